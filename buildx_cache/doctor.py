@@ -1,0 +1,132 @@
+"""Is this machine ready? One check a line: what was found, and what to change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from buildx_cache.caches import CacheKind
+from buildx_cache.ci import CIContext
+from buildx_cache.errors import BuildxCacheError
+from buildx_cache.plan import Facts, show_version
+from buildx_cache.plan.builder import obstacle
+from buildx_cache.request import BuildRequest, check_cache_directory
+
+
+class Verdict(StrEnum):
+    """How a check went; only ``fail`` stops a build."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of ``doctor``."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """The user's Docker configuration as far as logins go: names only, never a secret."""
+
+    folder: str
+    registries: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
+    broken: str = ""
+    """Why the configuration cannot be read; empty if it can."""
+
+
+def examine(
+    inspect: Callable[[], Facts], ci: CIContext, credentials: Credentials, cache_dir: str, path: str
+) -> Iterator[Check]:
+    """All checks, in the order of what depends on what. ``path`` is the search path for credential helpers."""
+    try:
+        facts = inspect()
+    except BuildxCacheError as error:
+        yield Check(name="docker", verdict=Verdict.FAIL, found=error.message, advice=error.hint)
+    else:
+        yield from _docker(facts)
+    yield _cache_folder(cache_dir)
+    yield _ci(ci)
+    yield _credentials(credentials, path)
+
+
+def _docker(facts: Facts) -> Iterator[Check]:
+    context = f"context {facts.context}"
+    yield Check(name="docker", verdict=Verdict.OK, found=f"engine {facts.docker}, {context}, {facts.store} image store")
+    yield Check(name="buildx", verdict=Verdict.OK, found=show_version(facts.buildx))
+    builder = facts.builder
+    if builder is None:
+        yield Check(
+            name="builder",
+            verdict=Verdict.WARN,
+            found="there is no current builder",
+            advice="one is made for each project; `docker buildx use default` selects the engine's own",
+        )
+        return
+    found = f"{builder.name} (driver {builder.driver}, BuildKit {show_version(builder.buildkit)})"
+    reason = obstacle(BuildRequest(), builder.driver, facts.store, CacheKind.REGISTRY)
+    if reason:
+        yield Check(
+            name="builder",
+            verdict=Verdict.OK,
+            found=f"{found} {reason}: a docker-container builder will be made",
+        )
+        return
+    yield Check(name="builder", verdict=Verdict.OK, found=f"{found} can export every kind of cache")
+
+
+def _cache_folder(directory: str) -> Check:
+    try:
+        check_cache_directory(directory)
+    except BuildxCacheError as error:
+        return Check(name="cache folder", verdict=Verdict.FAIL, found=error.message, advice=error.hint)
+    state = "holds a cache" if (Path(directory) / "index.json").is_file() else "not there yet: it will be made"
+    return Check(name="cache folder", verdict=Verdict.OK, found=f"{directory}: {state}")
+
+
+def _ci(ci: CIContext) -> Check:
+    if not ci.is_ci:
+        where = f"branch {ci.branch}" if ci.branch else "no branch"
+        return Check(name="ci", verdict=Verdict.OK, found=f"none; {where}, default branch {ci.default_branch}")
+    found = f"{ci.provider}; branch {ci.branch or 'none'}, default branch {ci.default_branch}"
+    if ci.is_fork:
+        return Check(name="ci", verdict=Verdict.OK, found=f"{found}; a fork's pull request: caches are only read")
+    if not (ci.branch or ci.tag):
+        return Check(
+            name="ci",
+            verdict=Verdict.WARN,
+            found=f"{found}: neither branch nor tag is known",
+            advice="give --cache-scope, or the default branch's cache is written",
+        )
+    return Check(name="ci", verdict=Verdict.OK, found=found)
+
+
+def _credentials(credentials: Credentials, path: str) -> Check:
+    if credentials.broken:
+        return Check(
+            name="credentials",
+            verdict=Verdict.WARN,
+            found=f"{credentials.folder}/config.json: {credentials.broken}",
+            advice="mend the file: Docker ignores it",
+        )
+    missing = [name for name in credentials.helpers if not shutil.which(f"docker-credential-{name}", path=path)]
+    if missing:
+        return Check(
+            name="credentials",
+            verdict=Verdict.WARN,
+            found=f"the credential helper docker-credential-{missing[0]} is not on PATH",
+            advice=f"install it, or take it out of {credentials.folder}{os.sep}config.json",
+        )
+    logins = ", ".join(credentials.registries) or "none stored"
+    return Check(name="credentials", verdict=Verdict.OK, found=f"logins: {logins}")

@@ -1,0 +1,93 @@
+"""Child processes: one whose output is collected, one whose output is followed. None survives this program's error.
+
+Every child is a session of its own, so that a terminal's Ctrl-C reaches only this program, which passes it on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+_CHUNK = 1 << 16
+# Between the polite signal, the firm one and the last: together under the five seconds a user waits for.
+_GRACE = 3.0
+_LAST_GRACE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """What a child said. ``code`` is its exit code, negative for the signal that ended it."""
+
+    code: int
+    stdout: str = ""
+    stderr: str = ""
+
+
+def capture(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"") -> Completed:
+    """Run a short command to its end and collect what it says.
+
+    Raises:
+        OSError: the program cannot be started.
+    """
+    with _child(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        out, err = child.communicate(stdin)
+        return Completed(code=child.returncode, stdout=_text(out), stderr=_text(err))
+
+
+def follow(
+    argv: Sequence[str], *, env: Mapping[str, str], on_stderr: Callable[[bytes], None], stdin: int | None
+) -> int:
+    """Run a long command, handing over its stderr as it comes; its stdout is this program's.
+
+    ``stdin`` is a file descriptor for the child, None for nothing to read. Returns the exit code.
+
+    Raises:
+        OSError: the program cannot be started.
+    """
+    source = subprocess.DEVNULL if stdin is None else stdin
+    with _child(argv, env=env, stdin=source, stdout=None) as child:
+        if child.stderr is None:
+            raise AssertionError
+        while chunk := os.read(child.stderr.fileno(), _CHUNK):
+            on_stderr(chunk)
+        return child.wait()
+
+
+@contextlib.contextmanager
+def _child(
+    argv: Sequence[str], *, env: Mapping[str, str], stdin: int, stdout: int | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        argv, env=env, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True
+    ) as child:
+        try:
+            yield child
+        except BaseException:
+            _stop(child)
+            raise
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Cancel as Ctrl-C would, so that BuildKit stops the build; then insist.
+
+    The docker command line passes an interrupt on to its plugin, and Buildx cancels the solve (exit code 130).
+    """
+    steps: tuple[tuple[Callable[[], None], float], ...] = (
+        (lambda: child.send_signal(signal.SIGINT), _GRACE),
+        (lambda: os.killpg(child.pid, signal.SIGTERM), _LAST_GRACE),
+        (lambda: os.killpg(child.pid, signal.SIGKILL), _LAST_GRACE),
+    )
+    for send, grace in steps:
+        with contextlib.suppress(ProcessLookupError):
+            send()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.communicate(timeout=grace)  # reads on, so that a full pipe does not hold the child back
+            return
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,84 @@
+"""Every error this program raises on purpose: what failed, what to do, and the exit code."""
+
+from __future__ import annotations
+
+import signal
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The public exit codes; a hang-up counts as a termination."""
+
+    OK = 0
+    BUILD_FAILED = 1
+    USAGE = 2
+    NO_ENGINE = 3
+    DENIED = 4
+    UNREACHABLE = 5
+    EXHAUSTED = 6
+    CACHE_DAMAGED = 7
+    BUG = 70
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class BuildxCacheError(Exception):
+    """An expected failure: ``message`` says what failed in one line, ``hint`` what to do in another."""
+
+    exit_code: ExitCode = ExitCode.BUG
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(BuildxCacheError):
+    """A wrong option, value, template, configuration key or path."""
+
+    exit_code = ExitCode.USAGE
+
+
+class BuildFailedError(BuildxCacheError):
+    """The build itself failed: a Dockerfile step, a missing file, a bad Dockerfile."""
+
+    exit_code = ExitCode.BUILD_FAILED
+
+
+class EngineError(BuildxCacheError):
+    """No usable Docker or Buildx: absent, not running, too old, or a builder that does not boot."""
+
+    exit_code = ExitCode.NO_ENGINE
+
+
+class DeniedError(BuildxCacheError):
+    """A login, a push or a pull was refused."""
+
+    exit_code = ExitCode.DENIED
+
+
+class UnreachableError(BuildxCacheError):
+    """A registry or the network failed after retries."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class ExhaustedError(BuildxCacheError):
+    """A local resource ran out: disk full, folder not writable, lock timed out."""
+
+    exit_code = ExitCode.EXHAUSTED
+
+
+class CacheError(BuildxCacheError):
+    """The cache is damaged, or failed under ``--strict-cache``."""
+
+    exit_code = ExitCode.CACHE_DAMAGED
+
+
+class InterruptedBuildError(BuildxCacheError):
+    """The call was stopped by a signal, after cleaning up."""
+
+    def __init__(self, signal_number: int) -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(f"stopped by {name}", hint="run the same command again; what was built is in the cache")
+        self.exit_code = ExitCode.SIGINT if signal_number == signal.SIGINT else ExitCode.SIGTERM

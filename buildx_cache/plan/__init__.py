@@ -1,0 +1,263 @@
+"""Decide first: ``make_plan`` turns what is asked, what the CI tells and what is there into one plan.
+
+Pure: no clock, no environment, no input or output. ``run.execute`` carries the plan out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from buildx_cache.caches import CacheKind, Compression
+from buildx_cache.ci import CIContext
+from buildx_cache.errors import UsageError
+from buildx_cache.plan.builder import docker, own_builder_name, plan_builder, wants_own
+from buildx_cache.plan.caching import choose_kind, plan_cache
+from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
+from buildx_cache.plan.model import BuilderPlan, BuildPlan, CachePlan, Command, ImagePlan, LoginPlan
+from buildx_cache.plan.tags import expand_tag
+from buildx_cache.redaction import Secret, is_secret_name
+from buildx_cache.reference import Reference, parse_reference
+from buildx_cache.request import BuildRequest, Driver
+
+__all__ = [
+    "BuildPlan",
+    "Builder",
+    "BuilderPlan",
+    "CachePlan",
+    "Command",
+    "Facts",
+    "ImagePlan",
+    "LoginPlan",
+    "Node",
+    "Place",
+    "Store",
+    "TlsEndpoint",
+    "make_plan",
+    "needed_builder",
+    "parse_version",
+    "show_version",
+]
+
+# The options passed to `docker buildx build` as they are: field, flag. In this order on the command line.
+PASSED_ON: Mapping[str, str] = {
+    "file": "--file",
+    "target": "--target",
+    "build_context": "--build-context",
+    "label": "--label",
+    "annotation": "--annotation",
+    "secret": "--secret",
+    "ssh": "--ssh",
+    "no_cache_filter": "--no-cache-filter",
+    "network": "--network",
+    "add_host": "--add-host",
+    "allow": "--allow",
+    "attest": "--attest",
+    "provenance": "--provenance",
+    "sbom": "--sbom",
+    "shm_size": "--shm-size",
+    "ulimit": "--ulimit",
+    "cgroup_parent": "--cgroup-parent",
+    "metadata_file": "--metadata-file",
+    "iidfile": "--iidfile",
+}
+_SWITCHES: Mapping[str, str] = {"pull": "--pull", "no_cache": "--no-cache"}
+# What a cache export of one platform repeats of the image's build: all that decides the steps.
+_DECIDES_STEPS = (
+    "file", "target", "build_context", "label", "secret", "ssh", "network", "add_host", "allow",
+    "shm_size", "ulimit", "cgroup_parent",
+)  # fmt: skip
+# `prune --keep-storage` became --max-used-space in Buildx 0.18 (docker/buildx#2724).
+_MAX_USED_SPACE = (0, 18, 0)
+_PRUNE_AGE = "168h"
+
+
+def needed_builder(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
+    """The name of the project's own builder where the build will need it, else the empty string.
+
+    So that only that builder is looked for: listing all of them asks each one, and a dead one stalls the list.
+    """
+    kind, _ = choose_kind(request, facts, _tags(request, ci, facts))
+    return own_builder_name(request, facts) if wants_own(request, facts, kind) else ""
+
+
+def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
+    """Decide everything that can be known before touching Docker.
+
+    Raises:
+        UsageError: what is asked cannot work here.
+        EngineError: the builder asked for does not exist.
+    """
+    tags = _tags(request, ci, facts)
+    chosen = choose_kind(request, facts, tags)
+    builder = plan_builder(request, facts, chosen[0])
+    cache = plan_cache(request, ci, facts, builder, chosen, tags)
+    image = ImagePlan(tags=tuple(map(str, tags)), push=request.push, load=request.load, platforms=request.platform)
+    _check_load(request, facts)
+    return BuildPlan(
+        builder=builder,
+        cache=cache,
+        image=image,
+        build=_build(request, builder, cache, image),
+        metadata_file=request.metadata_file,
+        login=_login(request, tags),
+        node_exports=_node_exports(request, builder, cache),
+        prune=_prune(request, ci, facts, builder),
+        strict_cache=request.strict_cache,
+        notes=_notes(request, ci, builder, cache),
+    )
+
+
+def _tags(request: BuildRequest, ci: CIContext, facts: Facts) -> tuple[Reference, ...]:
+    return tuple(dict.fromkeys(expand_tag(template, ci, facts) for template in request.tag))
+
+
+def _check_load(request: BuildRequest, facts: Facts) -> None:
+    if request.load and len(request.platform) > 1 and facts.store is Store.CLASSIC:
+        raise UsageError(
+            "--load of several platforms needs an engine with the containerd image store",
+            hint="load one platform, or --push, or turn the engine's containerd image store on",
+        )
+
+
+# --- the build -------------------------------------------------------------------------------------------
+
+
+def _build(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image: ImagePlan) -> Command:
+    words = [*_head(request, builder)]
+    for tag in dict.fromkeys((*image.tags, *cache.tags)):
+        words += ["--tag", tag]
+    if image.platforms:
+        words += ["--platform", ",".join(image.platforms)]
+    words += _passed_on(request, tuple(PASSED_ON))
+    words += [flag for field, flag in _SWITCHES.items() if getattr(request, field)]
+    words += _build_args(request)
+    words += [word for entry in cache.imports for word in ("--cache-from", str(entry))]
+    words += [word for entry in cache.exports for word in ("--cache-to", str(entry))]
+    words += _outputs(request, builder)
+    words += [*request.buildx_flags, request.context]
+    return Command(argv=tuple(words), secrets=_secrets(request))
+
+
+def _head(request: BuildRequest, builder: BuilderPlan) -> tuple[str, ...]:
+    return docker(request, "buildx", "build", "--builder", builder.name)
+
+
+def _passed_on(request: BuildRequest, fields: tuple[str, ...]) -> list[str]:
+    words: list[str] = []
+    for field in fields:
+        value: str | tuple[str, ...] = getattr(request, field)
+        for item in (value,) if isinstance(value, str) else value:
+            words += [PASSED_ON[field], item] if item else []
+    return words
+
+
+def _build_args(request: BuildRequest) -> list[str]:
+    """Build arguments; one whose name looks secret by name only, its value goes by the environment."""
+    words = []
+    for text in request.build_arg:
+        name, given, _ = text.partition("=")
+        words += ["--build-arg", name if given and is_secret_name(name) else text]
+    return words
+
+
+def _secrets(request: BuildRequest) -> tuple[tuple[str, Secret], ...]:
+    pairs = (text.partition("=") for text in request.build_arg)
+    return tuple((name, Secret(value)) for name, given, value in pairs if given and is_secret_name(name))
+
+
+def _outputs(request: BuildRequest, builder: BuilderPlan) -> list[str]:
+    """Every result of one solve: pushed, loaded, and whatever else is asked for.
+
+    The engine's own builder keeps what it pushes, so that loading it again would be for nothing.
+    """
+    load = request.load and not (request.push and builder.driver == Driver.DOCKER)
+    style = _image_style(request.cache_compression)
+    outputs = list(request.output)
+    if request.push and (style or load or outputs):
+        outputs.append(",".join(("type=image", "push=true", *style)))
+    if load and (request.push or outputs):
+        outputs.append("type=docker")
+    if outputs:
+        return [word for output in outputs for word in ("--output", output)]
+    return [flag for flag, wanted in (("--push", request.push), ("--load", load)) if wanted]
+
+
+def _image_style(compression: Compression | None) -> tuple[str, ...]:
+    """The image's compression is its cache's, so that both are made of the same blobs."""
+    if compression is None:
+        return ()
+    return (f"compression={compression}", "oci-mediatypes=true")
+
+
+def _node_exports(request: BuildRequest, builder: BuilderPlan, cache: CachePlan) -> tuple[Command, ...]:
+    """One cached build a platform that does nothing but write this platform's cache, on the platform's node."""
+    commands = []
+    for platform, entry in cache.node_exports:
+        words = [*_head(request, builder), "--platform", platform]
+        words += [*_passed_on(request, _DECIDES_STEPS), *_build_args(request)]
+        words += [word for source in cache.imports for word in ("--cache-from", str(source))]
+        words += ["--cache-to", str(entry), "--output", "type=cacheonly", request.context]
+        commands.append(Command(argv=tuple(words), secrets=_secrets(request)))
+    return tuple(commands)
+
+
+# --- login, prune, notes ---------------------------------------------------------------------------------
+
+
+def _login(request: BuildRequest, tags: tuple[Reference, ...]) -> LoginPlan | None:
+    if not request.username:
+        return None
+    references = [*tags, *([parse_reference(request.cache_ref)] if request.cache_ref else [])]
+    registry = request.registry or next((reference.host for reference in references), "")
+    words = ("login", "--username", request.username, "--password-stdin", *((registry,) if registry else ()))
+    return LoginPlan(
+        registry=registry,
+        username=request.username,
+        password_env="" if request.password_stdin else request.password_env,
+        command=Command(argv=docker(request, *words)),
+    )
+
+
+def _prune(request: BuildRequest, ci: CIContext, facts: Facts, builder: BuilderPlan) -> Command | None:
+    """Prune the builder's cache: its own where the CI's default asks, any when the user does."""
+    wanted = (ci.is_ci and builder.owned) if request.prune is None else request.prune
+    if not wanted or builder.temporary:
+        return None
+    words = ["buildx", "prune", "--builder", builder.name, "--force"]
+    if request.prune_keep:
+        space = "--max-used-space" if facts.buildx >= _MAX_USED_SPACE else "--keep-storage"
+        words += [space, request.prune_keep]
+    age = request.prune_older_than or ("" if request.prune_keep else _PRUNE_AGE)
+    words += ["--filter", f"until={age}"] if age else []
+    return Command(argv=docker(request, *words))
+
+
+def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: CachePlan) -> tuple[str, ...]:
+    """What a user should know before the build, each in one line."""
+    candidates = (
+        (
+            cache.kind is CacheKind.INLINE and not request.push,
+            "an inline cache is part of the pushed image: without --push nothing is written",
+        ),
+        (
+            cache.kind is CacheKind.REGISTRY and not (request.push or cache.read_only),
+            "the cache is pushed to its registry although the image is not",
+        ),
+        (
+            cache.read_only and request.cache_read_only is None,
+            "a fork's pull request: the cache is only read",
+        ),
+        (
+            not (request.push or request.load or request.output) and builder.driver != Driver.DOCKER,
+            "the image stays in the builder's cache: add --push or --load to keep it",
+        ),
+        (
+            bool(_secrets(request)),
+            "build arguments are kept in the image's history: hand secrets over with --secret",
+        ),
+        (
+            request.prune is None and ci.is_ci and not builder.owned,
+            f"the builder {builder.name!r} is not this project's own: it is not pruned",
+        ),
+    )
+    return tuple(text for applies, text in candidates if applies)

@@ -1,0 +1,154 @@
+"""Which cache: its kind, its scope, and what is imported and exported."""
+
+from __future__ import annotations
+
+from buildx_cache.caches import (
+    Cache,
+    CacheEntry,
+    CacheKind,
+    CacheMode,
+    ExportStyle,
+    InlineCache,
+    LocalCache,
+    RegistryCache,
+    ScopedRepository,
+    parse_export,
+    parse_import,
+    platform_suffix,
+)
+from buildx_cache.ci import CIContext
+from buildx_cache.errors import UsageError
+from buildx_cache.plan.builder import obstacle, wants_own
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
+from buildx_cache.plan.model import BuilderPlan, CachePlan
+from buildx_cache.reference import Reference, parse_reference
+from buildx_cache.request import BuildRequest
+
+# BuildKit writes image manifests by itself since 0.21 (moby/buildkit#5462).
+_IMAGE_MANIFEST_BY_DEFAULT = (0, 21, 0)
+
+
+def choose_kind(request: BuildRequest, facts: Facts, tags: tuple[Reference, ...]) -> tuple[CacheKind, str]:
+    """The kind of cache and why; ``auto`` is decided by where the image goes, then by what the builder can."""
+    if request.cache is not CacheKind.AUTO:
+        return request.cache, f"--cache {request.cache}"
+    wanted, why = _by_destination(request, tags)
+    if facts.builder is None or wants_own(request, facts, wanted):
+        return wanted, why
+    reason = obstacle(request, facts.builder.driver, facts.store, wanted)
+    if not reason:
+        return wanted, why
+    return (
+        CacheKind.INLINE if request.push else CacheKind.NONE,
+        f"the builder {facts.builder.name!r} {reason}",
+    )
+
+
+def _by_destination(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[CacheKind, str]:
+    if not request.push:
+        return CacheKind.LOCAL, "the image is not pushed"
+    if request.cache_ref or any(tag.host or "/" in tag.path for tag in tags):
+        return CacheKind.REGISTRY, "the image is pushed, and its cache beside it"
+    return CacheKind.LOCAL, "no tag names a registry or namespace to keep a cache in"
+
+
+def own_scope(request: BuildRequest, ci: CIContext) -> str:
+    """Whose cache is written: the branch; a tag's build has none and writes the default branch's."""
+    return request.cache_scope or ci.branch or ci.default_branch or "main"
+
+
+def scopes(own: str, ci: CIContext) -> tuple[str, ...]:
+    """Whose cache is read: own scope, then the pull request's target, then the default branch; each once."""
+    wanted = (own, ci.target_branch, ci.default_branch)
+    return tuple(dict.fromkeys(scope for scope in wanted if scope))
+
+
+def lanes(request: BuildRequest, builder: BuilderPlan, kind: CacheKind) -> tuple[str, ...]:
+    """The platforms that keep caches of their own; one empty name where all share one.
+
+    Several platforms on several nodes would overwrite each other's export. One platform on its own is most
+    likely one of several jobs', which share a repository but not a cache folder.
+    """
+    if len(request.platform) > 1:
+        return request.platform if builder.nodes > 1 and kind is not CacheKind.INLINE else ("",)
+    return request.platform or ("",) if kind is not CacheKind.LOCAL else ("",)
+
+
+def plan_cache(
+    request: BuildRequest,
+    ci: CIContext,
+    facts: Facts,
+    builder: BuilderPlan,
+    chosen: tuple[CacheKind, str],
+    tags: tuple[Reference, ...],
+) -> CachePlan:
+    """The cache's entries for a build of the kind that ``choose_kind`` chose.
+
+    Raises:
+        UsageError: ``registry`` or ``inline`` without a repository to write to.
+    """
+    kind, why = chosen
+    scope = own_scope(request, ci)
+    directory = (request.cache_dir or facts.place.cache_dir) if kind is CacheKind.LOCAL else ""
+    read_only = ci.is_fork if request.cache_read_only is None else request.cache_read_only
+    place = directory or _repository(request, kind, tags, scopes(scope, ci))
+    names = lanes(request, builder, kind)
+    caches = tuple(_cache(kind, place, name, builder) for name in names) if place else ()
+    exports = _exports(request, caches) if not read_only else ()
+    extra = tuple(parse_export(text) for text in request.cache_to) if not read_only else ()
+    apart = len(names) > 1
+    return CachePlan(
+        kind=kind,
+        why=why,
+        scope=scope,
+        read_only=read_only,
+        directory=directory,
+        imports=_unique(
+            *(entry for cache in caches for entry in cache.imports()),
+            *(parse_import(text) for text in request.cache_from),
+        ),
+        exports=_unique(*(() if apart else exports), *extra),
+        node_exports=tuple(zip(names, exports, strict=True)) if apart and exports else (),
+        tags=tuple(cache.images[0] for cache in caches if isinstance(cache, InlineCache) and exports),
+    )
+
+
+def _repository(
+    request: BuildRequest, kind: CacheKind, tags: tuple[Reference, ...], wanted: tuple[str, ...]
+) -> ScopedRepository | None:
+    if kind is CacheKind.NONE or (kind is CacheKind.INLINE and not (tags or request.cache_ref)):
+        return None
+    if request.cache_ref:
+        return ScopedRepository(repository=parse_reference(request.cache_ref), scopes=wanted)
+    if tags:
+        return ScopedRepository(repository=parse_reference(tags[0].repository), scopes=wanted)
+    raise UsageError(
+        f"--cache {kind} has no repository to keep the cache in",
+        hint="give -t REGISTRY/REPOSITORY:TAG, or --cache-ref REGISTRY/REPOSITORY",
+    )
+
+
+def _cache(kind: CacheKind, place: str | ScopedRepository, lane: str, builder: BuilderPlan) -> Cache:
+    if isinstance(place, str):
+        return LocalCache(directory=place, tag=platform_suffix(lane))
+    references = place.references(lane)
+    if kind is CacheKind.INLINE:
+        return InlineCache(images=tuple(map(str, references)))
+    return RegistryCache(
+        references=tuple(map(str, references)),
+        image_manifest=builder.buildkit == UNKNOWN_VERSION or builder.buildkit < _IMAGE_MANIFEST_BY_DEFAULT,
+    )
+
+
+def _exports(request: BuildRequest, caches: tuple[Cache, ...]) -> tuple[CacheEntry, ...]:
+    style = ExportStyle(
+        mode=request.cache_mode or CacheMode.MAX,
+        compression=request.cache_compression,
+        ignore_error=not request.strict_cache,
+    )
+    written = (cache for cache in caches if request.push or not isinstance(cache, InlineCache))
+    return tuple(entry for cache in written for entry in cache.exports(style))
+
+
+def _unique(*entries: CacheEntry) -> tuple[CacheEntry, ...]:
+    return tuple(dict.fromkeys(entries))

@@ -1,0 +1,99 @@
+"""What is known of this machine before deciding: Docker, Buildx, builders, the project's place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+Version = tuple[int, int, int]
+UNKNOWN_VERSION: Version = (0, 0, 0)
+_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+
+
+class Store(StrEnum):
+    """Where an engine keeps images; only the containerd store can export every kind of cache."""
+
+    CONTAINERD = "containerd"
+    CLASSIC = "classic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One BuildKit daemon of a builder."""
+
+    name: str
+    endpoint: str = ""
+    status: str = ""
+    buildkit: Version = UNKNOWN_VERSION
+    platforms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builder:
+    """A Buildx builder that exists."""
+
+    name: str
+    driver: str
+    nodes: tuple[Node, ...] = ()
+
+    @property
+    def running(self) -> bool:
+        """Whether every node is up."""
+        return bool(self.nodes) and all(node.status == "running" for node in self.nodes)
+
+    @property
+    def buildkit(self) -> Version:
+        """The oldest BuildKit among the nodes; ``(0, 0, 0)`` where one is unknown."""
+        return min((node.buildkit for node in self.nodes), default=UNKNOWN_VERSION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsEndpoint:
+    """An engine given by ``DOCKER_HOST`` with TLS from ``DOCKER_CERT_PATH``, as CircleCI's remote Docker."""
+
+    host: str
+    cert_path: str
+    verify: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What is known without Docker: the project on this machine, and the day."""
+
+    project: str
+    """A stable name of the project on this machine, safe as part of a builder's name."""
+    cache_dir: str
+    """The default local cache folder of this build context and Dockerfile, absolute."""
+    today: str
+    """ISO date."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Everything outside the request and the CI that a plan depends on."""
+
+    docker: str
+    buildx: Version
+    store: Store
+    context: str
+    """The Docker context in use; ``default`` is the engine of ``DOCKER_HOST`` or the local socket."""
+    place: Place
+    tls: TlsEndpoint | None = None
+    builder: Builder | None = None
+    """The builder asked for by name, else the current one."""
+    own_builder: Builder | None = None
+    """The project's own builder, if it exists already."""
+    contexts: tuple[str, ...] = ()
+    """Docker contexts that exist, as far as the plan needs them."""
+
+
+def parse_version(text: str) -> Version:
+    """Read ``v0.29.1-desktop.1`` or ``github.com/docker/buildx 0.13.1+ds``; ``(0, 0, 0)`` if there is none."""
+    match = _VERSION.search(text)
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else UNKNOWN_VERSION
+
+
+def show_version(version: Version) -> str:
+    """``0.29.1``, or ``unknown``."""
+    return ".".join(map(str, version)) if version != UNKNOWN_VERSION else "unknown"

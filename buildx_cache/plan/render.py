@@ -1,0 +1,101 @@
+"""A plan for people and for machines: shell lines to paste, and JSON. Secrets appear in neither."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from buildx_cache.plan.facts import show_version
+from buildx_cache.plan.model import BuildPlan, Command, LoginPlan
+from buildx_cache.redaction import HIDDEN, is_secret_name, redact
+
+SCHEMA = 1
+
+
+def shell_lines(plan: BuildPlan) -> str:
+    """The plan's commands as lines of a POSIX shell that do the same, with comments that say why."""
+    lines = [
+        f"# builder: {plan.builder.name} ({plan.builder.driver}): {plan.builder.why}",
+        f"# cache: {plan.cache.kind}: {plan.cache.why}",
+        *(f"# note: {note}" for note in plan.notes),
+    ]
+    for phase, command in plan.phases():
+        lines += [f"# {name} is taken from the environment" for name, _ in command.secrets]
+        source = _password(plan.login) if phase == "login" and plan.login else ""
+        lines.append(source + shell_line(command))
+    return "\n".join(lines) + "\n"
+
+
+def shell_line(command: Command) -> str:
+    """One command, quoted for a shell, without secrets."""
+    return shlex.join(redacted_argv(command))
+
+
+def redacted_argv(command: Command) -> tuple[str, ...]:
+    """The whole command line, ``docker`` included, without secrets."""
+    return (
+        "docker",
+        *(_redacted(option, word) for option, word in zip(("", *command.argv), command.argv, strict=False)),
+    )
+
+
+# Options that take NAME=VALUE: a value is hidden if its name looks secret. The plan's own build arguments of that kind
+# have no value on the command line, but those given after `--` may.
+_PAIRS = ("--build-arg", "--driver-opt")
+
+
+def _redacted(option: str, word: str) -> str:
+    if option not in _PAIRS:
+        option, equals, pair = word.partition("=")
+        if option not in _PAIRS or not equals:
+            return redact(word)
+        return f"{option}={_redacted(option, pair)}"
+    name, equals, _ = word.partition("=")
+    return f"{name}={HIDDEN}" if equals and is_secret_name(name) else redact(word)
+
+
+def _password(login: LoginPlan) -> str:
+    return f'printf %s "${login.password_env}" | ' if login.password_env else ""
+
+
+def plan_json(plan: BuildPlan) -> str:
+    """The plan as one JSON document, version 1."""
+    document = {
+        "schema": SCHEMA,
+        "builder": {
+            "name": plan.builder.name,
+            "driver": plan.builder.driver,
+            "buildkit": show_version(plan.builder.buildkit),
+            "nodes": plan.builder.nodes,
+            "owned": plan.builder.owned,
+            "creates": bool(plan.builder.create),
+            "why": plan.builder.why,
+        },
+        "cache": {
+            "mode": plan.cache.kind.value,
+            "why": plan.cache.why,
+            "scope": plan.cache.scope,
+            "read_only": plan.cache.read_only,
+            "dir": plan.cache.directory or None,
+            "imports": [redact(str(entry)) for entry in plan.cache.imports],
+            "exports": [redact(str(entry)) for entry in plan.cache.exports]
+            + [redact(str(entry)) for _, entry in plan.cache.node_exports],
+        },
+        "image": {
+            "tags": list(plan.image.tags),
+            "push": plan.image.push,
+            "load": plan.image.load,
+            "platforms": list(plan.image.platforms),
+        },
+        "login": {"registry": plan.login.registry, "username": plan.login.username} if plan.login else None,
+        "notes": list(plan.notes),
+        "commands": [
+            {
+                "phase": phase,
+                "argv": list(redacted_argv(command)),
+                "environment": [name for name, _ in command.secrets],
+            }
+            for phase, command in plan.phases()
+        ],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,62 @@
+"""Tag templates: ``registry/app:{short_sha}`` with what the CI or git tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from buildx_cache.caches import closest
+from buildx_cache.ci import CIContext
+from buildx_cache.errors import UsageError
+from buildx_cache.plan.facts import Facts
+from buildx_cache.reference import Reference, parse_reference, safe_tag
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_SHORT_SHA = 7
+
+# Each template field, and where its value comes from; None means there is none in this build.
+FIELDS: Mapping[str, Callable[[CIContext, Facts], str | None]] = {
+    "sha": lambda ci, _: ci.sha,
+    "short_sha": lambda ci, _: ci.sha[:_SHORT_SHA] if ci.sha else None,
+    "branch": lambda ci, _: safe_tag(ci.branch) if ci.branch else None,
+    "tag": lambda ci, _: safe_tag(ci.tag) if ci.tag else None,
+    "pr": lambda ci, _: ci.pull_request,
+    "build": lambda ci, _: ci.build,
+    "date": lambda _, facts: facts.place.today,
+}
+
+
+def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
+    """Fill in a template and check the reference it makes; a reference without a tag gets ``latest``.
+
+    Raises:
+        UsageError: an unknown field, one without a value in this build, or an invalid reference.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in FIELDS:
+            raise UsageError(f"the tag {template!r} has an unknown field {{{name}}}", hint=closest(name, list(FIELDS)))
+        found = FIELDS[name](ci, facts)
+        if not found:
+            raise UsageError(f"the tag {template!r} needs {{{name}}}, which this build has none of", hint=_absent(name))
+        return found
+
+    reference = parse_reference(_FIELD.sub(value, template))
+    if reference.digest:
+        raise UsageError(f"the tag {template!r} holds a digest", hint="a digest is the build's result: leave it out")
+    if reference.tag:
+        return reference
+    return Reference(host=reference.host, path=reference.path, tag="latest", digest="")
+
+
+def _absent(name: str) -> str:
+    wants = {
+        "sha": "build inside a git work tree with a commit, or in a CI",
+        "short_sha": "build inside a git work tree with a commit, or in a CI",
+        "branch": "a detached checkout or a tag's build has no branch: use {short_sha} or {tag}",
+        "tag": "only a tag's build has one: use {short_sha} for the others",
+        "pr": "only a pull request's build has one: use {branch} for the others",
+        "build": "only a CI numbers its builds: use {short_sha} elsewhere",
+    }
+    return wants.get(name, "use another field")

@@ -1,0 +1,196 @@
+"""The events of a progress stream, and how one decoded JSON object becomes events.
+
+Field names are those of BuildKit's ``client/graph.go`` (``SolveStatus`` and what it holds). A field of a wrong type
+reads as absent: a damaged stream costs detail, never the build.
+"""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VertexEvent:
+    """The state of one vertex. Times are POSIX seconds; the same vertex is reported many times."""
+
+    digest: str
+    inputs: tuple[str, ...]
+    name: str
+    started: float | None
+    completed: float | None
+    cached: bool
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatusEvent:
+    """Progress inside a vertex, such as one layer of a pull. ``current`` and ``total`` are bytes, 0 if unknown."""
+
+    vertex: str
+    id: str
+    current: int
+    total: int
+    started: float | None
+    completed: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogEvent:
+    """A piece of a vertex' output as it came: not a line. ``stream`` is 1 for stdout and 2 for stderr."""
+
+    vertex: str
+    stream: int
+    encoded: str
+
+    @property
+    def data(self) -> bytes:
+        """The bytes behind ``encoded`` (base64); nothing if that is damaged. Decoded anew at every access."""
+        try:
+            return binascii.a2b_base64(self.encoded)
+        except ValueError:
+            return b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarningEvent:
+    """A finding of the Dockerfile checks. ``line`` counts from 1; 0 and an empty ``file`` mean unknown."""
+
+    vertex: str
+    level: int
+    short: str
+    detail: tuple[str, ...]
+    url: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextLine:
+    """A line that is no JSON: ``WARNING: …``, ``ERROR: …``, a source excerpt, a rule."""
+
+    text: str
+
+
+Event = VertexEvent | StatusEvent | LogEvent | WarningEvent | TextLine
+
+
+def decode(status: dict[str, object]) -> list[Event]:
+    """Return the events of one decoded ``SolveStatus``, vertices first, so that the rest finds them."""
+    events: list[Event] = []
+    for key, read in _READERS:
+        items = status.get(key)
+        if isinstance(items, list):
+            events += [read(item) for item in items if isinstance(item, dict)]
+    return events
+
+
+def is_status(value: object) -> TypeGuard[dict[str, object]]:
+    """Tell whether a decoded value is a ``SolveStatus``; Go leaves empty lists out, so ``{}`` is one."""
+    return isinstance(value, dict) and (not value or not _KEYS.isdisjoint(value))
+
+
+def clean(text: str) -> str:
+    r"""Replace what no UTF-8 stream could print: a lone surrogate, which JSON can spell as ``\ud800``."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _vertex(raw: dict[str, object]) -> VertexEvent:
+    return VertexEvent(
+        digest=_string(raw.get("digest")),
+        inputs=tuple(_string(item) for item in _list(raw.get("inputs"))),
+        name=_string(raw.get("name")),
+        started=_seconds(raw.get("started")),
+        completed=_seconds(raw.get("completed")),
+        cached=raw.get("cached") is True,
+        error=_string(raw.get("error")),
+    )
+
+
+def _status(raw: dict[str, object]) -> StatusEvent:
+    return StatusEvent(
+        vertex=_string(raw.get("vertex")),
+        id=_string(raw.get("id")),
+        current=_integer(raw.get("current")),
+        total=_integer(raw.get("total")),
+        started=_seconds(raw.get("started")),
+        completed=_seconds(raw.get("completed")),
+    )
+
+
+def _log(raw: dict[str, object]) -> LogEvent:
+    encoded = raw.get("data")
+    return LogEvent(
+        vertex=_string(raw.get("vertex")),
+        stream=_integer(raw.get("stream")),
+        encoded=encoded if isinstance(encoded, str) else "",
+    )
+
+
+def _warning(raw: dict[str, object]) -> WarningEvent:
+    source = raw.get("sourceInfo")
+    return WarningEvent(
+        vertex=_string(raw.get("vertex")),
+        level=_integer(raw.get("level")),
+        short=_base64_text(raw.get("short")),
+        detail=tuple(_base64_text(item) for item in _list(raw.get("detail"))),
+        url=_string(raw.get("url")),
+        file=_string(source.get("filename")) if isinstance(source, dict) else "",
+        line=_first_line(raw.get("range")),
+    )
+
+
+def _first_line(ranges: object) -> int:
+    """Return where the first of a warning's ranges starts (``solver/pb`` ``Range``), 0 if it does not say."""
+    first = next(iter(_list(ranges)), None)
+    start = first.get("start") if isinstance(first, dict) else None
+    return _integer(start.get("line")) if isinstance(start, dict) else 0
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _string(value: object) -> str:
+    return clean(value) if isinstance(value, str) else ""
+
+
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _base64_text(value: object) -> str:
+    try:
+        return binascii.a2b_base64(_string(value)).decode("utf-8", "replace")
+    except ValueError:
+        return ""
+
+
+def _seconds(value: object) -> float | None:
+    """Return POSIX seconds for Go's RFC 3339 with up to nine decimals; microseconds survive.
+
+    Go's zero time (year 1) means "not set", like an absent field.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if seconds > 0 else None
+
+
+_READERS: tuple[tuple[str, Callable[[dict[str, object]], Event]], ...] = (
+    ("vertexes", _vertex),
+    ("statuses", _status),
+    ("logs", _log),
+    ("warnings", _warning),
+)
+
+_KEYS = frozenset(key for key, _ in _READERS)

@@ -1,0 +1,73 @@
+"""What the name of a vertex says: a step of a Dockerfile, or a transfer of something.
+
+The spellings are upstream's: ``prefixCommand`` and ``dispatchCopy`` in BuildKit's ``dockerfile2llb/convert.go`` for
+steps, ``frontend/dockerui``, ``solver/llbsolver`` and Buildx's ``build`` for the rest, ``addPrefix`` in Buildx's
+``util/progress/multiwriter.go`` for a target or a node put in front.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+TransferKind = Literal["cache-import", "cache-export", "image-export", "push", "load", "context", "other"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Label:
+    """A step's name taken apart: ``[linux/amd64->arm64 build  2/14] RUN make``."""
+
+    name: str
+    stage: str
+    platform: str
+    number: int
+    total: int
+
+
+_STEP = re.compile(r"\[(?:(?P<place>[^\]]*) )?\s*(?P<number>\d{1,6})/(?P<total>\d{1,6})\] (?P<name>.*)", re.DOTALL)
+_PLATFORM = re.compile(r"[a-z0-9]+(?:\([^)]*\))?/[a-z0-9_]+(?:/[a-z0-9.]+)?(?:\([^)]*\))?(?:->\S+)?")
+_LINK = re.compile(r"^((?:ONBUILD )?)LINK (?=COPY |ADD )")
+_PREFIX = re.compile(r"\[[^\]]*\] ")
+
+_KINDS: tuple[tuple[re.Pattern[str], TransferKind], ...] = (
+    (re.compile(r"importing cache manifest from "), "cache-import"),
+    (re.compile(r"exporting cache\b|exporting content cache\b"), "cache-export"),
+    (re.compile(r"preparing (?:build cache for export|layers for inline cache)\b"), "cache-export"),
+    (re.compile(r"exporting to \S"), "image-export"),
+    (re.compile(r"pushing \S|merging manifest list "), "push"),
+    (re.compile(r"(?:importing|loading) to docker\b"), "load"),
+    (re.compile(r"load (?:remote )?build context$"), "context"),
+    (re.compile(r"(?:OCI )?load from client$"), "context"),
+)
+
+
+def step_label(name: str) -> Label | None:
+    """Return what a step's vertex name says, or None where it names no step.
+
+    Steps are what the Dockerfile frontend numbers. The two vertices of a ``COPY --link`` (the copy, and ``LINK COPY``
+    that merges it) get the same label, and so do the download and the copy of an ``ADD https://…``.
+    """
+    match = _STEP.match(name)
+    if match is None:
+        return None
+    platform, stage = _place(match["place"] or "")
+    return Label(
+        name=_LINK.sub(r"\1", match["name"]),
+        stage=stage,
+        platform=platform,
+        number=int(match["number"]),
+        total=int(match["total"]),
+    )
+
+
+def transfer_kind(name: str) -> TransferKind:
+    """Return what a vertex that is no step moves."""
+    bare = _PREFIX.sub("", name, count=1)
+    return next((kind for pattern, kind in _KINDS if pattern.match(bare)), "other")
+
+
+def _place(text: str) -> tuple[str, str]:
+    words = text.split()
+    platform = next((word for word in words if _PLATFORM.fullmatch(word)), "")
+    return platform, " ".join(word for word in words if word != platform)

@@ -1,0 +1,372 @@
+"""Events → ``BuildTrace``: the steps as a Dockerfile author counts them, the transfers, and what failed."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from buildx_cache.progress.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
+from buildx_cache.progress.logs import LogTail
+from buildx_cache.progress.names import step_label, transfer_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from buildx_cache.progress.events import Event
+    from buildx_cache.progress.names import Label, TransferKind
+
+TEXT_LINES = 200
+"""Plain lines kept of a build."""
+
+WARNINGS = 200
+"""Warnings kept of a build."""
+
+LOG_TAIL = 20
+"""Lines of a step's log that a trace shows."""
+
+_ERROR = "ERROR: "
+_FATAL_KINDS = frozenset({"image-export", "push", "load", "context", "other"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One instruction of the Dockerfile. ``started`` and ``completed`` are POSIX seconds, None if not (yet).
+
+    ``seconds`` is how long it ran, 0.0 for a cached one; ``bytes`` of ``bytes_total`` were pulled, 0 if unknown.
+    ``digest`` and ``inputs`` are BuildKit's vertex digests.
+    """
+
+    name: str
+    stage: str
+    platform: str
+    number: int
+    total: int
+    digest: str
+    inputs: tuple[str, ...]
+    cached: bool
+    seconds: float
+    error: str
+    started: float | None
+    completed: float | None
+    bytes: int = 0
+    bytes_total: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """An import or export of anything that is not a step; ``other`` is what else BuildKit does, such as metadata.
+
+    ``bytes`` is the best the stream tells, 0 if it does not, of ``bytes_total``; times are as in ``Step``.
+    """
+
+    kind: TransferKind
+    name: str
+    error: str
+    seconds: float
+    bytes: int
+    digest: str
+    bytes_total: int = 0
+    started: float | None = None
+    completed: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildTrace:
+    """What is known of a build so far; steps stand in the order in which they started, the others last."""
+
+    steps: tuple[Step, ...]
+    transfers: tuple[Transfer, ...]
+    warnings: tuple[str, ...]
+    text: tuple[str, ...]
+    failed: Step | None
+    error: str
+    log_tail: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """The steps of the Dockerfile that the build needs, also those never reached."""
+        return len(self.steps)
+
+    @property
+    def cached(self) -> int:
+        """The steps taken from a cache."""
+        return sum(step.cached for step in self.steps)
+
+    @property
+    def executed(self) -> int:
+        """The steps that ran, failed and running ones included."""
+        return sum(step.started is not None and not step.cached for step in self.steps)
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """The cached share of the steps that were reached, None if none was."""
+        reached = self.cached + self.executed
+        return self.cached / reached if reached else None
+
+
+@dataclass(slots=True)
+class _Vertex:
+    """Everything merged under one digest."""
+
+    digest: str
+    name: str = ""
+    label: Label | None = None
+    inputs: tuple[str, ...] = ()
+    cached: bool = False
+    error: str = ""
+    old_error: str = ""
+    intervals: dict[float, float | None] = field(default_factory=dict)
+    progress: dict[str, tuple[int, int]] = field(default_factory=dict)
+    log: LogTail | None = None
+
+    def merge(self, event: VertexEvent) -> None:
+        """Take the newest state; one without a start only announces the vertex (``progressui/display.go``)."""
+        if event.name and event.name != self.name:
+            self.name, self.label = event.name, step_label(event.name)
+        start = event.completed if event.started is None else event.started
+        if start is None:
+            self.inputs = event.inputs or self.inputs
+            self.error = event.error or self.error
+            return
+        self.intervals[start] = event.completed
+        if self.inputs and not event.inputs and not event.error:
+            # Pulling or extracting this vertex' layers, also those of a cached one (``util/progress/controller``).
+            return
+        self.inputs = event.inputs
+        self.cached = event.cached
+        self._take_error(event)
+
+    def _take_error(self, event: VertexEvent) -> None:
+        """Tell a new error from an old one.
+
+        A vertex whose cached layer could not be loaded runs after all, and BuildKit then repeats the error of the
+        first try from the moment it starts (``notifyStarted`` in ``solver/jobs.go`` does not clear it).
+        """
+        if event.completed is None:
+            self.old_error, self.error = event.error, ""
+        else:
+            self.error = "" if event.error == self.old_error and not event.cached else event.error
+
+
+class TraceBuilder:
+    """Reduces events to a trace. Memory grows with the steps of the build, not with what they print."""
+
+    def __init__(self) -> None:
+        self._vertices: dict[str, _Vertex] = {}
+        self._warnings: dict[str, None] = {}
+        self._text: deque[str] = deque(maxlen=TEXT_LINES)
+        self._error_line = ""
+        self._speaking = ""
+
+    def add(self, event: Event) -> None:
+        """Take one event. One about a vertex that was never announced is ignored, as ``progressui`` does."""
+        match event:
+            case LogEvent():
+                self._add_log(event)
+            case VertexEvent():
+                if event.digest:
+                    self._vertices.setdefault(event.digest, _Vertex(event.digest)).merge(event)
+            case StatusEvent():
+                vertex = self._vertices.get(event.vertex)
+                if vertex is not None:
+                    # Buildx' push with docker says 0 again at the end of each layer.
+                    current, total = vertex.progress.get(event.id, (0, 0))
+                    vertex.progress[event.id] = (max(current, event.current), max(total, event.total))
+            case WarningEvent():
+                if len(self._warnings) < WARNINGS:
+                    self._warnings[_warning_text(event)] = None
+            case TextLine():
+                self._add_text(event.text)
+
+    def log(self, digest: str) -> tuple[str, ...]:
+        """Return the last lines that a step or a transfer printed, at most ``logs.TAIL_LINES``."""
+        vertex = self._vertices.get(digest)
+        return vertex.log.lines() if vertex is not None and vertex.log is not None else ()
+
+    def trace(self) -> BuildTrace:
+        """Return the state of the build now; costs a few milliseconds for 500 steps."""
+        steps = self._steps()
+        transfers = tuple(
+            _transfer(vertex)
+            for vertex in self._vertices.values()
+            if vertex.label is None and vertex.name and (vertex.intervals or vertex.error)
+        )
+        failed = self._failed(steps, transfers)
+        return BuildTrace(
+            steps=steps,
+            transfers=transfers,
+            warnings=tuple(self._warnings),
+            text=tuple(self._text),
+            failed=failed,
+            error=self._error(failed, transfers),
+            log_tail=self.log(failed.digest if failed else self._speaking)[-LOG_TAIL:],
+        )
+
+    def _add_log(self, event: LogEvent) -> None:
+        vertex = self._vertices.get(event.vertex)
+        if vertex is None:
+            return
+        if vertex.log is None:
+            vertex.log = LogTail()
+        vertex.log.add(event.stream, event.data)
+        self._speaking = event.vertex
+
+    def _add_text(self, text: str) -> None:
+        if not text.strip():
+            return
+        self._text.append(text)
+        if text.startswith(_ERROR):
+            self._error_line = text.removeprefix(_ERROR)
+
+    def _steps(self) -> tuple[Step, ...]:
+        """Return the steps in the order in which they start, as upstream's display has them.
+
+        Vertices of one label are one instruction (see ``names.step_label``). They are announced in the random order
+        of a Go map, and cached ones start at the same instant, so number and stage decide between those.
+        """
+        groups: dict[Label, list[_Vertex]] = {}
+        for vertex in self._vertices.values():
+            if vertex.label is not None:
+                groups.setdefault(vertex.label, []).append(vertex)
+        return tuple(sorted((_step(label, group) for label, group in groups.items()), key=_order))
+
+    def _failed(self, steps: tuple[Step, ...], transfers: tuple[Transfer, ...]) -> Step | None:
+        """Return the step that made the build fail; a cancelled one only if nothing else says why.
+
+        That is the one the final ``ERROR: …`` line quotes; else the first that failed while running; else the last
+        whose cached layer could not be loaded, as BuildKit goes on to run such steps.
+        """
+        errors = [step for step in steps if step.error]
+        real = [step for step in errors if not _is_cancelled(step.error)]
+        if not real and any(_is_fatal(each) for each in transfers):
+            return None
+
+        def rank(step: Step) -> tuple[bool, bool, float]:
+            loading = self._vertices[step.digest].cached
+            completed = step.completed or math.inf
+            return step.error not in self._error_line, loading, -completed if loading else completed
+
+        return min(real or errors, key=rank, default=None)
+
+    def _error(self, failed: Step | None, transfers: tuple[Transfer, ...]) -> str:
+        if failed is not None and not _is_cancelled(failed.error):
+            return failed.error
+        causes = (each.error for each in transfers if _is_fatal(each))
+        return next(causes, "") or self._error_line or (failed.error if failed else "")
+
+
+def _step(label: Label, vertices: list[_Vertex]) -> Step:
+    spans = _merged(vertices)
+    error = _worst_error(vertices)
+    digest, inputs = _outer(vertices)
+    current, total = _bytes(vertices)
+    flagged = bool(spans) and all(each.cached for each in vertices if each.intervals)
+    cached = not error and (flagged or (_is_base(label) and _completed(spans) is not None and not total))
+    return Step(
+        name=label.name,
+        stage=label.stage,
+        platform=label.platform,
+        number=label.number,
+        total=label.total,
+        digest=digest,
+        inputs=inputs,
+        cached=cached,
+        seconds=0.0 if cached else _seconds(spans),
+        error=error,
+        started=spans[0][0] if spans else None,
+        completed=_completed(spans),
+        bytes=current,
+        bytes_total=total,
+    )
+
+
+def _order(step: Step) -> tuple[float, str, str, int]:
+    return (math.inf if step.started is None else step.started, step.platform, step.stage, step.number)
+
+
+def _is_base(label: Label) -> bool:
+    """Tell whether a step is a base image.
+
+    BuildKit never flags one as cached: resolving its name always runs. For the author of a Dockerfile it is cached
+    when nothing of it had to be pulled.
+    """
+    return label.name.startswith("FROM ")
+
+
+def _transfer(vertex: _Vertex) -> Transfer:
+    spans = _merged([vertex])
+    current, total = _bytes([vertex])
+    return Transfer(
+        kind=transfer_kind(vertex.name),
+        name=vertex.name,
+        error=vertex.error,
+        seconds=_seconds(spans),
+        bytes=current,
+        digest=vertex.digest,
+        bytes_total=total,
+        started=spans[0][0] if spans else None,
+        completed=_completed(spans),
+    )
+
+
+def _outer(vertices: list[_Vertex]) -> tuple[str, tuple[str, ...]]:
+    """Return the digest that later steps refer to, and the inputs from outside the group."""
+    inputs = dict.fromkeys(digest for each in vertices for digest in each.inputs)
+    own = {each.digest for each in vertices}
+    last = [each.digest for each in vertices if each.digest not in inputs] or [vertices[-1].digest]
+    return last[-1], tuple(digest for digest in inputs if digest not in own)
+
+
+def _merged(vertices: Iterable[_Vertex]) -> list[tuple[float, float | None]]:
+    """Return when the vertices ran, overlaps joined as ``mergeIntervals`` of ``progressui/display.go`` joins them."""
+    pairs = [(start, stop) for each in vertices for start, stop in each.intervals.items()]
+    merged: list[tuple[float, float | None]] = []
+    for start, stop in sorted(pairs, key=lambda pair: pair[0]):
+        if not merged or (merged[-1][1] is not None and merged[-1][1] < start):
+            merged.append((start, stop))
+        elif merged[-1][1] is not None:
+            merged[-1] = (merged[-1][0], None if stop is None else max(stop, merged[-1][1]))
+    return merged
+
+
+def _seconds(spans: list[tuple[float, float | None]]) -> float:
+    return sum(max(stop - start, 0.0) for start, stop in spans if stop is not None)
+
+
+def _completed(spans: list[tuple[float, float | None]]) -> float | None:
+    return spans[-1][1] if spans else None
+
+
+def _bytes(vertices: Iterable[_Vertex]) -> tuple[int, int]:
+    """Return the bytes moved so far and in all, each 0 if unknown."""
+    moved = [pair for each in vertices for pair in each.progress.values()]
+    return sum(current for current, _ in moved), sum(total for _, total in moved)
+
+
+def _is_cancelled(error: str) -> bool:
+    """Tell whether ``error`` only follows from another one, or from an interrupt (Go's ``context.Canceled``, gRPC)."""
+    return "context canceled" in error or "code = Canceled" in error
+
+
+def _worst_error(vertices: list[_Vertex]) -> str:
+    errors = [each.error for each in vertices if each.error]
+    return next((error for error in errors if not _is_cancelled(error)), errors[0] if errors else "")
+
+
+def _is_fatal(transfer: Transfer) -> bool:
+    """Tell whether a transfer's error can be why the build failed.
+
+    That of a cache import never is; that of a cache export is not with ``ignore-error``, and else ends in an
+    ``ERROR: …`` line.
+    """
+    return bool(transfer.error) and transfer.kind in _FATAL_KINDS and not _is_cancelled(transfer.error)
+
+
+def _warning_text(event: WarningEvent) -> str:
+    """Return the finding and its place; newer frontends end it in the line already (``frontend/dockerui``)."""
+    if not event.file:
+        return event.short
+    place = f"{event.file}:{event.line}" if event.line else event.file
+    return f"{event.short.removesuffix(f' (line {event.line})')} ({place})"

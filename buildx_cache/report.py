@@ -1,0 +1,215 @@
+"""What a call did, as one value and as JSON (``report.schema.json``). Written whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from buildx_cache import __version__
+from buildx_cache.errors import ExhaustedError
+
+SCHEMA = 1
+
+ImportStatus = Literal["hit", "miss", "absent", "damaged", "unreachable", "skipped"]
+ExportStatus = Literal["written", "unchanged", "skipped", "failed"]
+Status = Literal["success", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolReport:
+    """Who wrote the report."""
+
+    name: str = "buildx-cache"
+    version: str = __version__
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageReport:
+    """The image; ``digest`` is empty where there is none."""
+
+    digest: str = ""
+    tags: tuple[str, ...] = ()
+    pushed: bool = False
+    loaded: bool = False
+    platforms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuilderReport:
+    """The builder that ran the build."""
+
+    name: str
+    driver: str
+    buildkit: str
+    created: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CIReport:
+    """Where and for what the call ran."""
+
+    provider: str
+    branch: str | None
+    sha: str | None
+    pull_request: str | None
+    is_fork: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReport:
+    """What became of one ``--cache-from``."""
+
+    type: str
+    source: str
+    status: ImportStatus
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What became of one ``--cache-to``; ``bytes`` were transferred, as far as BuildKit says."""
+
+    type: str
+    target: str
+    status: ExportStatus
+    detail: str = ""
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCounts:
+    """Steps as a Dockerfile author counts them."""
+
+    total: int = 0
+    cached: int = 0
+    executed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheReport:
+    """What the cache did."""
+
+    mode: str
+    scope: str
+    read_only: bool
+    imports: tuple[ImportReport, ...] = ()
+    exports: tuple[ExportReport, ...] = ()
+    local: None = None
+    steps: StepCounts = StepCounts()
+    hit_ratio: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """One step; ``digest`` and ``inputs`` are BuildKit's vertex digests."""
+
+    name: str
+    stage: str
+    platform: str
+    digest: str
+    inputs: tuple[str, ...]
+    cached: bool
+    seconds: float
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phases:
+    """Seconds in each phase; ``export`` and ``push`` are those of the build's own time that BuildKit names."""
+
+    context: float = 0.0
+    builder: float = 0.0
+    login: float = 0.0
+    verify: float = 0.0
+    build: float = 0.0
+    export: float = 0.0
+    push: float = 0.0
+    sweep: float = 0.0
+    prune: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryReport:
+    """How often a phase was tried again, and why."""
+
+    phase: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    """Everything a call did; version 1 of the public format."""
+
+    status: Status
+    exit_code: int
+    started: str
+    """RFC 3339, UTC."""
+    seconds: float
+    image: ImageReport
+    builder: BuilderReport
+    ci: CIReport
+    cache: CacheReport
+    steps: tuple[StepReport, ...] = ()
+    phases: Phases = Phases()
+    retries: tuple[RetryReport, ...] = ()
+    warnings: tuple[str, ...] = ()
+    commands: tuple[tuple[str, ...], ...] = ()
+    """Redacted command lines, in the order in which they ran."""
+    tool: ToolReport = ToolReport()
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """The report as an indented JSON document; seconds with millisecond precision."""
+        document = _rounded(dataclasses.asdict(self))
+        head = ("schema", "tool", "status")
+        ordered = {key: document[key] for key in (*head, *document)}
+        return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
+    match value:
+        case float():
+            return round(value, 3)
+        case dict():
+            return {key: _rounded(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_rounded(item) for item in value]
+        case _:
+            return value
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the report, as kept in the package."""
+    text = resources.files("buildx_cache").joinpath("report.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def write_report(report: BuildReport, path: str) -> None:
+    """Write the report's JSON to ``path`` atomically, readable by its owner only.
+
+    Raises:
+        ExhaustedError: it cannot be written there.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as out:
+                out.write(report.to_json())
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ExhaustedError(
+            f"the report cannot be written to {path}: {error.strerror}", hint="give another --report"
+        ) from None

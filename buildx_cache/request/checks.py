@@ -1,0 +1,163 @@
+"""What is refused before anything has an effect: values that cannot work, paths that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
+from buildx_cache.errors import ExhaustedError, UsageError
+from buildx_cache.request.model import BuildRequest, Driver, option_key, parse_endpoint
+
+_SIZE = re.compile(r"\d+(?:\.\d+)?\s*(?:[kmgtp]i?b?|b)?", re.IGNORECASE)
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|m|s))+")
+_PLATFORM = re.compile(r"[a-z0-9]+(?:/[a-z0-9_.-]+){0,2}|local", re.IGNORECASE)
+
+
+def check(request: BuildRequest) -> None:
+    """Refuse what cannot work whatever Docker and the CI say.
+
+    Raises:
+        UsageError: with the option's name, and what to write instead.
+    """
+    for rule in (_check_cache, _check_image, _check_builder, _check_login, _check_formats):
+        rule(request)
+
+
+def _check_cache(request: BuildRequest) -> None:
+    if request.cache is CacheKind.INLINE and request.cache_mode is CacheMode.MAX:
+        raise UsageError(
+            "--cache inline has no --cache-mode max: the image carries only its own layers",
+            hint="use --cache registry for the layers of every stage, or drop --cache-mode",
+        )
+    for text in request.cache_from:
+        parse_import(text)
+    for text in request.cache_to:
+        parse_export(text)
+
+
+def _check_image(request: BuildRequest) -> None:
+    named_outputs = [text for text in request.output if "name=" in text]
+    if request.push and not request.tag and not named_outputs:
+        raise UsageError("--push needs a tag to push", hint="add -t REGISTRY/REPOSITORY:TAG")
+    for platform in request.platform:
+        if not _PLATFORM.fullmatch(platform):
+            raise UsageError(f"--platform {platform!r} is not a platform", hint="write OS/ARCH, such as linux/arm64")
+
+
+def _check_builder(request: BuildRequest) -> None:
+    making = [
+        name
+        for name in ("driver_opt", "buildkit_image", "buildkitd_config", "buildkitd_flags", "endpoint")
+        if getattr(request, name)
+    ]
+    if request.builder and (making or request.driver or request.rm_builder):
+        other = [
+            *making,
+            *(["driver"] if request.driver else []),
+            *(["rm_builder"] if request.rm_builder else []),
+        ]
+        raise UsageError(
+            f"--builder uses a builder as it is; --{option_key(other[0])} makes or removes one",
+            hint="drop one of the two",
+        )
+    if request.driver is Driver.DOCKER and making:
+        raise UsageError(
+            f"--driver docker is the engine's own builder and takes no --{option_key(making[0])}",
+            hint="use --driver docker-container",
+        )
+    if request.driver is Driver.REMOTE and not request.endpoint:
+        raise UsageError("--driver remote needs the address of a buildkitd", hint="add --endpoint tcp://HOST:1234")
+    for text in request.endpoint:
+        parse_endpoint(text)
+
+
+def _check_login(request: BuildRequest) -> None:
+    if request.password_stdin and request.password_env:
+        raise UsageError("--password-stdin and --password-env are two sources of one password", hint="drop one")
+    if (request.password_stdin or request.password_env) and not request.username:
+        raise UsageError("a password without a --username", hint="add --username NAME")
+    if request.username and not (request.password_stdin or request.password_env):
+        raise UsageError(
+            "--username without a password",
+            hint="add --password-env NAME (a variable that holds it) or --password-stdin",
+        )
+
+
+def _check_formats(request: BuildRequest) -> None:
+    if request.prune_keep and not _SIZE.fullmatch(request.prune_keep):
+        raise UsageError(f"--prune-keep {request.prune_keep!r} is not a size", hint="write 10GB, 512MB, …")
+    if request.prune_older_than and not _DURATION.fullmatch(request.prune_older_than):
+        raise UsageError(
+            f"--prune-older-than {request.prune_older_than!r} is not a duration", hint="write 7d, 48h, 90m, …"
+        )
+    for text in request.build_arg:
+        if not text.partition("=")[0]:
+            raise UsageError(
+                f"--build-arg {text!r} has no name",
+                hint="write NAME=VALUE, or NAME to take it from the environment",
+            )
+
+
+def check_paths(request: BuildRequest) -> None:
+    """Refuse a context, Dockerfile or configuration that cannot be read.
+
+    Raises:
+        UsageError: the path and what is wrong with it.
+    """
+    if is_remote_context(request.context):
+        return
+    context = Path(request.context)
+    if not context.is_dir():
+        what = "is a file" if context.is_file() else "does not exist"
+        raise UsageError(f"the build context {request.context!r} {what}", hint="give the folder that COPY reads from")
+    if not os.access(context, os.R_OK | os.X_OK):
+        raise UsageError(f"the build context {request.context!r} cannot be read", hint="check its permissions")
+    dockerfile = Path(request.file) if request.file else context / "Dockerfile"
+    if request.file != "-" and not _is_url(request.file):
+        _check_readable(dockerfile, "the Dockerfile", "give it with -f/--file")
+    if request.buildkitd_config:
+        _check_readable(Path(request.buildkitd_config), "--buildkitd-config", "give the path of a buildkitd.toml")
+    for endpoint in map(parse_endpoint, request.endpoint):
+        for key, path in endpoint.options:
+            if key != "servername":
+                _check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
+
+
+def is_remote_context(context: str) -> bool:
+    """Whether the build context is fetched by BuildKit (a URL, a git address) or read from stdin."""
+    return context == "-" or _is_url(context) or context.startswith(("git@", "github.com/"))
+
+
+def _is_url(text: str) -> bool:
+    return re.match(r"[a-z][a-z0-9+.-]*://", text) is not None
+
+
+def _check_readable(path: Path, what: str, hint: str) -> None:
+    if path.is_dir():
+        raise UsageError(f"{what} is a folder: {path}", hint=hint)
+    if not path.exists():
+        raise UsageError(f"{what} does not exist: {path}", hint=hint)
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{what} cannot be read: {path}", hint="check its permissions")
+
+
+def check_cache_directory(directory: str) -> None:
+    """Refuse a cache folder that is no folder or cannot be written.
+
+    Raises:
+        UsageError: it is a file, or lies below one.
+        ExhaustedError: it exists, or would be made, where nothing can be written.
+    """
+    path = Path(directory)
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"the cache folder is a file: {path}", hint="give a folder with --cache-dir")
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise UsageError(f"the cache folder lies below a file: {existing}", hint="give a folder with --cache-dir")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ExhaustedError(
+            f"the cache folder cannot be written: {path}",
+            hint="check its permissions, or give another --cache-dir",
+        )

@@ -1,0 +1,145 @@
+"""Merging option values from the command line, the environment and a file into one request."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, get_type_hints
+
+from buildx_cache.caches import CacheKind, CacheMode, Compression, closest
+from buildx_cache.errors import UsageError
+from buildx_cache.request.checks import check
+from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key
+
+ENV_PREFIX = "BUILDX_CACHE_"
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+_DAYS = re.compile(r"(\d+(?:\.\d+)?)d")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One source of option values.
+
+    In messages ``where`` is what one is called there, with ``{name}`` or ``{NAME}``; of a ``file``'s, ``lines`` are
+    those of its keys, as far as they are known.
+    """
+
+    where: str = "{name}"
+    values: Mapping[str, object]
+    file: str = ""
+    lines: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def locate(self, name: str) -> str:
+        """Where ``name`` was set, for people."""
+        if self.file:
+            line = f":{self.lines[name]}" if name in self.lines else ""
+            return f"{self.file}{line}: {option_key(name)}"
+        return self.where.format(name=option_key(name), NAME=name.upper())
+
+
+# Set on one command line only: in a file or the environment they would silently apply to every call.
+_COMMAND_LINE_ONLY = frozenset({"context", "buildx_flags", "password_stdin"})
+_HINTS = get_type_hints(BuildRequest)
+CONFIG_FIELDS = tuple(name for name in _HINTS if name not in _COMMAND_LINE_ONLY)
+
+
+def make_request(layers: Sequence[Layer]) -> BuildRequest:
+    """Merge layers, highest precedence first, and check every value.
+
+    A list is taken whole from the highest layer that sets it.
+
+    Raises:
+        UsageError: a value of the wrong type or not among the choices, or a combination that cannot work.
+    """
+    values: dict[str, Any] = {}
+    for name in _HINTS:
+        layer = next((layer for layer in layers if name in layer.values), None)
+        if layer is not None:
+            values[name] = _convert(name, layer.values[name], layer)
+    request = _normalise(BuildRequest(**values))
+    check(request)
+    return request
+
+
+def environment_layer(env: Mapping[str, str]) -> Layer:
+    """The ``BUILDX_CACHE_<OPTION>`` variables that are set; a list is one item a line."""
+    names = {name: ENV_PREFIX + name.upper() for name in CONFIG_FIELDS}
+    values = {name: env[variable] for name, variable in names.items() if env.get(variable)}
+    return Layer(where=ENV_PREFIX + "{NAME}", values=values)
+
+
+def _convert(name: str, value: object, layer: Layer) -> object:
+    hint = _HINTS[name]
+    match hint:
+        case _ if hint == tuple[str, ...]:
+            return _to_list(name, value, layer)
+        case _ if hint in (bool, bool | None):
+            return _to_flag(name, value, layer)
+        case _ if hint is str:
+            return _to_text(name, value, layer)
+        case _:
+            return _to_choice(name, value, layer)
+
+
+def _to_list(name: str, value: object, layer: Layer) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(line.strip() for line in value.splitlines() if line.strip())
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise _wrong_type(name, value, layer, "a list of strings")
+
+
+def _to_flag(name: str, value: object, layer: Layer) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUE + _FALSE:
+        return value.lower() in _TRUE
+    raise _wrong_type(name, value, layer, "true or false")
+
+
+def _to_text(name: str, value: object, layer: Layer) -> str:
+    if isinstance(value, str):
+        return value
+    raise _wrong_type(name, value, layer, "a string")
+
+
+def _to_choice(name: str, value: object, layer: Layer) -> StrEnum:
+    choices: type[StrEnum] = next(kind for kind in _CHOICES if kind in (_HINTS[name], *_members(_HINTS[name])))
+    try:
+        return choices(str(value))
+    except ValueError:
+        raise UsageError(
+            f"{layer.locate(name)}: {value!r} is not a {option_key(name)}",
+            hint=closest(str(value), [choice.value for choice in choices]),
+        ) from None
+
+
+_CHOICES: tuple[type[StrEnum], ...] = (CacheKind, CacheMode, Compression, Driver, Progress)
+
+
+def _members(hint: object) -> tuple[object, ...]:
+    return tuple(getattr(hint, "__args__", ()))
+
+
+def _wrong_type(name: str, value: object, layer: Layer, wanted: str) -> UsageError:
+    return UsageError(f"{layer.locate(name)}: {value!r} is not {wanted}", hint=f"give {wanted}")
+
+
+def _normalise(request: BuildRequest) -> BuildRequest:
+    platforms = tuple(part.strip() for item in request.platform for part in item.split(",") if part.strip())
+    return dataclasses.replace(
+        request,
+        platform=tuple(dict.fromkeys(platforms)),
+        tag=tuple(dict.fromkeys(request.tag)),
+        prune_older_than=_days_to_hours(request.prune_older_than),
+        progress=Progress.QUIET if request.quiet else request.progress,
+    )
+
+
+def _days_to_hours(duration: str) -> str:
+    """Buildx takes Go durations, which know no days."""
+    return _DAYS.sub(lambda match: f"{float(match[1]) * 24:g}h", duration)

@@ -1,0 +1,146 @@
+"""The request's own types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from buildx_cache.caches import CacheKind, CacheMode, Compression, closest, from_csv
+from buildx_cache.errors import UsageError
+
+
+class Driver(StrEnum):
+    """Buildx' builder drivers."""
+
+    DOCKER = "docker"
+    DOCKER_CONTAINER = "docker-container"
+    REMOTE = "remote"
+    KUBERNETES = "kubernetes"
+
+
+class Progress(StrEnum):
+    """How the build is shown on stderr."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    QUIET = "quiet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """Every option of ``build`` and ``plan``, under its name on the command line (dashes as underscores).
+
+    Absent means empty: ``""``, ``()`` or ``None``. Paths are relative to the working directory.
+    """
+
+    context: str = "."
+    buildx_flags: tuple[str, ...] = ()
+    # Image
+    tag: tuple[str, ...] = ()
+    push: bool = False
+    load: bool = False
+    output: tuple[str, ...] = ()
+    # Build
+    file: str = ""
+    target: str = ""
+    platform: tuple[str, ...] = ()
+    build_arg: tuple[str, ...] = ()
+    build_context: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    annotation: tuple[str, ...] = ()
+    secret: tuple[str, ...] = ()
+    ssh: tuple[str, ...] = ()
+    pull: bool = False
+    no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
+    network: str = ""
+    add_host: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    attest: tuple[str, ...] = ()
+    provenance: str = ""
+    sbom: str = ""
+    shm_size: str = ""
+    ulimit: tuple[str, ...] = ()
+    cgroup_parent: str = ""
+    metadata_file: str = ""
+    iidfile: str = ""
+    # Cache
+    cache: CacheKind = CacheKind.AUTO
+    cache_dir: str = ""
+    cache_ref: str = ""
+    cache_scope: str = ""
+    cache_mode: CacheMode | None = None
+    cache_compression: Compression | None = None
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
+    cache_read_only: bool | None = None
+    strict_cache: bool = False
+    # Builder
+    builder: str = ""
+    driver: Driver | None = None
+    endpoint: tuple[str, ...] = ()
+    driver_opt: tuple[str, ...] = ()
+    buildkit_image: str = ""
+    buildkitd_config: str = ""
+    buildkitd_flags: str = ""
+    docker_context: str = ""
+    rm_builder: bool = False
+    # Login
+    registry: str = ""
+    username: str = ""
+    password_stdin: bool = False
+    password_env: str = ""
+    # Prune
+    prune: bool | None = None
+    prune_keep: str = ""
+    prune_older_than: str = ""
+    # Output
+    progress: Progress = Progress.AUTO
+    report: str = ""
+    verbose: bool = False
+    quiet: bool = False
+    no_color: bool = False
+
+
+def option_key(name: str) -> str:
+    """``cache_dir`` as it is spelled on the command line and in files: ``cache-dir``."""
+    return name.replace("_", "-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where one node of a builder is reached; TLS material by path."""
+
+    address: str
+    name: str = ""
+    platforms: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+
+
+_TLS_OPTIONS = ("cacert", "cert", "key", "servername")
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Read ``ADDRESS[,platform=…][,name=…][,cacert=…][,cert=…][,key=…][,servername=…]``.
+
+    Raises:
+        UsageError: no address, or an unknown attribute.
+    """
+    pairs = from_csv(text, option="--endpoint") or (("", ""),)
+    address, rest = pairs[0], pairs[1:]
+    if address[1] or not address[0]:
+        raise UsageError(
+            f"--endpoint {text!r} does not start with an address",
+            hint="write tcp://HOST:1234,platform=linux/arm64",
+        )
+    known = ("name", "platform", *_TLS_OPTIONS)
+    for key, _ in rest:
+        if key not in known:
+            raise UsageError(f"--endpoint has no attribute {key!r}", hint=closest(key, known))
+    values = dict(rest)
+    return Endpoint(
+        address=address[0],
+        name=values.get("name", ""),
+        platforms=tuple(value for key, value in rest if key == "platform"),
+        options=tuple((key, values[key]) for key in _TLS_OPTIONS if key in values),
+    )

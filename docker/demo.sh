@@ -1,0 +1,15 @@
+#!/bin/sh
+# Build docker/hello cold and then warm, each time on a brand-new builder, with every kind of cache.
+set -eu
+. "$(dirname -- "$0")/setup.sh"
+setup demo
+engine=$project/docker/engine
+if ! "$python" "$engine" status >/dev/null 2>&1; then
+    trap '"$python" "$engine" down' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+fi
+"$python" "$engine" up
+variables=$("$python" "$engine" env)
+eval "$variables"
+"$python" "$project/docker/demo.py"

@@ -1,0 +1,41 @@
+# Sourced by demo.sh and test.sh: sets `project` (this checkout) and `python`, an interpreter of a virtual environment
+# that has this checkout and, for `setup dev`, the tools of its tests. Needs Python 3.11 or newer and a package index;
+# the environment is kept in the user's cache directory and made anew when pyproject.toml changes.
+
+project=${project:-$(CDPATH="" cd -- "$(dirname -- "$0")/.." && pwd)}
+
+fail() {
+    echo "error: $1" >&2
+    echo "to do: $2" >&2
+    exit 1
+}
+
+find_python() {
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+    done
+    fail "no Python 3.11 or newer is on PATH" "install python3 (3.11 or newer) with its venv module"
+}
+
+setup() {
+    extra=$1
+    base=$(find_python) || exit 1
+    key=$(cat "$project/pyproject.toml" "$project/docker/setup.sh" | cksum | tr ' ' '-')-$(printf %s "$project$base" | cksum | cut -d ' ' -f 1)
+    folder=${XDG_CACHE_HOME:-$HOME/.cache}/buildx-cache-engine/venv-$extra-$key
+    python=$folder/bin/python
+    if [ ! -e "$folder/complete" ]; then
+        echo "preparing a Python environment in $folder" >&2
+        rm -rf "$folder"
+        mkdir -p "$(dirname "$folder")"
+        "$base" -m venv "$folder" || fail "Python's venv module does not work" "install python3-venv"
+        if [ "$extra" = dev ]; then what="$project[dev]"; else what=$project; fi
+        "$python" -m pip --quiet --disable-pip-version-check install --editable "$what" >&2 ||
+            fail "the Python packages could not be installed" "check the network and pip's configuration"
+        : > "$folder/complete"
+    fi
+    PATH=$folder/bin:$PATH
+    export PATH
+}

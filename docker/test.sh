@@ -1,0 +1,8 @@
+#!/bin/sh
+# Run the whole test suite, or what the arguments of pytest select: sh docker/test.sh [tests/unit …]
+# The tests start the engines they need, and stop those that they started.
+set -eu
+. "$(dirname -- "$0")/setup.sh"
+setup dev
+cd "$project"
+exec "$python" -m pytest "$@"

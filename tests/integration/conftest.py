@@ -1,0 +1,212 @@
+"""The real engines, registries and builders that these tests drive; a missing one fails them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+ENGINE = PROJECT / "docker" / "engine"
+HELLO = PROJECT / "docker" / "hello"
+GREETING = "hello from 2 pages; the largest prime listed is 599999"
+
+# What a test's commands see of this process' environment: no CI, no Docker, no options.
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """How the program ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> tuple[int, int, int]:
+        steps = self.report["cache"]["steps"]
+        return steps["total"], steps["cached"], steps["executed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Docker:
+    """One engine with its registries, and how to run things against it."""
+
+    env: Mapping[str, str]
+    home: Path
+
+    @property
+    def registry(self) -> str:
+        return self.env["ENGINE_REGISTRY"]
+
+    @property
+    def auth_registry(self) -> str:
+        return self.env["ENGINE_AUTH_REGISTRY"]
+
+    @property
+    def base(self) -> str:
+        return self.env["ENGINE_BASE_IMAGE"]
+
+    @property
+    def builder_image(self) -> tuple[str, ...]:
+        image = self.env["ENGINE_BUILDKIT_IMAGE"]
+        return ("--buildkit-image", image) if image else ()
+
+    @property
+    def container_builder(self) -> tuple[str, ...]:
+        """Options that make a builder of this test's own, on the host's network to reach the registries."""
+        return ("--driver", "docker-container", *self.builder_image, "--driver-opt", self.env["ENGINE_DRIVER_OPT"])
+
+    @property
+    def new_builder(self) -> tuple[str, ...]:
+        """The same, removed after the call."""
+        return (*self.container_builder, "--rm-builder")
+
+    @property
+    def hello(self) -> tuple[str, ...]:
+        """What ends every command line that builds docker/hello."""
+        return ("--build-arg", f"BASE={self.base}", str(HELLO))
+
+    def child_env(self, **more: str) -> dict[str, str]:
+        passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        own = {"HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / ".cache")}
+        return {**passed_on, **self.env, **own, **more}
+
+    def docker(self, *words: str, check: bool = True, **more: str) -> str:
+        done = subprocess.run(
+            ("docker", *words), env=self.child_env(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        if check and done.returncode:
+            pytest.fail(f"docker {' '.join(words)}: {done.stderr}")
+        return done.stdout.strip()
+
+    def tool(
+        self, *words: str, env: Mapping[str, str] | None = None, cwd: Path = PROJECT, stdin: str | None = None
+    ) -> Ran:
+        """Run buildx-cache, with a report where it is a build."""
+        report = self.home / f"report-{uuid.uuid4().hex}.json"
+        command = [*words]
+        if words[0] == "build":
+            command[1:1] = ["--report", str(report)]
+        done = subprocess.run(
+            (sys.executable, "-m", "buildx_cache", *command),
+            env=self.child_env(**(env or {})),
+            cwd=cwd,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        written = json.loads(report.read_text()) if report.exists() else {}
+        return Ran(code=done.returncode, stdout=done.stdout, stderr=done.stderr, report=written)
+
+    def build(self, *words: str, env: Mapping[str, str] | None = None, cwd: Path = PROJECT) -> Ran:
+        """Run a build that has to succeed."""
+        ran = self.tool("build", *words, env=env, cwd=cwd)
+        assert ran.code == 0, ran.stderr
+        return ran
+
+    def greeting(self, image: str) -> str:
+        """What the image says; pulled anew if it names a registry."""
+        pull = ("--pull", "always", "--quiet") if "/" in image else ()
+        return self.docker("run", "--rm", *pull, image)
+
+    def repository(self, name: str = "hello") -> str:
+        return f"{self.registry}/{uuid.uuid4().hex[:12]}/{name}"
+
+    def builders(self) -> set[str]:
+        return {line.split()[0].rstrip("*") for line in self.docker("buildx", "ls").splitlines()[1:] if line[0] != " "}
+
+
+class Engines:
+    """The engines of this test session; those that it starts, it stops."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._started: list[tuple[str, ...]] = []
+
+    def start(self, *which: str) -> dict[str, str]:
+        if self._call("status", *which, check=False).returncode:
+            self._call("up", *which)
+            self._started.append(which)
+        environment: dict[str, str] = json.loads(self._call("env", "--format", "json", *which).stdout)
+        return environment
+
+    def stop(self) -> None:
+        for which in self._started:
+            self._call("down", *which, check=False)
+
+    @staticmethod
+    def _call(command: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            (sys.executable, str(ENGINE), command, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        if check and done.returncode:
+            pytest.fail(f"docker/engine {command} {' '.join(words)}: {done.stderr}")
+        return done
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    started = Engines(tmp_path_factory.mktemp("engines"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    path = tmp_path / "home"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def docker(engines: Engines, home: Path) -> Docker:
+    """The engine that `docker/engine up` gives: the one that is there, else a private one."""
+    return Docker(env=engines.start(), home=home)
+
+
+@pytest.fixture
+def special(engines: Engines, home: Path) -> Callable[[str, str], Docker]:
+    """A private engine of a Debian suite and an image store."""
+
+    def start(suite: str, store: str) -> Docker:
+        kind = engines.start()["ENGINE_KIND"]
+        if kind == "existing" and os.geteuid() != 0:
+            pytest.skip("another engine than the one that is there takes root")
+        return Docker(env=engines.start("--suite", suite, "--store", store), home=home)
+
+    return start
+
+
+@pytest.fixture
+def old_docker(special: Callable[[str, str], Docker]) -> Docker:
+    """Docker 26.1 with Buildx 0.13."""
+    return special("trixie", "containerd")
+
+
+@pytest.fixture
+def classic_docker(special: Callable[[str, str], Docker]) -> Docker:
+    """An engine with the classic image store."""
+    return special("forky", "classic")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A build context of a test's own, of one quick step."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY word /word\nRUN cat /word > /said\nCMD cat /said\n")
+    (folder / "word").write_text("one\n")
+    return folder

@@ -1,0 +1,127 @@
+"""The main job: a warm build on a brand-new builder executes nothing, and the image runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import GREETING, Docker
+
+KINDS = ("local", "registry", "inline")
+STEPS = 12
+
+
+def assert_warm_after_cold(docker: Docker, kind: str, builder: tuple[str, ...], *, fresh: bool = True) -> None:
+    repository = docker.repository()
+    words = ("-t", f"{repository}:demo", "--push", "--cache", kind, "--cache-dir", str(docker.home / "cache"), *builder)
+    cold = docker.build(*words, *docker.hello)
+    assert cold.report["cache"]["imports"][0]["status"] == "absent"
+    if not fresh:
+        docker.docker("buildx", "prune", "--builder", "default", "--all", "--force")
+    warm = docker.build(*words, *docker.hello)
+    assert warm.steps == (STEPS, STEPS, 0), warm.stderr
+    assert warm.report["cache"]["imports"][0]["status"] == "hit"
+    assert warm.report["builder"]["created"] is fresh
+    assert docker.greeting(f"{repository}:demo") == GREETING
+    assert warm.stdout == f"{repository}:demo@{warm.report['image']['digest']}\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_container_builder(docker: Docker, kind: str) -> None:
+    assert_warm_after_cold(docker, kind, docker.new_builder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_the_engines_own_builder_with_the_containerd_store(docker: Docker, kind: str) -> None:
+    assert_warm_after_cold(docker, kind, ("--driver", "docker"), fresh=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_the_older_engine(old_docker: Docker, kind: str) -> None:
+    assert_warm_after_cold(old_docker, kind, old_docker.new_builder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_the_older_engines_own_builder(old_docker: Docker, kind: str) -> None:
+    assert_warm_after_cold(old_docker, kind, ("--driver", "docker"), fresh=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_container_builder_of_the_classic_store(classic_docker: Docker, kind: str) -> None:
+    assert_warm_after_cold(classic_docker, kind, classic_docker.new_builder)
+
+
+def test_a_local_cache_is_interchangeable_with_plain_buildx(docker: Docker, project: Path) -> None:
+    cache = project.parent / "cache"
+    base = ("--build-arg", f"BASE={docker.base}")
+    plain = ("buildx", "build", "--builder", "plain", *base)
+    opt = ("--driver-opt", docker.env["ENGINE_DRIVER_OPT"])
+    image = ("--driver-opt", f"image={docker.env['ENGINE_BUILDKIT_IMAGE']}") if docker.builder_image else ()
+    docker.docker("buildx", "create", "--name", "plain", "--driver", "docker-container", *opt, *image)
+    try:
+        docker.docker(*plain, "--cache-to", f"type=local,mode=max,dest={cache}", str(project))
+        ran = docker.build(
+            "-t", "app", "--load", "--cache-dir", str(cache), "--cache", "local", *docker.new_builder, *base, str(project)
+        )
+        assert ran.steps == (3, 3, 0)
+        docker.docker("buildx", "prune", "--builder", "plain", "--all", "--force")
+        docker.docker(*plain, "--cache-from", f"type=local,src={cache}", "--output", "type=cacheonly", str(project))
+    finally:
+        docker.docker("buildx", "rm", "plain")
+
+
+def test_a_pull_request_reads_its_targets_cache_and_writes_its_own(docker: Docker, project: Path) -> None:
+    repository = docker.repository()
+    words = (
+        *("-t", f"{repository}:{{short_sha}}", "--push", *docker.new_builder),
+        *("--build-arg", f"BASE={docker.base}", str(project)),
+    )
+    gitlab = {"GITLAB_CI": "true", "CI": "true", "CI_COMMIT_SHA": "a" * 40, "CI_DEFAULT_BRANCH": "main"}
+    docker.build(*words, env={**gitlab, "CI_COMMIT_BRANCH": "develop"})
+    request = {
+        "CI_MERGE_REQUEST_IID": "7",
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "feature/x",
+        "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "develop",
+        "CI_MERGE_REQUEST_PROJECT_ID": "1",
+        "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "1",
+    }
+    ran = docker.build(*words, env={**gitlab, **request})
+    assert ran.steps == (3, 3, 0)
+    statuses = {entry["source"].rpartition(":")[2]: entry["status"] for entry in ran.report["cache"]["imports"]}
+    assert statuses == {
+        "buildcache-feature-x": "absent",
+        "buildcache-develop": "hit",
+        "buildcache-main": "absent",
+    }
+    assert ran.report["cache"]["exports"][0]["target"] == f"{repository}:buildcache-feature-x"
+    assert ran.stdout.startswith(f"{repository}:aaaaaaa@sha256:")
+
+
+def test_a_read_only_cache_is_not_written(docker: Docker, project: Path) -> None:
+    cache = project.parent / "cache"
+    ran = docker.build(
+        *("-t", "app", "--load", "--cache", "local", "--cache-dir", str(cache), "--cache-read-only"),
+        *(*docker.new_builder, "--build-arg", f"BASE={docker.base}", str(project)),
+    )
+    assert not cache.exists()
+    assert ran.report["cache"]["exports"] == []
+
+
+def test_an_inline_cache_writes_nothing_unless_pushed(docker: Docker, project: Path) -> None:
+    ran = docker.build(
+        *("-t", docker.repository(), "--load", "--cache", "inline", *docker.new_builder),
+        *("--build-arg", f"BASE={docker.base}", str(project)),
+    )
+    assert ran.report["cache"]["exports"] == []
+    assert "without --push nothing is written" in ran.stderr
+
+
+@pytest.mark.parametrize("compression", ["zstd", "uncompressed"])
+def test_image_and_cache_share_their_compression(docker: Docker, project: Path, compression: str) -> None:
+    repository = docker.repository()
+    words = ("-t", f"{repository}:1", "--push", "--cache-compression", compression, "--build-arg", f"BASE={docker.base}")
+    docker.build(*words, *docker.new_builder, str(project))
+    ran = docker.build(*words, *docker.new_builder, str(project))
+    assert ran.steps == (3, 3, 0)
+    assert docker.greeting(f"{repository}:1") == "one"

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from buildx_cache.errors import ExitCode, UsageError
+from buildx_cache.reference import MAX_TAG, Reference, parse_reference, safe_tag
+
+REPEATABLE = settings(derandomize=True, deadline=None)
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def reference(host: str, path: str, tag: str = "", digest: str = "") -> Reference:
+    return Reference(host=host, path=path, tag=tag, digest=digest)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("app", reference("", "app")),
+        ("app:1.2", reference("", "app", "1.2")),
+        ("org/app", reference("", "org/app")),
+        ("org/team/app:x", reference("", "org/team/app", "x")),
+        ("registry.example.com/app", reference("registry.example.com", "app")),
+        ("registry.example.com/team/app:1", reference("registry.example.com", "team/app", "1")),
+        ("registry.example.com:5000/app:1", reference("registry.example.com:5000", "app", "1")),
+        ("localhost/app", reference("localhost", "app")),
+        ("localhost:5000/app", reference("localhost:5000", "app")),
+        ("127.0.0.1:5000/app:1", reference("127.0.0.1:5000", "app", "1")),
+        ("[2001:db8::1]:5000/app", reference("[2001:db8::1]:5000", "app")),
+        ("BUILDHOST/app", reference("BUILDHOST", "app")),
+        ("build-host/app", reference("", "build-host/app")),
+        ("app:5000", reference("", "app", "5000")),
+        (f"app@{DIGEST}", reference("", "app", "", DIGEST)),
+        (f"registry.example.com/app:1@{DIGEST}", reference("registry.example.com", "app", "1", DIGEST)),
+        ("a.b_c__d-e--f/app", reference("", "a.b_c__d-e--f/app")),
+        ("app:_Tag.With-every_Sign", reference("", "app", "_Tag.With-every_Sign")),
+        ("app:" + "t" * 128, reference("", "app", "t" * 128)),
+    ],
+)
+def test_a_reference_is_taken_apart_as_docker_does(text: str, expected: Reference) -> None:
+    parsed = parse_reference(text)
+    assert parsed == expected
+    assert str(parsed) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "repository"),
+    [
+        ("app:1", "app"),
+        ("org/app", "org/app"),
+        (f"registry.example.com:5000/team/app:1@{DIGEST}", "registry.example.com:5000/team/app"),
+    ],
+)
+def test_a_repository_is_named_as_written(text: str, repository: str) -> None:
+    assert parse_reference(text).repository == repository
+
+
+LOWER = "write the repository's name in lower case"
+EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:1.2"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("", EXAMPLE),
+        (" app", EXAMPLE),
+        ("app:1 ", EXAMPLE),
+        ("app:", EXAMPLE),
+        ("app:.1", EXAMPLE),
+        ("app:-1", EXAMPLE),
+        ("app:" + "t" * 129, EXAMPLE),
+        ("app:1:2", EXAMPLE),
+        ("app@sha256:abc", EXAMPLE),
+        ("/app", EXAMPLE),
+        ("app/", EXAMPLE),
+        ("org//app", EXAMPLE),
+        ("org/app..x", EXAMPLE),
+        ("org/-app", EXAMPLE),
+        ("app:tést", EXAMPLE),
+        ("app:1\n", EXAMPLE),
+        ("App", LOWER),
+        ("registry.example.com/Team/app:1", LOWER),
+        ("https://registry.example.com/app", "leave out the scheme: HOST/REPOSITORY:TAG"),
+    ],
+)
+def test_what_is_no_reference_is_refused(text: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_reference(text)
+    assert refused.value.message == f"{text!r} is not an image reference"
+    assert refused.value.hint == hint
+    assert refused.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("main", "main"),
+        ("release-1.2_x", "release-1.2_x"),
+        ("feature/login", "feature-login"),
+        ("feature/deep/er", "feature-deep-er"),
+        ("feature\\login", "feature-login"),
+        ("_underscored", "_underscored"),
+        ("b" * 128, "b" * 128),
+        ("fix#12", "fix-12-b86c5dd9"),
+        ("fix 12", "fix-12-9d9bdd86"),
+        (".hidden", "hidden-e2bcfc35"),
+        ("-dash", "dash-3d93b1c6"),
+        ("été", "-t--6e2e3a9b"),
+        ("#", "334359b9"),
+    ],
+)
+def test_a_branch_becomes_a_tag(name: str, tag: str) -> None:
+    assert safe_tag(name) == tag
+
+
+def test_a_long_name_is_cut_in_favour_of_prefix_mark_and_suffix() -> None:
+    tag = safe_tag("b" * 200, prefix="buildcache-", suffix="-linux-arm64")
+    assert len(tag) == MAX_TAG
+    assert re.fullmatch(r"buildcache-b+-[0-9a-f]{8}-linux-arm64", tag)
+
+
+NAMES = st.text(min_size=1, max_size=300)
+PREFIXES = st.sampled_from(["", "buildcache-"])
+SUFFIXES = st.sampled_from(["", "-linux-amd64", "-linux-arm-v7"])
+
+
+@REPEATABLE
+@given(NAMES, PREFIXES, SUFFIXES)
+def test_any_name_becomes_a_valid_tag(name: str, prefix: str, suffix: str) -> None:
+    tag = safe_tag(name, prefix=prefix, suffix=suffix)
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", tag)
+    assert tag.startswith(prefix)
+    assert tag.endswith(suffix)
+    assert parse_reference(f"app:{tag}").tag == tag
+
+
+@REPEATABLE
+@given(NAMES, NAMES, PREFIXES)
+def test_two_names_that_had_to_change_never_share_a_tag(one: str, other: str, prefix: str) -> None:
+    assume(re.split(r"[/\\]+", one) != re.split(r"[/\\]+", other))
+    assume("-".join(re.split(r"[/\\]+", one)) != "-".join(re.split(r"[/\\]+", other)))
+    assert safe_tag(one, prefix=prefix) != safe_tag(other, prefix=prefix)
+
+
+@REPEATABLE
+@given(st.text("ab/", min_size=128, max_size=160), st.text("ab/", max_size=40), st.text("ab/", max_size=40))
+def test_names_that_differ_only_after_the_cut_never_share_a_tag(start: str, one: str, other: str) -> None:
+    assume(one != other)
+    assert safe_tag(start + one) != safe_tag(start + other) or len(safe_tag(start + one)) < MAX_TAG
+
+
+@REPEATABLE
+@given(NAMES, PREFIXES, SUFFIXES)
+def test_a_tag_is_the_same_every_time(name: str, prefix: str, suffix: str) -> None:
+    assert safe_tag(name, prefix=prefix, suffix=suffix) == safe_tag(name, prefix=prefix, suffix=suffix)
