@@ -132,7 +132,7 @@ def from_csv(text: str, *, option: str) -> tuple[tuple[str, str], ...]:
 def closest(word: str, words: Sequence[str]) -> str:
     """A hint naming the nearest right word, or all of them."""
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else "use one of: " + ", ".join(words)
+    return f"did you mean {str(near[0])!r}?" if near else "use one of: " + ", ".join(words)
 
 
 def parse_import(text: str) -> CacheEntry:
@@ -212,22 +212,17 @@ class ExportStyle:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalCache:
-    """A folder in OCI layout, interchangeable with plain Buildx: its tag is ``latest`` unless given."""
+    """A folder in OCI layout, interchangeable with plain Buildx: its tag is ``latest``."""
 
     directory: str
-    tag: str = ""
 
     def imports(self) -> tuple[CacheEntry, ...]:
         """The folder itself."""
-        return (CacheEntry(type="local", attributes=(("src", self.directory), *self._tagged())),)
+        return (CacheEntry(type="local", attributes=(("src", self.directory),)),)
 
     def exports(self, style: ExportStyle) -> tuple[CacheEntry, ...]:
         """The folder itself."""
-        place = (("dest", self.directory), *self._tagged())
-        return (CacheEntry(type="local", attributes=(*place, *style.attributes())),)
-
-    def _tagged(self) -> tuple[tuple[str, str], ...]:
-        return (("tag", self.tag),) if self.tag else ()
+        return (CacheEntry(type="local", attributes=(("dest", self.directory), *style.attributes())),)
 
 
 @dataclass(frozen=True, kw_only=True)

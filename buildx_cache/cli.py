@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
+from typer.exceptions import Abort, TyperException
 
 from buildx_cache import __version__
 from buildx_cache.errors import BuildxCacheError, ExitCode, InterruptedBuildError, UsageError
@@ -31,13 +32,12 @@ from buildx_cache.request import Driver, Progress
 if TYPE_CHECKING:  # what only a command needs is imported there, so that --help and completion stay quick
     from buildx_cache.ci import CIContext
     from buildx_cache.display import Display
-    from buildx_cache.engine import DockerEngine
+    from buildx_cache.engine.docker import DockerEngine
     from buildx_cache.plan import BuildPlan, Place
     from buildx_cache.request import BuildRequest
 
 app = typer.Typer(
     name="buildx-cache",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -82,10 +82,18 @@ class _PassingOn(TyperCommand):
 def main() -> NoReturn:
     """Run the command line: expected failures have their exit codes, anything else is a bug and says so."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or ExitCode.OK)
+    except TyperException as error:
+        _complain(error.format_message(), "`buildx-cache COMMAND --help` shows the options")
+        sys.exit(error.exit_code)
+    except (Abort, KeyboardInterrupt):
+        sys.exit(ExitCode.SIGINT)
     except Exception:  # noqa: BLE001 -- the last resort: a user never sees a traceback
         _report_bug()
-    sys.exit(ExitCode.OK)
+
+
+def _complain(message: str, hint: str) -> None:
+    print(f"error: {message}\nto do: {hint}", file=sys.stderr)
 
 
 def _report_bug() -> NoReturn:
@@ -93,8 +101,10 @@ def _report_bug() -> NoReturn:
         log.write(f"buildx-cache {__version__}\n")
         log.write("".join(traceback.format_tb(sys.exc_info()[2])))
         log.write(f"{type(sys.exc_info()[1]).__name__}\n")
-    print(f"error: buildx-cache failed in a way it should not; the log is {log.name}", file=sys.stderr)
-    print("to do: run `buildx-cache doctor`, and report this with the log", file=sys.stderr)
+    _complain(
+        f"buildx-cache failed in a way it should not; the log is {log.name}",
+        "run `buildx-cache doctor`, and report this with the log",
+    )
     sys.exit(ExitCode.BUG)
 
 
@@ -155,8 +165,8 @@ def _doctor(
     """
     from buildx_cache.display import checks_table
     from buildx_cache.doctor import Verdict, examine
-    from buildx_cache.engine import DockerEngine
     from buildx_cache.engine.credentials import stored_credentials
+    from buildx_cache.engine.docker import DockerEngine
     from buildx_cache.request import BuildRequest
 
     env = dict(os.environ)
@@ -181,14 +191,17 @@ def _version(*, wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _main(
+    ctx: typer.Context,
     *,
     version: Annotated[
         bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
     del version
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
 
 
 _build.__doc__ = (
@@ -256,7 +269,7 @@ def _login_layer(env: Mapping[str, str]) -> Any:  # noqa: ANN401 -- a Layer, imp
 
 
 def _session(request: BuildRequest, env: Mapping[str, str]) -> _Session:
-    from buildx_cache.engine import DockerEngine
+    from buildx_cache.engine.docker import DockerEngine
     from buildx_cache.plan import make_plan, needed_builder
     from buildx_cache.request import check_cache_directory
 
@@ -275,17 +288,17 @@ def _session(request: BuildRequest, env: Mapping[str, str]) -> _Session:
 def _surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, CIContext]:
     from buildx_cache.ci import detect
     from buildx_cache.engine.git import read_git, work_tree
+    from buildx_cache.engine.loaded import cache_home
     from buildx_cache.plan import Place
     from buildx_cache.request import is_remote_context
 
     folder = Path.cwd() if is_remote_context(request.context) else Path(request.context).resolve()
     top = work_tree(folder)
     project = f"{_slug(top.name)}-{_digest(str(top))}"
-    cache_home = Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "buildx-cache"
     parts = (str(folder.relative_to(top)), request.context if is_remote_context(request.context) else "", request.file)
     own = "" if parts == (".", "", "") else f"-{_digest(*parts)}"
     place = Place(
-        project=project, cache_dir=str(cache_home / f"{project}{own}"), today=datetime.now(UTC).date().isoformat()
+        project=project, cache_dir=str(cache_home(env) / f"{project}{own}"), today=datetime.now(UTC).date().isoformat()
     )
     return place, detect(env, git=lambda: read_git(folder, env), read_text=_read_text)
 

@@ -14,9 +14,6 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from buildx_cache.caches import CacheKind, CacheMode, Compression
-from buildx_cache.request import Driver, Progress
-
 Words = list[str] | None
 Text = str | None
 Switch = bool | None
@@ -102,7 +99,7 @@ class Options:
     iidfile: Annotated[Text, _build("--iidfile", metavar="FILE", help="Write the image's ID.")] = None
 
     cache: Annotated[
-        CacheKind | None,
+        Text,
         _cache(
             "--cache", metavar="KIND", help="local, registry, inline, none; auto: registry when pushing, else local."
         ),
@@ -116,11 +113,11 @@ class Options:
         None
     )
     cache_mode: Annotated[
-        CacheMode | None,
+        Text,
         _cache("--cache-mode", metavar="MODE", help="min: the image's layers; max: all stages' (max)."),
     ] = None
     cache_compression: Annotated[
-        Compression | None,
+        Text,
         _cache("--cache-compression", metavar="KIND", help="gzip, zstd, estargz or uncompressed, of cache and image."),
     ] = None
     cache_from: Annotated[Words, _cache("--cache-from", metavar="SPEC", help="Another source, Buildx syntax.")] = None
@@ -132,7 +129,7 @@ class Options:
 
     builder: Annotated[Text, _builder("--builder", metavar="NAME", help="Use this builder as it is.")] = None
     driver: Annotated[
-        Driver | None, _builder("--driver", metavar="DRIVER", help="docker, docker-container, remote or kubernetes.")
+        Text, _builder("--driver", metavar="DRIVER", help="docker, docker-container, remote or kubernetes.")
     ] = None
     endpoint: Annotated[
         Words,
@@ -162,7 +159,7 @@ class Options:
         Text, _prune("--prune-older-than", metavar="DURATION", help="Drop what was not used for this long (7d).")
     ] = None
 
-    progress: Annotated[Progress | None, _output("--progress", metavar="STYLE", help="auto, plain or quiet.")] = None
+    progress: Annotated[Text, _output("--progress", metavar="STYLE", help="auto, plain or quiet.")] = None
     report: Annotated[Text, _output("--report", metavar="FILE.json", help="Write what was done as JSON.")] = None
     verbose: Annotated[Switch, _output("-v", "--verbose", help="Show the commands that run.")] = None
     quiet: Annotated[Switch, _output("-q", "--quiet", help="Only warnings and errors.")] = None

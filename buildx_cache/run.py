@@ -25,6 +25,7 @@ from buildx_cache.errors import (
     CacheError,
     DeniedError,
     EngineError,
+    ExhaustedError,
     ExitCode,
     InterruptedBuildError,
     UnreachableError,
@@ -50,7 +51,7 @@ class Finished(Protocol):
 
 
 class Engine(Protocol):
-    """The effects a plan has; ``engine.DockerEngine`` is the real one."""
+    """The effects a plan has; ``engine.docker.DockerEngine`` is the real one."""
 
     def run(self, command: Command, *, stdin: bytes = b"") -> Finished:
         """Run a short command to its end."""
@@ -64,8 +65,11 @@ class Engine(Protocol):
     def image_id(self, tag: str) -> str:
         """The ID of an image in the engine's store; empty if it is not there."""
 
-    def remove_dangling(self, image_id: str) -> bool:
-        """Remove an image unless it has a tag or a container; whether it is gone."""
+    def remember_loaded(self, image_id: str) -> None:
+        """Note that this program loaded an image, so that it may remove it when it is replaced."""
+
+    def remove_replaced(self, image_id: str) -> bool:
+        """Remove an image that this program loaded, unless it has a tag or a container; whether it is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,7 @@ class _Execution:
         """Run everything and tell what came of it."""
         error: BuildxCacheError | None = None
         try:
+            self._prepare_folder()
             self._announce()
             self._run()
         except BuildxCacheError as raised:
@@ -136,6 +141,17 @@ class _Execution:
         finally:
             if self._plan.builder.temporary and (reason := self._remove_builder()):
                 self._warn(f"the builder could not be removed: {reason}")
+
+    def _prepare_folder(self) -> None:
+        cache = self._plan.cache
+        if not cache.directory or cache.read_only:
+            return
+        try:
+            Path(cache.directory).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ExhaustedError(
+                f"the cache folder cannot be made: {cache.directory}: {error.strerror}", hint="give another --cache-dir"
+            ) from None
 
     # --- builder -----------------------------------------------------------------------------------------
 
@@ -247,9 +263,11 @@ class _Execution:
         if not image.load:
             return
         self._image_id = self._engine.image_id(image.tags[0]) if image.tags else str(self._metadata.get(_CONFIG, ""))
+        if self._image_id:
+            self._engine.remember_loaded(self._image_id)
         for identifier in before:
             if identifier != self._image_id:
-                self._engine.remove_dangling(identifier)
+                self._engine.remove_replaced(identifier)
 
     def _prune(self) -> None:
         if self._plan.prune is None:

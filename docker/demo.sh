@@ -1,7 +1,8 @@
 #!/bin/sh
 # Build docker/hello cold and then warm, each time on a brand-new builder, with every kind of cache.
 set -eu
-. "$(dirname -- "$0")/setup.sh"
+project=$(CDPATH="" cd -- "$(dirname -- "$0")/.." && pwd)
+. "$project/docker/setup.sh"
 setup demo
 engine=$project/docker/engine
 if ! "$python" "$engine" status >/dev/null 2>&1; then

@@ -1,8 +1,7 @@
-# Sourced by demo.sh and test.sh: sets `project` (this checkout) and `python`, an interpreter of a virtual environment
-# that has this checkout and, for `setup dev`, the tools of its tests. Needs Python 3.11 or newer and a package index;
-# the environment is kept in the user's cache directory and made anew when pyproject.toml changes.
-
-project=${project:-$(CDPATH="" cd -- "$(dirname -- "$0")/.." && pwd)}
+# Sourced by demo.sh, test.sh and .ci/run, which set `project` to this checkout. `setup NAME` puts a virtual environment
+# on PATH that has this checkout and, for the name `dev`, the tools of its tests; `python` is its interpreter. Needs
+# Python 3.11 or newer and a package index. The environment is kept in the user's cache directory, and made anew when
+# pyproject.toml changes.
 
 fail() {
     echo "error: $1" >&2

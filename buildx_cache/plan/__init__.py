@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from buildx_cache.caches import CacheKind, Compression
+from buildx_cache.caches import CacheKind, Compression, from_csv
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.builder import docker, own_builder_name, plan_builder, wants_own
@@ -174,12 +174,19 @@ def _outputs(request: BuildRequest, builder: BuilderPlan) -> list[str]:
     style = _image_style(request.cache_compression)
     outputs = list(request.output)
     if request.push and (style or load or outputs):
-        outputs.append(",".join(("type=image", "push=true", *style)))
+        outputs = _pushed(outputs, ("push=true", *style))
     if load and (request.push or outputs):
         outputs.append("type=docker")
     if outputs:
         return [word for output in outputs for word in ("--output", output)]
     return [flag for flag, wanted in (("--push", request.push), ("--load", load)) if wanted]
+
+
+def _pushed(outputs: list[str], style: tuple[str, ...]) -> list[str]:
+    """The outputs with the images among them pushed, as ``--push`` does it; there is at least one."""
+    images = [output for output in outputs if ("type", "image") in from_csv(output, option="--output")]
+    others = [output for output in outputs if output not in images]
+    return [*others, *(",".join((image, *style)) for image in images or ("type=image",))]
 
 
 def _image_style(compression: Compression | None) -> tuple[str, ...]:

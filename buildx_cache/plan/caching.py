@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from buildx_cache.caches import (
     Cache,
     CacheEntry,
@@ -22,7 +24,7 @@ from buildx_cache.plan.builder import obstacle, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
 from buildx_cache.plan.model import BuilderPlan, CachePlan
 from buildx_cache.reference import Reference, parse_reference
-from buildx_cache.request import BuildRequest
+from buildx_cache.request import BuildRequest, Driver
 
 # BuildKit writes image manifests by itself since 0.21 (moby/buildkit#5462).
 _IMAGE_MANIFEST_BY_DEFAULT = (0, 21, 0)
@@ -33,15 +35,20 @@ def choose_kind(request: BuildRequest, facts: Facts, tags: tuple[Reference, ...]
     if request.cache is not CacheKind.AUTO:
         return request.cache, f"--cache {request.cache}"
     wanted, why = _by_destination(request, tags)
-    if facts.builder is None or wants_own(request, facts, wanted):
+    if wants_own(request, facts, wanted):
         return wanted, why
-    reason = obstacle(request, facts.builder.driver, facts.store, wanted)
+    name, driver = _given_builder(request, facts)
+    reason = obstacle(request, driver, facts.store, wanted)
     if not reason:
         return wanted, why
-    return (
-        CacheKind.INLINE if request.push else CacheKind.NONE,
-        f"the builder {facts.builder.name!r} {reason}",
-    )
+    return CacheKind.INLINE if request.push else CacheKind.NONE, f"the builder {name!r} {reason}"
+
+
+def _given_builder(request: BuildRequest, facts: Facts) -> tuple[str, str]:
+    """Name and driver of the builder that is used as it is; no driver where it does not exist."""
+    if request.driver is Driver.DOCKER:
+        return request.docker_context or facts.context, Driver.DOCKER
+    return (facts.builder.name, facts.builder.driver) if facts.builder else (request.builder, "")
 
 
 def _by_destination(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[CacheKind, str]:
@@ -130,7 +137,8 @@ def _repository(
 
 def _cache(kind: CacheKind, place: str | ScopedRepository, lane: str, builder: BuilderPlan) -> Cache:
     if isinstance(place, str):
-        return LocalCache(directory=place, tag=platform_suffix(lane))
+        # A folder a platform, not a tag: Buildx fails the build where a folder has tags but not the one asked for.
+        return LocalCache(directory=str(PurePath(place, platform_suffix(lane)) if lane else place))
     references = place.references(lane)
     if kind is CacheKind.INLINE:
         return InlineCache(images=tuple(map(str, references)))

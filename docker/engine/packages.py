@@ -18,10 +18,6 @@ WANTED = {
     "trixie": ("docker.io", "docker-cli", "docker-buildx", "containerd", "tini", "docker-registry"),
 }
 ON_HOST = {"runc": "runc", "iptables": "iptables", "busybox": "busybox-static"}
-# Debian builds dockerd without the version of the BuildKit inside it, and Buildx then shows `v0.0.0+unknown`.
-# The true one, as upstream's release of that Docker vendors it, takes the place in the private copy: equally long.
-BUILDKIT_UNKNOWN = b"v0.0.0+unknown"
-BUILDKIT_INSIDE = {"docker.io_28.5.": b"v0.25.1+docker", "docker.io_26.1.": b"v0.13.2+docker"}
 HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -39,17 +35,10 @@ def ensure(places: Places, env: Mapping[str, str]) -> None:
     places.prefix.mkdir(parents=True)
     for package in sorted(folder.glob("*.deb")):
         run(["dpkg", "-x", str(package), str(places.prefix)], hint=f"delete {folder} and try again")
-    _tell_buildkit_version(places.prefix / "usr/sbin/dockerd", folder)
     cli = places.prefix / "cli"
     cli.mkdir()
     (cli / "docker").symlink_to(places.prefix / "usr/bin/docker")
     done.write_text("".join(f"{package.name}\n" for package in sorted(folder.glob("*.deb"))))
-
-
-def _tell_buildkit_version(dockerd: Path, folder: Path) -> None:
-    for start, version in BUILDKIT_INSIDE.items():
-        if any(folder.glob(f"{start}*.deb")):
-            dockerd.write_bytes(dockerd.read_bytes().replace(BUILDKIT_UNKNOWN, version))
 
 
 def programs_path(places: Places) -> str:

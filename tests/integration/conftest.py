@@ -84,7 +84,7 @@ class Docker:
 
     def docker(self, *words: str, check: bool = True, **more: str) -> str:
         done = subprocess.run(
-            ("docker", *words), env=self.child_env(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            ("docker", *words), env=self.child_env(**more), capture_output=True, text=True, check=False
         )
         if check and done.returncode:
             pytest.fail(f"docker {' '.join(words)}: {done.stderr}")
@@ -104,9 +104,9 @@ class Docker:
             cwd=cwd,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
+            check=False,
         )
         written = json.loads(report.read_text()) if report.exists() else {}
         return Ran(code=done.returncode, stdout=done.stdout, stderr=done.stderr, report=written)
@@ -150,7 +150,7 @@ class Engines:
     @staticmethod
     def _call(command: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            (sys.executable, str(ENGINE), command, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            (sys.executable, str(ENGINE), command, *words), capture_output=True, text=True, check=False
         )
         if check and done.returncode:
             pytest.fail(f"docker/engine {command} {' '.join(words)}: {done.stderr}")
@@ -207,6 +207,8 @@ def project(tmp_path: Path) -> Path:
     """A build context of a test's own, of one quick step."""
     folder = tmp_path / "project"
     folder.mkdir()
-    (folder / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY word /word\nRUN cat /word > /said\nCMD cat /said\n")
+    (folder / "Dockerfile").write_text(
+        "ARG BASE\nFROM ${BASE}\nCOPY word /word\nRUN cat /word > /said\nCMD cat /said\n"
+    )
     (folder / "word").write_text("one\n")
     return folder

@@ -62,7 +62,16 @@ def test_a_local_cache_is_interchangeable_with_plain_buildx(docker: Docker, proj
     try:
         docker.docker(*plain, "--cache-to", f"type=local,mode=max,dest={cache}", str(project))
         ran = docker.build(
-            "-t", "app", "--load", "--cache-dir", str(cache), "--cache", "local", *docker.new_builder, *base, str(project)
+            "-t",
+            "app",
+            "--load",
+            "--cache-dir",
+            str(cache),
+            "--cache",
+            "local",
+            *docker.new_builder,
+            *base,
+            str(project),
         )
         assert ran.steps == (3, 3, 0)
         docker.docker("buildx", "prune", "--builder", "plain", "--all", "--force")
@@ -120,7 +129,15 @@ def test_an_inline_cache_writes_nothing_unless_pushed(docker: Docker, project: P
 @pytest.mark.parametrize("compression", ["zstd", "uncompressed"])
 def test_image_and_cache_share_their_compression(docker: Docker, project: Path, compression: str) -> None:
     repository = docker.repository()
-    words = ("-t", f"{repository}:1", "--push", "--cache-compression", compression, "--build-arg", f"BASE={docker.base}")
+    words = (
+        "-t",
+        f"{repository}:1",
+        "--push",
+        "--cache-compression",
+        compression,
+        "--build-arg",
+        f"BASE={docker.base}",
+    )
     docker.build(*words, *docker.new_builder, str(project))
     ran = docker.build(*words, *docker.new_builder, str(project))
     assert ran.steps == (3, 3, 0)

@@ -1,0 +1,154 @@
+"""Which CI runs this, and what it builds: commit, branch, tag, pull request.
+
+A CI is one row of :data:`PROVIDERS`. A row only names variables, so adding a CI means adding a row, and
+checking one means holding it against the page of its documentation that the comment above it names.
+:func:`detect` reads the first row that matches. It is pure: the environment, a way to ask git and a way to
+read a file are given to it.
+
+Every value counts as untrusted. Surrounding white space is dropped; a value that is empty, a placeholder, or
+that holds a control character is treated as absent.
+
+Forks fail closed: where a CI names both repositories of a pull request, anything but two equal names is a
+fork. Where it names none, ``is_fork`` stays false, because nothing is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from buildx_cache.ci.files import ReadText
+from buildx_cache.ci.providers import NO_CI, PROVIDERS, Provider
+from buildx_cache.ci.variables import (
+    Variables,
+    clean,
+    parse_reference,
+    read_branch,
+    read_number,
+    read_repository,
+    read_sha,
+    read_tag,
+)
+
+__all__ = ["PROVIDERS", "CIContext", "GitFacts", "detect"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitFacts:
+    """What ``git`` says of the working copy; every field may be ``None``: no git, no repository."""
+
+    sha: str | None = None
+    branch: str | None = None
+    """``None`` when HEAD is detached."""
+    tag: str | None = None
+    """A tag that points exactly at HEAD."""
+    default_branch: str | None = None
+    """The branch ``refs/remotes/origin/HEAD`` points at, without ``origin/``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CIContext:
+    """What is being built, as far as the CI (and git, where the CI is silent) can tell."""
+
+    provider: str
+    """The name of a row of :data:`PROVIDERS`, or ``none``."""
+    sha: str | None
+    """The commit; of a pull request its head, not the merge commit some CIs check out."""
+    branch: str | None
+    """Of a pull request its source branch."""
+    tag: str | None
+    pull_request: str | None
+    """The number, in digits."""
+    target_branch: str | None
+    """The branch a pull request would be merged into; ``None`` for everything else."""
+    default_branch: str | None
+    build: str | None
+    """The CI's own number of this build."""
+    is_fork: bool = False
+
+    @property
+    def is_ci(self) -> bool:
+        """Whether any CI was recognised, be it only by ``CI=true``."""
+        return self.provider != "none"
+
+
+def detect(env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: ReadText) -> CIContext:
+    """Say which CI set ``env``, and what it builds. No value and no text of a file makes it raise.
+
+    ``git`` is called at most once, and only for what the CI leaves open: the commit, the default branch
+    (``main`` if git does not know either), or what is built at all. Its branch and tag never complete a build
+    that the CI says is one of a tag or of a pull request: HEAD is somewhere else there.
+    """
+    variables = Variables(raw=env)
+    row = next((row for row in PROVIDERS if variables.any(row.marks)), NO_CI)
+    if row.documents:
+        variables = Variables(raw={**env, **row.documents(variables, read_text)})
+    if _is_pull(row, variables):
+        return _complete(_read_pull(row, variables), git)
+    push = _read_push(row, variables)
+    return _complete(push, git) if push.branch or push.tag else _complete_from_head(push, git())
+
+
+def _is_pull(row: Provider, variables: Variables) -> bool:
+    return variables.any(row.pull_marks + row.fork_marks) or _pull_request(row, variables) is not None
+
+
+def _pull_request(row: Provider, variables: Variables) -> str | None:
+    return variables.first(row.pull_request, read_number) or _referenced(row, variables, "pull_request")
+
+
+def _referenced(row: Provider, variables: Variables, what: str) -> str | None:
+    return parse_reference(variables.first(row.ref)).get(what)
+
+
+def _read_pull(row: Provider, variables: Variables) -> CIContext:
+    is_foreign = bool(row.same_repository) and not _is_same_repository(row, variables)
+    return replace(
+        _read_any(row, variables),
+        sha=variables.first(row.pull_sha, read_sha) or variables.first(row.sha, read_sha),
+        branch=variables.first(row.source_branch, read_branch),
+        pull_request=_pull_request(row, variables),
+        target_branch=variables.first(row.target_branch, read_branch),
+        is_fork=is_foreign or variables.any(row.fork_marks),
+    )
+
+
+def _read_push(row: Provider, variables: Variables) -> CIContext:
+    """Read a build of a branch or of a tag; of a tag, the variables of the branch hold something else."""
+    found = _read_any(row, variables)
+    branch = variables.first(row.branch, read_branch) or _referenced(row, variables, "branch")
+    return found if found.tag else replace(found, branch=branch)
+
+
+def _read_any(row: Provider, variables: Variables) -> CIContext:
+    """Read what is told in the same way of every build."""
+    return CIContext(
+        provider=row.name,
+        sha=variables.first(row.sha, read_sha),
+        branch=None,
+        tag=variables.first(row.tag, read_tag) or _referenced(row, variables, "tag"),
+        pull_request=None,
+        target_branch=None,
+        default_branch=variables.first(row.default_branch, read_branch),
+        build=variables.first(row.build),
+    )
+
+
+def _is_same_repository(row: Provider, variables: Variables) -> bool:
+    pairs = ((variables.get(source), variables.get(target)) for source, target in row.same_repository)
+    return any(source and target and read_repository(source) == read_repository(target) for source, target in pairs)
+
+
+def _complete(found: CIContext, git: Callable[[], GitFacts]) -> CIContext:
+    facts = GitFacts() if found.sha and found.default_branch else git()
+    return replace(
+        found,
+        sha=found.sha or clean(facts.sha),
+        default_branch=found.default_branch or clean(facts.default_branch) or "main",
+    )
+
+
+def _complete_from_head(found: CIContext, facts: GitFacts) -> CIContext:
+    """Place a build on the branch and the tag of the working copy, where the CI named neither."""
+    placed = replace(found, branch=clean(facts.branch), tag=clean(facts.tag))
+    return _complete(placed, lambda: facts)

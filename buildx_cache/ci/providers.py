@@ -1,0 +1,270 @@
+"""The CIs: one row each. A row only names variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from buildx_cache.ci.files import ReadText, github_event, teamcity_properties
+from buildx_cache.ci.variables import Mark, Names, Variables
+
+Documents = Callable[[Variables, ReadText], Mapping[str, str]]
+"""Reads what a CI keeps in files, as further variables."""
+
+_SET = ".+"
+_TRUE = "(?i:true|1|yes)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """One CI: where each fact stands. A field without a description names the variables of that fact."""
+
+    name: str
+    marks: tuple[Mark, ...]
+    """Any one of them gives this CI away."""
+    documents: Documents | None = None
+    ref: Names = ()
+    """Full references (``refs/heads/…``, ``refs/pull/N/…``): the fallback of what no other field gives."""
+    sha: Names = ()
+    pull_sha: Names = ()
+    """The head of a pull request, asked before ``sha``."""
+    branch: Names = ()
+    source_branch: Names = ()
+    """The branch of a pull request; ``branch`` is then not asked, which on many CIs is the target."""
+    target_branch: Names = ()
+    tag: Names = ()
+    pull_request: Names = ()
+    pull_marks: tuple[Mark, ...] = ()
+    """Any one of them says that this is a pull request, should its number be unreadable."""
+    fork_marks: tuple[Mark, ...] = ()
+    """Any one of them says that this is a pull request from a fork."""
+    same_repository: tuple[tuple[str, str], ...] = ()
+    """Source and target repository of a pull request; a name given twice has to be set."""
+    default_branch: Names = ()
+    build: Names = ()
+
+
+PROVIDERS: tuple[Provider, ...] = (
+    # "Project values and variables". Only pull requests from forks have the CIRCLE_PR_ variables, and a
+    # branch called `pull/N`.
+    Provider(
+        name="circleci",
+        marks=(("CIRCLECI", _TRUE),),
+        ref=("CIRCLE_BRANCH",),
+        sha=("CIRCLE_SHA1",),
+        branch=("CIRCLE_BRANCH",),
+        source_branch=("CIRCLE_BRANCH",),
+        tag=("CIRCLE_TAG",),
+        pull_request=("CIRCLE_PR_NUMBER", "CIRCLE_PULL_REQUEST"),
+        fork_marks=(
+            ("CIRCLE_PR_NUMBER", _SET),
+            ("CIRCLE_PR_USERNAME", _SET),
+            ("CIRCLE_PR_REPONAME", _SET),
+            ("CIRCLE_BRANCH", r"pull/[0-9]+(/.*)?"),
+        ),
+        build=("CIRCLE_BUILD_NUM",),
+    ),
+    # "Variables reference", "Events that trigger workflows". GITHUB_REF of a pull_request_target is the
+    # target branch, and reviews have no GITHUB_HEAD_REF: hence the event.
+    Provider(
+        name="github",
+        marks=(("GITHUB_ACTIONS", _TRUE),),
+        documents=github_event,
+        ref=("GITHUB_REF",),
+        sha=("GITHUB_SHA",),
+        pull_sha=("event.pull_request.head.sha",),
+        source_branch=("GITHUB_HEAD_REF", "event.pull_request.head.ref"),
+        target_branch=("GITHUB_BASE_REF", "event.pull_request.base.ref"),
+        pull_request=("event.pull_request.number",),
+        pull_marks=(("GITHUB_EVENT_NAME", "pull_request.*"), ("GITHUB_HEAD_REF", _SET)),
+        same_repository=(("event.pull_request.head.repo.full_name", "event.pull_request.base.repo.full_name"),),
+        default_branch=("event.repository.default_branch",),
+        build=("GITHUB_RUN_NUMBER",),
+    ),
+    # "Predefined CI/CD variables reference". A merged-results pipeline builds a merge commit and names the
+    # head apart; an external pull request is one of a repository mirrored from GitHub.
+    Provider(
+        name="gitlab",
+        marks=(("GITLAB_CI", _TRUE),),
+        sha=("CI_COMMIT_SHA",),
+        pull_sha=("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA",),
+        branch=("CI_COMMIT_BRANCH",),
+        source_branch=("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "CI_EXTERNAL_PULL_REQUEST_SOURCE_BRANCH_NAME"),
+        target_branch=("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_EXTERNAL_PULL_REQUEST_TARGET_BRANCH_NAME"),
+        tag=("CI_COMMIT_TAG",),
+        pull_request=("CI_MERGE_REQUEST_IID", "CI_EXTERNAL_PULL_REQUEST_IID"),
+        pull_marks=(("CI_PIPELINE_SOURCE", "merge_request_event|external_pull_request_event"),),
+        same_repository=(
+            ("CI_MERGE_REQUEST_SOURCE_PROJECT_ID", "CI_MERGE_REQUEST_PROJECT_ID"),
+            ("CI_EXTERNAL_PULL_REQUEST_SOURCE_REPOSITORY", "CI_EXTERNAL_PULL_REQUEST_TARGET_REPOSITORY"),
+        ),
+        default_branch=("CI_DEFAULT_BRANCH",),
+        build=("CI_PIPELINE_IID",),
+    ),
+    # "Environment variables". The branch of a tag build is the tag; that of a fork may be `owner:branch`.
+    Provider(
+        name="buildkite",
+        marks=(("BUILDKITE", _TRUE),),
+        sha=("BUILDKITE_COMMIT",),
+        branch=("BUILDKITE_BRANCH",),
+        source_branch=("BUILDKITE_BRANCH",),
+        target_branch=("BUILDKITE_PULL_REQUEST_BASE_BRANCH",),
+        tag=("BUILDKITE_TAG",),
+        pull_request=("BUILDKITE_PULL_REQUEST",),
+        same_repository=(("BUILDKITE_PULL_REQUEST_REPO", "BUILDKITE_REPO"),),
+        default_branch=("BUILDKITE_PIPELINE_DEFAULT_BRANCH",),
+        build=("BUILDKITE_BUILD_NUMBER",),
+    ),
+    # "Use predefined variables". SYSTEM_PULLREQUEST_PULLREQUESTID is not the number where the repository is on
+    # GitHub; the number is set only there, and always in the reference.
+    Provider(
+        name="azure",
+        marks=(("TF_BUILD", _TRUE),),
+        ref=("BUILD_SOURCEBRANCH",),
+        sha=("BUILD_SOURCEVERSION",),
+        pull_sha=("SYSTEM_PULLREQUEST_SOURCECOMMITID",),
+        source_branch=("SYSTEM_PULLREQUEST_SOURCEBRANCH",),
+        target_branch=("SYSTEM_PULLREQUEST_TARGETBRANCH",),
+        pull_request=("SYSTEM_PULLREQUEST_PULLREQUESTNUMBER",),
+        pull_marks=(("BUILD_REASON", "PullRequest"),),
+        fork_marks=(("SYSTEM_PULLREQUEST_ISFORK", _TRUE),),
+        build=("BUILD_BUILDNUMBER",),
+    ),
+    # "Variables and secrets". Pull requests from forks are not built.
+    Provider(
+        name="bitbucket",
+        marks=(("BITBUCKET_BUILD_NUMBER", _SET),),
+        sha=("BITBUCKET_COMMIT",),
+        branch=("BITBUCKET_BRANCH",),
+        source_branch=("BITBUCKET_BRANCH",),
+        target_branch=("BITBUCKET_PR_DESTINATION_BRANCH",),
+        tag=("BITBUCKET_TAG",),
+        pull_request=("BITBUCKET_PR_ID",),
+        build=("BITBUCKET_BUILD_NUMBER",),
+    ),
+    # "Environment variables". TRAVIS_BRANCH is the branch, the target or the tag.
+    Provider(
+        name="travis",
+        marks=(("TRAVIS", _TRUE),),
+        sha=("TRAVIS_COMMIT",),
+        pull_sha=("TRAVIS_PULL_REQUEST_SHA",),
+        branch=("TRAVIS_BRANCH",),
+        source_branch=("TRAVIS_PULL_REQUEST_BRANCH",),
+        target_branch=("TRAVIS_BRANCH",),
+        tag=("TRAVIS_TAG",),
+        pull_request=("TRAVIS_PULL_REQUEST",),
+        pull_marks=(("TRAVIS_EVENT_TYPE", "pull_request"),),
+        same_repository=(("TRAVIS_PULL_REQUEST_SLUG", "TRAVIS_REPO_SLUG"),),
+        build=("TRAVIS_BUILD_NUMBER",),
+    ),
+    # "Environment variables". Before Drone, whose variables it can carry for old plugins.
+    Provider(
+        name="woodpecker",
+        marks=(("CI", "woodpecker"),),
+        sha=("CI_COMMIT_SHA",),
+        branch=("CI_COMMIT_BRANCH",),
+        source_branch=("CI_COMMIT_SOURCE_BRANCH",),
+        target_branch=("CI_COMMIT_TARGET_BRANCH",),
+        tag=("CI_COMMIT_TAG",),
+        pull_request=("CI_COMMIT_PULL_REQUEST",),
+        pull_marks=(("CI_PIPELINE_EVENT", "pull_request.*"),),
+        default_branch=("CI_REPO_DEFAULT_BRANCH",),
+        build=("CI_PIPELINE_NUMBER",),
+    ),
+    # "Reference: variables". DRONE_BRANCH is the branch or the target, and a tag build's default branch.
+    Provider(
+        name="drone",
+        marks=(("DRONE", _TRUE),),
+        sha=("DRONE_COMMIT_SHA",),
+        branch=("DRONE_BRANCH",),
+        source_branch=("DRONE_SOURCE_BRANCH",),
+        target_branch=("DRONE_TARGET_BRANCH",),
+        tag=("DRONE_TAG",),
+        pull_request=("DRONE_PULL_REQUEST",),
+        pull_marks=(("DRONE_BUILD_EVENT", "pull_request"),),
+        default_branch=("DRONE_REPO_BRANCH",),
+        build=("DRONE_BUILD_NUMBER",),
+    ),
+    # "Environment variables in build environments". After the CIs whose runners CodeBuild can host.
+    Provider(
+        name="codebuild",
+        marks=(("CODEBUILD_BUILD_ARN", _SET),),
+        ref=("CODEBUILD_WEBHOOK_TRIGGER",),
+        sha=("CODEBUILD_RESOLVED_SOURCE_VERSION",),
+        source_branch=("CODEBUILD_WEBHOOK_HEAD_REF",),
+        target_branch=("CODEBUILD_WEBHOOK_BASE_REF",),
+        pull_marks=(("CODEBUILD_WEBHOOK_EVENT", "PULL_REQUEST_.*"),),
+        build=("CODEBUILD_BUILD_NUMBER",),
+    ),
+    # "Environment variables". SEMAPHORE_GIT_BRANCH of a pull request is its target.
+    Provider(
+        name="semaphore",
+        marks=(("SEMAPHORE", _TRUE),),
+        sha=("SEMAPHORE_GIT_SHA",),
+        pull_sha=("SEMAPHORE_GIT_PR_SHA",),
+        branch=("SEMAPHORE_GIT_WORKING_BRANCH",),
+        source_branch=("SEMAPHORE_GIT_PR_BRANCH",),
+        target_branch=("SEMAPHORE_GIT_BRANCH",),
+        tag=("SEMAPHORE_GIT_TAG_NAME",),
+        pull_request=("SEMAPHORE_GIT_PR_NUMBER",),
+        pull_marks=(("SEMAPHORE_GIT_REF_TYPE", "pull-request"),),
+        same_repository=(("SEMAPHORE_GIT_PR_SLUG", "SEMAPHORE_GIT_REPO_SLUG"),),
+        build=("SEMAPHORE_WORKFLOW_NUMBER",),
+    ),
+    # "Environment variables". APPVEYOR_REPO_BRANCH of a pull request is its target.
+    Provider(
+        name="appveyor",
+        marks=(("APPVEYOR", _TRUE),),
+        sha=("APPVEYOR_REPO_COMMIT",),
+        pull_sha=("APPVEYOR_PULL_REQUEST_HEAD_COMMIT",),
+        branch=("APPVEYOR_REPO_BRANCH",),
+        source_branch=("APPVEYOR_PULL_REQUEST_HEAD_REPO_BRANCH",),
+        target_branch=("APPVEYOR_REPO_BRANCH",),
+        tag=("APPVEYOR_REPO_TAG_NAME",),
+        pull_request=("APPVEYOR_PULL_REQUEST_NUMBER",),
+        same_repository=(("APPVEYOR_PULL_REQUEST_HEAD_REPO_NAME", "APPVEYOR_REPO_NAME"),),
+        build=("APPVEYOR_BUILD_NUMBER",),
+    ),
+    # "Predefined Build Parameters", "Pull Requests": the source branch is given only where both repositories
+    # are the same. `vcsroot.branch` is the default branch of the settings, and what is built where no other
+    # is named.
+    Provider(
+        name="teamcity",
+        marks=(("TEAMCITY_VERSION", _SET),),
+        documents=teamcity_properties,
+        ref=("teamcity.build.branch",),
+        sha=("BUILD_VCS_NUMBER",),
+        branch=("teamcity.build.branch", "vcsroot.branch"),
+        source_branch=("teamcity.pullRequest.source.branch",),
+        target_branch=("teamcity.pullRequest.target.branch",),
+        pull_request=("teamcity.pullRequest.number",),
+        same_repository=(("teamcity.pullRequest.source.branch", "teamcity.pullRequest.source.branch"),),
+        default_branch=("vcsroot.branch",),
+        build=("BUILD_NUMBER",),
+    ),
+    # "Using environment variables", and the page `env-vars.html` of every server. Last of the named:
+    # JENKINS_URL is often set for a whole machine. BRANCH_NAME of a change request is made up (`PR-24`), of a
+    # tag it is the tag.
+    Provider(
+        name="jenkins",
+        marks=(("JENKINS_URL", _SET),),
+        sha=("GIT_COMMIT",),
+        branch=("BRANCH_NAME", "GIT_BRANCH"),
+        source_branch=("CHANGE_BRANCH",),
+        target_branch=("CHANGE_TARGET",),
+        tag=("TAG_NAME",),
+        pull_request=("CHANGE_ID",),
+        pull_marks=(("CHANGE_ID", _SET),),
+        fork_marks=(("CHANGE_FORK", _SET),),
+        build=("BUILD_NUMBER",),
+    ),
+    Provider(name="ci", marks=(("CI", _TRUE),)),
+)
+"""The CIs known, in the order they are tried: the first that matches wins.
+
+A CI that marks its own jobs comes before one whose mark can also belong to the machine, or to the host of
+another CI's runner. CodeBuild hosts runners of GitHub, GitLab and Buildkite; what an agent starts inherits
+``TEAMCITY_VERSION`` and ``JENKINS_URL``; Woodpecker can set Drone's variables. ``CI`` alone says the least.
+"""
+
+NO_CI = Provider(name="none", marks=())

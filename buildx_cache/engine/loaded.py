@@ -1,0 +1,42 @@
+"""Which images this program loaded into engines: only those may it remove again."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+# Enough for every project of a machine; older ones are forgotten, and then simply never removed.
+_REMEMBERED = 1000
+
+
+def remembered(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The IDs of loaded images, the newest last; none where the record cannot be read."""
+    try:
+        found = json.loads(_record(env).read_bytes())
+    except (OSError, ValueError):
+        return ()
+    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
+
+
+def remember(env: Mapping[str, str], image_id: str) -> None:
+    """Add an image to the record; a record that cannot be written is done without."""
+    known = [*(item for item in remembered(env) if item != image_id), image_id]
+    file = _record(env)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".loaded-", delete=False) as out:
+            json.dump(known[-_REMEMBERED:], out)
+        Path(out.name).replace(file)
+    except OSError:
+        return
+
+
+def _record(env: Mapping[str, str]) -> Path:
+    return cache_home(env) / "loaded.json"
+
+
+def cache_home(env: Mapping[str, str]) -> Path:
+    """The folder of this program in the user's cache directory."""
+    return Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME") or Path.home()) / ".cache") / "buildx-cache"

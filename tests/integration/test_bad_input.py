@@ -1,0 +1,122 @@
+"""What cannot work gets one line that says so, one that says what to do, and the right exit code."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Docker
+
+
+def refused(docker: Docker, *words: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """The exit code, what failed and what to do; nothing may be on stdout, and nothing else on stderr."""
+    ran = docker.tool("build", *words, env=env)
+    lines = ran.stderr.splitlines()
+    assert (ran.stdout, len(lines)) == ("", 2), ran.stderr
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("to do: ")
+    return ran.code, lines[0].removeprefix("error: "), lines[1].removeprefix("to do: ")
+
+
+REQUESTS = {
+    "cache mode": (("--cache-mode", "maximum"), 2, "is not a cache-mode", "did you mean 'max'?"),
+    "cache kind": (("--cache", "registri"), 2, "is not a cache", "did you mean 'registry'?"),
+    "attribute": (
+        ("--cache-to", "type=registry,ref=a/b,mod=max"),
+        *(2, "has no attribute 'mod'", "did you mean 'mode'?"),
+    ),
+    "inline max": (("--cache", "inline", "--cache-mode", "max"), 2, "no --cache-mode max", "--cache registry"),
+    "no tag": (("--push",), 2, "--push needs a tag", "add -t"),
+    "reference": (("-t", "Org/App"), 2, "'Org/App' is not an image reference", "lower case"),
+    "template": (("-t", "app:{pr}"), 2, "needs {pr}, which this build has none of", "only a pull request's"),
+    "template field": (("-t", "app:{shaa}"), 2, "unknown field {shaa}", "'sha'"),
+    "dockerfile": (("-f", "nowhere"), 2, "the Dockerfile does not exist: nowhere", "-f/--file"),
+    "cache file": (("--cache", "local", "--cache-dir", "{file}"), 2, "the cache folder is a file", "--cache-dir"),
+    "several loaded": (("--load", "--driver", "remote"), 2, "needs the address", "--endpoint"),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_wrong_options(docker: Docker, project: Path, name: str) -> None:
+    words, code, message, hint = REQUESTS[name]
+    file = project / "word"
+    found = refused(docker, *(word.replace("{file}", str(file)) for word in words), str(project))
+    assert found[0] == code
+    assert message in found[1]
+    assert hint in found[2]
+
+
+def test_a_context_that_is_not_there(docker: Docker, project: Path) -> None:
+    code, message, _ = refused(docker, str(project / "nowhere"))
+    assert (code, "does not exist" in message) == (2, True)
+
+
+def test_a_wrong_key_in_the_configuration(docker: Docker, project: Path) -> None:
+    (project / "buildx-cache.toml").write_text('tag = "app"\n\ncache-mod = "max"\n')
+    code, message, hint = refused(docker, str(project))
+    assert (code, message) == (2, f"{project / 'buildx-cache.toml'}:3: unknown option 'cache-mod'")
+    assert hint == "perhaps you meant 'cache-mode'?"
+
+
+def test_several_platforms_cannot_be_loaded_into_the_classic_store(classic_docker: Docker, project: Path) -> None:
+    code, message, _ = refused(classic_docker, "--load", "--platform", "linux/amd64,linux/arm64", str(project))
+    assert (code, message) == (2, "--load of several platforms needs an engine with the containerd image store")
+
+
+def test_the_classic_stores_own_builder_cannot_export(classic_docker: Docker, project: Path) -> None:
+    code, message, _ = refused(classic_docker, "--driver", "docker", "--cache", "local", str(project))
+    assert (code, "cannot export such a cache" in message) == (2, True)
+
+
+def test_no_docker_command(docker: Docker, project: Path) -> None:
+    code, message, _ = refused(docker, str(project), env={"PATH": "/nonexistent"})
+    assert (code, message) == (3, "the docker command is not on PATH")
+
+
+def test_docker_is_not_running(docker: Docker, project: Path) -> None:
+    code, message, hint = refused(docker, str(project), env={"DOCKER_HOST": "unix:///nonexistent.sock"})
+    assert (code, message) == (3, "Docker is not running, or cannot be reached")
+    assert "setup_remote_docker" in hint
+
+
+def test_no_such_docker_context(docker: Docker, project: Path) -> None:
+    code, message, _ = refused(docker, "--docker-context", "nowhere", str(project))
+    assert (code, message.startswith("there is no such Docker context")) == (3, True)
+
+
+def plugin_env(docker: Docker, folder: Path, script: str) -> dict[str, str]:
+    """A docker command of which Buildx is what ``script`` is; empty: not installed."""
+    real = subprocess.run(("which", "docker"), env=docker.child_env(), capture_output=True, text=True, check=True)
+    command, config = folder / "bin", folder / "config"
+    command.mkdir()
+    shutil.copy(real.stdout.strip(), command / "docker", follow_symlinks=True)
+    (config / "cli-plugins").mkdir(parents=True)
+    if script:
+        plugin = config / "cli-plugins" / "docker-buildx"
+        plugin.write_text(script)
+        plugin.chmod(0o755)
+    return {"PATH": f"{command}:/usr/bin:/bin", "DOCKER_CONFIG": str(config)}
+
+
+def test_no_buildx(docker: Docker, project: Path, tmp_path: Path) -> None:
+    if docker.env["ENGINE_KIND"] == "existing":
+        pytest.skip("this Docker has its Buildx in a system folder")
+    code, message, hint = refused(docker, str(project), env=plugin_env(docker, tmp_path, ""))
+    assert (code, message) == (3, "Docker's Buildx plugin is not installed")
+    assert "docker-buildx" in hint
+
+
+def test_an_old_buildx(docker: Docker, project: Path, tmp_path: Path) -> None:
+    metadata = '{"SchemaVersion":"0.1.0","Vendor":"Docker Inc.","Version":"v0.9.1","ShortDescription":"Docker Buildx"}'
+    env = plugin_env(docker, tmp_path, f"#!/bin/sh\necho '{metadata}'\n")
+    code, message, _ = refused(docker, str(project), env=env)
+    assert (code, message) == (3, "Buildx 0.9.1 is too old: 0.13.0 is needed")
+
+
+def test_a_read_only_cache_folder(docker: Docker, project: Path) -> None:
+    """Root may write anywhere but where nothing can be: /proc."""
+    code, message, _ = refused(docker, "--cache", "local", "--cache-dir", "/proc/cache", str(project))
+    assert (code, message) == (6, "the cache folder cannot be made: /proc/cache: No such file or directory")

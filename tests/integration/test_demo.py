@@ -1,0 +1,26 @@
+"""The README's demo, from a directory that is not the project's, twice."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.integration.conftest import PROJECT, Docker
+
+
+def test_the_demo_is_warm_with_every_kind_of_cache(docker: Docker, tmp_path: Path) -> None:
+    env = {name: value for name, value in docker.child_env().items() if not name.startswith("ENGINE_")}
+    for _ in range(2):
+        done = subprocess.run(
+            ("sh", str(PROJECT / "docker" / "demo.sh")),
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        rows = [line for line in done.stdout.splitlines() if "warm" in line]
+        assert [("12 (100%)" in row) for row in rows] == [True, True, True]
+        assert max(map(len, done.stdout.splitlines())) <= 80
+        assert "The image says: hello from" in done.stdout

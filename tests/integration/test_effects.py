@@ -1,0 +1,162 @@
+"""Pruning, signals, progress and the doctor, on the real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import PROJECT, Docker
+
+
+def words(docker: Docker, project: Path) -> tuple[str, ...]:
+    return ("-t", "app", "--load", "--build-arg", f"BASE={docker.base}", str(project))
+
+
+def cache_bytes(docker: Docker, builder: str) -> str:
+    return docker.docker("buildx", "du", "--builder", builder).splitlines()[-1]
+
+
+@pytest.mark.parametrize("engine", ["docker", "old_docker"])
+def test_prune_keeps_to_its_own_builder(engine: str, request: pytest.FixtureRequest, project: Path) -> None:
+    docker: Docker = request.getfixturevalue(engine)
+    options = [f"image={docker.env['ENGINE_BUILDKIT_IMAGE']}"] if docker.builder_image else []
+    opt = [word for option in (*options, docker.env["ENGINE_DRIVER_OPT"]) for word in ("--driver-opt", option)]
+    docker.docker("buildx", "create", "--name", "bystander", "--driver", "docker-container", *opt, "--bootstrap")
+    name = ""
+    try:
+        docker.build("--builder", "bystander", "--cache", "none", *words(docker, project))
+        before = cache_bytes(docker, "bystander")
+        ran = docker.build(
+            *("--cache", "none", "--prune", "--prune-older-than", "1s", *docker.container_builder),
+            *words(docker, project),
+        )
+        name = ran.report["builder"]["name"]
+        time.sleep(1.5)
+        ran = docker.build(
+            *("--cache", "none", "--prune", "--prune-keep", "1", *docker.container_builder), *words(docker, project)
+        )
+        assert ran.report["warnings"] == [warning for warning in ran.report["warnings"] if "prune" not in warning]
+        assert ran.report["phases"]["prune"] > 0
+        assert cache_bytes(docker, name).endswith("0B")
+        assert cache_bytes(docker, "bystander") == before != "Total:\t0B"
+    finally:
+        for each in ("bystander", *([name] if name else [])):
+            docker.docker("buildx", "rm", each)
+
+
+def test_a_ci_does_not_prune_a_builder_that_is_not_its_own(docker: Docker, project: Path) -> None:
+    ran = docker.build("--cache", "none", *words(docker, project), env={"CI": "true"})
+    assert [command[1:3] for command in ran.report["commands"]] == [["buildx", "build"]]
+    assert "it is not pruned" in ran.stderr
+
+
+def test_only_an_image_that_this_program_loaded_is_removed_when_replaced(docker: Docker, project: Path) -> None:
+    docker.docker("rmi", "--force", "app", check=False)
+    (project / "word").write_text("by someone else\n")
+    docker.docker("buildx", "build", "--load", "--builder", "default", *words(docker, project))
+    foreign = docker.docker("image", "inspect", "app", "--format", "{{.Id}}")
+    opt = ("--cache", "none", "--prune", *docker.container_builder)
+    name = json.loads(docker.tool("plan", "--format", "json", *opt, *words(docker, project)).stdout)["builder"]["name"]
+    loaded = []
+    try:
+        for word in ("one", "two"):
+            (project / "word").write_text(f"{word}\n")
+            loaded.append(docker.build(*opt, *words(docker, project)).stdout.strip())
+        assert docker.greeting("app") == "two"
+        present = {
+            image: bool(docker.docker("image", "ls", "--quiet", "--all", "--no-trunc").count(image))
+            for image in (foreign, *loaded)
+        }
+        assert present == {foreign: True, loaded[0]: False, loaded[1]: True}
+    finally:
+        docker.docker("buildx", "rm", name)
+        docker.docker("rmi", "--force", foreign, check=False)
+
+
+SLOW = "ARG BASE\nFROM ${BASE}\nRUN echo begun; sleep 97\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_stops_the_build(docker: Docker, project: Path, number: signal.Signals, code: int) -> None:
+    (project / "Dockerfile").write_text(SLOW)
+    report = project.parent / "report.json"
+    before = docker.builders()
+    child = subprocess.Popen(
+        (
+            *(sys.executable, "-m", "buildx_cache", "build", "--cache", "none", "--report", str(report)),
+            *(*docker.new_builder, *words(docker, project)),
+        ),
+        env=docker.child_env(),
+        cwd=PROJECT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stderr is not None
+    with child, child.stderr:
+        for line in child.stderr:
+            if "begun" in line:
+                break
+        child.send_signal(number)
+        started = time.monotonic()
+        rest = child.stderr.read()
+        child.wait()
+    assert child.returncode == code, rest
+    assert time.monotonic() - started < 8
+    assert f"error: stopped by {number.name}" in rest
+    assert '"status": "interrupted"' in report.read_text()
+    assert docker.builders() == before
+    assert running("sleep 97") == []
+
+
+def running(command: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except OSError:
+            continue
+        if words == command and int(entry.name) != os.getpid():
+            found.append(entry.name)
+    return found
+
+
+def test_plain_progress_is_plain(docker: Docker, project: Path) -> None:
+    ran = docker.build("--cache", "none", *docker.new_builder, *words(docker, project))
+    assert "\x1b" not in ran.stderr
+    assert "[3/3] RUN cat /word > /said" in ran.stderr
+    assert docker.build("-q", "--cache", "none", *docker.new_builder, *words(docker, project)).stderr.count("\n") <= 3
+
+
+def test_buildx_flags_are_passed_on(docker: Docker, project: Path) -> None:
+    ran = docker.build("--cache", "none", *docker.new_builder, *words(docker, project), "--", "--label", "a=b")
+    assert ran.code == 0
+    assert docker.docker("image", "inspect", "app", "--format", '{{index .Config.Labels "a"}}') == "b"
+
+
+def test_a_dockerfile_from_stdin(docker: Docker, project: Path) -> None:
+    text = (project / "Dockerfile").read_text()
+    ran = docker.tool("build", "-f", "-", "--cache", "none", *docker.new_builder, *words(docker, project), stdin=text)
+    assert ran.code == 0, ran.stderr
+    assert docker.greeting("app") == "one"
+
+
+def test_the_doctor_on_a_healthy_machine(docker: Docker) -> None:
+    ran = docker.tool("doctor")
+    assert ran.code == 0, ran.stdout
+    assert [line[:4] for line in ran.stdout.splitlines()].count("ok  ") >= 5
+    assert docker.env["ENGINE_DOCKER_VERSION"] in ran.stdout
+
+
+def test_the_doctor_without_docker(docker: Docker) -> None:
+    ran = docker.tool("doctor", env={"DOCKER_HOST": "unix:///nonexistent.sock"})
+    assert ran.code == 3
+    assert "fail docker" in ran.stdout
+    assert "start Docker" in ran.stdout

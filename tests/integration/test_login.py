@@ -1,0 +1,82 @@
+"""Logins: private to the call, and the user's own configuration stays in use and as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Docker
+
+
+@pytest.fixture
+def target(docker: Docker) -> str:
+    return docker.repository().replace(docker.registry, docker.auth_registry)
+
+
+def login(docker: Docker) -> dict[str, str]:
+    return {"DOCKER_LOGIN": docker.env["ENGINE_AUTH_USER"], "DOCKER_PASSWORD": docker.env["ENGINE_AUTH_PASSWORD"]}
+
+
+def words(docker: Docker, project: Path, target: str) -> tuple[str, ...]:
+    return ("-t", f"{target}:1", "--push", *docker.new_builder, "--build-arg", f"BASE={docker.base}", str(project))
+
+
+def private_folders() -> set[Path]:
+    return set(Path("/dev/shm").glob("buildx-cache-*"))
+
+
+def test_the_ci_variables_log_in_and_leave_no_trace(docker: Docker, project: Path, target: str) -> None:
+    config = Path(docker.env["DOCKER_CONFIG"]) / "config.json" if docker.env.get("DOCKER_CONFIG") else None
+    before = config.read_bytes() if config else b""
+    folders = private_folders()
+    docker.build(*words(docker, project, target), env=login(docker))
+    ran = docker.build(*words(docker, project, target), env=login(docker))
+    assert ran.steps == (3, 3, 0)
+    assert (config.read_bytes() if config else b"") == before
+    assert private_folders() == folders
+    assert docker.env["ENGINE_AUTH_PASSWORD"] not in ran.stdout + ran.stderr + json.dumps(ran.report)
+
+
+def test_the_password_can_come_on_stdin(docker: Docker, project: Path, target: str) -> None:
+    ran = docker.tool(
+        *("build", "--username", docker.env["ENGINE_AUTH_USER"], "--password-stdin", *words(docker, project, target)),
+        stdin=docker.env["ENGINE_AUTH_PASSWORD"] + "\n",
+    )
+    assert ran.code == 0, ran.stderr
+
+
+def test_a_wrong_password_is_refused_before_the_build(docker: Docker, project: Path, target: str) -> None:
+    env = {**login(docker), "DOCKER_PASSWORD": "wrong-and-secret"}
+    ran = docker.tool("build", *words(docker, project, target), env=env)
+    assert ran.code == 4
+    assert f"error: the login to {docker.auth_registry} was refused" in ran.stderr
+    assert "wrong-and-secret" not in ran.stderr
+    assert ran.report["status"] == "failed"
+    assert ran.report["phases"]["build"] == 0
+
+
+def test_a_push_without_a_login_is_denied(docker: Docker, project: Path, target: str) -> None:
+    ran = docker.tool("build", "--cache", "none", *words(docker, project, target))
+    assert ran.code == 4, ran.stderr
+    assert "to do: log in with --username" in ran.stderr
+
+
+def test_stored_credentials_of_the_user_are_used_beside_the_login(
+    docker: Docker, project: Path, target: str, tmp_path: Path
+) -> None:
+    """The user is logged in to the registry of the image; the call logs in to another one."""
+    config = tmp_path / "docker-config"
+    own = docker.env.get("DOCKER_CONFIG")
+    if own:
+        shutil.copytree(own, config, symlinks=True)
+    user, password = docker.env["ENGINE_AUTH_USER"], docker.env["ENGINE_AUTH_PASSWORD"]
+    docker.docker("login", "--username", user, "--password", password, docker.auth_registry, DOCKER_CONFIG=str(config))
+    stored = (config / "config.json").read_bytes()
+    env = {"DOCKER_CONFIG": str(config), "OTHER": "anything"}
+    other = ("--registry", docker.registry, "--username", "someone", "--password-env", "OTHER")
+    ran = docker.tool("build", *other, *words(docker, project, target), env=env)
+    assert ran.code == 0, ran.stderr
+    assert (config / "config.json").read_bytes() == stored

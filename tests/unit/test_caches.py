@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from buildx_cache.caches import (
+    EXPORT_ATTRIBUTES,
+    IMPORT_ATTRIBUTES,
+    CacheEntry,
+    CacheMode,
+    Compression,
+    ExportStyle,
+    InlineCache,
+    LocalCache,
+    RegistryCache,
+    ScopedRepository,
+    closest,
+    from_csv,
+    parse_export,
+    parse_import,
+    platform_suffix,
+    to_csv,
+)
+from buildx_cache.errors import UsageError
+from buildx_cache.reference import parse_reference
+
+REPEATABLE = settings(derandomize=True, deadline=None)
+REF = "registry.example.com/app:main"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (REF, f"type=registry,ref={REF}"),
+        ("app", "type=registry,ref=app"),
+        (f"type=registry,ref={REF}", f"type=registry,ref={REF}"),
+        (f"ref={REF},type=registry", f"type=registry,ref={REF}"),
+        (f"type=registry,ref={REF},registry.insecure=true", f"type=registry,ref={REF},registry.insecure=true"),
+        ("type=local,src=cache", "type=local,src=cache"),
+        ("type=local,src=cache,tag=main", "type=local,src=cache,tag=main"),
+        ('type=local,"src=a,b"', 'type=local,"src=a,b"'),
+        ("type=local,src=a=b", "type=local,src=a=b"),
+        ("type=local,src=with space", "type=local,src=with space"),
+        ("gha", "type=gha"),
+        ("type=gha,scope=x", "type=gha,scope=x"),
+        ("type=s3,bucket=b,region=r", "type=s3,bucket=b,region=r"),
+        ("type=azblob,name=n,account_url=u", "type=azblob,name=n,account_url=u"),
+    ],
+)
+def test_a_cache_source_is_read(text: str, shown: str) -> None:
+    assert str(parse_import(text)) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (REF, f"type=registry,ref={REF}"),
+        ("inline", "type=inline"),
+        ("type=inline", "type=inline"),
+        ("type=inline,mode=min", "type=inline,mode=min"),
+        ("gha", "type=gha"),
+        ("type=gha,mode=max", "type=gha,mode=max"),
+        (
+            f"type=registry,ref={REF},mode=max,image-manifest=true,oci-mediatypes=true,compression=zstd,compression-level=3",
+            f"type=registry,ref={REF},mode=max,image-manifest=true,oci-mediatypes=true,compression=zstd,compression-level=3",
+        ),
+        ("type=local,dest=cache,mode=min,reset=true", "type=local,dest=cache,mode=min,reset=true"),
+        ("type=local,dest=cache,ignore-error=false", "type=local,dest=cache,ignore-error=false"),
+        ("type=s3,bucket=b,mode=max", "type=s3,bucket=b,mode=max"),
+        ("type=azblob,name=n,force-compression=true", "type=azblob,name=n,force-compression=true"),
+    ],
+)
+def test_a_cache_target_is_read(text: str, shown: str) -> None:
+    assert str(parse_export(text)) == shown
+
+
+IMPORT_TYPES = "use one of: registry, local, gha, s3, azblob"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (
+            "type=regsitry,ref=x",
+            "--cache-from 'type=regsitry,ref=x' has no cache type 'regsitry'",
+            "did you mean 'registry'?",
+        ),
+        ("type=zzz", "--cache-from 'type=zzz' has no cache type 'zzz'", IMPORT_TYPES),
+        ("ref=x", "--cache-from 'ref=x' names no type", IMPORT_TYPES),
+        ("inline", "--cache-from 'inline' has no cache type 'inline'", "give the image: type=registry,ref=…"),
+        ("type=inline", "--cache-from 'type=inline' has no cache type 'inline'", IMPORT_TYPES),
+        ("type=registry", "--cache-from 'type=registry' has no ref=", "add ref=… to it"),
+        ("type=registry,reff=x", "--cache-from type=registry has no attribute 'reff'", "did you mean 'ref'?"),
+        ("type=registry,ref=A", "'A' is not an image reference", "write the repository's name in lower case"),
+        (
+            "type=registry,ref=x,mode=max",
+            "--cache-from type=registry has no attribute 'mode'",
+            "use one of: ref, registry.insecure",
+        ),
+        ("type=local", "--cache-from 'type=local' has no src=", "add src=… to it"),
+        ("type=local,src=", "--cache-from 'type=local,src=' has no src=", "add src=… to it"),
+        ("type=local,dest=x", "--cache-from type=local has no attribute 'dest'", "did you mean 'digest'?"),
+        ("type=s3,region=r", "--cache-from 'type=s3,region=r' has no bucket=", "add bucket=… to it"),
+        ("type=azblob,container=c", "--cache-from 'type=azblob,container=c' has no name=", "add name=… to it"),
+        (
+            'type=local,"src=a',
+            "--cache-from 'type=local,\"src=a' is not a list of KEY=VALUE: unexpected end of data",
+            'quote a whole field that holds a comma: type=local,"src=a,b"',
+        ),
+        (
+            "not a reference",
+            "'not a reference' is not an image reference",
+            "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:1.2",
+        ),
+    ],
+)
+def test_a_wrong_cache_source_is_refused(text: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_import(text)
+    assert (refused.value.message, refused.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("type=local,dest=x,mode=maks", "--cache-to: mode='maks' is not a value of mode", "did you mean 'max'?"),
+        ("type=local,dest=x,mode=", "--cache-to: mode='' is not a value of mode", "use one of: min, max"),
+        ("type=inline,mode=max", "an inline cache has only mode=min", "use a registry or local cache for mode=max"),
+        ("type=inline,ref=x", "--cache-to type=inline has no attribute 'ref'", "use one of: mode"),
+        ("type=local,dst=x", "--cache-to type=local has no attribute 'dst'", "did you mean 'dest'?"),
+        (
+            "type=local,src=x",
+            "--cache-to type=local has no attribute 'src'",
+            "use one of: " + ", ".join(EXPORT_ATTRIBUTES["local"]),
+        ),
+        ("type=local,mode=max", "--cache-to 'type=local,mode=max' has no dest=", "add dest=… to it"),
+        ("type=registry,mode=max", "--cache-to 'type=registry,mode=max' has no ref=", "add ref=… to it"),
+        (
+            "type=local,dest=x,ignore-errors=true",
+            "--cache-to type=local has no attribute 'ignore-errors'",
+            "did you mean 'ignore-error'?",
+        ),
+        (
+            "type=local,dest=x,ignore-error=ture",
+            "--cache-to: ignore-error='ture' is not a value of ignore-error",
+            "did you mean 'true'?",
+        ),
+        (
+            "type=local,dest=x,compression=zst",
+            "--cache-to: compression='zst' is not a value of compression",
+            "did you mean 'zstd'?",
+        ),
+        (
+            "type=gha,oci-mediatypes=true",
+            "--cache-to type=gha has no attribute 'oci-mediatypes'",
+            "use one of: " + ", ".join(EXPORT_ATTRIBUTES["gha"]),
+        ),
+    ],
+)
+def test_a_wrong_cache_target_is_refused(text: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_export(text)
+    assert (refused.value.message, refused.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize("kind", list(IMPORT_ATTRIBUTES))
+def test_every_known_attribute_of_a_source_is_taken(kind: str) -> None:
+    values = {"ref": REF, "registry.insecure": "true"}
+    pairs = tuple((key, values.get(key, "x")) for key in IMPORT_ATTRIBUTES[kind])
+    entry = CacheEntry(type=kind, attributes=pairs)
+    assert parse_import(str(entry)) == entry
+
+
+@pytest.mark.parametrize("kind", list(EXPORT_ATTRIBUTES))
+def test_every_known_attribute_of_a_target_is_taken(kind: str) -> None:
+    values = dict.fromkeys(
+        ("ignore-error", "force-compression", "oci-mediatypes", "image-manifest", "registry.insecure", "reset"), "true"
+    )
+    values |= {"ref": REF, "mode": "min", "compression": "gzip"}
+    pairs = tuple((key, values.get(key, "x")) for key in EXPORT_ATTRIBUTES[kind])
+    entry = CacheEntry(type=kind, attributes=pairs)
+    assert parse_export(str(entry)) == entry
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (("type=local", "src=a"), "type=local,src=a"),
+        (("type=local", "src=a,b"), 'type=local,"src=a,b"'),
+        (("type=local", 'src=a"b'), 'type=local,"src=a""b"'),
+        (("type=local", "src=a\nb"), 'type=local,"src=a\nb"'),
+        (("type=local", "src=a\rb"), 'type=local,"src=a\rb"'),
+        (("type=local", "src= a "), "type=local,src= a "),
+    ],
+)
+def test_fields_are_quoted_where_they_need_it(fields: tuple[str, ...], text: str) -> None:
+    assert to_csv(fields) == text
+
+
+KEYS = st.text("abcdefghijklmnopqrstuvwxyz-._", min_size=1, max_size=12)
+VALUES = st.text(max_size=40) | st.text(',"\r\n= ', max_size=12)
+
+
+@REPEATABLE
+@given(st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=6))
+def test_quoted_fields_are_read_back_as_they_were(pairs: list[tuple[str, str]]) -> None:
+    text = to_csv([f"{key}={value}" for key, value in pairs])
+    assert from_csv(text, option="--cache-to") == tuple(pairs)
+
+
+@REPEATABLE
+@given(VALUES.filter(bool))
+def test_an_entry_is_read_back_as_it_was(folder: str) -> None:
+    entry = CacheEntry(type="local", attributes=(("src", folder),))
+    assert parse_import(str(entry)) == entry
+
+
+def test_an_entry_knows_its_place() -> None:
+    assert parse_import(REF).place == REF
+    assert parse_import("type=local,src=in").place == "in"
+    assert parse_export("type=local,dest=out").place == "out"
+    assert parse_export("inline").place == "inline"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("regstry", "did you mean 'registry'?"),
+        ("zzz", "use one of: local, registry, inline"),
+        ("", "use one of: local, registry, inline"),
+    ],
+)
+def test_the_nearest_right_word_is_named(word: str, hint: str) -> None:
+    assert closest(word, ["local", "registry", "inline"]) == hint
+
+
+BARE = ExportStyle(mode=CacheMode.MIN, ignore_error=False)
+RICH = ExportStyle(mode=CacheMode.MAX, compression=Compression.ZSTD, ignore_error=True)
+OTHER = "registry.example.com/app:other"
+
+
+@pytest.mark.parametrize(
+    ("cache", "style", "imports", "exports"),
+    [
+        pytest.param(
+            LocalCache(directory="/c"), BARE, ["type=local,src=/c"], ["type=local,dest=/c,mode=min"], id="local"
+        ),
+        pytest.param(
+            LocalCache(directory="/c"),
+            RICH,
+            ["type=local,src=/c"],
+            ["type=local,dest=/c,mode=max,compression=zstd,ignore-error=true"],
+            id="local-in-style",
+        ),
+        pytest.param(
+            LocalCache(directory="/c,d"),
+            BARE,
+            ['type=local,"src=/c,d"'],
+            ['type=local,"dest=/c,d",mode=min'],
+            id="local-with-a-comma",
+        ),
+        pytest.param(
+            RegistryCache(references=(REF, OTHER)),
+            RICH,
+            [f"type=registry,ref={REF}", f"type=registry,ref={OTHER}"],
+            [f"type=registry,ref={REF},mode=max,compression=zstd,ignore-error=true"],
+            id="registry",
+        ),
+        pytest.param(
+            RegistryCache(references=(REF,), image_manifest=True),
+            BARE,
+            [f"type=registry,ref={REF}"],
+            [f"type=registry,ref={REF},image-manifest=true,oci-mediatypes=true,mode=min"],
+            id="registry-of-an-old-buildkit",
+        ),
+        pytest.param(
+            InlineCache(images=(REF, OTHER)),
+            RICH,
+            [f"type=registry,ref={REF}", f"type=registry,ref={OTHER}"],
+            ["type=inline"],
+            id="inline",
+        ),
+    ],
+)
+def test_a_cache_gives_its_entries(
+    cache: LocalCache | RegistryCache | InlineCache, style: ExportStyle, imports: list[str], exports: list[str]
+) -> None:
+    assert list(map(str, cache.imports())) == imports
+    assert list(map(str, cache.exports(style))) == exports
+    assert [parse_import(text) for text in imports] == list(cache.imports())
+    assert [parse_export(text) for text in exports] == list(cache.exports(style))
+
+
+LONG = "b" * 150
+
+
+@pytest.mark.parametrize(
+    ("repository", "scopes", "platform", "references"),
+    [
+        ("r.example.com/app", ("main",), "", ["r.example.com/app:buildcache-main"]),
+        (
+            "r.example.com/app",
+            ("feature/x", "main"),
+            "",
+            ["r.example.com/app:buildcache-feature-x", "r.example.com/app:buildcache-main"],
+        ),
+        ("app", ("main",), "linux/arm64", ["app:buildcache-main-linux-arm64"]),
+        ("app", ("main",), "linux/arm/v7", ["app:buildcache-main-linux-arm-v7"]),
+        ("app", ("a/b", "a-b"), "", ["app:buildcache-a-b"]),
+        ("app:shared", ("feature/x", "main"), "", ["app:shared"]),
+        ("app:shared", ("main",), "linux/amd64", ["app:shared-linux-amd64"]),
+        ("app@sha256:" + "0" * 64, ("main",), "", ["app:buildcache-main"]),
+    ],
+)
+def test_a_repository_keeps_a_cache_for_each_scope(
+    repository: str, scopes: tuple[str, ...], platform: str, references: list[str]
+) -> None:
+    scoped = ScopedRepository(repository=parse_reference(repository), scopes=scopes)
+    assert list(map(str, scoped.references(platform))) == references
+
+
+def test_long_scopes_stay_apart_and_within_a_tag() -> None:
+    scoped = ScopedRepository(repository=parse_reference("app"), scopes=(LONG + "1", LONG + "2"))
+    one, other = scoped.references("linux/arm64")
+    assert one != other
+    assert {len(one.tag), len(other.tag)} == {128}
+    assert one.tag.endswith("-linux-arm64")
+
+
+@pytest.mark.parametrize(
+    ("platform", "suffix"),
+    [
+        ("linux/amd64", "linux-amd64"),
+        ("Linux/ARM64", "linux-arm64"),
+        ("linux/arm/v7", "linux-arm-v7"),
+        ("windows(10.0.1)/amd64", "windows-10-0-1-amd64"),
+        ("", ""),
+    ],
+)
+def test_a_platform_becomes_part_of_a_tag(platform: str, suffix: str) -> None:
+    assert platform_suffix(platform) == suffix

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from buildx_cache.ci import CIContext
+from buildx_cache.doctor import Check, Credentials, Verdict, examine
+from buildx_cache.errors import EngineError
+from buildx_cache.plan import Builder, Facts, Node, Place, Store
+
+LAPTOP = CIContext(
+    provider="none",
+    sha=None,
+    branch="topic",
+    tag=None,
+    pull_request=None,
+    target_branch=None,
+    default_branch="main",
+    build=None,
+)
+CIRCLECI = replace(LAPTOP, provider="circleci")
+FACTS = Facts(
+    docker="28.5.2",
+    buildx=(0, 29, 1),
+    store=Store.CONTAINERD,
+    context="default",
+    place=Place(project="app", cache_dir="/cache", today="2025-11-24"),
+    builder=Builder(name="default", driver="docker", nodes=(Node(name="default", buildkit=(0, 25, 1)),)),
+)
+LOGINS = Credentials(folder="/home/me/.docker", registries=("registry.example.com", "other.example.com"))
+OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
+
+
+def checks(
+    tmp_path: Path,
+    *,
+    facts: Facts | EngineError = FACTS,
+    ci: CIContext = LAPTOP,
+    credentials: Credentials = LOGINS,
+    cache_dir: str = "",
+    path: str = "",
+) -> dict[str, tuple[Verdict, str, str]]:
+    found = tuple(examine(answering(facts), ci, credentials, cache_dir or str(tmp_path / "cache"), path))
+    assert len({check.name for check in found}) == len(found)
+    return {check.name: (check.verdict, check.found, check.advice) for check in found}
+
+
+def answering(facts: Facts | EngineError) -> Callable[[], Facts]:
+    def inspect() -> Facts:
+        if isinstance(facts, EngineError):
+            raise facts
+        return facts
+
+    return inspect
+
+
+def test_a_ready_machine_has_one_line_a_check(tmp_path: Path) -> None:
+    assert checks(tmp_path) == {
+        "docker": (OK, "engine 28.5.2, context default, containerd image store", ""),
+        "buildx": (OK, "0.29.1", ""),
+        "builder": (OK, "default (driver docker, BuildKit 0.25.1) can export every kind of cache", ""),
+        "cache folder": (OK, f"{tmp_path}/cache: not there yet: it will be made", ""),
+        "ci": (OK, "none; branch topic, default branch main", ""),
+        "credentials": (OK, "logins: registry.example.com, other.example.com", ""),
+    }
+
+
+def test_without_docker_the_rest_is_still_checked(tmp_path: Path) -> None:
+    found = checks(tmp_path, facts=EngineError("Docker is not running", hint="start it"))
+    assert found["docker"] == (FAIL, "Docker is not running", "start it")
+    assert list(found) == ["docker", "cache folder", "ci", "credentials"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        pytest.param(
+            replace(FACTS, builder=None),
+            (
+                WARN,
+                "there is no current builder",
+                "one is made for each project; `docker buildx use default` selects the engine's own",
+            ),
+            id="none",
+        ),
+        pytest.param(
+            replace(FACTS, store=Store.CLASSIC),
+            (
+                OK,
+                "default (driver docker, BuildKit 0.25.1) cannot export such a cache:"
+                " a docker-container builder will be made",
+                "",
+            ),
+            id="classic",
+        ),
+        pytest.param(
+            replace(FACTS, store=Store.CLASSIC, builder=Builder(name="b", driver="docker-container")),
+            (OK, "b (driver docker-container, BuildKit unknown) can export every kind of cache", ""),
+            id="container",
+        ),
+    ],
+)
+def test_the_builder_is_told_by_what_it_can(tmp_path: Path, facts: Facts, expected: tuple[Verdict, str, str]) -> None:
+    assert checks(tmp_path, facts=facts)["builder"] == expected
+
+
+def test_a_cache_folder_with_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text("{}")
+    assert checks(tmp_path, cache_dir=str(tmp_path))["cache folder"] == (OK, f"{tmp_path}: holds a cache", "")
+
+
+def test_a_cache_folder_that_is_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    assert checks(tmp_path, cache_dir=str(file))["cache folder"] == (
+        FAIL,
+        f"the cache folder is a file: {file}",
+        "give a folder with --cache-dir",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ci", "expected"),
+    [
+        pytest.param(replace(LAPTOP, branch=None), (OK, "none; no branch, default branch main", ""), id="detached"),
+        pytest.param(CIRCLECI, (OK, "circleci; branch topic, default branch main", ""), id="branch"),
+        pytest.param(
+            replace(CIRCLECI, is_fork=True),
+            (OK, "circleci; branch topic, default branch main; a fork's pull request: caches are only read", ""),
+            id="fork",
+        ),
+        pytest.param(
+            replace(CIRCLECI, branch=None, tag="v1"), (OK, "circleci; branch none, default branch main", ""), id="tag"
+        ),
+        pytest.param(
+            replace(CIRCLECI, branch=None),
+            (
+                WARN,
+                "circleci; branch none, default branch main: neither branch nor tag is known",
+                "give --cache-scope, or the default branch's cache is written",
+            ),
+            id="silent",
+        ),
+    ],
+)
+def test_the_ci_is_told_by_what_it_says(tmp_path: Path, ci: CIContext, expected: tuple[Verdict, str, str]) -> None:
+    assert checks(tmp_path, ci=ci)["ci"] == expected
+
+
+@pytest.mark.parametrize(
+    ("credentials", "expected"),
+    [
+        pytest.param(Credentials(folder="/d"), (OK, "logins: none stored", ""), id="none"),
+        pytest.param(
+            Credentials(folder="/d", broken="Expecting value"),
+            (WARN, "/d/config.json: Expecting value", "mend the file: Docker ignores it"),
+            id="broken",
+        ),
+        pytest.param(
+            Credentials(folder="/d", helpers=("present", "absent")),
+            (
+                WARN,
+                "the credential helper docker-credential-absent is not on PATH",
+                "install it, or take it out of /d/config.json",
+            ),
+            id="helper-absent",
+        ),
+        pytest.param(
+            Credentials(folder="/d", registries=("r",), helpers=("present",)),
+            (OK, "logins: r", ""),
+            id="helper-present",
+        ),
+    ],
+)
+def test_credentials_are_told_by_name(
+    tmp_path: Path, credentials: Credentials, expected: tuple[Verdict, str, str]
+) -> None:
+    helper = tmp_path / "docker-credential-present"
+    helper.write_text("")
+    helper.chmod(0o755)
+    assert checks(tmp_path, credentials=credentials, path=str(tmp_path))["credentials"] == expected
+
+
+def test_a_check_without_advice_has_none() -> None:
+    assert Check(name="docker", verdict=OK, found="x").advice == ""

@@ -1,0 +1,456 @@
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from buildx_cache.ci import GitFacts
+from buildx_cache.doctor import Credentials
+from buildx_cache.engine import _engine_error, git
+from buildx_cache.engine.credentials import (
+    buildx_folder,
+    configuration_folder,
+    private_configuration,
+    stored_credentials,
+)
+from buildx_cache.engine.inspection import parse_builder, tls_from_environment
+from buildx_cache.engine.process import Completed
+from buildx_cache.plan import Builder, Node, TlsEndpoint
+
+# --- docker buildx inspect, as it was said ------------------------------------------------------------------
+
+ENGINE_NODE = """\
+Name:   default
+Driver: docker
+
+Nodes:
+Name:             default
+Endpoint:         default
+Status:           running
+BuildKit version: v0.25.1+docker
+Platforms:        linux/amd64, linux/amd64/v2, linux/amd64/v3, linux/amd64/v4
+Labels:
+ org.mobyproject.buildkit.worker.containerd.namespace: moby
+ org.mobyproject.buildkit.worker.executor:             containerd
+ org.mobyproject.buildkit.worker.hostname:             vm
+ org.mobyproject.buildkit.worker.snapshotter:          overlayfs
+"""
+GC_NEW = """\
+GC Policy rule#0:
+ All:            false
+ Filters:        type==source.local,type==exec.cachemount,type==source.git.checkout
+ Keep Duration:  48h0m0s
+ Max Used Space: 3.346GiB
+GC Policy rule#1:
+ All:            true
+ Reserved Space: 24.21GiB
+ Max Used Space: 188.1GiB
+ Min Free Space: 47.5GiB
+"""
+GC_OLD = """\
+GC Policy rule#0:
+ All:           false
+ Filters:       type==source.local,type==exec.cachemount,type==source.git.checkout
+ Keep Duration: 48h0m0s
+GC Policy rule#1:
+ All:        true
+ Keep Bytes: 24.21GiB
+"""
+CONTAINER_INACTIVE = """\
+Name:          own
+Driver:        docker-container
+Last Activity: 2025-11-24 05:03:16 +0000 UTC
+
+Nodes:
+Name:                  own0
+Endpoint:              unix:///var/run/docker.sock
+Driver Options:        image="registry.example.com/buildkit:1" network="host"
+Status:                inactive
+BuildKit daemon flags: --allow-insecure-entitlement=network.host
+Platforms:             linux/arm64*
+"""
+CONTAINER_RUNNING = """\
+Name:          own
+Driver:        docker-container
+Last Activity: 2025-11-24 05:03:16 +0000 UTC
+
+Nodes:
+Name:                  own0
+Endpoint:              unix:///var/run/docker.sock
+Driver Options:        image="registry.example.com/buildkit:1" network="host"
+Status:                running
+BuildKit daemon flags: --allow-insecure-entitlement=network.host
+BuildKit version:      v0.25.1+docker
+Platforms:             linux/arm64*, linux/amd64, linux/amd64/v2
+Labels:
+ org.mobyproject.buildkit.worker.executor:             containerd
+"""
+REMOTE_DOWN = """\
+Name:          fleet
+Driver:        remote
+Last Activity: 2025-11-24 05:03:17 +0000 UTC
+
+Nodes:
+Name:     one
+Endpoint: tcp://127.0.0.1:9
+Status:   inactive
+
+Name:      two
+Endpoint:  tcp://127.0.0.1:10
+Status:    inactive
+Platforms: linux/arm64*
+"""
+BEFORE_0_12 = """\
+Name:   old
+Driver: docker-container
+
+Nodes:
+Name:      old0
+Endpoint:  unix:///var/run/docker.sock
+Status:    running
+Buildkit:  v0.11.6
+Platforms: linux/amd64
+"""
+AMD64 = ("linux/amd64", "linux/amd64/v2", "linux/amd64/v3", "linux/amd64/v4")
+ENGINE = Builder(
+    name="default",
+    driver="docker",
+    nodes=(Node(name="default", endpoint="default", status="running", buildkit=(0, 25, 1), platforms=AMD64),),
+)
+OWN_NODE = Node(name="own0", endpoint="unix:///var/run/docker.sock", status="inactive", platforms=("linux/arm64",))
+
+
+@pytest.mark.parametrize(
+    ("said", "builder", "running"),
+    [
+        pytest.param(ENGINE_NODE + GC_NEW, ENGINE, True, id="engine-buildx-0.29.1"),
+        pytest.param(ENGINE_NODE + GC_OLD, ENGINE, True, id="engine-buildx-0.13.1"),
+        pytest.param(
+            CONTAINER_INACTIVE, Builder(name="own", driver="docker-container", nodes=(OWN_NODE,)), False, id="inactive"
+        ),
+        pytest.param(
+            CONTAINER_RUNNING + GC_NEW,
+            Builder(
+                name="own",
+                driver="docker-container",
+                nodes=(
+                    Node(
+                        name="own0",
+                        endpoint="unix:///var/run/docker.sock",
+                        status="running",
+                        buildkit=(0, 25, 1),
+                        platforms=("linux/arm64", "linux/amd64", "linux/amd64/v2"),
+                    ),
+                ),
+            ),
+            True,
+            id="running",
+        ),
+        pytest.param(
+            REMOTE_DOWN,
+            Builder(
+                name="fleet",
+                driver="remote",
+                nodes=(
+                    Node(name="one", endpoint="tcp://127.0.0.1:9", status="inactive"),
+                    Node(name="two", endpoint="tcp://127.0.0.1:10", status="inactive", platforms=("linux/arm64",)),
+                ),
+            ),
+            False,
+            id="two-nodes",
+        ),
+        pytest.param(
+            BEFORE_0_12,
+            Builder(
+                name="old",
+                driver="docker-container",
+                nodes=(
+                    Node(
+                        name="old0",
+                        endpoint="unix:///var/run/docker.sock",
+                        status="running",
+                        buildkit=(0, 11, 6),
+                        platforms=("linux/amd64",),
+                    ),
+                ),
+            ),
+            True,
+            id="buildx-before-0.12",
+        ),
+    ],
+)
+def test_a_builder_is_read_from_what_buildx_says(said: str, builder: Builder, running: bool) -> None:  # noqa: FBT001 -- a table
+    found = parse_builder(said)
+    assert found == builder
+    assert found.running is running
+
+
+@pytest.mark.parametrize(
+    "said", ["", "Name: x\n", 'ERROR: no builder "nope" found\n'], ids=["nothing", "name", "error"]
+)
+def test_without_a_driver_there_is_no_builder(said: str) -> None:
+    assert parse_builder(said) is None
+
+
+def test_the_oldest_node_decides_what_a_builder_can() -> None:
+    nodes = tuple(Node(name=str(minor), status="running", buildkit=(0, minor, 0)) for minor in (25, 20, 21))
+    assert Builder(name="x", driver="remote", nodes=nodes).buildkit == (0, 20, 0)
+    assert Builder(name="x", driver="remote").buildkit == (0, 0, 0)
+    assert not Builder(name="x", driver="remote").running
+
+
+# --- the environment ---------------------------------------------------------------------------------------
+
+HOST = "tcp://10.0.0.5:2376"
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, None),
+        ({"DOCKER_HOST": HOST}, None),
+        ({"DOCKER_HOST": HOST, "DOCKER_TLS_VERIFY": ""}, None),
+        ({"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/c"}, None),
+        ({"DOCKER_HOST": "unix:///x.sock", "DOCKER_TLS_VERIFY": "1"}, None),
+        ({"DOCKER_HOST": "ssh://me@host", "DOCKER_TLS_VERIFY": "1"}, None),
+        (
+            {"DOCKER_HOST": HOST, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/c"},
+            TlsEndpoint(host=HOST, cert_path="/c"),
+        ),
+        (
+            {"DOCKER_HOST": HOST, "DOCKER_TLS_VERIFY": "0", "DOCKER_CERT_PATH": "/c"},
+            TlsEndpoint(host=HOST, cert_path="/c"),
+        ),
+        (
+            {"DOCKER_HOST": HOST, "DOCKER_TLS": "1", "DOCKER_CERT_PATH": "/c"},
+            TlsEndpoint(host=HOST, cert_path="/c", verify=False),
+        ),
+        (
+            {"DOCKER_HOST": HOST, "DOCKER_TLS_VERIFY": "1", "HOME": "/home/me"},
+            TlsEndpoint(host=HOST, cert_path="/home/me/.docker"),
+        ),
+    ],
+    ids=str,
+)
+def test_tls_from_the_environment(env: Mapping[str, str], expected: TlsEndpoint | None) -> None:
+    assert tls_from_environment(env) == expected
+
+
+@pytest.mark.parametrize(
+    ("env", "folder", "buildx"),
+    [
+        ({"HOME": "/home/me"}, "/home/me/.docker", "/home/me/.docker/buildx"),
+        ({"HOME": "/home/me", "DOCKER_CONFIG": "/d"}, "/d", "/d/buildx"),
+        ({"DOCKER_CONFIG": "/d", "BUILDX_CONFIG": "/b"}, "/d", "/b"),
+    ],
+)
+def test_where_docker_keeps_its_configuration(env: Mapping[str, str], folder: str, buildx: str) -> None:
+    assert (str(configuration_folder(env)), str(buildx_folder(env))) == (folder, buildx)
+
+
+DOWN = "Docker is not running, or cannot be reached"
+START = "start Docker; in CircleCI add a setup_remote_docker step, or use a machine executor"
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "hint"),
+    [
+        ("Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", DOWN, START),
+        ("error during connect: Get https://x: dial tcp: i/o timeout", DOWN, START),
+        ("failed to connect to the docker API at unix:///x", DOWN, START),
+        (
+            "permission denied while trying to connect to the Docker daemon socket",
+            "this user may not talk to Docker: permission denied while trying to connect to the Docker daemon socket",
+            "add the user to the group docker, or use sudo",
+        ),
+        (
+            'Failed to initialize: unable to resolve: context "x": context not found',
+            'there is no such Docker context: Failed to initialize: unable to resolve: context "x": context not found',
+            "`docker context ls` lists those there are",
+        ),
+        ("first line\nsomething else\n", "Docker does not answer: something else", START),
+        ("", "Docker does not answer: it said nothing", START),
+    ],
+)
+def test_what_the_docker_command_says_becomes_one_line(said: str, message: str, hint: str) -> None:
+    error = _engine_error(said)
+    assert (error.message, error.hint) == (message, hint)
+
+
+# --- credentials -------------------------------------------------------------------------------------------
+
+CONFIG = {
+    "auths": {"registry.example.com": {"auth": "bWU6c2VjcmV0"}},
+    "credsStore": "desktop",
+    "credHelpers": {"aws.example.com": "ecr-login"},
+    "currentContext": "elsewhere",
+    "HttpHeaders": {"X": "y"},
+}
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Path:
+    folder = tmp_path / "user"
+    (folder / "cli-plugins").mkdir(parents=True)
+    (folder / "cli-plugins" / "docker-buildx").write_text("plugin")
+    (folder / "contexts").mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG, indent=3))
+    return folder
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_login_is_private_and_gone_afterwards(user: Path) -> None:
+    before = (user / "config.json").read_bytes()
+    with private_configuration({"DOCKER_CONFIG": str(user), "PATH": "/bin"}, "registry.example.com") as env:
+        folder = Path(env["DOCKER_CONFIG"])
+        assert folder != user
+        assert (mode(folder), mode(folder / "config.json")) == (0o700, 0o600)
+        (folder / "config.json").write_text("a login")
+        assert (user / "config.json").read_bytes() == before
+    assert not folder.exists()
+    assert (user / "config.json").read_bytes() == before
+    assert (user / "cli-plugins" / "docker-buildx").read_text() == "plugin"
+
+
+def test_a_login_is_gone_after_a_failure_too(user: Path) -> None:
+    seen: list[Path] = []
+
+    def fail() -> None:
+        with private_configuration({"DOCKER_CONFIG": str(user)}, "r") as env:
+            seen.append(Path(env["DOCKER_CONFIG"]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert [folder.exists() for folder in seen] == [False]
+
+
+def test_what_the_user_has_stays_usable_beside_a_login(user: Path) -> None:
+    with private_configuration({"DOCKER_CONFIG": str(user), "PATH": "/bin"}, "registry.example.com") as env:
+        folder = Path(env["DOCKER_CONFIG"])
+        assert {entry.name for entry in folder.iterdir()} == {"config.json", "cli-plugins", "contexts"}
+        assert (folder / "cli-plugins").is_symlink()
+        assert (folder / "cli-plugins").resolve() == user / "cli-plugins"
+        assert not (folder / "config.json").is_symlink()
+        assert json.loads((folder / "config.json").read_text()) == {
+            **CONFIG,
+            "credHelpers": {"aws.example.com": "ecr-login", "registry.example.com": ""},
+        }
+        assert env["BUILDX_CONFIG"] == str(user / "buildx")
+        assert env["PATH"] == "/bin"
+
+
+def test_a_login_is_not_handed_to_the_helper_of_its_registry(user: Path) -> None:
+    with private_configuration({"DOCKER_CONFIG": str(user)}, "aws.example.com") as env:
+        config = json.loads((Path(env["DOCKER_CONFIG"]) / "config.json").read_text())
+    assert config["credHelpers"] == {"aws.example.com": ""}
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "\xff"], ids=["absent", "empty", "broken", "list", "binary"])
+def test_a_login_needs_no_configuration(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text, encoding="latin-1")
+    with private_configuration({"DOCKER_CONFIG": str(tmp_path)}, "r") as env:
+        assert json.loads((Path(env["DOCKER_CONFIG"]) / "config.json").read_text()) == {"credHelpers": {"r": ""}}
+
+
+def test_a_login_needs_no_configuration_folder(tmp_path: Path) -> None:
+    with private_configuration({"DOCKER_CONFIG": str(tmp_path / "absent")}, "r") as env:
+        assert [entry.name for entry in Path(env["DOCKER_CONFIG"]).iterdir()] == ["config.json"]
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_relative_configuration_folder_is_linked_by_its_full_path(
+    user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(user.parent)
+    with private_configuration({"DOCKER_CONFIG": "user"}, "r") as env:
+        assert (Path(env["DOCKER_CONFIG"]) / "cli-plugins" / "docker-buildx").read_text() == "plugin"
+        assert env["BUILDX_CONFIG"] == str(user / "buildx")
+
+
+@pytest.mark.parametrize(
+    ("text", "registries", "helpers", "broken"),
+    [
+        pytest.param(None, (), (), "", id="absent"),
+        pytest.param("{}", (), (), "", id="empty"),
+        pytest.param(
+            json.dumps(CONFIG), ("registry.example.com", "aws.example.com"), ("desktop", "ecr-login"), "", id="full"
+        ),
+        pytest.param('{"auths": [], "credHelpers": 3}', (), (), "", id="odd"),
+        pytest.param("[]", (), (), "not a JSON object", id="list"),
+        pytest.param(
+            "{", (), (), "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", id="cut"
+        ),
+    ],
+)
+def test_stored_credentials_are_read_by_name(
+    tmp_path: Path, text: str | None, registries: tuple[str, ...], helpers: tuple[str, ...], broken: str
+) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    found = stored_credentials({"DOCKER_CONFIG": str(tmp_path)})
+    assert found == Credentials(folder=str(tmp_path), registries=registries, helpers=helpers, broken=broken)
+    assert "bWU6c2VjcmV0" not in repr(found)
+
+
+# --- git ---------------------------------------------------------------------------------------------------
+
+SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
+
+
+@pytest.mark.parametrize(
+    ("head", "origin", "facts"),
+    [
+        pytest.param(
+            f"{SHA} HEAD -> refs/heads/feature/x, tag: refs/tags/v1, refs/remotes/origin/feature/x\n",
+            "refs/remotes/origin/trunk\n",
+            GitFacts(sha=SHA, branch="feature/x", tag="v1", default_branch="trunk"),
+            id="branch-with-a-tag",
+        ),
+        pytest.param(
+            f"{SHA} HEAD, refs/remotes/origin/main\n",
+            "",
+            GitFacts(sha=SHA, branch=None, tag=None, default_branch=None),
+            id="detached",
+        ),
+        pytest.param(f"{SHA} \n", "", GitFacts(sha=SHA, branch=None, tag=None, default_branch=None), id="bare-commit"),
+        pytest.param("", "", GitFacts(sha=None, branch=None, tag=None, default_branch=None), id="no-repository"),
+    ],
+)
+def test_git_is_read_in_two_calls(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, head: str, origin: str, facts: GitFacts
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def answer(argv: tuple[str, ...], *, env: Mapping[str, str]) -> Completed:
+        assert env == {"PATH": "/bin"}
+        calls.append(argv)
+        said = head if "log" in argv else origin
+        return Completed(code=0 if said else 128, stdout=said, stderr="" if said else "fatal: not a git repository")
+
+    monkeypatch.setattr(git, "capture", answer)
+    assert git.read_git(tmp_path, {"PATH": "/bin"}) == facts
+    assert [argv[:3] for argv in calls] == [("git", "-C", str(tmp_path))] * 2
+
+
+def test_without_git_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def absent(argv: tuple[str, ...], *, env: Mapping[str, str]) -> Completed:
+        raise FileNotFoundError(argv[0], env)
+
+    monkeypatch.setattr(git, "capture", absent)
+    assert git.read_git(tmp_path, {}) == GitFacts(sha=None, branch=None, tag=None, default_branch=None)
+
+
+def test_the_work_tree_is_the_nearest_folder_above_with_a_repository(tmp_path: Path) -> None:
+    inner = tmp_path / "tree" / "sub" / "folder"
+    inner.mkdir(parents=True)
+    (tmp_path / "tree" / ".git").write_text("gitdir: elsewhere")
+    assert git.work_tree(inner) == tmp_path / "tree"
+    assert git.work_tree(tmp_path / "tree") == tmp_path / "tree"

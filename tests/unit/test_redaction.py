@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from buildx_cache.redaction import HIDDEN, Secret, is_secret_name, redact
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NPM_TOKEN", "npm_token", "npmToken", "NPMTOKEN", "GITHUB_TOKEN", "TOKEN", "TOKEN_FILE",
+        "SECRET", "CLIENT_SECRET", "AWS_SECRET_ACCESS_KEY", "SECRETS", "clientSecret",
+        "PASSWORD", "DB_PASSWORD", "PGPASSWORD", "PASSWORD_HASH", "DB_PASS", "PASS", "PWD", "DB_PASSWD", "PASSPHRASE",
+        "CREDENTIAL", "GOOGLE_CREDENTIALS", "CREDS",
+        "API_KEY", "APIKEY", "STRIPE_API_KEY", "PRIVATE_KEY", "PRIVATEKEY", "SIGNING_KEY", "ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID", "AUTH", "NPM_AUTH", "PIP_AUTH_HEADER", "SESSION_COOKIE", "COOKIE",
+        "my.registry.password", "my-registry-password",
+    ],
+)  # fmt: skip
+def test_a_name_gives_a_secret_away(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "VERSION", "AUTHOR", "AUTHORS", "GIT_AUTHOR_NAME", "KEYBOARD", "MONKEY", "KEY_COUNT", "PUBLIC_KEY",
+        "PASSTHROUGH", "BYPASS", "COMPASS", "PASSENGERS", "TOKENIZER", "TOKENIZERS_VERSION", "SECRETARY",
+        "OAUTHLIB_VERSION", "SESSIONS", "COOKIECUTTER", "CREDIT", "PWDX", "http_proxy",
+    ],
+)  # fmt: skip
+def test_a_name_is_innocent(name: str) -> None:
+    assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain words", "plain words"),
+        ("https://registry.example.com/app", "https://registry.example.com/app"),
+        ("https://user:secret@example.com/x", "https://***@example.com/x"),
+        ("https://token@example.com/x.git", "https://***@example.com/x.git"),
+        ("HTTPS://user:secret@example.com", "HTTPS://***@example.com"),
+        ("https://user:p@ss@example.com/x", "https://***@example.com/x"),
+        ("INDEX=https://u:p@example.com/simple/", "INDEX=https://***@example.com/simple/"),
+        ("https://u:p@a.example.com https://u:p@b.example.com", "https://***@a.example.com https://***@b.example.com"),
+        ("git+https://x:y@example.com/x.git#main", "git+https://***@example.com/x.git#main"),
+        ("https://example.com/@scope/package", "https://example.com/@scope/package"),
+        ("ssh://git@example.com/x.git", "ssh://git@example.com/x.git"),
+        ("src=ssh://git@example.com/x.git", "src=ssh://git@example.com/x.git"),
+        ("ssh://git:secret@example.com/x.git", "ssh://***@example.com/x.git"),
+        ("git@example.com:org/x.git", "git@example.com:org/x.git"),
+        ("base=docker-image://alpine@sha256:0123", "base=docker-image://alpine@sha256:0123"),
+        ("base=oci-layout://folder@sha256:0123", "base=oci-layout://folder@sha256:0123"),
+        ("type=registry,ref=registry.example.com/app:main", "type=registry,ref=registry.example.com/app:main"),
+        (
+            "type=s3,access_key_id=A,secret_access_key=B,session_token=C,bucket=b",
+            "type=s3,access_key_id=***,secret_access_key=***,session_token=***,bucket=b",
+        ),
+        ("type=gha,url=x,token=abc,ghtoken=def,scope=s", "type=gha,url=x,token=***,ghtoken=***,scope=s"),
+        ('type=s3,"secret_access_key=a,b",bucket=b', 'type=s3,"secret_access_key=***",bucket=b'),
+        ('type=s3,"secret_access_key=a"",b",bucket=b', 'type=s3,"secret_access_key=***",bucket=b'),
+        ("id=token,src=token.txt", "id=token,src=token.txt"),
+        ("password=", "password="),
+    ],
+)
+def test_what_is_shown_of_a_text(text: str, shown: str) -> None:
+    assert redact(text) == shown
+    assert redact(shown) == shown
+
+
+def test_a_secret_is_a_string_that_does_not_show_itself() -> None:
+    secret = Secret("hunter2")
+    assert secret == "hunter2"  # noqa: S105 -- it is one
+    assert repr(secret) == HIDDEN
+    assert repr({"password": secret}) == "{'password': ***}"
+    assert not hasattr(secret, "__dict__")

@@ -1,0 +1,681 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from buildx_cache.caches import CacheKind, CacheMode, Compression
+from buildx_cache.errors import ExhaustedError, UsageError
+from buildx_cache.options import Options
+from buildx_cache.request import (
+    BuildRequest,
+    Driver,
+    Endpoint,
+    Layer,
+    Progress,
+    check_cache_directory,
+    check_paths,
+    config_layer,
+    environment_layer,
+    is_remote_context,
+    make_request,
+    option_key,
+    parse_endpoint,
+)
+from buildx_cache.request.layers import CONFIG_FIELDS
+
+
+def given(**values: object) -> Layer:
+    return Layer(where="--{name}", values=values)
+
+
+def requested(**values: object) -> BuildRequest:
+    return make_request([given(**values)])
+
+
+def refusal(*layers: Layer) -> tuple[str, str]:
+    with pytest.raises(UsageError) as refused:
+        make_request(layers)
+    return refused.value.message, refused.value.hint
+
+
+# --- precedence --------------------------------------------------------------------------------------------
+
+COMMAND_LINE = {"tag": ["cli:1", "cli:2"], "push": False, "target": "cli", "cache": CacheKind.INLINE, "prune": False}
+ENVIRONMENT = {
+    "BUILDX_CACHE_TAG": "env:1\n  env:2  \n\n",
+    "BUILDX_CACHE_PUSH": "true",
+    "BUILDX_CACHE_TARGET": "env",
+    "BUILDX_CACHE_CACHE": "local",
+    "BUILDX_CACHE_PRUNE": "yes",
+}
+CONFIG = {"tag": ["file:1"], "push": False, "target": "file", "cache": "registry", "prune": False}
+CI = {"tag": ("ci:1",), "push": True, "target": "ci", "cache": "none", "prune": True}
+KINDS: Mapping[str, tuple[object, object, object, object, object]] = {
+    "tag": (("cli:1", "cli:2"), ("env:1", "env:2"), ("file:1",), ("ci:1",), ()),
+    "push": (False, True, False, True, False),
+    "target": ("cli", "env", "file", "ci", ""),
+    "cache": (CacheKind.INLINE, CacheKind.LOCAL, CacheKind.REGISTRY, CacheKind.NONE, CacheKind.AUTO),
+    "prune": (False, True, False, True, None),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("highest", range(5), ids=["command-line", "environment", "file", "ci", "default"])
+def test_the_highest_layer_that_sets_an_option_decides(name: str, highest: int) -> None:
+    base = given(tag=["base:1"]) if name != "tag" else given()
+    layers = [
+        given(**{name: COMMAND_LINE[name]}),
+        environment_layer({f"BUILDX_CACHE_{name.upper()}": ENVIRONMENT[f"BUILDX_CACHE_{name.upper()}"]}),
+        Layer(file="buildx-cache.toml", values={name: CONFIG[name]}),
+        Layer(where="DOCKER_*", values={name: CI[name]}),
+    ]
+    assert getattr(make_request([*layers[highest:], base]), name) == KINDS[name][highest]
+
+
+def test_each_option_is_taken_from_its_own_highest_layer() -> None:
+    request = make_request(
+        [
+            given(target="cli"),
+            environment_layer({"BUILDX_CACHE_TARGET": "env", "BUILDX_CACHE_TAG": "env:1"}),
+            Layer(file="x.toml", values={"target": "file", "tag": ["file:1"], "load": True}),
+        ]
+    )
+    assert (request.target, request.tag, request.load) == ("cli", ("env:1",), True)
+
+
+def test_an_empty_variable_says_nothing() -> None:
+    assert environment_layer({"BUILDX_CACHE_TARGET": "", "PATH": "/bin", "TARGET": "x"}).values == {}
+
+
+@pytest.mark.parametrize("name", ["context", "buildx_flags", "password_stdin"])
+def test_what_belongs_on_one_command_line_is_not_read_from_the_environment(name: str) -> None:
+    assert environment_layer({f"BUILDX_CACHE_{name.upper()}": "x"}).values == {}
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("True", True), ("yes", True), ("on", True)])
+def test_words_that_mean_yes(text: str, value: bool) -> None:  # noqa: FBT001 -- a table
+    assert make_request([environment_layer({"BUILDX_CACHE_LOAD": text})]).load is value
+
+
+@pytest.mark.parametrize("text", ["0", "False", "no", "OFF"])
+def test_words_that_mean_no(text: str) -> None:
+    layers = [environment_layer({"BUILDX_CACHE_LOAD": text}), given(load=True)]
+    assert make_request(layers).load is False
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "expected"),
+    [
+        ({"platform": ["linux/amd64, linux/arm64", "linux/amd64"]}, "platform", ("linux/amd64", "linux/arm64")),
+        ({"tag": ["app:1", "app:2", "app:1"]}, "tag", ("app:1", "app:2")),
+        ({"prune_older_than": "7d"}, "prune_older_than", "168h"),
+        ({"prune_older_than": "1.5d"}, "prune_older_than", "36h"),
+        ({"prune_older_than": "1d12h"}, "prune_older_than", "24h12h"),
+        ({"prune_older_than": "90m"}, "prune_older_than", "90m"),
+        ({"quiet": True}, "progress", Progress.QUIET),
+        ({"progress": "plain"}, "progress", Progress.PLAIN),
+        ({"cache_mode": "min"}, "cache_mode", CacheMode.MIN),
+        ({"cache_compression": "zstd"}, "cache_compression", Compression.ZSTD),
+        ({"driver": "kubernetes"}, "driver", Driver.KUBERNETES),
+        ({"cache_read_only": "no"}, "cache_read_only", False),
+    ],
+)
+def test_values_are_brought_into_one_form(values: dict[str, object], name: str, expected: object) -> None:
+    assert getattr(requested(**values), name) == expected
+
+
+# --- bad values, by where they stand -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "message", "hint"),
+    [
+        (given(cache="regsitry"), "--cache: 'regsitry' is not a cache", "did you mean 'registry'?"),
+        (
+            given(driver="x"),
+            "--driver: 'x' is not a driver",
+            "use one of: docker, docker-container, remote, kubernetes",
+        ),
+        (given(cache_mode="maxx"), "--cache-mode: 'maxx' is not a cache-mode", "did you mean 'max'?"),
+        (
+            given(cache_compression="brotli"),
+            "--cache-compression: 'brotli' is not a cache-compression",
+            "use one of: gzip, zstd, estargz, uncompressed",
+        ),
+        (
+            environment_layer({"BUILDX_CACHE_PUSH": "ja"}),
+            "BUILDX_CACHE_PUSH: 'ja' is not true or false",
+            "give true or false",
+        ),
+        (
+            environment_layer({"BUILDX_CACHE_CACHE_MODE": "big"}),
+            "BUILDX_CACHE_CACHE_MODE: 'big' is not a cache-mode",
+            "use one of: min, max",
+        ),
+        (
+            Layer(file="buildx-cache.toml", values={"tag": 3}, lines={"tag": 7}),
+            "buildx-cache.toml:7: tag: 3 is not a list of strings",
+            "give a list of strings",
+        ),
+        (
+            Layer(file="{odd}/x.toml", values={"cache_dir": ["a"]}),
+            "{odd}/x.toml: cache-dir: ['a'] is not a string",
+            "give a string",
+        ),
+        (
+            Layer(file="x.toml", values={"label": ["a=b", 1]}, lines={"label": 2}),
+            "x.toml:2: label: ['a=b', 1] is not a list of strings",
+            "give a list of strings",
+        ),
+        (
+            Layer(file="x.toml", values={"push": 1}, lines={"push": 1}),
+            "x.toml:1: push: 1 is not true or false",
+            "give true or false",
+        ),
+    ],
+)
+def test_a_wrong_value_is_refused_where_it_stands(layer: Layer, message: str, hint: str) -> None:
+    assert refusal(layer) == (message, hint)
+
+
+DROP_ONE = "drop one of the two"
+SIZES = "write 10GB, 512MB, …"
+DURATIONS = "write 7d, 48h, 90m, …"
+PLATFORMS = "write OS/ARCH, such as linux/arm64"
+PASSWORDS = "add --password-env NAME (a variable that holds it) or --password-stdin"
+DRIVER_MAKES = "use --driver docker-container"
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "hint"),
+    [
+        (
+            {"cache": "inline", "cache_mode": "max"},
+            "--cache inline has no --cache-mode max: the image carries only its own layers",
+            "use --cache registry for the layers of every stage, or drop --cache-mode",
+        ),
+        (
+            {"cache_from": ["type=local,path=x"]},
+            "--cache-from type=local has no attribute 'path'",
+            "use one of: src, digest, tag",
+        ),
+        (
+            {"cache_to": ["type=local,dest=x,mode=maxx"]},
+            "--cache-to: mode='maxx' is not a value of mode",
+            "did you mean 'max'?",
+        ),
+        ({"push": True}, "--push needs a tag to push", "add -t REGISTRY/REPOSITORY:TAG"),
+        (
+            {"push": True, "output": ["type=docker"]},
+            "--push needs a tag to push",
+            "add -t REGISTRY/REPOSITORY:TAG",
+        ),
+        ({"platform": ["linux amd64"]}, "--platform 'linux amd64' is not a platform", PLATFORMS),
+        ({"platform": ["linux/arm64/v8/x"]}, "--platform 'linux/arm64/v8/x' is not a platform", PLATFORMS),
+        (
+            {"builder": "mine", "driver": "remote"},
+            "--builder uses a builder as it is; --driver makes or removes one",
+            DROP_ONE,
+        ),
+        (
+            {"builder": "mine", "rm_builder": True},
+            "--builder uses a builder as it is; --rm-builder makes or removes one",
+            DROP_ONE,
+        ),
+        (
+            {"builder": "mine", "driver_opt": ["network=host"]},
+            "--builder uses a builder as it is; --driver-opt makes or removes one",
+            DROP_ONE,
+        ),
+        (
+            {"builder": "mine", "endpoint": ["tcp://a:1"]},
+            "--builder uses a builder as it is; --endpoint makes or removes one",
+            DROP_ONE,
+        ),
+        (
+            {"driver": "docker", "buildkit_image": "x"},
+            "--driver docker is the engine's own builder and takes no --buildkit-image",
+            DRIVER_MAKES,
+        ),
+        (
+            {"driver": "docker", "buildkitd_config": "x"},
+            "--driver docker is the engine's own builder and takes no --buildkitd-config",
+            DRIVER_MAKES,
+        ),
+        (
+            {"driver": "docker", "buildkitd_flags": "x"},
+            "--driver docker is the engine's own builder and takes no --buildkitd-flags",
+            DRIVER_MAKES,
+        ),
+        ({"driver": "remote"}, "--driver remote needs the address of a buildkitd", "add --endpoint tcp://HOST:1234"),
+        (
+            {"driver": "remote", "endpoint": ["tcp://a:1,plaform=linux/arm64"]},
+            "--endpoint has no attribute 'plaform'",
+            "did you mean 'platform'?",
+        ),
+        (
+            {"username": "me", "password_stdin": True, "password_env": "P"},
+            "--password-stdin and --password-env are two sources of one password",
+            "drop one",
+        ),
+        ({"password_stdin": True}, "a password without a --username", "add --username NAME"),
+        ({"password_env": "P"}, "a password without a --username", "add --username NAME"),
+        ({"username": "me"}, "--username without a password", PASSWORDS),
+        ({"prune_keep": "lots"}, "--prune-keep 'lots' is not a size", SIZES),
+        ({"prune_keep": "-1GB"}, "--prune-keep '-1GB' is not a size", SIZES),
+        ({"prune_older_than": "a week"}, "--prune-older-than 'a week' is not a duration", DURATIONS),
+        ({"prune_older_than": "7"}, "--prune-older-than '7' is not a duration", DURATIONS),
+        (
+            {"build_arg": ["=x"]},
+            "--build-arg '=x' has no name",
+            "write NAME=VALUE, or NAME to take it from the environment",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused(values: dict[str, object], message: str, hint: str) -> None:
+    assert refusal(given(**values)) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"push": True, "output": ["type=image,name=registry.example.com/app:1"]},
+        {"cache": "inline", "cache_mode": "min"},
+        {"cache": "registry", "cache_mode": "max"},
+        {"builder": "mine"},
+        {"driver": "docker"},
+        {"driver": "remote", "endpoint": ["tcp://a:1"]},
+        {"username": "me", "password_stdin": True},
+        {"username": "me", "password_env": "P"},
+        *({"prune_keep": size} for size in ("10GB", "512MB", "1.5gb", "2GiB", "100", "10 GB", "1024b", "1k")),
+        *({"prune_older_than": duration} for duration in ("7d", "48h", "90m", "1h30m", "30s", "1.5h")),
+        *({"platform": [platform]} for platform in ("linux/amd64", "linux/arm/v7", "local", "linux", "windows/amd64")),
+        {"build_arg": ["A=b", "B", "C="]},
+    ],
+    ids=str,
+)
+def test_what_can_work_is_taken(values: dict[str, object]) -> None:
+    requested(**values)
+
+
+# --- configuration files -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tree:
+    root: Path
+
+    def write(self, path: str, text: str) -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def layer(self, context: str = "app") -> Layer | None:
+        return config_layer(context, self.root)
+
+    def refusal(self) -> tuple[str, str]:
+        with pytest.raises(UsageError) as refused:
+            make_request([layer] if (layer := self.layer()) else [])
+        return refused.value.message.replace(str(self.root), "."), refused.value.hint
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    (tmp_path / "app").mkdir()
+    return Tree(root=tmp_path)
+
+
+PLACES = (
+    ("app/buildx-cache.toml", 'target = "{}"'),
+    ("app/pyproject.toml", '[tool.buildx-cache]\ntarget = "{}"'),
+    ("buildx-cache.toml", 'target = "{}"'),
+    ("pyproject.toml", '[tool.buildx-cache]\ntarget = "{}"'),
+)
+
+
+@pytest.mark.parametrize("first", range(len(PLACES)), ids=[place for place, _ in PLACES])
+def test_the_nearest_configuration_file_is_read_alone(tree: Tree, first: int) -> None:
+    for path, text in PLACES[first:]:
+        tree.write(path, text.format(path))
+    layer = tree.layer()
+    assert layer is not None
+    assert layer.values == {"target": PLACES[first][0]}
+    assert layer.file == str(tree.root / PLACES[first][0])
+
+
+def test_without_a_configuration_file_there_is_no_layer(tree: Tree) -> None:
+    tree.write("app/pyproject.toml", "[tool.other]\ntarget = 1")
+    tree.write("pyproject.toml", "this is [not TOML")
+    assert tree.layer() is None
+
+
+@pytest.mark.parametrize("context", ["https://example.com/x.git", "git@example.com:x.git", "-"])
+def test_beside_a_remote_context_there_is_nothing_to_read(tree: Tree, context: str) -> None:
+    tree.write("buildx-cache.toml", "push = true")
+    layer = tree.layer(context)
+    assert layer is not None
+    assert layer.values == {"push": True}
+
+
+def test_a_url_of_any_length_is_no_folder_to_look_in(tree: Tree) -> None:
+    assert tree.layer("https://example.com/" + "x" * 5000) is None
+
+
+EVERY_KIND = """
+# comment
+tag = ["registry.example.com/app:{sha}"]
+push = true
+"cache-dir" = "cache"
+cache-mode = "min"
+platform = ["linux/amd64", "linux/arm64"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "head", "line"),
+    [("buildx-cache.toml", "", 3), ("pyproject.toml", "[project]\nname = 'x'\n\n[ tool.buildx-cache ]", 6)],
+)
+def test_every_kind_of_value_is_read_with_its_line(tree: Tree, path: str, head: str, line: int) -> None:
+    tree.write(path, head + EVERY_KIND)
+    layer = tree.layer()
+    assert layer is not None
+    assert layer.lines["tag"] == line
+    assert layer.lines["cache_dir"] == line + 2
+    request = make_request([layer])
+    assert request == BuildRequest(
+        tag=("registry.example.com/app:{sha}",),
+        push=True,
+        cache_dir="cache",
+        cache_mode=CacheMode.MIN,
+        platform=("linux/amd64", "linux/arm64"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "message", "hint"),
+    [
+        (
+            "buildx-cache.toml",
+            'push = true\nplatfrom = ["linux/amd64"]',
+            "./buildx-cache.toml:2: unknown option 'platfrom'",
+            "perhaps you meant 'platform'?",
+        ),
+        (
+            "buildx-cache.toml",
+            'cache_dir = "x"',
+            "./buildx-cache.toml:1: unknown option 'cache_dir'",
+            "perhaps you meant 'cache-dir'?",
+        ),
+        (
+            "buildx-cache.toml",
+            "zzzzzz = 1",
+            "./buildx-cache.toml:1: unknown option 'zzzzzz'",
+            "see `buildx-cache build --help` for the options",
+        ),
+        (
+            "pyproject.toml",
+            '[tool.other]\nx = 1\n[tool.buildx-cache]\n\ncache = "lokal"',
+            "./pyproject.toml:5: cache: 'lokal' is not a cache",
+            "did you mean 'local'?",
+        ),
+        (
+            "pyproject.toml",
+            '[tool."buildx-cache"]\npush = "perhaps"',
+            "./pyproject.toml:2: push: 'perhaps' is not true or false",
+            "give true or false",
+        ),
+        (
+            "pyproject.toml",
+            'tool = {buildx-cache = {cache = "lokal"}}',
+            "./pyproject.toml: cache: 'lokal' is not a cache",
+            "did you mean 'local'?",
+        ),
+        (
+            "pyproject.toml",
+            "[tool]\nbuildx-cache = 3",
+            "./pyproject.toml: tool.buildx-cache is not a table",
+            "write [tool.buildx-cache] and options below it",
+        ),
+        (
+            "buildx-cache.toml",
+            "push = yes",
+            "./buildx-cache.toml cannot be read: Invalid value (at line 1, column 8)",
+            "mend the file, or move it away",
+        ),
+        (
+            "pyproject.toml",
+            "[tool.buildx-cache]\npush =",
+            "./pyproject.toml cannot be read: Invalid value (at end of document)",
+            "mend the file, or move it away",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_refused_where_it_stands(
+    tree: Tree, path: str, text: str, message: str, hint: str
+) -> None:
+    tree.write(path, text)
+    assert tree.refusal() == (message, hint)
+
+
+def test_a_file_that_is_no_text_is_refused(tree: Tree) -> None:
+    (tree.root / "buildx-cache.toml").write_bytes(b"target = '\xff'")
+    message, hint = tree.refusal()
+    assert message.startswith("./buildx-cache.toml cannot be read: 'utf-8' codec can't decode byte 0xff")
+    assert hint == "mend the file, or move it away"
+
+
+# --- paths -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "remote"),
+    [
+        ("-", True),
+        ("https://example.com/x.git#main", True),
+        ("git://example.com/x", True),
+        ("ssh://git@example.com/x", True),
+        ("git@example.com:x.git", True),
+        ("github.com/org/x", True),
+        (".", False),
+        ("./git@example.com", False),
+        ("sub/folder", False),
+        ("/absolute", False),
+    ],
+)
+def test_a_context_is_a_folder_or_fetched(path: str, remote: bool) -> None:  # noqa: FBT001 -- a table
+    assert is_remote_context(path) is remote
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("request_", "message", "hint"),
+    [
+        (
+            BuildRequest(context="absent"),
+            "the build context 'absent' does not exist",
+            "give the folder that COPY reads from",
+        ),
+        (BuildRequest(context="file"), "the build context 'file' is a file", "give the folder that COPY reads from"),
+        (BuildRequest(context="folder"), "the Dockerfile does not exist: folder/Dockerfile", "give it with -f/--file"),
+        (BuildRequest(file="absent"), "the Dockerfile does not exist: absent", "give it with -f/--file"),
+        (BuildRequest(file="folder"), "the Dockerfile is a folder: folder", "give it with -f/--file"),
+        (
+            BuildRequest(buildkitd_config="absent.toml"),
+            "--buildkitd-config does not exist: absent.toml",
+            "give the path of a buildkitd.toml",
+        ),
+        (
+            BuildRequest(endpoint=("tcp://a:1,cacert=file,key=absent.pem",)),
+            "the key of --endpoint tcp://a:1 does not exist: absent.pem",
+            "give a PEM file",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_a_path_that_cannot_be_read_is_refused(request_: BuildRequest, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_paths(request_)
+    assert (refused.value.message, refused.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        BuildRequest(),
+        BuildRequest(file="file"),
+        BuildRequest(context="folder", file="-"),
+        BuildRequest(context="folder", file="https://example.com/Dockerfile"),
+        BuildRequest(context="https://example.com/x.git", file="in/the/repository"),
+        BuildRequest(context="-"),
+        BuildRequest(buildkitd_config="file", endpoint=("tcp://a:1,cert=file,servername=absent",)),
+    ],
+    ids=["context", "file", "stdin", "url", "remote", "tar-on-stdin", "builder-files"],
+)
+@pytest.mark.usefixtures("project")
+def test_paths_that_can_be_read_are_taken(request_: BuildRequest) -> None:
+    check_paths(request_)
+
+
+def _deny(monkeypatch: pytest.MonkeyPatch, denied: Path) -> None:
+    """The tests may run as root, whom no permission stops."""
+    reads = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != denied and reads(path, mode))
+
+
+@pytest.mark.parametrize(
+    ("denied", "message"),
+    [
+        ("folder", "the build context 'folder' cannot be read"),
+        ("folder/Dockerfile", "the Dockerfile cannot be read: folder/Dockerfile"),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_a_path_without_permission_is_refused(monkeypatch: pytest.MonkeyPatch, denied: str, message: str) -> None:
+    Path("folder/Dockerfile").write_text("FROM scratch\n")
+    _deny(monkeypatch, Path(denied))
+    with pytest.raises(UsageError) as refused:
+        check_paths(BuildRequest(context="folder"))
+    assert (refused.value.message, refused.value.hint) == (message, "check its permissions")
+
+
+@pytest.mark.parametrize("directory", ["folder", "folder/not/there/yet", "new"])
+@pytest.mark.usefixtures("project")
+def test_a_cache_folder_may_be_made_later(directory: str) -> None:
+    check_cache_directory(directory)
+    assert not Path("folder/not").exists()
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("directory", "message"),
+    [("file", "the cache folder is a file: file"), ("file/below", "the cache folder lies below a file: {}/file")],
+)
+def test_a_cache_folder_is_no_file(project: Path, directory: str, message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_cache_directory(directory)
+    assert refused.value.message == message.format(project)
+    assert refused.value.hint == "give a folder with --cache-dir"
+
+
+def test_a_cache_folder_must_be_writable(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _deny(monkeypatch, project / "folder")
+    with pytest.raises(ExhaustedError) as refused:
+        check_cache_directory("folder/cache")
+    assert refused.value.message == "the cache folder cannot be written: folder/cache"
+    assert refused.value.hint == "check its permissions, or give another --cache-dir"
+
+
+# --- endpoints ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("tcp://a:1234", Endpoint(address="tcp://a:1234")),
+        ("unix:///run/buildkit.sock", Endpoint(address="unix:///run/buildkit.sock")),
+        (
+            "tcp://a:1,platform=linux/amd64,platform=linux/386,name=one",
+            Endpoint(address="tcp://a:1", name="one", platforms=("linux/amd64", "linux/386")),
+        ),
+        (
+            'tcp://a:1,"platform=linux/amd64,linux/386"',
+            Endpoint(address="tcp://a:1", platforms=("linux/amd64,linux/386",)),
+        ),
+        (
+            "tcp://a:1,servername=s,key=k.pem,cert=c.pem,cacert=ca.pem",
+            Endpoint(
+                address="tcp://a:1",
+                options=(("cacert", "ca.pem"), ("cert", "c.pem"), ("key", "k.pem"), ("servername", "s")),
+            ),
+        ),
+    ],
+)
+def test_an_endpoint_is_read(text: str, endpoint: Endpoint) -> None:
+    assert parse_endpoint(text) == endpoint
+
+
+@pytest.mark.parametrize("text", ["", ",name=a", "platform=linux/amd64", "name=a,tcp://a:1"])
+def test_an_endpoint_starts_with_an_address(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_endpoint(text)
+    assert refused.value.message == f"--endpoint {text!r} does not start with an address"
+    assert refused.value.hint == "write tcp://HOST:1234,platform=linux/arm64"
+
+
+# --- one name everywhere -----------------------------------------------------------------------------------
+
+FIELDS = tuple(field.name for field in dataclasses.fields(BuildRequest))
+
+
+def test_every_option_is_a_field_of_the_request_and_the_other_way_round() -> None:
+    options = {field.name for field in dataclasses.fields(Options)}
+    assert options == set(FIELDS) - {"buildx_flags"}
+
+
+def test_every_field_but_those_of_one_command_line_can_be_configured() -> None:
+    assert set(CONFIG_FIELDS) == set(FIELDS) - {"context", "buildx_flags", "password_stdin"}
+
+
+@pytest.mark.parametrize("name", CONFIG_FIELDS)
+def test_every_field_can_be_set_in_the_environment(name: str) -> None:
+    variable = f"BUILDX_CACHE_{name.upper()}"
+    assert environment_layer({variable: "x"}).values == {name: "x"}
+
+
+@pytest.mark.parametrize("name", CONFIG_FIELDS)
+def test_every_field_can_be_set_in_a_file(tree: Tree, name: str) -> None:
+    tree.write("buildx-cache.toml", f'{option_key(name)} = "x"')
+    layer = tree.layer()
+    assert layer is not None
+    assert layer.values == {name: "x"}
+
+
+def test_an_option_that_is_not_given_is_no_value() -> None:
+    assert Options().given() == {}
+    assert Options(push=False, tag=[], target="", build_arg=["A=b"]).given() == {
+        "push": False,
+        "target": "",
+        "build_arg": ["A=b"],
+    }
+
+
+def test_absent_means_empty() -> None:
+    hints = get_type_hints(BuildRequest)
+    defaults = {field.name: field.default for field in dataclasses.fields(BuildRequest)}
+    told = {name: value for name, value in defaults.items() if value not in ("", (), None, False)}
+    assert told == {"context": ".", "cache": CacheKind.AUTO, "progress": Progress.AUTO}
+    assert {name for name, hint in hints.items() if hint == bool | None} == {"cache_read_only", "prune"}
