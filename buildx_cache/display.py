@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol, TextIO
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildxCacheError
@@ -66,7 +66,7 @@ class QuietDisplay:
 
     def warn(self, text: str) -> None:
         """One line."""
-        self._console.print(f"[yellow]warning:[/] {escape(printable(text))}")
+        self._console.print(_titled("warning:", "yellow", text))
 
     def command(self, line: str) -> None:
         """Nothing."""
@@ -79,9 +79,9 @@ class QuietDisplay:
 
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
         """One line that says what failed, one that says what to do, the log of the failing step."""
-        self._console.print(f"[bold red]error:[/] {escape(printable(error.message))}")
+        self._console.print(_titled("error:", "bold red", error.message))
         if error.hint:
-            self._console.print(f"[bold]to do:[/] {escape(printable(error.hint))}")
+            self._console.print(_titled("to do:", "bold", error.hint))
         for line in failure_log(trace) if trace else ():
             self._out.write(f"  | {printable(line)}\n")
         self._out.flush()
@@ -126,7 +126,7 @@ class PlainDisplay(QuietDisplay):
         if not report.phases.build:
             return
         for matter, said in summary_lines(report):
-            self._console.print(f"[bold]{matter:<11}[/] {escape(printable(said))}")
+            self._console.print(_titled(f"{matter:<11}", "bold", said))
 
     def _vertex(self, event: VertexEvent) -> None:
         """Hold the end of a step for a moment: it may go on, or turn out to be cached (a local cache's import)."""
@@ -167,6 +167,11 @@ class PlainDisplay(QuietDisplay):
             return
         final = line.rstrip(b"\r").rpartition(b"\r")[2][:_LONGEST_LINE]
         self._out.write(f"          {_place(label)} | {printable(final.decode('utf-8', 'replace'))}\n")
+
+
+def _titled(title: str, style: str, text: str) -> Text:
+    """A styled word and what it introduces, taken as it is: Rich's markup is for texts that we write."""
+    return Text.assemble((title, style), " ", printable(text))
 
 
 def _place(label: Label) -> str:
@@ -210,16 +215,16 @@ def size(count: int) -> str:
     return f"{value:.1f} TiB"
 
 
-_MARKS = {Verdict.OK: "[green]ok  [/]", Verdict.WARN: "[yellow]warn[/]", Verdict.FAIL: "[bold red]fail[/]"}
+_STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 
 
 def checks_table(checks: Iterable[Check], out: TextIO, *, color: bool) -> None:
     """Print what ``doctor`` found: one line a check, its advice below."""
     console = Console(file=out, highlight=False, no_color=not color, soft_wrap=True)
     for check in checks:
-        console.print(f"{_MARKS[check.verdict]} {escape(f'{check.name:<12} {printable(check.found)}')}")
+        console.print(_titled(f"{check.verdict:<4}", _STYLES[check.verdict], f"{check.name:<12} {check.found}"))
         if check.advice:
-            console.print(f"     {'':<12} {escape(check.advice)}")
+            console.print(Text(f"     {'':<12} {printable(check.advice)}"))
 
 
 def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:

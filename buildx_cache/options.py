@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -24,33 +25,13 @@ def _option(panel: str, *names: str, help: str, metavar: str = " ") -> Any:  # n
     return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, show_default=False)
 
 
-def _image(*names: str, help: str, metavar: str = " ") -> Any:  # noqa: A002, ANN401
-    return _option("Image", *names, help=help, metavar=metavar)
-
-
-def _build(*names: str, help: str, metavar: str = " ") -> Any:  # noqa: A002, ANN401
-    return _option("Build (as in docker buildx build)", *names, help=help, metavar=metavar)
-
-
-def _cache(*names: str, help: str, metavar: str = " ") -> Any:  # noqa: A002, ANN401
-    return _option("Cache", *names, help=help, metavar=metavar)
-
-
-def _builder(*names: str, help: str, metavar: str = " ") -> Any:  # noqa: A002, ANN401
-    return _option("Builder", *names, help=help, metavar=metavar)
-
-
-def _login(*names: str, help: str, metavar: str = " ") -> Any:  # noqa: A002, ANN401
-    return _option("Login", *names, help=help, metavar=metavar)
-
-
-def _prune(*names: str, help: str, metavar: str = " ") -> Any:  # noqa: A002, ANN401
-    return _option("Prune", *names, help=help, metavar=metavar)
-
-
-def _output(*names: str, help: str, metavar: str = " ") -> Any:  # noqa: A002, ANN401
-    return _option("Output", *names, help=help, metavar=metavar)
-
+_image = partial(_option, "Image")
+_build = partial(_option, "Build (as in docker buildx build)")
+_cache = partial(_option, "Cache")
+_builder = partial(_option, "Builder")
+_login = partial(_option, "Login")
+_prune = partial(_option, "Prune")
+_output = partial(_option, "Output")
 
 _PAIR = "KEY=VALUE"
 

@@ -131,7 +131,8 @@ class _Execution:
         try:
             self._prepare_builder()
         except BuildxCacheError:
-            self._remove_builder()  # whatever of it there is: nothing is left behind of a builder that does not boot
+            if self._plan.builder.create:
+                self._remove_builder()  # whatever of it there is: nothing is left of a builder that does not boot
             raise
         try:
             with self._login():
@@ -198,9 +199,11 @@ class _Execution:
         before = self._loaded_ids()
         with tempfile.TemporaryDirectory(prefix="buildx-cache-") as folder, self._phase("build"):
             metadata = self._plan.metadata_file or str(Path(folder) / "metadata.json")
-            code = self._stream(self._plan.build, builder, metadata)
+            try:
+                code = self._stream(self._plan.build, builder, metadata)
+            finally:
+                self._trace = builder.trace()  # also of a build that is interrupted
             self._metadata = _read_metadata(metadata)
-        self._trace = builder.trace()
         self._add_times(self._trace)
         for warning in self._trace.warnings:
             self._warn(warning)
@@ -235,7 +238,7 @@ class _Execution:
             failed = [transfer for transfer in trace.trace().transfers if transfer.kind == "cache-export"]
             error = next((transfer.error for transfer in failed if transfer.error), "")
             if code != 0 or error:
-                self._export_errors[str(entry)] = error or trace.trace().error
+                self._export_errors[str(entry)] = error or trace.trace().error or _NO_REASON
                 self._export_failed(platform, self._export_errors[str(entry)])
 
     def _export_failed(self, platform: str, reason: str) -> None:
@@ -345,6 +348,7 @@ class _Execution:
         )
 
 
+_NO_REASON = "no reason given"
 # Keys of Buildx' metadata file.
 _DIGEST = "containerimage.digest"
 _CONFIG = "containerimage.config.digest"
@@ -378,7 +382,7 @@ def _status(error: BuildxCacheError | None) -> Status:
 
 def _last_line(stderr: str) -> str:
     lines = [line for line in stderr.splitlines() if line.strip()]
-    return redact(lines[-1].removeprefix("ERROR: ").strip()) if lines else "no reason given"
+    return redact(lines[-1].removeprefix("ERROR: ").strip()) if lines else _NO_REASON
 
 
 def _builder_hint(stderr: str) -> str:

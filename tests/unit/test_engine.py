@@ -9,13 +9,14 @@ import pytest
 
 from buildx_cache.ci import GitFacts
 from buildx_cache.doctor import Credentials
-from buildx_cache.engine import _engine_error, git
+from buildx_cache.engine import git, loaded
 from buildx_cache.engine.credentials import (
     buildx_folder,
     configuration_folder,
     private_configuration,
     stored_credentials,
 )
+from buildx_cache.engine.docker import _engine_error
 from buildx_cache.engine.inspection import parse_builder, tls_from_environment
 from buildx_cache.engine.process import Completed
 from buildx_cache.plan import Builder, Node, TlsEndpoint
@@ -454,3 +455,51 @@ def test_the_work_tree_is_the_nearest_folder_above_with_a_repository(tmp_path: P
     (tmp_path / "tree" / ".git").write_text("gitdir: elsewhere")
     assert git.work_tree(inner) == tmp_path / "tree"
     assert git.work_tree(tmp_path / "tree") == tmp_path / "tree"
+
+
+# --- images that were loaded -------------------------------------------------------------------------------
+
+
+def test_loaded_images_are_remembered_once_and_in_order(tmp_path: Path) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert loaded.remembered(env) == ()
+    for image in ("a", "b", "a", "c"):
+        loaded.remember(env, image)
+    assert loaded.remembered(env) == ("b", "a", "c")
+    assert [file.name for file in (tmp_path / "cache" / "buildx-cache").iterdir()] == ["loaded.json"]
+
+
+def test_only_the_newest_loaded_images_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaded, "_REMEMBERED", 2)
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    for image in ("a", "b", "c"):
+        loaded.remember(env, image)
+    assert loaded.remembered(env) == ("b", "c")
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '"a"'])
+def test_a_broken_record_of_loaded_images_holds_none(tmp_path: Path, text: str) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    (tmp_path / "buildx-cache").mkdir()
+    (tmp_path / "buildx-cache" / "loaded.json").write_text(text)
+    assert loaded.remembered(env) == ()
+    loaded.remember(env, "a")
+    assert loaded.remembered(env) == ("a",)
+
+
+def test_a_record_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "buildx-cache").write_text("a file")
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    loaded.remember(env, "a")
+    assert loaded.remembered(env) == ()
+
+
+@pytest.mark.parametrize(
+    ("env", "folder"),
+    [
+        ({"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/buildx-cache"),
+        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/buildx-cache"),
+    ],
+)
+def test_where_caches_are_kept(env: Mapping[str, str], folder: str) -> None:
+    assert str(loaded.cache_home(env)) == folder

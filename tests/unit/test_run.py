@@ -1,0 +1,606 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from buildx_cache.ci import CIContext
+from buildx_cache.errors import (
+    BuildFailedError,
+    BuildxCacheError,
+    CacheError,
+    DeniedError,
+    EngineError,
+    ExhaustedError,
+    InterruptedBuildError,
+    UnreachableError,
+)
+from buildx_cache.plan import Builder, BuildPlan, Command, Facts, Node, Place, Store, TlsEndpoint, make_plan
+from buildx_cache.plan.render import redacted_argv
+from buildx_cache.progress import BuildTrace, Event, VertexEvent
+from buildx_cache.redaction import Secret
+from buildx_cache.report import BuildReport, report_schema
+from buildx_cache.request import Layer, make_request
+from buildx_cache.run import Outcome, execute, listening
+
+SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
+APP = "registry.example.com/app:1"
+DIGEST = "sha256:" + "ab" * 32
+CI = CIContext(
+    provider="circleci",
+    sha=SHA,
+    branch="main",
+    tag=None,
+    pull_request=None,
+    target_branch=None,
+    default_branch="main",
+    build=None,
+)
+FLEET = Builder(
+    name="fleet", driver="remote", nodes=(Node(name="a", status="running"), Node(name="b", status="running"))
+)
+CURRENT = Builder(name="current", driver="docker-container", nodes=(Node(name="a", status="running"),))
+FACTS = Facts(
+    docker="28.5.2",
+    buildx=(0, 29, 1),
+    store=Store.CLASSIC,
+    context="default",
+    place=Place(project="app", cache_dir="/nowhere", today="2025-11-24"),
+    builder=Builder(name="default", driver="docker", nodes=(Node(name="default", status="running"),)),
+)
+STOPPED_OWN = replace(FACTS, own_builder=replace(CURRENT, nodes=(Node(name="a", status="stopped"),)))
+TLS = replace(FACTS, tls=TlsEndpoint(host="tcp://10.0.0.5:2376", cert_path="/certs"))
+
+
+def planned(facts: Facts = FACTS, /, **asked: object) -> BuildPlan:
+    values = {"cache": "none", "driver": "docker-container", "prune": False, **asked}
+    if facts.builder and facts.builder.name != "default":
+        del values["driver"]
+    return make_plan(make_request([Layer(where="--{name}", values=values)]), CI, facts)
+
+
+# --- what a build says -------------------------------------------------------------------------------------
+
+
+def said(*vertices: Mapping[str, object], text: str = "") -> bytes:
+    return "".join(json.dumps({"vertexes": [each]}) + "\n" for each in vertices).encode() + text.encode()
+
+
+def vertex(name: str, *, cached: bool = False, error: str = "") -> dict[str, object]:
+    times = {"started": "2025-11-24T04:30:00Z", "completed": "2025-11-24T04:30:02.5Z"}
+    return {"digest": f"sha256:{name}", "name": name, "cached": cached, "error": error, **times}
+
+
+MADE = said(vertex("[build 1/2] FROM scratch", cached=True), vertex("[build 2/2] RUN make"))
+EXIT_2 = 'process "/bin/sh -c make" did not complete successfully: exit code: 2'
+BROKEN = said(vertex("[build 2/2] RUN make", error=EXIT_2), text=f"ERROR: failed to solve: {EXIT_2}\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    code: int = 0
+    stderr: str = ""
+
+
+Act = tuple[str, object]
+
+
+@dataclass(kw_only=True)
+class FakeEngine:
+    """Does nothing and remembers it; ``ends`` are the ends of short commands, by a word in them."""
+
+    ends: Mapping[str, Ended] = field(default_factory=dict)
+    builds: list[tuple[bytes, int]] = field(default_factory=lambda: [(MADE, 0)])
+    metadata: object = field(default_factory=lambda: {"containerimage.digest": DIGEST})
+    images: list[str] = field(default_factory=list)
+    interrupt: str = ""
+    acts: list[Act] = field(default_factory=list)
+
+    def run(self, command: Command, *, stdin: bytes = b"") -> Ended:
+        line = " ".join(command.argv)
+        self.acts.append((f"run <{stdin.decode()}" if stdin else "run", command))
+        if self.interrupt in command.argv:
+            raise InterruptedBuildError(signal.SIGINT)
+        return next((end for word, end in self.ends.items() if word in line), Ended())
+
+    def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
+        self.acts.append(("build", command))
+        stream, code = self.builds.pop(0)
+        for start in range(0, len(stream), 50):
+            on_stderr(stream[start : start + 50])
+        if self.interrupt == "build":
+            raise InterruptedBuildError(signal.SIGTERM)
+        if "--metadata-file" in command.argv and code == 0:
+            path = Path(command.argv[command.argv.index("--metadata-file") + 1])
+            path.write_text(json.dumps(self.metadata) if not isinstance(self.metadata, str) else self.metadata)
+        return code
+
+    @contextlib.contextmanager
+    def credentials(self, registry: str) -> Iterator[None]:
+        self.acts.append(("credentials", registry))
+        try:
+            yield
+        finally:
+            self.acts.append(("forgotten", registry))
+
+    def image_id(self, tag: str) -> str:
+        self.acts.append(("image_id", tag))
+        return self.images.pop(0)
+
+    def remember_loaded(self, image_id: str) -> None:
+        self.acts.append(("loaded", image_id))
+
+    def remove_replaced(self, image_id: str) -> bool:
+        self.acts.append(("remove_replaced", image_id))
+        return True
+
+    @property
+    def order(self) -> list[str]:
+        """What was done, in short."""
+        return [_short(*act) for act in self.acts]
+
+
+def _short(act: str, what: object) -> str:
+    if not isinstance(what, Command) or act == "build":
+        return act
+    verbs = ("context", "create", "inspect", "login", "prune", "rm")
+    return " ".join(["run", *(word for word in what.argv if word in verbs)])
+
+
+@dataclass(kw_only=True)
+class RecordingDisplay:
+    said: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
+
+    def command(self, line: str) -> None:
+        self.commands.append(line)
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def summary(self, report: BuildReport) -> None:
+        raise AssertionError(report)
+
+    def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
+        raise AssertionError(error, trace)
+
+
+def done(plan: BuildPlan, engine: FakeEngine, *, password: str = "hunter2") -> tuple[Outcome, RecordingDisplay]:  # noqa: S107 -- the test's own
+    display = RecordingDisplay()
+    outcome = execute(plan, engine, display, CI, Secret(password) if plan.login else None)
+    jsonschema.validate(json.loads(outcome.report.to_json()), report_schema())
+    assert outcome.report.commands == tuple(_ran(engine))
+    return outcome, display
+
+
+def _ran(engine: FakeEngine) -> Iterator[tuple[str, ...]]:
+    """The command lines that the engine was given, without what this program adds to listen."""
+    for act, what in engine.acts:
+        if isinstance(what, Command):
+            yield redacted_argv(unlistened(what) if act == "build" else what)
+
+
+def unlistened(command: Command) -> Command:
+    words = list(command.argv)
+    position = words.index("build") + 1
+    assert words[position : position + 2] == ["--progress", "rawjson"]
+    del words[position : position + 2]
+    if words[position] == "--metadata-file":
+        del words[position : position + 2]
+    return replace(command, argv=tuple(words))
+
+
+def told(error: BuildxCacheError | None) -> tuple[type[BuildxCacheError], str, str]:
+    assert error is not None
+    return type(error), error.message, error.hint
+
+
+# --- the order of effects ----------------------------------------------------------------------------------
+
+
+def test_everything_in_its_order() -> None:
+    plan = planned(
+        TLS,
+        tag=[APP],
+        push=True,
+        username="me",
+        password_env="P",  # noqa: S106 -- a variable's name
+        rm_builder=True,
+    )
+    engine = FakeEngine()
+    outcome, display = done(plan, engine)
+    assert outcome.error is None
+    assert engine.order == [
+        "run context create",
+        "run create",
+        "credentials",
+        "run login",
+        "build",
+        "forgotten",
+        "run rm",
+        "run context rm",
+    ]
+    assert [act for act, _ in engine.acts if act.startswith("run <")] == ["run <hunter2"]
+    assert display.said == [
+        f"builder: {plan.builder.name} (docker-container): made for this project: --driver docker-container",
+        "cache: none, scope main: --cache none",
+    ]
+
+
+def test_what_runs_is_what_was_planned() -> None:
+    plan = planned(
+        tag=[APP], push=True, prune=True, build_arg=["NPM_TOKEN=abc123", "URL=https://me:abc123@example.com"]
+    )
+    engine = FakeEngine()
+    outcome, display = done(plan, engine)
+    assert list(outcome.report.commands) == [redacted_argv(command) for _, command in plan.phases()]
+    assert len(display.commands) == 3
+    assert "abc123" not in repr(outcome.report) + repr(display.commands)
+
+
+def test_a_builder_that_is_there_is_used_as_it_is() -> None:
+    engine = FakeEngine()
+    done(planned(replace(FACTS, builder=CURRENT)), engine)
+    assert engine.order == ["build"]
+
+
+def test_a_stopped_builder_is_booted() -> None:
+    engine = FakeEngine()
+    done(planned(STOPPED_OWN), engine)
+    assert engine.order == ["run inspect", "build"]
+
+
+def test_pruning_comes_after_the_login_is_forgotten() -> None:
+    engine = FakeEngine()
+    done(planned(tag=[APP], push=True, prune=True, username="me", password_env="P"), engine)  # noqa: S106 -- same
+    assert engine.order == ["run create", "credentials", "run login", "build", "forgotten", "run prune"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "metadata", "listened"),
+    [
+        (("buildx", "build", "."), "/m", ("buildx", "build", "--progress", "rawjson", "--metadata-file", "/m", ".")),
+        (("buildx", "build", "."), "", ("buildx", "build", "--progress", "rawjson", ".")),
+        (
+            ("--context", "x", "buildx", "build", "--metadata-file", "mine", "build"),
+            "mine",
+            ("--context", "x", "buildx", "build", "--progress", "rawjson", "--metadata-file", "mine", "build"),
+        ),
+    ],
+)
+def test_a_build_is_listened_to(argv: tuple[str, ...], metadata: str, listened: tuple[str, ...]) -> None:
+    secrets = (("T", Secret("x")),)
+    assert listening(Command(argv=argv, secrets=secrets), metadata) == Command(argv=listened, secrets=secrets)
+
+
+# --- results -----------------------------------------------------------------------------------------------
+
+
+def test_every_pushed_tag_is_a_result_with_its_digest() -> None:
+    outcome, _ = done(planned(tag=[APP, "org/app:2"], push=True), FakeEngine())
+    assert outcome.results == (f"{APP}@{DIGEST}", f"org/app:2@{DIGEST}")
+    assert (outcome.report.image.digest, outcome.report.image.pushed) == (DIGEST, True)
+
+
+def test_an_image_that_is_only_loaded_is_a_result_by_its_id() -> None:
+    outcome, _ = done(planned(tag=["app"], load=True), FakeEngine(images=["sha256:new"]))
+    assert outcome.results == ("sha256:new",)
+    assert (outcome.report.image.loaded, outcome.report.image.pushed) == (True, False)
+
+
+def test_an_image_loaded_without_a_tag_is_known_by_the_metadata() -> None:
+    outcome, _ = done(planned(load=True), FakeEngine(metadata={"containerimage.config.digest": "sha256:config"}))
+    assert outcome.results == ("sha256:config",)
+
+
+def test_an_image_pushed_and_loaded_is_a_result_by_its_tags() -> None:
+    outcome, _ = done(planned(tag=[APP], push=True, load=True), FakeEngine(images=["sha256:new"]))
+    assert outcome.results == (f"{APP}@{DIGEST}",)
+
+
+def test_without_push_or_load_there_is_no_result() -> None:
+    outcome, _ = done(planned(tag=["app"]), FakeEngine())
+    assert outcome.results == ()
+
+
+def test_metadata_goes_where_the_user_wants_it(tmp_path: Path) -> None:
+    file = tmp_path / "metadata.json"
+    outcome, _ = done(planned(tag=[APP], push=True, metadata_file=str(file)), FakeEngine())
+    assert json.loads(file.read_text()) == {"containerimage.digest": DIGEST}
+    assert outcome.results == (f"{APP}@{DIGEST}",)
+
+
+@pytest.mark.parametrize("metadata", ["", "{", "[]"])
+def test_broken_metadata_does_not_stop_a_build(metadata: str) -> None:
+    outcome, _ = done(planned(tag=["app"]), FakeEngine(metadata=metadata))
+    assert outcome.error is None
+    assert outcome.report.image.digest == ""
+
+
+def test_a_replaced_image_is_removed_where_pruning_is_on() -> None:
+    engine = FakeEngine(images=["sha256:old", "sha256:new"])
+    done(planned(tag=["app"], load=True, prune=True), engine)
+    assert engine.acts[-3:-1] == [("loaded", "sha256:new"), ("remove_replaced", "sha256:old")]
+
+
+@pytest.mark.parametrize(
+    ("images", "prune"),
+    [(["sha256:same", "sha256:same"], True), (["", "sha256:new"], True), (["sha256:new"], False)],
+    ids=["unchanged", "first", "no-prune"],
+)
+def test_no_other_image_is_removed(images: list[str], prune: bool) -> None:  # noqa: FBT001 -- a table
+    engine = FakeEngine(images=images)
+    done(planned(tag=["app"], load=True, prune=prune), engine)
+    assert "remove_replaced" not in engine.order
+
+
+# --- what fails --------------------------------------------------------------------------------------------
+
+LOOK = "look at it with `docker buildx inspect NAME`; `docker buildx rm NAME` has it made anew"
+LOGIN = "the login to registry.example.com"
+NOT_MADE = "the builder {} could not be made or does not boot"
+IMAGE = "check --buildkit-image and that the engine can pull it; behind a mirror, name the image there"
+
+
+@pytest.mark.parametrize(
+    ("facts", "word", "stderr", "message", "hint"),
+    [
+        pytest.param(
+            TLS, "context create", "ERROR: odd", "the Docker context could not be made: odd", LOOK, id="context"
+        ),
+        pytest.param(FACTS, "buildx create", "x\nERROR: no space\n\n", f"{NOT_MADE}: no space", LOOK, id="create"),
+        pytest.param(FACTS, "buildx create", "manifest unknown", f"{NOT_MADE}: manifest unknown", IMAGE, id="image"),
+        pytest.param(STOPPED_OWN, "inspect", "", "the builder {} does not boot: no reason given", LOOK, id="boot"),
+    ],
+)
+def test_a_builder_that_fails_ends_the_call(facts: Facts, word: str, stderr: str, message: str, hint: str) -> None:
+    plan = planned(facts)
+    engine = FakeEngine(ends={word: Ended(code=1, stderr=stderr)})
+    outcome, _ = done(plan, engine)
+    assert told(outcome.error) == (EngineError, message.format(repr(plan.builder.name)), hint)
+    assert "build" not in engine.order
+    assert (outcome.report.status, outcome.report.exit_code, outcome.results) == ("failed", 3, ())
+
+
+def test_nothing_is_left_of_a_builder_that_could_not_be_made() -> None:
+    engine = FakeEngine(ends={"buildx create": Ended(code=1, stderr="x")})
+    done(planned(TLS), engine)
+    assert engine.order == ["run context create", "run create", "run rm", "run context rm"]
+
+
+def test_a_builder_of_an_earlier_call_survives_a_failed_boot() -> None:
+    engine = FakeEngine(ends={"inspect": Ended(code=1, stderr="x")})
+    done(planned(STOPPED_OWN), engine)
+    assert engine.order == ["run inspect"]
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind", "message", "hint"),
+    [
+        (
+            "Error response from daemon: Get https://registry.example.com/v2/: unauthorized",
+            DeniedError,
+            f"{LOGIN} was refused: Error response from daemon: Get https://registry.example.com/v2/: unauthorized",
+            "check --username and the password",
+        ),
+        (
+            "dial tcp: lookup registry.example.com: no such host",
+            UnreachableError,
+            f"{LOGIN} failed: dial tcp: lookup registry.example.com: no such host",
+            "check the registry's address and the network",
+        ),
+    ],
+    ids=["refused", "unreachable"],
+)
+def test_a_login_that_fails_ends_the_call(stderr: str, kind: type[BuildxCacheError], message: str, hint: str) -> None:
+    plan = planned(tag=[APP], push=True, username="me", password_env="P", rm_builder=True, prune=True)  # noqa: S106 -- same
+    engine = FakeEngine(ends={"login": Ended(code=1, stderr=stderr)})
+    outcome, _ = done(plan, engine)
+    assert told(outcome.error) == (kind, message, hint)
+    assert engine.order == ["run create", "credentials", "run login", "forgotten", "run rm"]
+    assert "hunter2" not in repr(outcome)
+
+
+def test_a_login_to_the_default_registry_is_called_so() -> None:
+    plan = planned(tag=["org/app"], push=True, username="me", password_env="P")  # noqa: S106 -- same
+    outcome, _ = done(plan, FakeEngine(ends={"login": Ended(code=1, stderr="denied")}))
+    assert told(outcome.error)[1] == "the login to the default registry was refused: denied"
+
+
+def test_a_build_that_fails_ends_the_call() -> None:
+    plan = planned(tag=[APP], push=True, username="me", password_env="P", rm_builder=True, prune=True)  # noqa: S106 -- same
+    engine = FakeEngine(builds=[(BROKEN, 1)])
+    outcome, _ = done(plan, engine)
+    assert told(outcome.error) == (
+        BuildFailedError,
+        "[build] RUN make: exit code: 2",
+        "the end of its log is below; nothing was pushed",
+    )
+    assert engine.order == ["run create", "credentials", "run login", "build", "forgotten", "run rm"]
+    assert outcome.trace is not None
+    assert outcome.trace.failed is not None
+    assert (outcome.results, outcome.report.image.pushed, outcome.report.image.digest) == ((), False, "")
+    assert outcome.report.steps[0].error == EXIT_2
+
+
+@pytest.mark.parametrize(
+    ("asked", "word", "warning"),
+    [
+        ({"prune": True}, "prune", "the builder's cache could not be pruned: context deadline exceeded"),
+        ({"rm_builder": True}, "rm", "the builder could not be removed: context deadline exceeded"),
+    ],
+    ids=["prune", "remove"],
+)
+def test_what_comes_after_the_build_only_warns(asked: dict[str, object], word: str, warning: str) -> None:
+    engine = FakeEngine(ends={f"buildx {word}": Ended(code=1, stderr="ERROR: context deadline exceeded\n")})
+    outcome, display = done(planned(tag=[APP], push=True, **asked), engine)
+    assert outcome.error is None
+    assert outcome.results == (f"{APP}@{DIGEST}",)
+    assert (outcome.report.warnings, display.warned) == ((warning,), [warning])
+
+
+@pytest.mark.parametrize(
+    ("where", "order", "code"),
+    [
+        ("create", ["run create", "run rm"], 130),
+        ("login", ["run create", "credentials", "run login", "forgotten", "run rm"], 130),
+        ("build", ["run create", "credentials", "run login", "build", "forgotten", "run rm"], 143),
+    ],
+)
+def test_an_interrupted_call_cleans_up(where: str, order: list[str], code: int) -> None:
+    plan = planned(tag=[APP], push=True, username="me", password_env="P", rm_builder=True)  # noqa: S106 -- same
+    engine = FakeEngine(interrupt=where)
+    outcome, _ = done(plan, engine)
+    assert isinstance(outcome.error, InterruptedBuildError)
+    assert engine.order == order
+    assert (outcome.report.status, outcome.report.exit_code, outcome.results) == ("interrupted", code, ())
+
+
+def test_the_steps_of_an_interrupted_build_are_reported() -> None:
+    outcome, _ = done(planned(tag=[APP], push=True), FakeEngine(interrupt="build"))
+    assert [step.name for step in outcome.report.steps] == ["FROM scratch", "RUN make"]
+
+
+def test_a_cache_folder_that_cannot_be_made_ends_the_call_before_all(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    engine = FakeEngine()
+    outcome, _ = done(planned(cache="local", cache_dir=str(tmp_path / "file" / "cache")), engine)
+    assert told(outcome.error) == (
+        ExhaustedError,
+        f"the cache folder cannot be made: {tmp_path}/file/cache: Not a directory",
+        "give another --cache-dir",
+    )
+    assert engine.acts == []
+
+
+def test_a_cache_folder_is_made(tmp_path: Path) -> None:
+    done(planned(cache="local", cache_dir=str(tmp_path / "a" / "b")), FakeEngine())
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_cache_folder_that_is_only_read_is_not_made(tmp_path: Path) -> None:
+    done(planned(cache="local", cache_dir=str(tmp_path / "a"), cache_read_only=True), FakeEngine())
+    assert not (tmp_path / "a").exists()
+
+
+# --- caches by platform ------------------------------------------------------------------------------------
+
+EXPORTED = said(vertex("exporting cache to registry"))
+NOT_EXPORTED = said(vertex("exporting cache to registry", error="401 Unauthorized"))
+
+
+def fleet_plan(**asked: object) -> BuildPlan:
+    return planned(
+        replace(FACTS, builder=FLEET),
+        cache="registry",
+        tag=[APP],
+        push=True,
+        platform=["linux/amd64", "linux/arm64"],
+        **asked,
+    )
+
+
+def test_the_caches_of_several_nodes_are_written_one_after_another() -> None:
+    engine = FakeEngine(builds=[(MADE, 0), (EXPORTED, 0), (EXPORTED, 0)])
+    outcome, _ = done(fleet_plan(), engine)
+    assert engine.order == ["build"] * 3
+    assert [export.status for export in outcome.report.cache.exports] == ["written", "written"]
+    assert outcome.report.cache.steps.total == 2
+    assert outcome.report.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("builds", "reason"),
+    [
+        pytest.param([(MADE, 0), (NOT_EXPORTED, 0), (EXPORTED, 0)], "401 Unauthorized", id="ignored-by-buildkit"),
+        pytest.param([(MADE, 0), (b"ERROR: it broke\n", 1), (EXPORTED, 0)], "it broke", id="failed"),
+    ],
+)
+def test_one_node_that_cannot_write_its_cache_only_warns(builds: list[tuple[bytes, int]], reason: str) -> None:
+    outcome, display = done(fleet_plan(), FakeEngine(builds=builds))
+    assert outcome.error is None
+    assert outcome.results == (f"{APP}@{DIGEST}",)
+    assert display.warned == [f"the cache of linux/amd64 could not be written: {reason}"]
+    assert [(each.status, each.detail) for each in outcome.report.cache.exports] == [
+        ("failed", reason),
+        ("written", ""),
+    ]
+
+
+def test_a_node_that_fails_without_a_word_has_not_written_its_cache() -> None:
+    outcome, _ = done(fleet_plan(), FakeEngine(builds=[(MADE, 0), (b"", 1), (EXPORTED, 0)]))
+    assert [export.status for export in outcome.report.cache.exports] == ["failed", "written"]
+
+
+def test_one_node_that_cannot_write_its_cache_fails_a_strict_call() -> None:
+    engine = FakeEngine(builds=[(MADE, 0), (NOT_EXPORTED, 1)])
+    outcome, _ = done(fleet_plan(strict_cache=True), engine)
+    assert told(outcome.error) == (
+        CacheError,
+        "the cache of linux/amd64 could not be written: 401 Unauthorized",
+        "drop --strict-cache to go on without",
+    )
+    assert outcome.report.exit_code == 7
+
+
+# --- the report --------------------------------------------------------------------------------------------
+
+
+def test_the_report_tells_what_was_done() -> None:
+    plan = planned(tag=[APP], push=True, platform=["linux/amd64"])
+    outcome, display = done(plan, FakeEngine())
+    report = outcome.report
+    assert (report.status, report.exit_code) == ("success", 0)
+    assert report.builder.name == plan.builder.name
+    assert (report.builder.driver, report.builder.buildkit, report.builder.created) == (
+        "docker-container",
+        "unknown",
+        True,
+    )
+    assert (report.ci.provider, report.ci.branch, report.ci.sha, report.ci.is_fork) == ("circleci", "main", SHA, False)
+    assert report.image.platforms == ("linux/amd64",)
+    assert (report.cache.steps.total, report.cache.steps.cached, report.cache.steps.executed) == (2, 1, 1)
+    assert report.cache.hit_ratio == 0.5
+    assert [(step.name, step.cached, step.seconds) for step in report.steps] == [
+        ("FROM scratch", True, 0.0),
+        ("RUN make", False, 2.5),
+    ]
+    assert report.seconds >= report.phases.build > 0.0
+    assert [event.name for event in display.events if isinstance(event, VertexEvent)] == [
+        "[build 1/2] FROM scratch",
+        "[build 2/2] RUN make",
+    ]
+
+
+def test_times_of_pushes_and_exports_are_those_that_buildkit_tells() -> None:
+    stream = said(vertex("exporting cache to registry"), vertex("pushing layers"))
+    outcome, _ = done(planned(tag=[APP], push=True), FakeEngine(builds=[(stream, 0)]))
+    assert (outcome.report.phases.export, outcome.report.phases.push) == (2.5, 2.5)
+
+
+def test_notes_of_the_plan_are_warnings_of_the_report() -> None:
+    note = "the image stays in the builder's cache: add --push or --load to keep it"
+    outcome, display = done(planned(), FakeEngine())
+    assert outcome.report.warnings == (note,)
+    assert display.warned == [note]
+
+
+def test_findings_of_the_dockerfile_checks_are_warnings_of_the_report() -> None:
+    warning = {"vertex": "sha256:x", "level": 1, "short": "U3RhZ2VOYW1l"}
+    stream = json.dumps({"warnings": [warning]}).encode() + b"\n" + MADE
+    outcome, _ = done(planned(tag=[APP], push=True), FakeEngine(builds=[(stream, 0)]))
+    assert outcome.report.warnings == ("StageName",)
