@@ -163,13 +163,15 @@ class _Execution:
                 self._must(builder.context, "the Docker context could not be made")
         with self._phase("builder"):
             for command in builder.create:
-                self._must(command, f"the builder {builder.name!r} could not be made or does not boot")
+                self._must(
+                    command, f"the builder {builder.name!r} could not be made or does not boot", tolerated=_EXISTS
+                )
             if builder.boot:
                 self._must(builder.boot, f"the builder {builder.name!r} does not boot")
 
-    def _must(self, command: Command, failure: str) -> None:
+    def _must(self, command: Command, failure: str, *, tolerated: str | None = None) -> None:
         done = self._do(command)
-        if done.code != 0:
+        if done.code != 0 and not (tolerated and tolerated in done.stderr):
             raise EngineError(f"{failure}: {_last_line(done.stderr)}", hint=_builder_hint(done.stderr))
 
     def _remove_builder(self) -> str:
@@ -348,6 +350,8 @@ class _Execution:
         )
 
 
+# Another call made the same builder since this one looked; the build boots it (buildx' ``builder/builder.go``).
+_EXISTS = "existing instance for"
 _NO_REASON = "no reason given"
 # Keys of Buildx' metadata file.
 _DIGEST = "containerimage.digest"

@@ -76,6 +76,11 @@ def _check_builder(request: BuildRequest) -> None:
 def _check_login(request: BuildRequest) -> None:
     if request.password_stdin and request.password_env:
         raise UsageError("--password-stdin and --password-env are two sources of one password", hint="drop one")
+    if request.password_stdin and "-" in (request.context, request.file):
+        raise UsageError(
+            "--password-stdin and a Dockerfile or build context on stdin cannot share it",
+            hint="hand the password over with --password-env NAME",
+        )
     if (request.password_stdin or request.password_env) and not request.username:
         raise UsageError("a password without a --username", hint="add --username NAME")
     if request.username and not (request.password_stdin or request.password_env):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_on_the_classic_store_a_builder_is_made_and_used_again(classic_docker: D
         assert f"+ docker buildx inspect --bootstrap {name}" in third.stderr
     finally:
         docker.docker("buildx", "rm", name)
+
+
+def test_two_calls_at_once_share_the_builder_that_one_of_them_makes(docker: Docker, project: Path) -> None:
+    opt = ("--cache", "none", *docker.container_builder)
+    with ThreadPoolExecutor() as pool:
+        calls = [pool.submit(docker.tool, "build", *opt, *words(docker, project)) for _ in range(2)]
+        ran = [call.result() for call in calls]
+    assert [each.code for each in ran] == [0, 0], ran
+    names = {each.report["builder"]["name"] for each in ran}
+    docker.docker("buildx", "rm", *names)
 
 
 def test_push_and_load_are_one_solve(docker: Docker, project: Path) -> None:

@@ -263,6 +263,11 @@ DRIVER_MAKES = "use --driver docker-container"
             "--password-stdin and --password-env are two sources of one password",
             "drop one",
         ),
+        (
+            {"username": "me", "password_stdin": True, "file": "-"},
+            "--password-stdin and a Dockerfile or build context on stdin cannot share it",
+            "hand the password over with --password-env NAME",
+        ),
         ({"password_stdin": True}, "a password without a --username", "add --username NAME"),
         ({"password_env": "P"}, "a password without a --username", "add --username NAME"),
         ({"username": "me"}, "--username without a password", PASSWORDS),

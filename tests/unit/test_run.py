@@ -382,6 +382,14 @@ def test_nothing_is_left_of_a_builder_that_could_not_be_made() -> None:
     assert engine.order == ["run context create", "run create", "run rm", "run context rm"]
 
 
+def test_a_builder_that_another_call_has_just_made_is_used() -> None:
+    exists = 'ERROR: existing instance for "buildx-cache-app" but no append mode, specify the node name'
+    engine = FakeEngine(ends={"buildx create": Ended(code=1, stderr=exists)})
+    outcome, _ = done(planned(), engine)
+    assert outcome.error is None
+    assert engine.order == ["run create", "build"]
+
+
 def test_a_builder_of_an_earlier_call_survives_a_failed_boot() -> None:
     engine = FakeEngine(ends={"inspect": Ended(code=1, stderr="x")})
     done(planned(STOPPED_OWN), engine)
