@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
 import re
 import signal
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,14 +24,13 @@ from buildx_cache import __version__
 from buildx_cache.errors import BuildxCacheError, ExitCode, InterruptedBuildError, UsageError
 from buildx_cache.options import Options, takes_options
 from buildx_cache.redaction import Secret
-from buildx_cache.request import Driver, Progress
 
 if TYPE_CHECKING:  # what only a command needs is imported there, so that --help and completion stay quick
     from buildx_cache.ci import CIContext
     from buildx_cache.display import Display
     from buildx_cache.engine.docker import DockerEngine
     from buildx_cache.plan import BuildPlan, Place
-    from buildx_cache.request import BuildRequest
+    from buildx_cache.request import BuildRequest, Driver, Layer
 
 app = typer.Typer(
     name="buildx-cache",
@@ -97,6 +93,9 @@ def _complain(message: str, hint: str) -> None:
 
 
 def _report_bug() -> NoReturn:
+    import tempfile
+    import traceback
+
     with tempfile.NamedTemporaryFile("w", prefix="buildx-cache-", suffix=".log", delete=False) as log:
         log.write(f"buildx-cache {__version__}\n")
         log.write("".join(traceback.format_tb(sys.exc_info()[2])))
@@ -141,13 +140,14 @@ def _build(options: Options, ctx: typer.Context) -> None:
         raise typer.Exit(outcome.error.exit_code)
 
 
-def _plan(options: Options, ctx: typer.Context, output_format: PlanFormat, assume_driver: Driver | None) -> None:
+def _plan(options: Options, ctx: typer.Context, output_format: PlanFormat, assume_driver: str | None) -> None:
     from buildx_cache.plan.render import plan_json, shell_lines
 
     env = dict(os.environ)
     with _failing(_display(options, env)):
         request = _request(options, ctx.obj or (), env)
-        plan = _assumed(request, env, assume_driver) if assume_driver else _session(request, env).plan
+        driver = _driver(assume_driver) if assume_driver else None
+        plan = _assumed(request, env, driver) if driver else _session(request, env).plan
         print(plan_json(plan) if output_format is PlanFormat.JSON else shell_lines(plan), end="")
 
 
@@ -225,8 +225,14 @@ _command(
     _parameter(
         "assume_driver",
         Annotated[
-            Driver | None,
-            typer.Option("--assume-driver", help="Ask no Docker: plan for this driver.", rich_help_panel="Plan"),
+            str | None,
+            typer.Option(
+                "--assume-driver",
+                metavar="DRIVER",
+                help="Ask no Docker: plan for this driver.",
+                rich_help_panel="Plan",
+                show_default=False,
+            ),
         ],
         None,
     ),
@@ -258,7 +264,7 @@ def _request(options: Options, buildx_flags: tuple[str, ...], env: Mapping[str, 
     return request
 
 
-def _login_layer(env: Mapping[str, str]) -> Any:  # noqa: ANN401 -- a Layer, imported late
+def _login_layer(env: Mapping[str, str]) -> Layer:
     """``DOCKER_REGISTRY``, ``DOCKER_LOGIN`` and ``DOCKER_PASSWORD``, as CI systems' recipes name them."""
     from buildx_cache.request import Layer
 
@@ -303,9 +309,21 @@ def _surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place,
     return place, detect(env, git=lambda: read_git(folder, env), read_text=_read_text)
 
 
+def _driver(name: str) -> Driver:
+    from buildx_cache.caches import closest
+    from buildx_cache.request import Driver
+
+    try:
+        return Driver(name)
+    except ValueError:
+        drivers = [driver.value for driver in Driver]
+        raise UsageError(f"--assume-driver: {name!r} is not a driver", hint=closest(name, drivers)) from None
+
+
 def _assumed(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:
     """The plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
     from buildx_cache.plan import Builder, Facts, Store, make_plan
+    from buildx_cache.request import Driver
 
     place, ci = _surroundings(request, env)
     facts = Facts(
@@ -327,6 +345,8 @@ def _slug(name: str) -> str:
 
 
 def _digest(*parts: str) -> str:
+    import hashlib
+
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
@@ -366,6 +386,7 @@ def _display(options: Options, env: Mapping[str, str]) -> Display:
 
 def _display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
     from buildx_cache.display import PlainDisplay, QuietDisplay
+    from buildx_cache.request import Progress
 
     color = _wants_color(env, no_color=request.no_color)
     if request.progress is Progress.QUIET:
