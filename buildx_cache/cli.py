@@ -130,13 +130,14 @@ def _build(options: Options, ctx: typer.Context) -> None:
         password = _password(request, env)
         session = _session(request, env)
         outcome = execute(session.plan, session.engine, display, session.ci, password)
-        if request.report:
-            write_report(outcome.report, request.report)
         for line in outcome.results:
             print(line)
         display.summary(outcome.report)
+        if outcome.error:
+            display.failure(outcome.error, outcome.trace)
+        if request.report:
+            write_report(outcome.report, request.report)
     if outcome.error:
-        display.failure(outcome.error, outcome.trace)
         raise typer.Exit(outcome.error.exit_code)
 
 
@@ -258,18 +259,24 @@ def _request(options: Options, buildx_flags: tuple[str, ...], env: Mapping[str, 
     values = options.given()
     given = Layer(where="--{name}", values={**values, "buildx_flags": buildx_flags} if buildx_flags else values)
     config = config_layer(str(values.get("context", ".")), Path.cwd())
-    layers = (given, environment_layer(env), *((config,) if config else ()), _login_layer(env))
-    request = make_request(layers)
+    layers = (given, environment_layer(env), *((config,) if config else ()))
+    login_given = any(
+        name in layer.values for layer in layers for name in ("username", "password_stdin", "password_env")
+    )
+    request = make_request((*layers, _login_layer(env, whole=not login_given)))
     check_paths(request)
     return request
 
 
-def _login_layer(env: Mapping[str, str]) -> Layer:
-    """``DOCKER_REGISTRY``, ``DOCKER_LOGIN`` and ``DOCKER_PASSWORD``, as CI systems' recipes name them."""
+def _login_layer(env: Mapping[str, str], *, whole: bool) -> Layer:
+    """``DOCKER_REGISTRY``, and where ``whole``, ``DOCKER_LOGIN`` and ``DOCKER_PASSWORD``, as CI recipes name them.
+
+    A login given otherwise is taken as it is: a name from here and a password from there make none.
+    """
     from buildx_cache.request import Layer
 
     values: dict[str, object] = {"registry": env["DOCKER_REGISTRY"]} if env.get("DOCKER_REGISTRY") else {}
-    if env.get("DOCKER_LOGIN") and env.get("DOCKER_PASSWORD"):
+    if whole and env.get("DOCKER_LOGIN") and env.get("DOCKER_PASSWORD"):
         values |= {"username": env["DOCKER_LOGIN"], "password_env": "DOCKER_PASSWORD"}
     return Layer(where="DOCKER_*", values=values)
 
@@ -322,7 +329,7 @@ def _driver(name: str) -> Driver:
 
 def _assumed(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:
     """The plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
-    from buildx_cache.plan import Builder, Facts, Store, make_plan
+    from buildx_cache.plan import Builder, Facts, Node, Store, make_plan
     from buildx_cache.request import Driver
 
     place, ci = _surroundings(request, env)
@@ -332,7 +339,11 @@ def _assumed(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> B
         store=Store.CONTAINERD,
         context=request.docker_context or "default",
         place=place,
-        builder=Builder(name=request.builder or "default", driver=driver if request.builder else Driver.DOCKER),
+        builder=Builder(
+            name=request.builder or "default",
+            driver=driver if request.builder else Driver.DOCKER,
+            nodes=(Node(name="assumed", status="running"),),
+        ),
     )
     chosen = (
         request if request.builder or request.driver or driver is Driver.DOCKER else replace(request, driver=driver)

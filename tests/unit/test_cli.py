@@ -1,0 +1,441 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import runpy
+import signal
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from buildx_cache import __version__, cli
+from buildx_cache.engine import git
+from buildx_cache.engine.process import Completed
+from buildx_cache.errors import EngineError, InterruptedBuildError
+from buildx_cache.request import BuildRequest, option_key
+
+SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Called:
+    code: int
+    out: str
+    err: str
+
+
+class CommandLine:
+    """Calls the program as its console script does, in a small project and an empty environment."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.patch = patch
+        self._capture = capture
+
+    def __call__(self, *words: str, **env: str) -> Called:
+        self.patch.setattr(sys, "argv", ["buildx-cache", *words])
+        for name, value in env.items():
+            self.patch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert isinstance(ended.value.code, int)
+        said = self._capture.readouterr()
+        return Called(code=ended.value.code, out=said.out, err=said.err)
+
+    def planned(self, *words: str, driver: str = "docker", **env: str) -> list[str]:
+        """The command lines of a plan, comments left out."""
+        called = self("plan", "--assume-driver", driver, "--driver", driver, *words, **env)
+        assert (called.code, called.err) == (0, "")
+        return [line for line in called.out.splitlines() if not line.startswith("#")]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    for name in set(os.environ) - {"PYTEST_CURRENT_TEST"}:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "app"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "Dockerfile").write_text("FROM scratch\n")
+    monkeypatch.chdir(folder)
+    for name, value in {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": "/cache", "COLUMNS": "80"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(git, "capture", _git)
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", "")  # else the usage line names pytest's
+    return CommandLine(folder, monkeypatch, capsys)
+
+
+def _git(argv: tuple[str, ...], *, env: Mapping[str, str]) -> Completed:
+    assert argv[0] == "git"
+    assert "HOME" in env
+    return Completed(code=0, stdout=f"{SHA} HEAD -> refs/heads/topic" if "log" in argv else "refs/remotes/origin/main")
+
+
+# --- help --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)], ids=["nothing", "long", "short"])
+def test_help_lists_the_commands(call: CommandLine, words: tuple[str, ...]) -> None:
+    called = call(*words)
+    assert (called.code, called.err) == (0, "")
+    assert "Usage: buildx-cache [OPTIONS] COMMAND [ARGS]..." in called.out
+    assert {word for word in ("build", "plan", "doctor") if f"│ {word} " in called.out} == {"build", "plan", "doctor"}
+
+
+@pytest.mark.parametrize("command", ["build", "plan", "doctor"])
+def test_help_fits_80_columns(call: CommandLine, command: str) -> None:
+    called = call(command, "--help")
+    assert (called.code, called.err) == (0, "")
+    assert f"Usage: buildx-cache {command} [OPTIONS]" in called.out
+    assert max(map(len, called.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", ["build", "plan"])
+def test_help_lists_every_option(call: CommandLine, command: str) -> None:
+    listed = call(command, "--help").out.split()
+    wanted = {f"--{option_key(field.name)}" for field in dataclasses.fields(BuildRequest)}
+    assert wanted - {"--context", "--buildx-flags"} <= set(listed)
+
+
+@pytest.mark.parametrize("command", ["build", "plan"])
+def test_help_has_the_groups_of_the_contract(call: CommandLine, command: str) -> None:
+    heads = [line.strip("╭─╮ ") for line in call(command, "--help").out.splitlines() if line.startswith("╭─")]
+    wanted = ["Image", "Build (as in docker buildx build)", "Cache", "Builder", "Login", "Prune", "Output"]
+    assert [head for head in heads if head in wanted] == wanted
+
+
+def test_the_version_is_told(call: CommandLine) -> None:
+    assert call("--version") == Called(code=0, out=f"buildx-cache {__version__}\n", err="")
+
+
+def test_the_module_runs_the_same_program(call: CommandLine) -> None:
+    called: list[str] = []
+    call.patch.setattr(cli, "main", lambda: called.append("main"))
+    runpy.run_module("buildx_cache", run_name="__main__")
+    assert called == ["main"]
+
+
+# --- usage -------------------------------------------------------------------------------------------------
+
+SEE_HELP = "`buildx-cache COMMAND --help` shows the options"
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (("nope",), "No such command 'nope'.", SEE_HELP),
+        (("build", "--target"), "Option '--target' requires an argument.", SEE_HELP),
+        (("build", "a", "b"), "Got unexpected extra argument(s) (b)", SEE_HELP),
+        (("build", "--push"), "--push needs a tag to push", "add -t REGISTRY/REPOSITORY:TAG"),
+        (("build", "--cache", "regsitry"), "--cache: 'regsitry' is not a cache", "did you mean 'registry'?"),
+        (
+            ("build", "--cache", "inline", "--cache-mode", "max"),
+            "--cache inline has no --cache-mode max: the image carries only its own layers",
+            "use --cache registry for the layers of every stage, or drop --cache-mode",
+        ),
+        (("build", "absent"), "the build context 'absent' does not exist", "give the folder that COPY reads from"),
+        (("build", "-f", "absent"), "the Dockerfile does not exist: absent", "give it with -f/--file"),
+        (
+            ("plan", "--assume-driver", "docker", "-t", "app:{pr}"),
+            "the tag 'app:{pr}' needs {pr}, which this build has none of",
+            "only a pull request's build has one: use {branch} for the others",
+        ),
+        (
+            ("plan", "--assume-driver", "docker", "-t", "App"),
+            "'App' is not an image reference",
+            "write the repository's name in lower case",
+        ),
+    ],
+)
+def test_a_wrong_call_is_told_in_two_lines(call: CommandLine, words: tuple[str, ...], message: str, hint: str) -> None:
+    assert call(*words) == Called(code=2, out="", err=f"error: {message}\nto do: {hint}\n")
+
+
+@pytest.mark.parametrize("words", [("build", "--nope"), ("plan", "--format", "x"), ("plan", "--assume-driver", "x")])
+def test_what_is_no_option_is_told_in_two_lines(call: CommandLine, words: tuple[str, ...]) -> None:
+    called = call(*words)
+    assert (called.code, called.out) == (2, "")
+    first, second = called.err.splitlines()
+    assert first.startswith("error: ")
+    assert words[1] in first
+    assert second.startswith("to do: ")
+
+
+def test_a_wrong_variable_is_told_by_its_name(call: CommandLine) -> None:
+    called = call("build", BUILDX_CACHE_CACHE="regsitry")
+    assert (called.code, called.err.splitlines()[0]) == (2, "error: BUILDX_CACHE_CACHE: 'regsitry' is not a cache")
+
+
+def test_a_wrong_key_is_told_by_its_place(call: CommandLine) -> None:
+    (call.folder / "buildx-cache.toml").write_text("\nplatfrom = []\n")
+    called = call("build")
+    assert (called.code, called.err.splitlines()) == (
+        2,
+        [
+            f"error: {call.folder}/buildx-cache.toml:2: unknown option 'platfrom'",
+            "to do: perhaps you meant 'platform'?",
+        ],
+    )
+
+
+# --- plan --------------------------------------------------------------------------------------------------
+
+NO_CACHE = ("--cache", "none")
+
+
+@pytest.mark.parametrize(
+    ("driver", "words", "lines"),
+    [
+        ("docker", (), ["docker buildx build --builder default ."]),
+        (
+            "docker-container",
+            (),
+            [
+                "docker buildx create --name OWN --driver docker-container --bootstrap",
+                "docker buildx build --builder OWN .",
+            ],
+        ),
+        (
+            "kubernetes",
+            (),
+            ["docker buildx create --name OWN --driver kubernetes --bootstrap", "docker buildx build --builder OWN ."],
+        ),
+        (
+            "remote",
+            ("--endpoint", "tcp://a:1"),
+            [
+                "docker buildx create --name OWN --driver remote --bootstrap tcp://a:1",
+                "docker buildx build --builder OWN .",
+            ],
+        ),
+    ],
+)
+def test_a_plan_for_a_driver_needs_no_docker(
+    call: CommandLine, driver: str, words: tuple[str, ...], lines: list[str]
+) -> None:
+    planned = call.planned(*NO_CACHE, *words, driver=driver)
+    name = planned[-1].split()[4]
+    assert [line.replace(name, "OWN") if name != "default" else line for line in planned] == lines
+    asked = ("plan", "--assume-driver", driver, "--driver", driver, "--format", "json", *NO_CACHE, *words)
+    document = json.loads(call(*asked).out)
+    assert document["builder"]["driver"] == driver
+    assert [" ".join(command["argv"]) for command in document["commands"]] == planned
+
+
+def test_the_engines_own_builder_is_taken_to_be_running(call: CommandLine) -> None:
+    lines = call("plan", "--assume-driver", "docker", *NO_CACHE).out.splitlines()
+    assert lines[2:] == ["docker buildx build --builder default ."]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--", "--call", "check"), "docker buildx build --builder default --call check ."),
+        ((".", "--", "--progress=tty", "--", "-t"), "docker buildx build --builder default --progress=tty -- -t ."),
+        (("--target", "x", "--"), "docker buildx build --builder default --target x ."),
+    ],
+)
+def test_what_follows_the_dashes_is_passed_on(call: CommandLine, words: tuple[str, ...], line: str) -> None:
+    assert call.planned(*NO_CACHE, *words) == [line]
+
+
+def test_the_default_cache_folder_is_the_projects_own(call: CommandLine) -> None:
+    (call.folder / "sub").mkdir()
+    (call.folder / "sub" / "Dockerfile").write_text("FROM scratch\n")
+    (call.folder / "Other").write_text("FROM scratch\n")
+
+    def folder(*words: str) -> str:
+        called = call("plan", "--assume-driver", "docker", "--format", "json", *words)
+        return str(json.loads(called.out)["cache"]["dir"])
+
+    own = folder()
+    assert own.startswith("/cache/buildx-cache/app-")
+    assert folder(".") == folder(str(call.folder)) == own
+    assert len({own, folder("sub"), folder("-f", "Other"), folder("https://example.com/x.git")}) == 4
+
+
+def test_git_is_asked_where_no_ci_tells(call: CommandLine) -> None:
+    (line,) = call.planned(*NO_CACHE, "-t", "app:{short_sha}-{branch}")
+    assert line == "docker buildx build --builder default --tag app:83a20ec-topic ."
+
+
+def test_the_ci_is_asked_before_git(call: CommandLine) -> None:
+    ci = {"CIRCLECI": "true", "CIRCLE_SHA1": "f" * 40, "CIRCLE_BRANCH": "fix/7", "CIRCLE_BUILD_NUM": "9"}
+    (line,) = call.planned(*NO_CACHE, "-t", "app:{short_sha}-{branch}-{build}", **ci)
+    assert line == "docker buildx build --builder default --tag app:fffffff-fix-7-9 ."
+
+
+def test_options_come_from_everywhere(call: CommandLine) -> None:
+    (call.folder / "pyproject.toml").write_text(
+        '[tool.buildx-cache]\ntarget = "file"\nnetwork = "file"\nsbom = "false"\n'
+    )
+    (line,) = call.planned(
+        *NO_CACHE,
+        "--target",
+        "cli",
+        BUILDX_CACHE_TARGET="env",
+        BUILDX_CACHE_NETWORK="env",
+        BUILDX_CACHE_ADD_HOST="a:1\nb:2",
+    )
+    assert line == (
+        "docker buildx build --builder default --target cli --network env --add-host a:1 --add-host b:2 --sbom false ."
+    )
+
+
+LOGIN = {"DOCKER_REGISTRY": "ci.example.com", "DOCKER_LOGIN": "robot", "DOCKER_PASSWORD": "hunter2"}
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "login"),
+    [
+        pytest.param(
+            (), LOGIN, 'printf %s "$DOCKER_PASSWORD" | docker login --username robot --password-stdin ci.example.com',
+            id="all-from-the-ci",
+        ),
+        pytest.param(
+            (), {"DOCKER_LOGIN": "robot", "DOCKER_PASSWORD": "x"},
+            'printf %s "$DOCKER_PASSWORD" | docker login --username robot --password-stdin registry.example.com',
+            id="where-the-tag-goes",
+        ),
+        pytest.param(
+            ("--username", "me", "--password-env", "MINE"), LOGIN,
+            'printf %s "$MINE" | docker login --username me --password-stdin ci.example.com',
+            id="command-line-before-ci",
+        ),
+        pytest.param((), {"DOCKER_LOGIN": "robot"}, None, id="no-password"),
+        pytest.param((), {"DOCKER_REGISTRY": "ci.example.com"}, None, id="only-a-registry"),
+    ],
+)  # fmt: skip
+def test_the_login_of_the_ci_is_honoured(
+    call: CommandLine, words: tuple[str, ...], env: dict[str, str], login: str | None
+) -> None:
+    lines = call.planned(*NO_CACHE, "-t", "registry.example.com/app:1", "--push", *words, **env)
+    assert lines[:-1] == ([login] if login else [])
+    assert "hunter2" not in "".join(lines)
+
+
+def test_a_password_on_stdin_comes_before_that_of_the_ci(call: CommandLine) -> None:
+    words = ("-t", "registry.example.com/app:1", "--push", "--username", "me", "--password-stdin")
+    assert call.planned(*NO_CACHE, *words, **LOGIN)[0] == "docker login --username me --password-stdin ci.example.com"
+
+
+# --- build, where it ends before Docker ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--username", "me", "--password-env", "ABSENT"), "there is no password in the variable ABSENT"),
+        (("--username", "me", "--password-stdin"), "there is no password in stdin"),
+    ],
+)
+def test_a_login_without_a_password_is_refused(call: CommandLine, words: tuple[str, ...], message: str) -> None:
+    call.patch.setattr(sys, "stdin", _Lines("\n"))
+    called = call("build", "-t", "app", "--push", *words)
+    assert called == Called(
+        code=2, out="", err=f"error: {message}\nto do: set it in the CI's settings, or drop --username\n"
+    )
+
+
+class _Lines:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def readline(self) -> str:
+        return self._text
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (EngineError("Docker is not running", hint="start it"), 3, "error: Docker is not running\nto do: start it\n"),
+        (
+            InterruptedBuildError(signal.SIGTERM),
+            143,
+            "error: stopped by SIGTERM\nto do: run the same command again; what was built is in the cache\n",
+        ),
+        (
+            InterruptedBuildError(signal.SIGINT),
+            130,
+            "error: stopped by SIGINT\nto do: run the same command again; what was built is in the cache\n",
+        ),
+    ],
+    ids=["no-docker", "terminated", "interrupted"],
+)
+def test_an_expected_error_has_its_exit_code(call: CommandLine, error: Exception, code: int, message: str) -> None:
+    _fail_with(call, error)
+    assert call("build") == Called(code=code, out="", err=message)
+
+
+def _fail_with(call: CommandLine, error: BaseException) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    call.patch.setattr(cli, "_session", fail)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_ends_a_build_in_order_and_only_once(call: CommandLine, number: signal.Signals) -> None:
+    def stopped(*_: object) -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)
+
+    call.patch.setattr(cli, "_session", stopped)
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    called = call("build")
+    assert called.code == (130 if number is signal.SIGINT else 143)
+    assert called.err.startswith(f"error: stopped by {number.name}\n")
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_a_bug_is_logged_and_shows_no_traceback(call: CommandLine, tmp_path: Path) -> None:
+    with _temporary_files_in(call, tmp_path / "logs") as logs:
+        _fail_with(call, RuntimeError("token=abc123"))
+        called = call("build")
+    (log,) = logs.iterdir()
+    assert called == Called(
+        code=70,
+        out="",
+        err=f"error: buildx-cache failed in a way it should not; the log is {log}\n"
+        "to do: run `buildx-cache doctor`, and report this with the log\n",
+    )
+    text = log.read_text()
+    assert text.splitlines()[0] == f"buildx-cache {__version__}"
+    assert text.splitlines()[-1] == "RuntimeError"
+    assert "cli.py" in text
+    assert "abc123" not in text
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+@contextmanager
+def _temporary_files_in(call: CommandLine, folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    call.patch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+
+
+@pytest.mark.parametrize(
+    ("env", "no_color", "terminal", "wanted"),
+    [
+        ({}, False, True, True),
+        ({}, False, False, False),
+        ({}, True, True, False),
+        ({"NO_COLOR": "1"}, False, True, False),
+        ({"NO_COLOR": ""}, False, True, True),
+        ({"TERM": "dumb"}, False, True, False),
+    ],
+)
+def test_colours_are_for_terminals_that_want_them(
+    env: dict[str, str],
+    no_color: bool,  # noqa: FBT001 -- a table
+    terminal: bool,  # noqa: FBT001 -- same
+    wanted: bool,  # noqa: FBT001 -- same
+) -> None:
+    assert cli._wants_color(env, no_color=no_color, terminal=terminal) is wanted
