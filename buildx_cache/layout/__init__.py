@@ -1,0 +1,63 @@
+"""An OCI layout folder as Buildx writes it for ``type=local`` caches: reach, verify, sweep, bound, prune, repair.
+
+Nothing here raises on what a folder holds; faults are :class:`Finding` values. Whatever deletes or rewrites is to be
+called while holding the folder with :func:`lock`.
+"""
+
+from buildx_cache.layout.bounding import bound
+from buildx_cache.layout.damage import leftovers, salvage, set_aside
+from buildx_cache.layout.indexing import cache_key
+from buildx_cache.layout.inventory import Layer, as_json, layers_by_size
+from buildx_cache.layout.locking import Held, Sharing, lock
+from buildx_cache.layout.model import (
+    Blob,
+    Bounded,
+    Finding,
+    Kind,
+    Reach,
+    Repaired,
+    Salvaged,
+    Severity,
+    Shape,
+    Swept,
+    Tag,
+    damaged,
+)
+from buildx_cache.layout.pruning import prune
+from buildx_cache.layout.reachable import reach
+from buildx_cache.layout.recovery import blob_names, repair_index
+from buildx_cache.layout.sweeping import sweep
+from buildx_cache.layout.verification import unsound, verify
+
+__all__ = [
+    "Blob",
+    "Bounded",
+    "Finding",
+    "Held",
+    "Kind",
+    "Layer",
+    "Reach",
+    "Repaired",
+    "Salvaged",
+    "Severity",
+    "Shape",
+    "Sharing",
+    "Swept",
+    "Tag",
+    "as_json",
+    "blob_names",
+    "bound",
+    "cache_key",
+    "damaged",
+    "layers_by_size",
+    "leftovers",
+    "lock",
+    "prune",
+    "reach",
+    "repair_index",
+    "salvage",
+    "set_aside",
+    "sweep",
+    "unsound",
+    "verify",
+]

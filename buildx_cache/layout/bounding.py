@@ -1,0 +1,88 @@
+"""Dropping tags to keep a folder small."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from buildx_cache.layout.decode import MalformedError
+from buildx_cache.layout.graph import walk
+from buildx_cache.layout.indexing import index_entries, replace_entries
+from buildx_cache.layout.model import Bounded, Finding, Reach, Swept, Tag
+from buildx_cache.layout.reachable import reach_of, size_on_disk
+from buildx_cache.layout.store import INDEX, Store, open_store
+from buildx_cache.layout.sweeping import GRACE_SECONDS, doom, sweep, sweep_obstacles
+
+Choice = Callable[[Store, Reach], Sequence[Tag]]
+"""Which tags of an open folder are to go, in the order in which they are told."""
+
+
+def bound(
+    folder: Path, *, max_size: int, keep_tag: str = "latest", keep_since: float | None = None, dry_run: bool = False
+) -> Bounded:
+    """Drop the oldest tags until what is live fits into ``max_size`` bytes, then sweep.
+
+    A tag is as old as the newest step it holds (:attr:`Tag.age_key`); neither file times nor records tell when a
+    cache was last *used*. ``keep_tag`` never goes, even if it alone is too large: ``over`` tells that. index.json
+    is replaced in one step before the first blob is deleted, and keeps its bytes where no tag goes.
+    Call it while holding the folder exclusively; ``keep_since`` and ``dry_run`` are those of :func:`sweep`.
+    """
+
+    def choose(store: Store, found: Reach) -> Sequence[Tag]:
+        return oldest(store, found.tags, max_size=max_size, keep_tag=keep_tag)
+
+    return drop(folder, choose, max_size=max_size, keep_since=keep_since, dry_run=dry_run)
+
+
+def drop(
+    folder: Path, choose: Choice, *, max_size: int | None, keep_since: float | None = None, dry_run: bool = False
+) -> Bounded:
+    """Drop the tags that ``choose`` picks, then sweep; ``over`` tells whether more than ``max_size`` bytes stay."""
+    found: Reach | None = None
+    try:
+        with open_store(folder) as store:
+            graph = walk(store)
+            found = reach_of(store, graph)
+            obstacles = sweep_obstacles(store, graph)
+            if obstacles:
+                return _bounded(found.live_bytes, max_size, Swept(dry_run=dry_run, obstacles=obstacles))
+            doomed = choose(store, found)
+            gone = frozenset(tag.position for tag in doomed)
+            live = blobs_of(tag for tag in found.tags if tag.position not in gone)
+            live_bytes = size_on_disk(store, live)
+            if gone and not dry_run:
+                entries = [entry for place, entry in enumerate(index_entries(graph.index)) if place not in gone]
+                replace_entries(store, graph.index, entries)
+            limit = time.time() - GRACE_SECONDS if keep_since is None else keep_since
+            swept = doom(store, live, limit).told(dry_run=True) if dry_run else sweep(folder, keep_since=keep_since)
+    except MalformedError as error:
+        obstacle = Finding(kind=error.kind, blob=INDEX, referrer="", problem=error.problem)
+        live_bytes = found.live_bytes if found else 0
+        return _bounded(live_bytes, max_size, Swept(dry_run=dry_run, obstacles=(obstacle,)))
+    return _bounded(live_bytes, max_size, swept, tuple(tag.name for tag in doomed))
+
+
+def _bounded(live_bytes: int, max_size: int | None, swept: Swept, dropped: tuple[str, ...] = ()) -> Bounded:
+    over = max_size is not None and live_bytes > max_size
+    return Bounded(dropped=dropped, live_bytes=live_bytes, over=over, swept=swept)
+
+
+def oldest(store: Store, tags: Sequence[Tag], *, max_size: int, keep_tag: str) -> tuple[Tag, ...]:
+    """Those of ``tags`` to drop, oldest first, so that the others take at most ``max_size`` bytes."""
+    holders = Counter(digest for tag in tags for digest in tag.blobs)
+    live = size_on_disk(store, blobs_of(tags))
+    doomed: list[Tag] = []
+    for tag in sorted((tag for tag in tags if tag.name != keep_tag), key=lambda tag: tag.age_key):
+        if live <= max_size:
+            break
+        holders.subtract(tag.blobs)
+        live -= size_on_disk(store, frozenset(digest for digest in tag.blobs if holders[digest] == 0))
+        doomed.append(tag)
+    return tuple(doomed)
+
+
+def blobs_of(tags: Iterable[Tag]) -> frozenset[str]:
+    """The digests under any of the tags."""
+    return frozenset[str]().union(*(tag.blobs for tag in tags))

@@ -1,0 +1,211 @@
+"""A damaged folder out of the way, and what is sound in it back again.
+
+BuildKit never writes a blob that is there already, so that an export repairs nothing: a damaged blob has to be gone
+first. Setting aside moves everything away with a few renames; salvaging reads it and moves back each blob that has
+its digest, with the tags that are whole. Both may be killed at any moment: every blob is in one place or the other,
+and salvaging again finishes the work.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from buildx_cache.errors import ExhaustedError
+from buildx_cache.layout.decode import MalformedError, tag_of
+from buildx_cache.layout.indexing import index_entries, replace_file, with_entries
+from buildx_cache.layout.locking import index_lock
+from buildx_cache.layout.model import Kind, Salvaged
+from buildx_cache.layout.recovery import is_whole, lost_manifest, with_tag
+from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, INGEST, LAYOUT, LAYOUT_VERSION, Store, open_store
+from buildx_cache.layout.verification import contents
+
+_MARK = ".buildx-cache-aside"
+_DONE = ".buildx-cache-salvaged"
+_DEFAULT = "latest"
+_TRIES = 10_000
+_ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def set_aside(folder: Path) -> Path:
+    """Move the folder's index, blobs and partial writes to a new folder beside it, which is returned.
+
+    The folder itself and its lock stay, so that a mount point works too; where nothing can be made beside it, the
+    new folder is made inside. Index first: once it is gone, nobody imports. Older folders set aside that were
+    salvaged are deleted, so that one remains at most. Call it while holding the folder exclusively.
+
+    Raises:
+        ExhaustedError: it cannot be moved.
+    """
+    real = Path(os.path.realpath(folder))
+    try:
+        for old in _asides(real):
+            if (old / _DONE).is_file():
+                _discard(old)
+        aside = _make_aside(real)
+        for name in (INDEX, BLOBS, INGEST, LAYOUT):
+            _move(real / name, aside / name)
+    except OSError as error:
+        raise ExhaustedError(
+            f"the damaged cache folder {folder} cannot be set aside: {error.strerror}",
+            hint="delete it, or choose another with --cache-dir",
+        ) from None
+    return aside
+
+
+def _discard(aside: Path) -> None:
+    """Delete a folder set aside; its marks last, so that a kill leaves nothing that is not found again."""
+    for part in aside.iterdir():
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part)
+    shutil.rmtree(aside)
+
+
+def leftovers(folder: Path) -> tuple[Path, ...]:
+    """Folders set aside whose salvage did not finish; :func:`salvage` can be called on each."""
+    real = Path(os.path.realpath(folder))
+    return tuple(aside for aside in _asides(real) if not (aside / _DONE).is_file())
+
+
+def salvage(aside: Path, folder: Path) -> Salvaged:
+    """Move the sound blobs of a folder set aside into ``folder``, and add the tags that are whole to its index.
+
+    Every blob is read and compared with its digest, those already in ``folder`` too: afterwards it holds no damaged
+    one. A tag that ``folder`` has already stays as it is; where the old index did not tell where ``latest`` leads,
+    and just one whole cache manifest has no name, it gets that one. What is not sound remains in ``aside``.
+    Call it while holding ``folder`` exclusively.
+
+    Raises:
+        ExhaustedError: the folder cannot be written.
+    """
+    try:
+        return _salvage(aside, Path(os.path.realpath(folder)))
+    except MalformedError as error:
+        reason = error.problem
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise ExhaustedError(
+        f"the sound part of {aside} cannot be moved to {folder}: {reason}",
+        hint="delete both, or choose another folder with --cache-dir",
+    )
+
+
+def _salvage(aside: Path, folder: Path) -> Salvaged:
+    blobs = _blobs_folder(folder)
+    unsound = [name for name, _, sound in _checked(folder) if not sound and _move(blobs / name, aside / name)]
+    kept = aside / BLOBS / ALGORITHM
+    moved = [size for name, size, sound in _checked(aside) if sound and _move(kept / name, blobs / name)]
+    with open_store(folder) as store:
+        if store.layout_fault():
+            replace_file(store.root, LAYOUT, b'{"imageLayoutVersion":"%s"}' % LAYOUT_VERSION.encode())
+        tags = _restore_tags(aside, store)
+    (aside / _DONE).touch()
+    with open_store(aside) as rest:
+        return Salvaged(blobs=len(moved), blob_bytes=sum(moved), unsound=len(unsound) + len(rest.files), tags=tags)
+
+
+def _blobs_folder(folder: Path) -> Path:
+    """``blobs/sha256`` of a folder, made where absent; never through a symbolic link."""
+    for part in (folder, folder / BLOBS, folder / BLOBS / ALGORITHM):
+        part.mkdir(exist_ok=True)
+        if part.is_symlink():
+            raise MalformedError(Kind.NOT_A_FILE, f"{part} is a symbolic link")
+    return folder / BLOBS / ALGORITHM
+
+
+def _checked(folder: Path) -> Iterator[tuple[str, int, bool]]:
+    """Every blob's name, bytes, and whether its content has its digest."""
+    with open_store(folder) as store:
+        for digest, fault in contents(store, ["sha256:" + name for name in store.files]):
+            name = digest.removeprefix("sha256:")
+            yield name, store.files[name].size, fault is None
+
+
+def _restore_tags(aside: Path, store: Store) -> tuple[str, ...]:
+    """Add the old entries that are whole to the folder's index, and a lost default tag; the names of those added."""
+    with open_store(aside) as rest:
+        old_index, old = _index(rest)
+    whole = [entry for entry in old or () if is_whole(store, entry)]
+    with index_lock(store.root):
+        index, present = _index(store)
+        names = {tag_of(entry) for entry in present or ()}
+        entries = [*(present or ()), *(entry for entry in whole if tag_of(entry) not in names)]
+        if _may_have_led(old, _DEFAULT) and all(tag_of(entry) != _DEFAULT for entry in entries):
+            tagged = frozenset(str(entry["digest"]) for entry in entries if isinstance(entry, dict) and tag_of(entry))
+            lost = lost_manifest(store, tagged=tagged)
+            entries = with_tag(entries, _DEFAULT, lost) if lost else entries
+        added = entries[len(present or ()) :]
+        if added:
+            replace_file(store.root, INDEX, with_entries(index or old_index, entries))
+    return tuple(tag_of(entry) for entry in added)
+
+
+def _index(store: Store) -> tuple[bytes, list[object] | None]:
+    """index.json and its entries; nothing where it is none."""
+    try:
+        index = store.read_index()
+        return index, index_entries(index)
+    except MalformedError:
+        return b"", None
+
+
+def _may_have_led(entries: list[object] | None, tag: str) -> bool:
+    """Whether an index had this tag, as far as can be told: it cannot be read, or an entry has this name or none."""
+    return entries is None or any(tag_of(entry) in (tag, "") for entry in entries)
+
+
+def _move(source: Path, target: Path) -> bool:
+    """Rename what exists; whether it did."""
+    try:
+        source.rename(target)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _asides(folder: Path) -> list[Path]:
+    """Folders that carry our mark, beside the folder and in it."""
+    places = ((folder.parent, f"{folder.name}.damaged-"), (folder, ".damaged-"))
+    named = [place for parent, prefix in places for place in _listed(parent) if place.name.startswith(prefix)]
+    return sorted(place for place in named if (place / _MARK).is_file() and not place.is_symlink())
+
+
+def _listed(parent: Path) -> list[Path]:
+    try:
+        return list(parent.iterdir())
+    except OSError:
+        return []
+
+
+def _places(folder: Path, number: int) -> tuple[Path, Path]:
+    return folder.with_name(f"{folder.name}.damaged-{number}"), folder / f".damaged-{number}"
+
+
+def _make_aside(folder: Path) -> Path:
+    for number in range(1, _TRIES):
+        beside, inside = _places(folder, number)
+        if os.path.lexists(beside) or os.path.lexists(inside):
+            continue
+        aside = _make_beside(folder, beside) or inside
+        aside.mkdir(exist_ok=True)
+        (aside / _MARK).touch()
+        return aside
+    raise OSError(errno.EEXIST, "too many folders were set aside before")
+
+
+def _make_beside(folder: Path, beside: Path) -> Path | None:
+    """The new folder, or None where it cannot be made or renames cannot reach it."""
+    device = folder.stat().st_dev
+    try:
+        beside.mkdir()
+    except OSError as error:
+        if error.errno in _ELSEWHERE:
+            return None
+        raise
+    if beside.stat().st_dev == device:
+        return beside
+    beside.rmdir()
+    return None

@@ -1,0 +1,99 @@
+"""What ``cache inspect`` tells of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from buildx_cache.layout.model import ROLES, Finding, Reach, Role, Tag
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer and the tags that hold it; ``created`` (seconds since the epoch) is when its step ran, where known.
+
+    A cache does not tell the step's text: records hold cache keys, which are digests, and layer descriptors a time.
+    """
+
+    digest: str
+    size: int
+    media_type: str
+    created: float | None
+    tags: tuple[str, ...]
+
+
+def layers_by_size(found: Reach) -> tuple[Layer, ...]:
+    """The reachable layers, largest first."""
+    layers = [
+        Layer(
+            digest=blob.digest,
+            size=blob.size,
+            media_type=blob.media_type,
+            created=blob.created,
+            tags=tuple(tag.name for tag in found.tags if blob.digest in tag.blobs),
+        )
+        for blob in found.blobs
+        if ROLES[blob.media_type] is Role.LAYER
+    ]
+    return tuple(sorted(layers, key=lambda layer: (-layer.size, layer.digest)))
+
+
+def as_json(found: Reach, findings: Iterable[Finding] = ()) -> dict[str, object]:
+    """A folder as plain JSON values: sizes in bytes, times in RFC 3339, null where unknown."""
+    return {
+        "schema": SCHEMA,
+        "folder": str(found.folder),
+        "blobs": len(found.blobs),
+        "records": found.records,
+        "live_bytes": found.live_bytes,
+        "dead_blobs": found.dead_blobs,
+        "dead_bytes": found.dead_bytes,
+        "tags": [_tag(tag) for tag in found.tags],
+        "layers": [
+            {
+                "digest": layer.digest,
+                "bytes": layer.size,
+                "media_type": layer.media_type,
+                "created": _time(layer.created),
+                "tags": list(layer.tags),
+            }
+            for layer in layers_by_size(found)
+        ],
+        "findings": [
+            {
+                "kind": finding.kind.value,
+                "severity": finding.severity.value,
+                "blob": finding.blob,
+                "referrer": finding.referrer,
+                "problem": finding.problem,
+                "remedy": finding.remedy,
+            }
+            for finding in findings
+        ],
+    }
+
+
+def _tag(tag: Tag) -> dict[str, object]:
+    return {
+        "name": tag.name,
+        "digest": tag.digest,
+        "shape": tag.shape.value,
+        "layers": tag.layers,
+        "records": tag.records,
+        "live_bytes": tag.live_bytes,
+        "own_bytes": tag.own_bytes,
+        "created": _time(tag.created),
+        "written": _time(tag.written),
+    }
+
+
+def _time(moment: float | None) -> str | None:
+    if moment is None:
+        return None
+    try:
+        return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,154 @@
+"""Locks: ours on a folder for the length of a build, and Buildx' own on index.json for an instant.
+
+Both are ``flock(2)``, which the kernel releases when its holder dies, so that a lock file left behind means nothing.
+``fcntl`` rather than the ``filelock`` package, because builds share a folder (several may import and export at once)
+and only upkeep needs it alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from buildx_cache.errors import ExhaustedError
+from buildx_cache.layout.decode import MalformedError
+from buildx_cache.layout.model import Kind
+from buildx_cache.layout.store import INDEX
+
+LOCK = ".buildx-cache.lock"
+INDEX_LOCK = INDEX + ".lock"
+_POLL_SECONDS = 0.05
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class Sharing(Enum):
+    """Who else may hold a folder: a build lets other builds in, upkeep (sweep, bound, repair) is alone."""
+
+    SHARED = fcntl.LOCK_SH
+    EXCLUSIVE = fcntl.LOCK_EX
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A held lock; ``since`` is when it was got, in seconds since the epoch."""
+
+    folder: Path
+    since: float
+
+
+@contextmanager
+def lock(folder: Path, *, timeout: float, sharing: Sharing = Sharing.EXCLUSIVE) -> Iterator[Held]:
+    """Hold the folder against other builds of this program; the folder is made if it does not exist.
+
+    The lock is a file in the folder, beside index.json, so that every process finds the same one however it reached
+    the folder, and so that it stays when the content is set aside. A build holds it shared from its verification
+    to the end of its export, and asks for it exclusively to sweep: the last of several builds at once gets it.
+    A folder that cannot be written is shared without a lock: nobody deletes from it.
+
+    Args:
+        folder: the layout folder.
+        timeout: seconds to wait; 0 tries once.
+        sharing: whether other builds may hold it too.
+
+    Raises:
+        ExhaustedError: it was held by another build for the whole time, or the lock file cannot be written.
+    """
+    file = _lock_folder(folder, sharing, timeout)
+    try:
+        yield Held(folder=folder, since=time.time())
+    finally:
+        if file is not None:
+            os.close(file)
+
+
+class _HeldError(Exception):
+    """Somebody else holds the lock."""
+
+
+def _lock_folder(folder: Path, sharing: Sharing, timeout: float) -> int | None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _acquire(folder / LOCK, sharing, time.monotonic() + timeout)
+    except _HeldError:
+        raise ExhaustedError(
+            f"another build holds the cache folder {folder} (waited {timeout:.1f}s)",
+            hint="wait for it to end, or give this build a folder of its own with --cache-dir",
+        ) from None
+    except OSError as error:
+        if sharing is Sharing.SHARED and error.errno in _READ_ONLY:
+            return None
+        raise ExhaustedError(
+            f"the cache folder {folder} cannot be locked: {error.strerror}",
+            hint="make it a folder that this user can write, or choose another with --cache-dir",
+        ) from None
+
+
+@contextmanager
+def index_lock(root: int, *, timeout: float = 2.0) -> Iterator[None]:
+    """Hold ``index.json.lock`` as Buildx does while it rewrites index.json (client/ociindex, gofrs/flock).
+
+    Buildx does not wait for it: an export that ends while it is held fails. So it is held for the rewriting of the
+    index or the deletion of blobs only, and deleted afterwards, as Buildx does.
+
+    Args:
+        root: a descriptor of the folder.
+        timeout: seconds to wait.
+
+    Raises:
+        MalformedError: it is held by another process, or cannot be written.
+    """
+    try:
+        file = _acquire(Path(INDEX_LOCK), Sharing.EXCLUSIVE, time.monotonic() + timeout, root)
+    except _HeldError:
+        raise MalformedError(Kind.BUSY, "is being rewritten by another build") from None
+    except OSError as error:
+        raise MalformedError(Kind.UNREADABLE, f"cannot be locked: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(INDEX_LOCK, dir_fd=root)
+        os.close(file)
+
+
+def _acquire(path: Path, sharing: Sharing, deadline: float, root: int | None = None) -> int:
+    """A descriptor that holds the lock; raises _HeldError at the deadline, OSError where there can be no lock."""
+    while True:
+        file = os.open(path, _OPEN, 0o644, dir_fd=root)
+        try:
+            held = _try(file, sharing) and _same(file, path, root)
+        except OSError:
+            os.close(file)
+            raise
+        if held:
+            return file
+        os.close(file)
+        if time.monotonic() >= deadline:
+            raise _HeldError
+        time.sleep(_POLL_SECONDS)
+
+
+def _try(file: int, sharing: Sharing) -> bool:
+    try:
+        fcntl.flock(file, sharing.value | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _same(file: int, path: Path, root: int | None) -> bool:
+    """Whether the path still leads to the locked file: its last holder may have deleted it meanwhile."""
+    try:
+        found = os.stat(path, dir_fd=root, follow_symlinks=False)
+    except OSError:
+        return False
+    return os.path.samestat(found, os.fstat(file))

@@ -1,0 +1,290 @@
+"""The values that describe a layout folder: what it holds, what is wrong with it, what was done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from pathlib import Path
+
+IMPORT_LIMIT = 1 << 20
+"""Bytes. BuildKit imports no larger cache manifest or cacheconfig (``cache/remotecache/import.go``, readBlob)."""
+
+DOCUMENT_LIMIT = 8 << 20
+"""Bytes of one index, manifest or config that are read at most; containerd's own limit for a manifest."""
+
+DOCUMENTS_LIMIT = 128 << 20
+"""Bytes of all documents of one folder that are read at most."""
+
+FINDINGS_LIMIT = 1000
+"""Findings listed at most; the last one then says that there are more."""
+
+CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+class Role(Enum):
+    """What a blob is for: whether it refers to others, and whether it is JSON."""
+
+    INDEX = "index"
+    MANIFEST = "manifest"
+    CACHE_CONFIG = "cache config"
+    CONFIG = "config"
+    LAYER = "layer"
+
+    @property
+    def refers(self) -> bool:
+        """Whether such a blob names other blobs."""
+        return self in (Role.INDEX, Role.MANIFEST)
+
+
+_OCI = "application/vnd.oci.image"
+_DOCKER = "application/vnd.docker"
+
+# Everything BuildKit and containerd write (image-spec ``media-types.md``, containerd ``images/mediatypes.go``).
+ROLES: Mapping[str, Role] = {
+    OCI_INDEX: Role.INDEX,
+    f"{_DOCKER}.distribution.manifest.list.v2+json": Role.INDEX,
+    OCI_MANIFEST: Role.MANIFEST,
+    f"{_DOCKER}.distribution.manifest.v2+json": Role.MANIFEST,
+    CACHE_CONFIG: Role.CACHE_CONFIG,
+    f"{_OCI}.config.v1+json": Role.CONFIG,
+    f"{_DOCKER}.container.image.v1+json": Role.CONFIG,
+    "application/vnd.oci.empty.v1+json": Role.CONFIG,
+    "application/vnd.in-toto+json": Role.LAYER,
+    **{f"{_OCI}.layer.v1.tar{suffix}": Role.LAYER for suffix in ("", "+gzip", "+zstd")},
+    **{f"{_OCI}.layer.nondistributable.v1.tar{suffix}": Role.LAYER for suffix in ("", "+gzip", "+zstd")},
+    **{f"{_DOCKER}.image.rootfs.diff.tar{suffix}": Role.LAYER for suffix in ("", ".gzip", ".zstd")},
+    **{f"{_DOCKER}.image.rootfs.foreign.diff.tar{suffix}": Role.LAYER for suffix in ("", ".gzip", ".zstd")},
+}
+
+
+class Severity(StrEnum):
+    """Whether a finding can hurt a build."""
+
+    NOTICE = "notice"
+    """Nothing to import, or something the next export puts right."""
+
+    DAMAGE = "damage"
+    """An import or an export may fail, or the fault would stay for ever."""
+
+
+class Kind(StrEnum):
+    """What is wrong, in one word."""
+
+    ABSENT = "absent"
+    LAYOUT = "layout"
+    INDEX = "index"
+    DESCRIPTOR = "descriptor"
+    MEDIA_TYPE = "media-type"
+    MISSING = "missing"
+    NOT_A_FILE = "not-a-file"
+    SIZE = "size"
+    CONTENT = "content"
+    UNREADABLE = "unreadable"
+    DOCUMENT = "document"
+    RECORDS = "records"
+    TOO_LARGE = "too-large"
+    DUPLICATE_TAG = "duplicate-tag"
+    FOREIGN = "foreign"
+    BUSY = "busy"
+    MORE = "more"
+
+    @property
+    def severity(self) -> Severity:
+        """Whether it can hurt a build."""
+        return Severity.NOTICE if self in _NOTICES else Severity.DAMAGE
+
+
+_NOTICES = frozenset({Kind.ABSENT, Kind.MEDIA_TYPE, Kind.TOO_LARGE, Kind.DUPLICATE_TAG, Kind.FOREIGN, Kind.BUSY})
+
+_REBUILD = "set the folder aside: its sound blobs can be kept, and the next build writes the rest again"
+
+_REMEDIES: Mapping[Kind, str] = {
+    Kind.ABSENT: "nothing to do: the next build writes it",
+    Kind.INDEX: _REBUILD,
+    Kind.LAYOUT: "check the path; if it is the cache, set the folder aside",
+    Kind.MEDIA_TYPE: "check what wrote it; nothing is deleted from a folder that is not understood",
+    Kind.UNREADABLE: "check the permissions and the disk",
+    Kind.TOO_LARGE: "build fewer steps into one cache (mode=min, or a tag per target): BuildKit does not import it",
+    Kind.DUPLICATE_TAG: "nothing to do: the next export of the tag replaces all of them",
+    Kind.FOREIGN: "move it away; until then nothing is deleted from the folder",
+    Kind.BUSY: "try again when the other build is done",
+    Kind.MORE: _REBUILD,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One fault: ``blob`` is its digest (or a name in the folder), ``referrer`` what names it."""
+
+    kind: Kind
+    blob: str
+    referrer: str
+    problem: str
+
+    @property
+    def severity(self) -> Severity:
+        """Whether it can hurt a build."""
+        return self.kind.severity
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return _REMEDIES.get(self.kind, _REBUILD)
+
+    def __str__(self) -> str:
+        by = f" (named by {self.referrer})" if self.referrer else ""
+        return f"{self.blob}{by}: {self.problem}"
+
+
+def damaged(findings: tuple[Finding, ...]) -> bool:
+    """Whether any of them can hurt a build."""
+    return any(finding.severity is Severity.DAMAGE for finding in findings)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Descriptor:
+    """A reference to a blob, as written; ``size`` in bytes, ``created`` in seconds since the epoch where it says."""
+
+    media_type: str
+    digest: str
+    size: int
+    tag: str = ""
+    created: float | None = None
+
+    @property
+    def role(self) -> Role:
+        """What the blob is for."""
+        return ROLES[self.media_type]
+
+
+class Shape(StrEnum):
+    """How a tag's root is made."""
+
+    IMAGE_MANIFEST = "image-manifest"
+    """A manifest whose config is the cacheconfig (``image-manifest=true``)."""
+
+    LAYER_LIST = "layer-list"
+    """An index or manifest list of layer descriptors with the cacheconfig among them."""
+
+    IMAGE = "image"
+    """Anything else: an image, perhaps with an inline cache."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blob:
+    """A reachable blob: ``size`` in bytes as declared; ``referrers`` are digests, or ``index.json``."""
+
+    digest: str
+    media_type: str
+    size: int
+    referrers: tuple[str, ...]
+    created: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tag:
+    """One entry of index.json and what it keeps alive.
+
+    ``live_bytes`` counts every blob under it, ``own_bytes`` those under no other tag (both on disk).
+    ``created`` is the newest time in its cache records, ``written`` its manifest's modification time; both in
+    seconds since the epoch, None where unknown. ``records`` is None where no cacheconfig could be read.
+    ``position`` is its place in index.json.
+    """
+
+    name: str
+    digest: str
+    position: int
+    shape: Shape
+    blobs: frozenset[str]
+    layers: int
+    records: int | None
+    live_bytes: int
+    own_bytes: int
+    created: float | None
+    written: float | None
+
+    @property
+    def age_key(self) -> tuple[float, float]:
+        """Orders tags from the oldest: by the newest step it holds, then by its manifest's file time.
+
+        The records' own times survive any copy, while a CI cache may restore files with new times.
+        A tag without either counts as the oldest.
+        """
+        written = self.written or 0.0
+        return (self.created or written, written)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What index.json refers to, and what nothing refers to.
+
+    Bytes are those on disk. Where ``obstacles`` is not empty some root could not be followed: the sets are then
+    only what is known, and nothing may be deleted.
+    """
+
+    folder: Path
+    tags: tuple[Tag, ...]
+    blobs: tuple[Blob, ...]
+    digests: frozenset[str]
+    records: int
+    live_bytes: int
+    dead_blobs: int
+    dead_bytes: int
+    obstacles: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """What a sweep deleted, or with ``dry_run`` would delete.
+
+    ``kept_*`` counts unreachable blobs left because they are younger than the limit. A non-empty ``obstacles``
+    says why the sweep stopped: before the first deletion, unless a deletion itself failed.
+    """
+
+    blobs: tuple[str, ...] = ()
+    blob_bytes: int = 0
+    ingests: int = 0
+    ingest_bytes: int = 0
+    kept_blobs: int = 0
+    kept_bytes: int = 0
+    dry_run: bool = False
+    obstacles: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded:
+    """What bounding a folder did: the tags that went, oldest first, and the sweep after it.
+
+    ``live_bytes`` is what the remaining tags keep alive; ``over`` tells that it is still more than was asked.
+    """
+
+    dropped: tuple[str, ...]
+    live_bytes: int
+    over: bool
+    swept: Swept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repaired:
+    """What was done to index.json: the tags whose entries were dropped, and the tag ``restored`` to ``digest``.
+
+    Both are empty where none was restored. ``obstacles`` says why an index was left alone.
+    """
+
+    dropped: tuple[str, ...] = ()
+    restored: str = ""
+    digest: str = ""
+    obstacles: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Salvaged:
+    """What was moved from a folder set aside into the fresh one, and the tags that work again."""
+
+    blobs: int
+    blob_bytes: int
+    unsound: int
+    tags: tuple[str, ...]

@@ -1,0 +1,146 @@
+"""The cacheconfig: which layers exist, and which record (a step's cache key) leads to which of them.
+
+The rules are those under which BuildKit refuses the whole import (``cache/remotecache/v1/parse.go``). A record holds
+digests of cache keys and times, but not the step's text: what made a layer cannot be told from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from buildx_cache.layout.decode import MalformedError, integer, is_digest, items, mapping, seconds, shown
+from buildx_cache.layout.model import Kind
+
+_FAULTS = 20
+_NO_PARENT = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """What a cacheconfig holds: numbers of layers and records, the newest time (seconds since the epoch), faults."""
+
+    layers: int
+    records: int
+    newest: float | None
+    faults: tuple[str, ...]
+
+
+def read_records(config: Mapping[str, object], provided: frozenset[str]) -> Records:
+    """Look through a cacheconfig; ``provided`` are the digests of the layers that its manifest lists.
+
+    At most 20 faults are told. A part that is no list at all counts as empty, and as a fault.
+    """
+    layers, layers_fault = _list(config, "layers")
+    records, records_fault = _list(config, "records")
+    reader = _Reader(layers=len(layers), records=len(records))
+    faults = [
+        *layers_fault,
+        *records_fault,
+        *islice(reader.layer_faults(layers, provided), _FAULTS),
+        *islice(reader.record_faults(records), _FAULTS),
+    ]
+    return Records(layers=len(layers), records=len(records), newest=reader.newest, faults=tuple(faults[:_FAULTS]))
+
+
+def _list(config: Mapping[str, object], key: str) -> tuple[list[object], tuple[str, ...]]:
+    try:
+        return items(config, key), ()
+    except MalformedError as error:
+        return [], (error.problem,)
+
+
+class _Reader:
+    def __init__(self, *, layers: int, records: int) -> None:
+        self.layers = layers
+        self.records = records
+        self.newest: float | None = None
+
+    def layer_faults(self, layers: Sequence[object], provided: frozenset[str]) -> Iterator[str]:
+        parents: list[tuple[int, ...]] = []
+        for place, value in enumerate(layers):
+            parent = _NO_PARENT
+            try:
+                parent = self._layer(mapping(value, "it"), provided)
+            except MalformedError as error:
+                yield f"layer {place}: {error.problem}"
+            parents.append(() if parent == _NO_PARENT else (parent,))
+        if has_cycle(parents):
+            yield "its layers are their own parents"
+
+    def _layer(self, layer: Mapping[str, object], provided: frozenset[str]) -> int:
+        blob = layer.get("blob")
+        if not is_digest(blob):
+            raise _fault(f"has no sha256 digest but {shown(blob)}")
+        if blob not in provided:
+            raise _fault(f"its blob {blob} is not in the manifest")
+        parent = integer(layer, "parent")
+        return parent if parent == _NO_PARENT else _in_range(parent, self.layers, "parent")
+
+    def record_faults(self, records: Sequence[object]) -> Iterator[str]:
+        links: list[tuple[int, ...]] = []
+        for place, value in enumerate(records):
+            found: tuple[int, ...] = ()
+            try:
+                record = mapping(value, "it")
+                self._results(record)
+                found = self._inputs(record)
+            except MalformedError as error:
+                yield f"record {place}: {error.problem}"
+            links.append(found)
+        if has_cycle(links):
+            yield "its records are their own inputs"
+
+    def _results(self, record: Mapping[str, object]) -> None:
+        for value in items(record, "layers"):
+            result = mapping(value, "a result")
+            _in_range(integer(result, "layer"), self.layers, "layer")
+            self._see(result)
+        for value in items(record, "chains"):
+            chain = mapping(value, "a chain")
+            for number in items(chain, "layers"):
+                _in_range(integer({"layer": number}, "layer"), self.layers, "layer")
+            self._see(chain)
+
+    def _inputs(self, record: Mapping[str, object]) -> tuple[int, ...]:
+        found: list[int] = []
+        for value in items(record, "inputs"):
+            alternatives = items({"inputs": value}, "inputs")
+            if not alternatives:
+                raise _fault("has an empty input")
+            links = (mapping(alternative, "an input") for alternative in alternatives)
+            found += [_in_range(integer(link, "link"), self.records, "link") for link in links]
+        return tuple(found)
+
+    def _see(self, result: Mapping[str, object]) -> None:
+        created = seconds(result.get("createdAt"))
+        if created is not None and (self.newest is None or created > self.newest):
+            self.newest = created
+
+
+def has_cycle(edges: Sequence[Sequence[int]]) -> bool:
+    """Whether the graph of ``edges[from] = (to, …)`` has a cycle; every number is a place in ``edges``."""
+    waiting = [0] * len(edges)
+    for targets in edges:
+        for target in targets:
+            waiting[target] += 1
+    free = [place for place, count in enumerate(waiting) if count == 0]
+    done = 0
+    while free:
+        done += 1
+        for target in edges[free.pop()]:
+            waiting[target] -= 1
+            if waiting[target] == 0:
+                free.append(target)
+    return done < len(edges)
+
+
+def _in_range(number: int, count: int, what: str) -> int:
+    if not 0 <= number < count:
+        raise _fault(f"its {what} {number} is not one of {count}")
+    return number
+
+
+def _fault(problem: str) -> MalformedError:
+    return MalformedError(Kind.RECORDS, problem)

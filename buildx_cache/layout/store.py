@@ -1,0 +1,243 @@
+"""Access to a layout folder that never leaves it: everything is opened relative to it, following no symbolic link."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildx_cache.layout.decode import MalformedError, parse_object, shown
+from buildx_cache.layout.model import DOCUMENT_LIMIT, Finding, Kind
+
+INDEX = "index.json"
+LAYOUT = "oci-layout"
+INGEST = "ingest"
+BLOBS = "blobs"
+ALGORITHM = "sha256"
+LAYOUT_VERSION = "1.0.0"
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_HEX = re.compile(r"[0-9a-f]{64}")
+_LAYOUT_LIMIT = 4096
+_RETRIES = 3
+_RETRY_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFile:
+    """An entry of ``blobs/sha256``: bytes, seconds since the epoch, whether it is an ordinary file."""
+
+    size: int
+    modified: float
+    regular: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """An open folder. ``root`` and ``blobs`` are descriptors of directories, ``files`` is keyed by hexadecimal name."""
+
+    path: Path
+    root: int
+    blobs: int | None
+    files: Mapping[str, BlobFile]
+    foreign: tuple[Finding, ...]
+
+    def file(self, digest: str) -> BlobFile | None:
+        """The blob's entry, or None where there is none."""
+        return self.files.get(digest.removeprefix("sha256:"))
+
+    def open_blob(self, digest: str) -> int:
+        """A descriptor of the blob, for reading.
+
+        Raises:
+            MalformedError: it is absent, no ordinary file, or cannot be opened.
+        """
+        if self.blobs is None:
+            raise MalformedError(Kind.MISSING, "is not in the folder")
+        return _open(self.blobs, digest.removeprefix("sha256:"))
+
+    def read_document(self, digest: str) -> bytes:
+        """The content of a blob that is JSON, compared with its digest.
+
+        Raises:
+            MalformedError: it is absent, no ordinary file, larger than 8 MiB, cannot be read, or has other content.
+        """
+        content = _read(self.open_blob(digest), DOCUMENT_LIMIT)
+        if "sha256:" + hashlib.sha256(content).hexdigest() != digest:
+            raise MalformedError(Kind.CONTENT, "has other content than its digest says")
+        return content
+
+    def read_index(self) -> bytes:
+        """The bytes of index.json; read again shortly after where they are no JSON.
+
+        Buildx rewrites the file in place, so that a reader may meet half of it (client/ociindex, Put).
+
+        Raises:
+            MalformedError: it is absent, too large, or cannot be read.
+        """
+        content = b""
+        for attempt in range(_RETRIES):
+            if attempt:
+                time.sleep(_RETRY_SECONDS)
+            content = _read(_open(self.root, INDEX), DOCUMENT_LIMIT)
+            with contextlib.suppress(MalformedError):
+                parse_object(content)
+                break
+        return content
+
+    def layout_fault(self) -> MalformedError | None:
+        """What is wrong with the ``oci-layout`` file, whose presence makes a folder an OCI layout."""
+        try:
+            version = parse_object(_read(_open(self.root, LAYOUT), _LAYOUT_LIMIT)).get("imageLayoutVersion")
+        except MalformedError as error:
+            return error
+        if version != LAYOUT_VERSION:
+            return MalformedError(Kind.LAYOUT, f"has imageLayoutVersion {shown(version)}, not {LAYOUT_VERSION!r}")
+        return None
+
+
+@contextmanager
+def open_store(folder: Path) -> Iterator[Store]:
+    """Open a folder and list its blobs. The folder itself may be reached through a symbolic link.
+
+    Raises:
+        MalformedError: there is no such folder, or it cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        root = _open_root(folder)
+        stack.callback(os.close, root)
+        foreign: list[Finding] = []
+        blobs, files = _open_blobs(root, stack, foreign)
+        yield Store(path=folder, root=root, blobs=blobs, files=files, foreign=tuple(foreign))
+
+
+def _open_root(folder: Path) -> int:
+    try:
+        return os.open(os.path.realpath(folder), _FOLDER)
+    except (FileNotFoundError, NotADirectoryError):
+        kind = Kind.LAYOUT if os.path.lexists(folder) else Kind.ABSENT
+        problem = "is not a folder" if kind is Kind.LAYOUT else "does not exist"
+        raise MalformedError(kind, problem) from None
+    except (OSError, ValueError) as error:
+        raise MalformedError(Kind.UNREADABLE, f"cannot be read: {_reason(error)}") from None
+
+
+def _open_blobs(
+    root: int, stack: contextlib.ExitStack, foreign: list[Finding]
+) -> tuple[int | None, Mapping[str, BlobFile]]:
+    parent = _open_folder(root, BLOBS, BLOBS, stack, foreign)
+    if parent is None:
+        return None, {}
+    others = [name for name in _names(parent, BLOBS, foreign) if name != ALGORITHM]
+    foreign += [_foreign(f"{BLOBS}/{shown(name)[1:-1]}", "is not blobs/sha256") for name in others]
+    blobs = _open_folder(parent, ALGORITHM, f"{BLOBS}/{ALGORITHM}", stack, foreign)
+    return blobs, {} if blobs is None else _list_blobs(blobs, foreign)
+
+
+def _open_folder(parent: int, name: str, path: str, stack: contextlib.ExitStack, foreign: list[Finding]) -> int | None:
+    try:
+        found = os.open(name, _FOLDER, dir_fd=parent)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        foreign.append(
+            Finding(kind=Kind.NOT_A_FILE, blob=path, referrer="", problem=f"is no usable folder: {_reason(error)}")
+        )
+        return None
+    stack.callback(os.close, found)
+    return found
+
+
+def names_in(folder: int) -> list[str]:
+    """The names in an open folder.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
+def _names(folder: int, path: str, foreign: list[Finding]) -> list[str]:
+    try:
+        return names_in(folder)
+    except OSError as error:
+        foreign.append(_unreadable(path, error))
+        return []
+
+
+def _list_blobs(blobs: int, foreign: list[Finding]) -> Mapping[str, BlobFile]:
+    files: dict[str, BlobFile] = {}
+    try:
+        with os.scandir(blobs) as entries:
+            for entry in entries:
+                found = _entry(entry)
+                if _HEX.fullmatch(entry.name) and found:
+                    files[entry.name] = found
+                if not _HEX.fullmatch(entry.name) or (found and not found.regular):
+                    foreign.append(_foreign(f"{BLOBS}/{ALGORITHM}/{shown(entry.name)[1:-1]}", "is not a blob"))
+    except OSError as error:
+        foreign.append(_unreadable(f"{BLOBS}/{ALGORITHM}", error))
+    return files
+
+
+def _entry(entry: os.DirEntry[str]) -> BlobFile | None:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return BlobFile(found.st_size, found.st_mtime, stat.S_ISREG(found.st_mode))
+
+
+def _open(folder: int, name: str) -> int:
+    """A descriptor of an ordinary file; a FIFO or a device is not waited for."""
+    try:
+        found = os.open(name, _FILE, dir_fd=folder)
+    except FileNotFoundError:
+        raise MalformedError(Kind.MISSING, "is not in the folder") from None
+    except OSError as error:
+        kind = Kind.NOT_A_FILE if _is_special(folder, name) else Kind.UNREADABLE
+        problem = "is not an ordinary file" if kind is Kind.NOT_A_FILE else f"cannot be read: {_reason(error)}"
+        raise MalformedError(kind, problem) from None
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise MalformedError(Kind.NOT_A_FILE, "is not an ordinary file")
+    return found
+
+
+def _is_special(folder: int, name: str) -> bool:
+    try:
+        return not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _read(descriptor: int, limit: int) -> bytes:
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise MalformedError(Kind.UNREADABLE, f"cannot be read: {_reason(error)}") from None
+    if len(content) > limit:
+        raise MalformedError(Kind.DOCUMENT, f"is larger than {limit} bytes")
+    return content
+
+
+def _foreign(path: str, problem: str) -> Finding:
+    return Finding(kind=Kind.FOREIGN, blob=path, referrer="", problem=problem)
+
+
+def _unreadable(path: str, error: OSError) -> Finding:
+    return Finding(kind=Kind.UNREADABLE, blob=path, referrer="", problem=f"cannot be read: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)

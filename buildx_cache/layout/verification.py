@@ -1,0 +1,151 @@
+"""Whether a folder can be imported and exported to: quickly by sizes, or deeply by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+
+from buildx_cache.layout.decode import MalformedError, parse_object
+from buildx_cache.layout.graph import Findings, Graph, walk
+from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role
+from buildx_cache.layout.reachable import cache_configs
+from buildx_cache.layout.store import LAYOUT, Store, open_store
+
+_CHUNK = 1 << 20
+_THREADS = min(8, os.cpu_count() or 1)
+
+
+def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
+    """Every fault of the folder, none twice; empty where it is sound.
+
+    The quick way reads manifests and configs whole (their SHA-256 included) and compares the sizes of layers.
+    ``deep`` reads all layers too, in threads, a MiB at a time each. Never raises on what the folder holds.
+    A folder or index that does not exist is only a notice: there is nothing to import.
+    """
+    try:
+        with open_store(folder) as store:
+            found = Findings()
+            graph = walk(store)
+            faults = chain(_layout_faults(store), store.foreign, faults_of(store, graph))
+            for finding in chain(faults, _content_faults(store, graph) if deep else ()):
+                found.add(finding)
+            return tuple(found)
+    except MalformedError as error:
+        return (Finding(kind=error.kind, blob=str(folder), referrer="", problem=error.problem),)
+
+
+def faults_of(store: Store, graph: Graph) -> Iterator[Finding]:
+    """The faults of what was walked, the content of layers left out; a fault may come more than once."""
+    yield from graph.findings
+    for descriptor, referrers in graph.links.items():
+        yield from _file_faults(store, descriptor, referrers[0])
+    yield from _limit_faults(graph)
+    yield from _config_faults(store, graph)
+
+
+def _layout_faults(store: Store) -> Iterator[Finding]:
+    error = store.layout_fault()
+    if error is None:
+        return
+    kind = Kind.ABSENT if error.kind is Kind.MISSING else Kind.LAYOUT
+    yield Finding(kind=kind, blob=LAYOUT, referrer="", problem=error.problem)
+
+
+def _file_faults(store: Store, of: Descriptor, referrer: str) -> Iterator[Finding]:
+    file = store.file(of.digest)
+    if file is None:
+        yield Finding(kind=Kind.MISSING, blob=of.digest, referrer=referrer, problem="is not in the folder")
+    elif not file.regular:
+        yield Finding(kind=Kind.NOT_A_FILE, blob=of.digest, referrer=referrer, problem="is not an ordinary file")
+    elif file.size != of.size:
+        problem = f"has {file.size} bytes, not {of.size}"
+        yield Finding(kind=Kind.SIZE, blob=of.digest, referrer=referrer, problem=problem)
+
+
+def _limit_faults(graph: Graph) -> Iterator[Finding]:
+    roots = {root.descriptor.digest for root in graph.roots}
+    for of, referrers in graph.links.items():
+        limited = of.digest in roots or of.role is Role.CACHE_CONFIG
+        if limited and of.size > IMPORT_LIMIT:
+            problem = f"has {of.size} bytes, and an import takes at most {IMPORT_LIMIT}"
+            yield Finding(kind=Kind.TOO_LARGE, blob=of.digest, referrer=referrers[0], problem=problem)
+
+
+def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
+    """Of configs that are present: an absent one was told with the sizes."""
+    for digest, parent, found in cache_configs(store, graph):
+        for fault in () if isinstance(found, MalformedError) else found.faults:
+            yield Finding(kind=Kind.RECORDS, blob=digest, referrer=parent, problem=fault)
+    for of, referrers in graph.links.items():
+        if of.role in (Role.CONFIG, Role.CACHE_CONFIG) and _present(store, of.digest) is not None:
+            yield from _document_fault(store, of, referrers[0])
+
+
+def _document_fault(store: Store, of: Descriptor, referrer: str) -> Iterator[Finding]:
+    try:
+        parse_object(store.read_document(of.digest))
+    except MalformedError as error:
+        yield Finding(kind=error.kind, blob=of.digest, referrer=referrer, problem=error.problem)
+
+
+def unsound(folder: Path, digests: Collection[str]) -> tuple[Finding, ...]:
+    """Those of these blobs that are in the folder with other content than their digests say; read in threads."""
+    try:
+        with open_store(folder) as store:
+            present = [digest for digest in digests if store.file(digest)]
+            return tuple(
+                Finding(kind=fault.kind, blob=digest, referrer="", problem=fault.problem)
+                for digest, fault in contents(store, present)
+                if fault
+            )
+    except MalformedError as error:
+        return (Finding(kind=error.kind, blob=str(folder), referrer="", problem=error.problem),)
+
+
+def _content_faults(store: Store, graph: Graph) -> Iterator[Finding]:
+    """Of layers that have the right size."""
+    layers = {
+        of.digest: referrers[0]
+        for of, referrers in graph.links.items()
+        if of.role is Role.LAYER and _present(store, of.digest) == of.size
+    }
+    for digest, error in contents(store, layers):
+        if error:
+            yield Finding(kind=error.kind, blob=digest, referrer=layers[digest], problem=error.problem)
+
+
+def contents(store: Store, digests: Collection[str]) -> Iterator[tuple[str, MalformedError | None]]:
+    """Each blob with what is wrong with its content, read a MiB at a time by several threads."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from zip(digests, pool.map(lambda digest: _content_fault(store, digest), digests), strict=True)
+
+
+def _content_fault(store: Store, digest: str) -> MalformedError | None:
+    try:
+        file = store.open_blob(digest)
+        with os.fdopen(file, "rb", buffering=0) as content:
+            hashed = _hash(iter(lambda: content.read(_CHUNK), b""))
+    except MalformedError as error:
+        return error
+    except OSError as error:
+        return MalformedError(Kind.UNREADABLE, f"cannot be read: {error.strerror}")
+    if "sha256:" + hashed != digest:
+        return MalformedError(Kind.CONTENT, "has other content than its digest says")
+    return None
+
+
+def _hash(chunks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _present(store: Store, digest: str) -> int | None:
+    """Bytes of a blob that is an ordinary file."""
+    file = store.file(digest)
+    return file.size if file and file.regular else None

@@ -1,0 +1,68 @@
+"""Upkeep of a layout folder as a program that ends itself with SIGKILL before its Nth change to the file system.
+
+    python layout_upkeep.py FOLDER DEED N
+
+With N = 0 it lives, and prints a word for each change.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from buildx_cache import layout
+
+CHANGES = ("fcntl.flock", "os.chmod", "os.mkdir", "os.remove", "os.rename", "os.rmdir")
+WRITES = os.O_WRONLY | os.O_RDWR
+
+
+def sweep(folder: Path) -> None:
+    layout.sweep(folder)
+
+
+def bound(folder: Path) -> None:
+    layout.bound(folder, max_size=0)
+
+
+def repair(folder: Path) -> None:
+    layout.repair_index(folder)
+
+
+def mend(folder: Path) -> None:
+    """What a call does before its build."""
+    for aside in layout.leftovers(folder):
+        layout.salvage(aside, folder)
+    if layout.damaged(layout.verify(folder, deep=True)):
+        layout.salvage(layout.set_aside(folder), folder)
+
+
+DEEDS: dict[str, Callable[[Path], None]] = {deed.__name__: deed for deed in (sweep, bound, repair, mend)}
+
+
+class Death:
+    """An audit hook that sees each change before it is made."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+        self.seen: list[str] = []
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES):
+            self.seen.append(event)
+            if len(self.seen) == self.last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(folder: Path, deed: str, last: int) -> None:
+    death = Death(last)
+    sys.addaudithook(death)
+    with layout.lock(folder, timeout=0):
+        DEEDS[deed](folder)
+    sys.stdout.write(" ".join(death.seen))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
