@@ -106,7 +106,12 @@ class Options:
     cache_read_only: Annotated[
         Switch, _cache("--cache-read-only/--no-cache-read-only", help="Only import (default for forks' pull requests).")
     ] = None
-    strict_cache: Annotated[Switch, _cache("--strict-cache", help="A failed cache export fails the call.")] = None
+    cache_max_size: Annotated[
+        Text, _cache("--cache-max-size", metavar="SIZE", help="Upper bound of a local cache's folder after the build.")
+    ] = None
+    strict_cache: Annotated[
+        Switch, _cache("--strict-cache", help="A cache that cannot be read or written fails the call.")
+    ] = None
 
     builder: Annotated[Text, _builder("--builder", metavar="NAME", help="Use this builder as it is.")] = None
     driver: Annotated[

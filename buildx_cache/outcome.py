@@ -1,18 +1,30 @@
-"""What became of each cache entry, read from BuildKit's progress."""
+"""What became of each cache entry, read from BuildKit's progress and from what else is known."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from buildx_cache.caches import CacheEntry, CacheKind
+from buildx_cache.diagnose import find_cause
+from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.progress import BuildTrace, Transfer
 from buildx_cache.redaction import redact
-from buildx_cache.report import CacheReport, ExportReport, ImportReport, ImportStatus, StepCounts, StepReport
+from buildx_cache.report import (
+    CacheReport,
+    ExportReport,
+    ImportReport,
+    ImportStatus,
+    LocalReport,
+    StepCounts,
+    StepReport,
+)
 
 # What an importer's error means, by what it says; anything else is damage.
 _IMPORT_ERRORS: tuple[tuple[re.Pattern[str], ImportStatus], ...] = (
+    (re.compile(r"content descriptor sha256:|content sha256:"), "damaged"),  # the manifest is there, a blob is not
     (re.compile(r"not found|no such file|could not read .*index\.json|404", re.IGNORECASE), "absent"),
     (
         re.compile(
@@ -23,8 +35,31 @@ _IMPORT_ERRORS: tuple[tuple[re.Pattern[str], ImportStatus], ...] = (
         "unreachable",
     ),
 )
+# What a failed export is called in the report, by the error that the same words would be of a build.
+_EXPORT_CAUSES = {DeniedError: "denied", UnreachableError: "unreachable", ExhaustedError: "full"}
 # Buildx says so and goes on without the import (buildx' ``build/opt.go`` and BuildKit's ``client/solve.go``).
 _LOCAL_ABSENT = re.compile(r"local cache import at (?P<place>.+?) not found due to err")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is known of an import beside what BuildKit says of it; ``status`` is its own where that is wrong."""
+
+    entry: CacheEntry
+    detail: str
+    status: ImportStatus | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of the caches beside the trace: of imports, of exports by what they came to, of the folder."""
+
+    verdicts: Mapping[CacheEntry, Verdict]
+    exports: Mapping[CacheEntry, ExportReport]
+    local: LocalReport | None = None
+
+
+NOTHING_KNOWN = Known(verdicts={}, exports={})
 
 
 def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
@@ -44,28 +79,24 @@ def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
     )
 
 
-def cache_report(
-    plan: BuildPlan, trace: BuildTrace | None, export_errors: Mapping[str, str], *, done: bool
-) -> CacheReport:
-    """What the cache did; ``export_errors`` are those of exports that ran apart, by entry."""
-    exports = [_export(entry, trace, done=done) for entry in plan.cache.exports]
-    for _, entry in plan.cache.node_exports:
-        error = export_errors.get(str(entry), "")
-        status = "failed" if error else "written" if done else "skipped"
-        exports.append(_export_report(entry, status, error))
+def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHING_KNOWN) -> CacheReport:
+    """What the cache did; ``plan`` is the one that the call began with."""
     return CacheReport(
         mode=plan.cache.kind.value,
         scope=plan.cache.scope,
         read_only=plan.cache.read_only,
-        imports=tuple(_import(entry, trace) for entry in plan.cache.imports),
-        exports=tuple(exports),
+        imports=tuple(_import(entry, trace, known.verdicts.get(entry)) for entry in plan.cache.imports),
+        exports=tuple(known.exports.get(entry) or skipped_export(entry, _NOT_DONE) for entry in plan.cache.written),
+        local=known.local,
         steps=StepCounts(total=trace.total, cached=trace.cached, executed=trace.executed) if trace else StepCounts(),
         hit_ratio=trace.hit_ratio if trace else None,
     )
 
 
-def _import(entry: CacheEntry, trace: BuildTrace | None) -> ImportReport:
+def _import(entry: CacheEntry, trace: BuildTrace | None, verdict: Verdict | None) -> ImportReport:
     status, detail = _import_status(entry, trace) if trace else ("skipped", "the build did not run")
+    if verdict:
+        status, detail = verdict.status or status, verdict.detail
     return ImportReport(type=entry.type, source=redact(entry.place), status=status, detail=redact(detail))
 
 
@@ -79,6 +110,11 @@ def _import_status(entry: CacheEntry, trace: BuildTrace) -> tuple[ImportStatus, 
     if not transfers:
         return "skipped", "BuildKit did not ask for it"
     return ("hit", "") if trace.cached else ("miss", "nothing in it fits this build")
+
+
+def is_imported(entry: CacheEntry, trace: BuildTrace) -> bool:
+    """Whether BuildKit took an import's word for what it holds."""
+    return _import_status(entry, trace)[0] in ("hit", "miss")
 
 
 def _absence(entry: CacheEntry, trace: BuildTrace) -> str:
@@ -96,30 +132,40 @@ def _imports(transfer: Transfer, entry: CacheEntry) -> bool:
     return source.startswith("local:") if entry.type == "local" else source.endswith(entry.place)
 
 
-def _export(entry: CacheEntry, trace: BuildTrace | None, *, done: bool) -> ExportReport:
-    transfers = [transfer for transfer in (trace.transfers if trace else ()) if _exports(transfer, entry)]
+_NOT_DONE = "nothing is exported from a failed build"
+_EXPORTERS = {"registry": "registry", "local": "client", "inline": "inline"}
+
+
+def export_report(entry: CacheEntry, trace: BuildTrace) -> ExportReport:
+    """What became of an export of a build that succeeded; a failed one's detail begins with its cause.
+
+    The causes are ``denied``, ``unreachable``, ``full`` and ``other``.
+    """
+    transfers = [transfer for transfer in trace.transfers if _exports(transfer, entry)]
     error = next((transfer.error for transfer in transfers if transfer.error), "")
     if error:
-        return _export_report(entry, "failed", error)
-    if not done:
-        return _export_report(entry, "skipped", "nothing is exported from a failed build")
+        return failed_export(entry, error)
     if not transfers and entry.type != CacheKind.INLINE:
-        return _export_report(entry, "skipped", "BuildKit did not write it")
-    return _export_report(entry, "written", "", moved=sum(transfer.bytes for transfer in transfers))
+        return skipped_export(entry, "BuildKit did not write it")
+    return ExportReport(
+        type=entry.type,
+        target=redact(entry.place),
+        status="written",
+        bytes=sum(transfer.bytes for transfer in transfers),
+    )
 
 
-_EXPORTERS = {"registry": "registry", "local": "client", "inline": "inline"}
+def failed_export(entry: CacheEntry, error: str) -> ExportReport:
+    """An export that failed with these words."""
+    cause = find_cause(error)
+    name = _EXPORT_CAUSES.get(cause.error, "other") if cause else "other"
+    return replace(skipped_export(entry, f"{name}: {redact(error)}"), status="failed")
+
+
+def skipped_export(entry: CacheEntry, detail: str) -> ExportReport:
+    """An export that was not tried."""
+    return ExportReport(type=entry.type, target=redact(entry.place), status="skipped", detail=detail)
 
 
 def _exports(transfer: Transfer, entry: CacheEntry) -> bool:
     return transfer.kind == "cache-export" and _EXPORTERS.get(entry.type, entry.type) in transfer.name
-
-
-def _export_report(entry: CacheEntry, status: str, detail: str, *, moved: int = 0) -> ExportReport:
-    match status:
-        case "failed" | "skipped" | "written":
-            return ExportReport(
-                type=entry.type, target=redact(entry.place), status=status, detail=redact(detail), bytes=moved
-            )
-        case _:
-            raise AssertionError(status)

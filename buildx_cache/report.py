@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from buildx_cache import __version__
+from buildx_cache.atomic import write_text
 from buildx_cache.errors import ExhaustedError
 
 SCHEMA = 1
@@ -92,6 +91,16 @@ class StepCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LocalReport:
+    """The folder of a local cache after the build; ``sound`` tells that nothing it refers to is absent or cut short."""
+
+    dir: str
+    live_bytes: int
+    swept_bytes: int
+    sound: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class CacheReport:
     """What the cache did."""
 
@@ -100,7 +109,7 @@ class CacheReport:
     read_only: bool
     imports: tuple[ImportReport, ...] = ()
     exports: tuple[ExportReport, ...] = ()
-    local: None = None
+    local: LocalReport | None = None
     steps: StepCounts = StepCounts()
     hit_ratio: float | None = None
 
@@ -198,17 +207,8 @@ def write_report(report: BuildReport, path: str) -> None:
     Raises:
         ExhaustedError: it cannot be written there.
     """
-    target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as out:
-                out.write(report.to_json())
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_text(Path(path), report.to_json())
     except OSError as error:
         raise ExhaustedError(
             f"the report cannot be written to {path}: {error.strerror}", hint="give another --report"

@@ -1,7 +1,9 @@
-"""A login that leaves no trace: a private copy of the Docker configuration, gone afterwards."""
+"""The user's logins: a private copy of the Docker configuration, gone afterwards, and what it holds for a registry."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import json
 import os
@@ -11,6 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from buildx_cache.doctor import Credentials
+from buildx_cache.engine.process import Completed, capture
+from buildx_cache.errors import DeniedError
+from buildx_cache.redaction import Secret, redact
+from buildx_cache.registry.credential import Credential, IdentityToken, Password
+
+_HUB_NAMES = ("", "docker.io", "index.docker.io", "registry-1.docker.io")
+_HUB_KEY = "https://index.docker.io/v1/"
+_TOKEN_USER = "<token>"  # noqa: S105 -- says that the secret is a token
+_NOT_FOUND = "credentials not found in native keychain"
+_MESSAGE_LIMIT = 200
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 -- a tmpfs: the copy never reaches a disk; mkdtemp makes it private
 
@@ -86,3 +98,116 @@ def stored_credentials(env: Mapping[str, str]) -> Credentials:
     )
     helpers = dict.fromkeys(str(name) for name in (config.get("credsStore"), *by_registry.values()) if name)
     return Credentials(folder=str(folder), registries=tuple({**auths, **by_registry}), helpers=tuple(helpers))
+
+
+def credential_for(env: Mapping[str, str], registry: str) -> Credential | None:
+    """The user's login to ``registry`` (a host as in image references), found as ``docker`` finds it; None without one.
+
+    In the order of docker/cli's ``cli/config/configfile``: ``DOCKER_AUTH_CONFIG``, then of ``config.json`` the
+    registry's own helper (``credHelpers``), the helper of all (``credsStore``), else ``auths``. A configuration that
+    cannot be read counts as empty, as for ``docker``.
+
+    Raises:
+        DeniedError: a credential helper cannot be started or fails, or the stored login is malformed.
+    """
+    server = _HUB_KEY if registry in _HUB_NAMES else registry
+    given = _json_object(env.get("DOCKER_AUTH_CONFIG", "").encode())
+    if login := _stored_login(given, server):
+        return login
+    config = _read_config(configuration_folder(env) / "config.json")
+    helper = _mapping(config, "credHelpers").get(server, config.get("credsStore"))
+    if isinstance(helper, str) and helper:
+        return _ask_helper(env, helper, server)
+    return _stored_login(config, server)
+
+
+def _read_config(file: Path) -> Mapping[str, object]:
+    try:
+        return _json_object(file.read_bytes())
+    except OSError:
+        return {}
+
+
+def _json_object(content: bytes) -> Mapping[str, object]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _mapping(parent: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = parent.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _stored_login(config: Mapping[str, object], server: str) -> Credential | None:
+    """The login under ``auths``, by its key or by the host of a key that is an old-style address."""
+    auths = _mapping(config, "auths")
+    key = server if server in auths else next((key for key in auths if _hostname(key) == server), "")
+    entry = _mapping(auths, key)
+    token = entry.get("identitytoken")
+    if isinstance(token, str) and token:
+        return IdentityToken(secret=Secret(token))
+    username, password = (
+        _decoded(entry, server) if entry.get("auth") else (entry.get("username"), entry.get("password"))
+    )
+    if isinstance(username, str) and isinstance(password, str) and username:
+        return Password(username=username, secret=Secret(password))
+    return None
+
+
+def _hostname(key: str) -> str:
+    return key.removeprefix("http://").removeprefix("https://").partition("/")[0]
+
+
+def _decoded(entry: Mapping[str, object], server: str) -> tuple[str, str]:
+    """User name and password of ``auth``."""
+    try:
+        text = base64.b64decode(str(entry["auth"]), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        text = ""
+    username, colon, password = text.partition(":")
+    if not colon:
+        raise DeniedError(f"the stored login to {server} is malformed", hint=f"log in again: {_login(server)}")
+    return username, password.strip("\0")
+
+
+def _ask_helper(env: Mapping[str, str], helper: str, server: str) -> Credential | None:
+    """docker-credential-helpers' protocol: the server on stdin, JSON on stdout, or there a message and exit code 1."""
+    program = f"docker-credential-{helper}"
+    try:
+        done = capture((program, "get"), env=env, stdin=server.encode())
+    except OSError as error:
+        raise DeniedError(
+            f"the credential helper {program} cannot be started: {error.strerror}",
+            hint=f"install it, or take it out of {configuration_folder(env) / 'config.json'}",
+        ) from None
+    if done.code:
+        if _NOT_FOUND in done.stdout:
+            return None
+        raise _helper_failed(program, server, f"exit code {done.code}{_complaint(done)}")
+    answer = _json_object(done.stdout.encode())
+    username, secret = answer.get("Username"), answer.get("Secret")
+    if not isinstance(username, str) or not isinstance(secret, str):
+        raise _helper_failed(program, server, "its answer is not understood")
+    if username == _TOKEN_USER:
+        return IdentityToken(secret=Secret(secret))
+    return Password(username=username, secret=Secret(secret)) if username or secret else None
+
+
+def _complaint(done: Completed) -> str:
+    """What a failing helper says; its stdout is a message then, unless it is an answer after all."""
+    said = next((text.strip() for text in (done.stderr, done.stdout) if text.strip()), "")
+    return "" if said.startswith("{") else f": {redact(said.splitlines()[0])[:_MESSAGE_LIMIT]}" if said else ""
+
+
+def _helper_failed(program: str, server: str, reason: str) -> DeniedError:
+    return DeniedError(
+        f"the credential helper {program} gives no login to {server}: {reason}",
+        hint=f"try it: echo {server} | {program} get; or log in: {_login(server)}",
+    )
+
+
+def _login(server: str) -> str:
+    return "docker login" if server == _HUB_KEY else f"docker login {server}"

@@ -17,9 +17,11 @@ When upstream catches up, ``DockerEngine.run`` and ``DockerEngine.build`` are wh
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from python_on_whales import DockerClient
 from python_on_whales.client_config import ClientNotFoundError
@@ -47,6 +49,7 @@ class DockerEngine:
         self._context = context
         self._client = DockerClient(context=context or None)
         self._index_server = ""
+        self._kept_stdin: IO[bytes] | None = None
         self.calls = 0
 
     # --- what is there -----------------------------------------------------------------------------------
@@ -123,8 +126,18 @@ class DockerEngine:
         It may read this program's stdin where ``-`` stands for a Dockerfile or a build context.
         """
         self.calls += 1
-        stdin = sys.stdin.fileno() if "-" in command.argv else None
+        stdin = self._stdin(command) if "-" in command.argv else None
         return follow(self._argv(command), env=self._child_env(command), on_stderr=on_stderr, stdin=stdin)
+
+    def _stdin(self, command: Command) -> int:
+        """A descriptor of this program's stdin; where a cache may make a second build of it, of a copy in a file."""
+        if self._kept_stdin is None and not any(word in command.argv for word in ("--cache-from", "--cache-to")):
+            return sys.stdin.fileno()
+        if self._kept_stdin is None:
+            self._kept_stdin = tempfile.TemporaryFile(prefix="buildx-cache-")  # noqa: SIM115 -- for as long as the engine
+            shutil.copyfileobj(sys.stdin.buffer, self._kept_stdin)
+        self._kept_stdin.seek(0)
+        return self._kept_stdin.fileno()
 
     @contextlib.contextmanager
     def credentials(self, registry: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What ``git`` says of the working copy. Nothing here fails: no git, no repository, no answer are all "unknown"."""
+"""What ``git`` says of the working copy, and of the repository it came from."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 from buildx_cache.ci import GitFacts
 from buildx_cache.engine.process import capture
+from buildx_cache.errors import UnreachableError, UsageError
 
 _HEAD = "HEAD -> refs/heads/"
 _TAG = "tag: refs/tags/"
 _ORIGIN = "refs/remotes/origin/"
+_HEADS = "refs/heads/"
 
 
 def work_tree(folder: Path) -> Path:
@@ -19,7 +21,7 @@ def work_tree(folder: Path) -> Path:
 
 
 def read_git(folder: Path, env: Mapping[str, str]) -> GitFacts:
-    """Commit, branch, tag and default branch, in two calls."""
+    """Commit, branch, tag and default branch, in two calls; no git, no repository, no answer are all "unknown"."""
     # One line: the commit, then every name that points at it, spelled in full and separated by commas.
     head = _git(folder, env, "-c", "log.showSignature=false", "log", "-1", "--format=%H %D", "--decorate=full")
     sha, _, names = head.partition(" ")
@@ -31,6 +33,30 @@ def read_git(folder: Path, env: Mapping[str, str]) -> GitFacts:
         tag=_named(points, _TAG),
         default_branch=origin.removeprefix(_ORIGIN) or None,
     )
+
+
+def branches(folder: Path, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Every branch of ``origin``, which is asked: a CI's shallow clone knows only the one it builds.
+
+    Raises:
+        UsageError: there is no git, or ``folder`` lies in no repository that has an ``origin``.
+        UnreachableError: ``origin`` does not answer, or has no branches.
+    """
+    instead = "or give the branches in a file, one a line: --keep-branches-from FILE"
+    if not _git(folder, env, "remote", "get-url", "origin"):
+        raise UsageError(
+            "--keep-branches-from git: here is no git repository with a remote `origin`",
+            hint=f"run it in a clone, {instead}",
+        )
+    # Without a prompt for a password, which nobody might see.
+    heads = _git(folder, {**env, "GIT_TERMINAL_PROMPT": "0"}, "ls-remote", "--heads", "origin")
+    names = tuple(line.partition(_HEADS)[2] for line in heads.splitlines() if _HEADS in line)
+    if not names:
+        raise UnreachableError(
+            "--keep-branches-from git: `git ls-remote --heads origin` names no branches",
+            hint=f"run it to see why, {instead}",
+        )
+    return names
 
 
 def _named(points: list[str], prefix: str) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from buildx_cache.atomic import write_text
 
 # Enough for every project of a machine; older ones are forgotten, and then simply never removed.
 _REMEMBERED = 1000
@@ -23,14 +25,8 @@ def remembered(env: Mapping[str, str]) -> tuple[str, ...]:
 def remember(env: Mapping[str, str], image_id: str) -> None:
     """Add an image to the record; a record that cannot be written is done without."""
     known = [*(item for item in remembered(env) if item != image_id), image_id]
-    file = _record(env)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".loaded-", delete=False) as out:
-            json.dump(known[-_REMEMBERED:], out)
-        Path(out.name).replace(file)
-    except OSError:
-        return
+    with contextlib.suppress(OSError):
+        write_text(_record(env), json.dumps(known[-_REMEMBERED:]))
 
 
 def _record(env: Mapping[str, str]) -> Path:

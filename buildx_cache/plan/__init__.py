@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from buildx_cache.caches import CacheKind, Compression, from_csv
+from buildx_cache.caches import CacheEntry, CacheKind, Compression, from_csv
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.builder import docker, own_builder_name, plan_builder, wants_own
@@ -93,6 +93,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     cache = plan_cache(request, ci, facts, builder, chosen, tags)
     image = ImagePlan(tags=tuple(map(str, tags)), push=request.push, load=request.load, platforms=request.platform)
     _check_load(request, facts)
+    apart = tuple(entry for entry in cache.exports if entry.type != "inline")
     return BuildPlan(
         builder=builder,
         cache=cache,
@@ -100,7 +101,10 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         build=_build(request, builder, cache, image),
         metadata_file=request.metadata_file,
         login=_login(request, tags),
-        node_exports=_node_exports(request, builder, cache),
+        node_exports=tuple(
+            _cache_build(request, builder, cache, (name,), (entry,)) for name, entry in cache.node_exports
+        ),
+        cache_build=_cache_build(request, builder, cache, image.platforms, apart) if apart else None,
         prune=_prune(request, ci, facts, builder),
         strict_cache=request.strict_cache,
         notes=_notes(request, ci, builder, cache),
@@ -196,16 +200,20 @@ def _image_style(compression: Compression | None) -> tuple[str, ...]:
     return (f"compression={compression}", "oci-mediatypes=true")
 
 
-def _node_exports(request: BuildRequest, builder: BuilderPlan, cache: CachePlan) -> tuple[Command, ...]:
-    """One cached build a platform that does nothing but write this platform's cache, on the platform's node."""
-    commands = []
-    for platform, entry in cache.node_exports:
-        words = [*_head(request, builder), "--platform", platform]
-        words += [*_passed_on(request, _DECIDES_STEPS), *_build_args(request)]
-        words += [word for source in cache.imports for word in ("--cache-from", str(source))]
-        words += ["--cache-to", str(entry), "--output", "type=cacheonly", request.context]
-        commands.append(Command(argv=tuple(words), secrets=_secrets(request)))
-    return tuple(commands)
+def _cache_build(
+    request: BuildRequest,
+    builder: BuilderPlan,
+    cache: CachePlan,
+    platforms: tuple[str, ...],
+    exports: tuple[CacheEntry, ...],
+) -> Command:
+    """A build after the image's that does nothing but write caches: all its steps are in the builder's."""
+    words = [*_head(request, builder), *(("--platform", ",".join(platforms)) if platforms else ())]
+    words += [*_passed_on(request, _DECIDES_STEPS), *_build_args(request)]
+    words += [word for entry in cache.imports for word in ("--cache-from", str(entry))]
+    words += [word for entry in exports for word in ("--cache-to", str(entry))]
+    words += ["--output", "type=cacheonly", request.context]
+    return Command(argv=tuple(words), secrets=_secrets(request))
 
 
 # --- login, prune, notes ---------------------------------------------------------------------------------
@@ -249,6 +257,10 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
         (
             cache.kind is CacheKind.REGISTRY and not (request.push or cache.read_only),
             "the cache is pushed to its registry although the image is not",
+        ),
+        (
+            cache.max_size is not None and not any(entry.type == "local" for entry in cache.written),
+            "--cache-max-size bounds a local cache's folder, and this build writes none",
         ),
         (
             cache.read_only and request.cache_read_only is None,

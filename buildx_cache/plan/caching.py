@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePath
 
 from buildx_cache.caches import (
+    EXPORT_ATTRIBUTES,
     Cache,
     CacheEntry,
     CacheKind,
@@ -24,7 +26,7 @@ from buildx_cache.plan.builder import obstacle, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
 from buildx_cache.plan.model import BuilderPlan, CachePlan
 from buildx_cache.reference import Reference, parse_reference
-from buildx_cache.request import BuildRequest, Driver
+from buildx_cache.request import BuildRequest, Driver, parse_size
 
 # BuildKit writes image manifests by itself since 0.21 (moby/buildkit#5462).
 _IMAGE_MANIFEST_BY_DEFAULT = (0, 21, 0)
@@ -102,7 +104,7 @@ def plan_cache(
     names = lanes(request, builder, kind)
     caches = tuple(_cache(kind, place, name, builder) for name in names) if place else ()
     exports = _exports(request, caches) if not read_only else ()
-    extra = tuple(parse_export(text) for text in request.cache_to) if not read_only else ()
+    extra = tuple(_forgiving(request, parse_export(text)) for text in request.cache_to) if not read_only else ()
     apart = len(names) > 1
     return CachePlan(
         kind=kind,
@@ -114,9 +116,10 @@ def plan_cache(
             *(entry for cache in caches for entry in cache.imports()),
             *(parse_import(text) for text in request.cache_from),
         ),
-        exports=_unique(*(() if apart else exports), *extra),
+        exports=_local_last(_unique(*(() if apart else exports), *extra)),
         node_exports=tuple(zip(names, exports, strict=True)) if apart and exports else (),
         tags=tuple(cache.images[0] for cache in caches if isinstance(cache, InlineCache) and exports),
+        max_size=parse_size(request.cache_max_size),
     )
 
 
@@ -156,6 +159,18 @@ def _exports(request: BuildRequest, caches: tuple[Cache, ...]) -> tuple[CacheEnt
     )
     written = (cache for cache in caches if request.push or not isinstance(cache, InlineCache))
     return tuple(entry for cache in written for entry in cache.exports(style))
+
+
+def _forgiving(request: BuildRequest, entry: CacheEntry) -> CacheEntry:
+    """An export given by hand, made to fail no build unless it is written so or the call is strict."""
+    if request.strict_cache or entry.get("ignore-error") or "ignore-error" not in EXPORT_ATTRIBUTES[entry.type]:
+        return entry
+    return replace(entry, attributes=(*entry.attributes, ("ignore-error", "true")))
+
+
+def _local_last(entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
+    """All exporters of a build share one response key; what the last wrote there goes into a local folder's index."""
+    return tuple(sorted(entries, key=lambda entry: entry.type == "local"))
 
 
 def _unique(*entries: CacheEntry) -> tuple[CacheEntry, ...]:

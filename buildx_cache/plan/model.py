@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from buildx_cache.caches import CacheEntry, CacheKind
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
@@ -15,6 +16,16 @@ class Command:
 
     argv: tuple[str, ...]
     secrets: tuple[tuple[str, Secret], ...] = ()
+
+    def without(self, option: str, values: Collection[str]) -> Command:
+        """The same call without ``option`` where it has one of ``values``."""
+        words: list[str] = []
+        for word in self.argv:
+            if word in values and words and words[-1] == option:
+                words.pop()
+            else:
+                words.append(word)
+        return replace(self, argv=tuple(words))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +75,13 @@ class CachePlan:
     """Exports of a builder with several nodes, by platform: in one build the last node would win."""
     tags: tuple[str, ...] = ()
     """Tags given to the image for the cache's sake (``inline``)."""
+    max_size: int | None = None
+    """Bytes that a local folder may hold after the build; None: what its current caches refer to."""
+
+    @property
+    def written(self) -> tuple[CacheEntry, ...]:
+        """Every export, those of single nodes included."""
+        return (*self.exports, *(entry for _, entry in self.node_exports))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +107,37 @@ class BuildPlan:
     login: LoginPlan | None = None
     node_exports: tuple[Command, ...] = ()
     """The builds that write ``CachePlan.node_exports``, after the image's."""
+    cache_build: Command | None = None
+    """Writes ``CachePlan.exports`` without the image; runs only where a damaged cache kept them from being written."""
     prune: Command | None = None
     strict_cache: bool = False
     notes: tuple[str, ...] = ()
+
+    def without(self, *, imports: Collection[CacheEntry] = (), exports: Collection[CacheEntry] = ()) -> BuildPlan:
+        """The plan that goes on without some of its cache entries, such as damaged or denied ones."""
+        sources, targets = frozenset(map(str, imports)), frozenset(map(str, exports))
+
+        def shorn(command: Command) -> Command:
+            return command.without("--cache-from", sources).without("--cache-to", targets)
+
+        nodes = [
+            (export, shorn(command))
+            for export, command in zip(self.cache.node_exports, self.node_exports, strict=True)
+            if export[1] not in exports
+        ]
+        cache = replace(
+            self.cache,
+            imports=tuple(entry for entry in self.cache.imports if entry not in imports),
+            exports=tuple(entry for entry in self.cache.exports if entry not in exports),
+            node_exports=tuple(export for export, _ in nodes),
+        )
+        return replace(
+            self,
+            cache=cache,
+            build=shorn(self.build),
+            node_exports=tuple(command for _, command in nodes),
+            cache_build=shorn(self.cache_build) if self.cache_build and cache.exports else None,
+        )
 
     def phases(self) -> tuple[tuple[str, Command], ...]:
         """The commands in the order in which they run, each with the name of its phase."""

@@ -77,6 +77,7 @@ def plan_json(plan: BuildPlan) -> str:
             "scope": plan.cache.scope,
             "read_only": plan.cache.read_only,
             "dir": plan.cache.directory or None,
+            "max_size": plan.cache.max_size,
             "imports": [redact(str(entry)) for entry in plan.cache.imports],
             "exports": [redact(str(entry)) for entry in plan.cache.exports]
             + [redact(str(entry)) for _, entry in plan.cache.node_exports],

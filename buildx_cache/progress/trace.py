@@ -23,6 +23,9 @@ TEXT_LINES = 200
 WARNINGS = 200
 """Warnings kept of a build."""
 
+ERRORS = 200
+"""Errors kept of a build."""
+
 LOG_TAIL = 20
 """Lines of a step's log that a trace shows."""
 
@@ -74,7 +77,10 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildTrace:
-    """What is known of a build so far; steps stand in the order in which they started, the others last."""
+    """What is known of a build so far; steps stand in the order in which they started, the others last.
+
+    ``errors`` are all that any vertex had, with its name, also those that BuildKit got over.
+    """
 
     steps: tuple[Step, ...]
     transfers: tuple[Transfer, ...]
@@ -83,6 +89,7 @@ class BuildTrace:
     failed: Step | None
     error: str
     log_tail: tuple[str, ...]
+    errors: tuple[tuple[str, str], ...] = ()
 
     @property
     def total(self) -> int:
@@ -158,6 +165,7 @@ class TraceBuilder:
         self._warnings: dict[str, None] = {}
         self._text: deque[str] = deque(maxlen=TEXT_LINES)
         self._error_line = ""
+        self._errors: dict[tuple[str, str], None] = {}
         self._speaking = ""
 
     def add(self, event: Event) -> None:
@@ -166,8 +174,7 @@ class TraceBuilder:
             case LogEvent():
                 self._add_log(event)
             case VertexEvent():
-                if event.digest:
-                    self._vertices.setdefault(event.digest, _Vertex(event.digest)).merge(event)
+                self._add_vertex(event)
             case StatusEvent():
                 vertex = self._vertices.get(event.vertex)
                 if vertex is not None:
@@ -202,7 +209,16 @@ class TraceBuilder:
             failed=failed,
             error=self._error(failed, transfers),
             log_tail=self.log(failed.digest if failed else self._speaking)[-LOG_TAIL:],
+            errors=tuple(self._errors),
         )
+
+    def _add_vertex(self, event: VertexEvent) -> None:
+        if not event.digest:
+            return
+        vertex = self._vertices.setdefault(event.digest, _Vertex(event.digest))
+        vertex.merge(event)
+        if event.error and len(self._errors) < ERRORS:
+            self._errors[vertex.name, event.error] = None
 
     def _add_log(self, event: LogEvent) -> None:
         vertex = self._vertices.get(event.vertex)

@@ -7,6 +7,7 @@ from buildx_cache.request.checks import check_cache_directory, check_paths, is_r
 from buildx_cache.request.config import config_layer
 from buildx_cache.request.layers import Layer, environment_layer, make_request
 from buildx_cache.request.model import BuildRequest, Driver, Endpoint, Progress, option_key, parse_endpoint
+from buildx_cache.request.units import parse_duration, parse_size
 
 __all__ = [
     "BuildRequest",
@@ -21,5 +22,7 @@ __all__ = [
     "is_remote_context",
     "make_request",
     "option_key",
+    "parse_duration",
     "parse_endpoint",
+    "parse_size",
 ]

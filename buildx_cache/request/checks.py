@@ -9,9 +9,8 @@ from pathlib import Path
 from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
 from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.request.model import BuildRequest, Driver, option_key, parse_endpoint
+from buildx_cache.request.units import parse_duration, parse_size
 
-_SIZE = re.compile(r"\d+(?:\.\d+)?\s*(?:[kmgtp]i?b?|b)?", re.IGNORECASE)
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|m|s))+")
 _PLATFORM = re.compile(r"[a-z0-9]+(?:/[a-z0-9_.-]+){0,2}|local", re.IGNORECASE)
 
 
@@ -91,9 +90,11 @@ def _check_login(request: BuildRequest) -> None:
 
 
 def _check_formats(request: BuildRequest) -> None:
-    if request.prune_keep and not _SIZE.fullmatch(request.prune_keep):
-        raise UsageError(f"--prune-keep {request.prune_keep!r} is not a size", hint="write 10GB, 512MB, …")
-    if request.prune_older_than and not _DURATION.fullmatch(request.prune_older_than):
+    for name in ("prune_keep", "cache_max_size"):
+        size = getattr(request, name)
+        if size and parse_size(size) is None:
+            raise UsageError(f"--{option_key(name)} {size!r} is not a size", hint="write 10GB, 512MB, …")
+    if request.prune_older_than and parse_duration(request.prune_older_than) is None:
         raise UsageError(
             f"--prune-older-than {request.prune_older_than!r} is not a duration", hint="write 7d, 48h, 90m, …"
         )
@@ -164,5 +165,5 @@ def check_cache_directory(directory: str) -> None:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ExhaustedError(
             f"the cache folder cannot be written: {path}",
-            hint="check its permissions, or give another --cache-dir",
+            hint="check its permissions, give another --cache-dir, or only read it: --cache-read-only",
         )

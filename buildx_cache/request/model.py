@@ -74,6 +74,7 @@ class BuildRequest:
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
     cache_read_only: bool | None = None
+    cache_max_size: str = ""
     strict_cache: bool = False
     # Builder
     builder: str = ""

@@ -15,44 +15,15 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import __version__, cli
+from buildx_cache.cli import session
+from buildx_cache.cli.terminal import wants_color
 from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError, InterruptedBuildError
 from buildx_cache.request import BuildRequest, option_key
+from tests.unit.command_line import Called, CommandLine
 
 SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Called:
-    code: int
-    out: str
-    err: str
-
-
-class CommandLine:
-    """Calls the program as its console script does, in a small project and an empty environment."""
-
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
-        self.folder = folder
-        self.patch = patch
-        self._capture = capture
-
-    def __call__(self, *words: str, **env: str) -> Called:
-        self.patch.setattr(sys, "argv", ["buildx-cache", *words])
-        for name, value in env.items():
-            self.patch.setenv(name, value)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert isinstance(ended.value.code, int)
-        said = self._capture.readouterr()
-        return Called(code=ended.value.code, out=said.out, err=said.err)
-
-    def planned(self, *words: str, driver: str = "docker", **env: str) -> list[str]:
-        """The command lines of a plan, comments left out."""
-        called = self("plan", "--assume-driver", driver, "--driver", driver, *words, **env)
-        assert (called.code, called.err) == (0, "")
-        return [line for line in called.out.splitlines() if not line.startswith("#")]
 
 
 @pytest.fixture
@@ -79,17 +50,22 @@ def _git(argv: tuple[str, ...], *, env: Mapping[str, str]) -> Completed:
 # --- help --------------------------------------------------------------------------------------------------
 
 
+COMMANDS = {"build", "plan", "cache", "doctor"}
+
+
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)], ids=["nothing", "long", "short"])
 def test_help_lists_the_commands(call: CommandLine, words: tuple[str, ...]) -> None:
     called = call(*words)
     assert (called.code, called.err) == (0, "")
     assert "Usage: buildx-cache [OPTIONS] COMMAND [ARGS]..." in called.out
-    assert {word for word in ("build", "plan", "doctor") if f"│ {word} " in called.out} == {"build", "plan", "doctor"}
+    assert {word for word in COMMANDS if f"│ {word} " in called.out} == COMMANDS
 
 
-@pytest.mark.parametrize("command", ["build", "plan", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["build", "plan", "doctor", "cache", "cache inspect", "cache verify", "cache prune"]
+)
 def test_help_fits_80_columns(call: CommandLine, command: str) -> None:
-    called = call(command, "--help")
+    called = call(*command.split(), "--help")
     assert (called.code, called.err) == (0, "")
     assert f"Usage: buildx-cache {command} [OPTIONS]" in called.out
     assert max(map(len, called.out.splitlines())) <= 80
@@ -118,6 +94,21 @@ def test_the_module_runs_the_same_program(call: CommandLine) -> None:
     call.patch.setattr(cli, "main", lambda: called.append("main"))
     runpy.run_module("buildx_cache", run_name="__main__")
     assert called == ["main"]
+
+
+@pytest.mark.parametrize("words", [("cache",), ("cache", "--help")], ids=["nothing", "help"])
+def test_the_cache_command_lists_its_own(call: CommandLine, words: tuple[str, ...]) -> None:
+    called = call(*words)
+    assert (called.code, called.err) == (0, "")
+    assert all(f"│ {word} " in called.out for word in ("inspect", "verify", "prune"))
+
+
+def test_a_reader_that_leaves_is_no_bug(call: CommandLine) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        call.patch.setattr(sys, "stdout", gone)
+        assert call("--version") == Called(code=128 + signal.SIGPIPE, out="", err="")
 
 
 # --- usage -------------------------------------------------------------------------------------------------
@@ -376,7 +367,7 @@ def _fail_with(call: CommandLine, error: BaseException) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    call.patch.setattr(cli, "_session", fail)
+    call.patch.setattr(session, "open_session", fail)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -387,7 +378,7 @@ def test_a_signal_ends_a_build_in_order_and_only_once(call: CommandLine, number:
         finally:
             signal.raise_signal(number)
 
-    call.patch.setattr(cli, "_session", stopped)
+    call.patch.setattr(session, "open_session", stopped)
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     called = call("build")
     assert called.code == (130 if number is signal.SIGINT else 143)
@@ -409,7 +400,7 @@ def test_a_bug_is_logged_and_shows_no_traceback(call: CommandLine, tmp_path: Pat
     text = log.read_text()
     assert text.splitlines()[0] == f"buildx-cache {__version__}"
     assert text.splitlines()[-1] == "RuntimeError"
-    assert "cli.py" in text
+    assert "cli/building.py" in text
     assert "abc123" not in text
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
@@ -438,4 +429,4 @@ def test_colours_are_for_terminals_that_want_them(
     terminal: bool,  # noqa: FBT001 -- same
     wanted: bool,  # noqa: FBT001 -- same
 ) -> None:
-    assert cli._wants_color(env, no_color=no_color, terminal=terminal) is wanted
+    assert wants_color(env, no_color=no_color, terminal=terminal) is wanted

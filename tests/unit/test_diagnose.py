@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from buildx_cache.diagnose import diagnose
+from buildx_cache.diagnose import diagnose, find_cause
 from buildx_cache.errors import (
     BuildFailedError,
     BuildxCacheError,
@@ -67,6 +67,10 @@ BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `
         ("failed to authorize: 401 Unauthorized", DeniedError, LOGIN),
         ("no basic auth credentials", DeniedError, LOGIN),
         ("authentication required", DeniedError, LOGIN),
+        ("failed to push registry.example.com/app:1: denied", DeniedError, ACCESS),
+        ("failed to push registry.example.com/app:1: unauthorized", DeniedError, LOGIN),
+        ("failed to push registry.example.com/app:1: toomanyrequests", UnreachableError, LIMIT),
+        ("x: 507 Insufficient Storage unknown", ExhaustedError, DISK),
         ("write /var/lib/x: no space left on device", ExhaustedError, DISK),
         ("toomanyrequests: You have reached your pull rate limit", UnreachableError, LIMIT),
         ("429 Too Many Requests", UnreachableError, LIMIT),
@@ -92,6 +96,35 @@ BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `
 )
 def test_a_cause_has_its_kind_of_error(cause: str, kind: type[BuildxCacheError], hint: str) -> None:
     assert told(diagnose(trace(cause), 1)) == (kind, cause, hint)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (
+            "unexpected status from POST request to http://r/v2/a/blobs/uploads/: 401 Unauthorized\nunauthorized",
+            DeniedError,
+        ),
+        ("unexpected status from POST request to http://r/v2/a/blobs/uploads/: 403 Forbidden\ndenied", DeniedError),
+        ("unexpected status from PUT request to http://r/v2/a/manifests/c: 429 Too Many Requests", UnreachableError),
+        (
+            "unexpected status from PUT request to http://r/v2/a/manifests/c: 500 Internal Server Error",
+            UnreachableError,
+        ),
+        ("unexpected status from POST request to http://r/v2/a: 507 Insufficient Storage\nunknown", ExhaustedError),
+        ("rpc error: code = Unknown desc = write /c/ingest/x/data: no space left on device", ExhaustedError),
+        ("rpc error: code = Unavailable desc = error reading from server: EOF", EngineError),
+    ],
+)
+def test_words_whose_cause_is_known(words: str, kind: type[BuildxCacheError]) -> None:
+    cause = find_cause(words)
+    assert cause is not None
+    assert (cause.error, cause.hint != "") == (kind, True)
+
+
+@pytest.mark.parametrize("words", ["", "404 Not Found: blob unknown to registry", "mkdir /c: read-only file system"])
+def test_words_whose_cause_is_not_known(words: str) -> None:
+    assert find_cause(words) is None
 
 
 @pytest.mark.parametrize(

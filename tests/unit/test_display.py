@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,21 +12,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache import display
 from buildx_cache.display import (
     Display,
     PlainDisplay,
     QuietDisplay,
+    build,
     checks_table,
     duration,
     printable,
     short_digest,
     size,
     summary_lines,
+    working,
 )
+from buildx_cache.display.registries import RegistryTables, UnreadableCache
+from buildx_cache.display.sheet import Results
+from buildx_cache.display.text import age, counted
 from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildFailedError
+from buildx_cache.layout import Finding, Kind, Shape
 from buildx_cache.progress import BuildTrace, Event, LogEvent, Step, TextLine, VertexEvent
+from buildx_cache.registry.pruning import CacheTag, Deletion, Judged
+from buildx_cache.registry.repository import Holds, RemoteCache, RemoteLayer
 from buildx_cache.report import (
     BuilderReport,
     BuildReport,
@@ -284,7 +292,7 @@ def test_a_step_that_turns_out_to_be_cached_is_told_as_such() -> None:
 
 def test_a_step_is_told_once_it_has_rested(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(build, "time", SimpleNamespace(monotonic=lambda: now[0]))
     out = io.StringIO()
     plain = PlainDisplay(out, color=False)
     plain.event(vertex(MAKE, (1.0, 2.0)))
@@ -400,3 +408,89 @@ def test_what_doctor_found_is_one_line_a_check() -> None:
         "                  mend [it]",
         "fail ci           none",
     ]
+
+
+# --- the cache commands --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-5, "0s"), (0, "0s"), (59.9, "59s"), (60, "1m"), (3599, "59m"), (3600, "1h"), (86399, "23h"), (864000, "10d")],
+)
+def test_an_age_is_in_its_largest_whole_unit(seconds: float, said: str) -> None:
+    assert age(seconds) == said
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 blobs"), (1, "1 blob"), (2, "2 blobs")])
+def test_things_are_counted_in_words(count: int, said: str) -> None:
+    assert counted(count, "blob") == said
+
+
+LONG_TAG = "buildcache-" + "x" * 117
+
+
+def test_a_repositorys_longest_tags_fit_80_columns() -> None:
+    out = io.StringIO()
+    tables = RegistryTables(Results(out, color=False), now=1e9)
+    found = RemoteCache(
+        tag=LONG_TAG,
+        digest="sha256:" + "a" * 64,
+        media_type="application/vnd.oci.image.manifest.v1+json",
+        shape=Shape.IMAGE,
+        holds=Holds.INLINE,
+        layers=(RemoteLayer(digest="sha256:" + "b" * 64, size=2**40, media_type="a/b.tar+zstd", created=1e9 - 90),),
+        records=None,
+        size=2**50,
+        created=None,
+        findings=(Finding(kind=Kind.MISSING, blob="sha256:" + "c" * 64, referrer=LONG_TAG, problem="is not there"),),
+    )
+    unreadable = UnreadableCache(tag=LONG_TAG, problem=f"{LONG_TAG} \x1b[31mis not JSON")
+    judged = Judged(tag=CacheTag(name=LONG_TAG), reason="its branch does not exist, " * 9)
+    tables.listed("registry.example.com/" + "team/" * 20, (found, unreadable))
+    tables.inspected("registry.example.com/team/app", found, layers=1)
+    tables.verified("registry.example.com/team/app", found.findings, deep=False)
+    tables.pruned("registry.example.com/team/app", Deletion(deleted=(judged,), kept=(judged,)), dry_run=True)
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+    assert "\x1b" not in out.getvalue()
+    assert out.getvalue().replace("\n", "").replace(" ", "").count("x" * 30) > 6
+
+
+def test_a_repository_without_caches_says_so() -> None:
+    out = io.StringIO()
+    RegistryTables(Results(out, color=False), now=0).listed("registry.example.com/app", ())
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == [
+        "repository  registry.example.com/app",
+        "caches      none: it has no tag buildcache-*",
+    ]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_is_quick_is_not_announced_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "_PATIENCE", 3600.0)
+    out = io.StringIO()
+    with working.working("reading", out, color=False):
+        pass
+    assert out.getvalue() == ""
+
+
+def test_what_takes_long_is_said_in_one_line_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "_PATIENCE", 0.0)
+    out = io.StringIO()
+    with working.working("reading\x1b[31m", out, color=False):
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.join()
+    assert out.getvalue() == "reading ...\n"
+
+
+def test_what_takes_long_is_gone_from_a_terminal_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = _Terminal()
+    with working.working("reading", out, color=True):
+        pass
+    assert "reading …" in out.getvalue()
+    assert out.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K")

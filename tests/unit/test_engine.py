@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 import stat
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from buildx_cache.ci import GitFacts
 from buildx_cache.doctor import Credentials
+from buildx_cache.engine import docker as docker_engine
 from buildx_cache.engine import git, loaded
 from buildx_cache.engine.credentials import (
     buildx_folder,
@@ -16,10 +20,10 @@ from buildx_cache.engine.credentials import (
     private_configuration,
     stored_credentials,
 )
-from buildx_cache.engine.docker import _engine_error
+from buildx_cache.engine.docker import DockerEngine, _engine_error
 from buildx_cache.engine.inspection import parse_builder, tls_from_environment
 from buildx_cache.engine.process import Completed
-from buildx_cache.plan import Builder, Node, TlsEndpoint
+from buildx_cache.plan import Builder, Command, Node, TlsEndpoint
 
 # --- docker buildx inspect, as it was said ------------------------------------------------------------------
 
@@ -503,3 +507,68 @@ def test_a_record_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
 )
 def test_where_caches_are_kept(env: Mapping[str, str], folder: str) -> None:
     assert str(loaded.cache_home(env)) == folder
+
+
+# --- a build that reads this program's stdin ---------------------------------------------------------------
+
+
+class StandardInput:
+    """A stdin that can be read once, like a pipe."""
+
+    def __init__(self, content: bytes, descriptor: int) -> None:
+        self.buffer = io.BytesIO(content)
+        self.fileno = lambda: descriptor
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes | None]]:
+    """What each build reads; the engine's own child processes are not started."""
+    seen: list[bytes | None] = []
+
+    def follow(
+        argv: tuple[str, ...], *, env: Mapping[str, str], on_stderr: Callable[[bytes], None], stdin: int | None
+    ) -> int:
+        del argv, env, on_stderr
+        seen.append(None if stdin is None else os.read(stdin, 1 << 20))
+        return 0
+
+    monkeypatch.setattr(docker_engine, "follow", follow)
+    reader, writer = os.pipe()
+    os.write(writer, b"straight from the pipe")
+    monkeypatch.setattr(sys, "stdin", StandardInput(b"FROM scratch\n" * 9000, reader))
+    yield seen
+    os.close(reader)
+    os.close(writer)
+
+
+def build_by(engine: DockerEngine, *words: str) -> None:
+    engine.build(Command(argv=("buildx", "build", *words)), print)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerEngine]:
+    made = DockerEngine({})
+    monkeypatch.setattr(made, "_argv", lambda command: ("docker", *command.argv))
+    yield made
+    if made._kept_stdin is not None:
+        made._kept_stdin.close()
+
+
+@pytest.mark.parametrize("option", ["--cache-from", "--cache-to"])
+def test_every_build_of_a_call_with_a_cache_reads_the_same_stdin(
+    option: str, engine: DockerEngine, read: list[bytes | None]
+) -> None:
+    build_by(engine, option, "type=local,src=c", "-")
+    build_by(engine, option, "type=local,src=c", "-")
+    build_by(engine, "-")  # the caches are left out
+    assert read == 3 * [b"FROM scratch\n" * 9000]
+
+
+def test_a_build_without_a_cache_reads_stdin_as_it_comes(engine: DockerEngine, read: list[bytes | None]) -> None:
+    build_by(engine, "-")
+    assert read == [b"straight from the pipe"]
+
+
+def test_a_build_that_needs_no_stdin_gets_none(engine: DockerEngine, read: list[bytes | None]) -> None:
+    build_by(engine, "--cache-from", "type=local,src=c", ".")
+    assert read == [None]

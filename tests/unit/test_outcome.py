@@ -1,15 +1,34 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
 from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
-from buildx_cache.outcome import cache_report, step_reports
+from buildx_cache.outcome import (
+    Known,
+    Verdict,
+    cache_report,
+    export_report,
+    failed_export,
+    is_imported,
+    skipped_export,
+    step_reports,
+)
 from buildx_cache.plan import BuilderPlan, BuildPlan, CachePlan, Command, ImagePlan
 from buildx_cache.progress import BuildTrace, Step, Transfer
 from buildx_cache.progress.names import transfer_kind
-from buildx_cache.report import CacheReport, ExportReport, ImportReport, StepCounts, StepReport
+from buildx_cache.report import (
+    CacheReport,
+    ExportReport,
+    ExportStatus,
+    ImportReport,
+    ImportStatus,
+    LocalReport,
+    StepCounts,
+    StepReport,
+)
 
 REF = "registry.example.com/app:buildcache-main"
 OTHER = "registry.example.com/app:buildcache-topic"
@@ -57,13 +76,14 @@ def plan(
     )
 
 
-def imported(entry: CacheEntry, known: BuildTrace | None) -> ImportReport:
-    (found,) = cache_report(plan(imports=(entry,)), known, {}, done=True).imports
-    return found
+def knowing(
+    *verdicts: Verdict, exports: Mapping[CacheEntry, ExportReport] | None = None, local: LocalReport | None = None
+) -> Known:
+    return Known(verdicts={verdict.entry: verdict for verdict in verdicts}, exports=exports or {}, local=local)
 
 
-def exported(entry: CacheEntry, known: BuildTrace | None, *, done: bool = True) -> ExportReport:
-    (found,) = cache_report(plan(exports=(entry,)), known, {}, done=done).exports
+def imported(entry: CacheEntry, known: BuildTrace | None, *verdicts: Verdict) -> ImportReport:
+    (found,) = cache_report(plan(imports=(entry,)), known, knowing(*verdicts)).imports
     return found
 
 
@@ -155,7 +175,7 @@ def test_each_import_has_its_own_report() -> None:
         step(1, cached=True),
         transfers=(moved(f"importing cache manifest from {OTHER}", error="not found"), moved(FROM_REGISTRY)),
     )
-    found = cache_report(plan(imports=entries), known, {}, done=True).imports
+    found = cache_report(plan(imports=entries), known).imports
     assert [(entry.source, entry.status) for entry in found] == [(OTHER, "absent"), (REF, "hit")]
 
 
@@ -188,7 +208,7 @@ INLINE = parse_export("inline")
             TO_REGISTRY,
             (moved("exporting cache to registry", error="401 Unauthorized"),),
             "failed",
-            "401 Unauthorized",
+            "denied: 401 Unauthorized",
             0,
             id="failed",
         ),
@@ -197,7 +217,7 @@ INLINE = parse_export("inline")
 def test_what_became_of_an_export(
     entry: CacheEntry, transfers: tuple[Transfer, ...], status: str, detail: str, count: int
 ) -> None:
-    found = exported(entry, trace(step(1), transfers=transfers))
+    found = export_report(entry, trace(step(1), transfers=transfers))
     assert found == ExportReport(type=entry.type, target=entry.place, status=found.status, detail=detail, bytes=count)
     assert found.status == status
 
@@ -205,23 +225,91 @@ def test_what_became_of_an_export(
 @pytest.mark.parametrize("entry", [TO_REGISTRY, TO_LOCAL, INLINE], ids=str)
 @pytest.mark.parametrize("known", [None, trace(step(1, error="x"))], ids=["no-build", "failed-build"])
 def test_a_failed_build_exports_nothing(entry: CacheEntry, known: BuildTrace | None) -> None:
-    found = exported(entry, known, done=False)
-    assert (found.status, found.detail) == ("skipped", "nothing is exported from a failed build")
+    found = cache_report(plan(exports=(entry,), node_exports=(("linux/amd64", entry),)), known).exports
+    assert [(each.target, each.status, each.detail) for each in found] == 2 * [
+        (entry.place, "skipped", "nothing is exported from a failed build")
+    ]
+
+
+@pytest.mark.parametrize("status", ["written", "unchanged", "skipped", "failed"])
+def test_an_export_is_told_as_what_it_came_to(status: ExportStatus) -> None:
+    report = ExportReport(type="registry", target=REF, status=status, detail="so", bytes=5)
+    known = knowing(exports={TO_REGISTRY: report})
+    asked = plan(exports=(TO_LOCAL,), node_exports=(("linux/amd64", TO_REGISTRY),))
+    assert cache_report(asked, trace(step(1)), known).exports == (
+        skipped_export(TO_LOCAL, "nothing is exported from a failed build"),
+        report,
+    )
 
 
 @pytest.mark.parametrize(
-    ("errors", "done", "status", "detail"),
-    [({}, True, "written", ""), ({}, False, "skipped", ""), ({str(TO_REGISTRY): "full"}, True, "failed", "full")],
-    ids=["written", "failed-build", "failed"],
+    ("error", "cause"),
+    [
+        (
+            "unexpected status from POST request to http://r/v2/a/blobs/uploads/: 401 Unauthorized\nunauthorized",
+            "denied",
+        ),
+        ("unexpected status from POST request to http://r/v2/a/blobs/uploads/: 403 Forbidden\ndenied", "denied"),
+        ("unexpected status from POST request to http://r/v2/a/blobs/uploads/: 429 Too Many Requests", "unreachable"),
+        (
+            "unexpected status from POST request to http://r/v2/a/blobs/uploads/: 500 Internal Server Error",
+            "unreachable",
+        ),
+        ('failed to do request: Head "https://r/v2/x": dial tcp r: connect: connection refused', "unreachable"),
+        ("unexpected status from POST request to http://r/v2/a/blobs/uploads/: 507 Insufficient Storage", "full"),
+        ("rpc error: code = Unknown desc = write /c/ingest/x/data: no space left on device", "full"),
+        ("unexpected status from POST request: 404 Not Found\nunknown: blob unknown to registry", "other"),
+        ("mkdir /c/ingest/x: read-only file system", "other"),
+    ],
 )
-def test_exports_by_platform_are_told_by_their_own_errors(
-    errors: dict[str, str],
-    done: bool,  # noqa: FBT001 -- a table
-    status: str,
-    detail: str,
+def test_a_failed_export_begins_with_its_cause(error: str, cause: str) -> None:
+    expected = ExportReport(type="registry", target=REF, status="failed", detail=f"{cause}: {error}")
+    assert failed_export(TO_REGISTRY, error) == expected
+    assert export_report(TO_REGISTRY, trace(transfers=(moved("exporting cache to registry", error=error),))) == expected
+
+
+# --- what is known beside the trace ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "detail"),
+    [
+        (Verdict(entry=REGISTRY, status="damaged", detail="a layer is lost"), "damaged", "a layer is lost"),
+        (Verdict(entry=REGISTRY, detail="mended: a layer is lost"), "hit", "mended: a layer is lost"),
+        (Verdict(entry=LOCAL, status="damaged", detail="another's"), "hit", ""),
+    ],
+    ids=["with-a-status", "with-buildkits-status", "of-another-import"],
+)
+def test_what_is_known_of_an_import_goes_before_what_buildkit_says(
+    verdict: Verdict, status: ImportStatus, detail: str
 ) -> None:
-    cache = cache_report(plan(node_exports=(("linux/amd64", TO_REGISTRY),)), trace(step(1)), errors, done=done)
-    assert [(each.target, each.status, each.detail) for each in cache.exports] == [(REF, status, detail)]
+    found = imported(REGISTRY, trace(step(1, cached=True), transfers=(moved(FROM_REGISTRY),)), verdict)
+    assert (found.status, found.detail) == (status, detail)
+
+
+def test_what_is_known_of_an_import_is_told_also_where_no_build_ran() -> None:
+    found = imported(REGISTRY, None, Verdict(entry=REGISTRY, status="damaged", detail="so"))
+    assert (found.status, found.detail) == ("damaged", "so")
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (trace(step(1, cached=True), transfers=(moved(FROM_REGISTRY),)), True),
+        (trace(step(1), transfers=(moved(FROM_REGISTRY),)), True),
+        (trace(step(1), transfers=(moved(FROM_REGISTRY, error="not found"),)), False),
+        (trace(step(1)), False),
+    ],
+    ids=["hit", "miss", "failed", "not-asked"],
+)
+def test_an_import_is_one_only_if_buildkit_took_its_word(known: BuildTrace, expected: bool) -> None:  # noqa: FBT001 -- a table
+    assert is_imported(REGISTRY, known) is expected
+
+
+def test_the_local_folder_is_reported() -> None:
+    local = LocalReport(dir="/c", live_bytes=5, swept_bytes=7, sound=True)
+    assert cache_report(plan(), None, knowing(local=local)).local == local
+    assert cache_report(plan(), None).local is None
 
 
 # --- the whole ---------------------------------------------------------------------------------------------
@@ -229,7 +317,7 @@ def test_exports_by_platform_are_told_by_their_own_errors(
 
 def test_the_counts_are_those_of_the_trace() -> None:
     known = trace(step(1, cached=True), step(2), step(3, started=None))
-    report = cache_report(plan(), known, {}, done=True)
+    report = cache_report(plan(), known)
     assert report == CacheReport(
         mode="registry",
         scope="main",
@@ -240,7 +328,7 @@ def test_the_counts_are_those_of_the_trace() -> None:
 
 
 def test_without_a_build_there_are_no_counts() -> None:
-    report = cache_report(plan(), None, {}, done=False)
+    report = cache_report(plan(), None)
     assert (report.steps, report.hit_ratio) == (StepCounts(), None)
     assert step_reports(None) == ()
 
@@ -276,6 +364,10 @@ def test_nothing_secret_is_reported() -> None:
         replace(step(1), name=f"ADD {secret} /", error=f"{secret}: failed"),
         transfers=(moved(FROM_REGISTRY, error=secret), moved("exporting cache to registry", error=secret)),
     )
-    report = cache_report(plan(imports=(REGISTRY,), exports=(TO_REGISTRY,)), known, {}, done=True)
+    asked = plan(imports=(REGISTRY, LOCAL), exports=(TO_REGISTRY,))
+    verdict = Verdict(entry=LOCAL, status="damaged", detail=secret)
+    report = cache_report(asked, known, knowing(verdict, exports={TO_REGISTRY: export_report(TO_REGISTRY, known)}))
     assert "abc123" not in repr((report, step_reports(known)))
-    assert report.imports[0].detail == report.exports[0].detail == "https://***@example.com/x"
+    hidden = "https://***@example.com/x"
+    assert [each.detail for each in report.imports] == [hidden, hidden]
+    assert [each.detail for each in report.exports] == [f"other: {hidden}"]

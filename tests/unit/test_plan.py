@@ -14,7 +14,18 @@ import pytest
 from buildx_cache.caches import CacheKind, CacheMode, Compression
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import EngineError, UsageError
-from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
+from buildx_cache.plan import (
+    Builder,
+    BuildPlan,
+    Command,
+    Facts,
+    Node,
+    Place,
+    Store,
+    TlsEndpoint,
+    make_plan,
+    needed_builder,
+)
 from buildx_cache.plan.render import shell_line
 from buildx_cache.redaction import Secret
 from buildx_cache.request import BuildRequest, Driver, Layer, Progress, make_request
@@ -452,7 +463,7 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 --pl
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-amd64 \
     --cache-from type=registry,ref=old \
     --cache-to type=registry,ref=registry.example.com/team/app:buildcache-main-linux-amd64,mode=max,ignore-error=true \
-    --cache-to type=local,dest=c --push --debug app
+    --cache-to type=local,dest=c,ignore-error=true --push --debug app
 """,
     ),
     # secrets stay out of the command line
@@ -504,7 +515,7 @@ docker buildx build --builder default --build-arg 'INDEX=https://***@example.com
         lines=r"""
 docker buildx build --builder default \
     --cache-from 'type=s3,bucket=b,access_key_id=***,secret_access_key=***' \
-    --cache-to 'type=s3,bucket=b,"session_token=***"' .
+    --cache-to 'type=s3,bucket=b,"session_token=***",ignore-error=true' .
 """,
     ),
     Case(
@@ -785,8 +796,22 @@ docker buildx build --builder default --cache-from type=local,src=/cache/app \
         asked={"cache_to": ["type=registry,ref=registry.example.com/x:c,mode=min"]},
         lines=r"""
 docker buildx build --builder default --cache-from type=local,src=/cache/app \
-    --cache-to type=local,dest=/cache/app,mode=max,ignore-error=true \
-    --cache-to type=registry,ref=registry.example.com/x:c,mode=min .
+    --cache-to type=registry,ref=registry.example.com/x:c,mode=min,ignore-error=true \
+    --cache-to type=local,dest=/cache/app,mode=max,ignore-error=true .
+""",
+    ),
+    Case(
+        id="cache-to-that-may-fail-the-build",
+        asked={"cache": "none", "cache_to": ["type=local,dest=c,ignore-error=false", "type=inline"]},
+        lines=r"""
+docker buildx build --builder default --cache-to type=inline --cache-to type=local,dest=c,ignore-error=false .
+""",
+    ),
+    Case(
+        id="cache-to-of-a-strict-call",
+        asked={"cache": "none", "cache_to": ["type=local,dest=c"], "strict_cache": True},
+        lines=r"""
+docker buildx build --builder default --cache-to type=local,dest=c .
 """,
     ),
     Case(
@@ -1054,7 +1079,7 @@ docker buildx build --builder remote-builder --tag registry.example.com/team/app
     --platform linux/amd64,linux/arm64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-amd64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-arm64 \
-    --cache-to type=local,dest=c --push .
+    --cache-to type=local,dest=c,ignore-error=true --push .
 docker buildx build --builder remote-builder --platform linux/amd64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-amd64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-arm64 \
@@ -1842,10 +1867,230 @@ def test_every_case_has_a_name_of_its_own() -> None:
     assert len({case.id for case in CASES}) == len(CASES)
 
 
+# --- the build that writes lost caches again ---------------------------------------------------------------
+
+REWRITES: tuple[Case, ...] = (
+    Case(
+        id="local",
+        asked={"tag": ["app"], "load": True},
+        lines=r"""
+docker buildx build --builder default --cache-from type=local,src=/cache/app \
+    --cache-to type=local,dest=/cache/app,mode=max,ignore-error=true --output type=cacheonly .
+""",
+    ),
+    Case(
+        id="registry-of-one-platform-and-a-folder",
+        asked={
+            "tag": [f"{APP}:1"],
+            "push": True,
+            "platform": ["linux/amd64"],
+            "cache_to": ["type=local,dest=c"],
+            "cache_from": ["old"],
+            "cache_compression": "zstd",
+        },
+        ci=CI_MAIN,
+        lines=r"""
+docker buildx build --builder default --platform linux/amd64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-amd64 \
+    --cache-from type=registry,ref=old \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-main-linux-amd64,mode=max,compression=zstd,ignore-error=true \
+    --cache-to type=local,dest=c,ignore-error=true --output type=cacheonly .
+""",
+    ),
+    Case(
+        id="several-platforms-on-one-node",
+        asked={"tag": [f"{APP}:1"], "push": True, "platform": ["linux/amd64", "linux/arm64"]},
+        lines=r"""
+docker buildx build --builder default --platform linux/amd64,linux/arm64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-main,mode=max,ignore-error=true \
+    --output type=cacheonly .
+""",
+    ),
+    Case(
+        id="all-that-decides-the-steps-and-nothing-else",
+        asked={
+            "file": "D", "target": "t", "build_context": ["x=y"], "label": ["a=b"], "secret": ["id=s,env=S"],
+            "ssh": ["default"], "network": "host", "add_host": ["h:1.2.3.4"], "allow": ["network.host"],
+            "shm_size": "1g", "ulimit": ["nofile=1"], "cgroup_parent": "/g",
+            "build_arg": ["NPM_TOKEN=abc123", "V=1"],
+            "annotation": ["k=v"], "attest": ["type=sbom"], "provenance": "mode=max", "sbom": "true", "pull": True,
+            "no_cache": True, "no_cache_filter": ["t"], "metadata_file": "m", "iidfile": "i", "output": ["out"],
+            "buildx_flags": ["--debug"], "context": "app",
+        },
+        facts=CONTAINER,
+        lines=r"""
+docker buildx build --builder docker-container-builder --file D --target t --build-context x=y --label a=b \
+    --secret id=s,env=S --ssh default --network host --add-host h:1.2.3.4 --allow network.host --shm-size 1g \
+    --ulimit nofile=1 --cgroup-parent /g --build-arg NPM_TOKEN --build-arg V=1 \
+    --cache-from type=local,src=/cache/app --cache-to type=local,dest=/cache/app,mode=max,ignore-error=true \
+    --output type=cacheonly app
+""",
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REWRITES, ids=[case.id for case in REWRITES])
+def test_caches_that_were_lost_are_written_by_exactly_this_command(case: Case) -> None:
+    command = plan_of(case.asked, case.ci, case.facts).cache_build
+    assert command is not None
+    assert [shell_line(command)] == expected(case)
+
+
+def test_the_command_that_writes_caches_again_has_the_secrets_of_the_build_in_its_environment() -> None:
+    plan = plan_of({"build_arg": ["NPM_TOKEN=abc123"], "load": True})
+    assert plan.cache_build is not None
+    assert plan.cache_build.secrets == plan.build.secrets == (("NPM_TOKEN", Secret("abc123")),)
+
+
+@pytest.mark.parametrize(
+    ("asked", "facts"),
+    [
+        ({"cache": "none", "load": True}, CONTAINERD),
+        ({"cache_read_only": True, "load": True}, CONTAINERD),
+        ({"tag": [f"{APP}:1"], "push": True, "platform": ["linux/amd64", "linux/arm64"]}, REMOTE),
+        ({"tag": [f"{APP}:1"], "push": True, "cache": "inline"}, CONTAINERD),
+    ],
+    ids=["no-cache", "only-read", "a-cache-a-node", "a-part-of-the-image"],
+)
+def test_where_the_build_writes_no_cache_none_is_written_again(asked: dict[str, object], facts: Facts) -> None:
+    assert plan_of(asked, facts=facts).cache_build is None
+
+
+def test_writing_caches_again_is_no_part_of_what_is_going_to_run() -> None:
+    plan = plan_of({"load": True})
+    assert plan.cache_build not in [command for _, command in plan.phases()]
+
+
+# --- going on without some caches --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "values", "left"),
+    [
+        (("build", "--cache-from", "a", "--cache-from", "b", "."), {"a"}, ("build", "--cache-from", "b", ".")),
+        (("build", "--cache-from", "a", "--cache-from", "b", "."), {"a", "b"}, ("build", ".")),
+        (("build", "--cache-from", "a", "--cache-from", "a", "."), {"a"}, ("build", ".")),
+        (("build", "--cache-to", "a", "."), {"a"}, ("build", "--cache-to", "a", ".")),
+        (
+            ("build", "--target", "a", "--cache-from", "b", "a"),
+            {"a"},
+            ("build", "--target", "a", "--cache-from", "b", "a"),
+        ),
+        (("build", "--cache-from", "a", "."), set[str](), ("build", "--cache-from", "a", ".")),
+        (("a",), {"a"}, ("a",)),
+    ],
+    ids=["one-of-two", "both", "twice", "another-option", "the-same-word-elsewhere", "nothing", "a-first-word"],
+)
+def test_a_command_without_some_values_of_an_option(
+    argv: tuple[str, ...], values: set[str], left: tuple[str, ...]
+) -> None:
+    secrets = (("T", Secret("x")),)
+    command = Command(argv=argv, secrets=secrets)
+    assert command.without("--cache-from", values) == Command(argv=left, secrets=secrets)
+
+
+BOTH = {"tag": [f"{APP}:1"], "push": True, "cache_to": ["type=local,dest=c"], "cache_from": ["type=local,src=c"]}
+
+
+def test_a_plan_without_an_import_is_the_same_but_for_that() -> None:
+    plan = plan_of(BOTH)
+    registry, local = plan.cache.imports
+    left = plan.without(imports=[local])
+    assert left.cache == replace(plan.cache, imports=(registry,))
+    assert plan.cache_build is not None
+    expected_plan = replace(
+        plan,
+        cache=left.cache,
+        build=plan.build.without("--cache-from", {str(local)}),
+        cache_build=plan.cache_build.without("--cache-from", {str(local)}),
+    )
+    assert left == expected_plan
+    assert str(local) not in shell_line(left.build)
+    assert str(registry) in shell_line(left.build)
+
+
+def test_a_plan_without_an_export_is_the_same_but_for_that() -> None:
+    plan = plan_of(BOTH)
+    registry, local = plan.cache.exports
+    left = plan.without(exports=[registry])
+    assert (left.cache.exports, left.cache.imports) == ((local,), plan.cache.imports)
+    for command in (left.build, left.cache_build):
+        assert command is not None
+        assert f"--cache-to {local}" in " ".join(command.argv)
+        assert f"--cache-to {registry}" not in " ".join(command.argv)
+
+
+def test_a_plan_without_its_exports_writes_none_again() -> None:
+    plan = plan_of(BOTH)
+    left = plan.without(exports=plan.cache.exports)
+    assert (left.cache.exports, left.cache_build) == ((), None)
+    assert "--cache-to" not in left.build.argv
+
+
+def test_a_plan_without_the_export_of_a_node_has_no_command_for_it() -> None:
+    plan = plan_of({"tag": [f"{APP}:1"], "push": True, "platform": ["linux/amd64", "linux/arm64"]}, facts=REMOTE)
+    first, second = plan.cache.node_exports
+    left = plan.without(imports=plan.cache.imports, exports=[first[1]])
+    assert left.cache.node_exports == (second,)
+    (command,) = left.node_exports
+    assert str(second[1]) in command.argv
+    assert "--cache-from" not in (*command.argv, *left.build.argv)
+
+
+def test_a_plan_without_nothing_is_the_same() -> None:
+    plan = plan_of(BOTH)
+    assert plan.without() == plan
+
+
+# --- local folders -----------------------------------------------------------------------------------------
+
+
+def test_every_export_is_among_the_written_ones() -> None:
+    asked = {
+        "tag": [f"{APP}:1"],
+        "push": True,
+        "platform": ["linux/amd64", "linux/arm64"],
+        "cache_to": ["type=local,dest=c"],
+    }
+    cache = plan_of(asked, facts=REMOTE).cache
+    assert [entry.place for entry in cache.written] == [
+        "c",
+        f"{APP}:buildcache-main-linux-amd64",
+        f"{APP}:buildcache-main-linux-arm64",
+    ]
+
+
+def test_a_bound_of_a_local_folder_is_planned_in_bytes() -> None:
+    assert plan_of({"load": True, "cache_max_size": "1.5GB"}).cache.max_size == 3 * 512 * 1024**2
+    assert plan_of({"load": True}).cache.max_size is None
+
+
+NO_FOLDER = "--cache-max-size bounds a local cache's folder, and this build writes none"
+
+
+@pytest.mark.parametrize(
+    ("asked", "noted"),
+    [
+        ({"load": True, "cache_max_size": "1GB"}, False),
+        ({"load": True, "cache_max_size": "1GB", "cache_read_only": True}, True),
+        ({"load": True, "cache_max_size": "0", "cache": "none"}, True),
+        ({"tag": [f"{APP}:1"], "push": True, "cache_max_size": "1GB"}, True),
+        ({"tag": [f"{APP}:1"], "push": True, "cache_max_size": "1GB", "cache_to": ["type=local,dest=c"]}, False),
+        ({"load": True, "cache": "none"}, False),
+    ],
+)
+def test_a_bound_without_a_local_folder_is_noted(asked: dict[str, object], noted: bool) -> None:  # noqa: FBT001 -- a table
+    assert (NO_FOLDER in plan_of(asked).notes) is noted
+
+
 # --- the table is complete ---------------------------------------------------------------------------------
 
 # How a build is shown and reported is no part of the command lines; the password's own variable is a shell's matter.
-NOT_IN_ARGV = {"progress", "report", "verbose", "quiet", "no_color", "password_env", "password_stdin"}
+# A local folder is bounded by this program.
+NOT_IN_ARGV = {
+    "progress", "report", "verbose", "quiet", "no_color", "password_env", "password_stdin", "cache_max_size",
+}  # fmt: skip
 FIELDS = {each.name: each.default for each in dataclasses.fields(BuildRequest)}
 
 
@@ -1875,6 +2120,7 @@ SHOWN: Mapping[str, object] = {
     "no_color": True,
     "password_env": "OTHER",
     "password_stdin": True,
+    "cache_max_size": "1GB",
 }
 
 

@@ -26,6 +26,7 @@ from buildx_cache.progress import (
 from buildx_cache.progress.logs import LINE_LIMIT, TAIL_BYTES, TAIL_LINES, LogTail
 from buildx_cache.progress.names import TransferKind, step_label, transfer_kind
 from buildx_cache.progress.stream import TEXT_LIMIT, VALUE_LIMIT
+from buildx_cache.progress.trace import ERRORS as ERROR_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -581,6 +582,38 @@ def test_of_many_errors_of_loading_the_quoted_or_the_last_one_counts() -> None:
     assert ran.error == EXIT
 
 
+def test_every_error_is_kept_with_its_name_also_one_that_buildkit_got_over() -> None:
+    events: list[Event] = [
+        vertex("i", "importing cache manifest from x", (1, 2), error="x: not found"),
+        vertex("a", "[2/2] RUN a", (1, 2), inputs=("z",), cached=True, error=LOADING),
+        vertex("a", "[2/2] RUN a", (3, None), inputs=("z",), error=LOADING),
+        vertex("a", "[2/2] RUN a", (3, 5), inputs=("z",)),
+        vertex("e", "exporting cache to registry", (6, 7), error="denied"),
+    ]
+    trace = reduced(events)
+    assert trace.errors == (
+        ("importing cache manifest from x", "x: not found"),
+        ("[2/2] RUN a", LOADING),
+        ("exporting cache to registry", "denied"),
+    )
+    assert (trace.failed, trace.error) == (None, "")
+
+
+def test_an_error_without_a_name_has_that_of_its_vertex() -> None:
+    events = [vertex("a", "[1/1] RUN a"), vertex("a", span=(1, 2), error=EXIT)]
+    assert reduced(events).errors == (("[1/1] RUN a", EXIT),)
+
+
+def test_several_errors_of_one_vertex_are_all_kept() -> None:
+    events = [vertex("a", "[1/1] RUN a", (number, None), error=f"{number % 3}") for number in range(1, 9)]
+    assert [error for _, error in reduced(events).errors] == ["1", "2", "0"]
+
+
+def test_errors_are_bounded() -> None:
+    events = [vertex("a", "[1/1] RUN a", (1, None), error=f"{number}") for number in range(2 * ERROR_LIMIT)]
+    assert [error for _, error in reduced(events).errors] == [f"{number}" for number in range(ERROR_LIMIT)]
+
+
 def test_warnings_are_short_and_not_repeated() -> None:
     warning = WarningEvent(vertex="a", level=1, short="Bad: x (line 3)", detail=(), url="", file="Dockerfile", line=3)
     placeless = WarningEvent(vertex="a", level=1, short="Bad: y", detail=(), url="", file="", line=0)
@@ -768,6 +801,19 @@ COUNTS = {
     "missing-base": (0, 0, 0),
     "docker-driver-push": (9, 1, 8),
     "syntax-error": (0, 0, 0),
+    "local-layer-lost": (10, 8, 2),
+    "local-stage-layer-lost": (10, 10, 0),
+    "local-stage-layer-changed": (10, 10, 0),
+    "local-without-the-tag": (0, 0, 0),
+    "local-index-locked": (10, 0, 10),
+    "local-disk-full": (10, 0, 10),
+    "registry-layer-lost": (10, 10, 0),
+    "registry-layer-denied": (10, 10, 0),
+    "registry-stage-layer-lost": (10, 10, 0),
+    "registry-export-denied": (10, 0, 10),
+    "base-layer-lost": (10, 0, 3),
+    "push-denied": (10, 0, 10),
+    "run-says-not-found": (11, 0, 5),
 }
 
 
@@ -811,6 +857,20 @@ ERRORS = {
     "interrupted": ("RUN echo slow", "failed to build: failed to solve: Canceled", "context canceled"),
     "missing-base": ("", "registry.example:5000/team/nowhere:1", "not found"),
     "syntax-error": ("", "failed to solve: dockerfile parse error on line 1", "(did you mean shell?)"),
+    "local-layer-lost": (
+        "COPY --from=maker",
+        "NotFound: rpc error: code = NotFound desc = content sha256:",
+        "not found",
+    ),
+    "local-stage-layer-lost": ("", "(*service).Write failed", "context canceled"),  # the build went on all the same
+    "local-without-the-tag": ("", "failed to build: local cache importer requires", "custom tag on index.json"),
+    "local-index-locked": ("", "failed to build: could not lock", "index.json.lock"),
+    "local-disk-full": ("", "(*service).Write failed", "no space left on device"),  # so did this one
+    "registry-layer-lost": ("", "failed to copy: httpReadSeeker: failed open", "from remote: not found"),
+    "registry-layer-denied": ("", "failed to copy: httpReadSeeker: failed open", "403 Forbidden\ndenied"),
+    "base-layer-lost": ("COPY seed /seed", "failed to copy: httpReadSeeker: failed open", "from remote: not found"),
+    "push-denied": ("", "failed to push registry.example:5000/team/app:1", "denied"),
+    "run-says-not-found": ("RUN echo content", 'process "/bin/sh -c echo content', "exit code: 3"),
 }
 
 
@@ -902,6 +962,20 @@ def test_recorded_ignored_export_error_is_kept_where_it_belongs() -> None:
     trace = reduced(parsed(recording(f"{NEW}/cache-export-ignored")))
     (export,) = (each for each in trace.transfers if each.kind == "cache-export")
     assert export.error.endswith("connection refused")
+
+
+def test_recorded_steps_over_a_lost_layer_are_told_from_the_last_to_the_lost_one() -> None:
+    trace = reduced(parsed(recording(f"{NEW}/local-layer-lost")))
+    assert [name.partition(" RUN ")[0].partition(" COPY ")[0] for name, _ in trace.errors] == [
+        "[stage-1 7/7]",
+        "[stage-1 6/7]",
+    ]
+    assert len({error for _, error in trace.errors}) == 1
+
+
+def test_a_recorded_layer_that_changed_is_dropped_from_the_export_without_a_word() -> None:
+    trace = reduced(parsed(recording(f"{NEW}/local-stage-layer-changed")))
+    assert (trace.errors, trace.error, trace.executed) == ((), "", 0)
 
 
 def test_recorded_push_with_docker_has_bytes() -> None:

@@ -147,6 +147,7 @@ def test_the_whole_document() -> None:
             "scope": "main",
             "read_only": False,
             "dir": None,
+            "max_size": None,
             "imports": [cache],
             "exports": [f"{cache},mode=max,ignore-error=true"],
         },
@@ -194,6 +195,10 @@ def test_caches_by_platform_are_exports_too() -> None:
         "type=local,dest=/cache/app/linux-amd64,mode=max,ignore-error=true",
         "type=local,dest=/cache/app/linux-arm64,mode=max,ignore-error=true",
     ]
+
+
+def test_the_bound_of_a_local_folder_is_told_in_bytes() -> None:
+    assert document(cache="local", load=True, cache_max_size="2GB")["cache"]["max_size"] == 2 * 1024**3
 
 
 @pytest.mark.parametrize("name", ["cache_from", "cache_to"])

@@ -20,6 +20,7 @@ from buildx_cache.report import (
     ExportReport,
     ImageReport,
     ImportReport,
+    LocalReport,
     Phases,
     RetryReport,
     StepCounts,
@@ -90,7 +91,15 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(report_schema())
 
 
-@pytest.mark.parametrize("report", [EMPTY, FULL], ids=["empty", "full"])
+LOCAL = replace(
+    FULL,
+    cache=replace(
+        FULL.cache, mode="local", local=LocalReport(dir="/cache/app", live_bytes=5, swept_bytes=7, sound=True)
+    ),
+)
+
+
+@pytest.mark.parametrize("report", [EMPTY, FULL, LOCAL], ids=["empty", "full", "local"])
 def test_a_report_keeps_to_the_schema(report: BuildReport) -> None:
     validator().validate(parsed(report))
 
@@ -120,6 +129,27 @@ def test_the_schema_refuses_what_is_no_report(where: tuple[Any, ...], value: obj
         place = place[key]
     place[where[-1]] = value
     assert [list(error.path) or error.validator for error in validator().iter_errors(document)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("dir", None), ("live_bytes", -1), ("live_bytes", 0.5), ("swept_bytes", "7"), ("sound", None), ("unknown", 1)],
+)
+def test_the_schema_refuses_what_is_no_local_folder(key: str, value: object) -> None:
+    document = parsed(LOCAL)
+    document["cache"]["local"][key] = value
+    assert not validator().is_valid(document)
+
+
+@pytest.mark.parametrize("key", ["dir", "live_bytes", "swept_bytes", "sound"])
+def test_the_schema_wants_all_of_a_local_folder(key: str) -> None:
+    document = parsed(LOCAL)
+    del document["cache"]["local"][key]
+    assert not validator().is_valid(document)
+
+
+def test_a_local_folder_is_read_back_as_it_was() -> None:
+    assert parsed(LOCAL)["cache"]["local"] == {"dir": "/cache/app", "live_bytes": 5, "swept_bytes": 7, "sound": True}
 
 
 @pytest.mark.parametrize("key", sorted(parsed(FULL)))

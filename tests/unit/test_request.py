@@ -273,6 +273,8 @@ DRIVER_MAKES = "use --driver docker-container"
         ({"username": "me"}, "--username without a password", PASSWORDS),
         ({"prune_keep": "lots"}, "--prune-keep 'lots' is not a size", SIZES),
         ({"prune_keep": "-1GB"}, "--prune-keep '-1GB' is not a size", SIZES),
+        ({"cache_max_size": "lots"}, "--cache-max-size 'lots' is not a size", SIZES),
+        ({"cache_max_size": "-1GB"}, "--cache-max-size '-1GB' is not a size", SIZES),
         ({"prune_older_than": "a week"}, "--prune-older-than 'a week' is not a duration", DURATIONS),
         ({"prune_older_than": "7"}, "--prune-older-than '7' is not a duration", DURATIONS),
         (
@@ -298,6 +300,7 @@ def test_what_cannot_work_is_refused(values: dict[str, object], message: str, hi
         {"username": "me", "password_stdin": True},
         {"username": "me", "password_env": "P"},
         *({"prune_keep": size} for size in ("10GB", "512MB", "1.5gb", "2GiB", "100", "10 GB", "1024b", "1k")),
+        *({"cache_max_size": size} for size in ("10GB", "512MB", "1.5gb", "2GiB", "100", "0")),
         *({"prune_older_than": duration} for duration in ("7d", "48h", "90m", "1h30m", "30s", "1.5h")),
         *({"platform": [platform]} for platform in ("linux/amd64", "linux/arm/v7", "local", "linux", "windows/amd64")),
         {"build_arg": ["A=b", "B", "C="]},
@@ -601,7 +604,7 @@ def test_a_cache_folder_must_be_writable(project: Path, monkeypatch: pytest.Monk
     with pytest.raises(ExhaustedError) as refused:
         check_cache_directory("folder/cache")
     assert refused.value.message == "the cache folder cannot be written: folder/cache"
-    assert refused.value.hint == "check its permissions, or give another --cache-dir"
+    assert refused.value.hint == "check its permissions, give another --cache-dir, or only read it: --cache-read-only"
 
 
 # --- endpoints ---------------------------------------------------------------------------------------------

@@ -1,16 +1,11 @@
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-import jsonschema
 import pytest
 
-from buildx_cache.ci import CIContext
 from buildx_cache.errors import (
     BuildFailedError,
     BuildxCacheError,
@@ -21,193 +16,31 @@ from buildx_cache.errors import (
     InterruptedBuildError,
     UnreachableError,
 )
-from buildx_cache.plan import Builder, BuildPlan, Command, Facts, Node, Place, Store, TlsEndpoint, make_plan
+from buildx_cache.plan import BuildPlan, Command, Facts
 from buildx_cache.plan.render import redacted_argv
-from buildx_cache.progress import BuildTrace, Event, VertexEvent
+from buildx_cache.progress import VertexEvent
 from buildx_cache.redaction import Secret
-from buildx_cache.report import BuildReport, report_schema
-from buildx_cache.request import Layer, make_request
-from buildx_cache.run import Outcome, execute, listening
-
-SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
-APP = "registry.example.com/app:1"
-DIGEST = "sha256:" + "ab" * 32
-CI = CIContext(
-    provider="circleci",
-    sha=SHA,
-    branch="main",
-    tag=None,
-    pull_request=None,
-    target_branch=None,
-    default_branch="main",
-    build=None,
+from buildx_cache.run import listening
+from tests.unit.run.calls import (
+    APP,
+    BROKEN,
+    CURRENT,
+    DIGEST,
+    EXIT_2,
+    FACTS,
+    FLEET,
+    MADE,
+    SHA,
+    STOPPED_OWN,
+    TLS,
+    Ended,
+    FakeEngine,
+    done,
+    planned,
+    said,
+    told,
+    vertex,
 )
-FLEET = Builder(
-    name="fleet", driver="remote", nodes=(Node(name="a", status="running"), Node(name="b", status="running"))
-)
-CURRENT = Builder(name="current", driver="docker-container", nodes=(Node(name="a", status="running"),))
-FACTS = Facts(
-    docker="28.5.2",
-    buildx=(0, 29, 1),
-    store=Store.CLASSIC,
-    context="default",
-    place=Place(project="app", cache_dir="/nowhere", today="2025-11-24"),
-    builder=Builder(name="default", driver="docker", nodes=(Node(name="default", status="running"),)),
-)
-STOPPED_OWN = replace(FACTS, own_builder=replace(CURRENT, nodes=(Node(name="a", status="stopped"),)))
-TLS = replace(FACTS, tls=TlsEndpoint(host="tcp://10.0.0.5:2376", cert_path="/certs"))
-
-
-def planned(facts: Facts = FACTS, /, **asked: object) -> BuildPlan:
-    values = {"cache": "none", "driver": "docker-container", "prune": False, **asked}
-    if facts.builder and facts.builder.name != "default":
-        del values["driver"]
-    return make_plan(make_request([Layer(where="--{name}", values=values)]), CI, facts)
-
-
-# --- what a build says -------------------------------------------------------------------------------------
-
-
-def said(*vertices: Mapping[str, object], text: str = "") -> bytes:
-    return "".join(json.dumps({"vertexes": [each]}) + "\n" for each in vertices).encode() + text.encode()
-
-
-def vertex(name: str, *, cached: bool = False, error: str = "") -> dict[str, object]:
-    times = {"started": "2025-11-24T04:30:00Z", "completed": "2025-11-24T04:30:02.5Z"}
-    return {"digest": f"sha256:{name}", "name": name, "cached": cached, "error": error, **times}
-
-
-MADE = said(vertex("[build 1/2] FROM scratch", cached=True), vertex("[build 2/2] RUN make"))
-EXIT_2 = 'process "/bin/sh -c make" did not complete successfully: exit code: 2'
-BROKEN = said(vertex("[build 2/2] RUN make", error=EXIT_2), text=f"ERROR: failed to solve: {EXIT_2}\n")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    code: int = 0
-    stderr: str = ""
-
-
-Act = tuple[str, object]
-
-
-@dataclass(kw_only=True)
-class FakeEngine:
-    """Does nothing and remembers it; ``ends`` are the ends of short commands, by a word in them."""
-
-    ends: Mapping[str, Ended] = field(default_factory=dict)
-    builds: list[tuple[bytes, int]] = field(default_factory=lambda: [(MADE, 0)])
-    metadata: object = field(default_factory=lambda: {"containerimage.digest": DIGEST})
-    images: list[str] = field(default_factory=list)
-    interrupt: str = ""
-    acts: list[Act] = field(default_factory=list)
-
-    def run(self, command: Command, *, stdin: bytes = b"") -> Ended:
-        line = " ".join(command.argv)
-        self.acts.append((f"run <{stdin.decode()}" if stdin else "run", command))
-        if self.interrupt in command.argv:
-            raise InterruptedBuildError(signal.SIGINT)
-        return next((end for word, end in self.ends.items() if word in line), Ended())
-
-    def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
-        self.acts.append(("build", command))
-        stream, code = self.builds.pop(0)
-        for start in range(0, len(stream), 50):
-            on_stderr(stream[start : start + 50])
-        if self.interrupt == "build":
-            raise InterruptedBuildError(signal.SIGTERM)
-        if "--metadata-file" in command.argv and code == 0:
-            path = Path(command.argv[command.argv.index("--metadata-file") + 1])
-            path.write_text(json.dumps(self.metadata) if not isinstance(self.metadata, str) else self.metadata)
-        return code
-
-    @contextlib.contextmanager
-    def credentials(self, registry: str) -> Iterator[None]:
-        self.acts.append(("credentials", registry))
-        try:
-            yield
-        finally:
-            self.acts.append(("forgotten", registry))
-
-    def image_id(self, tag: str) -> str:
-        self.acts.append(("image_id", tag))
-        return self.images.pop(0)
-
-    def remember_loaded(self, image_id: str) -> None:
-        self.acts.append(("loaded", image_id))
-
-    def remove_replaced(self, image_id: str) -> bool:
-        self.acts.append(("remove_replaced", image_id))
-        return True
-
-    @property
-    def order(self) -> list[str]:
-        """What was done, in short."""
-        return [_short(*act) for act in self.acts]
-
-
-def _short(act: str, what: object) -> str:
-    if not isinstance(what, Command) or act == "build":
-        return act
-    verbs = ("context", "create", "inspect", "login", "prune", "rm")
-    return " ".join(["run", *(word for word in what.argv if word in verbs)])
-
-
-@dataclass(kw_only=True)
-class RecordingDisplay:
-    said: list[str] = field(default_factory=list)
-    warned: list[str] = field(default_factory=list)
-    commands: list[str] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warned.append(text)
-
-    def command(self, line: str) -> None:
-        self.commands.append(line)
-
-    def event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def summary(self, report: BuildReport) -> None:
-        raise AssertionError(report)
-
-    def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
-        raise AssertionError(error, trace)
-
-
-def done(plan: BuildPlan, engine: FakeEngine, *, password: str = "hunter2") -> tuple[Outcome, RecordingDisplay]:  # noqa: S107 -- the test's own
-    display = RecordingDisplay()
-    outcome = execute(plan, engine, display, CI, Secret(password) if plan.login else None)
-    jsonschema.validate(json.loads(outcome.report.to_json()), report_schema())
-    assert outcome.report.commands == tuple(_ran(engine))
-    return outcome, display
-
-
-def _ran(engine: FakeEngine) -> Iterator[tuple[str, ...]]:
-    """The command lines that the engine was given, without what this program adds to listen."""
-    for act, what in engine.acts:
-        if isinstance(what, Command):
-            yield redacted_argv(unlistened(what) if act == "build" else what)
-
-
-def unlistened(command: Command) -> Command:
-    words = list(command.argv)
-    position = words.index("build") + 1
-    assert words[position : position + 2] == ["--progress", "rawjson"]
-    del words[position : position + 2]
-    if words[position] == "--metadata-file":
-        del words[position : position + 2]
-    return replace(command, argv=tuple(words))
-
-
-def told(error: BuildxCacheError | None) -> tuple[type[BuildxCacheError], str, str]:
-    assert error is not None
-    return type(error), error.message, error.hint
-
 
 # --- the order of effects ----------------------------------------------------------------------------------
 
@@ -489,8 +322,8 @@ def test_a_cache_folder_that_cannot_be_made_ends_the_call_before_all(tmp_path: P
     outcome, _ = done(planned(cache="local", cache_dir=str(tmp_path / "file" / "cache")), engine)
     assert told(outcome.error) == (
         ExhaustedError,
-        f"the cache folder cannot be made: {tmp_path}/file/cache: Not a directory",
-        "give another --cache-dir",
+        f"the cache folder {tmp_path}/file/cache cannot be locked: Not a directory",
+        "make it a folder that this user can write, or choose another with --cache-dir",
     )
     assert engine.acts == []
 
@@ -531,22 +364,55 @@ def test_the_caches_of_several_nodes_are_written_one_after_another() -> None:
     assert outcome.report.warnings == ()
 
 
+LOG_IN = "log in with --username and --password-env, or `docker login`; check that the account may do this"
+LINUX_AMD64 = "registry.example.com/app:buildcache-main-linux-amd64"
+
+
 @pytest.mark.parametrize(
-    ("builds", "reason"),
+    ("build", "reason", "hint"),
     [
-        pytest.param([(MADE, 0), (NOT_EXPORTED, 0), (EXPORTED, 0)], "401 Unauthorized", id="ignored-by-buildkit"),
-        pytest.param([(MADE, 0), (b"ERROR: it broke\n", 1), (EXPORTED, 0)], "it broke", id="failed"),
+        pytest.param(
+            (said(vertex("exporting cache to registry", error="x: 500 Internal Server Error")), 0),
+            "unreachable: x: 500 Internal Server Error",
+            "check the registry's address and the network; a builder in a container has a network of its own",
+            id="ignored-by-buildkit",
+        ),
+        pytest.param((b"ERROR: it broke\n", 1), "other: it broke", "the next build tries again", id="failed"),
     ],
 )
-def test_one_node_that_cannot_write_its_cache_only_warns(builds: list[tuple[bytes, int]], reason: str) -> None:
-    outcome, display = done(fleet_plan(), FakeEngine(builds=builds))
+def test_one_node_that_cannot_write_its_cache_only_warns(build: tuple[bytes, int], reason: str, hint: str) -> None:
+    outcome, display = done(fleet_plan(), FakeEngine(builds=[(MADE, 0), build, (EXPORTED, 0)]))
     assert outcome.error is None
     assert outcome.results == (f"{APP}@{DIGEST}",)
-    assert display.warned == [f"the cache of linux/amd64 could not be written: {reason}"]
+    assert display.warned == [f"the cache could not be written to {LINUX_AMD64}: {reason}; {hint}"]
     assert [(each.status, each.detail) for each in outcome.report.cache.exports] == [
         ("failed", reason),
         ("written", ""),
     ]
+
+
+def test_a_repository_that_one_node_may_not_write_is_not_tried_by_the_next() -> None:
+    engine = FakeEngine(builds=[(MADE, 0), (NOT_EXPORTED, 0)])
+    outcome, display = done(fleet_plan(), engine)
+    assert outcome.error is None
+    assert engine.order == ["build", "build"]
+    assert display.warned == [f"the cache could not be written to {LINUX_AMD64}: denied: 401 Unauthorized; {LOG_IN}"]
+    assert [(each.status, each.detail) for each in outcome.report.cache.exports] == [
+        ("failed", "denied: 401 Unauthorized"),
+        ("skipped", "writing there was denied before"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cache_to", "left"),
+    [(f"type=registry,ref={APP}-by-hand", 0), ("type=registry,ref=registry.example.com/other:c", 2)],
+    ids=["the-same-repository", "another"],
+)
+def test_an_export_of_the_image_that_is_denied_spares_those_of_the_nodes_there(cache_to: str, left: int) -> None:
+    builds = [(MADE + NOT_EXPORTED, 0), (EXPORTED, 0), (EXPORTED, 0)]
+    engine = FakeEngine(builds=builds)
+    done(fleet_plan(cache_to=[cache_to]), engine)
+    assert len(engine.built) == 1 + left
 
 
 def test_a_node_that_fails_without_a_word_has_not_written_its_cache() -> None:
@@ -559,8 +425,8 @@ def test_one_node_that_cannot_write_its_cache_fails_a_strict_call() -> None:
     outcome, _ = done(fleet_plan(strict_cache=True), engine)
     assert told(outcome.error) == (
         CacheError,
-        "the cache of linux/amd64 could not be written: 401 Unauthorized",
-        "drop --strict-cache to go on without",
+        f"the cache could not be written to {LINUX_AMD64}: denied: 401 Unauthorized",
+        LOG_IN,
     )
     assert outcome.report.exit_code == 7
 

@@ -1,6 +1,7 @@
-"""Carry a plan out: the order of effects, and what is known when they end.
+"""The order of effects, and what is known when they end.
 
-One rule: whatever happens, there is a report, the login is forgotten, and a builder to be removed is removed.
+One rule: whatever happens, there is a report, the login is forgotten, a builder to be removed is removed, and no cache
+folder stays locked.
 """
 
 from __future__ import annotations
@@ -10,66 +11,30 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from buildx_cache.ci import CIContext
 from buildx_cache.diagnose import diagnose
 from buildx_cache.display import Display
 from buildx_cache.errors import (
     BuildxCacheError,
-    CacheError,
     DeniedError,
     EngineError,
-    ExhaustedError,
     ExitCode,
     InterruptedBuildError,
     UnreachableError,
 )
-from buildx_cache.outcome import cache_report, step_reports
+from buildx_cache.outcome import step_reports
 from buildx_cache.plan import BuildPlan, Command, show_version
 from buildx_cache.plan.render import redacted_argv
 from buildx_cache.progress import BuildTrace, StreamParser, TraceBuilder
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.report import BuilderReport, BuildReport, CIReport, ImageReport, Phases, Status
-
-
-class Finished(Protocol):
-    """How a short command ended."""
-
-    @property
-    def code(self) -> int:
-        """Its exit code."""
-
-    @property
-    def stderr(self) -> str:
-        """What it said."""
-
-
-class Engine(Protocol):
-    """The effects a plan has; ``engine.docker.DockerEngine`` is the real one."""
-
-    def run(self, command: Command, *, stdin: bytes = b"") -> Finished:
-        """Run a short command to its end."""
-
-    def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
-        """Run a build, handing over its stderr as it comes; returns its exit code."""
-
-    def credentials(self, registry: str) -> AbstractContextManager[None]:
-        """While this lasts, a login is private to this call."""
-
-    def image_id(self, tag: str) -> str:
-        """The ID of an image in the engine's store; empty if it is not there."""
-
-    def remember_loaded(self, image_id: str) -> None:
-        """Note that this program loaded an image, so that it may remove it when it is replaced."""
-
-    def remove_replaced(self, image_id: str) -> bool:
-        """Remove an image that this program loaded, unless it has a tag or a container; whether it is gone."""
+from buildx_cache.run.caches import Caches
+from buildx_cache.run.seams import Engine, Finished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +70,21 @@ class _Execution:
         self._warnings: list[str] = list(plan.notes)
         self._metadata: dict[str, object] = {}
         self._trace: BuildTrace | None = None
-        self._export_errors: dict[str, str] = {}
+        self._caches = Caches(plan, self._warn, self._write_caches)
         self._image_id = ""
 
     def outcome(self) -> Outcome:
         """Run everything and tell what came of it."""
         error: BuildxCacheError | None = None
         try:
-            self._prepare_folder()
             self._announce()
+            with self._phase("verify"):
+                self._caches.check()
             self._run()
         except BuildxCacheError as raised:
             error = raised
+        finally:
+            self._caches.close()
         report = self._report(error)
         return Outcome(report=report, error=error, trace=self._trace, results=self._results(report, error))
 
@@ -136,23 +104,15 @@ class _Execution:
             raise
         try:
             with self._login():
-                self._build()
-                self._export_nodes()
+                trace = self._build()
+                self._caches.export_nodes()
+            with self._phase("sweep"):
+                self._caches.tidy()
             self._prune()
+            self._caches.be_strict(trace)
         finally:
             if self._plan.builder.temporary and (reason := self._remove_builder()):
                 self._warn(f"the builder could not be removed: {reason}")
-
-    def _prepare_folder(self) -> None:
-        cache = self._plan.cache
-        if not cache.directory or cache.read_only:
-            return
-        try:
-            Path(cache.directory).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ExhaustedError(
-                f"the cache folder cannot be made: {cache.directory}: {error.strerror}", hint="give another --cache-dir"
-            ) from None
 
     # --- builder -----------------------------------------------------------------------------------------
 
@@ -196,22 +156,39 @@ class _Execution:
 
     # --- build -------------------------------------------------------------------------------------------
 
-    def _build(self) -> None:
-        builder = TraceBuilder()
+    def _build(self) -> BuildTrace:
         before = self._loaded_ids()
+        trace, code = self._attempt()
+        while code != 0 and self._caches.may_retry(trace):
+            self._display.restart()
+            trace, code = self._attempt()
+        for warning in trace.warnings:
+            self._warn(warning)
+        if code != 0:
+            raise diagnose(trace, code)
+        self._caches.take_exports(trace)
+        self._after_load(before)
+        return trace
+
+    def _attempt(self) -> tuple[BuildTrace, int]:
+        builder = TraceBuilder()
         with tempfile.TemporaryDirectory(prefix="buildx-cache-") as folder, self._phase("build"):
             metadata = self._plan.metadata_file or str(Path(folder) / "metadata.json")
             try:
-                code = self._stream(self._plan.build, builder, metadata)
+                code = self._stream(self._caches.plan.build, builder, metadata)
             finally:
                 self._trace = builder.trace()  # also of a build that is interrupted
             self._metadata = _read_metadata(metadata)
-        self._add_times(self._trace)
-        for warning in self._trace.warnings:
-            self._warn(warning)
-        if code != 0:
-            raise diagnose(self._trace, code)
-        self._after_load(before)
+        export, push = (sum(t.seconds for t in self._trace.transfers if t.kind == kind) for kind in _TIMED)
+        self._phases = replace(self._phases, export=export, push=push)
+        return self._trace, code
+
+    def _write_caches(self, command: Command) -> tuple[BuildTrace, int]:
+        """Run a build that does nothing but write caches; it is not the one that the report's steps are of."""
+        builder = TraceBuilder()
+        with self._phase("export"):
+            code = self._stream(command, builder)
+        return builder.trace(), code
 
     def _stream(self, command: Command, trace: TraceBuilder, metadata: str = "") -> int:
         """Run a build the way this program listens: raw progress, and metadata in a file."""
@@ -228,30 +205,6 @@ class _Execution:
             trace.add(event)
             self._display.event(event)
         return code
-
-    def _export_nodes(self) -> None:
-        """Write the caches of a builder with several nodes; a failed one fails the call only if strict."""
-        exports = zip(self._plan.cache.node_exports, self._plan.node_exports, strict=True)
-        for (platform, entry), command in exports:
-            trace = TraceBuilder()
-            started = time.monotonic()
-            code = self._stream(command, trace)
-            self._phases = replace(self._phases, export=self._phases.export + time.monotonic() - started)
-            failed = [transfer for transfer in trace.trace().transfers if transfer.kind == "cache-export"]
-            error = next((transfer.error for transfer in failed if transfer.error), "")
-            if code != 0 or error:
-                self._export_errors[str(entry)] = error or trace.trace().error or _NO_REASON
-                self._export_failed(platform, self._export_errors[str(entry)])
-
-    def _export_failed(self, platform: str, reason: str) -> None:
-        message = f"the cache of {platform} could not be written: {reason}"
-        if self._plan.strict_cache:
-            raise CacheError(message, hint="drop --strict-cache to go on without")
-        self._warn(message)
-
-    def _add_times(self, trace: BuildTrace) -> None:
-        seconds = {kind: sum(t.seconds for t in trace.transfers if t.kind == kind) for kind in ("cache-export", "push")}
-        self._phases = replace(self._phases, export=seconds["cache-export"], push=seconds["push"])
 
     # --- images and prune --------------------------------------------------------------------------------
 
@@ -303,7 +256,8 @@ class _Execution:
         try:
             yield
         finally:
-            self._phases = replace(self._phases, **{name: time.monotonic() - started})
+            spent = getattr(self._phases, name) + time.monotonic() - started
+            self._phases = replace(self._phases, **{name: spent})
 
     def _results(self, report: BuildReport, error: BuildxCacheError | None) -> tuple[str, ...]:
         """The lines for stdout: every pushed tag with its digest, or the ID of what was only loaded."""
@@ -342,9 +296,10 @@ class _Execution:
                 pull_request=self._ci.pull_request,
                 is_fork=self._ci.is_fork,
             ),
-            cache=cache_report(plan, self._trace, self._export_errors, done=done),
+            cache=self._caches.report(self._trace),
             steps=steps,
             phases=self._phases,
+            retries=tuple(self._caches.retries),
             warnings=tuple(self._warnings),
             commands=tuple(self._commands),
         )
@@ -353,6 +308,7 @@ class _Execution:
 # Another call made the same builder since this one looked; the build boots it (buildx' ``builder/builder.go``).
 _EXISTS = "existing instance for"
 _NO_REASON = "no reason given"
+_TIMED = ("cache-export", "push")
 # Keys of Buildx' metadata file.
 _DIGEST = "containerimage.digest"
 _CONFIG = "containerimage.config.digest"

@@ -1,19 +1,15 @@
-"""What people see, on stderr: decisions, the build as it runs, a summary, errors.
-
-``Display`` is the seam; a display says what happened and never decides anything.
-"""
+"""A build as people see it, on stderr: decisions, steps as they end, the summary, errors."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
 from typing import Protocol, TextIO
 
 from rich.console import Console
-from rich.text import Text
 
-from buildx_cache.doctor import Check, Verdict
+from buildx_cache.display.summary import summary_lines
+from buildx_cache.display.text import duration, printable, titled
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.progress import BuildTrace, Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.progress.names import Label, step_label
@@ -22,9 +18,6 @@ from buildx_cache.report import BuildReport
 # Seconds after which a step that ended is taken to have ended for good.
 _REST = 1.0
 _LONGEST_LINE = 16 * 1024
-# Everything a terminal could take for a command: C0 and C1 controls, but for the tab.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 
 class Display(Protocol):
@@ -42,16 +35,14 @@ class Display(Protocol):
     def event(self, event: Event) -> None:
         """The build's progress, event by event."""
 
+    def restart(self) -> None:
+        """The build begins anew: what was told of its steps no longer holds."""
+
     def summary(self, report: BuildReport) -> None:
         """What the call did, at its end."""
 
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
         """What failed and what to do, then the end of the failing step's log."""
-
-
-def printable(text: str) -> str:
-    """``text`` without terminal control sequences: a build's log may say anything."""
-    return _CONTROL.sub("", _ESCAPE.sub("", text))
 
 
 class QuietDisplay:
@@ -66,7 +57,7 @@ class QuietDisplay:
 
     def warn(self, text: str) -> None:
         """One line."""
-        self._console.print(_titled("warning:", "yellow", text))
+        self._console.print(titled("warning:", "yellow", text))
 
     def command(self, line: str) -> None:
         """Nothing."""
@@ -74,14 +65,17 @@ class QuietDisplay:
     def event(self, event: Event) -> None:
         """Nothing."""
 
+    def restart(self) -> None:
+        """Nothing."""
+
     def summary(self, report: BuildReport) -> None:
         """Nothing."""
 
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
         """One line that says what failed, one that says what to do, the log of the failing step."""
-        self._console.print(_titled("error:", "bold red", error.message))
+        self._console.print(titled("error:", "bold red", error.message))
         if error.hint:
-            self._console.print(_titled("to do:", "bold", error.hint))
+            self._console.print(titled("to do:", "bold", error.hint))
         for line in failure_log(trace) if trace else ():
             self._out.write(f"  | {printable(line)}\n")
         self._out.flush()
@@ -116,9 +110,20 @@ class PlainDisplay(QuietDisplay):
             case LogEvent():
                 self._log(event)
             case TextLine() if event.text.startswith("WARNING:") and "local cache import" not in event.text:
-                self.warn(event.text.removeprefix("WARNING:").strip())
+                super().warn(event.text.removeprefix("WARNING:").strip())
         self._release(older_than=_REST)
         self._out.flush()
+
+    def warn(self, text: str) -> None:
+        """One line, below the steps it may be about."""
+        self._release(older_than=0.0)
+        super().warn(text)
+
+    def restart(self) -> None:
+        """Tell the steps again."""
+        self._release(older_than=0.0)
+        for known in (self._labels, self._pending, self._ended):
+            known.clear()
 
     def summary(self, report: BuildReport) -> None:
         """Steps, cache and phases."""
@@ -126,7 +131,7 @@ class PlainDisplay(QuietDisplay):
         if not report.phases.build:
             return
         for matter, said in summary_lines(report):
-            self._console.print(_titled(f"{matter:<11}", "bold", said))
+            self._console.print(titled(f"{matter:<11}", "bold", said))
 
     def _vertex(self, event: VertexEvent) -> None:
         """Hold the end of a step for a moment: it may go on, or turn out to be cached (a local cache's import)."""
@@ -169,11 +174,6 @@ class PlainDisplay(QuietDisplay):
         self._out.write(f"          {_place(label)} | {printable(final.decode('utf-8', 'replace'))}\n")
 
 
-def _titled(title: str, style: str, text: str) -> Text:
-    """A styled word and what it introduces, taken as it is: Rich's markup is for texts that we write."""
-    return Text.assemble((title, style), " ", printable(text))
-
-
 def _place(label: Label) -> str:
     words = (label.platform, label.stage, f"{label.number}/{label.total}")
     return f"[{' '.join(word for word in words if word)}]"
@@ -195,55 +195,3 @@ def failure_log(trace: BuildTrace) -> tuple[str, ...]:
     """The end of the failing step's log and Buildx' excerpt of the Dockerfile, without its repeated rules."""
     excerpt = [line for line in trace.text if re.match(r"\s*\d+ \|( >>>)?|[^ ]+:\d+$", line)]
     return (*(trace.log_tail if trace.failed else ()), *excerpt)
-
-
-def duration(seconds: float) -> str:
-    """``3.4s``, or ``2m 05s`` from a minute on."""
-    if round(seconds, 1) < 60:  # noqa: PLR2004 -- seconds in a minute
-        return f"{max(seconds, 0.0):.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}m {rest:02d}s"
-
-
-def size(count: int) -> str:
-    """Bytes in binary units with one decimal: ``1.5 MiB``."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:  # noqa: PLR2004 -- a binary unit
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
-
-
-_STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
-
-
-def checks_table(checks: Iterable[Check], out: TextIO, *, color: bool) -> None:
-    """Print what ``doctor`` found: one line a check, its advice below."""
-    console = Console(file=out, highlight=False, no_color=not color, soft_wrap=True)
-    for check in checks:
-        console.print(_titled(f"{check.verdict:<4}", _STYLES[check.verdict], f"{check.name:<12} {check.found}"))
-        if check.advice:
-            console.print(Text(f"     {'':<12} {printable(check.advice)}"))
-
-
-def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
-    """What a call did, as pairs of a matter and what there is to say of it."""
-    steps, cache = report.cache.steps, report.cache
-    share = f"{cache.hit_ratio:.0%}" if cache.hit_ratio is not None else "none"
-    yield "steps", f"{steps.total}: {steps.cached} cached ({share}), {steps.executed} executed"
-    for entry in cache.imports:
-        yield "cache from", f"{entry.status:<11} {entry.type} {entry.source}"
-    for export in cache.exports:
-        moved = f" ({size(export.bytes)})" if export.bytes else ""
-        yield "cache to", f"{export.status:<11} {export.type} {export.target}{moved}"
-    if report.image.digest:
-        yield "image", short_digest(report.image.digest)
-    spent = {name: duration(getattr(report.phases, name)) for name in ("builder", "login", "build", "prune")}
-    yield "time", ", ".join(f"{name} {value}" for name, value in spent.items() if value != "0.0s")
-
-
-def short_digest(digest: str) -> str:
-    """A digest's algorithm and first 12 digits."""
-    algorithm, _, digits = digest.partition(":")
-    return f"{algorithm}:{digits[:12]}"

@@ -1,0 +1,77 @@
+"""Which cache imports a build's trouble comes from: told from a Dockerfile's failure, a base image's and a push's.
+
+BuildKit takes a cache's word for it that a layer is there, and notices only when it reads the layer that it is lost,
+cut short or changed. Then the build fails, or the cache export does, or BuildKit runs the step after all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Literal
+
+from buildx_cache.caches import CacheEntry
+from buildx_cache.reference import parse_reference
+
+# How a layer that cannot be read shows: containerd's content store (``core/content``), its local one, and its
+# registry client (``core/remotes/docker``, httpReadSeeker), and BuildKit's ``util/contentutil``.
+_UNREADABLE = re.compile(
+    r"content sha256:[0-9a-f]{64}: not found"
+    r"|unexpected commit (?:digest|size)|failed size validation"
+    r"|short read: expected \d+ bytes|failed to read expected number of bytes"
+    r"|httpReadSeeker"
+    r"|parent snapshot sha256:[0-9a-f]{64} does not exist"  # a layer below could not be extracted
+    r"|parsing time \"|no processor for media-type"  # a manifest whose bytes have changed
+)
+# A failing command, a file that COPY does not find, and a push are not the import's, whatever words come with them.
+_OTHERS = re.compile(
+    r"process \".*\" did not complete successfully|failed to calculate checksum of ref|failed to push|/blobs/uploads/",
+    re.DOTALL,
+)
+_LOST = re.compile(
+    r"not found|unexpected commit|failed size validation|short read|failed to read expected|parsing time|no processor"
+)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_URL = re.compile(r"https?://(?P<host>[^/\s\"]+)/v2/(?P<path>\S+?)/(?:blobs|manifests)/")
+
+
+def blame(
+    error: str, imports: Collection[CacheEntry], digests: Callable[[CacheEntry], Collection[str]]
+) -> tuple[CacheEntry, ...]:
+    """The imports that an error comes from; none where no import is at fault.
+
+    An error that names an address is blamed on the imports of that repository; one that names a blob on the folder that
+    has it; one of a download, as far as no folder has the blob, on all imports that are not local; any other on all.
+
+    Args:
+        error: BuildKit's own words, of a step or an export.
+        imports: what was imported.
+        digests: the blobs of a local import.
+    """
+    if _OTHERS.search(error) or not _UNREADABLE.search(error):
+        return ()
+    if match := _URL.search(error):
+        address = f"{match['host']}/{match['path']}"
+        return tuple(entry for entry in imports if _repository(entry) == address)
+    remote = tuple(entry for entry in imports if entry.type != "local")
+    if "httpReadSeeker" in error:
+        return remote
+    named = set(_DIGEST.findall(error))
+    holders = tuple(entry for entry in imports if named.intersection(digests(entry)))
+    return holders or (remote if "failed commit on ref" in error else ()) or tuple(imports)
+
+
+def damage_status(error: str) -> Literal["damaged", "unreachable"]:
+    """Whether such an error says that a layer is lost or changed, or only that it could not be fetched."""
+    return "damaged" if _LOST.search(error) else "unreachable"
+
+
+def _repository(entry: CacheEntry) -> str:
+    """The repository as its address has it: Docker Hub's own host and namespace are spelled out."""
+    if entry.type != "registry":
+        return ""
+    reference = parse_reference(entry.get("ref"))
+    if reference.host not in ("", "docker.io", "index.docker.io"):
+        return reference.repository
+    path = reference.path if "/" in reference.path else f"library/{reference.path}"
+    return f"registry-1.docker.io/{path}"

@@ -1,0 +1,92 @@
+"""The commands. The only reader of the environment, and the only place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from buildx_cache import __version__
+from buildx_cache.cli import building, cache, doctor
+from buildx_cache.errors import ExitCode
+
+app = typer.Typer(
+    name="buildx-cache",
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Build with Docker Buildx in one call: builder, login, cache, build, tag, push, prune.",
+)
+
+
+def main() -> NoReturn:
+    """Run the command line: expected failures have their exit codes, anything else is a bug and says so."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a tag may hold what the terminal's encoding does not
+    try:
+        code = app(standalone_mode=False) or ExitCode.OK
+        sys.stdout.flush()
+        sys.exit(code)
+    except TyperException as error:
+        _complain(error.format_message(), "`buildx-cache COMMAND --help` shows the options")
+        sys.exit(error.exit_code)
+    except (Abort, KeyboardInterrupt):
+        sys.exit(ExitCode.SIGINT)
+    except BrokenPipeError:
+        _leave_pipe()
+    except Exception:  # noqa: BLE001 -- the last resort: a user never sees a traceback
+        _report_bug()
+
+
+def _complain(message: str, hint: str) -> None:
+    print(f"error: {message}\nto do: {hint}", file=sys.stderr)
+
+
+def _leave_pipe() -> NoReturn:
+    """Whoever read the output left (``| head``): end as the signal would have it, without a word at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
+
+
+def _report_bug() -> NoReturn:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="buildx-cache-", suffix=".log", delete=False) as log:
+        log.write(f"buildx-cache {__version__}\n")
+        log.write("".join(traceback.format_tb(sys.exc_info()[2])))
+        log.write(f"{type(sys.exc_info()[1]).__name__}\n")
+    _complain(
+        f"buildx-cache failed in a way it should not; the log is {log.name}",
+        "run `buildx-cache doctor`, and report this with the log",
+    )
+    sys.exit(ExitCode.BUG)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        print(f"buildx-cache {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    ctx: typer.Context,
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    del version
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
+building.add_to(app)
+cache.add_to(app)
+doctor.add_to(app)

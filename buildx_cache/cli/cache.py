@@ -1,0 +1,141 @@
+"""``cache inspect``, ``cache verify`` and ``cache prune``."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from buildx_cache.cli.terminal import failing, first_display
+
+_INSPECT = """Show what a cache holds: tags, layers, sizes, ages, and what is wrong with it.
+
+A repository without a tag: list its buildcache-* tags.
+Records tell when a layer was made, not by which step.
+
+[bold]Examples[/]
+
+  buildx-cache cache inspect .cache
+
+  buildx-cache cache inspect registry.example.com/team/app
+
+  buildx-cache cache inspect registry.example.com/team/app:buildcache-main
+"""
+
+_VERIFY = """Look for damage: exit code 0 where there is none, else 7.
+
+Manifests and records are read, layers compared by size; with --deep
+layers are read too.
+
+[bold]Examples[/]
+
+  buildx-cache cache verify --deep .cache
+
+  buildx-cache cache verify registry.example.com/team/app:buildcache-main
+"""
+
+_PRUNE = """Delete what is not needed.
+
+Of a folder: what nothing refers to, tags older than --max-age, and the
+oldest tags beyond --max-size; for size alone the newest tag is kept.
+
+Of a repository: its buildcache-* tags that are older than --max-age and
+whose branch is gone, where both are asked for; images are never deleted.
+
+A tag is as old as the newest step it holds. Neither folders nor
+registries tell when a cache was last used.
+
+[bold]Examples[/]
+
+  buildx-cache cache prune .cache --max-size 2GB
+
+  buildx-cache cache prune registry.example.com/app --max-age 30d --dry-run
+
+  buildx-cache cache prune registry.example.com/app --keep-branches-from git
+"""
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+_Target = Annotated[
+    str, typer.Argument(metavar="DIR|REF", help="A cache's folder, or its reference in a registry.", show_default=False)
+]
+_Format = Annotated[Format, typer.Option("--format", help="For people, or for machines.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", metavar=" ", help="Only tell what would go.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    commands = typer.Typer(rich_markup_mode="rich", help="Look at caches, verify and prune them.")
+    commands.callback(invoke_without_command=True)(_cache)
+    commands.command("inspect", help=_INSPECT)(_inspect)
+    commands.command("verify", help=_VERIFY)(_verify)
+    commands.command("prune", help=_PRUNE)(_prune)
+    app.add_typer(commands, name="cache")
+
+
+def _cache(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
+def _inspect(
+    target: _Target,
+    output_format: _Format = Format.TABLE,
+    layers: Annotated[int, typer.Option("--layers", metavar="N", min=0, help="Layers to list, largest first.")] = 10,
+) -> None:
+    from buildx_cache.cli.upkeep import inspect_cache
+
+    env = dict(os.environ)
+    with failing(first_display(env)):
+        inspect_cache(target, env, layers, as_json=output_format is Format.JSON)
+
+
+def _verify(
+    target: _Target,
+    *,
+    deep: Annotated[bool, typer.Option("--deep", metavar=" ", help="Read every layer, too.")] = False,
+    output_format: _Format = Format.TABLE,
+) -> None:
+    from buildx_cache.cli.upkeep import verify_cache
+
+    env = dict(os.environ)
+    with failing(first_display(env)):
+        verify_cache(target, env, deep=deep, as_json=output_format is Format.JSON)
+
+
+def _prune(
+    target: _Target,
+    max_size: Annotated[
+        str, typer.Option("--max-size", metavar="SIZE", help="What a folder may hold: 500MB, 2GB.", show_default=False)
+    ] = "",
+    max_age: Annotated[
+        str, typer.Option("--max-age", metavar="DURATION", help="How old a tag may be: 30d, 12h.", show_default=False)
+    ] = "",
+    keep_branches_from: Annotated[
+        str,
+        typer.Option(
+            "--keep-branches-from",
+            metavar="git|FILE",
+            help="Keep the tags of these branches: those of git's origin, or a file's (- is stdin), one a line.",
+            show_default=False,
+        ),
+    ] = "",
+    *,
+    dry_run: _DryRun = False,
+    output_format: _Format = Format.TABLE,
+) -> None:
+    from buildx_cache.cli.limits import Limits
+    from buildx_cache.cli.upkeep import prune_cache
+
+    env = dict(os.environ)
+    with failing(first_display(env)):
+        limits = Limits(max_size=max_size, max_age=max_age, keep_branches_from=keep_branches_from)
+        prune_cache(target, env, limits, dry_run=dry_run, as_json=output_format is Format.JSON)

@@ -1,0 +1,52 @@
+"""``doctor``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from buildx_cache.cli.terminal import wants_color
+from buildx_cache.errors import ExitCode
+
+
+def _doctor(
+    docker_context: Annotated[
+        str, typer.Option("--docker-context", metavar="NAME", help="Docker context to use.", show_default=False)
+    ] = "",
+    cache_dir: Annotated[
+        str, typer.Option("--cache-dir", metavar="DIR", help="Folder of a local cache.", show_default=False)
+    ] = "",
+) -> None:
+    """Check Docker, Buildx, the builder, the cache folder, the CI and credentials.
+
+    One line each; exit 0, or 3 if a build cannot work.
+    """
+    from buildx_cache.cli.session import surroundings
+    from buildx_cache.display import checks_table
+    from buildx_cache.doctor import Verdict, examine
+    from buildx_cache.engine.credentials import stored_credentials
+    from buildx_cache.engine.docker import DockerEngine
+    from buildx_cache.request import BuildRequest
+
+    env = dict(os.environ)
+    place, ci = surroundings(BuildRequest(), env)
+    checks = tuple(
+        examine(
+            lambda: DockerEngine(env, docker_context).facts(place),
+            ci,
+            stored_credentials(env),
+            cache_dir or place.cache_dir,
+            env.get("PATH", ""),
+        )
+    )
+    checks_table(checks, sys.stdout, color=wants_color(env, no_color=False, terminal=sys.stdout.isatty()))
+    if any(check.verdict is Verdict.FAIL for check in checks):
+        raise typer.Exit(ExitCode.NO_ENGINE)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("doctor")(_doctor)

@@ -1,0 +1,106 @@
+"""The limits of ``cache prune``: sizes, ages, and the branches whose caches stay."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildx_cache.engine.git import branches
+from buildx_cache.errors import UsageError
+from buildx_cache.request import parse_duration, parse_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderLimits:
+    """What may stay: ``max_size`` bytes, and tags newer than ``since`` (seconds since the epoch); None for all."""
+
+    max_size: int | None = None
+    since: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryLimits:
+    """What may stay: tags younger than ``max_age`` seconds, tags of ``branches``; None for no such condition."""
+
+    max_age: float | None = None
+    branches: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The options as given; empty where not."""
+
+    max_size: str = ""
+    max_age: str = ""
+    keep_branches_from: str = ""
+
+    def of_folder(self, now: float) -> FolderLimits:
+        """The limits of a folder; ``now`` is in seconds since the epoch.
+
+        Raises:
+            UsageError: one that cannot be read, or is a registry's.
+        """
+        if self.keep_branches_from:
+            raise UsageError(
+                "--keep-branches-from is for a registry: a folder's tags are not named after branches",
+                hint="use --max-age or --max-size",
+            )
+        age = self._age()
+        return FolderLimits(max_size=self._size(), since=None if age is None else now - age)
+
+    def of_registry(self, env: Mapping[str, str]) -> RegistryLimits:
+        """The limits of a repository; git is asked where it is to tell the branches.
+
+        Raises:
+            UsageError: one that cannot be read, or is a folder's.
+            UnreachableError: git's origin does not answer.
+        """
+        if self.max_size:
+            raise UsageError(
+                "--max-size is for a folder: what tags share in a registry is not known",
+                hint="use --max-age or --keep-branches-from",
+            )
+        source = self.keep_branches_from
+        return RegistryLimits(max_age=self._age(), branches=kept_branches(source, env) if source else None)
+
+    def _size(self) -> int | None:
+        size = parse_size(self.max_size) if self.max_size else None
+        if self.max_size and size is None:
+            raise UsageError(f"--max-size {self.max_size!r} is not a size", hint="write 10GB, 512MB, …")
+        return size
+
+    def _age(self) -> float | None:
+        age = parse_duration(self.max_age) if self.max_age else None
+        if self.max_age and age is None:
+            raise UsageError(f"--max-age {self.max_age!r} is not a duration", hint="write 30d, 48h, 90m, …")
+        return age
+
+
+def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    """The branches that ``--keep-branches-from`` names: those of git's origin, or a file's lines.
+
+    A list without any is refused, since it would take every cache for one of a branch that is gone.
+
+    Raises:
+        UsageError: the file cannot be read, names nothing, or there is no git repository with an origin.
+        UnreachableError: origin does not answer.
+    """
+    if source == "git":
+        return branches(Path.cwd(), env)
+    names = tuple(name for line in _lines(source) if (name := line.strip()) and not name.startswith("#"))
+    if not names:
+        where = "stdin" if source == "-" else source
+        raise UsageError(f"--keep-branches-from: there is no branch in {where}", hint="give one branch a line")
+    return names
+
+
+def _lines(source: str) -> list[str]:
+    try:
+        return (sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig")).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise UsageError(
+            f"--keep-branches-from: {source} cannot be read: {reason}", hint="write git, a file's path, or - for stdin"
+        ) from None

@@ -1,0 +1,62 @@
+"""Where the ``cache`` commands put what they found: tables for people or one document for machines, on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+
+from buildx_cache.cli.terminal import wants_color
+from buildx_cache.display import PlainDisplay
+from buildx_cache.display.sheet import Results
+from buildx_cache.display.working import working
+from buildx_cache.layout import Finding
+
+SCHEMA = 1
+
+
+class Output:
+    """The output of one command; what is not a result goes to stderr.
+
+    ``console`` prints nothing where a document is asked for; ``now`` is in seconds since the epoch.
+    """
+
+    def __init__(self, env: Mapping[str, str], *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._color = wants_color(env, no_color=False)
+        on_terminal = wants_color(env, no_color=False, terminal=sys.stdout.isatty())
+        self.console = Results(sys.stdout, color=on_terminal, quiet=as_json)
+        self.now = time.time()
+        display = PlainDisplay(sys.stderr, color=self._color)
+        self.say, self.warn = display.say, display.warn
+
+    def document(self, **values: object) -> None:
+        """Print the one document, where it is asked for."""
+        if self._as_json:
+            print(json.dumps({"schema": SCHEMA, **values}, indent=2))
+
+    def working(self, text: str) -> AbstractContextManager[None]:
+        """Say ``text`` on stderr if it takes long."""
+        return working(text, sys.stderr, color=self._color)
+
+
+def finding_json(finding: Finding) -> dict[str, str]:
+    """A finding as plain JSON values."""
+    return {
+        "kind": finding.kind.value,
+        "severity": finding.severity.value,
+        "blob": finding.blob,
+        "referrer": finding.referrer,
+        "problem": finding.problem,
+        "remedy": finding.remedy,
+    }
+
+
+def rfc3339(moment: float | None) -> str | None:
+    """Seconds since the epoch as a document has them; None where unknown."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

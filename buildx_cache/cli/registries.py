@@ -1,0 +1,190 @@
+"""``cache inspect``, ``verify`` and ``prune`` of a reference in a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from buildx_cache.caches import REF_PREFIX
+from buildx_cache.cli.limits import RegistryLimits
+from buildx_cache.cli.output import Output, finding_json, rfc3339
+from buildx_cache.display.registries import RegistryTables, UnreadableCache
+from buildx_cache.display.text import counted
+from buildx_cache.engine.credentials import credential_for
+from buildx_cache.errors import CacheError, UsageError
+from buildx_cache.layout import damaged
+from buildx_cache.redaction import Secret
+from buildx_cache.reference import Reference
+from buildx_cache.registry.credential import Credential, Password
+from buildx_cache.registry.distribution import in_parallel
+from buildx_cache.registry.pruning import Choice, Deletion, Judged, choose, delete, survey
+from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
+
+
+def inspect_reference(reference: Reference, env: Mapping[str, str], output: Output, layers: int) -> None:
+    """Show what a tag holds, or list the repository's caches.
+
+    Raises:
+        UsageError: there is no such repository or tag.
+        DeniedError: the user may not read it.
+        UnreachableError: the registry does not answer.
+        CacheError: the tag's manifest cannot be read.
+    """
+    repository = _connect(reference, env, output)
+    name = _name(reference)
+    if name:
+        with output.working(f"asking {repository.name}"):
+            found = repository.inspect(name)
+        _tables(output).inspected(repository.name, found, layers=layers)
+        output.document(repository=repository.name, caches=[_cache_json(found)])
+        return
+    with output.working(f"listing the caches of {repository.name}"):
+        caches = _listed(repository)
+    _tables(output).listed(repository.name, caches)
+    output.document(repository=repository.name, caches=[_cache_json(each) for each in caches])
+
+
+def verify_reference(reference: Reference, env: Mapping[str, str], output: Output, *, deep: bool) -> None:
+    """Look for damage in a tag, or in all of the repository's caches.
+
+    Raises:
+        CacheError: there is some; it was shown.
+        UsageError: there is no such repository or tag, or no cache in it.
+        DeniedError: the user may not read it.
+        UnreachableError: the registry does not answer.
+    """
+    repository = _connect(reference, env, output)
+    tags = (_name(reference),) if _name(reference) else repository.cache_tags()
+    if not tags:
+        raise UsageError(f"{repository.name} has no tag {REF_PREFIX}*", hint="name the cache's tag: REPOSITORY:TAG")
+    documents, faults = [], 0
+    for tag in tags:
+        with output.working(f"{'reading' if deep else 'asking for'} {repository.name}:{tag}"):
+            findings = repository.verify(tag, deep=deep)
+        faults += sum(damaged((finding,)) for finding in findings)
+        sound = not damaged(findings)
+        _tables(output).verified(f"{repository.name}:{tag}", findings, deep=deep)
+        documents.append({"tag": tag, "sound": sound, "findings": [finding_json(each) for each in findings]})
+    output.document(repository=repository.name, deep=deep, sound=not faults, caches=documents)
+    if faults:
+        raise CacheError(
+            f"the cache in {reference} is damaged: {counted(faults, 'fault')}",
+            hint="delete the damaged tags: the next build writes them again",
+        )
+
+
+def prune_reference(
+    reference: Reference, env: Mapping[str, str], output: Output, limits: RegistryLimits, *, dry_run: bool
+) -> None:
+    """Delete the repository's caches beyond the limits, or the one that the reference names.
+
+    Raises:
+        UsageError: nothing says what may go, the tag is no cache, or the registry does not delete.
+        DeniedError: the user may not read or delete.
+        UnreachableError: the registry does not answer.
+        CacheError: what a tag stands for cannot be told.
+    """
+    if not reference.tag and limits == RegistryLimits():
+        raise UsageError(
+            "nothing says which tags may go", hint="give --max-age, --keep-branches-from, or one tag: REPOSITORY:TAG"
+        )
+    repository = _connect(reference, env, output)
+    if reference.tag:
+        _check_is_cache(repository, reference.tag)
+    with output.working(f"listing the caches of {repository.name}"):
+        tags = survey(repository, reference.tag)
+    choice = choose(tags, now=output.now, max_age=limits.max_age, branches=limits.branches)
+    with output.working(f"deleting from {repository.name}"):
+        done = _would_be(choice) if dry_run else delete(repository, choice)
+    _tables(output).pruned(repository.name, done, dry_run=dry_run)
+    output.document(
+        repository=repository.name,
+        dry_run=dry_run,
+        deleted=[_judged_json(each) for each in done.deleted],
+        kept=[_judged_json(each) for each in done.kept],
+    )
+    if done.error:
+        raise done.error
+
+
+def credential(host: str, env: Mapping[str, str]) -> Credential | None:
+    """The login for a registry: the CI's, as a build takes it (``DOCKER_LOGIN``), else the one that Docker stores."""
+    given = env.get("DOCKER_REGISTRY", "").partition("://")
+    meant = (given[2] or given[0]).partition("/")[0].replace("index.docker.io", "docker.io")
+    if env.get("DOCKER_LOGIN") and env.get("DOCKER_PASSWORD") and meant in ("", host):
+        return Password(username=env["DOCKER_LOGIN"], secret=Secret(env["DOCKER_PASSWORD"]))
+    return credential_for(env, host)
+
+
+def _connect(reference: Reference, env: Mapping[str, str], output: Output) -> Repository:
+    repository = connect(reference, lambda host: credential(host, env), env=env)
+    if not reference.host:
+        output.say(f"{reference} is no folder here: it is taken for {repository.name}")
+    return repository
+
+
+def _tables(output: Output) -> RegistryTables:
+    return RegistryTables(output.console, now=output.now)
+
+
+def _name(reference: Reference) -> str:
+    return reference.digest or reference.tag
+
+
+def _check_is_cache(repository: Repository, tag: str) -> None:
+    """Refuse to delete an image; one that carries an inline cache under a cache's name is one.
+
+    Raises:
+        UsageError: the tag is no cache.
+    """
+    if tag.startswith(REF_PREFIX) or repository.inspect(tag).holds is Holds.CACHE:
+        return
+    raise UsageError(f"{repository.name}:{tag} is an image, not a cache", hint="give the tag of a cache, or none")
+
+
+def _listed(repository: Repository) -> tuple[RemoteCache | UnreadableCache, ...]:
+    """The repository's caches, the newest first."""
+
+    def look(tag: str) -> RemoteCache | UnreadableCache:
+        try:
+            return repository.inspect(tag)
+        except CacheError as error:
+            return UnreadableCache(tag=tag, problem=error.message)
+
+    found = in_parallel(look, repository.cache_tags())
+    return tuple(sorted(found, key=lambda each: (-(each.created or 0.0), each.tag)))
+
+
+def _would_be(choice: Choice) -> Deletion:
+    return Deletion(deleted=choice.doomed, kept=choice.kept)
+
+
+# --- documents -------------------------------------------------------------------------------------------
+
+
+def _cache_json(found: RemoteCache | UnreadableCache) -> dict[str, object]:
+    if isinstance(found, UnreadableCache):
+        return {"tag": found.tag, "problem": found.problem}
+    return {
+        "tag": found.tag,
+        "digest": found.digest,
+        "holds": found.holds.name.lower(),
+        "shape": found.shape.value,
+        "bytes": found.size,
+        "records": found.records,
+        "created": rfc3339(found.created),
+        "layers": [
+            {
+                "digest": layer.digest,
+                "bytes": layer.size,
+                "media_type": layer.media_type,
+                "created": rfc3339(layer.created),
+            }
+            for layer in found.layers
+        ],
+        "findings": [finding_json(finding) for finding in found.findings],
+    }
+
+
+def _judged_json(judged: Judged) -> dict[str, object]:
+    tag = judged.tag
+    return {"tag": tag.name, "digest": tag.digest, "created": rfc3339(tag.created), "reason": judged.reason}

@@ -1,0 +1,170 @@
+"""From the command line to a plan.
+
+Commands import this module when they run, not before: it brings all that ``--help`` does not need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from buildx_cache.caches import closest
+from buildx_cache.ci import CIContext, detect
+from buildx_cache.engine.docker import DockerEngine
+from buildx_cache.engine.git import read_git, work_tree
+from buildx_cache.engine.loaded import cache_home
+from buildx_cache.errors import UsageError
+from buildx_cache.options import Options
+from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, make_plan, needed_builder
+from buildx_cache.redaction import Secret
+from buildx_cache.request import (
+    BuildRequest,
+    Driver,
+    Layer,
+    check_cache_directory,
+    check_paths,
+    config_layer,
+    environment_layer,
+    is_remote_context,
+    make_request,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What a build needs beside its request."""
+
+    engine: DockerEngine
+    ci: CIContext
+    plan: BuildPlan
+
+
+def read_request(options: Options, buildx_flags: tuple[str, ...], env: Mapping[str, str]) -> BuildRequest:
+    """The options, merged from command line, environment and configuration file.
+
+    Raises:
+        UsageError: a value, a combination or a path that cannot work.
+    """
+    values = options.given()
+    given = Layer(where="--{name}", values={**values, "buildx_flags": buildx_flags} if buildx_flags else values)
+    config = config_layer(str(values.get("context", ".")), Path.cwd())
+    layers = (given, environment_layer(env), *((config,) if config else ()))
+    login_given = any(
+        name in layer.values for layer in layers for name in ("username", "password_stdin", "password_env")
+    )
+    request = make_request((*layers, _login_layer(env, whole=not login_given)))
+    check_paths(request)
+    return request
+
+
+def _login_layer(env: Mapping[str, str], *, whole: bool) -> Layer:
+    """``DOCKER_REGISTRY``, and where ``whole``, ``DOCKER_LOGIN`` and ``DOCKER_PASSWORD``, as CI recipes name them.
+
+    A login given otherwise is taken as it is: a name from here and a password from there make none.
+    """
+    values: dict[str, object] = {"registry": env["DOCKER_REGISTRY"]} if env.get("DOCKER_REGISTRY") else {}
+    if whole and env.get("DOCKER_LOGIN") and env.get("DOCKER_PASSWORD"):
+        values |= {"username": env["DOCKER_LOGIN"], "password_env": "DOCKER_PASSWORD"}
+    return Layer(where="DOCKER_*", values=values)
+
+
+def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
+    """Ask Docker what is there, and decide.
+
+    Raises:
+        BuildxCacheError: no usable Docker, or a request that it cannot carry out.
+    """
+    place, ci = surroundings(request, env)
+    engine = DockerEngine(env, request.docker_context)
+    facts = engine.facts(place, request.builder)
+    own = needed_builder(request, ci, facts)
+    if own:
+        facts = replace(facts, own_builder=engine.find_builder(own))
+    plan = make_plan(request, ci, facts)
+    if plan.cache.directory and not plan.cache.read_only:
+        check_cache_directory(plan.cache.directory)
+    return Session(engine=engine, ci=ci, plan=plan)
+
+
+def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, CIContext]:
+    """Where this project keeps its things, and what the CI (or git) tells."""
+    folder = Path.cwd() if is_remote_context(request.context) else Path(request.context).resolve()
+    top = work_tree(folder)
+    project = f"{_slug(top.name)}-{_digest(str(top))}"
+    parts = (str(folder.relative_to(top)), request.context if is_remote_context(request.context) else "", request.file)
+    own = "" if parts == (".", "", "") else f"-{_digest(*parts)}"
+    place = Place(
+        project=project, cache_dir=str(cache_home(env) / f"{project}{own}"), today=datetime.now(UTC).date().isoformat()
+    )
+    return place, detect(env, git=lambda: read_git(folder, env), read_text=_read_text)
+
+
+def parse_driver(name: str) -> Driver:
+    """The value of ``--assume-driver``.
+
+    Raises:
+        UsageError: there is no such driver.
+    """
+    try:
+        return Driver(name)
+    except ValueError:
+        drivers = [driver.value for driver in Driver]
+        raise UsageError(f"--assume-driver: {name!r} is not a driver", hint=closest(name, drivers)) from None
+
+
+def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:
+    """The plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
+    place, ci = surroundings(request, env)
+    facts = Facts(
+        docker="",
+        buildx=(99, 0, 0),
+        store=Store.CONTAINERD,
+        context=request.docker_context or "default",
+        place=place,
+        builder=Builder(
+            name=request.builder or "default",
+            driver=driver if request.builder else Driver.DOCKER,
+            nodes=(Node(name="assumed", status="running"),),
+        ),
+    )
+    chosen = (
+        request if request.builder or request.driver or driver is Driver.DOCKER else replace(request, driver=driver)
+    )
+    return make_plan(chosen, ci, facts)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32] or "project"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def _read_text(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def read_password(request: BuildRequest, env: Mapping[str, str]) -> Secret | None:
+    """The login's password, from stdin or from the variable named.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not request.username:
+        return None
+    if request.password_stdin:
+        password, source = sys.stdin.readline().rstrip("\r\n"), "stdin"
+    else:
+        password, source = env.get(request.password_env, ""), f"the variable {request.password_env}"
+    if not password:
+        raise UsageError(f"there is no password in {source}", hint="set it in the CI's settings, or drop --username")
+    return Secret(password)

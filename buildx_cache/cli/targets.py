@@ -1,0 +1,76 @@
+"""What the ``cache`` commands are pointed at: a folder, or a reference in a registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildx_cache.errors import UsageError
+from buildx_cache.reference import Reference, parse_reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A folder and the caches in it: itself, or one a platform below it, as a build on several nodes writes them."""
+
+    path: Path
+    caches: tuple[Path, ...]
+
+
+def parse_target(text: str) -> Folder | Reference:
+    """What ``text`` names. Whatever exists is a folder, and so is what starts with ``.``, ``/`` or ``~``.
+
+    Raises:
+        UsageError: a path that does not exist or holds no cache, and what is neither path nor reference.
+    """
+    path = _expanded(text)
+    if _exists(path) or text.startswith((".", "/", "~")):
+        return _folder(path, text)
+    try:
+        return parse_reference(text)
+    except UsageError:
+        raise UsageError(
+            f"{text!r} is neither a folder that exists nor an image reference",
+            hint="check the path, or write HOST/REPOSITORY:TAG, such as registry.example.com/team/app:buildcache-main",
+        ) from None
+
+
+def _folder(path: Path, text: str) -> Folder:
+    if not _exists(path):
+        raise UsageError(f"the cache folder does not exist: {text}", hint="give the --cache-dir of your builds")
+    if not path.is_dir():
+        raise UsageError(f"the cache folder is a file: {text}", hint="give the --cache-dir of your builds")
+    try:
+        caches = tuple(each for each in (path, *sorted(path.iterdir())) if _is_cache(each))
+    except OSError as error:
+        raise UsageError(
+            f"the cache folder cannot be read: {text}: {error.strerror}", hint="check its permissions"
+        ) from None
+    if not caches:
+        raise UsageError(
+            f"there is no cache in the folder {text}: it is no OCI layout",
+            hint="give the --cache-dir of your builds; a build with --cache local makes it",
+        )
+    return Folder(path=path, caches=caches)
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser() if text.startswith("~") else Path(text)
+    except RuntimeError:  # nobody's home
+        return Path(text)
+
+
+def _exists(path: Path) -> bool:
+    """Whether the path exists, as far as it can be told: it may be too long for one, or closed to this user."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _is_cache(folder: Path) -> bool:
+    """Whether it is an OCI layout or was one; damaged folders that were set aside are not."""
+    if (folder / ".buildx-cache-aside").exists():
+        return False
+    return (folder / "oci-layout").is_file() or ((folder / "index.json").is_file() and (folder / "blobs").is_dir())

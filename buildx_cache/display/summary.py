@@ -1,0 +1,30 @@
+"""What a build did, said at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from buildx_cache.display.text import duration, short_digest, size
+from buildx_cache.report import BuildReport
+
+_TOLD = ("builder", "login", "verify", "build", "sweep", "prune")  # exports and pushes are part of the build
+
+
+def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
+    """What a call did, as pairs of a matter and what there is to say of it."""
+    steps, cache = report.cache.steps, report.cache
+    share = f"{cache.hit_ratio:.0%}" if cache.hit_ratio is not None else "none"
+    yield "steps", f"{steps.total}: {steps.cached} cached ({share}), {steps.executed} executed"
+    for entry in cache.imports:
+        yield "cache from", f"{entry.status:<11} {entry.type} {entry.source}"
+    for export in cache.exports:
+        moved = f" ({size(export.bytes)})" if export.bytes else ""
+        yield "cache to", f"{export.status:<11} {export.type} {export.target}{moved}"
+    if cache.local:
+        swept = f", {size(cache.local.swept_bytes)} swept" if cache.local.swept_bytes else ""
+        state = "sound" if cache.local.sound else "damaged"
+        yield "folder", f"{state:<11} {size(cache.local.live_bytes)} in use{swept}"
+    if report.image.digest:
+        yield "image", short_digest(report.image.digest)
+    spent = {name: duration(getattr(report.phases, name)) for name in _TOLD}
+    yield "time", ", ".join(f"{name} {value}" for name, value in spent.items() if value != "0.0s")

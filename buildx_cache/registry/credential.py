@@ -1,0 +1,25 @@
+"""What the user is logged in to a registry with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from buildx_cache.redaction import Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Password:
+    """A user name and a password or access token."""
+
+    username: str
+    secret: Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityToken:
+    """A refresh token, which the registry's token service changes into short-lived ones."""
+
+    secret: Secret
+
+
+Credential = Password | IdentityToken

@@ -1,0 +1,299 @@
+"""The little of the OCI distribution API that cache upkeep needs, for one repository.
+
+Of the client libraries, none has time limits, bounded answers, identity tokens, deletion by tag, and indexes in
+``Accept`` at once; what is left of the protocol with urllib3 below it is this module, ``transport`` and ``login``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
+from buildx_cache.layout.decode import MalformedError, is_digest, parse_object
+from buildx_cache.layout.model import ROLES, Kind
+from buildx_cache.registry import providers
+from buildx_cache.registry.login import Login
+from buildx_cache.registry.transport import CONNECTIONS, Request, Send, follow, join, origin, printable, unreachable
+
+MANIFEST_LIMIT = 4 << 20
+"""Bytes of one manifest that are read at most (distribution-spec: a registry should take that much)."""
+
+_ERROR_LIMIT = 1 << 16
+_LINK_LIMIT = 1 << 12
+_CHUNK = 1 << 16
+_PAGES = 1000
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+_NEXT = re.compile(r'<(?P<url>[^>]*)>[^,<]*;\s*rel="?next"?', re.IGNORECASE)
+_ACCEPT = ", ".join(name for name, role in ROLES.items() if role.refers)
+
+_OK = frozenset({200, 201, 202, 204})
+_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _GONE = 400, 401, 403, 404, 405, 410
+_TOO_MANY, _SERVER_ERROR, _NOT_IMPLEMENTED = 429, 500, 501
+# What registries answer that delete by digest only: distribution-spec, and distribution 2.8 (DIGEST_INVALID).
+_REFUSALS = frozenset({"UNSUPPORTED", "DIGEST_INVALID", "TAG_INVALID", "MANIFEST_INVALID", "NAME_INVALID"})
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def in_parallel(call: Callable[[_In], _Out], values: Sequence[_In]) -> list[_Out]:
+    """``call`` of each value, in as many threads as there are connections; the first error is raised."""
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        try:
+            return list(pool.map(call, values))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+class Removal(Enum):
+    """What became of a request to delete."""
+
+    DONE = "done"
+    ABSENT = "absent"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A manifest as the registry gave it; the digest is that of its content."""
+
+    digest: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    status: int
+    url: str
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def errors(self) -> tuple[tuple[str, str], ...]:
+        """Codes and messages of the answer's errors."""
+        try:
+            found = json.loads(self.content[:_ERROR_LIMIT])["errors"]
+            return tuple((str(one.get("code", "")), str(one.get("message", ""))) for one in found)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return ()
+
+    @property
+    def reason(self) -> str:
+        """What the registry says, for people."""
+        code, message = next(iter(self.errors), ("", ""))
+        said = " ".join(word for word in (code, message) if word)
+        return f"HTTP {self.status}" + (f", {printable(said)}" if said else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """One repository of a registry.
+
+    ``host`` is what people call the registry, ``base`` its API's address, ``path`` the repository's name there.
+    Every method raises DeniedError for a refusal and UnreachableError where no usable answer came after retries.
+    """
+
+    host: str
+    path: str
+    base: str
+    send: Send
+    login: Login
+
+    @property
+    def name(self) -> str:
+        """``host/path`` for people."""
+        return f"{self.host}/{self.path}"
+
+    def tags(self) -> tuple[str, ...]:
+        """Every tag, as the registry orders them; what is no tag by its grammar is left out.
+
+        Raises:
+            UsageError: there is no such repository.
+        """
+        url: str | None = self._url("tags", "list")
+        found: dict[str, None] = {}
+        seen: set[str] = set()
+        while url and url not in seen and len(seen) < _PAGES:
+            seen.add(url)
+            answer = self._call("GET", url)
+            if answer.status == _NOT_FOUND:
+                raise UsageError(f"{self.name} is not in the registry", hint="check the repository's name")
+            found |= dict.fromkeys(_tags_in(self._expect(answer, "the list of tags")))
+            url = self._next_page(answer)
+        if url:
+            raise UnreachableError(f"{self.host} never ends its list of tags", hint="name one tag: REPOSITORY:TAG")
+        return tuple(found)
+
+    def manifest(self, reference: str) -> Manifest | None:
+        """The manifest of a tag or digest; None where there is none.
+
+        Raises:
+            MalformedError: it is larger than :data:`MANIFEST_LIMIT`, or is not what its digest says.
+        """
+        answer = self._call("GET", self._url("manifests", reference), accept=_ACCEPT)
+        if answer.status in (_NOT_FOUND, _GONE):
+            return None
+        self._expect(answer, f"the manifest {reference}")
+        if len(answer.content) > MANIFEST_LIMIT:
+            raise MalformedError(Kind.TOO_LARGE, f"has more than {MANIFEST_LIMIT} bytes")
+        digest = "sha256:" + hashlib.sha256(answer.content).hexdigest()
+        told = answer.headers.get("Docker-Content-Digest", digest)
+        for said in (reference if is_digest(reference) else digest, told if is_digest(told) else digest):
+            if said != digest:
+                raise MalformedError(Kind.CONTENT, f"has the digest {digest}, and the registry says {said}")
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+        return Manifest(digest=digest, media_type=media_type, content=answer.content)
+
+    def digest(self, tag: str) -> str | None:
+        """What a tag stands for, without reading it where the registry tells; None where it stands for nothing.
+
+        Raises:
+            MalformedError: it cannot be told.
+        """
+        answer = self._call("HEAD", self._url("manifests", tag), accept=_ACCEPT)
+        if answer.status in (_NOT_FOUND, _GONE):
+            return None
+        self._expect(answer, f"the tag {tag}")
+        digest = answer.headers.get("Docker-Content-Digest", "")
+        if is_digest(digest):
+            return digest
+        manifest = self.manifest(tag)
+        return manifest.digest if manifest else None
+
+    def blob_size(self, digest: str) -> int | None:
+        """Bytes of a blob; None where it is absent, -1 where the registry does not tell."""
+        answer = self._call("HEAD", self._url("blobs", digest))
+        if answer.status in (_NOT_FOUND, _GONE):
+            return None
+        self._expect(answer, f"the blob {digest}")
+        length = answer.headers.get("Content-Length", "")
+        return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else -1
+
+    @contextlib.contextmanager
+    def blob(self, digest: str) -> Iterator[Iterator[bytes] | None]:
+        """The content of a blob in pieces of at most 64 KiB; None where it is absent."""
+        with self._open("GET", self._url("blobs", digest), "") as (answer, url):
+            if answer.status in (_NOT_FOUND, _GONE):
+                yield None
+                return
+            if answer.status not in _OK:
+                self._expect(_read(answer, url), f"the blob {digest}")
+            yield _pieces(answer, url)
+
+    def delete(self, reference: str) -> Removal:
+        """Delete a manifest by its digest with all its tags, or a tag where the registry can (OCI only)."""
+        answer = self._call("DELETE", self._url("manifests", reference))
+        if answer.status in _OK:
+            return Removal.DONE
+        if answer.status in (_NOT_FOUND, _GONE):
+            return Removal.ABSENT
+        codes = {code for code, _ in answer.errors}
+        refused = answer.status == _BAD_REQUEST and (codes & _REFUSALS or not codes)
+        if refused or "UNSUPPORTED" in codes or answer.status in (_NOT_ALLOWED, _NOT_IMPLEMENTED):
+            return Removal.UNSUPPORTED
+        error = self._error(answer, f"the deletion of {reference}")
+        if isinstance(error, DeniedError) and (row := providers.provider_of(self.host)):
+            error = DeniedError(error.message, hint=f"{error.hint}; or the way of {row.name}: {row.advice}")
+        raise error
+
+    def _url(self, kind: str, reference: str) -> str:
+        return f"{self.base}/v2/{self.path}/{kind}/{reference}"
+
+    def _next_page(self, answer: _Answer) -> str | None:
+        match = _NEXT.search(answer.headers.get("Link", "")[:_LINK_LIMIT])
+        if match is None:
+            return None
+        url = join(answer.url, match["url"])
+        if url is None or origin(url) != origin(self.base):
+            raise UnreachableError(
+                f"{self.host} continues its list of tags somewhere else", hint="name one tag: REPOSITORY:TAG"
+            )
+        return url
+
+    def _call(self, method: str, url: str, *, accept: str = "") -> _Answer:
+        with self._open(method, url, accept) as (answer, asked):
+            return _read(answer, asked)
+
+    @contextlib.contextmanager
+    def _open(self, method: str, url: str, accept: str) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
+        """The answer to a request, after logging in if the registry asks for it."""
+        action = "delete" if method == "DELETE" else "pull"
+        used = self.login.header(action)
+        answer = follow(self.send, self._request(method, url, accept, used))
+        challenge = answer.headers.get("WWW-Authenticate", "")
+        if answer.status == _UNAUTHORIZED and self.login.renew(action, used, url, challenge):
+            answer.close()
+            answer = follow(self.send, self._request(method, url, accept, self.login.header(action)))
+        try:
+            yield answer, url
+        finally:
+            answer.close()
+
+    @staticmethod
+    def _request(method: str, url: str, accept: str, authorization: str) -> Request:
+        headers = {"Accept": accept, "Authorization": authorization, "User-Agent": "buildx-cache"}
+        return Request(method=method, url=url, headers={name: value for name, value in headers.items() if value})
+
+    def _expect(self, answer: _Answer, what: str) -> _Answer:
+        if answer.status not in _OK:
+            raise self._error(answer, what)
+        return answer
+
+    def _error(self, answer: _Answer, what: str) -> BuildxCacheError:
+        if answer.status in (_UNAUTHORIZED, _FORBIDDEN):
+            return self.login.denied(f"{what} of {self.path}", answer.reason)
+        if answer.status == _TOO_MANY:
+            return UnreachableError(
+                f"{self.host} takes no more requests for now ({answer.reason})", hint="wait, or log in: docker login"
+            )
+        hint = "try again later" if answer.status >= _SERVER_ERROR else "check the reference and the registry's log"
+        return UnreachableError(f"{self.host} does not give {what} of {self.path}: {answer.reason}", hint=hint)
+
+    def unsupported(self) -> UsageError:
+        """The error where nothing can be deleted through the API."""
+        return UsageError(
+            f"{self.host} does not let tags be deleted through the registry API", hint=providers.advice(self.host)
+        )
+
+
+def _tags_in(answer: _Answer) -> Iterator[str]:
+    try:
+        tags = parse_object(answer.content).get("tags")
+    except MalformedError as error:
+        raise UnreachableError(
+            f"{urlsplit(answer.url).netloc} gives a list of tags that {error.problem}", hint="is this a registry?"
+        ) from None
+    for tag in tags if isinstance(tags, list) else ():
+        if isinstance(tag, str) and _TAG.fullmatch(tag):
+            yield tag
+
+
+def _read(answer: urllib3.BaseHTTPResponse, url: str) -> _Answer:
+    """An answer with its content, which is cut soon after :data:`MANIFEST_LIMIT`."""
+    content = bytearray()
+    for piece in _pieces(answer, url):
+        content += piece
+        if len(content) > MANIFEST_LIMIT:
+            break
+    return _Answer(status=answer.status, url=url, headers=answer.headers, content=bytes(content))
+
+
+def _pieces(answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
+    try:
+        yield from answer.stream(_CHUNK, decode_content=False)
+    except HTTPError as error:
+        raise unreachable(url, error) from None

@@ -1,0 +1,164 @@
+"""Logging in to a registry: its challenge is answered with the user's login, or with a token that this buys.
+
+The distribution project's ``spec/auth/token.md`` and ``spec/auth/oauth.md``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from urllib3.exceptions import HTTPError
+
+from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError
+from buildx_cache.registry.credential import Credential, IdentityToken, Password
+from buildx_cache.registry.transport import Request, Send, follow, host_of, join, printable, unreachable
+
+_CLIENT = "buildx-cache"
+_TOKEN_LIMIT = 1 << 20
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w-]*)(?:\s+(?P<rest>.*))?", re.DOTALL)
+_OK = 200
+_SERVER_ERROR = 500
+_TOO_MANY = 429
+
+
+def challenges(header: str) -> Mapping[str, Mapping[str, str]]:
+    """The challenges of a ``WWW-Authenticate`` header: parameters by scheme, both in lower case; the first wins."""
+    found: dict[str, dict[str, str]] = {}
+    current: dict[str, str] = {}
+    for item in urllib.request.parse_http_list(header):
+        name, equals, value = item.partition("=")
+        match = _SCHEME.fullmatch(name.strip())
+        if match and (match["rest"] or not equals):
+            current = {}
+            found.setdefault(match["scheme"].lower(), current)
+            name = match["rest"] or ""
+        if equals:
+            current[name.strip().lower()] = value.strip().removeprefix('"').removesuffix('"')
+    return found
+
+
+@dataclass
+class Login:
+    """The ``Authorization`` headers for one repository, made when they are asked for and shared by threads.
+
+    ``host`` is what people call the registry; ``credential`` is called at most once.
+    """
+
+    host: str
+    path: str
+    credential: Callable[[str], Credential | None]
+    send: Send = field(repr=False)
+    _headers: dict[str, str] = field(default_factory=dict, repr=False)
+    _credentials: list[Credential | None] = field(default_factory=list, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def header(self, action: str) -> str:
+        """What to send for ``action`` (pull, delete); empty before the registry asked."""
+        return self._headers.get(action, "")
+
+    def renew(self, action: str, used: str, url: str, challenge: str) -> bool:
+        """Answer a challenge to a request that was sent with ``used``; False if nothing better is known.
+
+        Raises:
+            DeniedError: the token service refuses the user's login, or the registry names no usable one.
+            UnreachableError: the token service does not answer.
+        """
+        with self._lock:
+            if self.header(action) != used:
+                return True  # another thread did
+            offered = challenges(challenge)
+            if "bearer" in offered:
+                self._headers[action] = f"Bearer {self._token(action, url, offered['bearer'])}"
+                return True
+            if "basic" in offered and isinstance(login := self.login(), Password):
+                self._headers[action] = _basic(login)
+            return self.header(action) != used
+
+    def login(self) -> Credential | None:
+        """The user's login."""
+        if not self._credentials:
+            self._credentials.append(self.credential(self.host))
+        return self._credentials[0]
+
+    def denied(self, what: str, reason: str = "") -> DeniedError:
+        """The error for a refusal."""
+        known = "the stored login may be wrong, too old, or not allowed this" if self.login() else "log in"
+        detail = f": {reason}" if reason else ""
+        return DeniedError(f"{self.host} denied {what}{detail}", hint=f"{known}: docker login {self.host}")
+
+    def _token(self, action: str, url: str, challenge: Mapping[str, str]) -> str:
+        realm = join(url, challenge.get("realm", ""))
+        if realm is None or (urlsplit(url).scheme == "https" and urlsplit(realm).scheme != "https"):
+            raise DeniedError(
+                f"{self.host} names no safe address to log in at: {printable(challenge.get('realm', ''), 80)!a}",
+                hint="check the registry's address and configuration",
+            )
+        scope = challenge.get("scope") or f"repository:{self.path}:{_actions(action)}"
+        parameters = {"service": challenge.get("service", ""), "scope": scope}
+        request = _token_request(realm, {key: value for key, value in parameters.items() if value}, self.login())
+        return self._read_token(request)
+
+    def _read_token(self, request: Request) -> str:
+        answer = follow(self.send, request)
+        try:
+            content = answer.read(_TOKEN_LIMIT + 1)
+        except HTTPError as error:
+            raise unreachable(request.url, error) from None
+        finally:
+            answer.close()
+        if answer.status != _OK:
+            raise self._no_token(request.url, answer.status)
+        token = _token_in(content)
+        if not token:
+            raise UnreachableError(f"{host_of(request.url)} answers a login with no token", hint="try again later")
+        return token
+
+    def _no_token(self, url: str, status: int) -> BuildxCacheError:
+        if status >= _SERVER_ERROR or status == _TOO_MANY:
+            return UnreachableError(f"{host_of(url)} answers a login with HTTP {status}", hint="try again later")
+        return self.denied("the login", f"HTTP {status} from {host_of(url)}")
+
+
+def _actions(action: str) -> str:
+    return action if action == "pull" else f"pull,{action}"
+
+
+def _token_request(realm: str, parameters: Mapping[str, str], login: Credential | None) -> Request:
+    match login:
+        case IdentityToken(secret=secret):
+            form = {"grant_type": "refresh_token", "client_id": _CLIENT, "refresh_token": secret, **parameters}
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            return Request(method="POST", url=realm, headers=headers, body=urlencode(form).encode())
+        case Password() as password:
+            return Request(
+                method="GET", url=_with_query(realm, parameters), headers={"Authorization": _basic(password)}
+            )
+        case _:
+            return Request(method="GET", url=_with_query(realm, parameters))
+
+
+def _with_query(realm: str, parameters: Mapping[str, str]) -> str:
+    parts = urlsplit(realm)
+    query = [*parse_qsl(parts.query), *parameters.items()]
+    return urlunsplit(parts._replace(query=urlencode(query), fragment=""))
+
+
+def _basic(password: Password) -> str:
+    return "Basic " + base64.b64encode(f"{password.username}:{password.secret}".encode()).decode("ascii")
+
+
+def _token_in(content: bytes) -> str:
+    try:
+        answer = json.loads(content) if len(content) <= _TOKEN_LIMIT else None
+    except (ValueError, RecursionError):
+        return ""
+    values = [answer.get(key) for key in ("token", "access_token")] if isinstance(answer, dict) else []
+    return next((value for value in values if isinstance(value, str) and _TOKEN.fullmatch(value)), "")

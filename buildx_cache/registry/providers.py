@@ -1,0 +1,100 @@
+"""What to do where a registry does not delete tags through the distribution API: the provider's own way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """A registry service: its hosts as shell patterns, and how a tag is deleted there."""
+
+    name: str
+    hosts: tuple[str, ...]
+    advice: str
+
+
+PROVIDERS: tuple[Provider, ...] = (
+    Provider(
+        name="Amazon ECR",
+        hosts=("*.dkr.ecr.*.amazonaws.com", "*.dkr.ecr.*.amazonaws.com.cn", "*.dkr-ecr.*.on.aws", "public.ecr.aws"),
+        advice="give the repository a lifecycle policy for the tag prefix buildcache-, "
+        "or run `aws ecr batch-delete-image --image-ids imageTag=TAG`",
+    ),
+    Provider(
+        name="Docker Hub",
+        hosts=("docker.io", "index.docker.io", "registry-1.docker.io"),
+        advice="delete the tag on hub.docker.com, or with Docker Hub's own API: "
+        "DELETE https://hub.docker.com/v2/namespaces/NAMESPACE/repositories/REPOSITORY/tags/TAG",
+    ),
+    Provider(
+        name="GitHub",
+        hosts=("ghcr.io",),
+        advice="delete the package version: `gh api --method DELETE "
+        "/orgs/ORG/packages/container/NAME/versions/ID`, or the action actions/delete-package-versions",
+    ),
+    Provider(
+        name="Google Artifact Registry",
+        hosts=("*-docker.pkg.dev", "gcr.io", "*.gcr.io"),
+        advice="set a cleanup policy for the tag prefix buildcache-, "
+        "or run `gcloud artifacts docker tags delete IMAGE:TAG`",
+    ),
+    Provider(
+        name="Azure Container Registry",
+        hosts=("*.azurecr.io", "*.azurecr.cn", "*.azurecr.us"),
+        advice="run `az acr repository untag` or a scheduled `acr purge --filter 'REPOSITORY:buildcache-.*' --ago 30d`",
+    ),
+    Provider(
+        name="Quay",
+        hosts=("quay.io", "*.quay.io", "quay.*"),
+        advice="let tags expire (label quay.expires-after, or an auto-prune policy), or delete the tag with Quay's "
+        "own API: DELETE /api/v1/repository/REPOSITORY/tag/TAG",
+    ),
+    Provider(
+        name="GitLab",
+        hosts=("registry.gitlab.com", "registry.gitlab.*", "gitlab.*"),
+        advice="set a container cleanup policy for buildcache-.*, or use GitLab's own API: "
+        "DELETE /projects/ID/registry/repositories/ID/tags/TAG",
+    ),
+    Provider(
+        name="Harbor",
+        hosts=("harbor.*", "*.harbor.*"),
+        advice="set a tag retention rule, or delete the tag with Harbor's own API: "
+        "DELETE /api/v2.0/projects/PROJECT/repositories/REPOSITORY/artifacts/TAG/tags/TAG",
+    ),
+    Provider(
+        name="Artifactory",
+        hosts=("*.jfrog.io", "artifactory.*", "*.artifactory.*"),
+        advice="set a cleanup policy, or delete the tag's folder: `jf rt delete REPOSITORY/IMAGE/TAG`",
+    ),
+    Provider(
+        name="DigitalOcean",
+        hosts=("registry.digitalocean.com",),
+        advice="run `doctl registry repository delete-tag REPOSITORY TAG`",
+    ),
+    Provider(
+        name="Oracle Cloud",
+        hosts=("*.ocir.io", "ocir.*.oci.oraclecloud.com"),
+        advice="set an image retention policy, or run `oci artifacts container image remove-version`",
+    ),
+    Provider(
+        name="Scaleway",
+        hosts=("rg.*.scw.cloud",),
+        advice="delete the tag with `scw registry tag delete TAG-ID`",
+    ),
+)
+
+OWN = "allow deletion in the registry (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true), or use its own tools"
+
+
+def provider_of(host: str) -> Provider | None:
+    """The service that runs ``host`` (a port does not matter), where it is known by its name."""
+    name = host.lower().partition(":")[0]
+    return next((row for row in PROVIDERS if any(fnmatchcase(name, pattern) for pattern in row.hosts)), None)
+
+
+def advice(host: str) -> str:
+    """What to do where ``host`` refuses to delete."""
+    row = provider_of(host)
+    return row.advice if row else OWN

@@ -1,0 +1,286 @@
+"""Which cache tags of a repository may go, and taking them away without taking anything else.
+
+What is not known to be dead is kept: a tag whose manifest cannot be read or whose age is not known, and one that may
+belong to a branch that exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from buildx_cache.caches import REF_PREFIX
+from buildx_cache.errors import BuildxCacheError, CacheError, UsageError
+from buildx_cache.layout.decode import MalformedError
+from buildx_cache.reference import safe_tag
+from buildx_cache.registry.distribution import Removal, in_parallel
+from buildx_cache.registry.repository import Repository
+
+_DAY = 86_400
+
+# First words of a platform (Go's systems and architectures, and their other names in containerd's ``platforms``).
+_PLATFORM = re.compile(
+    r"-(?:aix|android|darwin|dragonfly|freebsd|illumos|ios|js|linux|netbsd|openbsd|plan9|solaris|wasi|wasip1|windows"
+    r"|zos|386|aarch64|amd64|arm|arm64|armel|armhf|i386|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64"
+    r"|s390x|wasm|x86)(?:-[a-z0-9]+)*"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CacheTag:
+    """A tag that could go: ``created`` (seconds since the epoch) as in ``RemoteCache``.
+
+    ``problem`` says why the manifest cannot be read, if so. ``named`` tells that the user spelled the tag out.
+    """
+
+    name: str
+    digest: str = ""
+    created: float | None = None
+    problem: str = ""
+    named: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """A tag with why it goes or stays."""
+
+    tag: CacheTag
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Which tags go and which stay."""
+
+    doomed: tuple[Judged, ...]
+    kept: tuple[Judged, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion:
+    """What was deleted, and what stays. ``error`` ended it early; it is to be raised once the rest is told."""
+
+    deleted: tuple[Judged, ...]
+    kept: tuple[Judged, ...]
+    error: BuildxCacheError | None = None
+
+
+def survey(repository: Repository, tag: str = "") -> tuple[CacheTag, ...]:
+    """The repository's ``buildcache-*`` tags, or just ``tag``, whatever it is called; several are read at a time.
+
+    Raises:
+        UsageError: there is no such repository or tag.
+        CacheError: what ``tag`` stands for cannot be told.
+        DeniedError: the user may not read it.
+        UnreachableError: the registry does not answer.
+    """
+    if tag:
+        return (_named(repository, tag),)
+    return tuple(in_parallel(lambda name: _listed(repository, name), repository.cache_tags()))
+
+
+def _named(repository: Repository, name: str) -> CacheTag:
+    """A tag that is to go even if it cannot be read: what it stands for is all that deleting it takes."""
+    try:
+        return dataclasses.replace(_looked_at(repository, name), named=True)
+    except CacheError as error:
+        return CacheTag(name=name, digest=_digest(repository, name), problem=error.message, named=True)
+
+
+def _listed(repository: Repository, name: str) -> CacheTag:
+    try:
+        return _looked_at(repository, name)
+    except (CacheError, UsageError) as error:  # the latter: it went since it was listed
+        return CacheTag(name=name, problem=error.message)
+
+
+def _looked_at(repository: Repository, name: str) -> CacheTag:
+    found = repository.inspect(name)
+    # The times of records that cannot all be read may not tell the newest step.
+    return CacheTag(name=name, digest=found.digest, created=None if found.findings else found.created)
+
+
+def choose(
+    tags: Iterable[CacheTag], *, now: float, max_age: float | None = None, branches: Iterable[str] | None = None
+) -> Choice:
+    """Which tags may go: those that are older than ``max_age`` and that belong to none of ``branches``.
+
+    A condition that is not given is met by every tag. Without any, only a tag goes that the user named, which alone
+    need not be called ``buildcache-*``. ``max_age`` is in seconds, ``now`` in seconds since the epoch. ``branches``
+    are the names of all branches that exist, and of scopes to keep; an empty list is taken for a failure to list
+    them, and nothing goes. Pure.
+    """
+    owners = None if branches is None else _Owners(frozenset(filter(None, branches)))
+    unconditional = owners is None and max_age is None
+    doomed: list[Judged] = []
+    kept: list[Judged] = []
+    for tag in tags:
+        stays = _why_not_eligible(tag, unconditional=unconditional)
+        stays = stays or _claimed(tag, owners) or _too_young(tag, max_age, now)
+        if stays:
+            kept.append(Judged(tag=tag, reason=stays))
+        else:
+            doomed.append(Judged(tag=tag, reason=_why_doomed(tag, owners, now)))
+    return Choice(doomed=tuple(doomed), kept=tuple(kept))
+
+
+def _why_not_eligible(tag: CacheTag, *, unconditional: bool) -> str:
+    if tag.named and tag.digest:
+        return ""
+    if tag.problem or not tag.digest:
+        return f"it cannot be read: {tag.problem}"
+    if not tag.name.startswith(REF_PREFIX):
+        return "it is no branch's cache by its name"
+    return "neither an age nor branches were given" if unconditional else ""
+
+
+def _claimed(tag: CacheTag, owners: _Owners | None) -> str:
+    if owners is None:
+        return ""
+    if not owners.branches:
+        return "the list of branches is empty"
+    if not tag.name.startswith(REF_PREFIX):
+        return "it is no branch's cache by its name"
+    owner = owners.of(tag.name)
+    return f"branch {owner} exists" if owner else ""
+
+
+def _too_young(tag: CacheTag, max_age: float | None, now: float) -> str:
+    if max_age is None:
+        return ""
+    if tag.created is None:
+        return "its age is not known"
+    return "" if now - tag.created > max_age else f"its newest step is {_days(now - tag.created)} old"
+
+
+def _why_doomed(tag: CacheTag, owners: _Owners | None, now: float) -> str:
+    reasons = [] if tag.created is None else [f"its newest step is {_days(now - tag.created)} old"]
+    if owners is not None:
+        reasons.insert(0, "its branch does not exist")
+    return ", ".join(reasons) or "it was named"
+
+
+def _days(seconds: float) -> str:
+    days = max(0, int(seconds // _DAY))
+    return "1 day" if days == 1 else f"{days} days"
+
+
+@dataclass(frozen=True, slots=True)
+class _Owners:
+    """Whose a tag may be. Names go forward to tags, never back: a tag does not tell its branch.
+
+    What follows a branch in a tag may be a platform (``main-linux-arm64``), or part of the branch's own name: the tag
+    is then both branches'.
+    """
+
+    branches: frozenset[str]
+    _by_suffix: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def of(self, tag: str) -> str:
+        """A branch that the tag may belong to; empty if there is none."""
+        return next((owner for suffix in _suffixes(tag) if (owner := self._tags(suffix).get(tag, ""))), "")
+
+    def _tags(self, suffix: str) -> Mapping[str, str]:
+        if suffix not in self._by_suffix:
+            named = {safe_tag(one, prefix=REF_PREFIX, suffix=suffix): one for one in self.branches}
+            self._by_suffix[suffix] = named
+        return self._by_suffix[suffix]
+
+
+def _suffixes(tag: str) -> Iterator[str]:
+    yield ""
+    for dash in re.finditer("-", tag):
+        if _PLATFORM.fullmatch(tag, dash.start()):
+            yield tag[dash.start() :]
+
+
+def delete(repository: Repository, choice: Choice) -> Deletion:
+    """Delete the doomed tags and nothing else.
+
+    Each is deleted by its tag where the registry can do that. Where it deletes manifests only, every tag of one goes
+    with it: a manifest that any other tag of the repository stands for then stays. A tag that was written anew since
+    it was looked at stays as well. Blobs are the registry's to collect.
+    """
+    return _Deleter(repository=repository, choice=choice).run()
+
+
+@dataclass(kw_only=True)
+class _Deleter:
+    repository: Repository
+    choice: Choice
+    deleted: list[Judged] = field(default_factory=list)
+    kept: list[Judged] = field(default_factory=list)
+    waiting: list[Judged] = field(default_factory=list)
+
+    def run(self) -> Deletion:
+        error: BuildxCacheError | None = None
+        try:
+            self._by_tag(self.choice.doomed)
+            if self.waiting:
+                self._by_manifest()
+        except BuildxCacheError as failure:
+            error = failure
+        return Deletion(deleted=tuple(self.deleted), kept=(*self.choice.kept, *self.kept), error=error)
+
+    def _by_tag(self, doomed: Sequence[Judged]) -> None:
+        sharers = {one.tag.digest: one.tag.name for one in self.choice.kept if one.tag.digest}
+        for place, one in enumerate(doomed):
+            if not self._is_unchanged(one):
+                continue
+            if self.repository.registry.delete(one.tag.name) is not Removal.DONE:
+                self.waiting += [one, *(other for other in doomed[place + 1 :] if self._is_unchanged(other))]
+                return
+            self.deleted.append(one)
+            if sharer := sharers.get(one.tag.digest):
+                self._assert_present(sharer, one.tag.name)
+
+    def _is_unchanged(self, one: Judged) -> bool:
+        now = _digest(self.repository, one.tag.name)
+        if now == one.tag.digest:
+            return True
+        if now:
+            self.kept.append(Judged(tag=one.tag, reason="it was written anew meanwhile"))
+        else:
+            self.deleted.append(one)
+        return False
+
+    def _assert_present(self, sharer: str, deleted: str) -> None:
+        if not _digest(self.repository, sharer):
+            raise CacheError(
+                f"{self.repository.name}: deleting {deleted} took {sharer} with it, which has the same manifest",
+                hint=f"push {sharer} again; this registry does not keep to the OCI specification",
+            )
+
+    def _by_manifest(self) -> None:
+        """Every tag of the repository is asked for its manifest first; if one cannot be told, nothing goes."""
+        names = self.repository.tags()
+        digests = in_parallel(lambda name: _digest(self.repository, name), names)
+        doomed = {one.tag.name for one in self.waiting}
+        sharers = {digest: name for name, digest in zip(names, digests, strict=True) if name not in doomed}
+        gone: set[str] = set()
+        for one in self.waiting:
+            if sharer := sharers.get(one.tag.digest):
+                reason = f"{sharer} has the same manifest, and {self.repository.registry.host} deletes manifests only"
+                self.kept.append(Judged(tag=one.tag, reason=reason))
+                continue
+            if one.tag.digest not in gone and self.repository.registry.delete(one.tag.digest) is Removal.UNSUPPORTED:
+                raise self.repository.registry.unsupported()
+            gone.add(one.tag.digest)
+            self.deleted.append(one)
+
+
+def _digest(repository: Repository, tag: str) -> str:
+    """What the tag stands for; empty if nothing.
+
+    Raises:
+        CacheError: it cannot be told.
+    """
+    try:
+        return repository.registry.digest(tag) or ""
+    except MalformedError as error:
+        raise CacheError(
+            f"{repository.name}:{tag} {error.problem}: what else it stands for is not known",
+            hint="delete that tag first, or name the one tag to delete",
+        ) from None

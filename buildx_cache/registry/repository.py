@@ -1,0 +1,205 @@
+"""A repository's caches: what they hold, and whether they are sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from buildx_cache.caches import REF_PREFIX
+from buildx_cache.errors import CacheError
+from buildx_cache.layout.decode import MalformedError
+from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role, Shape
+from buildx_cache.reference import Reference
+from buildx_cache.registry.contents import Contents, RemoteFinding, check_blob, read_contents
+from buildx_cache.registry.credential import Credential
+from buildx_cache.registry.distribution import Distribution, in_parallel
+from buildx_cache.registry.login import Login
+from buildx_cache.registry.transport import Send, is_loopback, sender
+
+DOCKER_HUB = "docker.io"
+_HUB_NAMES = ("", DOCKER_HUB, "index.docker.io")
+_HUB_API = "registry-1.docker.io"
+
+
+class Holds(StrEnum):
+    """What a tag is."""
+
+    CACHE = "cache"
+    INLINE = "image with an inline cache"
+    IMAGE = "image without a cache"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteLayer:
+    """A layer: ``size`` in bytes as declared, ``created`` (seconds since the epoch) when its step ran, if it says."""
+
+    digest: str
+    size: int
+    media_type: str
+    created: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteCache:
+    """What a tag holds.
+
+    ``layers`` are the largest first; ``size`` counts the manifests, configs and layers, each once, in bytes;
+    ``records`` is None where there are none to read. ``created`` is the newest time in the records (seconds since
+    the epoch), None where unknown: it tells when a step was last executed, as a registry does not tell when a tag
+    was last pushed. ``findings`` say what could not be read.
+    """
+
+    tag: str
+    digest: str
+    media_type: str
+    shape: Shape
+    holds: Holds
+    layers: tuple[RemoteLayer, ...]
+    records: int | None
+    size: int
+    created: float | None
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repository:
+    """The caches in one repository. Every method raises DeniedError and UnreachableError as it meets them."""
+
+    registry: Distribution
+
+    @property
+    def name(self) -> str:
+        """``host/path``, for people."""
+        return self.registry.name
+
+    def tags(self) -> tuple[str, ...]:
+        """Every tag.
+
+        Raises:
+            UsageError: there is no such repository.
+        """
+        return self.registry.tags()
+
+    def cache_tags(self) -> tuple[str, ...]:
+        """The tags of scopes' caches: ``buildcache-*``.
+
+        Raises:
+            UsageError: there is no such repository.
+        """
+        return tuple(tag for tag in self.tags() if tag.startswith(REF_PREFIX))
+
+    def inspect(self, tag: str) -> RemoteCache:
+        """What a tag holds, from its manifests and records; layers are not touched.
+
+        Raises:
+            UsageError: there is no such tag.
+            CacheError: its manifest cannot be read.
+        """
+        try:
+            contents = read_contents(self.registry, tag)
+        except MalformedError as error:
+            raise CacheError(
+                f"{self.name}:{tag} {error.problem}", hint="delete the tag, and the next build writes it again"
+            ) from None
+        return _described(tag, contents)
+
+    def verify(self, tag: str, *, deep: bool = False) -> tuple[Finding, ...]:
+        """Every fault of a tag, none twice; empty where it is sound.
+
+        Manifests and configs are read and compared with their digests, the layers asked for by HEAD, which tells
+        presence and size. ``deep`` reads the layers too, through SHA-256, a piece at a time.
+
+        Raises:
+            UsageError: there is no such tag.
+        """
+        try:
+            contents = read_contents(self.registry, tag)
+        except MalformedError as error:
+            return (RemoteFinding(kind=error.kind, blob=tag, referrer="", problem=error.problem),)
+        layers = [layer for layer in contents.layers() if not _is_elsewhere(layer)]
+        check = self._read_layer if deep else self._ask_for_layer
+        faults = zip(layers, in_parallel(check, layers), strict=True)
+        found = [
+            RemoteFinding(kind=fault.kind, blob=layer.digest, referrer=contents.links[layer], problem=fault.problem)
+            for layer, fault in faults
+            if fault
+        ]
+        return tuple(dict.fromkeys([*contents.findings, *_too_large(contents), *found]))
+
+    def _ask_for_layer(self, layer: Descriptor) -> MalformedError | None:
+        size = self.registry.blob_size(layer.digest)
+        if size is None:
+            return MalformedError(Kind.MISSING, "is not in the registry")
+        if size not in (-1, layer.size):
+            return MalformedError(Kind.SIZE, f"has {size} bytes, not {layer.size}")
+        return None
+
+    def _read_layer(self, layer: Descriptor) -> MalformedError | None:
+        try:
+            check_blob(self.registry, layer)
+        except MalformedError as error:
+            return error
+        return None
+
+
+def connect(
+    repository: Reference,
+    credential: Callable[[str], Credential | None],
+    *,
+    env: Mapping[str, str] | None = None,
+    plain_http: bool | None = None,
+    send: Send | None = None,
+) -> Repository:
+    """A repository, not yet talked to; the reference's tag and digest are not looked at.
+
+    ``credential`` is asked for the login of the registry (``docker.io`` for Docker Hub) if that wants one. ``env``
+    names proxies. Unless ``plain_http`` says, plain HTTP is spoken to this machine alone, as BuildKit does
+    (``util/resolver/resolver.go``). ``send`` replaces the network.
+
+    Raises:
+        UnreachableError: ``env`` names a proxy that cannot be used.
+    """
+    host, address, path = repository.host, repository.host, repository.path
+    if host in _HUB_NAMES:
+        host, address = DOCKER_HUB, _HUB_API
+        path = path if "/" in path else f"library/{path}"
+    plain = is_loopback(address) if plain_http is None else plain_http
+    send = send or sender(env or {})
+    login = Login(host=host, path=path, credential=credential, send=send)
+    base = f"{'http' if plain else 'https'}://{address}"
+    return Repository(registry=Distribution(host=host, path=path, base=base, send=send, login=login))
+
+
+def _described(tag: str, contents: Contents) -> RemoteCache:
+    records = contents.records.values()
+    holds = Holds.INLINE if contents.inline else Holds.IMAGE
+    layers = [
+        RemoteLayer(digest=one.digest, size=one.size, media_type=one.media_type, created=one.created)
+        for one in contents.layers()
+    ]
+    return RemoteCache(
+        tag=tag,
+        digest=contents.root.digest,
+        media_type=contents.root.media_type,
+        shape=contents.shape,
+        holds=holds if contents.shape is Shape.IMAGE else Holds.CACHE,
+        layers=tuple(sorted(layers, key=lambda layer: (-layer.size, layer.digest))),
+        records=sum(one.records for one in records) if records else None,
+        size=sum({link.digest: link.size for link in contents.links}.values()),
+        created=max((one.newest for one in records if one.newest is not None), default=None),
+        findings=contents.findings,
+    )
+
+
+def _too_large(contents: Contents) -> Iterator[Finding]:
+    for link, referrer in contents.links.items():
+        limited = link == contents.root or link.role is Role.CACHE_CONFIG
+        if limited and link.size > IMPORT_LIMIT:
+            problem = f"has {link.size} bytes, and an import takes at most {IMPORT_LIMIT}"
+            yield RemoteFinding(kind=Kind.TOO_LARGE, blob=link.digest, referrer=referrer, problem=problem)
+
+
+def _is_elsewhere(layer: Descriptor) -> bool:
+    """Whether a layer is kept by its maker and not by registries (Windows base images)."""
+    return "nondistributable" in layer.media_type or ".foreign." in layer.media_type

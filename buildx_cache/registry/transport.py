@@ -1,0 +1,205 @@
+"""Requests over urllib3: time limits, retries, the environment's proxies, and redirects that leak no login."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, SSLError
+from urllib3.util import make_headers
+
+from buildx_cache.errors import BuildxCacheError, UnreachableError
+
+CONNECTIONS = 8
+"""Requests to one host at a time."""
+
+_TIMEOUT = urllib3.Timeout(connect=10, read=30)  # seconds, the second one between two pieces of an answer
+_RETRY_AFTER_LIMIT = 30  # seconds; a registry that asks for more is given up after the last try
+# Every method, since none is used that may not be repeated. Redirects are followed below, not by urllib3.
+RETRY = urllib3.Retry(
+    total=4,
+    connect=2,
+    read=2,
+    other=1,  # TLS: seldom better the next time
+    redirect=False,
+    status_forcelist=(429, 500, 502, 503, 504),
+    allowed_methods=None,
+    backoff_factor=0.3,
+    backoff_max=5,
+    retry_after_max=_RETRY_AFTER_LIMIT,
+    raise_on_status=False,
+)
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS_LIMIT = 5
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked for; headers and body may hold secrets and are not shown."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
+    body: bytes | None = field(repr=False, default=None)
+
+
+Send = Callable[[Request], urllib3.BaseHTTPResponse]
+"""Sends one request as it is and gives the answer with its body unread.
+
+Raises:
+    urllib3.exceptions.HTTPError: there is no answer.
+"""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` (with or without a port) is this machine: containerd's ``MatchLocalhost``."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def sender(env: Mapping[str, str]) -> Send:
+    """Connections of this call's own, through the proxies that ``env`` names, to anywhere but this machine."""
+    # A name in small letters counts more than the same in capitals, which sort first.
+    lowered = {name.lower(): value for name, value in sorted(env.items())}
+    proxies = {scheme: lowered.get(f"{scheme}_proxy", "") for scheme in _PORTS}
+    no_proxy = lowered.get("no_proxy", "")
+    direct = urllib3.PoolManager(maxsize=CONNECTIONS)
+    proxied = {scheme: _proxy(address) for scheme, address in proxies.items() if address}
+
+    def send(request: Request) -> urllib3.BaseHTTPResponse:
+        parts = urlsplit(request.url)
+        manager = direct if _goes_direct(parts, no_proxy) else proxied.get(parts.scheme, direct)
+        return manager.request(
+            request.method,
+            request.url,
+            body=request.body,
+            headers=request.headers,
+            timeout=_TIMEOUT,
+            retries=RETRY,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+        )
+
+    return send
+
+
+def _goes_direct(url: SplitResult, no_proxy: str) -> bool:
+    """Whether no proxy is used: for this machine, and for the hosts and domains of ``no_proxy``."""
+    name = url.hostname or ""
+    entries = [entry.strip().lstrip("*.").lower() for entry in no_proxy.split(",") if entry.strip()]
+    named = any(not entry or entry in (name, url.netloc) or name.endswith(f".{entry}") for entry in entries)
+    return named or is_loopback(url.netloc)
+
+
+def _proxy(address: str) -> urllib3.ProxyManager:
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    host = parts.netloc.rpartition("@")[2]
+    if parts.scheme not in _PORTS:
+        raise UnreachableError(
+            f"the proxy {parts.scheme}://{host} is of a kind that is not spoken here", hint="name an HTTP proxy"
+        )
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+    headers = make_headers(proxy_basic_auth=login) if login else None
+    return urllib3.ProxyManager(f"{parts.scheme}://{host}", proxy_headers=headers, maxsize=CONNECTIONS)
+
+
+def follow(send: Send, request: Request) -> urllib3.BaseHTTPResponse:
+    """Send a request, and a GET or HEAD on to where it is redirected: a registry's blob storage.
+
+    ``Authorization`` goes to the first host only. A redirect from HTTPS to HTTP, or to anything else, is refused.
+
+    Raises:
+        UnreachableError: there is no answer after all retries, or the redirects lead nowhere.
+    """
+    for _ in range(_REDIRECTS_LIMIT):
+        answer = _answer(send, request)
+        if request.method not in ("GET", "HEAD") or answer.status not in _REDIRECTS:
+            return answer
+        answer.close()
+        request = _redirected(request, answer.headers.get("Location", ""))
+    raise UnreachableError(
+        f"{host_of(request.url)} redirects more than {_REDIRECTS_LIMIT} times", hint="check the registry's address"
+    )
+
+
+def _redirected(request: Request, location: str) -> Request:
+    url = join(request.url, location)
+    if url is None or (urlsplit(request.url).scheme == "https" and urlsplit(url).scheme != "https"):
+        raise UnreachableError(
+            f"{host_of(request.url)} redirects to what is no safe address", hint="check the registry's configuration"
+        )
+    headers = request.headers
+    if origin(url) != origin(request.url):
+        headers = {name: value for name, value in headers.items() if name != "Authorization"}
+    return Request(method=request.method, url=url, headers=headers)
+
+
+def _answer(send: Send, request: Request) -> urllib3.BaseHTTPResponse:
+    try:
+        return send(request)
+    except (HTTPError, ValueError) as error:  # http.client and idna raise ValueError for what no URL may hold
+        raise unreachable(request.url, error) from None
+
+
+def unreachable(url: str, error: Exception) -> BuildxCacheError:
+    """A failed request as an error; the reasons of urllib3 hold addresses, never headers."""
+    cause = getattr(error, "reason", None) or error
+    host = host_of(url)
+    if isinstance(cause, SSLError):
+        reason = printable(str(cause))
+        hint = "add its certificate authority to the system's (or SSL_CERT_FILE)"
+        if not reason.count("CERTIFICATE_VERIFY_FAILED"):
+            hint = "plain HTTP is spoken to this machine only: give the registry a certificate"
+        return UnreachableError(f"no safe connection to {host}: {reason}", hint=hint)
+    return UnreachableError(
+        f"no answer from {host}: {_plain(cause)}", hint="check the address, the network, and the proxy"
+    )
+
+
+def _plain(cause: object) -> str:
+    """urllib3 puts the connection object before the reason."""
+    return printable(str(cause).rpartition(">: ")[2] or type(cause).__name__)
+
+
+def host_of(url: str) -> str:
+    """Host and port."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port: what a login belongs to."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+
+
+def join(base: str, location: str) -> str | None:
+    """``location`` as seen from ``base``; None unless it is an HTTP address without a login in it."""
+    try:
+        url = urljoin(base, location)
+        parts = urlsplit(url)
+        usable = location.isprintable() and _is_web(parts) and origin(url)[2] is not None
+    except ValueError:
+        return None
+    return url if location and usable else None
+
+
+def _is_web(parts: SplitResult) -> bool:
+    return parts.scheme in _PORTS and bool(parts.hostname) and "@" not in parts.netloc
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """A registry's words, short and on one line, without what could steer a terminal."""
+    clean = "".join(sign if sign.isprintable() else " " for sign in text[: 4 * limit])
+    clean = " ".join(clean.split())
+    return clean if len(clean) <= limit else clean[:limit] + "..."

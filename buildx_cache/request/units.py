@@ -1,0 +1,27 @@
+"""Sizes and durations as people write them: ``500MB``, ``2GiB``; ``7d``, ``1h30m``."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgtp])i?b?|b)?", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
+_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes, or None if it is no size; every unit is binary, as in Docker's own options (``docker/go-units``)."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    return int(Fraction(match[1]) * 1024 ** _POWERS[(match[2] or "").lower()])
+
+
+def parse_duration(text: str) -> float | None:
+    """Seconds: Go's ``h``, ``m`` and ``s``, and ``d`` for days. None if it is no duration."""
+    if not _DURATION.fullmatch(text.strip()):
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))

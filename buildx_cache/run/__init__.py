@@ -1,0 +1,6 @@
+"""Carry a plan out: ``execution`` has the order of effects, ``caches`` and ``folders`` what becomes of the caches."""
+
+from buildx_cache.run.execution import Outcome, execute, listening
+from buildx_cache.run.seams import Engine, Finished
+
+__all__ = ["Engine", "Finished", "Outcome", "execute", "listening"]

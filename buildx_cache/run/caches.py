@@ -1,0 +1,252 @@
+"""What becomes of a call's caches while it runs: what is left out, what is written, what is said of it.
+
+A cache that is damaged, denied or out of reach fails no call that is not strict. BuildKit would fail the build over a
+layer that it finds damaged; the build is then run once more without that import.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from buildx_cache.blame import blame, damage_status
+from buildx_cache.caches import CacheEntry
+from buildx_cache.diagnose import find_cause
+from buildx_cache.errors import CacheError
+from buildx_cache.outcome import (
+    Known,
+    Verdict,
+    cache_report,
+    export_report,
+    failed_export,
+    is_imported,
+    skipped_export,
+)
+from buildx_cache.plan import BuildPlan, Command
+from buildx_cache.progress import BuildTrace
+from buildx_cache.progress.names import transfer_kind
+from buildx_cache.redaction import redact
+from buildx_cache.reference import parse_reference
+from buildx_cache.report import CacheReport, ExportReport, ExportStatus, LocalReport, RetryReport
+from buildx_cache.run.folders import Folders
+
+_METADATA = "load metadata for "  # of the images that FROM and COPY --from name (``frontend/dockerui``)
+# Buildx' own words (``client/ociindex``, ``build/opt.go``); ``ignore-error`` does not reach that far.
+_CLIENTS_OWN = re.compile(r"(?:failed to build: )?(?:could not (?:lock|unmarshal|read|write) .*index\.json|mkdir .+: )")
+_NO_TAG = re.compile(r"(?:failed to build: )?local cache importer requires")
+_LOCKED = re.compile(r"could not lock .*index\.json\.lock$")
+_NO_REASON = "no reason given"
+_STRICT_HINT = "`buildx-cache cache verify` shows more; drop --strict-cache to go on without"
+# Seconds after which people should know what an import of a few small files costs them.
+_SLOW_IMPORT = 5.0
+
+
+class Caches:
+    """The caches of one call. ``plan`` is what is left of the plan as caches turn out to be damaged or denied."""
+
+    def __init__(
+        self, plan: BuildPlan, warn: Callable[[str], None], export: Callable[[Command], tuple[BuildTrace, int]]
+    ) -> None:
+        self.plan = plan
+        self.retries: list[RetryReport] = []
+        self._asked = plan
+        self._warn = warn
+        self._export = export
+        self._folders = Folders(plan, warn)
+        self._verdicts: dict[CacheEntry, Verdict] = {}
+        self._exports: dict[CacheEntry, ExportReport] = {}
+        self._local: LocalReport | None = None
+        self._read_only: set[str] = set()  # repositories where writing was denied
+        self._has_waited = False
+
+    def close(self) -> None:
+        """Release the local folders."""
+        self._folders.close()
+
+    # --- imports -----------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Hold and verify local folders; leave out of the plan what cannot be imported from them.
+
+        Raises:
+            ExhaustedError: a folder cannot be made, or another process keeps it.
+            CacheError: one is damaged, and the call is strict.
+        """
+        verdicts = self._folders.check()
+        self._verdicts |= {verdict.entry: verdict for verdict in verdicts}
+        self.plan = self.plan.without(imports=[verdict.entry for verdict in verdicts if verdict.status])
+
+    def may_retry(self, trace: BuildTrace) -> bool:
+        """Whether a build that failed is worth another run: it failed over a cache, and the plan now goes around that.
+
+        Every time the plan gets shorter, so that this ends. A failure of the Dockerfile's is none of a cache's.
+
+        Raises:
+            CacheError: it failed over an import, and the call is strict.
+        """
+        blamed = self._blamed(trace, (error for error in _troubles(trace) if error == trace.error))
+        if blamed:
+            self._leave_out(blamed, "building again without it")
+        elif trace.error in [error for _, error in trace.errors] or not self._goes_around_folders(trace.error):
+            return False
+        self.retries.append(RetryReport(phase="build", reason=redact(trace.error), count=1))
+        return True
+
+    def _goes_around_folders(self, error: str) -> bool:
+        """Take care of what Buildx itself, not BuildKit, cannot do with a folder: it fails after all else is done."""
+        if _NO_TAG.match(error):
+            gone = [entry for entry in self.plan.cache.imports if entry.type == "local"]
+            self._verdicts |= {entry: Verdict(entry=entry, status="absent", detail=error) for entry in gone}
+            self.plan = self.plan.without(imports=gone)
+            return bool(gone)
+        local = [entry for entry in self.plan.cache.exports if entry.type == "local"]
+        if not local or not _CLIENTS_OWN.match(error):
+            return False
+        if _LOCKED.search(error) and not self._has_waited:
+            # Another build writes the index, and is done with that before this one comes to it again.
+            self._has_waited = True
+            return True
+        if self.plan.strict_cache:
+            return False
+        self._exports |= {entry: failed_export(entry, error) for entry in local}
+        self.plan = self.plan.without(exports=local)
+        return True
+
+    def _blamed(self, trace: BuildTrace, errors: Iterable[str]) -> dict[CacheEntry, str]:
+        """The imports that these errors come from, each with the first of them."""
+        imports = [entry for entry in self.plan.cache.imports if is_imported(entry, trace)]
+        blamed: dict[CacheEntry, str] = {}
+        for error in errors:
+            for entry in blame(error, imports, self._folders.digests):
+                blamed.setdefault(entry, " ".join(error.split()))
+        return blamed
+
+    def _leave_out(self, blamed: Mapping[CacheEntry, str], what_now: str) -> None:
+        """Go on without these imports, a damaged folder set aside."""
+        for entry, error in blamed.items():
+            if self.plan.strict_cache:
+                raise CacheError(f"the cache {redact(entry.place)} fails: {redact(error)}", hint=_STRICT_HINT)
+            damage, came_of_it = self._folders.mend(entry)
+            status = "damaged" if damage else damage_status(error)
+            self._verdicts[entry] = Verdict(entry=entry, status=status, detail=damage or error)
+            said = (f"the cache {entry.place} is {status}: {damage or error}", came_of_it, what_now)
+            self._warn("; ".join(part for part in said if part))
+        self.plan = self.plan.without(imports=blamed)
+
+    # --- exports -----------------------------------------------------------------------------------------
+
+    def take_exports(self, trace: BuildTrace) -> None:
+        """Note what became of a build's exports; those that a damaged import kept from being written are written again.
+
+        Raises:
+            CacheError: one failed, and the call is strict.
+        """
+        for warning in _slow_imports(trace):
+            self._warn(warning)
+        exports = self.plan.cache.exports
+        self._exports |= {entry: self._exported(entry, trace) for entry in exports}
+        if blamed := self._blamed(trace, _troubles(trace)) or self._dropped(trace):
+            self._leave_out(blamed, "what it lacks is built again")
+            self._write_again([entry for entry in exports if self._is_lost(entry)])
+        for entry in self._exports:
+            self._tell_failed(entry)
+
+    def _dropped(self, trace: BuildTrace) -> dict[CacheEntry, str]:
+        """The local imports with changed layers that the build had no need of, each with what is wrong.
+
+        BuildKit notices such a layer only as it exports, and then leaves out what leads to it without a word: the next
+        build would run those steps again. It shows in an export that is another one although no step was executed.
+        """
+        if trace.executed or not any(report.status == "written" for report in self._exports.values()):
+            return {}
+        local = [entry for entry in self.plan.cache.imports if entry.type == "local"]
+        return {entry: found for entry in local if (found := self._folders.unsound(entry))}
+
+    def _is_lost(self, entry: CacheEntry) -> bool:
+        """Whether an export was kept from being written, or is incomplete, because of a damaged import."""
+        return self._exports[entry].status == "failed" or self._folders.is_mended(entry)
+
+    def _write_again(self, lost: Collection[CacheEntry]) -> None:
+        """Write caches once more, by a build that does nothing else."""
+        others = [entry for entry in self.plan.cache.exports if entry not in lost]
+        command = self.plan.without(exports=others).cache_build
+        if command is None:
+            return
+        self.retries.append(RetryReport(phase="export", reason="a damaged import kept it from being written", count=1))
+        trace, code = self._export(command)
+        self._exports |= {entry: self._exported(entry, trace, code) for entry in lost}
+
+    def export_nodes(self) -> None:
+        """Write the caches of a builder with several nodes, one after another.
+
+        Raises:
+            CacheError: one failed, and the call is strict.
+        """
+        exports = zip(self.plan.cache.node_exports, self.plan.node_exports, strict=True)
+        for (_, entry), command in exports:
+            if _repository(entry) in self._read_only:
+                self._exports[entry] = skipped_export(entry, "writing there was denied before")
+                continue
+            trace, code = self._export(command)
+            self._exports[entry] = self._exported(entry, trace, code)
+            self._tell_failed(entry)
+
+    def _exported(self, entry: CacheEntry, trace: BuildTrace, code: int = 0) -> ExportReport:
+        report = export_report(entry, trace)
+        if code != 0 and report.status != "failed":
+            return failed_export(entry, trace.error or _NO_REASON)
+        if entry.type != "local" or report.status != "written":
+            return report
+        status: ExportStatus = "unchanged" if self._folders.unchanged(entry) else "written"
+        return replace(report, status=status, bytes=self._folders.added(entry))
+
+    def _tell_failed(self, entry: CacheEntry) -> None:
+        """Say that an export failed and what to do; after a denied one, its repository is only read."""
+        report = self._exports[entry]
+        if report.status != "failed":
+            return
+        cause = find_cause(report.detail)
+        hint = cause.hint if cause else "the next build tries again"
+        message = f"the cache could not be written to {report.target}: {report.detail}"
+        if self.plan.strict_cache:
+            raise CacheError(message, hint=hint)
+        if report.detail.startswith("denied") and entry.type == "registry":
+            self._read_only.add(_repository(entry))
+        self._warn(f"{message}; {hint}")
+
+    # --- the end -----------------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Mend, sweep and bound the local folders that were written."""
+        self._local = self._folders.tidy()
+
+    def be_strict(self, trace: BuildTrace) -> None:
+        """Hold a strict call to its word, where the build did without an import.
+
+        Raises:
+            CacheError: one is damaged or out of reach, and the call is strict.
+        """
+        bad = [found for found in self.report(trace).imports if found.status in ("damaged", "unreachable")]
+        if bad and self.plan.strict_cache:
+            raise CacheError(f"the cache {bad[0].source} is {bad[0].status}: {bad[0].detail}", hint=_STRICT_HINT)
+
+    def report(self, trace: BuildTrace | None) -> CacheReport:
+        """What the caches did, those that were left out included."""
+        known = Known(verdicts=self._verdicts, exports=self._exports, local=self._local)
+        return cache_report(self._asked, trace, known)
+
+
+def _troubles(trace: BuildTrace) -> Iterator[str]:
+    """The errors of steps and exports: an importer's own is no more than its status, a base image's no cache's."""
+    return (error for name, error in trace.errors if transfer_kind(name) != "cache-import" and _METADATA not in name)
+
+
+def _slow_imports(trace: BuildTrace) -> Iterator[str]:
+    for transfer in trace.transfers:
+        if transfer.kind == "cache-import" and transfer.seconds > _SLOW_IMPORT:
+            yield f"{transfer.name} took {transfer.seconds:.1f}s"
+
+
+def _repository(entry: CacheEntry) -> str:
+    return parse_reference(entry.get("ref")).repository if entry.type == "registry" else entry.place

@@ -1,0 +1,334 @@
+"""The local cache folders of one call: looked at before the import, mended when one fails, tidied after the export.
+
+Plain Buildx fails a build over a damaged folder, never repairs it, and lets it grow for ever. Here a damaged folder is
+set aside before BuildKit sees it, and afterwards a folder holds what its caches refer to. Only folders that this call
+exports to are changed; one that is only read is done without where it is damaged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from buildx_cache import layout
+from buildx_cache.atomic import write_text
+from buildx_cache.caches import CacheEntry
+from buildx_cache.display import size
+from buildx_cache.errors import CacheError, ExhaustedError
+from buildx_cache.layout import Bounded, Finding, Kind, Sharing, Swept, Tag
+from buildx_cache.outcome import Verdict
+from buildx_cache.plan import BuildPlan
+from buildx_cache.report import LocalReport
+
+# Others are alone with a folder only while they sweep or salvage it.
+_SHARED_SECONDS = 60.0
+# To be alone with it oneself takes the end of every other build in it.
+_MEND_SECONDS = 10.0
+_TIDY_SECONDS = 2.0
+_LATEST = "latest"
+Damage = tuple[Finding, ...]
+
+
+class _Folder:
+    """One folder, this call's hold on it, and how the build found it: tags, index key, digests of blobs."""
+
+    def __init__(self, path: Path, tag: str, *, written: bool) -> None:
+        self.path = path
+        self.tag = tag
+        self.written = written
+        self.since: float | None = None
+        self.tags: Mapping[str, Tag] = {}
+        self.key = ""
+        self.blobs: frozenset[str] = frozenset()
+        self.mended = False
+        self._hold: ExitStack | None = None
+
+    def hold(self) -> None:
+        """Keep others from sweeping it. A folder that does not exist and is only read is left so.
+
+        Raises:
+            ExhaustedError: another process is alone with it for too long, or it cannot be made.
+        """
+        if self._hold is None and (self.written or self.path.is_dir()):
+            stack = ExitStack()
+            held = stack.enter_context(layout.lock(self.path, timeout=_SHARED_SECONDS, sharing=Sharing.SHARED))
+            self._hold, self.since = stack, self.since or held.since
+
+    def release(self) -> None:
+        """Let others sweep it."""
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
+
+    @contextmanager
+    def alone(self, seconds: float) -> Iterator[bool]:
+        """Exchange the hold for one that nobody shares; False where other builds go on using the folder."""
+        self.release()
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(layout.lock(self.path, timeout=seconds))
+            except ExhaustedError:
+                alone = False
+            else:
+                alone = True
+            yield alone
+
+    def look(self) -> None:
+        """Remember the folder as it is now."""
+        self.tags = {tag.name: tag for tag in layout.reach(self.path).tags}
+        self.key = layout.cache_key(self.path)
+        self.blobs = layout.blob_names(self.path)
+
+    def damage(self) -> Damage:
+        """What is wrong with it, as far as that can hurt a build and shows without reading the layers."""
+        return tuple(found for found in layout.verify(self.path) if layout.damaged((found,)))
+
+
+class Folders:
+    """The local folders that a plan reads and writes."""
+
+    def __init__(self, plan: BuildPlan, warn: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._warn = warn
+        read = {_real(entry.get("src")): entry for entry in plan.cache.imports if entry.type == "local"}
+        written = {_real(entry.get("dest")): entry for entry in plan.cache.written if entry.type == "local"}
+        self._folders = {
+            path: _Folder(path, entry.get("tag") or _LATEST, written=path in written)
+            for path, entry in {**read, **written}.items()
+        }
+
+    def close(self) -> None:
+        """Release every folder."""
+        for folder in self._folders.values():
+            folder.release()
+
+    # --- before the build ----------------------------------------------------------------------------------
+
+    def check(self) -> tuple[Verdict, ...]:
+        """Take hold of the folders and verify them: what is left out of the import, what was mended.
+
+        Raises:
+            ExhaustedError: a folder cannot be made, or another process keeps it.
+            CacheError: one is damaged, and the call is strict.
+        """
+        damage = {path: self._ready(folder) for path, folder in self._folders.items()}
+        local = (entry for entry in self._plan.cache.imports if entry.type == "local")
+        verdicts = (_verdict(entry, self._source(entry), damage[_real(entry.get("src"))]) for entry in local)
+        return tuple(verdict for verdict in verdicts if verdict)
+
+    def _ready(self, folder: _Folder) -> Damage:
+        """Hold a folder and set it aside if it is damaged; the damage."""
+        folder.hold()
+        if folder.written and layout.leftovers(folder.path):
+            self._finish_salvage(folder)
+        damage = folder.damage()
+        if damage and self._plan.strict_cache:
+            raise CacheError(
+                f"the cache folder {folder.path} is damaged: {_summary(damage)}",
+                hint=f"`buildx-cache cache verify {folder.path}` shows all; delete the folder, or drop --strict-cache",
+            )
+        if damage:
+            came_of_it = _set_aside(folder, folder.damage)
+            self._warn(f"the cache folder {folder.path} is damaged: {_summary(damage)}; {came_of_it}")
+        folder.look()
+        if folder.written and folder.blobs and folder.tag not in folder.tags:
+            self._find_index(folder)
+        return damage
+
+    def _find_index(self, folder: _Folder) -> None:
+        """Name the cache again of a folder whose index is lost."""
+        with folder.alone(_TIDY_SECONDS) as alone:
+            repaired = layout.repair_index(folder.path, tag=folder.tag) if alone else None
+        folder.hold()
+        if repaired and repaired.restored:
+            self._warn(f"the cache folder {folder.path} had lost its index: it is written again from what is there")
+            folder.look()
+
+    def _finish_salvage(self, folder: _Folder) -> None:
+        """Take up what an earlier call set aside and was killed over."""
+        with folder.alone(_TIDY_SECONDS) as alone, contextlib.suppress(ExhaustedError):
+            for aside in layout.leftovers(folder.path) if alone else ():
+                layout.salvage(aside, folder.path)
+        folder.hold()
+
+    # --- when an import failed -----------------------------------------------------------------------------
+
+    def digests(self, entry: CacheEntry) -> frozenset[str]:
+        """The blobs that an import may hand to BuildKit; none for one that is not local."""
+        return self._source(entry).blobs if entry.type == "local" else frozenset()
+
+    def unsound(self, entry: CacheEntry) -> str:
+        """What is wrong with the content of the blobs that a local import had, in words; empty if nothing is."""
+        folder = self._source(entry)
+        tag = folder.tags.get(entry.get("tag") or _LATEST)
+        return _summary(layout.unsound(folder.path, tag.blobs)) if tag else ""
+
+    def mend(self, entry: CacheEntry) -> tuple[str, str]:
+        """Set the damaged blobs of a local import aside, found by content: the damage and what came of it, in words.
+
+        Both are empty where none is found.
+        """
+        if entry.type != "local":
+            return "", ""
+        folder = self._source(entry)
+        blobs = folder.blobs
+        damage = layout.unsound(folder.path, blobs)
+        if not damage:
+            return "", ""
+        came_of_it = _set_aside(folder, lambda: layout.unsound(folder.path, blobs))
+        folder.look()
+        return _summary(damage), came_of_it
+
+    def _source(self, entry: CacheEntry) -> _Folder:
+        return self._folders[_real(entry.get("src"))]
+
+    # --- after the build -----------------------------------------------------------------------------------
+
+    def unchanged(self, entry: CacheEntry) -> bool:
+        """Whether an export left the folder's index as it was."""
+        folder = self._target(entry)
+        return bool(folder.key) and layout.cache_key(folder.path) == folder.key
+
+    def added(self, entry: CacheEntry) -> int:
+        """Bytes of the blobs in use that came into the folder since the build began."""
+        folder = self._target(entry)
+        return sum(blob.size for blob in layout.reach(folder.path).blobs if blob.digest not in folder.blobs)
+
+    def _target(self, entry: CacheEntry) -> _Folder:
+        return self._folders[_real(entry.get("dest"))]
+
+    def is_mended(self, entry: CacheEntry) -> bool:
+        """Whether the folder of an export was set aside in this call; never of one that is not local."""
+        return entry.type == "local" and self._target(entry).mended
+
+    def tidy(self) -> LocalReport | None:
+        """Mend, sweep and bound every folder that was written, and write the key file; None if none was."""
+        written = [folder for folder in self._folders.values() if folder.written]
+        if not written:
+            return None
+        limit = self._plan.cache.max_size
+        tidied = [self._tidy(folder, None if limit is None else limit // len(written)) for folder in written]
+        self._write_key(written)
+        return LocalReport(
+            dir=self._plan.cache.directory or str(written[0].path),
+            live_bytes=sum(each.live_bytes for each in tidied),
+            swept_bytes=sum(each.swept_bytes for each in tidied),
+            sound=all(each.sound for each in tidied),
+        )
+
+    def _tidy(self, folder: _Folder, limit: int | None) -> LocalReport:
+        with folder.alone(_TIDY_SECONDS) as alone:
+            swept = self._sweep(folder, limit) if alone else Swept()  # else the last of the builds in it does that
+            damage = folder.damage()
+            live_bytes = layout.reach(folder.path).live_bytes
+        if damage:
+            self._warn(f"the cache folder {folder.path} is damaged: {_summary(damage)}; the next build sets it aside")
+        swept_bytes = swept.blob_bytes + swept.ingest_bytes
+        return LocalReport(dir=str(folder.path), live_bytes=live_bytes, swept_bytes=swept_bytes, sound=not damage)
+
+    def _sweep(self, folder: _Folder, limit: int | None) -> Swept:
+        self._repair(folder)
+        if limit is None:
+            swept = layout.sweep(folder.path, keep_since=folder.since)
+        else:
+            bounded = layout.bound(folder.path, max_size=limit, keep_tag=folder.tag, keep_since=folder.since)
+            self._tell_bounded(folder, bounded, limit)
+            swept = bounded.swept
+        for obstacle in swept.obstacles[:1]:
+            if layout.cache_key(folder.path):  # else there is no cache in it yet
+                self._warn(f"nothing is deleted from the cache folder {folder.path}: {obstacle}; {obstacle.remedy}")
+        return swept
+
+    def _repair(self, folder: _Folder) -> None:
+        """Point the tag at what was exported, where another export of the same build has bent it.
+
+        All exporters of a build share one response key, and Buildx writes what it finds there into each folder.
+        What was exported is new in the folder, or what its tag led to before.
+        """
+        before = folder.tags.get(folder.tag)
+        new = layout.blob_names(folder.path) - folder.blobs
+        candidates = new or frozenset({before.digest} if before else ())
+        repaired = layout.repair_index(folder.path, tag=folder.tag, candidates=candidates)
+        if repaired.dropped and not repaired.restored:
+            self._warn(f"tags that led nowhere went from the cache folder {folder.path}: {', '.join(repaired.dropped)}")
+
+    def _tell_bounded(self, folder: _Folder, bounded: Bounded, limit: int) -> None:
+        if bounded.dropped:
+            gone = ", ".join(bounded.dropped)
+            self._warn(f"the oldest tags went from the cache folder {folder.path}, to keep to {size(limit)}: {gone}")
+        if bounded.over:
+            self._warn(
+                f"the cache folder {folder.path} holds {size(bounded.live_bytes)} and not the {size(limit)} asked for: "
+                "the cache just written takes that"
+            )
+
+    def _write_key(self, written: list[_Folder]) -> None:
+        """``DIR-key``, beside the folder, for a CI that needs a file outside of it to key its cache on.
+
+        It holds the SHA-256 of index.json (or of those of several folders), and so changes when the cache does. There
+        is none where nothing can be written.
+        """
+        keys = [layout.cache_key(folder.path) for folder in written]
+        key = keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
+        if not any(keys):
+            return
+        place = Path(self._plan.cache.directory or written[0].path).absolute()
+        file = place.with_name(f"{place.name}-key")
+        with contextlib.suppress(OSError):
+            if not (file.exists() and file.read_text() == f"{key}\n"):
+                write_text(file, f"{key}\n")
+
+
+def _real(path: str) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _set_aside(folder: _Folder, look_again: Callable[[], Damage]) -> str:
+    """Move a damaged folder out of the way and its sound blobs back; what came of it, in words."""
+    if not folder.written:
+        return "it is only read, and left as it is"
+    with folder.alone(_MEND_SECONDS) as alone:
+        if not alone:
+            came_of_it = "another build uses it, and it is left as it is"
+        elif not look_again():
+            came_of_it = "another build has mended it"
+        else:
+            came_of_it = _salvaged(folder)
+    folder.hold()
+    return came_of_it
+
+
+def _salvaged(folder: _Folder) -> str:
+    """Set a folder aside that nobody else uses, and move its sound part back; what came of it, in words."""
+    try:
+        aside = layout.set_aside(folder.path)
+        kept = layout.salvage(aside, folder.path)
+    except ExhaustedError as error:
+        return error.message
+    folder.mended = True
+    return f"it is set aside as {aside}, and {kept.blobs} sound blobs ({size(kept.blob_bytes)}) are kept"
+
+
+def _verdict(entry: CacheEntry, folder: _Folder, damage: Damage) -> Verdict | None:
+    """What is known of an import before the build; it is left out where Buildx would fail over it."""
+    name = entry.get("tag") or _LATEST
+    tag = folder.tags.get(name)
+    if damage and (tag is None or folder.damage()):
+        return Verdict(entry=entry, status="damaged", detail=_summary(damage))
+    if damage:
+        return Verdict(entry=entry, detail=f"mended: {_summary(damage)}")
+    if tag is None and not entry.get("digest"):
+        return Verdict(entry=entry, status="absent", detail=f"the folder has no cache {name!r}")
+    large = [found for found in layout.verify(folder.path) if found.kind is Kind.TOO_LARGE]
+    if tag and large and large[0].blob in tag.blobs:
+        return Verdict(entry=entry, status="skipped", detail=f"{large[0]}; {large[0].remedy}")
+    return None
+
+
+def _summary(damage: Damage) -> str:
+    more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
+    return f"{damage[0]}{more}" if damage else ""

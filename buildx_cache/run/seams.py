@@ -1,0 +1,43 @@
+"""What carrying out a plan needs of the world: the engine. ``engine.docker.DockerEngine`` is the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from buildx_cache.plan import Command
+
+
+class Finished(Protocol):
+    """How a short command ended."""
+
+    @property
+    def code(self) -> int:
+        """Its exit code."""
+
+    @property
+    def stderr(self) -> str:
+        """What it said."""
+
+
+class Engine(Protocol):
+    """The effects a plan has."""
+
+    def run(self, command: Command, *, stdin: bytes = b"") -> Finished:
+        """Run a short command to its end."""
+
+    def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
+        """Run a build, handing over its stderr as it comes; returns its exit code."""
+
+    def credentials(self, registry: str) -> AbstractContextManager[None]:
+        """While this lasts, a login is private to this call."""
+
+    def image_id(self, tag: str) -> str:
+        """The ID of an image in the engine's store; empty if it is not there."""
+
+    def remember_loaded(self, image_id: str) -> None:
+        """Note that this program loaded an image, so that it may remove it when it is replaced."""
+
+    def remove_replaced(self, image_id: str) -> bool:
+        """Remove an image that this program loaded, unless it has a tag or a container; whether it is gone."""

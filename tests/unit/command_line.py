@@ -1,0 +1,43 @@
+"""The program as its console script calls it, in a process that starts no other and reaches no network."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildx_cache import cli
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Called:
+    code: int
+    out: str
+    err: str
+
+
+class CommandLine:
+    """Calls the program as its console script does, in a small project and an empty environment."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.patch = patch
+        self._capture = capture
+
+    def __call__(self, *words: str, **env: str) -> Called:
+        self.patch.setattr(sys, "argv", ["buildx-cache", *words])
+        for name, value in env.items():
+            self.patch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert isinstance(ended.value.code, int)
+        said = self._capture.readouterr()
+        return Called(code=ended.value.code, out=said.out, err=said.err)
+
+    def planned(self, *words: str, driver: str = "docker", **env: str) -> list[str]:
+        """The command lines of a plan, comments left out."""
+        called = self("plan", "--assume-driver", driver, "--driver", driver, *words, **env)
+        assert (called.code, called.err) == (0, "")
+        return [line for line in called.out.splitlines() if not line.startswith("#")]

@@ -1,0 +1,226 @@
+"""Calls without a Docker: an engine that does nothing and remembers it, and what builds say."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import jsonschema
+
+from buildx_cache import layout
+from buildx_cache.ci import CIContext
+from buildx_cache.errors import BuildxCacheError, ExhaustedError, InterruptedBuildError
+from buildx_cache.plan import Builder, BuildPlan, Command, Facts, Node, Place, Store, TlsEndpoint, make_plan
+from buildx_cache.plan.render import redacted_argv
+from buildx_cache.progress import BuildTrace, Event
+from buildx_cache.redaction import Secret
+from buildx_cache.report import BuildReport, report_schema
+from buildx_cache.request import Layer, make_request
+from buildx_cache.run import Outcome, execute
+
+SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
+APP = "registry.example.com/app:1"
+DIGEST = "sha256:" + "ab" * 32
+CI = CIContext(
+    provider="circleci",
+    sha=SHA,
+    branch="main",
+    tag=None,
+    pull_request=None,
+    target_branch=None,
+    default_branch="main",
+    build=None,
+)
+FLEET = Builder(
+    name="fleet", driver="remote", nodes=(Node(name="a", status="running"), Node(name="b", status="running"))
+)
+CURRENT = Builder(name="current", driver="docker-container", nodes=(Node(name="a", status="running"),))
+FACTS = Facts(
+    docker="28.5.2",
+    buildx=(0, 29, 1),
+    store=Store.CLASSIC,
+    context="default",
+    place=Place(project="app", cache_dir="/nowhere", today="2025-11-24"),
+    builder=Builder(name="default", driver="docker", nodes=(Node(name="default", status="running"),)),
+)
+STOPPED_OWN = replace(FACTS, own_builder=replace(CURRENT, nodes=(Node(name="a", status="stopped"),)))
+TLS = replace(FACTS, tls=TlsEndpoint(host="tcp://10.0.0.5:2376", cert_path="/certs"))
+
+
+def planned(facts: Facts = FACTS, /, **asked: object) -> BuildPlan:
+    values = {"cache": "none", "driver": "docker-container", "prune": False, **asked}
+    if facts.builder and facts.builder.name != "default":
+        del values["driver"]
+    return make_plan(make_request([Layer(where="--{name}", values=values)]), CI, facts)
+
+
+# --- what a build says -------------------------------------------------------------------------------------
+
+
+def said(*vertices: Mapping[str, object], text: str = "") -> bytes:
+    return "".join(json.dumps({"vertexes": [each]}) + "\n" for each in vertices).encode() + text.encode()
+
+
+def vertex(name: str, *, cached: bool = False, error: str = "", seconds: float = 2.5) -> dict[str, object]:
+    times = {"started": "2025-11-24T04:30:00Z", "completed": f"2025-11-24T04:30:{seconds:06.3f}Z"}
+    return {"digest": f"sha256:{name}", "name": name, "cached": cached, "error": error, **times}
+
+
+MADE = said(vertex("[build 1/2] FROM scratch", cached=True), vertex("[build 2/2] RUN make"))
+EXIT_2 = 'process "/bin/sh -c make" did not complete successfully: exit code: 2'
+BROKEN = said(vertex("[build 2/2] RUN make", error=EXIT_2), text=f"ERROR: failed to solve: {EXIT_2}\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    code: int = 0
+    stderr: str = ""
+
+
+Act = tuple[str, object]
+
+
+@dataclass(kw_only=True)
+class FakeEngine:
+    """Does nothing and remembers it; ``ends`` are the ends of short commands, by a word in them.
+
+    ``deeds`` are what builds do beside talking, one each.
+    """
+
+    ends: Mapping[str, Ended] = field(default_factory=dict)
+    builds: list[tuple[bytes, int]] = field(default_factory=lambda: [(MADE, 0)])
+    metadata: object = field(default_factory=lambda: {"containerimage.digest": DIGEST})
+    images: list[str] = field(default_factory=list)
+    deeds: Sequence[Callable[[], object]] = ()
+    interrupt: str = ""
+    acts: list[Act] = field(default_factory=list)
+
+    def run(self, command: Command, *, stdin: bytes = b"") -> Ended:
+        line = " ".join(command.argv)
+        self.acts.append((f"run <{stdin.decode()}" if stdin else "run", command))
+        if self.interrupt in command.argv:
+            raise InterruptedBuildError(signal.SIGINT)
+        return next((end for word, end in self.ends.items() if word in line), Ended())
+
+    def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
+        for deed in self.deeds[len(self.built) :][:1]:
+            deed()
+        self.acts.append(("build", command))
+        stream, code = self.builds.pop(0)
+        for start in range(0, len(stream), 50):
+            on_stderr(stream[start : start + 50])
+        if self.interrupt == "build":
+            raise InterruptedBuildError(signal.SIGTERM)
+        if "--metadata-file" in command.argv and code == 0:
+            path = Path(command.argv[command.argv.index("--metadata-file") + 1])
+            path.write_text(json.dumps(self.metadata) if not isinstance(self.metadata, str) else self.metadata)
+        return code
+
+    @contextlib.contextmanager
+    def credentials(self, registry: str) -> Iterator[None]:
+        self.acts.append(("credentials", registry))
+        try:
+            yield
+        finally:
+            self.acts.append(("forgotten", registry))
+
+    def image_id(self, tag: str) -> str:
+        self.acts.append(("image_id", tag))
+        return self.images.pop(0)
+
+    def remember_loaded(self, image_id: str) -> None:
+        self.acts.append(("loaded", image_id))
+
+    def remove_replaced(self, image_id: str) -> bool:
+        self.acts.append(("remove_replaced", image_id))
+        return True
+
+    @property
+    def built(self) -> list[Command]:
+        """The builds that ran, without what this program adds to listen."""
+        return [unlistened(what) for act, what in self.acts if act == "build" and isinstance(what, Command)]
+
+    @property
+    def order(self) -> list[str]:
+        """What was done, in short."""
+        return [_short(*act) for act in self.acts]
+
+
+def _short(act: str, what: object) -> str:
+    if not isinstance(what, Command) or act == "build":
+        return act
+    verbs = ("context", "create", "inspect", "login", "prune", "rm")
+    return " ".join(["run", *(word for word in what.argv if word in verbs)])
+
+
+@dataclass(kw_only=True)
+class RecordingDisplay:
+    said: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    restarts: int = 0
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
+
+    def command(self, line: str) -> None:
+        self.commands.append(line)
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def summary(self, report: BuildReport) -> None:
+        raise AssertionError(report)
+
+    def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
+        raise AssertionError(error, trace)
+
+
+def done(plan: BuildPlan, engine: FakeEngine, *, password: str = "hunter2") -> tuple[Outcome, RecordingDisplay]:  # noqa: S107 -- the test's own
+    display = RecordingDisplay()
+    outcome = execute(plan, engine, display, CI, Secret(password) if plan.login else None)
+    jsonschema.validate(json.loads(outcome.report.to_json()), report_schema())
+    assert outcome.report.commands == tuple(_ran(engine))
+    return outcome, display
+
+
+def _ran(engine: FakeEngine) -> Iterator[tuple[str, ...]]:
+    """The command lines that the engine was given, without what this program adds to listen."""
+    for act, what in engine.acts:
+        if isinstance(what, Command):
+            yield redacted_argv(unlistened(what) if act == "build" else what)
+
+
+def unlistened(command: Command) -> Command:
+    words = list(command.argv)
+    position = words.index("build") + 1
+    assert words[position : position + 2] == ["--progress", "rawjson"]
+    del words[position : position + 2]
+    if words[position] == "--metadata-file":
+        del words[position : position + 2]
+    return replace(command, argv=tuple(words))
+
+
+def told(error: BuildxCacheError | None) -> tuple[type[BuildxCacheError], str, str]:
+    assert error is not None
+    return type(error), error.message, error.hint
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nobody holds a cache folder."""
+    try:
+        with layout.lock(folder, timeout=0.0):
+            return True
+    except ExhaustedError:
+        return False

@@ -1,0 +1,588 @@
+"""What a call does with the folders of local caches: before the build, and after it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildx_cache import layout as layouts
+from buildx_cache.errors import BuildFailedError, CacheError, ExhaustedError
+from buildx_cache.layout import Sharing
+from buildx_cache.plan import BuildPlan
+from buildx_cache.report import BuildReport, LocalReport
+from buildx_cache.run import folders
+from tests.unit.layout.damages import flip_bit, truncate
+from tests.unit.layout.layouts import Layout, config_of, digest_of
+from tests.unit.run.calls import APP, BROKEN, MADE, FakeEngine, done, is_free, planned, said, told, vertex
+
+IMPORTED = said(vertex("importing cache manifest from local:117"), vertex("[build 1/1] RUN make", cached=True))
+EXPORTED = said(vertex("exporting cache to client directory"))
+LAYERS = (b"one", b"two", b"three")
+
+
+def local_plan(folder: Path, **asked: object) -> BuildPlan:
+    return planned(**{"tag": [APP], "push": True, "cache": "local", "cache_dir": str(folder), **asked})
+
+
+def by_hand(**asked: object) -> BuildPlan:
+    return planned(**{"tag": [APP], "push": True, **asked})
+
+
+def cache_in(place: Path, *layers: bytes, tag: str = "latest") -> Layout:
+    layout = Layout(place)
+    layout.tag(tag, layout.cache(layers or LAYERS))
+    layout.write_index()
+    return layout
+
+
+def working(*deeds: Callable[[], object], stream: bytes = IMPORTED + EXPORTED) -> FakeEngine:
+    return FakeEngine(builds=[(stream, 0)], deeds=deeds)
+
+
+def local_of(report: BuildReport) -> LocalReport:
+    assert report.cache.local is not None
+    return report.cache.local
+
+
+def imports_of(report: BuildReport) -> list[str]:
+    return [each.status for each in report.cache.imports]
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, float]]:
+    """Every file with its content and time, but for the lock."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".buildx-cache.lock")
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime) for path in files}
+
+
+def asides(folder: Path) -> list[Path]:
+    return sorted(folder.parent.glob(f"{folder.name}.damaged-*"))
+
+
+# --- a damaged folder before the build ---------------------------------------------------------------------
+
+
+def manifest_of(layout: Layout) -> Path:
+    return layout.path(str(layout.entries[0]["digest"]))
+
+
+def config_path(layout: Layout) -> Path:
+    return layout.path(digest_of(b'{"layers":[' + _after(layout)))
+
+
+def _after(layout: Layout) -> bytes:
+    (config,) = (path for path in layout.blobs.iterdir() if path.read_bytes().startswith(b'{"layers":['))
+    return config.read_bytes().removeprefix(b'{"layers":[')
+
+
+def layer_of(layout: Layout) -> Path:
+    return layout.path(digest_of(b"two"))
+
+
+@pytest.mark.parametrize("what", [manifest_of, config_path, layer_of], ids=["manifest", "config", "layer"])
+@pytest.mark.parametrize("damage", [Path.unlink, truncate], ids=["absent", "cut"])
+def test_a_damaged_folder_is_set_aside_and_its_sound_blobs_kept(
+    what: Callable[[Layout], Path], damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    layout = cache_in(tmp_path / "cache")
+    broken = what(layout)
+    sound = layout.present() - {f"sha256:{broken.name}"}
+    damage(broken)
+    seen: list[frozenset[str]] = []
+    engine = working(lambda: seen.append(layout.present()), stream=MADE + EXPORTED)
+    outcome, display = done(local_plan(tmp_path / "cache"), engine)
+    assert outcome.error is None
+    assert seen == [sound]
+    assert "--cache-from" not in engine.built[0].argv
+    assert "--cache-to" in engine.built[0].argv
+    assert imports_of(outcome.report) == ["damaged"]
+    assert f"sha256:{broken.name}" in outcome.report.cache.imports[0].detail
+    (aside,) = asides(tmp_path / "cache")
+    (warning,) = display.warned
+    assert (f"sha256:{broken.name}" in warning, f"set aside as {aside}" in warning) == (True, True)
+    assert f"{len(sound)} sound blobs" in warning
+
+
+def test_what_the_build_writes_into_a_folder_set_aside_is_whole(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    layer_of(layout).unlink()
+    engine = working(lambda: cache_in(tmp_path / "cache"), stream=MADE + EXPORTED)
+    outcome, _ = done(local_plan(tmp_path / "cache"), engine)
+    assert local_of(outcome.report).sound
+    assert layouts.verify(tmp_path / "cache", deep=True) == ()
+    assert outcome.report.cache.exports[0].status == "written"
+
+
+def test_an_import_whose_tag_survives_is_kept(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    layout.tag("topic", layout.cache([b"one", b"four"]))
+    layout.write_index()
+    layout.path(digest_of(b"four")).unlink()
+    outcome, display = done(local_plan(tmp_path / "cache"), engine := working())
+    assert "--cache-from" in engine.built[0].argv
+    assert imports_of(outcome.report) == ["hit"]
+    assert outcome.report.cache.imports[0].detail.startswith("mended: ")
+    assert [tag.name for tag in layouts.reach(tmp_path / "cache").tags] == ["latest"]
+    assert len(display.warned) == 1
+
+
+@pytest.mark.parametrize("index", [b"", b"{", b'{"schemaVersion":2}'], ids=["empty", "cut", "no-list"])
+def test_a_broken_index_does_not_reach_buildx(index: bytes, tmp_path: Path) -> None:
+    cache_in(tmp_path / "cache")
+    (tmp_path / "cache" / "index.json").write_bytes(index)
+    seen: list[bool] = []
+    engine = working(lambda: seen.append(layouts.damaged(layouts.verify(tmp_path / "cache"))))
+    outcome, _ = done(local_plan(tmp_path / "cache"), engine)
+    assert (outcome.error, seen) == (None, [False])
+    assert [tag.name for tag in layouts.reach(tmp_path / "cache").tags] == ["latest"]
+
+
+def test_only_one_folder_set_aside_is_kept(tmp_path: Path) -> None:
+    for _ in range(3):
+        layer_of(cache_in(tmp_path / "cache")).unlink()
+        done(local_plan(tmp_path / "cache"), working())
+    assert len(asides(tmp_path / "cache")) == 1
+
+
+def test_a_salvage_that_an_earlier_call_was_killed_over_is_finished(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    before = layout.present()
+    layouts.set_aside(tmp_path / "cache")
+    seen: list[frozenset[str]] = []
+    outcome, display = done(local_plan(tmp_path / "cache"), working(lambda: seen.append(layout.present())))
+    assert seen == [before]
+    assert imports_of(outcome.report) == ["hit"]
+    assert display.warned == []
+
+
+def test_a_damaged_folder_that_is_only_read_is_left_as_it_is(tmp_path: Path) -> None:
+    layer_of(cache_in(tmp_path / "cache")).unlink()
+    before = contents(tmp_path / "cache")
+    engine = working(stream=MADE)
+    outcome, display = done(local_plan(tmp_path / "cache", cache_read_only=True), engine)
+    assert outcome.error is None
+    assert contents(tmp_path / "cache") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache"]
+    assert "--cache-from" not in engine.built[0].argv
+    assert imports_of(outcome.report) == ["damaged"]
+    assert outcome.report.cache.local is None
+    assert len(display.warned) == 1
+
+
+def test_a_sound_folder_that_is_only_read_is_not_swept(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    layout.put(b"dead")
+    before = contents(tmp_path / "cache")
+    outcome, _ = done(local_plan(tmp_path / "cache", cache_read_only=True), working(stream=IMPORTED))
+    assert imports_of(outcome.report) == ["hit"]
+    assert contents(tmp_path / "cache") == before
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_damaged_folder_ends_a_strict_call_before_all(read_only: bool, tmp_path: Path) -> None:  # noqa: FBT001 -- a table
+    layout = cache_in(tmp_path / "cache")
+    layer_of(layout).unlink()
+    before = contents(tmp_path / "cache")
+    engine = FakeEngine()
+    plan = local_plan(tmp_path / "cache", strict_cache=True, cache_read_only=read_only)
+    outcome, _ = done(plan, engine)
+    kind, message, hint = told(outcome.error)
+    assert kind is CacheError
+    assert message.startswith(f"the cache folder {tmp_path}/cache is damaged: {digest_of(b'two')}")
+    assert "drop --strict-cache" in hint
+    assert engine.acts == []
+    assert contents(tmp_path / "cache") == before
+    assert is_free(tmp_path / "cache")
+
+
+def test_a_damaged_folder_that_another_build_uses_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "_MEND_SECONDS", 0.0)
+    monkeypatch.setattr(folders, "_TIDY_SECONDS", 0.0)
+    layer_of(cache_in(tmp_path / "cache")).unlink()
+    before = contents(tmp_path / "cache")
+    engine = working(stream=MADE + EXPORTED)
+    with layouts.lock(tmp_path / "cache", timeout=0.0, sharing=Sharing.SHARED):
+        outcome, display = done(local_plan(tmp_path / "cache"), engine)
+    assert outcome.error is None
+    assert contents(tmp_path / "cache") == before
+    assert "--cache-from" not in engine.built[0].argv
+    assert imports_of(outcome.report) == ["damaged"]
+    assert "another build uses it" in display.warned[0]
+    assert not local_of(outcome.report).sound
+
+
+# --- what cannot be imported -------------------------------------------------------------------------------
+
+
+def test_a_new_folder_has_nothing_to_import(tmp_path: Path) -> None:
+    engine = working(lambda: cache_in(tmp_path / "cache"), stream=MADE + EXPORTED)
+    outcome, display = done(local_plan(tmp_path / "cache"), engine)
+    assert "--cache-from" not in engine.built[0].argv
+    assert [(each.status, each.detail) for each in outcome.report.cache.imports] == [
+        ("absent", "the folder has no cache 'latest'")
+    ]
+    assert outcome.report.cache.exports[0].status == "written"
+    assert local_of(outcome.report).sound
+    assert display.warned == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "imported"),
+    [
+        ("type=local,src={}", False),
+        ("type=local,src={},tag=main", True),
+        ("type=local,src={},tag=other", False),
+        ("type=local,src={},digest={}", True),
+    ],
+    ids=["no-latest", "its-tag", "no-such-tag", "by-digest"],
+)
+def test_a_folder_is_imported_only_where_it_has_the_tag(entry: str, imported: bool, tmp_path: Path) -> None:  # noqa: FBT001 -- a table
+    layout = cache_in(tmp_path / "cache", tag="main")
+    source = entry.format(tmp_path / "cache", layout.entries[0]["digest"])
+    outcome, _ = done(by_hand(cache_from=[source]), engine := working(stream=IMPORTED))
+    assert ("--cache-from" in engine.built[0].argv) is imported
+    assert imports_of(outcome.report) == ["hit" if imported else "absent"]
+
+
+def test_one_tag_is_read_and_another_of_the_same_folder_written(tmp_path: Path) -> None:
+    cache_in(tmp_path / "cache", tag="main")
+    place = tmp_path / "cache"
+    plan = by_hand(cache_from=[f"type=local,src={place},tag=main"], cache_to=[f"type=local,dest={place},tag=topic"])
+    outcome, _ = done(plan, engine := working())
+    assert "--cache-from" in engine.built[0].argv
+    assert imports_of(outcome.report) == ["hit"]
+
+
+def test_several_tags_of_one_folder_are_read(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache", tag="main")
+    layout.tag("topic", layout.cache([b"four"]))
+    layout.write_index()
+    sources = [f"type=local,src={tmp_path}/cache,tag={tag}" for tag in ("topic", "other", "main", "none")]
+    outcome, _ = done(by_hand(cache_from=sources), engine := working(stream=IMPORTED))
+    assert imports_of(outcome.report) == ["hit", "absent", "hit", "absent"]
+    assert engine.built[0].argv.count("--cache-from") == 2
+
+
+def test_a_folder_that_is_absent_and_only_read_is_not_made(tmp_path: Path) -> None:
+    outcome, _ = done(by_hand(cache_from=[f"type=local,src={tmp_path}/none"]), engine := working(stream=MADE))
+    assert imports_of(outcome.report) == ["absent"]
+    assert "--cache-from" not in engine.built[0].argv
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_buildkit_would_not_take_is_skipped(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "cache")
+    config = {**config_of([digest_of(b"one")]), "comment": "x" * (1 << 20)}
+    layout.tag("latest", layout.cache([b"one"], config=config))
+    layout.write_index()
+    outcome, display = done(local_plan(tmp_path / "cache"), engine := working(stream=MADE + EXPORTED))
+    assert "--cache-from" not in engine.built[0].argv
+    (imported,) = outcome.report.cache.imports
+    assert imported.status == "skipped"
+    assert "an import takes at most 1048576" in imported.detail
+    assert "mode=min" in imported.detail
+    assert (display.warned, asides(tmp_path / "cache")) == ([], [])
+
+
+def test_another_tag_that_is_too_large_does_not_matter(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    config = {**config_of([digest_of(b"four")]), "comment": "x" * (1 << 20)}
+    layout.tag("topic", layout.cache([b"four"], config=config))
+    layout.write_index()
+    outcome, _ = done(local_plan(tmp_path / "cache"), working())
+    assert imports_of(outcome.report) == ["hit"]
+
+
+# --- after the build ---------------------------------------------------------------------------------------
+
+
+def test_what_nothing_refers_to_is_swept(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    live = layout.present()
+    layout.put(b"dead")
+    outcome, _ = done(local_plan(tmp_path / "cache"), working())
+    assert layout.present() == live
+    assert local_of(outcome.report) == LocalReport(
+        dir=str(tmp_path / "cache"),
+        live_bytes=sum(layout.path(digest).stat().st_size for digest in live),
+        swept_bytes=4,
+        sound=True,
+    )
+
+
+@pytest.mark.parametrize("bound", ["", "1GB"], ids=["unbounded", "bounded"])
+def test_what_was_dead_when_the_build_began_goes_however_young(bound: str, tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    minutes_ago = time.time() - 300
+    os.utime(layout.path(str(layout.put(b"dead")["digest"])), (minutes_ago, minutes_ago))
+    outcome, _ = done(local_plan(tmp_path / "cache", cache_max_size=bound), working())
+    assert digest_of(b"dead") not in layout.present()
+    assert local_of(outcome.report).swept_bytes == 4
+
+
+def test_what_another_process_writes_meanwhile_stays(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+
+    def write() -> None:
+        os.utime(layout.path(str(layout.put(b"young")["digest"])), (2e9, 2e9))
+
+    outcome, _ = done(local_plan(tmp_path / "cache"), working(write))
+    assert digest_of(b"young") in layout.present()
+    assert local_of(outcome.report).swept_bytes == 0
+
+
+def test_a_failed_build_deletes_nothing(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    layout.put(b"dead")
+    before = contents(tmp_path / "cache")
+    outcome, _ = done(local_plan(tmp_path / "cache"), FakeEngine(builds=[(BROKEN, 1)]))
+    assert isinstance(outcome.error, BuildFailedError)
+    assert contents(tmp_path / "cache") == before
+    assert outcome.report.cache.local is None
+
+
+def two_tags(place: Path) -> Layout:
+    layout = Layout(place)
+    old = config_of([digest_of(b"o" * 5000)], "2026-01-01T00:00:00Z")
+    layout.tag("old", layout.cache([b"o" * 5000], config=old))
+    layout.tag("latest", layout.cache([b"n" * 5000]))
+    layout.write_index()
+    return layout
+
+
+def test_the_oldest_tags_go_where_a_folder_is_bounded(tmp_path: Path) -> None:
+    layout = two_tags(tmp_path / "cache")
+    outcome, display = done(local_plan(tmp_path / "cache", cache_max_size="8KB"), working())
+    assert [tag.name for tag in layouts.reach(tmp_path / "cache").tags] == ["latest"]
+    assert digest_of(b"o" * 5000) not in layout.present()
+    assert display.warned == [f"the oldest tags went from the cache folder {tmp_path}/cache, to keep to 8.0 KiB: old"]
+    assert local_of(outcome.report).live_bytes <= 8192
+    assert local_of(outcome.report).swept_bytes > 5000
+
+
+def test_a_bound_is_shared_by_the_folders_of_a_call(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        two_tags(tmp_path / name)
+    plan = by_hand(cache_to=[f"type=local,dest={tmp_path}/{name}" for name in ("a", "b")], cache_max_size="16KB")
+    outcome, _ = done(plan, working())
+    assert [len(layouts.reach(tmp_path / name).tags) for name in ("a", "b")] == [1, 1]
+    assert local_of(outcome.report).live_bytes <= 16 * 1024
+
+
+def test_a_folder_within_its_bound_keeps_all_tags(tmp_path: Path) -> None:
+    two_tags(tmp_path / "cache")
+    _, display = done(local_plan(tmp_path / "cache", cache_max_size="1MB"), working())
+    assert len(layouts.reach(tmp_path / "cache").tags) == 2
+    assert display.warned == []
+
+
+def test_the_cache_just_written_stays_even_if_it_is_too_large(tmp_path: Path) -> None:
+    layout = two_tags(tmp_path / "cache")
+    outcome, display = done(local_plan(tmp_path / "cache", cache_max_size="4KB"), working())
+    assert [tag.name for tag in layouts.reach(tmp_path / "cache").tags] == ["latest"]
+    assert digest_of(b"n" * 5000) in layout.present()
+    assert len(display.warned) == 2
+    assert "and not the 4.0 KiB asked for: the cache just written takes that" in display.warned[1]
+    assert outcome.error is None
+
+
+def test_nothing_is_deleted_from_a_folder_that_is_not_understood(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    layout.put(b"dead")
+    (layout.blobs / "notes.txt").write_text("mine")
+    outcome, display = done(local_plan(tmp_path / "cache"), working())
+    assert outcome.error is None
+    assert digest_of(b"dead") in layout.present()
+    (warning,) = display.warned
+    assert warning.startswith(f"nothing is deleted from the cache folder {tmp_path}/cache: ")
+    assert "notes.txt" in warning
+    assert local_of(outcome.report).swept_bytes == 0
+
+
+def test_a_folder_that_nothing_was_written_to_is_no_trouble(tmp_path: Path) -> None:
+    outcome, display = done(local_plan(tmp_path / "cache"), working(stream=MADE))
+    assert (outcome.error, display.warned) == (None, [])
+    assert local_of(outcome.report) == LocalReport(dir=str(tmp_path / "cache"), live_bytes=0, swept_bytes=0, sound=True)
+
+
+def test_damage_that_the_build_leaves_is_told(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    outcome, display = done(local_plan(tmp_path / "cache"), working(lambda: truncate(layer_of(layout))))
+    assert outcome.error is None
+    assert not local_of(outcome.report).sound
+    assert display.warned[-1].endswith("the next build sets it aside")
+
+
+def test_a_tag_that_another_export_of_the_build_has_bent_is_put_right(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+
+    def export() -> None:
+        layout.entries.clear()
+        written = layout.cache([b"one", b"four"])
+        layout.tag("latest", {**written, "digest": "sha256:" + "d" * 64})
+        layout.write_index()
+
+    outcome, display = done(local_plan(tmp_path / "cache"), working(export))
+    assert local_of(outcome.report).sound
+    (tag,) = layouts.reach(tmp_path / "cache").tags
+    assert (tag.name, digest_of(b"four") in tag.blobs) == ("latest", True)
+    assert display.warned == []
+
+
+def test_an_export_tells_what_it_added(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    before = layout.present()
+
+    def export() -> None:
+        layout.entries.clear()
+        layout.tag("latest", layout.cache([*LAYERS, b"four"]))
+        layout.write_index()
+
+    outcome, _ = done(local_plan(tmp_path / "cache"), working(export))
+    (exported,) = outcome.report.cache.exports
+    added = (path for path in layout.blobs.iterdir() if f"sha256:{path.name}" not in before)
+    assert (exported.status, exported.bytes) == ("written", sum(path.stat().st_size for path in added))
+
+
+def test_an_export_of_the_same_is_unchanged(tmp_path: Path) -> None:
+    cache_in(tmp_path / "cache")
+    before = contents(tmp_path / "cache")
+    outcome, _ = done(local_plan(tmp_path / "cache"), working())
+    (exported,) = outcome.report.cache.exports
+    assert (exported.status, exported.bytes) == ("unchanged", 0)
+    assert contents(tmp_path / "cache") == before
+
+
+# --- other builds ------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_another_build_uses_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "_TIDY_SECONDS", 0.0)
+    layout = cache_in(tmp_path / "cache")
+    layout.put(b"dead")
+    with layouts.lock(tmp_path / "cache", timeout=0.0, sharing=Sharing.SHARED):
+        outcome, display = done(local_plan(tmp_path / "cache"), working())
+    assert (outcome.error, display.warned) == (None, [])
+    assert digest_of(b"dead") in layout.present()
+    assert local_of(outcome.report).sound
+    done(local_plan(tmp_path / "cache"), working())
+    assert digest_of(b"dead") not in layout.present()
+
+
+def test_a_folder_that_another_process_keeps_for_itself_ends_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "_SHARED_SECONDS", 0.0)
+    cache_in(tmp_path / "cache")
+    engine = FakeEngine()
+    with layouts.lock(tmp_path / "cache", timeout=0.0):
+        outcome, _ = done(local_plan(tmp_path / "cache"), engine)
+    kind, message, _ = told(outcome.error)
+    assert (kind, message) == (ExhaustedError, f"another build holds the cache folder {tmp_path}/cache (waited 0.0s)")
+    assert engine.acts == []
+    assert outcome.report.exit_code == 6
+
+
+def test_the_first_of_two_folders_is_free_again_where_the_second_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "_SHARED_SECONDS", 0.0)
+    cache_in(tmp_path / "a")
+    cache_in(tmp_path / "b")
+    with layouts.lock(tmp_path / "b", timeout=0.0):
+        outcome, _ = done(by_hand(cache_from=[f"type=local,src={tmp_path}/{name}" for name in "ab"]), FakeEngine())
+    assert isinstance(outcome.error, ExhaustedError)
+    assert is_free(tmp_path / "a")
+
+
+# --- the key file ------------------------------------------------------------------------------------------
+
+
+def key_of(folder: Path) -> str:
+    return hashlib.sha256((folder / "index.json").read_bytes()).hexdigest()
+
+
+def test_the_key_file_beside_the_folder_tells_of_the_cache(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    file = tmp_path / "cache-key"
+    done(local_plan(tmp_path / "cache"), working())
+    first = file.read_text()
+    assert first == f"{key_of(tmp_path / 'cache')}\n"
+
+    def export() -> None:
+        layout.entries.clear()
+        layout.tag("latest", layout.cache([b"four"]))
+        layout.write_index()
+
+    done(local_plan(tmp_path / "cache"), working(export))
+    assert file.read_text() == f"{key_of(tmp_path / 'cache')}\n"
+    assert file.read_text() != first
+
+
+def test_the_key_file_is_not_touched_where_the_cache_did_not_change(tmp_path: Path) -> None:
+    cache_in(tmp_path / "cache")
+    done(local_plan(tmp_path / "cache"), working())
+    file = tmp_path / "cache-key"
+    os.utime(file, (1e9, 1e9))
+    before = file.stat()
+    done(local_plan(tmp_path / "cache"), working())
+    assert (file.stat().st_mtime, file.stat().st_ino) == (1e9, before.st_ino)
+
+
+def test_the_key_of_several_folders_changes_with_each(tmp_path: Path) -> None:
+    entries = {name: cache_in(tmp_path / name) for name in ("a", "b")}
+    plan = by_hand(cache_to=[f"type=local,dest={tmp_path}/{name}" for name in entries])
+    done(plan, working())
+    both = "".join(key_of(tmp_path / name) for name in entries).encode()
+    assert (tmp_path / "a-key").read_text() == f"{hashlib.sha256(both).hexdigest()}\n"
+    assert not (tmp_path / "b-key").exists()
+
+
+def test_the_key_file_is_beside_the_folder_as_it_was_given(tmp_path: Path) -> None:
+    cache_in(tmp_path / "real" / "cache")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "cache")
+    outcome, _ = done(local_plan(tmp_path / "link"), working())
+    assert (tmp_path / "link-key").read_text() == f"{key_of(tmp_path / 'link')}\n"
+    assert local_of(outcome.report).dir == str(tmp_path / "link")
+
+
+@pytest.mark.parametrize("directory", [".", "./", "cache", "cache/", "cache/../cache"])
+def test_a_relative_folder_has_a_key_file(directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    cache_in(Path(directory))
+    outcome, _ = done(local_plan(Path(), cache_dir=directory), working())
+    assert outcome.error is None
+    file = tmp_path / "work-key" if directory.startswith(".") else work / "cache-key"
+    assert file.read_text() == f"{key_of(Path(directory))}\n"
+
+
+def test_without_a_key_file_the_call_succeeds_too(tmp_path: Path) -> None:
+    cache_in(tmp_path / "cache")
+    (tmp_path / "cache-key").mkdir()
+    outcome, display = done(local_plan(tmp_path / "cache"), working())
+    assert (outcome.error, display.warned) == (None, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "cache-key"]
+
+
+def test_where_no_cache_was_written_there_is_no_key(tmp_path: Path) -> None:
+    done(local_plan(tmp_path / "cache"), working(stream=MADE))
+    assert not (tmp_path / "cache-key").exists()
+
+
+# --- damage that only the content shows --------------------------------------------------------------------
+
+
+def test_a_changed_layer_that_the_build_does_not_read_costs_nothing(tmp_path: Path) -> None:
+    layout = cache_in(tmp_path / "cache")
+    flip_bit(layer_of(layout))
+    outcome, display = done(local_plan(tmp_path / "cache"), engine := working())
+    assert (outcome.error, display.warned) == (None, [])
+    assert "--cache-from" in engine.built[0].argv
