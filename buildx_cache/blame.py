@@ -14,19 +14,16 @@ from buildx_cache.caches import CacheEntry
 from buildx_cache.reference import parse_reference
 
 # How a layer that cannot be read shows: containerd's content store (``core/content``), its local one, and its
-# registry client (``core/remotes/docker``, httpReadSeeker), and BuildKit's ``util/contentutil``.
+# registry client (``core/remotes/docker``, httpReadSeeker), and BuildKit's ``util/contentutil``. From the first word
+# on: what a Dockerfile names (an address, a path, a command's own words) stands further on in an error, if at all.
 _UNREADABLE = re.compile(
-    r"content sha256:[0-9a-f]{64}: not found"
-    r"|unexpected commit (?:digest|size)|failed size validation"
+    r"(?:failed to (?:compute cache key|copy): |error writing layer blob: |NotFound: |rpc error: code = \w+ desc = )*"
+    r"(?:content sha256:[0-9a-f]{64}: not found"
+    r"|failed commit on ref \"layer-sha256:[0-9a-f]{64}\": commit failed: "
     r"|short read: expected \d+ bytes|failed to read expected number of bytes"
-    r"|httpReadSeeker"
+    r"|httpReadSeeker: failed"
     r"|parent snapshot sha256:[0-9a-f]{64} does not exist"  # a layer below could not be extracted
-    r"|parsing time \"|no processor for media-type"  # a manifest whose bytes have changed
-)
-# A failing command, a file that COPY does not find, and a push are not the import's, whatever words come with them.
-_OTHERS = re.compile(
-    r"process \".*\" did not complete successfully|failed to calculate checksum of ref|failed to push|/blobs/uploads/",
-    re.DOTALL,
+    r"|parsing time \"|failed to get stream processor for \S+ no processor for media-type)"  # a changed manifest
 )
 _LOST = re.compile(
     r"not found|unexpected commit|failed size validation|short read|failed to read expected|parsing time|no processor"
@@ -48,13 +45,13 @@ def blame(
         imports: what was imported.
         digests: the blobs of a local import.
     """
-    if _OTHERS.search(error) or not _UNREADABLE.search(error):
+    if not _UNREADABLE.match(error):
         return ()
     if match := _URL.search(error):
         address = f"{match['host']}/{match['path']}"
         return tuple(entry for entry in imports if _repository(entry) == address)
     remote = tuple(entry for entry in imports if entry.type != "local")
-    if "httpReadSeeker" in error:
+    if "httpReadSeeker: " in error:
         return remote
     named = set(_DIGEST.findall(error))
     holders = tuple(entry for entry in imports if named.intersection(digests(entry)))

@@ -98,6 +98,7 @@ _ATTRIBUTE_VALUES: Mapping[str, tuple[str, ...]] = {
     "registry.insecure": ("true", "false"),
     "reset": ("true", "false"),
 }
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def to_csv(fields: Sequence[str]) -> str:
@@ -188,6 +189,10 @@ def _check_attribute(option: str, kind: str, key: str, value: str, known: tuple[
         raise UsageError(f"{option}: {key}={value!r} is not a value of {key}", hint=closest(value, values))
     if key == "ref":
         parse_reference(value)
+    if key == "digest" and not _DIGEST.fullmatch(value):
+        raise UsageError(
+            f"{option}: digest={value!r} is not a digest", hint="write sha256: and 64 hexadecimal digits, in lower case"
+        )
     if kind == "inline" and key == "mode" and value != CacheMode.MIN:
         raise UsageError("an inline cache has only mode=min", hint="use a registry or local cache for mode=max")
 

@@ -22,7 +22,7 @@ _STEP_FAILED = re.compile(r"process .* did not complete successfully: (?P<what>.
 _UNREACHABLE = (
     r"connection refused|connection reset|no such host|i/o timeout|tls handshake|network is unreachable"
     r"|server gave http response to https client|unexpected status.{0,60}\b5\d\d\b|\b50[0234]\b|x509:"
-    r"|failed to do request: .*\bEOF|failed to push \S+: unknown\b"
+    r"|failed to do request: .*\bEOF|use of closed network connection|broken pipe|failed to push \S+: unknown\b"
 )
 
 

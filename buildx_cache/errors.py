@@ -69,6 +69,10 @@ class ExhaustedError(BuildxCacheError):
     exit_code = ExitCode.EXHAUSTED
 
 
+class LockedError(ExhaustedError):
+    """Another process holds a cache folder for too long."""
+
+
 class CacheError(BuildxCacheError):
     """The cache is damaged, or failed under ``--strict-cache``."""
 

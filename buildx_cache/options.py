@@ -85,7 +85,9 @@ class Options:
             "--cache", metavar="KIND", help="local, registry, inline, none; auto: registry when pushing, else local."
         ),
     ] = None
-    cache_dir: Annotated[Text, _cache("--cache-dir", metavar="DIR", help="Folder of a local cache.")] = None
+    cache_dir: Annotated[
+        Text, _cache("--cache-dir", metavar="DIR", help="Folder of a local cache, outside of CONTEXT.")
+    ] = None
     cache_ref: Annotated[
         Text,
         _cache("--cache-ref", metavar="REF", help="Reference of a registry cache; default IMAGE:buildcache-SCOPE."),

@@ -19,7 +19,7 @@ _EXAMPLES = """
 
   buildx-cache build -t registry.example.com/team/app:{short_sha} --push .
 
-  buildx-cache build -t app --load --cache local --cache-dir .cache .
+  buildx-cache build -t app --load --cache local --cache-dir ~/.cache/app .
 
   buildx-cache build -t org/app:1 --push --platform linux/amd64,linux/arm64 .
 

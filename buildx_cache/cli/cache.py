@@ -17,7 +17,7 @@ Records tell when a layer was made, not by which step.
 
 [bold]Examples[/]
 
-  buildx-cache cache inspect .cache
+  buildx-cache cache inspect ~/.cache/app
 
   buildx-cache cache inspect registry.example.com/team/app
 
@@ -31,7 +31,7 @@ layers are read too.
 
 [bold]Examples[/]
 
-  buildx-cache cache verify --deep .cache
+  buildx-cache cache verify --deep ~/.cache/app
 
   buildx-cache cache verify registry.example.com/team/app:buildcache-main
 """
@@ -49,7 +49,7 @@ registries tell when a cache was last used.
 
 [bold]Examples[/]
 
-  buildx-cache cache prune .cache --max-size 2GB
+  buildx-cache cache prune ~/.cache/app --max-size 2GB
 
   buildx-cache cache prune registry.example.com/app --max-age 30d --dry-run
 

@@ -21,6 +21,10 @@ LOCK_SECONDS = 60.0
 # What keeps a prune from deleting without the cache being at fault.
 _NOT_DAMAGE = frozenset({Kind.BUSY, Kind.UNREADABLE})
 
+_DAMAGED = "the next build with this --cache-dir sets the damage aside and keeps what is sound"
+# A build compares sizes only: it learns of changed content when BuildKit reads the layer.
+_CHANGED = "a build sets it aside when it meets it; delete the folder to be rid of it now"
+
 
 def inspect_folder(folder: Folder, output: Output, layers: int) -> None:
     """Show what the folder's caches hold."""
@@ -52,7 +56,7 @@ def verify_folder(folder: Folder, output: Output, *, deep: bool) -> None:
     if damage:
         raise CacheError(
             f"the cache in {folder.path} is damaged: {counted(len(damage), 'fault')}",
-            hint="the next build with this --cache-dir sets the damage aside and keeps what is sound",
+            hint=_CHANGED if all(finding.kind is Kind.CONTENT for finding in damage) else _DAMAGED,
         )
 
 

@@ -26,9 +26,10 @@ from buildx_cache.request import (
     BuildRequest,
     Driver,
     Layer,
-    check_cache_directory,
+    check_cache_directories,
     check_paths,
     config_layer,
+    context_notes,
     environment_layer,
     is_remote_context,
     make_request,
@@ -85,10 +86,17 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
     own = needed_builder(request, ci, facts)
     if own:
         facts = replace(facts, own_builder=engine.find_builder(own))
-    plan = make_plan(request, ci, facts)
-    if plan.cache.directory and not plan.cache.read_only:
-        check_cache_directory(plan.cache.directory)
+    plan = _noted(make_plan(request, ci, facts), request)
+    check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan)
+
+
+def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:
+    """The plan with what is to be said of cache folders in the build context; of a fleet's as one folder."""
+    cache = plan.cache
+    given = (entry.get("dest") for entry in cache.exports if entry.type == "local")
+    folders = tuple(dict.fromkeys(filter(None, (cache.directory, *given)))) if cache.written else ()
+    return replace(plan, notes=(*plan.notes, *context_notes(request, folders)))
 
 
 def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, CIContext]:
@@ -135,7 +143,7 @@ def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) 
     chosen = (
         request if request.builder or request.driver or driver is Driver.DOCKER else replace(request, driver=driver)
     )
-    return make_plan(chosen, ci, facts)
+    return _noted(make_plan(chosen, ci, facts), request)
 
 
 def _slug(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildx_cache import layout
 from buildx_cache.errors import UsageError
 from buildx_cache.reference import Reference, parse_reference
 
@@ -70,7 +71,7 @@ def _exists(path: Path) -> bool:
 
 
 def _is_cache(folder: Path) -> bool:
-    """Whether it is an OCI layout or was one; damaged folders that were set aside are not."""
-    if (folder / ".buildx-cache-aside").exists():
+    """Whether it is a cache's layout or was one; damaged folders that were set aside are not, nor other programs'."""
+    if (folder / ".buildx-cache-aside").exists() or layout.is_foreign(folder):
         return False
     return (folder / "oci-layout").is_file() or ((folder / "index.json").is_file() and (folder / "blobs").is_dir())

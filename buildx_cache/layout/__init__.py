@@ -6,6 +6,7 @@ called while holding the folder with :func:`lock`.
 
 from buildx_cache.layout.bounding import bound
 from buildx_cache.layout.damage import leftovers, salvage, set_aside
+from buildx_cache.layout.decode import shown_tag
 from buildx_cache.layout.indexing import cache_key
 from buildx_cache.layout.inventory import Layer, as_json, layers_by_size
 from buildx_cache.layout.locking import Held, Sharing, lock
@@ -23,6 +24,7 @@ from buildx_cache.layout.model import (
     Tag,
     damaged,
 )
+from buildx_cache.layout.ownership import is_foreign, is_layout
 from buildx_cache.layout.pruning import prune
 from buildx_cache.layout.reachable import reach
 from buildx_cache.layout.recovery import blob_names, repair_index
@@ -49,6 +51,8 @@ __all__ = [
     "bound",
     "cache_key",
     "damaged",
+    "is_foreign",
+    "is_layout",
     "layers_by_size",
     "leftovers",
     "lock",
@@ -57,6 +61,7 @@ __all__ = [
     "repair_index",
     "salvage",
     "set_aside",
+    "shown_tag",
     "sweep",
     "unsound",
     "verify",

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError
@@ -19,12 +18,25 @@ from buildx_cache.layout.decode import MalformedError, tag_of
 from buildx_cache.layout.indexing import index_entries, replace_file, with_entries
 from buildx_cache.layout.locking import index_lock
 from buildx_cache.layout.model import Kind, Salvaged
+from buildx_cache.layout.ownership import is_file, refuse_foreign
 from buildx_cache.layout.recovery import is_whole, lost_manifest, with_tag
-from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, INGEST, LAYOUT, LAYOUT_VERSION, Store, open_store
+from buildx_cache.layout.store import (
+    ALGORITHM,
+    BLOBS,
+    INDEX,
+    INDEX_LOCK,
+    INGEST,
+    LAYOUT,
+    LAYOUT_VERSION,
+    Store,
+    is_blob_name,
+    open_store,
+)
 from buildx_cache.layout.verification import contents
 
 _MARK = ".buildx-cache-aside"
 _DONE = ".buildx-cache-salvaged"
+_MOVED = (INDEX, BLOBS, INGEST, LAYOUT)
 _DEFAULT = "latest"
 _TRIES = 10_000
 _ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -38,16 +50,18 @@ def set_aside(folder: Path) -> Path:
     salvaged are deleted, so that one remains at most. Call it while holding the folder exclusively.
 
     Raises:
-        ExhaustedError: it cannot be moved.
+        ExhaustedError: it cannot be moved, or is no cache's.
     """
-    real = Path(os.path.realpath(folder))
+    real = _real_folder(folder)
     try:
         for old in _asides(real):
-            if (old / _DONE).is_file():
+            if is_file(old / _DONE):
                 _discard(old)
         aside = _make_aside(real)
-        for name in (INDEX, BLOBS, INGEST, LAYOUT):
+        for name in _MOVED:
             _move(real / name, aside / name)
+        if not is_file(real / INDEX_LOCK):  # an ordinary one may be held by an export
+            _move(real / INDEX_LOCK, aside / INDEX_LOCK)
     except OSError as error:
         raise ExhaustedError(
             f"the damaged cache folder {folder} cannot be set aside: {error.strerror}",
@@ -56,18 +70,47 @@ def set_aside(folder: Path) -> Path:
     return aside
 
 
+def _real_folder(folder: Path) -> Path:
+    real = Path(os.path.realpath(folder))
+    if not real.name:
+        raise ExhaustedError(
+            f"{folder} is the root of a file system, and no cache folder",
+            hint="choose another with --cache-dir",
+        )
+    refuse_foreign(real)
+    return real
+
+
 def _discard(aside: Path) -> None:
-    """Delete a folder set aside; its marks last, so that a kill leaves nothing that is not found again."""
-    for part in aside.iterdir():
-        if part.is_dir() and not part.is_symlink():
+    """Delete a folder set aside, unless it holds what did not come there by setting aside.
+
+    Its marks go last, so that a kill leaves nothing that is not found again.
+    """
+    marks = (aside / _DONE, aside / _MARK)
+    parts = [part for part in aside.iterdir() if part not in marks]
+    if not all(map(_came_aside, parts)):
+        return
+    for part in (*parts, *marks):
+        if _is_folder(part):
             shutil.rmtree(part)
-    shutil.rmtree(aside)
+        else:
+            part.unlink()
+    aside.rmdir()
+
+
+def _came_aside(part: Path) -> bool:
+    """Whether this was moved here with a damaged folder, or as one of its damaged blobs."""
+    return part.name in (*_MOVED, INDEX_LOCK) or (is_blob_name(part.name) and not _is_folder(part))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def leftovers(folder: Path) -> tuple[Path, ...]:
     """Folders set aside whose salvage did not finish; :func:`salvage` can be called on each."""
     real = Path(os.path.realpath(folder))
-    return tuple(aside for aside in _asides(real) if not (aside / _DONE).is_file())
+    return tuple(aside for aside in _asides(real) if not os.path.lexists(aside / _DONE))
 
 
 def salvage(aside: Path, folder: Path) -> Salvaged:
@@ -102,9 +145,14 @@ def _salvage(aside: Path, folder: Path) -> Salvaged:
         if store.layout_fault():
             replace_file(store.root, LAYOUT, b'{"imageLayoutVersion":"%s"}' % LAYOUT_VERSION.encode())
         tags = _restore_tags(aside, store)
-    (aside / _DONE).touch()
+    _put_mark(aside / _DONE)
     with open_store(aside) as rest:
         return Salvaged(blobs=len(moved), blob_bytes=sum(moved), unsound=len(unsound) + len(rest.files), tags=tags)
+
+
+def _put_mark(path: Path) -> None:
+    """An empty file, never through a symbolic link."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644))
 
 
 def _blobs_folder(folder: Path) -> Path:
@@ -116,12 +164,12 @@ def _blobs_folder(folder: Path) -> Path:
     return folder / BLOBS / ALGORITHM
 
 
-def _checked(folder: Path) -> Iterator[tuple[str, int, bool]]:
+def _checked(folder: Path) -> list[tuple[str, int, bool]]:
     """Every blob's name, bytes, and whether its content has its digest."""
     with open_store(folder) as store:
-        for digest, fault in contents(store, ["sha256:" + name for name in store.files]):
-            name = digest.removeprefix("sha256:")
-            yield name, store.files[name].size, fault is None
+        checked = contents(store, ["sha256:" + name for name in store.files])
+        found = [(digest.removeprefix("sha256:"), fault is None) for digest, fault in checked]
+        return [(name, store.files[name].size, sound) for name, sound in found]
 
 
 def _restore_tags(aside: Path, store: Store) -> tuple[str, ...]:
@@ -170,7 +218,7 @@ def _asides(folder: Path) -> list[Path]:
     """Folders that carry our mark, beside the folder and in it."""
     places = ((folder.parent, f"{folder.name}.damaged-"), (folder, ".damaged-"))
     named = [place for parent, prefix in places for place in _listed(parent) if place.name.startswith(prefix)]
-    return sorted(place for place in named if (place / _MARK).is_file() and not place.is_symlink())
+    return sorted(place for place in named if is_file(place / _MARK) and not place.is_symlink())
 
 
 def _listed(parent: Path) -> list[Path]:
@@ -191,7 +239,7 @@ def _make_aside(folder: Path) -> Path:
             continue
         aside = _make_beside(folder, beside) or inside
         aside.mkdir(exist_ok=True)
-        (aside / _MARK).touch()
+        _put_mark(aside / _MARK)
         return aside
     raise OSError(errno.EEXIST, "too many folders were set aside before")
 

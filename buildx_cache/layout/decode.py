@@ -35,6 +35,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
+def shown_tag(name: str) -> str:
+    """A tag's name as it is, or short and printable in one line: an index of unknown origin may hold any text."""
+    return name if name.isprintable() and 0 < len(name) <= _SHOWN else shown(name)
+
+
 def parse_object(content: bytes) -> Mapping[str, object]:
     """The JSON object in ``content``.
 

@@ -11,22 +11,24 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from itertools import count
 from pathlib import Path
 
-from buildx_cache.errors import ExhaustedError
+from buildx_cache.errors import ExhaustedError, LockedError
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.model import Kind
-from buildx_cache.layout.store import INDEX
+from buildx_cache.layout.ownership import is_file, is_foreign, refuse_foreign
+from buildx_cache.layout.store import INDEX_LOCK, LOCK
 
-LOCK = ".buildx-cache.lock"
-INDEX_LOCK = INDEX + ".lock"
 _POLL_SECONDS = 0.05
-_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_ODD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a symbolic link, a folder, a socket
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -52,7 +54,8 @@ def lock(folder: Path, *, timeout: float, sharing: Sharing = Sharing.EXCLUSIVE) 
     The lock is a file in the folder, beside index.json, so that every process finds the same one however it reached
     the folder, and so that it stays when the content is set aside. A build holds it shared from its verification
     to the end of its export, and asks for it exclusively to sweep: the last of several builds at once gets it.
-    A folder that cannot be written is shared without a lock: nobody deletes from it.
+    A folder that cannot be written, or is no cache's (:func:`is_foreign`), is shared without a lock: nobody deletes
+    from it. What is in the lock's place and no ordinary file is renamed, and never followed.
 
     Args:
         folder: the layout folder.
@@ -60,7 +63,8 @@ def lock(folder: Path, *, timeout: float, sharing: Sharing = Sharing.EXCLUSIVE) 
         sharing: whether other builds may hold it too.
 
     Raises:
-        ExhaustedError: it was held by another build for the whole time, or the lock file cannot be written.
+        LockedError: it was held by another build for the whole time.
+        ExhaustedError: the lock file cannot be written, or the folder is no cache's.
     """
     file = _lock_folder(folder, sharing, timeout)
     try:
@@ -74,17 +78,27 @@ class _HeldError(Exception):
     """Somebody else holds the lock."""
 
 
+class _OddError(OSError):
+    """What is in the lock's place is a symbolic link, a folder, a FIFO: no ordinary file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EINVAL, f"{path.name} is not an ordinary file")
+
+
 def _lock_folder(folder: Path, sharing: Sharing, timeout: float) -> int | None:
+    if sharing is Sharing.SHARED and is_foreign(folder):
+        return None
+    refuse_foreign(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _acquire(folder / LOCK, sharing, time.monotonic() + timeout)
+        return _acquire_cleared(folder / LOCK, sharing, time.monotonic() + timeout)
     except _HeldError:
-        raise ExhaustedError(
+        raise LockedError(
             f"another build holds the cache folder {folder} (waited {timeout:.1f}s)",
             hint="wait for it to end, or give this build a folder of its own with --cache-dir",
         ) from None
     except OSError as error:
-        if sharing is Sharing.SHARED and error.errno in _READ_ONLY:
+        if sharing is Sharing.SHARED and (isinstance(error, _OddError) or error.errno in _READ_ONLY):
             return None
         raise ExhaustedError(
             f"the cache folder {folder} cannot be locked: {error.strerror}",
@@ -111,7 +125,8 @@ def index_lock(root: int, *, timeout: float = 2.0) -> Iterator[None]:
     except _HeldError:
         raise MalformedError(Kind.BUSY, "is being rewritten by another build") from None
     except OSError as error:
-        raise MalformedError(Kind.UNREADABLE, f"cannot be locked: {error.strerror}") from None
+        kind = Kind.NOT_A_FILE if isinstance(error, _OddError) else Kind.UNREADABLE
+        raise MalformedError(kind, f"cannot be locked: {error.strerror}") from None
     try:
         yield
     finally:
@@ -120,10 +135,32 @@ def index_lock(root: int, *, timeout: float = 2.0) -> Iterator[None]:
         os.close(file)
 
 
+def _acquire_cleared(path: Path, sharing: Sharing, deadline: float) -> int:
+    """Like _acquire, after what is in the lock's place is out of the way."""
+    try:
+        return _acquire(path, sharing, deadline)
+    except _OddError:
+        _move_odd(path)
+        return _acquire(path, sharing, deadline)
+
+
+def _move_odd(path: Path) -> None:
+    free = (path.with_name(f"{path.name}.odd-{number}") for number in count(1))
+    odd = next(name for name in free if not os.path.lexists(name))
+    try:
+        path.rename(odd)
+        if is_file(odd):  # another build was quicker, and this is its lock
+            odd.rename(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        raise _OddError(path) from None
+
+
 def _acquire(path: Path, sharing: Sharing, deadline: float, root: int | None = None) -> int:
     """A descriptor that holds the lock; raises _HeldError at the deadline, OSError where there can be no lock."""
     while True:
-        file = os.open(path, _OPEN, 0o644, dir_fd=root)
+        file = _open(path, root)
         try:
             held = _try(file, sharing) and _same(file, path, root)
         except OSError:
@@ -135,6 +172,17 @@ def _acquire(path: Path, sharing: Sharing, deadline: float, root: int | None = N
         if time.monotonic() >= deadline:
             raise _HeldError
         time.sleep(_POLL_SECONDS)
+
+
+def _open(path: Path, root: int | None) -> int:
+    try:
+        file = os.open(path, _OPEN, 0o644, dir_fd=root)
+    except OSError as error:
+        raise _OddError(path) if error.errno in _ODD else error from None
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise _OddError(path)
+    return file
 
 
 def _try(file: int, sharing: Sharing) -> bool:

@@ -16,7 +16,9 @@ from pathlib import Path
 from buildx_cache.layout.decode import MalformedError, parse_object, shown
 from buildx_cache.layout.model import DOCUMENT_LIMIT, Finding, Kind
 
+LOCK = ".buildx-cache.lock"
 INDEX = "index.json"
+INDEX_LOCK = INDEX + ".lock"
 LAYOUT = "oci-layout"
 INGEST = "ingest"
 BLOBS = "blobs"
@@ -116,6 +118,7 @@ def open_store(folder: Path) -> Iterator[Store]:
         stack.callback(os.close, root)
         foreign: list[Finding] = []
         blobs, files = _open_blobs(root, stack, foreign)
+        foreign += _stumbling_blocks(root)
         yield Store(path=folder, root=root, blobs=blobs, files=files, foreign=tuple(foreign))
 
 
@@ -128,6 +131,17 @@ def _open_root(folder: Path) -> int:
         raise MalformedError(kind, problem) from None
     except (OSError, ValueError) as error:
         raise MalformedError(Kind.UNREADABLE, f"cannot be read: {_reason(error)}") from None
+
+
+def _stumbling_blocks(root: int) -> Iterator[Finding]:
+    """What stands where an export makes its lock and its partial writes, and would fail or stall every export."""
+    for name, is_right, problem in (
+        (INDEX_LOCK, stat.S_ISREG, "is not an ordinary file"),
+        (INGEST, stat.S_ISDIR, "is not a folder"),
+    ):
+        with contextlib.suppress(FileNotFoundError):
+            if not is_right(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
+                yield Finding(kind=Kind.NOT_A_FILE, blob=name, referrer="", problem=problem)
 
 
 def _open_blobs(
@@ -156,6 +170,11 @@ def _open_folder(parent: int, name: str, path: str, stack: contextlib.ExitStack,
     return found
 
 
+def is_blob_name(name: str) -> bool:
+    """Whether this is how a layout names a blob, or a partial write: 64 hexadecimal digits (containerd's store)."""
+    return _HEX.fullmatch(name) is not None
+
+
 def names_in(folder: int) -> list[str]:
     """The names in an open folder.
 
@@ -180,9 +199,9 @@ def _list_blobs(blobs: int, foreign: list[Finding]) -> Mapping[str, BlobFile]:
         with os.scandir(blobs) as entries:
             for entry in entries:
                 found = _entry(entry)
-                if _HEX.fullmatch(entry.name) and found:
+                if is_blob_name(entry.name) and found:
                     files[entry.name] = found
-                if not _HEX.fullmatch(entry.name) or (found and not found.regular):
+                if not is_blob_name(entry.name) or (found and not found.regular):
                     foreign.append(_foreign(f"{BLOBS}/{ALGORITHM}/{shown(entry.name)[1:-1]}", "is not a blob"))
     except OSError as error:
         foreign.append(_unreadable(f"{BLOBS}/{ALGORITHM}", error))

@@ -13,7 +13,7 @@ from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.indexing import unchanged_index
 from buildx_cache.layout.model import Finding, Kind, Swept
-from buildx_cache.layout.store import INDEX, INGEST, LAYOUT, BlobFile, Store, names_in, open_store
+from buildx_cache.layout.store import INDEX, INGEST, LAYOUT, BlobFile, Store, is_blob_name, names_in, open_store
 
 GRACE_SECONDS = 600.0
 """Seconds for which an unreachable blob, or an untouched partial write, may still belong to an export under way."""
@@ -60,9 +60,17 @@ def reachable(graph: Graph) -> frozenset[str]:
 
 def sweep_obstacles(store: Store, graph: Graph) -> tuple[Finding, ...]:
     """Why nothing may be deleted from this folder."""
+    return (*_layout_obstacle(store, graph), *store.foreign, *graph.obstacles)
+
+
+def _layout_obstacle(store: Store, graph: Graph) -> Iterator[Finding]:
+    """A folder without ``oci-layout`` is no layout, and one without an index and blobs is none yet."""
     fault = store.layout_fault()
-    layout = () if fault is None else (Finding(kind=Kind.LAYOUT, blob=LAYOUT, referrer="", problem=fault.problem),)
-    return (*layout, *store.foreign, *graph.obstacles)
+    if fault is not None:
+        indexed = all(found.kind is not Kind.ABSENT for found in graph.obstacles)
+        empty = fault.kind is Kind.MISSING and not indexed and not store.files
+        kind = Kind.ABSENT if empty else Kind.LAYOUT
+        yield Finding(kind=kind, blob=LAYOUT, referrer="", problem=fault.problem)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +142,7 @@ def _stale_ingests(store: Store, limit: float) -> Iterator[tuple[str, int]]:
     except OSError:
         return
     try:
-        for name in names_in(parent):
+        for name in filter(is_blob_name, names_in(parent)):
             files = _ingest_files(parent, name)
             if files and max(file.st_mtime for file in files) < limit:
                 yield name, sum(file.st_size for file in files[1:])

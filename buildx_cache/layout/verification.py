@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import threading
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -118,17 +120,26 @@ def _content_faults(store: Store, graph: Graph) -> Iterator[Finding]:
             yield Finding(kind=error.kind, blob=digest, referrer=layers[digest], problem=error.problem)
 
 
-def contents(store: Store, digests: Collection[str]) -> Iterator[tuple[str, MalformedError | None]]:
-    """Each blob with what is wrong with its content, read a MiB at a time by several threads."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        yield from zip(digests, pool.map(lambda digest: _content_fault(store, digest), digests), strict=True)
+def contents(store: Store, digests: Collection[str]) -> list[tuple[str, MalformedError | None]]:
+    """Each blob with what is wrong with its content, read a MiB at a time by several threads.
+
+    They stop after the MiB at hand when the caller is interrupted: Ctrl-C waits for none of many GB.
+    """
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        faults = pool.map(lambda digest: _content_fault(store, digest, stop), digests)
+        return list(zip(digests, faults, strict=True))
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
 
 
-def _content_fault(store: Store, digest: str) -> MalformedError | None:
+def _content_fault(store: Store, digest: str, stop: threading.Event) -> MalformedError | None:
     try:
         file = store.open_blob(digest)
         with os.fdopen(file, "rb", buffering=0) as content:
-            hashed = _hash(iter(lambda: content.read(_CHUNK), b""))
+            hashed = _hash(_pieces(content, stop))
     except MalformedError as error:
         return error
     except OSError as error:
@@ -136,6 +147,12 @@ def _content_fault(store: Store, digest: str) -> MalformedError | None:
     if "sha256:" + hashed != digest:
         return MalformedError(Kind.CONTENT, "has other content than its digest says")
     return None
+
+
+def _pieces(content: io.RawIOBase, stop: threading.Event) -> Iterator[bytes]:
+    """The content, or its beginning where nobody waits for the result any more."""
+    while not stop.is_set() and (piece := content.read(_CHUNK)):
+        yield piece
 
 
 def _hash(chunks: Iterable[bytes]) -> str:

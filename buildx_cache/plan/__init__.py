@@ -69,6 +69,7 @@ _DECIDES_STEPS = (
 # `prune --keep-storage` became --max-used-space in Buildx 0.18 (docker/buildx#2724).
 _MAX_USED_SPACE = (0, 18, 0)
 _PRUNE_AGE = "168h"
+_ASCII_ONLY = "Buildx takes only printable ASCII in its path"
 
 
 def needed_builder(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
@@ -93,7 +94,8 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     cache = plan_cache(request, ci, facts, builder, chosen, tags)
     image = ImagePlan(tags=tuple(map(str, tags)), push=request.push, load=request.load, platforms=request.platform)
     _check_load(request, facts)
-    apart = tuple(entry for entry in cache.exports if entry.type != "inline")
+    _check_folders(request, cache)
+    apart = tuple(entry for entry in cache.exports if entry.type != "inline" and not request.buildx_flags)
     return BuildPlan(
         builder=builder,
         cache=cache,
@@ -121,6 +123,24 @@ def _check_load(request: BuildRequest, facts: Facts) -> None:
             "--load of several platforms needs an engine with the containerd image store",
             hint="load one platform, or --push, or turn the engine's containerd image store on",
         )
+
+
+def _check_folders(request: BuildRequest, cache: CachePlan) -> None:
+    folder = _unusable(cache)
+    if folder and request.strict_cache:
+        raise UsageError(
+            f"the cache folder {folder!r} cannot be used: {_ASCII_ONLY}",
+            hint="give another folder, or drop --strict-cache",
+        )
+
+
+def _unusable(cache: CachePlan) -> str:
+    """The first local folder that Buildx can neither write nor read, else the empty string.
+
+    Its path goes to BuildKit in a gRPC header, as it was given, and gRPC refuses such a value.
+    """
+    places = (entry.place for entry in (*cache.written, *cache.imports) if entry.type == "local")
+    return next((place for place in places if not (place.isascii() and place.isprintable())), "")
 
 
 # --- the build -------------------------------------------------------------------------------------------
@@ -261,6 +281,10 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
         (
             cache.max_size is not None and not any(entry.type == "local" for entry in cache.written),
             "--cache-max-size bounds a local cache's folder, and this build writes none",
+        ),
+        (
+            bool(_unusable(cache)),
+            f"the cache folder {_unusable(cache)!r} is not used: {_ASCII_ONLY}; give another folder",
         ),
         (
             cache.read_only and request.cache_read_only is None,

@@ -83,6 +83,11 @@ class CachePlan:
         """Every export, those of single nodes included."""
         return (*self.exports, *(entry for _, entry in self.node_exports))
 
+    @property
+    def written_folders(self) -> tuple[str, ...]:
+        """The folder of every local export."""
+        return tuple(entry.get("dest") for entry in self.written if entry.type == "local")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePlan:
@@ -108,7 +113,10 @@ class BuildPlan:
     node_exports: tuple[Command, ...] = ()
     """The builds that write ``CachePlan.node_exports``, after the image's."""
     cache_build: Command | None = None
-    """Writes ``CachePlan.exports`` without the image; runs only where a damaged cache kept them from being written."""
+    """Writes ``CachePlan.exports`` without the image; runs only where a damaged cache kept them from being written.
+
+    None where Buildx' own flags are passed on, since it would not repeat them and might build something else.
+    """
     prune: Command | None = None
     strict_cache: bool = False
     notes: tuple[str, ...] = ()

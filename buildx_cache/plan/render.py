@@ -17,7 +17,7 @@ def shell_lines(plan: BuildPlan) -> str:
     lines = [
         f"# builder: {plan.builder.name} ({plan.builder.driver}): {plan.builder.why}",
         f"# cache: {plan.cache.kind}: {plan.cache.why}",
-        *(f"# note: {note}" for note in plan.notes),
+        *(f"# note: {' '.join(note.splitlines())}" for note in plan.notes),
     ]
     for phase, command in plan.phases():
         lines += [f"# {name} is taken from the environment" for name, _ in command.secrets]

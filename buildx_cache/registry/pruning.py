@@ -18,7 +18,8 @@ from buildx_cache.reference import safe_tag
 from buildx_cache.registry.distribution import Removal, in_parallel
 from buildx_cache.registry.repository import Repository
 
-_DAY = 86_400
+_HOUR = 3_600
+_DAY = 24 * _HOUR
 
 # First words of a platform (Go's systems and architectures, and their other names in containerd's ``platforms``).
 _PLATFORM = re.compile(
@@ -152,19 +153,21 @@ def _too_young(tag: CacheTag, max_age: float | None, now: float) -> str:
         return ""
     if tag.created is None:
         return "its age is not known"
-    return "" if now - tag.created > max_age else f"its newest step is {_days(now - tag.created)} old"
+    return "" if now - tag.created > max_age else f"its newest step is {_age(now - tag.created)} old"
 
 
 def _why_doomed(tag: CacheTag, owners: _Owners | None, now: float) -> str:
-    reasons = [] if tag.created is None else [f"its newest step is {_days(now - tag.created)} old"]
+    reasons = [] if tag.created is None else [f"its newest step is {_age(now - tag.created)} old"]
     if owners is not None:
         reasons.insert(0, "its branch does not exist")
     return ", ".join(reasons) or "it was named"
 
 
-def _days(seconds: float) -> str:
-    days = max(0, int(seconds // _DAY))
-    return "1 day" if days == 1 else f"{days} days"
+def _age(seconds: float) -> str:
+    if seconds < _HOUR:
+        return "less than an hour"
+    number, unit = (int(seconds // _DAY), "day") if seconds >= _DAY else (int(seconds // _HOUR), "hour")
+    return f"1 {unit}" if number == 1 else f"{number} {unit}s"
 
 
 @dataclass(frozen=True, slots=True)

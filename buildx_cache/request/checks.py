@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
-from buildx_cache.errors import ExhaustedError, UsageError
+from buildx_cache.errors import UsageError
 from buildx_cache.request.model import BuildRequest, Driver, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
 
@@ -147,23 +147,3 @@ def _check_readable(path: Path, what: str, hint: str) -> None:
         raise UsageError(f"{what} does not exist: {path}", hint=hint)
     if not os.access(path, os.R_OK):
         raise UsageError(f"{what} cannot be read: {path}", hint="check its permissions")
-
-
-def check_cache_directory(directory: str) -> None:
-    """Refuse a cache folder that is no folder or cannot be written.
-
-    Raises:
-        UsageError: it is a file, or lies below one.
-        ExhaustedError: it exists, or would be made, where nothing can be written.
-    """
-    path = Path(directory)
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"the cache folder is a file: {path}", hint="give a folder with --cache-dir")
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not existing.is_dir():
-        raise UsageError(f"the cache folder lies below a file: {existing}", hint="give a folder with --cache-dir")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ExhaustedError(
-            f"the cache folder cannot be written: {path}",
-            hint="check its permissions, give another --cache-dir, or only read it: --cache-read-only",
-        )

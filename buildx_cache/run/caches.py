@@ -30,6 +30,7 @@ from buildx_cache.redaction import redact
 from buildx_cache.reference import parse_reference
 from buildx_cache.report import CacheReport, ExportReport, ExportStatus, LocalReport, RetryReport
 from buildx_cache.run.folders import Folders
+from buildx_cache.run.seams import Tell
 
 _METADATA = "load metadata for "  # of the images that FROM and COPY --from name (``frontend/dockerui``)
 # Buildx' own words (``client/ociindex``, ``build/opt.go``); ``ignore-error`` does not reach that far.
@@ -45,15 +46,13 @@ _SLOW_IMPORT = 5.0
 class Caches:
     """The caches of one call. ``plan`` is what is left of the plan as caches turn out to be damaged or denied."""
 
-    def __init__(
-        self, plan: BuildPlan, warn: Callable[[str], None], export: Callable[[Command], tuple[BuildTrace, int]]
-    ) -> None:
+    def __init__(self, plan: BuildPlan, tell: Tell, export: Callable[[Command], tuple[BuildTrace, int]]) -> None:
         self.plan = plan
         self.retries: list[RetryReport] = []
         self._asked = plan
-        self._warn = warn
+        self._warn = tell.warn
         self._export = export
-        self._folders = Folders(plan, warn)
+        self._folders = Folders(plan, tell)
         self._verdicts: dict[CacheEntry, Verdict] = {}
         self._exports: dict[CacheEntry, ExportReport] = {}
         self._local: LocalReport | None = None
@@ -83,7 +82,7 @@ class Caches:
         Every time the plan gets shorter, so that this ends. A failure of the Dockerfile's is none of a cache's.
 
         Raises:
-            CacheError: it failed over an import, and the call is strict.
+            CacheError: it failed over a cache, and the call is strict.
         """
         blamed = self._blamed(trace, (error for error in _troubles(trace) if error == trace.error))
         if blamed:
@@ -108,9 +107,10 @@ class Caches:
             self._has_waited = True
             return True
         if self.plan.strict_cache:
-            return False
-        self._exports |= {entry: failed_export(entry, error) for entry in local}
-        self.plan = self.plan.without(exports=local)
+            raise CacheError(f"the cache could not be written: {redact(error)}", hint=_STRICT_HINT)
+        failed = [entry for entry in local if entry.place in error] or local
+        self._exports |= {entry: failed_export(entry, error) for entry in failed}
+        self.plan = self.plan.without(exports=failed)
         return True
 
     def _blamed(self, trace: BuildTrace, errors: Iterable[str]) -> dict[CacheEntry, str]:

@@ -70,8 +70,9 @@ class _Execution:
         self._warnings: list[str] = list(plan.notes)
         self._metadata: dict[str, object] = {}
         self._trace: BuildTrace | None = None
-        self._caches = Caches(plan, self._warn, self._write_caches)
+        self._caches = Caches(plan, self, self._write_caches)
         self._image_id = ""
+        self._is_built = False
 
     def outcome(self) -> Outcome:
         """Run everything and tell what came of it."""
@@ -112,7 +113,7 @@ class _Execution:
             self._caches.be_strict(trace)
         finally:
             if self._plan.builder.temporary and (reason := self._remove_builder()):
-                self._warn(f"the builder could not be removed: {reason}")
+                self.warn(f"the builder could not be removed: {reason}")
 
     # --- builder -----------------------------------------------------------------------------------------
 
@@ -163,9 +164,10 @@ class _Execution:
             self._display.restart()
             trace, code = self._attempt()
         for warning in trace.warnings:
-            self._warn(warning)
+            self.warn(warning)
         if code != 0:
             raise diagnose(trace, code)
+        self._is_built = True
         self._caches.take_exports(trace)
         self._after_load(before)
         return trace
@@ -233,7 +235,7 @@ class _Execution:
         with self._phase("prune"):
             done = self._do(self._plan.prune)
         if done.code != 0:
-            self._warn(f"the builder's cache could not be pruned: {_last_line(done.stderr)}")
+            self.warn(f"the builder's cache could not be pruned: {_last_line(done.stderr)}")
 
     # --- bookkeeping -------------------------------------------------------------------------------------
 
@@ -246,7 +248,12 @@ class _Execution:
         self._commands.append(argv)
         self._display.command(shlex.join(argv))
 
-    def _warn(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Something that takes a while begins."""
+        self._display.say(redact(text))
+
+    def warn(self, text: str) -> None:
+        """Something did not go as asked, but does not fail the call."""
         self._warnings.append(redact(text))
         self._display.warn(redact(text))
 
@@ -268,8 +275,7 @@ class _Execution:
         return (self._image_id,) if self._image_id else ()
 
     def _report(self, error: BuildxCacheError | None) -> BuildReport:
-        plan = self._plan
-        done = error is None
+        plan, done = self._plan, self._is_built
         steps = step_reports(self._trace)
         return BuildReport(
             status=_status(error),

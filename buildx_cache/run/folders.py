@@ -15,18 +15,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from buildx_cache import layout
-from buildx_cache.atomic import write_text
 from buildx_cache.caches import CacheEntry
 from buildx_cache.display import size
-from buildx_cache.errors import CacheError, ExhaustedError
+from buildx_cache.errors import CacheError, ExhaustedError, LockedError
 from buildx_cache.layout import Bounded, Finding, Kind, Sharing, Swept, Tag
 from buildx_cache.outcome import Verdict
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
+from buildx_cache.run.keyfile import write_key
+from buildx_cache.run.seams import Tell
 
-# Others are alone with a folder only while they sweep or salvage it.
-_SHARED_SECONDS = 60.0
-# To be alone with it oneself takes the end of every other build in it.
+# To be alone with a folder takes the end of every other build in it. Who is alone sweeps in a moment, mends in minutes.
+_SHARED_SECONDS = 600.0
 _MEND_SECONDS = 10.0
 _TIDY_SECONDS = 2.0
 _LATEST = "latest"
@@ -34,7 +34,11 @@ Damage = tuple[Finding, ...]
 
 
 class _Folder:
-    """One folder, this call's hold on it, and how the build found it: tags, index key, digests of blobs."""
+    """One folder, this call's hold on it, and how the build found it.
+
+    ``tags``, ``key`` (of the index), ``blobs`` (digests) and ``findings`` are from when it was last looked at;
+    ``mended`` says what was wrong with it before, in words.
+    """
 
     def __init__(self, path: Path, tag: str, *, written: bool) -> None:
         self.path = path
@@ -44,10 +48,11 @@ class _Folder:
         self.tags: Mapping[str, Tag] = {}
         self.key = ""
         self.blobs: frozenset[str] = frozenset()
-        self.mended = False
+        self.findings: tuple[Finding, ...] = ()
+        self.mended = ""
         self._hold: ExitStack | None = None
 
-    def hold(self) -> None:
+    def hold(self, tell: Tell) -> None:
         """Keep others from sweeping it. A folder that does not exist and is only read is left so.
 
         Raises:
@@ -55,7 +60,11 @@ class _Folder:
         """
         if self._hold is None and (self.written or self.path.is_dir()):
             stack = ExitStack()
-            held = stack.enter_context(layout.lock(self.path, timeout=_SHARED_SECONDS, sharing=Sharing.SHARED))
+            try:
+                held = stack.enter_context(layout.lock(self.path, timeout=_TIDY_SECONDS, sharing=Sharing.SHARED))
+            except LockedError:
+                tell.say(f"waiting for the cache folder {self.path}, which another build mends or tidies")
+                held = stack.enter_context(layout.lock(self.path, timeout=_SHARED_SECONDS, sharing=Sharing.SHARED))
             self._hold, self.since = stack, self.since or held.since
 
     def release(self) -> None:
@@ -78,22 +87,24 @@ class _Folder:
             yield alone
 
     def look(self) -> None:
-        """Remember the folder as it is now."""
+        """Verify the folder, and remember it as it is now."""
+        self.findings = layout.verify(self.path)
         self.tags = {tag.name: tag for tag in layout.reach(self.path).tags}
         self.key = layout.cache_key(self.path)
         self.blobs = layout.blob_names(self.path)
 
+    @property
     def damage(self) -> Damage:
         """What is wrong with it, as far as that can hurt a build and shows without reading the layers."""
-        return tuple(found for found in layout.verify(self.path) if layout.damaged((found,)))
+        return _damage(self.findings)
 
 
 class Folders:
     """The local folders that a plan reads and writes."""
 
-    def __init__(self, plan: BuildPlan, warn: Callable[[str], None]) -> None:
+    def __init__(self, plan: BuildPlan, tell: Tell) -> None:
         self._plan = plan
-        self._warn = warn
+        self._tell = tell
         read = {_real(entry.get("src")): entry for entry in plan.cache.imports if entry.type == "local"}
         written = {_real(entry.get("dest")): entry for entry in plan.cache.written if entry.type == "local"}
         self._folders = {
@@ -115,45 +126,66 @@ class Folders:
             ExhaustedError: a folder cannot be made, or another process keeps it.
             CacheError: one is damaged, and the call is strict.
         """
-        damage = {path: self._ready(folder) for path, folder in self._folders.items()}
+        for folder in self._folders.values():
+            self._ready(folder)
         local = (entry for entry in self._plan.cache.imports if entry.type == "local")
-        verdicts = (_verdict(entry, self._source(entry), damage[_real(entry.get("src"))]) for entry in local)
+        verdicts = (_verdict(entry, self._source(entry)) for entry in local)
         return tuple(verdict for verdict in verdicts if verdict)
 
-    def _ready(self, folder: _Folder) -> Damage:
-        """Hold a folder and set it aside if it is damaged; the damage."""
-        folder.hold()
+    def _ready(self, folder: _Folder) -> None:
+        """Hold a folder, and set it aside if it is damaged."""
+        folder.hold(self._tell)
         if folder.written and layout.leftovers(folder.path):
             self._finish_salvage(folder)
-        damage = folder.damage()
-        if damage and self._plan.strict_cache:
+        folder.look()
+        if folder.damage and self._plan.strict_cache:
             raise CacheError(
-                f"the cache folder {folder.path} is damaged: {_summary(damage)}",
+                f"the cache folder {folder.path} is damaged: {_summary(folder.damage)}",
                 hint=f"`buildx-cache cache verify {folder.path}` shows all; delete the folder, or drop --strict-cache",
             )
-        if damage:
-            came_of_it = _set_aside(folder, folder.damage)
-            self._warn(f"the cache folder {folder.path} is damaged: {_summary(damage)}; {came_of_it}")
-        folder.look()
-        if folder.written and folder.blobs and folder.tag not in folder.tags:
+        if folder.damage:
+            self._set_aside_damaged(folder)
+        if folder.written and folder.blobs and not folder.tags:
             self._find_index(folder)
-        return damage
-
-    def _find_index(self, folder: _Folder) -> None:
-        """Name the cache again of a folder whose index is lost."""
-        with folder.alone(_TIDY_SECONDS) as alone:
-            repaired = layout.repair_index(folder.path, tag=folder.tag) if alone else None
-        folder.hold()
-        if repaired and repaired.restored:
-            self._warn(f"the cache folder {folder.path} had lost its index: it is written again from what is there")
-            folder.look()
 
     def _finish_salvage(self, folder: _Folder) -> None:
         """Take up what an earlier call set aside and was killed over."""
         with folder.alone(_TIDY_SECONDS) as alone, contextlib.suppress(ExhaustedError):
             for aside in layout.leftovers(folder.path) if alone else ():
                 layout.salvage(aside, folder.path)
-        folder.hold()
+        folder.hold(self._tell)
+
+    def _set_aside_damaged(self, folder: _Folder) -> None:
+        damage = _summary(folder.damage)
+        came_of_it = self._set_aside(folder, lambda: bool(_damage(layout.verify(folder.path))))
+        self._tell.warn(f"the cache folder {folder.path} is damaged: {damage}; {came_of_it}")
+        folder.look()
+        folder.mended = damage
+
+    def _find_index(self, folder: _Folder) -> None:
+        """Name the cache again of a folder whose index is lost."""
+        with folder.alone(_TIDY_SECONDS) as alone:
+            repaired = layout.repair_index(folder.path, tag=folder.tag) if alone else None
+        folder.hold(self._tell)
+        if repaired and repaired.restored:
+            folder.look()
+            folder.mended = "index.json: is lost, and is written again from what is there"
+            self._tell.warn(f"the cache folder {folder.path} is damaged: {folder.mended}")
+
+    def _set_aside(self, folder: _Folder, is_damaged: Callable[[], bool]) -> str:
+        """Move a damaged folder out of the way and its sound blobs back; what came of it, in words."""
+        if not folder.written:
+            return "it is only read, and left as it is"
+        with folder.alone(_MEND_SECONDS) as alone:
+            if not alone:
+                came_of_it = "another build uses it, and it is left as it is"
+            elif not is_damaged():
+                came_of_it = "another build has mended it"
+            else:
+                self._tell.say(f"reading the cache folder {folder.path} for what is sound in it")
+                came_of_it = _salvaged(folder.path)
+        folder.hold(self._tell)
+        return came_of_it
 
     # --- when an import failed -----------------------------------------------------------------------------
 
@@ -176,12 +208,13 @@ class Folders:
             return "", ""
         folder = self._source(entry)
         blobs = folder.blobs
-        damage = layout.unsound(folder.path, blobs)
+        damage = _summary(layout.unsound(folder.path, blobs))
         if not damage:
             return "", ""
-        came_of_it = _set_aside(folder, lambda: layout.unsound(folder.path, blobs))
+        came_of_it = self._set_aside(folder, lambda: bool(layout.unsound(folder.path, blobs)))
         folder.look()
-        return _summary(damage), came_of_it
+        folder.mended = damage
+        return damage, came_of_it
 
     def _source(self, entry: CacheEntry) -> _Folder:
         return self._folders[_real(entry.get("src"))]
@@ -203,7 +236,7 @@ class Folders:
 
     def is_mended(self, entry: CacheEntry) -> bool:
         """Whether the folder of an export was set aside in this call; never of one that is not local."""
-        return entry.type == "local" and self._target(entry).mended
+        return entry.type == "local" and bool(self._target(entry).mended)
 
     def tidy(self) -> LocalReport | None:
         """Mend, sweep and bound every folder that was written, and write the key file; None if none was."""
@@ -223,10 +256,12 @@ class Folders:
     def _tidy(self, folder: _Folder, limit: int | None) -> LocalReport:
         with folder.alone(_TIDY_SECONDS) as alone:
             swept = self._sweep(folder, limit) if alone else Swept()  # else the last of the builds in it does that
-            damage = folder.damage()
+            damage = _damage(layout.verify(folder.path))
             live_bytes = layout.reach(folder.path).live_bytes
         if damage:
-            self._warn(f"the cache folder {folder.path} is damaged: {_summary(damage)}; the next build sets it aside")
+            self._tell.warn(
+                f"the cache folder {folder.path} is damaged: {_summary(damage)}; the next build sets it aside"
+            )
         swept_bytes = swept.blob_bytes + swept.ingest_bytes
         return LocalReport(dir=str(folder.path), live_bytes=live_bytes, swept_bytes=swept_bytes, sound=not damage)
 
@@ -240,7 +275,9 @@ class Folders:
             swept = bounded.swept
         for obstacle in swept.obstacles[:1]:
             if layout.cache_key(folder.path):  # else there is no cache in it yet
-                self._warn(f"nothing is deleted from the cache folder {folder.path}: {obstacle}; {obstacle.remedy}")
+                self._tell.warn(
+                    f"nothing is deleted from the cache folder {folder.path}: {obstacle}; {obstacle.remedy}"
+                )
         return swept
 
     def _repair(self, folder: _Folder) -> None:
@@ -254,79 +291,65 @@ class Folders:
         candidates = new or frozenset({before.digest} if before else ())
         repaired = layout.repair_index(folder.path, tag=folder.tag, candidates=candidates)
         if repaired.dropped and not repaired.restored:
-            self._warn(f"tags that led nowhere went from the cache folder {folder.path}: {', '.join(repaired.dropped)}")
+            self._tell.warn(
+                f"tags that led nowhere went from the cache folder {folder.path}: {_names(repaired.dropped)}"
+            )
 
     def _tell_bounded(self, folder: _Folder, bounded: Bounded, limit: int) -> None:
         if bounded.dropped:
-            gone = ", ".join(bounded.dropped)
-            self._warn(f"the oldest tags went from the cache folder {folder.path}, to keep to {size(limit)}: {gone}")
+            gone = _names(bounded.dropped)
+            self._tell.warn(
+                f"the oldest tags went from the cache folder {folder.path}, to keep to {size(limit)}: {gone}"
+            )
         if bounded.over:
-            self._warn(
+            self._tell.warn(
                 f"the cache folder {folder.path} holds {size(bounded.live_bytes)} and not the {size(limit)} asked for: "
                 "the cache just written takes that"
             )
 
     def _write_key(self, written: list[_Folder]) -> None:
-        """``DIR-key``, beside the folder, for a CI that needs a file outside of it to key its cache on.
-
-        It holds the SHA-256 of index.json (or of those of several folders), and so changes when the cache does. There
-        is none where nothing can be written.
-        """
         keys = [layout.cache_key(folder.path) for folder in written]
-        key = keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
-        if not any(keys):
-            return
-        place = Path(self._plan.cache.directory or written[0].path).absolute()
-        file = place.with_name(f"{place.name}-key")
-        with contextlib.suppress(OSError):
-            if not (file.exists() and file.read_text() == f"{key}\n"):
-                write_text(file, f"{key}\n")
+        if any(keys):
+            key = keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
+            write_key(Path(self._plan.cache.directory or written[0].path).absolute(), key, self._tell)
 
 
 def _real(path: str) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _set_aside(folder: _Folder, look_again: Callable[[], Damage]) -> str:
-    """Move a damaged folder out of the way and its sound blobs back; what came of it, in words."""
-    if not folder.written:
-        return "it is only read, and left as it is"
-    with folder.alone(_MEND_SECONDS) as alone:
-        if not alone:
-            came_of_it = "another build uses it, and it is left as it is"
-        elif not look_again():
-            came_of_it = "another build has mended it"
-        else:
-            came_of_it = _salvaged(folder)
-    folder.hold()
-    return came_of_it
-
-
-def _salvaged(folder: _Folder) -> str:
+def _salvaged(path: Path) -> str:
     """Set a folder aside that nobody else uses, and move its sound part back; what came of it, in words."""
     try:
-        aside = layout.set_aside(folder.path)
-        kept = layout.salvage(aside, folder.path)
+        aside = layout.set_aside(path)
+        kept = layout.salvage(aside, path)
     except ExhaustedError as error:
         return error.message
-    folder.mended = True
     return f"it is set aside as {aside}, and {kept.blobs} sound blobs ({size(kept.blob_bytes)}) are kept"
 
 
-def _verdict(entry: CacheEntry, folder: _Folder, damage: Damage) -> Verdict | None:
+def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:
     """What is known of an import before the build; it is left out where Buildx would fail over it."""
     name = entry.get("tag") or _LATEST
     tag = folder.tags.get(name)
-    if damage and (tag is None or folder.damage()):
-        return Verdict(entry=entry, status="damaged", detail=_summary(damage))
-    if damage:
-        return Verdict(entry=entry, detail=f"mended: {_summary(damage)}")
-    if tag is None and not entry.get("digest"):
+    if folder.damage or (folder.mended and tag is None):
+        return Verdict(entry=entry, status="damaged", detail=folder.mended or _summary(folder.damage))
+    if folder.mended:
+        return Verdict(entry=entry, detail=f"mended: {folder.mended}")
+    if tag is None and folder.key and not entry.get("digest"):
         return Verdict(entry=entry, status="absent", detail=f"the folder has no cache {name!r}")
-    large = [found for found in layout.verify(folder.path) if found.kind is Kind.TOO_LARGE]
-    if tag and large and large[0].blob in tag.blobs:
+    large = [found for found in folder.findings if found.kind is Kind.TOO_LARGE and tag and found.blob in tag.blobs]
+    if large:
         return Verdict(entry=entry, status="skipped", detail=f"{large[0]}; {large[0].remedy}")
     return None
+
+
+def _names(tags: tuple[str, ...]) -> str:
+    return ", ".join(map(layout.shown_tag, tags))
+
+
+def _damage(findings: Damage) -> Damage:
+    return tuple(found for found in findings if layout.damaged((found,)))
 
 
 def _summary(damage: Damage) -> str:

@@ -1,4 +1,4 @@
-"""What carrying out a plan needs of the world: the engine. ``engine.docker.DockerEngine`` is the real one."""
+"""What carrying out a plan needs of the world; ``engine.docker.DockerEngine`` is the real engine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from buildx_cache.plan import Command
+
+
+class Tell(Protocol):
+    """How people are told what becomes of the caches."""
+
+    def say(self, text: str) -> None:
+        """Something that takes a while begins."""
+
+    def warn(self, text: str) -> None:
+        """Something did not go as asked, but does not fail the call."""
 
 
 class Finished(Protocol):

@@ -35,6 +35,19 @@ REQUESTS = {
     "template field": (("-t", "app:{shaa}"), 2, "unknown field {shaa}", "'sha'"),
     "dockerfile": (("-f", "nowhere"), 2, "the Dockerfile does not exist: nowhere", "-f/--file"),
     "cache file": (("--cache", "local", "--cache-dir", "{file}"), 2, "the cache folder is a file", "--cache-dir"),
+    "cache root": (("--cache", "local", "--cache-dir", "/"), 2, "has no name of its own", "folder of its own"),
+    "cache twice": (
+        ("--cache-to", "type=local,dest={file}-c", "--cache-to", "type=local,dest={file}-c,tag=x"),
+        *(2, "two caches are written to the folder", "give each a folder of its own"),
+    ),
+    "cache letters": (
+        ("--cache", "local", "--cache-dir", "größe", "--strict-cache"),
+        *(2, "takes only printable ASCII in its path", "give another folder"),
+    ),
+    "cache digest": (
+        ("--cache-from", "type=local,src=x,digest=latest"),
+        *(2, "is not a digest", "64 hexadecimal digits"),
+    ),
     "several loaded": (("--load", "--driver", "remote"), 2, "needs the address", "--endpoint"),
 }
 
@@ -47,6 +60,16 @@ def test_wrong_options(docker: Docker, project: Path, name: str) -> None:
     assert found[0] == code
     assert message in found[1]
     assert hint in found[2]
+
+
+def test_a_cache_folder_that_is_something_elses(docker: Docker, project: Path) -> None:
+    site = project / "site"
+    (site / "blobs").mkdir(parents=True)
+    (site / "index.json").write_text("{}")
+    code, message, hint = refused(docker, "--cache", "local", "--cache-dir", str(site), str(project))
+    assert (code, message) == (2, f"the cache folder holds an index.json or blobs of something else: {site}")
+    assert "a folder of its own" in hint
+    assert sorted(path.name for path in site.iterdir()) == ["blobs", "index.json"]
 
 
 def test_a_context_that_is_not_there(docker: Docker, project: Path) -> None:
@@ -118,5 +141,8 @@ def test_an_old_buildx(docker: Docker, project: Path, tmp_path: Path) -> None:
 
 def test_a_read_only_cache_folder(docker: Docker, project: Path) -> None:
     """Root may write anywhere but where nothing can be: /proc."""
-    code, message, _ = refused(docker, "--cache", "local", "--cache-dir", "/proc/cache", str(project))
-    assert (code, message) == (6, "the cache folder cannot be made: /proc/cache: No such file or directory")
+    ran = docker.tool("build", "--cache", "local", "--cache-dir", "/proc/cache", str(project))
+    assert (ran.code, ran.stdout) == (6, "")
+    message, hint = ran.stderr.splitlines()[-2:]
+    assert message == "error: the cache folder /proc/cache cannot be locked: No such file or directory"
+    assert hint.startswith("to do: make it a folder that this user can write")

@@ -168,6 +168,11 @@ PUT = f'error writing manifest blob: failed commit on ref "sha256:{A}": unexpect
         pytest.param(
             'failed to compute cache key: failed to calculate checksum of ref a::b: "/nothing": not found', id="copy"
         ),
+        pytest.param("mkdir /three/httpReadSeeker: failed: not a directory", id="workdir"),
+        pytest.param(
+            'failed to load cache key: Get "http://127.0.0.1:1/httpReadSeeker: failed": dial tcp: connection refused',
+            id="add",
+        ),
         pytest.param(f"failed to push {HOST}/team/app:1: denied", id="push-denied"),
         pytest.param(f"failed to push {HOST}/team/app:1: {GET}403 Forbidden", id="push-403"),
         pytest.param(f"failed to push {HOST}/team/app:1: unknown: blob unknown to registry", id="push-404"),

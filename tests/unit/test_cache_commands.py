@@ -119,6 +119,7 @@ def test_a_folder_with_a_cache_for_each_platform_is_those(call: CommandLine) -> 
         ("file", "the cache folder is a file: file"),
         ("empty", "there is no cache in the folder empty: it is no OCI layout"),
         ("web", "there is no cache in the folder web: it is no OCI layout"),
+        ("site", "there is no cache in the folder site: it is no OCI layout"),
         ("Not A Thing", "'Not A Thing' is neither a folder that exists nor an image reference"),
         ("https://registry.example.com/app", "'https://registry.example.com/app' is neither a folder that exists nor"),
     ],
@@ -128,6 +129,8 @@ def test_a_wrong_target_is_refused_and_left_alone(call: CommandLine, command: st
     (call.folder / "empty").mkdir()
     (call.folder / "web").mkdir()
     (call.folder / "web" / "index.json").write_text("{}")
+    (call.folder / "site" / "blobs").mkdir(parents=True)
+    (call.folder / "site" / "index.json").write_text("{}")
     before = listing(call.folder)
     called = call("cache", command, target)
     assert (called.code, called.out) == (2, "")
@@ -302,6 +305,10 @@ def test_only_a_deep_look_finds_a_flipped_bit(call: CommandLine) -> None:
     assert call("cache", "verify", "cache").code == 0
     called = call("cache", "verify", "cache", "--deep", "--format", "json")
     assert called.code == 7
+    assert called.err == (
+        "error: the cache in cache is damaged: 1 fault\n"
+        "to do: a build sets it aside when it meets it; delete the folder to be rid of it now\n"
+    )
     found = document(called.out)
     assert found["sound"] is False
     (finding,) = found["caches"][0]["findings"]

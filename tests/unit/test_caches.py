@@ -101,6 +101,14 @@ IMPORT_TYPES = "use one of: registry, local, gha, s3, azblob"
         ("type=local", "--cache-from 'type=local' has no src=", "add src=… to it"),
         ("type=local,src=", "--cache-from 'type=local,src=' has no src=", "add src=… to it"),
         ("type=local,dest=x", "--cache-from type=local has no attribute 'dest'", "did you mean 'digest'?"),
+        *(
+            (
+                f"type=local,src=x,digest={digest}",
+                f"--cache-from: digest={digest!r} is not a digest",
+                "write sha256: and 64 hexadecimal digits, in lower case",
+            )
+            for digest in ("", "latest", "a" * 64, f"sha256:{'a' * 63}", f"sha256:{'A' * 64}", f"sha512:{'a' * 128}")
+        ),
         ("type=s3,region=r", "--cache-from 'type=s3,region=r' has no bucket=", "add bucket=… to it"),
         ("type=azblob,container=c", "--cache-from 'type=azblob,container=c' has no name=", "add name=… to it"),
         (
@@ -166,7 +174,7 @@ def test_a_wrong_cache_target_is_refused(text: str, message: str, hint: str) -> 
 
 @pytest.mark.parametrize("kind", list(IMPORT_ATTRIBUTES))
 def test_every_known_attribute_of_a_source_is_taken(kind: str) -> None:
-    values = {"ref": REF, "registry.insecure": "true"}
+    values = {"ref": REF, "registry.insecure": "true", "digest": f"sha256:{'0a' * 32}"}
     pairs = tuple((key, values.get(key, "x")) for key in IMPORT_ATTRIBUTES[kind])
     entry = CacheEntry(type=kind, attributes=pairs)
     assert parse_import(str(entry)) == entry

@@ -20,6 +20,7 @@ from buildx_cache.cli.terminal import wants_color
 from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError, InterruptedBuildError
+from buildx_cache.plan import Builder, Facts, Node, Place, Store
 from buildx_cache.request import BuildRequest, option_key
 from tests.unit.command_line import Called, CommandLine
 
@@ -313,6 +314,69 @@ def test_the_login_of_the_ci_is_honoured(
 def test_a_password_on_stdin_comes_before_that_of_the_ci(call: CommandLine) -> None:
     words = ("-t", "registry.example.com/app:1", "--push", "--username", "me", "--password-stdin")
     assert call.planned(*NO_CACHE, *words, **LOGIN)[0] == "docker login --username me --password-stdin ci.example.com"
+
+
+@pytest.mark.parametrize(
+    ("words", "noted"),
+    [
+        (("--cache-dir", ".cache"), ".cache"),
+        (("--cache", "none", "--cache-to", "type=local,dest=c"), "c"),
+        (("--cache-dir", ".cache", "--cache-read-only"), ""),
+        (("--cache-dir", "../cache"), ""),
+        ((), ""),
+    ],
+    ids=["inside", "added", "only-read", "outside", "default"],
+)
+def test_a_cache_inside_the_context_is_noted(call: CommandLine, words: tuple[str, ...], noted: str) -> None:
+    called = call("plan", "--assume-driver", "docker", *words)
+    notes = [line for line in called.out.splitlines() if line.startswith("# note: ")]
+    assert notes == ([f"# note: {in_context(noted)}"] if noted else [])
+
+
+def in_context(folder: str) -> str:
+    return (
+        f"the cache folder {folder} is part of the build context .: `COPY . .` copies it, so that it never hits again "
+        f"and the folder grows; add `{folder}*` to .dockerignore, or keep the cache elsewhere"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--cache", "local", "--cache-dir", "/"), "the cache folder / has no name of its own"),
+        (
+            ("--cache", "none", "--cache-to", "type=local,dest=site"),
+            "the cache folder holds an index.json or blobs of something else: site",
+        ),
+        (
+            ("--cache", "local", "--cache-dir", "c", "--cache-to", "type=local,dest=c,tag=x"),
+            "two caches are written to the folder c: Buildx keeps only the last one's tag",
+        ),
+    ],
+    ids=["root", "foreign", "twice"],
+)
+def test_a_folder_that_is_no_caches_is_refused_where_it_would_be_written(
+    call: CommandLine, words: tuple[str, ...], message: str
+) -> None:
+    (call.folder / "site").mkdir()
+    (call.folder / "site" / "index.json").write_text("{}")
+    call.patch.setattr(session, "DockerEngine", _Engine)
+    called = call("plan", *words)
+    assert (called.code, called.out, called.err.splitlines()[0]) == (2, "", f"error: {message}")
+    assert call("plan", *words, "--cache-read-only").code == 0
+
+
+class _Engine:
+    """An engine that has its own builder, with the containerd image store."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def facts(self, place: Place, _: str) -> Facts:
+        own = Builder(name="default", driver="docker", nodes=(Node(name="default", status="running"),))
+        return Facts(
+            docker="28.0.0", buildx=(0, 29, 1), store=Store.CONTAINERD, context="default", place=place, builder=own
+        )
 
 
 # --- build, where it ends before Docker ----------------------------------------------------------------------

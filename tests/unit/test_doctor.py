@@ -109,6 +109,7 @@ def test_the_builder_is_told_by_what_it_can(tmp_path: Path, facts: Facts, expect
 
 def test_a_cache_folder_with_a_cache(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text("{}")
+    (tmp_path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     assert checks(tmp_path, cache_dir=str(tmp_path))["cache folder"] == (OK, f"{tmp_path}: holds a cache", "")
 
 

@@ -17,6 +17,7 @@ from buildx_cache.errors import BuildxCacheError, ExitCode, InterruptedBuildErro
         (errors.DeniedError, 4),
         (errors.UnreachableError, 5),
         (errors.ExhaustedError, 6),
+        (errors.LockedError, 6),
         (errors.CacheError, 7),
     ],
 )
@@ -58,4 +59,4 @@ def test_the_exit_codes_are_those_of_the_contract() -> None:
 def test_every_error_is_covered_here() -> None:
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BuildxCacheError)}
     signals = {InterruptedBuildError}
-    assert len(kinds - signals - {BuildxCacheError}) == 7
+    assert len(kinds - signals - {BuildxCacheError}) == 8

@@ -1916,7 +1916,7 @@ docker buildx build --builder default --platform linux/amd64,linux/arm64 \
             "build_arg": ["NPM_TOKEN=abc123", "V=1"],
             "annotation": ["k=v"], "attest": ["type=sbom"], "provenance": "mode=max", "sbom": "true", "pull": True,
             "no_cache": True, "no_cache_filter": ["t"], "metadata_file": "m", "iidfile": "i", "output": ["out"],
-            "buildx_flags": ["--debug"], "context": "app",
+            "context": "app",
         },
         facts=CONTAINER,
         lines=r"""
@@ -1950,8 +1950,9 @@ def test_the_command_that_writes_caches_again_has_the_secrets_of_the_build_in_it
         ({"cache_read_only": True, "load": True}, CONTAINERD),
         ({"tag": [f"{APP}:1"], "push": True, "platform": ["linux/amd64", "linux/arm64"]}, REMOTE),
         ({"tag": [f"{APP}:1"], "push": True, "cache": "inline"}, CONTAINERD),
+        ({"load": True, "buildx_flags": ["--build-arg", "V=1"]}, CONTAINERD),
     ],
-    ids=["no-cache", "only-read", "a-cache-a-node", "a-part-of-the-image"],
+    ids=["no-cache", "only-read", "a-cache-a-node", "a-part-of-the-image", "flags-that-are-not-understood"],
 )
 def test_where_the_build_writes_no_cache_none_is_written_again(asked: dict[str, object], facts: Facts) -> None:
     assert plan_of(asked, facts=facts).cache_build is None
@@ -2082,6 +2083,51 @@ NO_FOLDER = "--cache-max-size bounds a local cache's folder, and this build writ
 )
 def test_a_bound_without_a_local_folder_is_noted(asked: dict[str, object], noted: bool) -> None:  # noqa: FBT001 -- a table
     assert (NO_FOLDER in plan_of(asked).notes) is noted
+
+
+@pytest.mark.parametrize(
+    ("asked", "folders"),
+    [
+        ({"load": True, "cache_to": ["type=local,dest=c", "type=registry,ref=r"]}, ("/cache/app", "c")),
+        ({"load": True, "cache_read_only": True}, ()),
+        ({"tag": [f"{APP}:1"], "push": True}, ()),
+        (
+            {"cache": "local", "platform": ["linux/amd64", "linux/arm64"]},
+            ("/cache/app/linux-amd64", "/cache/app/linux-arm64"),
+        ),
+    ],
+    ids=["two", "only-read", "registry", "a-folder-a-node"],
+)
+def test_a_plan_knows_the_folders_it_writes(asked: dict[str, object], folders: tuple[str, ...]) -> None:
+    assert plan_of(asked, facts=REMOTE).cache.written_folders == folders
+
+
+ODD_FOLDERS: Mapping[str, tuple[Mapping[str, object], str]] = {
+    "default": ({"load": True}, "/home/zoë/app"),
+    "written": ({"load": True, "cache_dir": "größe"}, "größe"),
+    "read": ({"load": True, "cache_dir": "c", "cache_from": ["type=local,src=größe"]}, "größe"),
+    "added": ({"load": True, "cache_dir": "c", "cache_to": ["type=local,dest=a\tb"]}, "a\tb"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_FOLDERS)
+def test_a_folder_that_buildx_cannot_name_to_buildkit_is_noted(name: str) -> None:
+    asked, folder = ODD_FOLDERS[name]
+    facts = replace(CONTAINERD, place=replace(CONTAINERD.place, cache_dir="/home/zoë/app"))
+    assert plan_of(asked, facts=facts).notes == (
+        f"the cache folder {folder!r} is not used: Buildx takes only printable ASCII in its path; give another folder",
+    )
+    with pytest.raises(UsageError) as refused:
+        plan_of({**asked, "strict_cache": True}, facts=facts)
+    assert refused.value.message == (
+        f"the cache folder {folder!r} cannot be used: Buildx takes only printable ASCII in its path"
+    )
+    assert refused.value.hint == "give another folder, or drop --strict-cache"
+
+
+def test_only_folders_have_to_be_ascii() -> None:
+    asked = {"load": True, "cache_dir": "a, ~b", "cache_from": ["type=gha,scope=größe"], "strict_cache": True}
+    assert plan_of(asked).notes == ()
 
 
 # --- the table is complete ---------------------------------------------------------------------------------

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from buildx_cache.redaction import HIDDEN, Secret, is_secret_name, redact
 
@@ -62,11 +66,51 @@ def test_a_name_is_innocent(name: str) -> None:
         ('type=s3,"secret_access_key=a"",b",bucket=b', 'type=s3,"secret_access_key=***",bucket=b'),
         ("id=token,src=token.txt", "id=token,src=token.txt"),
         ("password=", "password="),
+        (
+            "https://s3.example.com/a?X-Amz-Algorithm=x&X-Amz-Credential=AKIA%2Fs3&X-Amz-Signature=abc&partNumber=1",
+            "https://s3.example.com/a?X-Amz-Algorithm=x&X-Amz-Credential=***&X-Amz-Signature=***&partNumber=1",
+        ),
+        ("https://a.example.com/x?sv=1&SIG=a%2Bb&se=2 and more", "https://a.example.com/x?sv=1&SIG=***&se=2 and more"),
+        (
+            'Put "https://r.example.com/v2/app/blobs/uploads/1?_state=abc==&digest=sha256:0": EOF',
+            'Put "https://r.example.com/v2/app/blobs/uploads/1?_state=***&digest=sha256:0": EOF',
+        ),
+        ("https://example.com/x?token=abc&ref=main,dev", "https://example.com/x?token=***&ref=main,dev"),
+        ("https://example.com/x?password=abc&ref=main", "https://example.com/x?password=***&ref=main"),
+        ("https://example.com/#access_token=abc", "https://example.com/#access_token=***"),
+        (
+            "https://example.com/x.tar?ref=main&design=a&policy_id=7",
+            "https://example.com/x.tar?ref=main&design=a&policy_id=7",
+        ),
     ],
 )
 def test_what_is_shown_of_a_text(text: str, shown: str) -> None:
     assert redact(text) == shown
     assert redact(shown) == shown
+
+
+SIGNING = (
+    "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "X-Goog-Signature", "X-Goog-Credential", "Signature",
+    "sig", "AWSAccessKeyId", "token", "access_token", "Policy", "Key-Pair-Id", "_state",
+)  # fmt: skip
+
+
+@given(
+    name=st.sampled_from([*SIGNING, *map(str.lower, SIGNING), *map(str.upper, SIGNING)]),
+    value=st.text(min_size=8, max_size=60).map(lambda text: "SECRET" + quote(text, safe="/?:@!$'()*+,;=")),
+    before=st.sampled_from(["", "a=1&", "a=b,c&token=x&"]),
+    after=st.sampled_from(["", "&b=2", "#main", ' "said', "\nnext line"]),
+)
+@settings(derandomize=True)
+def test_nothing_of_a_signature_is_shown(name: str, value: str, before: str, after: str) -> None:
+    shown = redact(f"GET https://example.com/x?{before}{name}={value}{after}")
+    assert "SECRET" not in shown
+    assert shown.endswith(f"{name}=***{after}")
+
+
+def test_a_long_text_is_shown_too() -> None:
+    text = "a" * 1_000_000
+    assert redact(f"{text}://user:secret@example.com") == f"{text}://***@example.com"
 
 
 def test_a_secret_is_a_string_that_does_not_show_itself() -> None:

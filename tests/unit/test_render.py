@@ -62,6 +62,11 @@ def test_notes_are_comments() -> None:
     )
 
 
+def test_a_note_with_a_line_break_is_a_comment_all_the_same() -> None:
+    plan = replace(planned(), notes=("a folder\nrm -rf",))
+    assert "# note: a folder rm -rf" in shell_lines(plan).splitlines()
+
+
 @pytest.mark.parametrize(
     ("asked", "line"),
     [

@@ -17,6 +17,7 @@ from buildx_cache.request import (
     Endpoint,
     Layer,
     Progress,
+    check_cache_directories,
     check_cache_directory,
     check_paths,
     config_layer,
@@ -605,6 +606,44 @@ def test_a_cache_folder_must_be_writable(project: Path, monkeypatch: pytest.Monk
         check_cache_directory("folder/cache")
     assert refused.value.message == "the cache folder cannot be written: folder/cache"
     assert refused.value.hint == "check its permissions, give another --cache-dir, or only read it: --cache-read-only"
+
+
+@pytest.mark.parametrize("directory", ["/", ".", "//", "./", "/tmp/..", "/."])
+def test_a_cache_folder_has_a_name_of_its_own(directory: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_cache_directory(directory)
+    assert refused.value.message == f"the cache folder {directory} has no name of its own"
+    assert refused.value.hint == "give a folder of its own with --cache-dir"
+
+
+@pytest.mark.parametrize("name", ["index.json", "blobs/mine", "blobs/sha256/mine", "ingest/mine"])
+def test_a_cache_folder_holds_nothing_else_of_that_name(project: Path, name: str) -> None:
+    (project / "folder" / name).mkdir(parents=True)
+    with pytest.raises(UsageError) as refused:
+        check_cache_directory("folder")
+    assert refused.value.message == "the cache folder holds an index.json or blobs of something else: folder"
+    assert refused.value.hint == "give the cache a folder of its own with --cache-dir"
+    (project / "folder" / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    check_cache_directory("folder")
+
+
+@pytest.mark.parametrize("second", ["folder/one", "folder/../folder/one/", "link/one"])
+def test_two_caches_are_not_written_to_one_folder(project: Path, second: str) -> None:
+    (project / "link").symlink_to("folder")
+    with pytest.raises(UsageError) as refused:
+        check_cache_directories(("folder/one", second))
+    assert refused.value.message == (
+        f"two caches are written to the folder {second}: Buildx keeps only the last one's tag"
+    )
+    assert refused.value.hint == "give each a folder of its own"
+
+
+@pytest.mark.usefixtures("project")
+def test_each_of_several_cache_folders_is_looked_at() -> None:
+    check_cache_directories(())
+    check_cache_directories(("folder/linux-amd64", "folder/linux-arm64"))
+    with pytest.raises(UsageError):
+        check_cache_directories(("folder", "file"))
 
 
 # --- endpoints ---------------------------------------------------------------------------------------------

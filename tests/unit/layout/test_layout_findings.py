@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import Finding, Kind, Severity, Shape
+from buildx_cache.layout import Finding, Kind, Severity, Shape, verification
 from buildx_cache.layout import model as limits
 from tests.unit.layout.damages import flip_bit, make_folder, rewrite, truncate
 from tests.unit.layout.layouts import (
@@ -345,6 +349,78 @@ def test_blobs_of_another_algorithm_are_not_understood(made: Layout) -> None:
     assert str(only(made.folder)) == "blobs/sha512: is not blobs/sha256"
 
 
+def _link(path: Path) -> None:
+    path.symlink_to(path.parent.parent)
+
+
+def _file(path: Path) -> None:
+    path.touch()
+
+
+@pytest.mark.parametrize(
+    ("name", "plant", "problem"),
+    [
+        ("index.json.lock", os.mkfifo, "is not an ordinary file"),
+        ("index.json.lock", Path.mkdir, "is not an ordinary file"),
+        ("index.json.lock", _link, "is not an ordinary file"),
+        ("ingest", _file, "is not a folder"),
+        ("ingest", _link, "is not a folder"),
+        ("blobs", _link, "is no usable folder: "),
+        ("blobs", os.mkfifo, "is no usable folder: "),
+        ("blobs/sha256", _link, "is no usable folder: "),
+    ],
+)
+def test_what_would_fail_or_stall_every_export_is_damage_that_setting_aside_mends(
+    made: Layout, name: str, plant: Callable[[Path], None], problem: str
+) -> None:
+    root = made.cache([b"one"])
+    tagged(made, root)
+    place = made.folder / name
+    if place.exists():
+        place.rename(made.folder.parent / "moved")
+    plant(place)
+    found = {finding.blob: finding for finding in layout.verify(made.folder)}
+    assert (found[name].kind, found[name].severity) == (Kind.NOT_A_FILE, Severity.DAMAGE)
+    assert found[name].problem.startswith(problem)
+    assert found[name] in layout.sweep(made.folder).obstacles
+    with layout.lock(made.folder, timeout=0):
+        layout.salvage(layout.set_aside(made.folder), made.folder)
+    assert not layout.damaged(layout.verify(made.folder, deep=True))
+    assert [tag.digest for tag in layout.reach(made.folder).tags] == ([] if "blobs" in name else [root["digest"]])
+
+
+def test_an_interruption_does_not_wait_until_the_blobs_are_read(made: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a thread reads the first of three pieces, with another blob to come."""
+
+    class StoppedError(Exception):
+        pass
+
+    def raise_stopped(*_: object) -> None:
+        raise StoppedError
+
+    read: list[bytes] = []
+    pieces = verification._pieces
+
+    def interrupted(content: io.RawIOBase, stop: threading.Event) -> Iterator[bytes]:
+        for piece in pieces(content, stop):
+            read.append(piece)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            assert stop.wait(60)
+            yield piece
+
+    monkeypatch.setattr(verification, "_pieces", interrupted)
+    monkeypatch.setattr(verification, "_CHUNK", 1)
+    monkeypatch.setattr(verification, "_THREADS", 1)
+    digests = [str(made.put(content)["digest"]) for content in (b"abc", b"later")]
+    handler = signal.signal(signal.SIGUSR1, raise_stopped)
+    try:
+        with pytest.raises(StoppedError):
+            layout.unsound(made.folder, digests)
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    assert read == [b"a"]
+
+
 def test_findings_are_not_listed_without_end(made: Layout) -> None:
     layers = [{"mediaType": OCI_LAYER, "digest": digest_of(b"%d" % number), "size": 1} for number in range(1200)]
     tagged(made, made.nest(layers))
@@ -409,6 +485,54 @@ def test_the_cache_key_follows_the_index_alone(made: Layout) -> None:
     assert layout.cache_key(made.folder) == key
     rewrite(made.folder / "index.json", index + b" ")
     assert layout.cache_key(made.folder) != key
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("latest", "latest"),
+        ("größe 1", "größe 1"),
+        ("", "''"),
+        ("a\nb\x1b[2J", r"'a\nb\x1b[2J'"),
+        ("\u202egpj", r"'\u202egpj'"),
+        ("x" * 200, "'" + "x" * 79 + "..."),
+    ],
+)
+def test_a_tags_name_is_shown_short_and_in_one_line(name: str, shown: str) -> None:
+    assert layout.shown_tag(name) == shown
+
+
+def test_a_layout_is_known_by_its_mark_our_lock_or_a_blob(tmp_path: Path) -> None:
+    def folder(name: str, *files: str) -> Path:
+        for file in files:
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).touch()
+        return tmp_path / name
+
+    blob = "blobs/sha256/" + "a" * 64
+    for known in (
+        folder("mark", "oci-layout"),
+        folder("lock", ".buildx-cache.lock", "index.json"),
+        folder("blob", blob),
+    ):
+        assert (layout.is_layout(known), layout.is_foreign(known)) == (True, False)
+    for foreign in (folder("index", "index.json"), folder("ingest", "ingest/a"), folder("blobs", "blobs/sha256/photo")):
+        assert (layout.is_layout(foreign), layout.is_foreign(foreign)) == (False, True)
+    killed = folder("killed", "ingest/" + "b" * 64 + "/data")
+    (killed / "blobs" / "sha256").mkdir(parents=True)
+    for other in (folder("other", "README"), tmp_path / "none", tmp_path / "other" / "README", killed):
+        assert (layout.is_layout(other), layout.is_foreign(other)) == (False, False)
+    (tmp_path / "way").symlink_to(tmp_path / "blob")
+    assert layout.is_layout(tmp_path / "way")
+
+
+def test_links_make_no_layout(tmp_path: Path, made: Layout) -> None:
+    made.put(b"one")
+    (made.folder / ".buildx-cache.lock").touch()
+    (tmp_path / "foreign").mkdir()
+    for name in ("blobs", "oci-layout", ".buildx-cache.lock"):
+        (tmp_path / "foreign" / name).symlink_to(made.folder / name)
+    assert layout.is_foreign(tmp_path / "foreign")
 
 
 def test_the_names_of_blobs(made: Layout, tmp_path: Path) -> None:

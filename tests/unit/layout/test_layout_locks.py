@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError, ExitCode
-from buildx_cache.layout import Sharing, locking
+from buildx_cache.layout import Kind, Sharing, locking
+from buildx_cache.layout.decode import MalformedError
+from buildx_cache.layout.store import INDEX_LOCK, LOCK
 
 
 def test_builds_share_a_folder_and_upkeep_is_alone(tmp_path: Path) -> None:
@@ -69,21 +73,94 @@ def test_a_lock_file_that_was_deleted_meanwhile_is_not_taken_for_the_lock(
 
     def deleted_at_first(file: int, sharing: Sharing) -> bool:
         if not attempts:
-            (tmp_path / locking.LOCK).unlink()
+            (tmp_path / LOCK).unlink()
         attempts.append(file)
         return attempt(file, sharing)
 
     monkeypatch.setattr(locking, "_try", deleted_at_first)
     with layout.lock(tmp_path, timeout=10):
         assert len(attempts) == 2
-        assert os.path.samestat(os.fstat(attempts[-1]), (tmp_path / locking.LOCK).stat())
+        assert os.path.samestat(os.fstat(attempts[-1]), (tmp_path / LOCK).stat())
 
 
-def test_a_symbolic_link_is_no_lock(tmp_path: Path) -> None:
-    (tmp_path / locking.LOCK).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ExhaustedError, match="cannot be locked"), layout.lock(tmp_path, timeout=0):
+def _full_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "file").touch()
+
+
+def _link_to_nowhere(path: Path) -> None:
+    path.symlink_to(path.parent / "elsewhere")
+
+
+def _socket(path: Path) -> None:
+    os.mknod(path, stat.S_IFSOCK | 0o600)
+
+
+ODD: tuple[Callable[[Path], None], ...] = (_link_to_nowhere, _full_folder, os.mkfifo, _socket)
+
+
+@pytest.mark.parametrize("plant", ODD, ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("sharing", Sharing)
+def test_what_is_no_ordinary_file_in_the_locks_place_is_renamed_and_not_followed(
+    tmp_path: Path, plant: Callable[[Path], None], sharing: Sharing
+) -> None:
+    (tmp_path / f"{LOCK}.odd-1").touch()
+    plant(tmp_path / LOCK)
+    with layout.lock(tmp_path, timeout=0, sharing=sharing):
+        assert stat.S_ISREG((tmp_path / LOCK).lstat().st_mode)
+        with pytest.raises(ExhaustedError, match="another build holds"), layout.lock(tmp_path, timeout=0):
+            pass
+    names = {LOCK, f"{LOCK}.odd-1", f"{LOCK}.odd-2"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_where_it_cannot_be_renamed_a_build_goes_on_without_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    os.mkfifo(tmp_path / LOCK)
+    monkeypatch.setattr(Path, "rename", read_only)
+    with layout.lock(tmp_path, timeout=0, sharing=Sharing.SHARED):
         pass
+    with pytest.raises(ExhaustedError) as caught, layout.lock(tmp_path, timeout=0):
+        pass
+    assert caught.value.message.endswith("cannot be locked: .buildx-cache.lock is not an ordinary file")
+
+
+def test_the_lock_of_a_build_that_was_quicker_stays_in_its_place(tmp_path: Path) -> None:
+    with layout.lock(tmp_path, timeout=0):
+        locking._move_odd(tmp_path / LOCK)
+        with pytest.raises(ExhaustedError, match="another build holds"), layout.lock(tmp_path, timeout=0):
+            pass
+
+
+@pytest.mark.parametrize("plant", ODD, ids=lambda plant: plant.__name__)
+def test_what_is_no_ordinary_file_in_the_place_of_buildx_lock_is_told_and_left(
+    tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
+    plant(tmp_path / INDEX_LOCK)
+    before = (tmp_path / INDEX_LOCK).lstat()
+    root = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(MalformedError) as caught, locking.index_lock(root):
+            pass
+    finally:
+        os.close(root)
+    assert caught.value.problem == "cannot be locked: index.json.lock is not an ordinary file"
+    assert caught.value.kind is Kind.NOT_A_FILE
+    assert os.path.samestat((tmp_path / INDEX_LOCK).lstat(), before)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_that_is_no_caches_is_never_written_to(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text("{}")
+    with layout.lock(tmp_path, timeout=0, sharing=Sharing.SHARED):
+        pass
+    with pytest.raises(ExhaustedError, match="is no cache of Buildx"), layout.lock(tmp_path, timeout=0):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
 
 def test_a_file_in_the_folders_place_cannot_be_locked(tmp_path: Path) -> None:

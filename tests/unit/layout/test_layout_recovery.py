@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -344,3 +345,70 @@ def test_a_folder_that_is_not_there_cannot_be_set_aside(made: Layout) -> None:
     with pytest.raises(ExhaustedError, match="cannot be set aside"):
         layout.set_aside(made.folder.with_name("none"))
     assert not made.folder.with_name("none.damaged-1").exists()
+
+
+def test_the_root_of_the_file_system_cannot_be_set_aside() -> None:
+    with pytest.raises(ExhaustedError) as caught:
+        layout.set_aside(Path("/"))
+    assert caught.value.message == "/ is the root of a file system, and no cache folder"
+    assert "--cache-dir" in caught.value.hint
+
+
+def test_a_folder_that_is_no_caches_is_not_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "site" / "blobs").mkdir(parents=True)
+    (tmp_path / "site" / "blobs" / "photo").touch()
+    with pytest.raises(ExhaustedError, match="is no cache of Buildx") as caught:
+        layout.set_aside(tmp_path / "site")
+    assert "--cache-dir" in caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+    assert (tmp_path / "site" / "blobs" / "photo").exists()
+
+
+@pytest.mark.parametrize("name", [".buildx-cache-aside", ".buildx-cache-salvaged"])
+def test_a_link_in_place_of_a_mark_is_neither_followed_nor_taken_for_it(made: Layout, name: str) -> None:
+    latest(made, made.cache([b"one"]))
+    aside = layout.set_aside(made.folder)
+    (aside / name).unlink(missing_ok=True)
+    (aside / name).symlink_to(made.folder.parent / "elsewhere")
+    assert layout.leftovers(made.folder) == ()
+    with contextlib.suppress(ExhaustedError):
+        layout.salvage(aside, made.folder)
+    assert not (made.folder.parent / "elsewhere").exists()
+    (made.folder.parent / "elsewhere").touch()
+    assert layout.set_aside(made.folder) != aside
+    assert aside.exists()
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "blobs2", "a" * 64 + "/thesis.tex"])
+def test_a_folder_set_aside_into_which_something_else_came_is_not_deleted(made: Layout, name: str) -> None:
+    latest(made, made.cache([b"one"]))
+    aside = layout.set_aside(made.folder)
+    layout.salvage(aside, made.folder)
+    (aside / name).parent.mkdir(exist_ok=True)
+    (aside / name).touch()
+    before = sorted(aside.rglob("*"))
+    again = layout.set_aside(made.folder)
+    assert sorted(aside.rglob("*")) == before
+    assert again.name == "cache.damaged-2"
+
+
+def test_buildx_own_lock_stays_where_it_is_an_ordinary_file(made: Layout) -> None:
+    """An export may hold it."""
+    (made.folder / "index.json.lock").touch()
+    aside = layout.set_aside(made.folder)
+    assert (made.folder / "index.json.lock").exists()
+    assert not (aside / "index.json.lock").exists()
+
+
+def test_whatever_was_set_aside_is_deleted_after_its_salvage(made: Layout) -> None:
+    latest(made, made.cache([b"one"]))
+    (made.folder / "index.json.lock").mkdir()
+    aside = layout.set_aside(made.folder)
+    again = Layout(made.folder)
+    again.put(b"two")
+    flip_bit(again.path(digest_of(b"two")))
+    layout.salvage(aside, made.folder)
+    names = {"blobs", "ingest", "index.json", "oci-layout", "index.json.lock", digest_of(b"two")[7:]}
+    assert {path.name for path in aside.iterdir()} == names | {".buildx-cache-aside", ".buildx-cache-salvaged"}
+    assert layout.set_aside(made.folder) == aside
+    assert {path.name for path in aside.iterdir()} & {"index.json.lock", digest_of(b"two")[7:]} == set()

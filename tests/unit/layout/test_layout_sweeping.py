@@ -115,6 +115,15 @@ def test_a_folder_that_is_no_layout_is_not_touched(tmp_path: Path) -> None:
     assert layout.sweep(tmp_path / "none").obstacles[0].problem == "does not exist"
 
 
+def test_a_folder_in_which_there_is_no_cache_yet_is_told_as_absent(tmp_path: Path) -> None:
+    """As a first export leaves it that failed."""
+    (tmp_path / "blobs" / "sha256").mkdir(parents=True)
+    (tmp_path / "ingest").mkdir()
+    assert [found.kind for found in layout.sweep(tmp_path).obstacles] == [Kind.ABSENT, Kind.ABSENT]
+    (tmp_path / "index.json").write_bytes(b"")
+    assert layout.sweep(tmp_path).obstacles[0].kind is Kind.LAYOUT
+
+
 def test_an_index_that_another_build_is_rewriting_stops_the_sweep(
     made: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,8 +188,8 @@ def _partial_write(made: Layout, name: str, modified: float) -> Path:
 
 
 def test_stale_partial_writes_go_and_fresh_ones_stay(made: Layout) -> None:
-    stale = _partial_write(made, "stale", LONG_AGO)
-    fresh = _partial_write(made, "fresh", time.time())
+    stale = _partial_write(made, "a" * 64, LONG_AGO)
+    fresh = _partial_write(made, "b" * 64, time.time())
     assert layout.sweep(made.folder, dry_run=True).ingests == 1
     assert stale.exists()
     swept = layout.sweep(made.folder)
@@ -189,7 +198,8 @@ def test_stale_partial_writes_go_and_fresh_ones_stay(made: Layout) -> None:
 
 
 def test_what_is_no_partial_write_stays_in_ingest(made: Layout) -> None:
-    odd = _partial_write(made, "odd", LONG_AGO)
+    somebodys = _partial_write(made, "photos", LONG_AGO)
+    odd = _partial_write(made, "a" * 64, LONG_AGO)
     (odd / "deep").mkdir()
     outside = made.folder.parent / "outside"
     outside.mkdir()
@@ -198,6 +208,7 @@ def test_what_is_no_partial_write_stays_in_ingest(made: Layout) -> None:
     (made.folder / "ingest" / "file").touch()
     assert layout.sweep(made.folder).ingests == 0
     assert odd.exists()
+    assert len(list(somebodys.iterdir())) == 5
     assert (outside / "data").exists()
 
 

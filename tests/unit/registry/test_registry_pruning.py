@@ -39,8 +39,19 @@ def test_tags_older_than_the_limit_go() -> None:
     assert kept == {
         "buildcache-b": "its newest step is 29 days old",
         "buildcache-c": "its newest step is 30 days old",
-        "buildcache-d": "its newest step is 0 days old",
+        "buildcache-d": "its newest step is less than an hour old",
     }
+
+
+@pytest.mark.parametrize(
+    ("hours", "age"),
+    [
+        (0.9, "less than an hour"), (1, "1 hour"), (23.9, "23 hours"), (24, "1 day"), (47.9, "1 day"), (48, "2 days"),
+    ],
+)  # fmt: skip
+def test_an_age_is_told_in_days_or_below_one_in_hours(hours: float, age: str) -> None:
+    _, kept = names(choose([tag("buildcache-a", hours / 24)], now=NOW, max_age=30 * DAY))
+    assert kept == {"buildcache-a": f"its newest step is {age} old"}
 
 
 def test_tags_of_branches_that_do_not_exist_go() -> None:
@@ -48,7 +59,7 @@ def test_tags_of_branches_that_do_not_exist_go() -> None:
     choice = choose(tags, now=NOW, branches=["main", "feature/x"])
     doomed, kept = names(choice)
     assert doomed == ["buildcache-gone"]
-    assert choice.doomed[0].reason == "its branch does not exist, its newest step is 0 days old"
+    assert choice.doomed[0].reason == "its branch does not exist, its newest step is less than an hour old"
     assert kept == {"buildcache-main": "branch main exists", "buildcache-feature-x": "branch feature/x exists"}
 
 

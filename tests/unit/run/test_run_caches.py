@@ -515,8 +515,22 @@ def test_a_strict_call_fails_over_a_folder_that_buildx_cannot_write(tmp_path: Pa
     folder_of(tmp_path)
     engine = FakeEngine(builds=[(MADE + b"ERROR: failed to build: mkdir /c: not a directory\n", 1)])
     outcome, _ = done(local_plan(tmp_path, strict_cache=True), engine)
-    assert outcome.error is not None
+    assert told(outcome.error)[:2] == (
+        CacheError,
+        "the cache could not be written: failed to build: mkdir /c: not a directory",
+    )
     assert len(engine.built) == 1
+
+
+def test_a_folder_that_buildx_cannot_write_costs_no_other_one(tmp_path: Path) -> None:
+    folder_of(tmp_path / "good")
+    bad = tmp_path / "bad"
+    line = f"ERROR: failed to build: mkdir {bad}: read-only file system\n"
+    engine = FakeEngine(builds=[(MADE + line.encode(), 1), (MADE + TO_LOCAL, 0)])
+    outcome, _ = done(local_plan(tmp_path / "good", cache_to=[f"type=local,dest={bad}"]), engine)
+    assert (outcome.error, targets(engine)) == (None, [2, 1])
+    assert {each.target: each.status for each in outcome.report.cache.exports}[str(bad)] == "failed"
+    assert [each.status for each in outcome.report.cache.exports].count("failed") == 1
 
 
 def test_a_call_without_a_local_cache_is_not_retried_over_a_folder() -> None:

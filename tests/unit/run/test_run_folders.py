@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout as layouts
-from buildx_cache.errors import BuildFailedError, CacheError, ExhaustedError
+from buildx_cache.errors import BuildFailedError, CacheError, LockedError
 from buildx_cache.layout import Sharing
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import BuildReport, LocalReport
@@ -221,12 +222,13 @@ def test_a_damaged_folder_that_another_build_uses_is_done_without(
 
 
 def test_a_new_folder_has_nothing_to_import(tmp_path: Path) -> None:
-    engine = working(lambda: cache_in(tmp_path / "cache"), stream=MADE + EXPORTED)
-    outcome, display = done(local_plan(tmp_path / "cache"), engine)
-    assert "--cache-from" not in engine.built[0].argv
-    assert [(each.status, each.detail) for each in outcome.report.cache.imports] == [
-        ("absent", "the folder has no cache 'latest'")
-    ]
+    folder = tmp_path / "cache"
+    absent = f"local cache import at {folder} not found due to err: could not read {folder}/index.json"
+    stream = f"WARNING: {absent}\n".encode() + MADE + EXPORTED
+    engine = working(lambda: cache_in(folder), stream=stream)
+    outcome, display = done(local_plan(folder), engine)
+    assert "--cache-from" in engine.built[0].argv, "what a plan says is run as far as it can be"
+    assert [(each.status, each.detail) for each in outcome.report.cache.imports] == [("absent", absent)]
     assert outcome.report.cache.exports[0].status == "written"
     assert local_of(outcome.report).sound
     assert display.warned == []
@@ -270,9 +272,7 @@ def test_several_tags_of_one_folder_are_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_absent_and_only_read_is_not_made(tmp_path: Path) -> None:
-    outcome, _ = done(by_hand(cache_from=[f"type=local,src={tmp_path}/none"]), engine := working(stream=MADE))
-    assert imports_of(outcome.report) == ["absent"]
-    assert "--cache-from" not in engine.built[0].argv
+    done(by_hand(cache_from=[f"type=local,src={tmp_path}/none"]), working(stream=MADE))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -484,7 +484,7 @@ def test_a_folder_that_another_process_keeps_for_itself_ends_the_call(
     with layouts.lock(tmp_path / "cache", timeout=0.0):
         outcome, _ = done(local_plan(tmp_path / "cache"), engine)
     kind, message, _ = told(outcome.error)
-    assert (kind, message) == (ExhaustedError, f"another build holds the cache folder {tmp_path}/cache (waited 0.0s)")
+    assert (kind, message) == (LockedError, f"another build holds the cache folder {tmp_path}/cache (waited 0.0s)")
     assert engine.acts == []
     assert outcome.report.exit_code == 6
 
@@ -497,7 +497,7 @@ def test_the_first_of_two_folders_is_free_again_where_the_second_is_kept(
     cache_in(tmp_path / "b")
     with layouts.lock(tmp_path / "b", timeout=0.0):
         outcome, _ = done(by_hand(cache_from=[f"type=local,src={tmp_path}/{name}" for name in "ab"]), FakeEngine())
-    assert isinstance(outcome.error, ExhaustedError)
+    assert isinstance(outcome.error, LockedError)
     assert is_free(tmp_path / "a")
 
 
@@ -564,12 +564,38 @@ def test_a_relative_folder_has_a_key_file(directory: str, tmp_path: Path, monkey
     assert file.read_text() == f"{key_of(Path(directory))}\n"
 
 
-def test_without_a_key_file_the_call_succeeds_too(tmp_path: Path) -> None:
+PRECIOUS: dict[str, Callable[[Path], object]] = {
+    "folder": Path.mkdir,
+    "fifo": os.mkfifo,
+    "private-key": lambda file: file.write_bytes(b"-----BEGIN\xff"),
+    "link": lambda file: file.symlink_to(file.with_name("precious")),
+}
+
+
+@pytest.mark.parametrize("kind", PRECIOUS)
+def test_what_is_no_key_in_the_key_files_place_stays(kind: str, tmp_path: Path) -> None:
     cache_in(tmp_path / "cache")
-    (tmp_path / "cache-key").mkdir()
+    (tmp_path / "precious").write_text("precious")
+    PRECIOUS[kind](tmp_path / "cache-key")
+    before = os.lstat(tmp_path / "cache-key")
+    outcome, display = done(local_plan(tmp_path / "cache"), working())
+    assert outcome.error is None
+    assert display.warned == [
+        f"{tmp_path}/cache-key is no key of a cache, and is left as it is: there is no file to key this cache on"
+    ]
+    assert os.lstat(tmp_path / "cache-key") == before
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_without_a_place_for_a_key_file_the_call_succeeds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Path, __: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("buildx_cache.run.keyfile.write_text", full)
+    cache_in(tmp_path / "cache")
     outcome, display = done(local_plan(tmp_path / "cache"), working())
     assert (outcome.error, display.warned) == (None, [])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "cache-key"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache"]
 
 
 def test_where_no_cache_was_written_there_is_no_key(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""The local cache folders that a build writes: what is refused before Buildx writes anything there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from buildx_cache import layout
+from buildx_cache.errors import ExhaustedError, UsageError
+
+
+def check_cache_directories(directories: Sequence[str]) -> None:
+    """Refuse folders that cannot hold a cache each.
+
+    Raises:
+        UsageError: what ``check_cache_directory`` raises, or two of them are the same folder.
+        ExhaustedError: same.
+    """
+    seen: set[str] = set()
+    for directory in directories:
+        check_cache_directory(directory)
+        real = os.path.realpath(directory)
+        if real in seen:
+            raise UsageError(
+                f"two caches are written to the folder {directory}: Buildx keeps only the last one's tag",
+                hint="give each a folder of its own",
+            )
+        seen.add(real)
+
+
+def check_cache_directory(directory: str) -> None:
+    """Refuse a cache folder that is no folder, is not a cache's or cannot be written.
+
+    Raises:
+        UsageError: it is a file, lies below one, has no name of its own, or holds what is not a cache's.
+        ExhaustedError: it exists, or would be made, where nothing can be written.
+    """
+    path = Path(directory)
+    if not (path.name and Path(os.path.realpath(path)).name):
+        raise UsageError(
+            f"the cache folder {directory} has no name of its own", hint="give a folder of its own with --cache-dir"
+        )
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"the cache folder is a file: {path}", hint="give a folder with --cache-dir")
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise UsageError(f"the cache folder lies below a file: {existing}", hint="give a folder with --cache-dir")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ExhaustedError(
+            f"the cache folder cannot be written: {path}",
+            hint="check its permissions, give another --cache-dir, or only read it: --cache-read-only",
+        )
+    if layout.is_foreign(path):
+        raise UsageError(
+            f"the cache folder holds an index.json or blobs of something else: {path}",
+            hint="give the cache a folder of its own with --cache-dir",
+        )
