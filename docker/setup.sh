@@ -12,7 +12,8 @@ fail() {
 find_python() {
     for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            "$candidate" -c 'import sys; print(sys.executable)'
+            # Of an environment the interpreter below it, so that .ci/run and test.sh find the same one.
+            "$candidate" -c 'import os, sys; print(os.path.realpath(sys.executable))'
             return
         fi
     done

@@ -72,6 +72,6 @@ def _exists(path: Path) -> bool:
 
 def _is_cache(folder: Path) -> bool:
     """Whether it is a cache's layout or was one; damaged folders that were set aside are not, nor other programs'."""
-    if (folder / ".buildx-cache-aside").exists() or layout.is_foreign(folder):
+    if layout.is_aside(folder) or layout.is_foreign(folder):
         return False
     return (folder / "oci-layout").is_file() or ((folder / "index.json").is_file() and (folder / "blobs").is_dir())

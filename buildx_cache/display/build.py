@@ -9,7 +9,7 @@ from typing import Protocol, TextIO
 from rich.console import Console
 
 from buildx_cache.display.summary import summary_lines
-from buildx_cache.display.text import duration, printable, titled
+from buildx_cache.display.text import as_message, duration, printable, titled
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.progress import BuildTrace, Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.progress.names import Label, step_label
@@ -57,7 +57,7 @@ class QuietDisplay:
 
     def warn(self, text: str) -> None:
         """One line."""
-        self._console.print(titled("warning:", "yellow", text))
+        self._console.print(titled("warning:", "yellow", as_message(text)))
 
     def command(self, line: str) -> None:
         """Nothing."""
@@ -73,7 +73,7 @@ class QuietDisplay:
 
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
         """One line that says what failed, one that says what to do, the log of the failing step."""
-        self._console.print(titled("error:", "bold red", error.message))
+        self._console.print(titled("error:", "bold red", as_message(error.message)))
         if error.hint:
             self._console.print(titled("to do:", "bold", error.hint))
         for line in failure_log(trace) if trace else ():

@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from buildx_cache.display.text import age, counted, printable, short_digest, size
+from buildx_cache.display.text import age, counted, printable, short_digest, size, with_short_digests
 from buildx_cache.layout import Finding, Layer, Severity, damaged
 
 UNKNOWN = "-"
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SEVERITIES = {Severity.DAMAGE: "bold red", Severity.NOTICE: "yellow"}
 _TITLE = 8
 _TAGS = 30
@@ -70,7 +69,7 @@ class Sheet:
             for finding in group:
                 self._finding(finding)
                 if finding.referrer:
-                    self._line("", "", f"named by {_short(finding.referrer)}")
+                    self._line("", "", f"named by {with_short_digests(finding.referrer)}")
             self._line("to do", "bold", remedy)
 
     def _findings(self, findings: Sequence[Finding]) -> None:
@@ -81,7 +80,7 @@ class Sheet:
 
     def _finding(self, finding: Finding) -> None:
         style = _SEVERITIES[finding.severity]
-        self._line(finding.severity.value, style, f"{_short(finding.blob)}: {finding.problem}")
+        self._line(finding.severity.value, style, f"{with_short_digests(finding.blob)}: {finding.problem}")
 
     def _layers(self, layers: Sequence[Layer], count: int, *, several: bool = False) -> None:
         """The first ``count`` layers; of a cache with ``several`` tags, with those that hold each."""
@@ -129,7 +128,3 @@ def tag_name(name: str) -> str:
 
 def _by_remedy(finding: Finding) -> tuple[bool, str]:
     return finding.severity is not Severity.DAMAGE, finding.remedy
-
-
-def _short(name: str) -> str:
-    return _DIGEST.sub(lambda digest: short_digest(digest[0]), name)

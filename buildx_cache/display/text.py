@@ -8,6 +8,8 @@ from rich.text import Text
 
 # Everything a terminal could take for a command: C0 and C1 controls, but for the tab.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LINE_BREAKS = re.compile(r"\s*[\r\n]\s*")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 
@@ -43,6 +45,16 @@ def short_digest(digest: str) -> str:
     """A digest's algorithm and first 12 digits."""
     algorithm, _, digits = digest.partition(":")
     return f"{algorithm}:{digits[:12]}"
+
+
+def with_short_digests(text: str) -> str:
+    """``text`` with every digest in it shortened."""
+    return _DIGEST.sub(lambda digest: short_digest(digest[0]), text)
+
+
+def as_message(text: str) -> str:
+    """A message as people read it: on one line, digests shortened."""
+    return with_short_digests(_LINE_BREAKS.sub(" ", text))
 
 
 def age(seconds: float) -> str:

@@ -5,7 +5,7 @@ called while holding the folder with :func:`lock`.
 """
 
 from buildx_cache.layout.bounding import bound
-from buildx_cache.layout.damage import leftovers, salvage, set_aside
+from buildx_cache.layout.damage import is_aside, leftovers, salvage, set_aside
 from buildx_cache.layout.decode import shown_tag
 from buildx_cache.layout.indexing import cache_key
 from buildx_cache.layout.inventory import Layer, as_json, layers_by_size
@@ -51,6 +51,7 @@ __all__ = [
     "bound",
     "cache_key",
     "damaged",
+    "is_aside",
     "is_foreign",
     "is_layout",
     "layers_by_size",

@@ -214,11 +214,16 @@ def _move(source: Path, target: Path) -> bool:
     return True
 
 
+def is_aside(folder: Path) -> bool:
+    """Whether a folder was made by :func:`set_aside`."""
+    return is_file(folder / _MARK) and not folder.is_symlink()
+
+
 def _asides(folder: Path) -> list[Path]:
     """Folders that carry our mark, beside the folder and in it."""
     places = ((folder.parent, f"{folder.name}.damaged-"), (folder, ".damaged-"))
     named = [place for parent, prefix in places for place in _listed(parent) if place.name.startswith(prefix)]
-    return sorted(place for place in named if is_file(place / _MARK) and not place.is_symlink())
+    return sorted(filter(is_aside, named))
 
 
 def _listed(parent: Path) -> list[Path]:

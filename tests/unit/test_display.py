@@ -154,6 +154,19 @@ def test_digests_are_shortened_for_people() -> None:
     assert short_digest("sha256:0123456789abcdef") == "sha256:0123456789ab"
 
 
+def test_warnings_and_errors_are_one_line_with_short_digests() -> None:
+    out = io.StringIO()
+    display = QuietDisplay(out, color=False)
+    digest = "sha256:" + "ab" * 32
+    display.warn(f"{digest}: is lost\nerror: forged\r\n")
+    display.failure(BuildFailedError(f"{digest}\n  is lost", hint="mend it"), None)
+    assert out.getvalue().splitlines() == [
+        "warning: sha256:abababababab: is lost error: forged ",
+        "error: sha256:abababababab is lost",
+        "to do: mend it",
+    ]
+
+
 # --- what a terminal must not be told ----------------------------------------------------------------------
 
 

@@ -412,6 +412,7 @@ def test_a_strict_call_fails_over_an_import_that_buildkit_could_not_read(error: 
     stream = said(vertex(f"importing cache manifest from {REF}", error=error))
     outcome, _ = done(registry_plan(strict_cache=True), FakeEngine(builds=[(MADE + stream + TO_REGISTRY, 0)]))
     assert told(outcome.error)[:2] == (CacheError, f"the cache {REF} is {status}: {error}")
+    assert (outcome.report.status, outcome.report.image.pushed) == ("failed", True), "the image is there all the same"
     outcome, _ = done(registry_plan(), FakeEngine(builds=[(MADE + stream + TO_REGISTRY, 0)]))
     assert (outcome.error, imports_of(outcome.report)) == (None, [(REF, status)])
 

@@ -271,6 +271,26 @@ def test_several_tags_of_one_folder_are_read(tmp_path: Path) -> None:
     assert engine.built[0].argv.count("--cache-from") == 2
 
 
+def test_a_manifest_that_nothing_names_is_not_taken_for_the_cache_of_a_folder_with_another_tag(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "cache")
+    layout.cache([b"stale"])
+    layout.tag("topic", layout.cache([b"one"]))
+    layout.write_index()
+    outcome, display = done(local_plan(tmp_path / "cache"), working(stream=MADE))
+    assert imports_of(outcome.report) == ["absent"]
+    assert display.warned == []
+
+
+def test_a_lost_index_is_written_again_from_the_one_cache_that_is_there(tmp_path: Path) -> None:
+    cache_in(tmp_path / "cache")
+    (tmp_path / "cache" / "index.json").unlink()
+    outcome, display = done(local_plan(tmp_path / "cache"), engine := working())
+    assert "--cache-from" in engine.built[0].argv
+    (imported,) = outcome.report.cache.imports
+    assert (imported.status, imported.detail.partition(":")[0]) == ("hit", "mended")
+    assert len(display.warned) == 1
+
+
 def test_a_folder_that_is_absent_and_only_read_is_not_made(tmp_path: Path) -> None:
     done(by_hand(cache_from=[f"type=local,src={tmp_path}/none"]), working(stream=MADE))
     assert list(tmp_path.iterdir()) == []
