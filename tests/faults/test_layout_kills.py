@@ -51,7 +51,7 @@ def _dead(made: Layout, count: int) -> None:
 
 def _partial_writes(made: Layout) -> None:
     for number in range(5):
-        folder = made.folder / "ingest" / str(number)
+        folder = made.folder / "ingest" / f"{number:064x}"
         folder.mkdir()
         for path in (folder / "data", folder / "ref", folder):
             if path != folder:
