@@ -86,7 +86,7 @@ def test_a_call_killed_at_any_moment_leaves_a_folder_that_the_next_one_uses(
             _context(context, numbers.randbytes(1_000_000))
             child = subprocess.Popen(
                 (*tool, "--builder", builder, *words, "--build-arg", f"BASE={docker.base}", str(context)),
-                env=docker.child_env(),
+                env=docker.child_env(TMPDIR=str(tmp_path)),  # a killed call cannot tidy up
                 cwd=context,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -118,7 +118,9 @@ def test_a_cache_on_a_read_only_disk_is_read_where_that_is_all_that_is_asked(
 
         refused = laboratory.tool(*words)
         ran = laboratory.tool(*words, "--cache-read-only")
+        commands = {name: laboratory.docker.tool("cache", name, str(disk / "cache")) for name in ("verify", "prune")}
 
+    assert {name: command.code for name, command in commands.items()} == {"verify": 0, "prune": 6}
     assert refused.code == 6
     assert "--cache-read-only" in refused.stderr
     assert ran.code == 0, ran.stderr
