@@ -24,7 +24,7 @@ from buildx_cache.serve.server import OnError, Server
 __all__ = ["Limits", "Requests", "Served", "serve"]
 
 _TOKEN_BYTES = 16
-_HINT = "do without it: --lazy off"
+_HINT = "import the folder itself: type=local"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -402,6 +402,17 @@ def test_a_damaged_index_serves_nothing(tmp_path: Path) -> None:
         assert get(served, f"blobs/{digest_of(LAYER)}").error == "BLOB_UNKNOWN"
 
 
+def test_of_a_tag_that_is_given_twice_the_first_counts(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "cache")
+    first, second = layout.cache([LAYER]), layout.cache([OTHER_LAYER])
+    layout.tag("latest", first)
+    layout.tag("latest", second)
+    layout.write_index()
+    with serving(layout) as served:
+        assert get(served, "manifests/latest").headers["docker-content-digest"] == first["digest"]
+        assert get(served, f"manifests/{second['digest']}").status == 200
+
+
 # --- while the folder changes ---
 
 
@@ -558,6 +569,17 @@ def test_junk_is_answered_in_plain_http(served: Served, sent: bytes, status: int
     reply = talk(served, sent)
     assert reply.startswith(f"HTTP/1.1 {status} ".encode())
     assert reply.count(b"HTTP/1.1") == 1
+
+
+def test_who_goes_on_sending_after_a_refusal_still_gets_it(served: Served) -> None:
+    with connect(served) as client:
+        client.sendall(b"GET /v2/ HTTP/1.1\r\nA: " + b"b" * 20_000)
+        assert client.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 431"
+        for _ in range(10):
+            client.sendall(b"b" * 20_000)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(1 << 16):  # a closed connection would have been reset
+            pass
 
 
 def test_a_client_that_tries_tls_first_is_told_at_once(served: Served) -> None:
