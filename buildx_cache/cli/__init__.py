@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -38,7 +39,12 @@ def main() -> NoReturn:
     except (Abort, KeyboardInterrupt):
         sys.exit(ExitCode.SIGINT)
     except BrokenPipeError:
-        _leave_pipe()
+        _leave(128 + signal.SIGPIPE)  # `| head`: as the signal would have it
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            _report_bug()
+        _complain("the output cannot be written: no space left", "free some, or write it elsewhere")
+        _leave(ExitCode.EXHAUSTED)
     except Exception:  # noqa: BLE001 -- the last resort: a user never sees a traceback
         _report_bug()
 
@@ -47,10 +53,10 @@ def _complain(message: str, hint: str) -> None:
     print(f"error: {message}\nto do: {hint}", file=sys.stderr)
 
 
-def _leave_pipe() -> NoReturn:
-    """Whoever read the output left (``| head``): end as the signal would have it, without a word at exit."""
+def _leave(code: int) -> NoReturn:
+    """End where stdout takes no more, without Python's own words about that."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(128 + signal.SIGPIPE)
+    sys.exit(code)
 
 
 def _report_bug() -> NoReturn:

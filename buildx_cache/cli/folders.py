@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from buildx_cache.cli.targets import Folder
 from buildx_cache.display.folders import FolderTables
 from buildx_cache.display.text import counted, size
 from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError
-from buildx_cache.layout import Bounded, Finding, Kind, Sharing
+from buildx_cache.layout import Bounded, Finding, Kind, Reach, Sharing
 from buildx_cache.layout.pruning import prune
 
 LOCK_SECONDS = 60.0
@@ -47,7 +48,7 @@ def verify_folder(folder: Folder, output: Output, *, deep: bool) -> None:
     for path in folder.caches:
         found = layout.reach(path)
         with output.working(f"reading {path}, {size(found.live_bytes)}"), _shared(path):
-            findings = layout.verify(path, deep=deep)
+            findings = (*layout.verify(path, deep=deep), *_lost_index(found))
         sound = not layout.damaged(findings)
         documents.append({"folder": str(path), "sound": sound, "findings": [finding_json(each) for each in findings]})
         tables.verified(found, findings, deep=deep)
@@ -85,6 +86,13 @@ def prune_folder(folder: Folder, output: Output, limits: FolderLimits, *, dry_ru
     output.document(folder=str(folder.path), dry_run=dry_run, caches=documents)
     if errors:
         raise max(errors, key=lambda error: error.exit_code)
+
+
+def _lost_index(found: Reach) -> Iterator[Finding]:
+    """A build has nothing to import where the index is gone; who looks for damage wants to know of it."""
+    if found.dead_blobs and not found.tags and all(obstacle.kind is Kind.ABSENT for obstacle in found.obstacles):
+        problem = f"names no cache, though there are {counted(found.dead_blobs, 'blob')}"
+        yield Finding(kind=Kind.INDEX, blob="index.json", referrer="", problem=problem)
 
 
 def _shared(path: Path) -> AbstractContextManager[object]:

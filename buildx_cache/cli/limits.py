@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,10 @@ from pathlib import Path
 from buildx_cache.engine.git import branches
 from buildx_cache.errors import UsageError
 from buildx_cache.request import parse_duration, parse_size
+
+# What git puts before a branch's name: a commit, a mark of what is checked out, the full name's own parts.
+_GIT_LINE = re.compile(r"^(?:[0-9a-f]{40,64}\s+)?(?:[*+]\s+)?(?:refs/heads/)?")
+_REMOTE = re.compile(r"^(?:(?:refs/)?remotes/[^/]+/|origin/)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +94,21 @@ def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
     """
     if source == "git":
         return branches(Path.cwd(), env)
-    names = tuple(name for line in _lines(source) if (name := line.strip()) and not name.startswith("#"))
+    lines = (line for text in _lines(source) if (line := text.strip()) and not line.startswith("#"))
+    names = tuple(name for line in lines for name in _branches_in(line))
     if not names:
         where = "stdin" if source == "-" else source
         raise UsageError(f"--keep-branches-from: there is no branch in {where}", hint="give one branch a line")
     return names
+
+
+def _branches_in(line: str) -> tuple[str, ...]:
+    """The branch in a line of one's own, or of ``git branch -a``, ``ls-remote`` or ``for-each-ref``.
+
+    Where what stands before the name may be part of it (``origin/x``), both names count: more is kept then.
+    """
+    name = _GIT_LINE.sub("", line, count=1).partition(" -> ")[0]
+    return tuple(dict.fromkeys(each for each in (name, _REMOTE.sub("", name, count=1)) if each))
 
 
 def _lines(source: str) -> list[str]:

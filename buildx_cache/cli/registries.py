@@ -84,8 +84,10 @@ def prune_reference(
         CacheError: what a tag stands for cannot be told.
     """
     if not reference.tag and limits == RegistryLimits():
+        taken = "" if reference.host else f"{reference} is no folder here, and of that repository "
         raise UsageError(
-            "nothing says which tags may go", hint="give --max-age, --keep-branches-from, or one tag: REPOSITORY:TAG"
+            f"{taken}nothing says which tags may go",
+            hint="give --max-age, --keep-branches-from, or one tag: REPOSITORY:TAG",
         )
     repository = _connect(reference, env, output)
     if reference.tag:

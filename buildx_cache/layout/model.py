@@ -99,7 +99,7 @@ class Kind(StrEnum):
 
 _NOTICES = frozenset({Kind.ABSENT, Kind.MEDIA_TYPE, Kind.TOO_LARGE, Kind.DUPLICATE_TAG, Kind.FOREIGN, Kind.BUSY})
 
-_REBUILD = "set the folder aside: its sound blobs can be kept, and the next build writes the rest again"
+_REBUILD = "build again: the next build sets it aside, keeps what is sound and writes the rest"
 
 _REMEDIES: Mapping[Kind, str] = {
     Kind.ABSENT: "nothing to do: the next build writes it",

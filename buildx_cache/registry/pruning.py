@@ -19,6 +19,7 @@ from buildx_cache.registry.distribution import Removal, in_parallel
 from buildx_cache.registry.repository import Repository
 
 _HOUR = 3_600
+_ASTRAY = "none of the branches given has a cache here: the list may be a wrong one"
 _DAY = 24 * _HOUR
 
 # First words of a platform (Go's systems and architectures, and their other names in containerd's ``platforms``).
@@ -110,20 +111,22 @@ def choose(
 
     A condition that is not given is met by every tag. Without any, only a tag goes that the user named, which alone
     need not be called ``buildcache-*``. ``max_age`` is in seconds, ``now`` in seconds since the epoch. ``branches``
-    are the names of all branches that exist, and of scopes to keep; an empty list is taken for a failure to list
-    them, and nothing goes. Pure.
+    are the names of all branches that exist, and of scopes to keep; a list that is empty, or that none of the tags
+    belongs to, is taken for a wrong one, and nothing goes. Pure.
     """
+    tags = tuple(tags)
     owners = None if branches is None else _Owners(frozenset(filter(None, branches)))
     unconditional = owners is None and max_age is None
+    astray = owners is not None and not any(owners.of(tag.name) for tag in tags)
     doomed: list[Judged] = []
     kept: list[Judged] = []
     for tag in tags:
         stays = _why_not_eligible(tag, unconditional=unconditional)
-        stays = stays or _claimed(tag, owners) or _too_young(tag, max_age, now)
+        stays = stays or _claimed(tag, owners) or (_ASTRAY if astray else "") or _too_young(tag, max_age, now)
         if stays:
             kept.append(Judged(tag=tag, reason=stays))
         else:
-            doomed.append(Judged(tag=tag, reason=_why_doomed(tag, owners, now)))
+            doomed.append(Judged(tag=tag, reason=_why_doomed(tag, owners, max_age, now)))
     return Choice(doomed=tuple(doomed), kept=tuple(kept))
 
 
@@ -156,11 +159,10 @@ def _too_young(tag: CacheTag, max_age: float | None, now: float) -> str:
     return "" if now - tag.created > max_age else f"its newest step is {_age(now - tag.created)} old"
 
 
-def _why_doomed(tag: CacheTag, owners: _Owners | None, now: float) -> str:
-    reasons = [] if tag.created is None else [f"its newest step is {_age(now - tag.created)} old"]
-    if owners is not None:
-        reasons.insert(0, "its branch does not exist")
-    return ", ".join(reasons) or "it was named"
+def _why_doomed(tag: CacheTag, owners: _Owners | None, max_age: float | None, now: float) -> str:
+    branch = () if owners is None else ("its branch does not exist",)
+    age = () if max_age is None or tag.created is None else (f"its newest step is {_age(now - tag.created)} old",)
+    return ", ".join((*branch, *age)) or "it was named"
 
 
 def _age(seconds: float) -> str:

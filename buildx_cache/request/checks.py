@@ -112,6 +112,8 @@ def check_paths(request: BuildRequest) -> None:
     Raises:
         UsageError: the path and what is wrong with it.
     """
+    if request.report and Path(request.report).is_dir():
+        raise UsageError(f"--report {request.report} is a folder", hint="give a file: --report FILE.json")
     if is_remote_context(request.context):
         return
     context = Path(request.context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,7 @@ def _normalise(request: BuildRequest) -> BuildRequest:
         request,
         platform=tuple(dict.fromkeys(platforms)),
         tag=tuple(dict.fromkeys(request.tag)),
+        cache_dir=os.path.expanduser(request.cache_dir),  # noqa: PTH111 -- leaves what is no home, and the empty path
         prune_older_than=_days_to_hours(request.prune_older_than),
         progress=Progress.QUIET if request.quiet else request.progress,
     )

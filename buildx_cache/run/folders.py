@@ -325,7 +325,8 @@ def _salvaged(path: Path) -> str:
         kept = layout.salvage(aside, path)
     except ExhaustedError as error:
         return error.message
-    return f"it is set aside as {aside}, and {kept.blobs} sound blobs ({size(kept.blob_bytes)}) are kept"
+    blobs = f"{kept.blobs} sound blobs ({size(kept.blob_bytes)})"
+    return f"it is set aside as {aside}, and {blobs} are kept for the next export"
 
 
 def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:

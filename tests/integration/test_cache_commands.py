@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,6 +111,30 @@ def test_age_empties_a_folder_which_the_next_build_fills_again(docker: Docker, f
     assert docker.tool("cache", "verify", str(folder)).code == 0
     build(docker, project, "--cache", "local", "--cache-dir", str(folder), "-t", "app", "--load")
     assert docker.tool("cache", "verify", "--deep", str(folder)).code == 0
+
+
+def test_a_folder_whose_index_is_lost_is_damaged_until_the_next_build(
+    docker: Docker, folder: Path, project: Path
+) -> None:
+    (folder / "index.json").unlink()
+    ran = docker.tool("cache", "verify", str(folder))
+    assert ran.code == 7
+    assert "index.json: names no cache, though there are" in ran.stdout
+    build(docker, project, "--cache", "local", "--cache-dir", str(folder), "-t", "app", "--load")
+    assert docker.tool("cache", "verify", "--deep", str(folder)).code == 0
+
+
+def test_an_output_that_takes_no_more_is_no_bug(docker: Docker, folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            (sys.executable, "-m", "buildx_cache", "cache", "inspect", str(folder)),
+            env=docker.child_env(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.splitlines()[0]) == (6, "error: the output cannot be written: no space left")
 
 
 # --- registries --------------------------------------------------------------------------------------------

@@ -288,7 +288,7 @@ def test_a_damaged_folder_is_told_blob_by_blob(call: CommandLine) -> None:
     old, new = digest_of(OLD)[:19], digest_of(NEW)[:19]
     assert f"damage    {old}: is not in the folder\n          named by sha256:" in _stripped(called.out)
     assert f"damage    {new}: has 5 bytes, not {len(NEW)}\n          named by sha256:" in _stripped(called.out)
-    assert called.out.count("to do     set the folder aside") == 1
+    assert called.out.count("to do     build again: the next build sets it aside") == 1
     assert called.err == (
         "error: the cache in cache is damaged: 2 faults\n"
         "to do: the next build with this --cache-dir sets the damage aside and keeps what is sound\n"
@@ -502,6 +502,25 @@ def test_branches_come_from_a_files_lines(call: CommandLine) -> None:
     assert kept_branches("kept", {}) == ("main", "feature/x")
     limits = Limits(max_age="7d", keep_branches_from="kept").of_registry({})
     assert limits == RegistryLimits(max_age=7 * DAY, branches=("main", "feature/x"))
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("* main", ("main",)),
+        ("+ feature/x", ("feature/x",)),
+        ("refs/heads/feature/x", ("feature/x",)),
+        ("  origin/feature/x", ("origin/feature/x", "feature/x")),
+        ("origin/HEAD -> origin/main", ("origin/HEAD", "HEAD")),
+        ("remotes/upstream/main", ("remotes/upstream/main", "main")),
+        ("refs/remotes/origin/main", ("refs/remotes/origin/main", "main")),
+        (f"{'a1' * 20}\trefs/heads/main", ("main",)),
+        ("feature/origin/x", ("feature/origin/x",)),
+    ],
+)
+def test_lists_that_git_prints_are_understood(call: CommandLine, line: str, names: tuple[str, ...]) -> None:
+    (call.folder / "kept").write_text(f"{line}\n")
+    assert kept_branches("kept", {}) == names
 
 
 def test_branches_come_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -726,3 +726,15 @@ def test_absent_means_empty() -> None:
     told = {name: value for name, value in defaults.items() if value not in ("", (), None, False)}
     assert told == {"context": ".", "cache": CacheKind.AUTO, "progress": Progress.AUTO}
     assert {name for name, hint in hints.items() if hint == bool | None} == {"cache_read_only", "prune"}
+
+
+def test_a_report_is_no_folder(project: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_paths(BuildRequest(report=str(project)))
+    assert refused.value.message == f"--report {project} is a folder"
+
+
+def test_a_home_is_filled_in_where_no_shell_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert requested(cache_dir="~/cache").cache_dir == "/home/me/cache"
+    assert requested(cache_dir="").cache_dir == ""

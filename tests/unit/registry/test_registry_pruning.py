@@ -59,7 +59,7 @@ def test_tags_of_branches_that_do_not_exist_go() -> None:
     choice = choose(tags, now=NOW, branches=["main", "feature/x"])
     doomed, kept = names(choice)
     assert doomed == ["buildcache-gone"]
-    assert choice.doomed[0].reason == "its branch does not exist, its newest step is less than an hour old"
+    assert choice.doomed[0].reason == "its branch does not exist"
     assert kept == {"buildcache-main": "branch main exists", "buildcache-feature-x": "branch feature/x exists"}
 
 
@@ -89,8 +89,8 @@ def test_of_two_conditions_both_must_hold() -> None:
     ],
 )
 def test_whose_a_tag_may_be(name: str, branch: str, *, kept: bool) -> None:
-    choice = choose([tag(name)], now=NOW, branches=[branch])
-    assert bool(choice.kept) is kept
+    choice = choose([tag(name), tag("buildcache-other")], now=NOW, branches=[branch, "other"])
+    assert (name in [each.tag.name for each in choice.kept]) is kept
 
 
 PLATFORMS = ["", "linux/amd64", "linux/arm/v7", "linux/arm64/v8", "windows/amd64", "arm64", "linux", "darwin/arm64"]
@@ -118,7 +118,14 @@ def test_a_tag_of_an_existing_branch_is_never_chosen(
 def test_a_tag_of_a_branch_that_is_gone_is_chosen(branch: str, platform: str) -> None:
     repository = ScopedRepository(repository=parse_reference("registry.example.com/app"), scopes=(branch,))
     (reference,) = repository.references(platform)
-    assert choose([tag(reference.tag)], now=NOW, branches=["another-branch"]).kept == ()
+    tags = [tag(reference.tag), tag("buildcache-another-branch")]
+    assert [each.tag for each in choose(tags, now=NOW, branches=["another-branch"]).doomed] == tags[:1]
+
+
+def test_a_list_of_branches_none_of_which_has_a_cache_dooms_nothing() -> None:
+    doomed, kept = names(choose([tag("buildcache-a", 99)], now=NOW, branches=["typo"], max_age=DAY))
+    assert doomed == []
+    assert kept == {"buildcache-a": "none of the branches given has a cache here: the list may be a wrong one"}
 
 
 @pytest.mark.parametrize("branches", [[], [""]])
@@ -133,7 +140,7 @@ def test_a_tag_of_unknown_age_is_kept_where_age_matters() -> None:
         [],
         {"buildcache-a": "its age is not known"},
     )
-    assert choose([tag("buildcache-a", None)], now=NOW, branches=["main"]).doomed
+    assert choose([tag("buildcache-a", None), tag("buildcache-main")], now=NOW, branches=["main"]).doomed
 
 
 def test_a_tag_that_cannot_be_read_is_kept() -> None:
