@@ -8,7 +8,7 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.cli.limits import FolderLimits
-from buildx_cache.cli.output import Output, finding_json
+from buildx_cache.cli.output import Output
 from buildx_cache.cli.targets import Folder
 from buildx_cache.display.folders import FolderTables
 from buildx_cache.display.text import counted, size
@@ -44,15 +44,18 @@ def verify_folder(folder: Folder, output: Output, *, deep: bool) -> None:
         CacheError: there is some; it was shown.
         ExhaustedError: a prune holds the folder for too long.
     """
-    tables, documents, damage = FolderTables(output.console, now=output.now), [], []
+    tables, documents = FolderTables(output.console, now=output.now), []
+    damage: list[Finding] = []
     for path in folder.caches:
         found = layout.reach(path)
         with output.working(f"reading {path}, {size(found.live_bytes)}"), _shared(path):
             findings = (*layout.verify(path, deep=deep), *_lost_index(found))
         sound = not layout.damaged(findings)
-        documents.append({"folder": str(path), "sound": sound, "findings": [finding_json(each) for each in findings]})
+        documents.append(
+            {"folder": str(path), "sound": sound, "findings": [layout.finding_json(each) for each in findings]}
+        )
         tables.verified(found, findings, deep=deep)
-        damage += [finding for finding in findings if layout.damaged((finding,))]
+        damage += layout.damage_of(findings)
     output.document(folder=str(folder.path), deep=deep, sound=not damage, caches=documents)
     if damage:
         raise CacheError(
@@ -118,5 +121,5 @@ def _pruned(path: Path, done: Bounded) -> dict[str, object]:
         "kept_bytes": swept.kept_bytes,
         "live_bytes": done.live_bytes,
         "over": done.over,
-        "obstacles": [finding_json(obstacle) for obstacle in swept.obstacles],
+        "obstacles": [layout.finding_json(obstacle) for obstacle in swept.obstacles],
     }

@@ -7,13 +7,11 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 
 from buildx_cache.cli.terminal import wants_color
 from buildx_cache.display import PlainDisplay
 from buildx_cache.display.sheet import Results
 from buildx_cache.display.working import working
-from buildx_cache.layout import Finding
 
 SCHEMA = 1
 
@@ -41,22 +39,3 @@ class Output:
     def working(self, text: str) -> AbstractContextManager[None]:
         """Say ``text`` on stderr if it takes long."""
         return working(text, sys.stderr, color=self._color)
-
-
-def finding_json(finding: Finding) -> dict[str, str]:
-    """A finding as plain JSON values."""
-    return {
-        "kind": finding.kind.value,
-        "severity": finding.severity.value,
-        "blob": finding.blob,
-        "referrer": finding.referrer,
-        "problem": finding.problem,
-        "remedy": finding.remedy,
-    }
-
-
-def rfc3339(moment: float | None) -> str | None:
-    """Seconds since the epoch as a document has them; None where unknown."""
-    if moment is None:
-        return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from buildx_cache.caches import REF_PREFIX
 from buildx_cache.cli.limits import RegistryLimits
-from buildx_cache.cli.output import Output, finding_json, rfc3339
+from buildx_cache.cli.output import Output
 from buildx_cache.display.registries import RegistryTables, UnreadableCache
 from buildx_cache.display.text import counted
 from buildx_cache.engine.credentials import credential_for
 from buildx_cache.errors import CacheError, UsageError
-from buildx_cache.layout import damaged
+from buildx_cache.layout import damage_of, damaged, finding_json, rfc3339
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference
 from buildx_cache.registry.credential import Credential, Password
@@ -60,7 +60,7 @@ def verify_reference(reference: Reference, env: Mapping[str, str], output: Outpu
     for tag in tags:
         with output.working(f"{'reading' if deep else 'asking for'} {repository.name}:{tag}"):
             findings = repository.verify(tag, deep=deep)
-        faults += sum(damaged((finding,)) for finding in findings)
+        faults += len(damage_of(findings))
         sound = not damaged(findings)
         _tables(output).verified(f"{repository.name}:{tag}", findings, deep=deep)
         documents.append({"tag": tag, "sound": sound, "findings": [finding_json(each) for each in findings]})

@@ -8,7 +8,7 @@ from buildx_cache.layout.bounding import bound
 from buildx_cache.layout.damage import is_aside, leftovers, salvage, set_aside
 from buildx_cache.layout.decode import shown_tag
 from buildx_cache.layout.indexing import cache_key
-from buildx_cache.layout.inventory import Layer, as_json, layers_by_size
+from buildx_cache.layout.inventory import Layer, as_json, finding_json, layers_by_size, rfc3339
 from buildx_cache.layout.locking import Held, Sharing, lock
 from buildx_cache.layout.model import (
     Blob,
@@ -22,6 +22,7 @@ from buildx_cache.layout.model import (
     Shape,
     Swept,
     Tag,
+    damage_of,
     damaged,
 )
 from buildx_cache.layout.ownership import is_foreign, is_layout
@@ -50,7 +51,9 @@ __all__ = [
     "blob_names",
     "bound",
     "cache_key",
+    "damage_of",
     "damaged",
+    "finding_json",
     "is_aside",
     "is_foreign",
     "is_layout",
@@ -60,6 +63,7 @@ __all__ = [
     "prune",
     "reach",
     "repair_index",
+    "rfc3339",
     "salvage",
     "set_aside",
     "shown_tag",

@@ -57,22 +57,12 @@ def as_json(found: Reach, findings: Iterable[Finding] = ()) -> dict[str, object]
                 "digest": layer.digest,
                 "bytes": layer.size,
                 "media_type": layer.media_type,
-                "created": _time(layer.created),
+                "created": rfc3339(layer.created),
                 "tags": list(layer.tags),
             }
             for layer in layers_by_size(found)
         ],
-        "findings": [
-            {
-                "kind": finding.kind.value,
-                "severity": finding.severity.value,
-                "blob": finding.blob,
-                "referrer": finding.referrer,
-                "problem": finding.problem,
-                "remedy": finding.remedy,
-            }
-            for finding in findings
-        ],
+        "findings": [finding_json(finding) for finding in findings],
     }
 
 
@@ -85,12 +75,25 @@ def _tag(tag: Tag) -> dict[str, object]:
         "records": tag.records,
         "live_bytes": tag.live_bytes,
         "own_bytes": tag.own_bytes,
-        "created": _time(tag.created),
-        "written": _time(tag.written),
+        "created": rfc3339(tag.created),
+        "written": rfc3339(tag.written),
     }
 
 
-def _time(moment: float | None) -> str | None:
+def finding_json(finding: Finding) -> dict[str, str]:
+    """A finding as plain JSON values."""
+    return {
+        "kind": finding.kind.value,
+        "severity": finding.severity.value,
+        "blob": finding.blob,
+        "referrer": finding.referrer,
+        "problem": finding.problem,
+        "remedy": finding.remedy,
+    }
+
+
+def rfc3339(moment: float | None) -> str | None:
+    """Seconds since the epoch as a document has them; None where unknown, or where no calendar goes that far."""
     if moment is None:
         return None
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -139,9 +139,14 @@ class Finding:
         return f"{self.blob}{by}: {self.problem}"
 
 
-def damaged(findings: tuple[Finding, ...]) -> bool:
+def damage_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Those that can hurt a build."""
+    return tuple(finding for finding in findings if finding.severity is Severity.DAMAGE)
+
+
+def damaged(findings: Iterable[Finding]) -> bool:
     """Whether any of them can hurt a build."""
-    return any(finding.severity is Severity.DAMAGE for finding in findings)
+    return bool(damage_of(findings))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -96,7 +96,7 @@ class _Folder:
     @property
     def damage(self) -> Damage:
         """What is wrong with it, as far as that can hurt a build and shows without reading the layers."""
-        return _damage(self.findings)
+        return layout.damage_of(self.findings)
 
 
 class Folders:
@@ -157,7 +157,7 @@ class Folders:
 
     def _set_aside_damaged(self, folder: _Folder) -> None:
         damage = _summary(folder.damage)
-        came_of_it = self._set_aside(folder, lambda: bool(_damage(layout.verify(folder.path))))
+        came_of_it = self._set_aside(folder, lambda: layout.damaged(layout.verify(folder.path)))
         self._tell.warn(f"the cache folder {folder.path} is damaged: {damage}; {came_of_it}")
         folder.look()
         folder.mended = damage
@@ -256,7 +256,7 @@ class Folders:
     def _tidy(self, folder: _Folder, limit: int | None) -> LocalReport:
         with folder.alone(_TIDY_SECONDS) as alone:
             swept = self._sweep(folder, limit) if alone else Swept()  # else the last of the builds in it does that
-            damage = _damage(layout.verify(folder.path))
+            damage = layout.damage_of(layout.verify(folder.path))
             live_bytes = layout.reach(folder.path).live_bytes
         if damage:
             self._tell.warn(
@@ -347,10 +347,6 @@ def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:
 
 def _names(tags: tuple[str, ...]) -> str:
     return ", ".join(map(layout.shown_tag, tags))
-
-
-def _damage(findings: Damage) -> Damage:
-    return tuple(found for found in findings if layout.damaged((found,)))
 
 
 def _summary(damage: Damage) -> str:
