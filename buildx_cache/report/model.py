@@ -1,4 +1,4 @@
-"""What a call did, as one value and as JSON (``report.schema.json``). Written whole or not at all."""
+"""What a call did, as one value and as JSON (``report.schema.json``)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 from buildx_cache import __version__
-from buildx_cache.atomic import write_text
-from buildx_cache.errors import ExhaustedError
 
 SCHEMA = 1
 
@@ -199,17 +196,3 @@ def report_schema() -> dict[str, Any]:
     text = resources.files("buildx_cache").joinpath("report.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
-
-
-def write_report(report: BuildReport, path: str) -> None:
-    """Write the report's JSON to ``path`` atomically, readable by its owner only.
-
-    Raises:
-        ExhaustedError: it cannot be written there.
-    """
-    try:
-        write_text(Path(path), report.to_json())
-    except OSError as error:
-        raise ExhaustedError(
-            f"the report cannot be written to {path}: {error.strerror}", hint="give another --report"
-        ) from None

@@ -1,0 +1,45 @@
+"""What a call did: ``model`` is the value, and the other modules are the forms in which it leaves this program."""
+
+from buildx_cache.report.model import (
+    SCHEMA,
+    BuilderReport,
+    BuildReport,
+    CacheReport,
+    CIReport,
+    ExportReport,
+    ExportStatus,
+    ImageReport,
+    ImportReport,
+    ImportStatus,
+    LocalReport,
+    Phases,
+    RetryReport,
+    Status,
+    StepCounts,
+    StepReport,
+    ToolReport,
+    report_schema,
+)
+from buildx_cache.report.writing import write_report
+
+__all__ = [
+    "SCHEMA",
+    "BuildReport",
+    "BuilderReport",
+    "CIReport",
+    "CacheReport",
+    "ExportReport",
+    "ExportStatus",
+    "ImageReport",
+    "ImportReport",
+    "ImportStatus",
+    "LocalReport",
+    "Phases",
+    "RetryReport",
+    "Status",
+    "StepCounts",
+    "StepReport",
+    "ToolReport",
+    "report_schema",
+    "write_report",
+]
