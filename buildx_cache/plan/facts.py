@@ -27,6 +27,8 @@ class Node:
     status: str = ""
     buildkit: Version = UNKNOWN_VERSION
     platforms: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    """Driver options, such as ``("network", "host")``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,8 @@ class Facts:
     """The builder asked for by name, else the current one."""
     own_builder: Builder | None = None
     """The project's own builder, if it exists already."""
+    elsewhere: str = ""
+    """Why the engine's host is not this one, in words; empty where both share one network."""
     contexts: tuple[str, ...] = ()
     """Docker contexts that exist, as far as the plan needs them."""
 
