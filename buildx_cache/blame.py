@@ -37,8 +37,9 @@ def blame(
 ) -> tuple[CacheEntry, ...]:
     """The imports that an error comes from; none where no import is at fault.
 
-    An error that names an address is blamed on the imports of that repository; one that names a blob on the folder that
-    has it; one of a download, as far as no folder has the blob, on all imports that are not local; any other on all.
+    An error that names an address is blamed on the imports of that repository, one that names a file on the folder that
+    it was served from, one that names a blob on the folder that has it; one of a download, as far as no folder has the
+    blob, on all imports that are not local; any other on all.
 
     Args:
         error: BuildKit's own words, of a step or an export.
@@ -50,6 +51,8 @@ def blame(
     if match := _URL.search(error):
         address = f"{match['host']}/{match['path']}"
         return tuple(entry for entry in imports if _repository(entry) == address)
+    if served := tuple(entry for entry in imports if f'"{entry.place}/' in error):
+        return served
     remote = tuple(entry for entry in imports if entry.type != "local")
     if "httpReadSeeker: " in error:
         return remote

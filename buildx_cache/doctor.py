@@ -14,7 +14,8 @@ from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.plan import Facts, show_version
 from buildx_cache.plan.builder import obstacle
-from buildx_cache.request import BuildRequest, check_cache_directory
+from buildx_cache.request import BuildRequest
+from buildx_cache.request.folders import check_cache_directory
 
 
 class Verdict(StrEnum):

@@ -111,6 +111,10 @@ class Options:
     cache_max_size: Annotated[
         Text, _cache("--cache-max-size", metavar="SIZE", help="Upper bound of a local cache's folder after the build.")
     ] = None
+    lazy: Annotated[
+        Text,
+        _cache("--lazy", metavar="WHEN", help="Hand BuildKit only what it needs of a local folder: auto, on or off."),
+    ] = None
     strict_cache: Annotated[
         Switch, _cache("--strict-cache", help="A cache that cannot be read or written fails the call.")
     ] = None
@@ -149,6 +153,15 @@ class Options:
 
     progress: Annotated[Text, _output("--progress", metavar="STYLE", help="auto, plain or quiet.")] = None
     report: Annotated[Text, _output("--report", metavar="FILE.json", help="Write what was done as JSON.")] = None
+    report_html: Annotated[
+        Text, _output("--report-html", metavar="FILE.html", help="The same as one page, with a timeline of the steps.")
+    ] = None
+    report_junit: Annotated[
+        Text, _output("--report-junit", metavar="FILE.xml", help="The same as JUnit XML, one case a step.")
+    ] = None
+    report_md: Annotated[
+        Text, _output("--report-md", metavar="FILE.md", help="The same as Markdown (GitHub's job summary gets it).")
+    ] = None
     verbose: Annotated[Switch, _output("-v", "--verbose", help="Show the commands that run.")] = None
     quiet: Annotated[Switch, _output("-q", "--quiet", help="Only warnings and errors.")] = None
     no_color: Annotated[Switch, _output("--no-color", help="No colours (also NO_COLOR).")] = None
@@ -159,13 +172,15 @@ class Options:
         return {name: value for name, value in values.items() if value not in (None, [], ())}
 
 
+_HINTS = get_type_hints(Options, include_extras=True)
+
+
 def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Callable[..., None]:
     """Give a Typer command one parameter an option, and hand them to ``command`` as one ``Options`` value.
 
     ``more`` are further parameters, passed on by name. Typer reads a function's signature; this makes one from the
     fields of ``Options``, so that ``build`` and ``plan`` cannot differ.
     """
-    hints = get_type_hints(Options, include_extras=True)
     fields = dataclasses.fields(Options)
     names = {field.name for field in fields}
 
@@ -174,7 +189,7 @@ def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Cal
         command(Options(**chosen), **values)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [inspect.Parameter(each.name, keyword, default=None, annotation=hints[each.name]) for each in fields]
+    own = [inspect.Parameter(each.name, keyword, default=None, annotation=_HINTS[each.name]) for each in fields]
     parameters = [*own, *more]
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

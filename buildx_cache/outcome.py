@@ -11,12 +11,14 @@ from buildx_cache.diagnose import find_cause
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.progress import BuildTrace, Transfer
+from buildx_cache.progress.names import folder_source
 from buildx_cache.redaction import redact
 from buildx_cache.report import (
     CacheReport,
     ExportReport,
     ImportReport,
     ImportStatus,
+    LazyReport,
     LocalReport,
     StepCounts,
     StepReport,
@@ -57,6 +59,7 @@ class Known:
     verdicts: Mapping[CacheEntry, Verdict]
     exports: Mapping[CacheEntry, ExportReport]
     local: LocalReport | None = None
+    lazy: LazyReport | None = None
 
 
 NOTHING_KNOWN = Known(verdicts={}, exports={})
@@ -88,6 +91,7 @@ def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHI
         imports=tuple(_import(entry, trace, known.verdicts.get(entry)) for entry in plan.cache.imports),
         exports=tuple(known.exports.get(entry) or skipped_export(entry, _NOT_DONE) for entry in plan.cache.written),
         local=known.local,
+        lazy=known.lazy,
         steps=StepCounts(total=trace.total, cached=trace.cached, executed=trace.executed) if trace else StepCounts(),
         hit_ratio=trace.hit_ratio if trace else None,
     )
@@ -103,7 +107,7 @@ def _import(entry: CacheEntry, trace: BuildTrace | None, verdict: Verdict | None
 def _import_status(entry: CacheEntry, trace: BuildTrace) -> tuple[ImportStatus, str]:
     if entry.type == "local" and (line := _absence(entry, trace)):
         return "absent", line
-    transfers = [transfer for transfer in trace.transfers if _imports(transfer, entry)]
+    transfers = _importers(entry, trace)
     error = next((transfer.error for transfer in transfers if transfer.error), "")
     if error:
         return next((status for pattern, status in _IMPORT_ERRORS if pattern.search(error)), "damaged"), error
@@ -124,12 +128,13 @@ def _absence(entry: CacheEntry, trace: BuildTrace) -> str:
     return ""
 
 
-def _imports(transfer: Transfer, entry: CacheEntry) -> bool:
-    """Whether a vertex is this entry's: it names a registry's reference, or ``local:<session>`` for any folder."""
-    if transfer.kind != "cache-import":
-        return False
-    source = transfer.name.partition(" from ")[2]
-    return source.startswith("local:") if entry.type == "local" else source.endswith(entry.place)
+def _importers(entry: CacheEntry, trace: BuildTrace) -> list[Transfer]:
+    """The vertices of an import: they name a registry's reference, a served folder, or ``local:<session>`` for any."""
+    importers = [transfer for transfer in trace.transfers if transfer.kind == "cache-import"]
+    if entry.type != "local":
+        return [transfer for transfer in importers if transfer.name.endswith(entry.place)]
+    served = [transfer for transfer in importers if transfer.name.endswith(folder_source(entry.place))]
+    return served or [transfer for transfer in importers if " from local:" in transfer.name]
 
 
 _NOT_DONE = "nothing is exported from a failed build"

@@ -1,7 +1,7 @@
 # Sourced by demo.sh, test.sh and .ci/run, which set `project` to this checkout. `setup NAME` puts a virtual environment
 # on PATH that has this checkout and, for the name `dev`, the tools of its tests; `python` is its interpreter. Needs
 # Python 3.11 or newer and a package index. The environment is kept in the user's cache directory, and made anew when
-# pyproject.toml changes.
+# pyproject.toml changes. `browser` installs Chromium where there is none, as root on Debian or Ubuntu.
 
 fail() {
     echo "error: $1" >&2
@@ -38,4 +38,15 @@ setup() {
     fi
     PATH=$folder/bin:$PATH
     export PATH
+}
+
+browser() {
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" >/dev/null && return
+    done
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing Chromium, which the tests of the report's page drive" >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null ||
+            fail "Chromium could not be installed" "run apt-get update, and try again"
+    fi
 }

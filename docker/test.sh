@@ -5,5 +5,7 @@ set -eu
 project=$(CDPATH="" cd -- "$(dirname -- "$0")/.." && pwd)
 . "$project/docker/setup.sh"
 setup dev
+browser
 cd "$project"
-exec "$python" -m pytest "$@"
+# Two processes, in the order of the tests: one works while the other waits for the engine.
+exec "$python" -m pytest --numprocesses 2 --no-loadscope-reorder "$@"

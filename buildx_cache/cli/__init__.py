@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,10 +15,12 @@ from typer.exceptions import Abort, TyperException
 
 from buildx_cache import __version__
 from buildx_cache.cli import building, cache, doctor
+from buildx_cache.cli.help import DrawnGroup
 from buildx_cache.errors import ExitCode
 
 app = typer.Typer(
     name="buildx-cache",
+    cls=DrawnGroup,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -30,7 +33,7 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a tag may hold what the terminal's encoding does not
     try:
-        code = app(standalone_mode=False) or ExitCode.OK
+        code = _program()(standalone_mode=False) or ExitCode.OK
         sys.stdout.flush()
         sys.exit(code)
     except TyperException as error:
@@ -47,6 +50,14 @@ def main() -> NoReturn:
         _leave(ExitCode.EXHAUSTED)
     except Exception:  # noqa: BLE001 -- the last resort: a user never sees a traceback
         _report_bug()
+
+
+def _program() -> Callable[..., ExitCode | None]:
+    """The commands. Their own switches are off where they are not given: Typer asks pydantic what a None is (60 ms)."""
+    program = typer.main.get_command(app)
+    for switch in program.get_params(typer.Context(program, **program.context_settings)):
+        switch.default = switch.default or False
+    return program
 
 
 def _complain(message: str, hint: str) -> None:

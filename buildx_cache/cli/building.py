@@ -5,13 +5,18 @@ from __future__ import annotations
 import inspect
 import os
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from buildx_cache.cli.terminal import display_for, failing, first_display, signals
+from buildx_cache.cli.help import DrawnCommand
+from buildx_cache.cli.terminal import display_for, failing, signals
+from buildx_cache.errors import UsageError
 from buildx_cache.options import Options, takes_options
+
+if TYPE_CHECKING:
+    from buildx_cache.request import BuildRequest
+    from buildx_cache.run import Outcome
 
 _EXAMPLES = """
 
@@ -34,15 +39,28 @@ class PlanFormat(StrEnum):
     JSON = "json"
 
 
-class _PassingOn(TyperCommand):
-    """A command whose words after ``--`` are Buildx' own; they are kept in the context's object."""
+class _Wording(DrawnCommand):
+    """A command whose options are taken word by word; words after ``--`` are Buildx' own, kept in the context's object.
+
+    Typer has pydantic look at each value, given or not: its import and sixty of its adapters take 100 milliseconds.
+    What the words mean is for ``read_request`` to tell.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 -- Typer's own, unnamed, class
         if "--" in args:
             cut = args.index("--")
             ctx.obj = tuple(args[cut + 1 :])
             args = args[:cut]
-        return super().parse_args(ctx, args)
+        given, left, _ = self.make_parser(ctx).parse_args(args=args)
+        for parameter in self.get_params(ctx):
+            if not parameter.is_eager:
+                ctx.params[parameter.name] = given.get(parameter.name)
+            elif parameter.name in given:  # --help
+                parameter.handle_parse_result(ctx, given, left)
+        if left and not ctx.resilient_parsing:  # a shell that completes words does not mind
+            ctx.fail(f"Got unexpected extra argument(s) ({' '.join(left)})")
+        ctx.args = left
+        return left
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 -- same
         return [*super().collect_usage_pieces(ctx), "[-- BUILDX_FLAGS…]"]
@@ -50,38 +68,67 @@ class _PassingOn(TyperCommand):
 
 def _build(options: Options, ctx: typer.Context) -> None:
     from buildx_cache.cli.session import open_session, read_password, read_request
-    from buildx_cache.report import write_report
-    from buildx_cache.run import execute
 
     env = dict(os.environ)
-    display = first_display(env, no_color=bool(options.no_color))
-    with failing(display), signals():
+    with failing(env, no_color=bool(options.no_color)), signals():
         request = read_request(options, ctx.obj or (), env)
-        display = display_for(request, env)
         password = read_password(request, env)
-        session = open_session(request, env)
+        session = open_session(request, env, _what_follows)
+        from buildx_cache.run import execute
+
+        display = display_for(request, env)
         outcome = execute(session.plan, session.engine, display, session.ci, password)
         for line in outcome.results:
             print(line)
         display.summary(outcome.report)
         if outcome.error:
             display.failure(outcome.error, outcome.trace)
-        if request.report:
-            write_report(outcome.report, request.report)
+        _write_reports(request, outcome)
     if outcome.error:
         raise typer.Exit(outcome.error.exit_code)
 
 
-def _plan(options: Options, ctx: typer.Context, output_format: PlanFormat, assume_driver: str | None) -> None:
+def _write_reports(request: BuildRequest, outcome: Outcome) -> None:
+    from buildx_cache.request import REPORTS, option_key
+
+    wanted = {name: path for name in REPORTS if (path := getattr(request, name))}
+    if not wanted:
+        return
+    from buildx_cache.report.forms import FORMS, Told
+    from buildx_cache.report.writing import write_report
+
+    told = Told(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
+    for name, path in wanted.items():
+        write_report(FORMS[name](told), path, f"--{option_key(name)}")
+
+
+def _what_follows() -> None:
+    """Import what a build needs once there is a plan: as long as Docker takes to answer, that costs nothing."""
+    import buildx_cache.display
+    import buildx_cache.report
+    import buildx_cache.run  # noqa: F401
+
+
+def _plan(options: Options, ctx: typer.Context, output_format: str | None, assume_driver: str | None) -> None:
     from buildx_cache.cli.session import assumed_plan, open_session, parse_driver, read_request
     from buildx_cache.plan.render import plan_json, shell_lines
 
     env = dict(os.environ)
-    with failing(first_display(env, no_color=bool(options.no_color))):
+    with failing(env, no_color=bool(options.no_color)):
+        chosen = _plan_format(output_format or PlanFormat.SHELL)
         request = read_request(options, ctx.obj or (), env)
         driver = parse_driver(assume_driver) if assume_driver else None
         plan = assumed_plan(request, env, driver) if driver else open_session(request, env).plan
-        print(plan_json(plan) if output_format is PlanFormat.JSON else shell_lines(plan), end="")
+        print(plan_json(plan) if chosen is PlanFormat.JSON else shell_lines(plan), end="")
+
+
+def _plan_format(name: str) -> PlanFormat:
+    from buildx_cache.caches import closest
+
+    try:
+        return PlanFormat(name)
+    except ValueError:
+        raise UsageError(f"--format: {name!r} is not a format", hint=closest(name, [*PlanFormat])) from None
 
 
 _build.__doc__ = (
@@ -97,8 +144,8 @@ _plan.__doc__ = (
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     context = _parameter("ctx", typer.Context)
-    app.command("build", cls=_PassingOn)(takes_options(_build, context))
-    app.command("plan", cls=_PassingOn)(takes_options(_plan, context, *_PLAN_PARAMETERS))
+    app.command("build", cls=_Wording)(takes_options(_build, context))
+    app.command("plan", cls=_Wording)(takes_options(_plan, context, *_PLAN_PARAMETERS))
 
 
 def _parameter(name: str, annotation: object, default: object = inspect.Parameter.empty) -> inspect.Parameter:
@@ -108,8 +155,18 @@ def _parameter(name: str, annotation: object, default: object = inspect.Paramete
 _PLAN_PARAMETERS = (
     _parameter(
         "output_format",
-        Annotated[PlanFormat, typer.Option("--format", help="Shell lines, or JSON.", rich_help_panel="Plan")],
-        PlanFormat.SHELL,
+        Annotated[
+            str | None,
+            typer.Option(
+                "--format",
+                metavar="shell|json",
+                help="Shell lines, or JSON.",
+                rich_help_panel="Plan",
+                show_default=PlanFormat.SHELL.value,
+                autocompletion=lambda: list(PlanFormat),
+            ),
+        ],
+        None,
     ),
     _parameter(
         "assume_driver",

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from buildx_cache.cli.terminal import failing, first_display
+from buildx_cache.cli.help import DrawnCommand, DrawnGroup
+from buildx_cache.cli.terminal import failing
 
 _INSPECT = """Show what a cache holds: tags, layers, sizes, ages, and what is wrong with it.
 
@@ -73,11 +74,11 @@ _DryRun = Annotated[bool, typer.Option("--dry-run", metavar=" ", help="Only tell
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    commands = typer.Typer(rich_markup_mode="rich", help="Look at caches, verify and prune them.")
+    commands = typer.Typer(cls=DrawnGroup, rich_markup_mode="rich", help="Look at caches, verify and prune them.")
     commands.callback(invoke_without_command=True)(_cache)
-    commands.command("inspect", help=_INSPECT)(_inspect)
-    commands.command("verify", help=_VERIFY)(_verify)
-    commands.command("prune", help=_PRUNE)(_prune)
+    commands.command("inspect", cls=DrawnCommand, help=_INSPECT)(_inspect)
+    commands.command("verify", cls=DrawnCommand, help=_VERIFY)(_verify)
+    commands.command("prune", cls=DrawnCommand, help=_PRUNE)(_prune)
     app.add_typer(commands, name="cache")
 
 
@@ -94,7 +95,7 @@ def _inspect(
     from buildx_cache.cli.upkeep import inspect_cache
 
     env = dict(os.environ)
-    with failing(first_display(env)):
+    with failing(env):
         inspect_cache(target, env, layers, as_json=output_format is Format.JSON)
 
 
@@ -107,7 +108,7 @@ def _verify(
     from buildx_cache.cli.upkeep import verify_cache
 
     env = dict(os.environ)
-    with failing(first_display(env)):
+    with failing(env):
         verify_cache(target, env, deep=deep, as_json=output_format is Format.JSON)
 
 
@@ -136,6 +137,6 @@ def _prune(
     from buildx_cache.cli.upkeep import prune_cache
 
     env = dict(os.environ)
-    with failing(first_display(env)):
+    with failing(env):
         limits = Limits(max_size=max_size, max_age=max_age, keep_branches_from=keep_branches_from)
         prune_cache(target, env, limits, dry_run=dry_run, as_json=output_format is Format.JSON)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from buildx_cache.cli.help import DrawnCommand
 from buildx_cache.cli.terminal import wants_color
 from buildx_cache.errors import ExitCode
 
@@ -49,4 +50,4 @@ def _doctor(
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    app.command("doctor")(_doctor)
+    app.command("doctor", cls=DrawnCommand)(_doctor)

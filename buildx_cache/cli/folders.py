@@ -11,10 +11,10 @@ from buildx_cache.cli.limits import FolderLimits
 from buildx_cache.cli.output import Output
 from buildx_cache.cli.targets import Folder
 from buildx_cache.display.folders import FolderTables
-from buildx_cache.display.text import counted, size
 from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError
 from buildx_cache.layout import Bounded, Finding, Kind, Reach, Sharing
 from buildx_cache.layout.pruning import prune
+from buildx_cache.wording import counted, size
 
 LOCK_SECONDS = 60.0
 """How long builds in the folder are waited for."""

@@ -8,7 +8,6 @@ from buildx_cache.caches import REF_PREFIX
 from buildx_cache.cli.limits import RegistryLimits
 from buildx_cache.cli.output import Output
 from buildx_cache.display.registries import RegistryTables, UnreadableCache
-from buildx_cache.display.text import counted
 from buildx_cache.engine.credentials import credential_for
 from buildx_cache.errors import CacheError, UsageError
 from buildx_cache.layout import damage_of, damaged, finding_json, rfc3339
@@ -18,6 +17,7 @@ from buildx_cache.registry.credential import Credential, Password
 from buildx_cache.registry.distribution import in_parallel
 from buildx_cache.registry.pruning import Choice, Deletion, Judged, choose, delete, survey
 from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
+from buildx_cache.wording import counted
 
 
 def inspect_reference(reference: Reference, env: Mapping[str, str], output: Output, layers: int) -> None:

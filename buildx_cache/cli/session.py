@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +20,12 @@ from buildx_cache.engine.git import read_git, work_tree
 from buildx_cache.engine.loaded import cache_home
 from buildx_cache.errors import UsageError
 from buildx_cache.options import Options
-from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, make_plan, needed_builder
+from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
 from buildx_cache.redaction import Secret
 from buildx_cache.request import (
     BuildRequest,
     Driver,
     Layer,
-    check_cache_directories,
     check_paths,
     config_layer,
     context_notes,
@@ -74,19 +73,26 @@ def _login_layer(env: Mapping[str, str], *, whole: bool) -> Layer:
     return Layer(where="DOCKER_*", values=values)
 
 
-def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
-    """Ask Docker what is there, and decide.
+def open_session(request: BuildRequest, env: Mapping[str, str], meanwhile: Callable[[], object] = tuple) -> Session:
+    """Ask Docker what is there, and decide. ``meanwhile`` is called while the answers are on their way.
 
     Raises:
         BuildxCacheError: no usable Docker, or a request that it cannot carry out.
     """
     place, ci = surroundings(request, env)
     engine = DockerEngine(env, request.docker_context)
-    facts = engine.facts(place, request.builder)
-    own = needed_builder(request, ci, facts)
+    # The project's own builder where the request alone asks for it: then the current one is of no interest.
+    own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
+    with engine.asking(own or request.builder) as answers:
+        meanwhile()
+        facts = answers(place)
     if own:
+        facts = replace(facts, builder=None, own_builder=facts.builder)
+    elif own := needed_builder(request, ci, facts):
         facts = replace(facts, own_builder=engine.find_builder(own))
     plan = _noted(make_plan(request, ci, facts), request)
+    from buildx_cache.request.folders import check_cache_directories
+
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan)
 
@@ -128,22 +134,26 @@ def parse_driver(name: str) -> Driver:
 def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:
     """The plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
     place, ci = surroundings(request, env)
-    facts = Facts(
-        docker="",
-        buildx=(99, 0, 0),
-        store=Store.CONTAINERD,
-        context=request.docker_context or "default",
-        place=place,
-        builder=Builder(
-            name=request.builder or "default",
-            driver=driver if request.builder else Driver.DOCKER,
-            nodes=(Node(name="assumed", status="running"),),
-        ),
-    )
+    facts = _assumed(place, request.docker_context or "default")
+    if request.builder and facts.builder:
+        facts = replace(facts, builder=replace(facts.builder, name=request.builder, driver=driver))
     chosen = (
         request if request.builder or request.driver or driver is Driver.DOCKER else replace(request, driver=driver)
     )
     return _noted(make_plan(chosen, ci, facts), request)
+
+
+def _assumed(place: Place, context: str, tls: TlsEndpoint | None = None) -> Facts:
+    """An engine of the current version, whose own builder can do whatever is asked of it."""
+    return Facts(
+        docker="",
+        buildx=(99, 0, 0),
+        store=Store.CONTAINERD,
+        context=context,
+        place=place,
+        tls=tls,
+        builder=Builder(name="default", driver=Driver.DOCKER, nodes=(Node(name="assumed", status="running"),)),
+    )
 
 
 def _slug(name: str) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from buildx_cache.errors import BuildxCacheError, InterruptedBuildError
 
-if TYPE_CHECKING:  # Rich comes with the first display, not with --help
+if TYPE_CHECKING:  # Rich comes with the first line that is shown
     from buildx_cache.display import Display
     from buildx_cache.request import BuildRequest
 
@@ -43,12 +43,12 @@ def wants_color(env: Mapping[str, str], *, no_color: bool, terminal: bool | None
 
 
 @contextmanager
-def failing(display: Display) -> Iterator[None]:
+def failing(env: Mapping[str, str], *, no_color: bool = False) -> Iterator[None]:
     """Turn an expected error into its message and exit code."""
     try:
         yield
     except BuildxCacheError as error:
-        display.failure(error, None)
+        first_display(env, no_color=no_color).failure(error, None)
         raise typer.Exit(error.exit_code) from None
 
 

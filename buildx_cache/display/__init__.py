@@ -6,17 +6,12 @@
 from buildx_cache.display.build import Display, PlainDisplay, QuietDisplay, failure_log
 from buildx_cache.display.summary import summary_lines
 from buildx_cache.display.tables import checks_table
-from buildx_cache.display.text import duration, printable, short_digest, size
 
 __all__ = [
     "Display",
     "PlainDisplay",
     "QuietDisplay",
     "checks_table",
-    "duration",
     "failure_log",
-    "printable",
-    "short_digest",
-    "size",
     "summary_lines",
 ]

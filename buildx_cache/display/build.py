@@ -9,11 +9,12 @@ from typing import Protocol, TextIO
 from rich.console import Console
 
 from buildx_cache.display.summary import summary_lines
-from buildx_cache.display.text import as_message, duration, printable, titled
+from buildx_cache.display.text import titled
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.progress import BuildTrace, Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.progress.names import Label, step_label
 from buildx_cache.report import BuildReport
+from buildx_cache.wording import as_message, duration, printable
 
 # Seconds after which a step that ended is taken to have ended for good.
 _REST = 1.0

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildx_cache.display.sheet import UNKNOWN, Sheet, cell, new_table, tag_name
-from buildx_cache.display.text import counted, size
 from buildx_cache.layout import Bounded, Finding, Reach, Tag, layers_by_size
+from buildx_cache.wording import counted, size
 
 
 class FolderTables(Sheet):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from buildx_cache.display.sheet import Sheet, cell, new_table
-from buildx_cache.display.text import counted, short_digest, size
 from buildx_cache.layout import Finding, Layer
 from buildx_cache.registry.pruning import Deletion
 from buildx_cache.registry.repository import Holds, RemoteCache, RemoteLayer
+from buildx_cache.wording import counted, short_digest, size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from buildx_cache.display.text import age, counted, printable, short_digest, size, with_short_digests
 from buildx_cache.layout import Finding, Layer, Severity, damaged
+from buildx_cache.wording import age, counted, printable, short_digest, size, with_short_digests
 
 UNKNOWN = "-"
 _SEVERITIES = {Severity.DAMAGE: "bold red", Severity.NOTICE: "yellow"}

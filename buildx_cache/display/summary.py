@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from buildx_cache.display.text import duration, short_digest, size
 from buildx_cache.report import BuildReport
+from buildx_cache.wording import duration, short_digest, size
 
 _TOLD = ("builder", "login", "verify", "build", "sweep", "prune")  # exports and pushes are part of the build
 
@@ -15,8 +15,9 @@ def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
     steps, cache = report.cache.steps, report.cache
     share = f"{cache.hit_ratio:.0%}" if cache.hit_ratio is not None else "none"
     yield "steps", f"{steps.total}: {steps.cached} cached ({share}), {steps.executed} executed"
+    lazily = f" ({size(cache.lazy.bytes)} read)" if cache.lazy and cache.lazy.used else ""
     for entry in cache.imports:
-        yield "cache from", f"{entry.status:<11} {entry.type} {entry.source}"
+        yield "cache from", f"{entry.status:<11} {entry.type} {entry.source}{lazily if entry.type == 'local' else ''}"
     for export in cache.exports:
         moved = f" ({size(export.bytes)})" if export.bytes else ""
         yield "cache to", f"{export.status:<11} {export.type} {export.target}{moved}"

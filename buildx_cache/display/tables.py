@@ -8,8 +8,9 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from buildx_cache.display.text import printable, titled
+from buildx_cache.display.text import titled
 from buildx_cache.doctor import Check, Verdict
+from buildx_cache.wording import printable
 
 _STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 

@@ -11,13 +11,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from buildx_cache.doctor import Credentials
 from buildx_cache.engine.process import Completed, capture
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.registry.credential import Credential, IdentityToken, Password
 
+if TYPE_CHECKING:
+    from buildx_cache.doctor import Credentials
+
+DEFAULT_CONTEXT = "default"
+"""The engine of ``DOCKER_HOST``, or of the local socket."""
 _HUB_NAMES = ("", "docker.io", "index.docker.io", "registry-1.docker.io")
 _HUB_KEY = "https://index.docker.io/v1/"
 _TOKEN_USER = "<token>"  # noqa: S105 -- says that the secret is a token
@@ -47,6 +52,14 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
 def configuration_folder(env: Mapping[str, str]) -> Path:
     """The user's Docker configuration folder; it need not exist."""
     return Path(env.get("DOCKER_CONFIG") or Path(env.get("HOME") or Path.home()) / ".docker")
+
+
+def current_context(env: Mapping[str, str]) -> str:
+    """The Docker context in use, as docker/cli's ``resolveContextName`` (``cli/command/cli.go``) finds it."""
+    if env.get("DOCKER_HOST"):
+        return DEFAULT_CONTEXT
+    chosen = _read_config(configuration_folder(env) / "config.json").get("currentContext")
+    return env.get("DOCKER_CONTEXT") or (chosen if isinstance(chosen, str) else "") or DEFAULT_CONTEXT
 
 
 def buildx_folder(env: Mapping[str, str]) -> Path:
@@ -85,6 +98,8 @@ def _write_private(file: Path, config: dict[str, object]) -> None:
 
 def stored_credentials(env: Mapping[str, str]) -> Credentials:
     """Which registries the user is logged in to, and by which helpers; no secret is read into the answer."""
+    from buildx_cache.doctor import Credentials
+
     folder = configuration_folder(env)
     file = folder / "config.json"
     try:

@@ -1,9 +1,10 @@
-"""The Docker engine: python-on-whales is the client; the plan's own commands run as they are printed.
+"""The Docker engine: what is asked of it, and the plan's own commands, which run as they are printed.
 
-What python-on-whales does here: it finds the command line, asks the engine and the contexts what they are, and
-looks after images. The plan's commands are child processes of ours, started from its ``client_config``, because in
-0.81
+python-on-whales looks after loaded images. What every call needs is asked, and the plan's commands are run, by child
+processes of ours, because in 0.81
 
+- it asks one question after the other, and its import takes longer than most answers, 130 milliseconds;
+- what it was told is asked again once it is 10 milliseconds old, so that nobody knows how often it runs ``docker``;
 - ``buildx.build`` cannot be cancelled, merges stdout and stderr, takes one ``cache_to``, stringifies a tuple of
   ``cache_from``, quotes no CSV, and lacks ``--annotation``, ``--no-cache-filter``, ``--shm-size``, ``--ulimit``;
 - ``buildx.create``, ``inspect`` and ``build`` list every builder, which a dead remote one stalls for 20 seconds;
@@ -11,34 +12,38 @@ looks after images. The plan's commands are child processes of ours, started fro
 - ``login`` writes "Login Succeeded" to our stdout; ``context.create`` does not quote its endpoint;
 - ``str(DockerException)`` holds the whole command line.
 
-When upstream catches up, ``DockerEngine.run`` and ``DockerEngine.build`` are what to replace.
+When upstream catches up, ``DockerEngine.asking``, ``DockerEngine.run`` and ``DockerEngine.build`` are what to replace.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import IO, TYPE_CHECKING
 
-from python_on_whales import DockerClient
-from python_on_whales.client_config import ClientNotFoundError
-from python_on_whales.exceptions import DockerException
-
-from buildx_cache.engine.credentials import private_configuration
-from buildx_cache.engine.inspection import parse_builder, tls_from_environment
+from buildx_cache.engine.credentials import DEFAULT_CONTEXT, current_context, private_configuration
+from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
+from buildx_cache.engine.inspection import parse_builder, parse_gateway, parse_info, tls_from_environment
 from buildx_cache.engine.loaded import remember, remembered
 from buildx_cache.engine.process import Completed, capture, follow
+from buildx_cache.engine.questions import Answer, asking
 from buildx_cache.errors import EngineError
-from buildx_cache.plan import Builder, Command, Facts, Place, Store, parse_version, show_version
+from buildx_cache.plan import Builder, Command, Facts, Place, show_version
+from buildx_cache.plan.facts import Version
 from buildx_cache.redaction import redact
+
+if TYPE_CHECKING:
+    from python_on_whales.components.image.cli_wrapper import ImageCLI
 
 # rawjson progress and --metadata-file for every driver (docker/buildx#2218).
 OLDEST_BUILDX = (0, 13, 0)
-Answer = TypeVar("Answer")
-_CONTAINERD = "io.containerd.snapshotter"
+_SOCKET = "unix:///var/run/docker.sock"
 
 
 class DockerEngine:
@@ -46,11 +51,13 @@ class DockerEngine:
 
     def __init__(self, env: Mapping[str, str], context: str = "") -> None:
         self._env = dict(env)
-        self._context = context
-        self._client = DockerClient(context=context or None)
+        self._given_context = context
         self._index_server = ""
         self._kept_stdin: IO[bytes] | None = None
+        self.context = context or current_context(env)
+        self.tls = tls_from_environment(env) if self.context == DEFAULT_CONTEXT else None
         self.calls = 0
+        """How often the docker command line was run."""
 
     # --- what is there -----------------------------------------------------------------------------------
 
@@ -60,54 +67,79 @@ class DockerEngine:
         Raises:
             EngineError: Docker or Buildx is absent, too old or not running, or there is no such context.
         """
-        info = self._ask(self._client.system.info)
-        plugins = (info.client_info.plugins or ()) if info.client_info else ()
-        buildx = next((parse_version(plugin.version or "") for plugin in plugins if plugin.name == "buildx"), None)
-        if buildx is None:
-            raise EngineError(
-                "Docker's Buildx plugin is not installed",
-                hint="install the package docker-buildx-plugin (Docker's own) or docker-buildx (Debian, Ubuntu)",
-            )
-        if buildx < OLDEST_BUILDX:
-            raise EngineError(
-                f"Buildx {show_version(buildx)} is too old: {show_version(OLDEST_BUILDX)} is needed",
-                hint="upgrade Docker or its Buildx plugin",
-            )
-        self._index_server = info.index_server_address or ""
-        status = info.driver_status or []
-        containerd = any(value.startswith(_CONTAINERD) for _, value in status)
-        context = self._context or self._ask(lambda: self._client.context.inspect(None)).name
-        tls = tls_from_environment(self._env) if context == "default" else None
-        return Facts(
-            docker=info.server_version or "",
-            buildx=buildx,
-            store=Store.CONTAINERD if containerd else Store.CLASSIC,
-            context=context,
-            place=place,
-            tls=tls,
-            builder=self.find_builder(builder),
-            contexts=self._contexts() if tls else (),
+        with self.asking(builder) as facts:
+            return facts(place)
+
+    @contextlib.contextmanager
+    def asking(self, builder: str = "") -> Iterator[Callable[[Place], Facts]]:
+        """Ask the same, everything at once; what this yields waits for the answers.
+
+        Raises:
+            EngineError: there is no docker command; what the answers mean is raised when they are waited for.
+        """
+        with (
+            self._question("system", "info", "--format", "{{json .}}") as info,
+            self._question(*_inspect(builder)) as found,
+            self._asked_endpoint() as endpoint,
+            self._asked_contexts() as contexts,
+        ):
+            yield lambda place: self._facts(place, info, found, endpoint, contexts)
+
+    def _facts(self, place: Place, info: Answer, found: Answer, endpoint: Answer, contexts: Answer) -> Facts:
+        engine = parse_info(_said(info()))
+        if engine.errors:
+            raise _engine_error("\n".join(engine.errors))
+        self._index_server = engine.index_server
+        whereabouts = Whereabouts(
+            endpoint=_said(endpoint()).strip(),
+            name=engine.name,
+            system=engine.system,
+            security=engine.security,
+            own_name=os.uname().nodename,
+            own_platform=sys.platform,
         )
+        return Facts(
+            docker=engine.docker,
+            buildx=_usable(engine.buildx),
+            store=engine.store,
+            context=self.context,
+            place=place,
+            tls=self.tls,
+            builder=_builder(found()),
+            elsewhere=elsewhere(whereabouts),
+            contexts=tuple(_said(contexts()).split()),
+        )
+
+    def _asked_endpoint(self) -> AbstractContextManager[Answer]:
+        """Where the engine is; of the default context that is known."""
+        if self.context == DEFAULT_CONTEXT:
+            return _known(self._env.get("DOCKER_HOST") or _SOCKET)
+        return self._question("context", "inspect", "--format", "{{.Endpoints.docker.Host}}", self.context)
+
+    def _asked_contexts(self) -> AbstractContextManager[Answer]:
+        """Which contexts there are, as far as the plan needs them."""
+        return self._question("context", "ls", "--format", "{{.Name}}") if self.tls else _known("")
+
+    @contextlib.contextmanager
+    def _question(self, *words: str) -> Iterator[Answer]:
+        given = ("--context", self._given_context) if self._given_context else ()
+        argv = self._argv(Command(argv=(*given, *words)))
+        self.calls += 1
+        with asking(argv, env=self._env) as answer:
+            yield answer
+
+    def _ask(self, *words: str) -> Completed:
+        with self._question(*words) as answer:
+            return answer()
 
     def find_builder(self, name: str) -> Builder | None:
         """The builder of that name, or the current one for an empty name; None if there is none."""
-        words = ("buildx", "inspect", *((name,) if name else ()))
-        done = self.run(Command(argv=(*(("--context", self._context) if self._context else ()), *words)))
-        return parse_builder(done.stdout) if done.code == 0 else None
+        return _builder(self._ask(*_inspect(name)))
 
-    def _contexts(self) -> tuple[str, ...]:
-        return tuple(context.name for context in self._ask(self._client.context.list))
-
-    def _ask(self, question: Callable[[], Answer]) -> Answer:
-        self.calls += 1
-        try:
-            return question()
-        except ClientNotFoundError:
-            raise EngineError(
-                "the docker command is not on PATH", hint="install Docker's command line (docker-ce-cli or docker-cli)"
-            ) from None
-        except DockerException as error:
-            raise _engine_error(error.stderr or "") from None
+    def gateway(self, network: str) -> str:
+        """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
+        done = self._ask("network", "inspect", "--format", "{{json .IPAM.Config}}", network)
+        return parse_gateway(done.stdout) if done.code == 0 else ""
 
     # --- what is done ------------------------------------------------------------------------------------
 
@@ -151,11 +183,12 @@ class DockerEngine:
                 self._env = outside
 
     def _argv(self, command: Command) -> tuple[str, ...]:
-        try:
-            client = self._client.client_config.get_client_call_with_path()
-        except ClientNotFoundError:
-            raise EngineError("the docker command is not on PATH", hint="install Docker's command line") from None
-        return (*map(str, client), *command.argv)
+        docker = shutil.which("docker", path=self._env.get("PATH"))
+        if docker is None:
+            raise EngineError(
+                "the docker command is not on PATH", hint="install Docker's command line (docker-ce-cli or docker-cli)"
+            )
+        return (docker, *command.argv)
 
     def _child_env(self, command: Command) -> dict[str, str]:
         return {**self._env, **{name: str(value) for name, value in command.secrets}}
@@ -164,9 +197,11 @@ class DockerEngine:
 
     def image_id(self, tag: str) -> str:
         """The ID of an image in the engine's store; empty if it is not there."""
+        from python_on_whales.exceptions import DockerException
+
         self.calls += 1
         try:
-            return str(self._client.image.inspect(tag).id)
+            return str(self._images().inspect(tag).id)
         except DockerException:
             return ""
 
@@ -178,14 +213,59 @@ class DockerEngine:
         """Remove an image that this program loaded, unless it has a tag or a container; whether it is gone."""
         if image_id not in remembered(self._env):
             return False
+        tags = self._ask("image", "inspect", "--format", "{{json .RepoTags}}", image_id)
+        if tags.code != 0 or json.loads(tags.stdout):
+            return False
+        return self._remove_image(image_id)
+
+    def _remove_image(self, image_id: str) -> bool:
+        from python_on_whales.exceptions import DockerException
+
         self.calls += 1
         try:
-            if self._client.image.inspect(image_id).repo_tags:
-                return False
-            self._client.image.remove(image_id)
+            self._images().remove(image_id)
         except DockerException:
             return False
         return True
+
+    def _images(self) -> ImageCLI:
+        from python_on_whales import DockerClient
+
+        return DockerClient(context=self._given_context or None).image
+
+
+def _inspect(builder: str) -> tuple[str, ...]:
+    """The question for one builder: a list of all would ask each of them."""
+    return ("buildx", "inspect", *((builder,) if builder else ()))
+
+
+def _builder(done: Completed) -> Builder | None:
+    return parse_builder(done.stdout) if done.code == 0 else None
+
+
+def _known(text: str) -> AbstractContextManager[Answer]:
+    """The answer to a question that need not be asked."""
+    return nullcontext(lambda: Completed(code=0, stdout=text))
+
+
+def _said(done: Completed) -> str:
+    if done.code != 0:
+        raise _engine_error(done.stderr)
+    return done.stdout
+
+
+def _usable(buildx: Version | None) -> Version:
+    if buildx is None:
+        raise EngineError(
+            "Docker's Buildx plugin is not installed",
+            hint="install the package docker-buildx-plugin (Docker's own) or docker-buildx (Debian, Ubuntu)",
+        )
+    if buildx < OLDEST_BUILDX:
+        raise EngineError(
+            f"Buildx {show_version(buildx)} is too old: {show_version(OLDEST_BUILDX)} is needed",
+            hint="upgrade Docker or its Buildx plugin",
+        )
+    return buildx
 
 
 _DOWN = "Docker is not running, or cannot be reached"

@@ -1,11 +1,70 @@
-"""What is there: reading the answers of ``docker buildx inspect`` and the environment's TLS settings."""
+"""What is there: reading the answers of ``docker``, and the environment's TLS settings."""
 
 from __future__ import annotations
 
+import ast
+import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from buildx_cache.plan import Builder, Node, TlsEndpoint, parse_version
+from buildx_cache.plan import Builder, Node, Store, TlsEndpoint, parse_version
+from buildx_cache.plan.facts import Version
+
+_CONTAINERD = "io.containerd.snapshotter"
+# One driver option: buildx prints Go's `%s=%q`, in no order (its ``commands/inspect.go``).
+_OPTION = re.compile(r'([^\s=]+)=("(?:[^"\\]|\\.)*")')
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineInfo:
+    """What ``docker info`` says of the engine and of the command line's plugins."""
+
+    docker: str = ""
+    buildx: Version | None = None
+    """None: there is no such plugin."""
+    store: Store = Store.CLASSIC
+    name: str = ""
+    system: str = ""
+    security: tuple[str, ...] = ()
+    index_server: str = ""
+    errors: tuple[str, ...] = ()
+    """Why the engine did not answer: older command lines say so here, and end well (docker/cli#5900)."""
+
+
+def parse_info(text: str) -> EngineInfo:
+    """Read ``docker info --format {{json .}}``; what is not there stays empty."""
+    said = json.loads(text)
+    client = said.get("ClientInfo") or {}
+    plugins = {plugin.get("Name"): plugin.get("Version") or "" for plugin in client.get("Plugins") or ()}
+    status = said.get("DriverStatus") or ()
+    containerd = any(value.startswith(_CONTAINERD) for _, value in status)
+    return EngineInfo(
+        docker=said.get("ServerVersion") or "",
+        buildx=parse_version(plugins["buildx"]) if "buildx" in plugins else None,
+        store=Store.CONTAINERD if containerd else Store.CLASSIC,
+        name=said.get("Name") or "",
+        system=said.get("OperatingSystem") or "",
+        security=tuple(said.get("SecurityOptions") or ()),
+        index_server=said.get("IndexServerAddress") or "",
+        errors=tuple(said.get("ServerErrors") or ()),
+    )
+
+
+def parse_gateway(text: str) -> str:
+    """Read the address configuration of ``docker network inspect``: the IPv4 gateway, else the IPv6 one, else empty."""
+    gateways = [_gateway(pool) for pool in json.loads(text) or ()]
+    return min(filter(None, gateways), key=lambda address: ":" in address, default="")
+
+
+def _gateway(pool: Mapping[str, str]) -> str:
+    """Docker does not tell the gateway where only the subnet was given: it takes the first address then."""
+    if pool.get("Gateway") or pool.get("IPRange") or not pool.get("Subnet"):
+        return pool.get("Gateway", "").partition("/")[0]
+    import ipaddress
+
+    return str(next(iter(ipaddress.ip_network(pool["Subnet"]).hosts()), ""))
 
 
 def parse_builder(text: str) -> Builder | None:
@@ -39,7 +98,13 @@ def _node(fields: Mapping[str, str]) -> Node:
         status=fields.get("status", ""),
         buildkit=parse_version(fields.get("buildkit version") or fields.get("buildkit", "")),
         platforms=tuple(name for platform in platforms if (name := platform.strip())),
+        options=_options(fields.get("driver options", "")),
     )
+
+
+def _options(text: str) -> tuple[tuple[str, str], ...]:
+    """Driver options by name. What Go quotes is also quoted for Python."""
+    return tuple(sorted((name, str(ast.literal_eval(value))) for name, value in _OPTION.findall(text)))
 
 
 def _fields(lines: list[str]) -> dict[str, str]:

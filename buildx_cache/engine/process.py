@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 _CHUNK = 1 << 16
+_IDLE_MILLISECONDS = 250
 # Between the polite signal, the firm one and the last: together under the five seconds a user waits for.
 _GRACE = 3.0
 _LAST_GRACE = 1.0
@@ -43,6 +45,7 @@ def follow(
 ) -> int:
     """Run a long command, handing over its stderr as it comes; its stdout is this program's.
 
+    ``on_stderr`` gets nothing, four times a second, while the child is silent; what it raises ends the child.
     ``stdin`` is a file descriptor for the child, None for nothing to read. Returns the exit code.
 
     Raises:
@@ -52,9 +55,22 @@ def follow(
     with _child(argv, env=env, stdin=source, stdout=None) as child:
         if child.stderr is None:
             raise AssertionError
-        while chunk := os.read(child.stderr.fileno(), _CHUNK):
+        for chunk in _chunks(child.stderr.fileno()):
             on_stderr(chunk)
         return child.wait()
+
+
+def _chunks(source: int) -> Iterator[bytes]:
+    """What comes from a descriptor until its end; nothing, whenever nothing came for a while."""
+    ready = select.poll()
+    ready.register(source, select.POLLIN)
+    while True:
+        if not ready.poll(_IDLE_MILLISECONDS):
+            yield b""
+        elif chunk := os.read(source, _CHUNK):
+            yield chunk
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from buildx_cache.layout.model import (
     damage_of,
     damaged,
 )
+from buildx_cache.layout.origins import forget_origin
 from buildx_cache.layout.ownership import is_foreign, is_layout
 from buildx_cache.layout.pruning import prune
 from buildx_cache.layout.reachable import reach
@@ -54,6 +55,7 @@ __all__ = [
     "damage_of",
     "damaged",
     "finding_json",
+    "forget_origin",
     "is_aside",
     "is_foreign",
     "is_layout",

@@ -16,6 +16,7 @@ from buildx_cache.layout.model import Kind
 from buildx_cache.layout.store import INDEX, Store, open_store
 
 _TEMPORARY = ".index.json.buildx-cache"
+_BLOB_MODE = 0o444  # as containerd writes them (``plugins/content/local``)
 _VERSION = 2
 _NEW: Mapping[str, object] = {"schemaVersion": _VERSION, "mediaType": "application/vnd.oci.image.index.v1+json"}
 
@@ -95,23 +96,37 @@ def _content(store: Store) -> bytes:
         raise
 
 
+def put_blob(store: Store, digest: str, content: bytes) -> None:
+    """Put a blob in place in one step, where there is a folder of blobs.
+
+    Raises:
+        MalformedError: it cannot be written.
+    """
+    if store.blobs is not None:
+        _put(store.root, content, _BLOB_MODE, store.blobs, digest.removeprefix("sha256:"))
+
+
 def replace_file(root: int, name: str, content: bytes) -> None:
     """Put a file in place in one step: whoever reads it meets the old or the new bytes, also after a crash.
 
     Raises:
         MalformedError: it cannot be written.
     """
+    _put(root, content, _mode(root, name), root, name)
+
+
+def _put(root: int, content: bytes, mode: int, parent: int, name: str) -> None:
+    """Write a file beside index.json, then move it to where it belongs."""
     try:
         _remove(root, _TEMPORARY)
-        mode = _mode(root, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(_TEMPORARY, flags, 0o644, dir_fd=root), "wb") as out:
             out.write(content)
             out.flush()
             os.fchmod(out.fileno(), mode)
             os.fsync(out.fileno())
-        os.rename(_TEMPORARY, name, src_dir_fd=root, dst_dir_fd=root)
-        os.fsync(root)
+        os.rename(_TEMPORARY, name, src_dir_fd=root, dst_dir_fd=parent)
+        os.fsync(parent)
     except OSError as error:
         raise MalformedError(Kind.UNREADABLE, f"cannot be written: {error.strerror}") from None
 

@@ -13,7 +13,7 @@ from buildx_cache.errors import UsageError
 from buildx_cache.plan.builder import docker, own_builder_name, plan_builder, wants_own
 from buildx_cache.plan.caching import choose_kind, plan_cache
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
-from buildx_cache.plan.model import BuilderPlan, BuildPlan, CachePlan, Command, ImagePlan, LoginPlan
+from buildx_cache.plan.model import BuilderPlan, BuildPlan, CachePlan, Command, ImagePlan, LoginPlan, ServingPlan
 from buildx_cache.plan.tags import expand_tag
 from buildx_cache.redaction import Secret, is_secret_name
 from buildx_cache.reference import Reference, parse_reference
@@ -30,6 +30,7 @@ __all__ = [
     "LoginPlan",
     "Node",
     "Place",
+    "ServingPlan",
     "Store",
     "TlsEndpoint",
     "make_plan",

@@ -25,6 +25,7 @@ from buildx_cache.errors import UsageError
 from buildx_cache.plan.builder import obstacle, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
 from buildx_cache.plan.model import BuilderPlan, CachePlan
+from buildx_cache.plan.serving import plan_serving
 from buildx_cache.reference import Reference, parse_reference
 from buildx_cache.request import BuildRequest, Driver, parse_size
 
@@ -106,19 +107,21 @@ def plan_cache(
     exports = _exports(request, caches) if not read_only else ()
     extra = tuple(_forgiving(request, parse_export(text)) for text in request.cache_to) if not read_only else ()
     apart = len(names) > 1
+    imports = _unique(
+        *(entry for cache in caches for entry in cache.imports()),
+        *(parse_import(text) for text in request.cache_from),
+    )
     return CachePlan(
         kind=kind,
         why=why,
         scope=scope,
         read_only=read_only,
         directory=directory,
-        imports=_unique(
-            *(entry for cache in caches for entry in cache.imports()),
-            *(parse_import(text) for text in request.cache_from),
-        ),
+        imports=imports,
         exports=_local_last(_unique(*(() if apart else exports), *extra)),
         node_exports=tuple(zip(names, exports, strict=True)) if apart and exports else (),
         tags=tuple(cache.images[0] for cache in caches if isinstance(cache, InlineCache) and exports),
+        serving=plan_serving(request, facts, builder, imports),
         max_size=parse_size(request.cache_max_size),
     )
 

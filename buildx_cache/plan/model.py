@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from buildx_cache.caches import CacheEntry, CacheKind
@@ -25,6 +25,14 @@ class Command:
                 words.pop()
             else:
                 words.append(word)
+        return replace(self, argv=tuple(words))
+
+    def replacing(self, option: str, values: Mapping[str, str]) -> Command:
+        """The same call with other values of ``option``: those that ``values`` has for them."""
+        words = [
+            values.get(word, word) if before == option else word
+            for before, word in zip(("", *self.argv), self.argv, strict=False)
+        ]
         return replace(self, argv=tuple(words))
 
 
@@ -61,6 +69,18 @@ class LoginPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServingPlan:
+    """Whether BuildKit is handed local folders through a registry of this program's, and why (not).
+
+    Plans name the folders: the registry's address is made up anew for every run.
+    """
+
+    why: str = ""
+    network: str = ""
+    """Where the builder finds it: on loopback (``host``), or on the gateway of a Docker network; nowhere if empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CachePlan:
     """Where cache comes from and goes to, and why."""
 
@@ -75,6 +95,7 @@ class CachePlan:
     """Exports of a builder with several nodes, by platform: in one build the last node would win."""
     tags: tuple[str, ...] = ()
     """Tags given to the image for the cache's sake (``inline``)."""
+    serving: ServingPlan = ServingPlan()
     max_size: int | None = None
     """Bytes that a local folder may hold after the build; None: what its current caches refer to."""
 

@@ -78,6 +78,7 @@ def plan_json(plan: BuildPlan) -> str:
             "read_only": plan.cache.read_only,
             "dir": plan.cache.directory or None,
             "max_size": plan.cache.max_size,
+            "lazy": {"network": plan.cache.serving.network or None, "why": plan.cache.serving.why},
             "imports": [redact(str(entry)) for entry in plan.cache.imports],
             "exports": [redact(str(entry)) for entry in plan.cache.exports]
             + [redact(str(entry)) for _, entry in plan.cache.node_exports],

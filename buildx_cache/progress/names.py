@@ -61,6 +61,11 @@ def step_label(name: str) -> Label | None:
     )
 
 
+def folder_source(folder: str) -> str:
+    """What an importer's name ends in where it imports a folder that is served to BuildKit as a registry."""
+    return f"the folder {folder}"
+
+
 def transfer_kind(name: str) -> TransferKind:
     """Return what a vertex that is no step moves."""
     bare = _PREFIX.sub("", name, count=1)

@@ -192,6 +192,10 @@ class TraceBuilder:
         vertex = self._vertices.get(digest)
         return vertex.log.lines() if vertex is not None and vertex.log is not None else ()
 
+    def logs(self) -> dict[str, tuple[str, ...]]:
+        """Return the same for every vertex that printed anything, by its digest."""
+        return {digest: lines for digest in self._vertices if (lines := self.log(digest))}
+
     def trace(self) -> BuildTrace:
         """Return the state of the build now; costs a few milliseconds for 500 steps."""
         steps = self._steps()

@@ -1,4 +1,4 @@
-"""What a call did: ``model`` is the value, and the other modules are the forms in which it leaves this program."""
+"""What a call did: ``model`` is the value; ``forms`` are those in which it is written, by ``writing``."""
 
 from buildx_cache.report.model import (
     SCHEMA,
@@ -11,6 +11,7 @@ from buildx_cache.report.model import (
     ImageReport,
     ImportReport,
     ImportStatus,
+    LazyReport,
     LocalReport,
     Phases,
     RetryReport,
@@ -20,7 +21,6 @@ from buildx_cache.report.model import (
     ToolReport,
     report_schema,
 )
-from buildx_cache.report.writing import write_report
 
 __all__ = [
     "SCHEMA",
@@ -33,6 +33,7 @@ __all__ = [
     "ImageReport",
     "ImportReport",
     "ImportStatus",
+    "LazyReport",
     "LocalReport",
     "Phases",
     "RetryReport",
@@ -41,5 +42,4 @@ __all__ = [
     "StepReport",
     "ToolReport",
     "report_schema",
-    "write_report",
 ]

@@ -98,6 +98,15 @@ class LocalReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LazyReport:
+    """Whether BuildKit was handed local folders as a registry's, why (not), and the bytes that it read of them so."""
+
+    used: bool
+    why: str
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class CacheReport:
     """What the cache did."""
 
@@ -107,6 +116,7 @@ class CacheReport:
     imports: tuple[ImportReport, ...] = ()
     exports: tuple[ExportReport, ...] = ()
     local: LocalReport | None = None
+    lazy: LazyReport | None = None
     steps: StepCounts = StepCounts()
     hit_ratio: float | None = None
 
@@ -168,6 +178,8 @@ class BuildReport:
     warnings: tuple[str, ...] = ()
     commands: tuple[tuple[str, ...], ...] = ()
     """Redacted command lines, in the order in which they ran."""
+    docker_calls: int = 0
+    """How often the docker command line was run, what was asked of it included."""
     tool: ToolReport = ToolReport()
     schema: int = SCHEMA
 

@@ -6,18 +6,17 @@ from pathlib import Path
 
 from buildx_cache.atomic import write_text
 from buildx_cache.errors import ExhaustedError
-from buildx_cache.report.model import BuildReport
 
 
-def write_report(report: BuildReport, path: str) -> None:
-    """Write the report's JSON to ``path`` atomically, readable by its owner only.
+def write_report(text: str, path: str, option: str) -> None:
+    """Write a report to ``path`` atomically; ``option`` is what asked for it.
 
     Raises:
         ExhaustedError: it cannot be written there.
     """
     try:
-        write_text(Path(path), report.to_json())
+        write_text(Path(path), text)
     except OSError as error:
         raise ExhaustedError(
-            f"the report cannot be written to {path}: {error.strerror}", hint="give another --report"
+            f"the report cannot be written to {path}: {error.strerror}", hint=f"give another {option}"
         ) from None

@@ -1,24 +1,24 @@
 """What the user asks for: one frozen value, merged from command line, environment and configuration file.
 
-Values are checked here, before anything has an effect; the rest is decided in ``plan``.
+Values are checked here, before anything has an effect; the rest is decided in ``plan``. ``folders``, which looks into
+the folders that a plan writes, is imported by who has a plan.
 """
 
-from buildx_cache.request.checks import check_paths, is_remote_context
+from buildx_cache.request.checks import REPORTS, check_paths, is_remote_context
 from buildx_cache.request.config import config_layer
 from buildx_cache.request.contexts import context_notes
-from buildx_cache.request.folders import check_cache_directories, check_cache_directory
 from buildx_cache.request.layers import Layer, environment_layer, make_request
-from buildx_cache.request.model import BuildRequest, Driver, Endpoint, Progress, option_key, parse_endpoint
+from buildx_cache.request.model import BuildRequest, Driver, Endpoint, Lazy, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
 
 __all__ = [
+    "REPORTS",
     "BuildRequest",
     "Driver",
     "Endpoint",
     "Layer",
+    "Lazy",
     "Progress",
-    "check_cache_directories",
-    "check_cache_directory",
     "check_paths",
     "config_layer",
     "context_notes",

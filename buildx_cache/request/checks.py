@@ -106,14 +106,17 @@ def _check_formats(request: BuildRequest) -> None:
             )
 
 
+REPORTS = ("report", "report_html", "report_junit", "report_md")
+"""The options that have a report written to a file, each in a form of its own."""
+
+
 def check_paths(request: BuildRequest) -> None:
     """Refuse a context, Dockerfile or configuration that cannot be read.
 
     Raises:
         UsageError: the path and what is wrong with it.
     """
-    if request.report and Path(request.report).is_dir():
-        raise UsageError(f"--report {request.report} is a folder", hint="give a file: --report FILE.json")
+    _check_reports(request)
     if is_remote_context(request.context):
         return
     context = Path(request.context)
@@ -131,6 +134,14 @@ def check_paths(request: BuildRequest) -> None:
         for key, path in endpoint.options:
             if key != "servername":
                 _check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
+
+
+def _check_reports(request: BuildRequest) -> None:
+    for name in REPORTS:
+        path = getattr(request, name)
+        if path and Path(path).is_dir():
+            option = f"--{option_key(name)}"
+            raise UsageError(f"{option} {path} is a folder", hint=f"give a file: {option} FILE")
 
 
 def is_remote_context(context: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from buildx_cache.caches import CacheKind, CacheMode, Compression, closest
 from buildx_cache.errors import UsageError
 from buildx_cache.request.checks import check
-from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key
+from buildx_cache.request.model import BuildRequest, Driver, Lazy, Progress, option_key
 
 ENV_PREFIX = "BUILDX_CACHE_"
 _TRUE = ("1", "true", "yes", "on")
@@ -119,7 +119,7 @@ def _to_choice(name: str, value: object, layer: Layer) -> StrEnum:
         ) from None
 
 
-_CHOICES: tuple[type[StrEnum], ...] = (CacheKind, CacheMode, Compression, Driver, Progress)
+_CHOICES: tuple[type[StrEnum], ...] = (CacheKind, CacheMode, Compression, Driver, Lazy, Progress)
 
 
 def _members(hint: object) -> tuple[object, ...]:

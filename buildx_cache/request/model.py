@@ -18,6 +18,14 @@ class Driver(StrEnum):
     KUBERNETES = "kubernetes"
 
 
+class Lazy(StrEnum):
+    """Whether local cache folders are served to BuildKit as a registry, so that it reads only what it needs."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 class Progress(StrEnum):
     """How the build is shown on stderr."""
 
@@ -75,6 +83,7 @@ class BuildRequest:
     cache_to: tuple[str, ...] = ()
     cache_read_only: bool | None = None
     cache_max_size: str = ""
+    lazy: Lazy = Lazy.AUTO
     strict_cache: bool = False
     # Builder
     builder: str = ""
@@ -98,6 +107,9 @@ class BuildRequest:
     # Output
     progress: Progress = Progress.AUTO
     report: str = ""
+    report_html: str = ""
+    report_junit: str = ""
+    report_md: str = ""
     verbose: bool = False
     quiet: bool = False
     no_color: bool = False

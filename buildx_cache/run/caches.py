@@ -30,7 +30,8 @@ from buildx_cache.redaction import redact
 from buildx_cache.reference import parse_reference
 from buildx_cache.report import CacheReport, ExportReport, ExportStatus, LocalReport, RetryReport
 from buildx_cache.run.folders import Folders
-from buildx_cache.run.seams import Tell
+from buildx_cache.run.seams import Engine, Tell
+from buildx_cache.run.serving import Serving
 
 _METADATA = "load metadata for "  # of the images that FROM and COPY --from name (``frontend/dockerui``)
 # Buildx' own words (``client/ociindex``, ``build/opt.go``); ``ignore-error`` does not reach that far.
@@ -46,8 +47,11 @@ _SLOW_IMPORT = 5.0
 class Caches:
     """The caches of one call. ``plan`` is what is left of the plan as caches turn out to be damaged or denied."""
 
-    def __init__(self, plan: BuildPlan, tell: Tell, export: Callable[[Command], tuple[BuildTrace, int]]) -> None:
+    def __init__(
+        self, plan: BuildPlan, tell: Tell, engine: Engine, export: Callable[[Command], tuple[BuildTrace, int]]
+    ) -> None:
         self.plan = plan
+        self.serving = Serving(plan.cache.serving, engine.gateway)
         self.retries: list[RetryReport] = []
         self._asked = plan
         self._warn = tell.warn
@@ -60,13 +64,14 @@ class Caches:
         self._has_waited = False
 
     def close(self) -> None:
-        """Release the local folders."""
+        """Serve the local folders no longer, and release them."""
+        self.serving.close()
         self._folders.close()
 
     # --- imports -----------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Hold and verify local folders; leave out of the plan what cannot be imported from them.
+        """Hold, verify and serve local folders; leave out of the plan what cannot be imported from them.
 
         Raises:
             ExhaustedError: a folder cannot be made, or another process keeps it.
@@ -75,15 +80,22 @@ class Caches:
         verdicts = self._folders.check()
         self._verdicts |= {verdict.entry: verdict for verdict in verdicts}
         self.plan = self.plan.without(imports=[verdict.entry for verdict in verdicts if verdict.status])
+        self.serving.start(self._folders.sources(self.plan.cache.imports))
 
     def may_retry(self, trace: BuildTrace) -> bool:
         """Whether a build that failed is worth another run: it failed over a cache, and the plan now goes around that.
 
-        Every time the plan gets shorter, so that this ends. A failure of the Dockerfile's is none of a cache's.
+        Every time the plan or what is served gets shorter, so that this ends. A failure of the Dockerfile's is none of
+        a cache's.
 
         Raises:
             CacheError: it failed over a cache, and the call is strict.
         """
+        if unreached := dict(self.serving.failed):
+            for entry, error in unreached.items():
+                self._import_itself(entry, error)
+            self.retries.append(RetryReport(phase="build", reason=redact(next(iter(unreached.values()))), count=1))
+            return True
         blamed = self._blamed(trace, (error for error in _troubles(trace) if error == trace.error))
         if blamed:
             self._leave_out(blamed, "building again without it")
@@ -124,15 +136,26 @@ class Caches:
 
     def _leave_out(self, blamed: Mapping[CacheEntry, str], what_now: str) -> None:
         """Go on without these imports, a damaged folder set aside."""
+        left_out = []
         for entry, error in blamed.items():
+            damage = self._folders.damage(entry)
+            if self.serving.is_on(entry) and not damage:
+                self._import_itself(entry, error)
+                continue
             if self.plan.strict_cache:
                 raise CacheError(f"the cache {redact(entry.place)} fails: {redact(error)}", hint=_STRICT_HINT)
-            damage, came_of_it = self._folders.mend(entry)
+            came_of_it = self._folders.mend(entry, damage) if damage else ""
+            left_out.append(entry)
             status = "damaged" if damage else damage_status(error)
             self._verdicts[entry] = Verdict(entry=entry, status=status, detail=damage or error)
             said = (f"the cache {entry.place} is {status}: {damage or error}", came_of_it, what_now)
             self._warn("; ".join(part for part in said if part))
-        self.plan = self.plan.without(imports=blamed)
+        self.plan = self.plan.without(imports=left_out)
+
+    def _import_itself(self, entry: CacheEntry, error: str) -> None:
+        """Have BuildKit read a sound folder that it cannot read from its server."""
+        self.serving.stop(entry, f"BuildKit could not read it from here: {redact(error)}")
+        self._warn(f"the cache {entry.place} is imported whole, since BuildKit could not read it from here: {error}")
 
     # --- exports -----------------------------------------------------------------------------------------
 
@@ -198,6 +221,7 @@ class Caches:
             return failed_export(entry, trace.error or _NO_REASON)
         if entry.type != "local" or report.status != "written":
             return report
+        self._folders.forget_origin(entry)
         status: ExportStatus = "unchanged" if self._folders.unchanged(entry) else "written"
         return replace(report, status=status, bytes=self._folders.added(entry))
 
@@ -233,7 +257,7 @@ class Caches:
 
     def report(self, trace: BuildTrace | None) -> CacheReport:
         """What the caches did, those that were left out included."""
-        known = Known(verdicts=self._verdicts, exports=self._exports, local=self._local)
+        known = Known(verdicts=self._verdicts, exports=self._exports, local=self._local, lazy=self.serving.report())
         return cache_report(self._asked, trace, known)
 
 

@@ -11,8 +11,8 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,11 +30,12 @@ from buildx_cache.errors import (
 from buildx_cache.outcome import step_reports
 from buildx_cache.plan import BuildPlan, Command, show_version
 from buildx_cache.plan.render import redacted_argv
-from buildx_cache.progress import BuildTrace, StreamParser, TraceBuilder
+from buildx_cache.progress import BuildTrace, Event, StreamParser, TraceBuilder
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.report import BuilderReport, BuildReport, CIReport, ImageReport, Phases, Status
 from buildx_cache.run.caches import Caches
 from buildx_cache.run.seams import Engine, Finished
+from buildx_cache.run.serving import UnreachableServerError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class Outcome:
     report: BuildReport
     error: BuildxCacheError | None = None
     trace: BuildTrace | None = None
+    logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The last lines that each vertex of the build printed, by its digest, not redacted."""
     results: tuple[str, ...] = ()
 
 
@@ -70,7 +73,8 @@ class _Execution:
         self._warnings: list[str] = list(plan.notes)
         self._metadata: dict[str, object] = {}
         self._trace: BuildTrace | None = None
-        self._caches = Caches(plan, self, self._write_caches)
+        self._logs: Mapping[str, tuple[str, ...]] = {}
+        self._caches = Caches(plan, self, engine, self._write_caches)
         self._image_id = ""
         self._is_built = False
 
@@ -87,7 +91,8 @@ class _Execution:
         finally:
             self._caches.close()
         report = self._report(error)
-        return Outcome(report=report, error=error, trace=self._trace, results=self._results(report, error))
+        results = self._results(report, error)
+        return Outcome(report=report, error=error, trace=self._trace, logs=self._logs, results=results)
 
     def _announce(self) -> None:
         builder, cache = self._plan.builder, self._plan.cache
@@ -179,7 +184,7 @@ class _Execution:
             try:
                 code = self._stream(self._caches.plan.build, builder, metadata)
             finally:
-                self._trace = builder.trace()  # also of a build that is interrupted
+                self._trace, self._logs = builder.trace(), builder.logs()  # also of a build that is interrupted
             self._metadata = _read_metadata(metadata)
         export, push = (sum(t.seconds for t in self._trace.transfers if t.kind == kind) for kind in _TIMED)
         self._phases = replace(self._phases, export=export, push=push)
@@ -194,18 +199,23 @@ class _Execution:
 
     def _stream(self, command: Command, trace: TraceBuilder, metadata: str = "") -> int:
         """Run a build the way this program listens: raw progress, and metadata in a file."""
-        parser = StreamParser()
+        parser, serving = StreamParser(), self._caches.serving
 
-        def take(chunk: bytes) -> None:
-            for event in parser.feed(chunk):
+        def show(events: Iterable[Event]) -> None:
+            for event in map(serving.take, events):
                 trace.add(event)
                 self._display.event(event)
 
+        def take(chunk: bytes) -> None:
+            serving.wait()
+            show(parser.feed(chunk))
+
         self._note(command)
-        code = self._engine.build(listening(command, metadata), take)
-        for event in parser.close():
-            trace.add(event)
-            self._display.event(event)
+        try:
+            code = self._engine.build(serving.command(listening(command, metadata)), take)
+            show(parser.close())
+        except UnreachableServerError:
+            return _CANCELLED
         return code
 
     # --- images and prune --------------------------------------------------------------------------------
@@ -308,6 +318,7 @@ class _Execution:
             retries=tuple(self._caches.retries),
             warnings=tuple(self._warnings),
             commands=tuple(self._commands),
+            docker_calls=self._engine.calls,
         )
 
 
@@ -315,6 +326,7 @@ class _Execution:
 _EXISTS = "existing instance for"
 _NO_REASON = "no reason given"
 _TIMED = ("cache-export", "push")
+_CANCELLED = 130
 # Keys of Buildx' metadata file.
 _DIGEST = "containerimage.digest"
 _CONFIG = "containerimage.config.digest"

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.caches import CacheEntry
-from buildx_cache.display import size
 from buildx_cache.errors import CacheError, ExhaustedError, LockedError
 from buildx_cache.layout import Bounded, Finding, Kind, Sharing, Swept, Tag
 from buildx_cache.outcome import Verdict
@@ -24,6 +23,8 @@ from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
 from buildx_cache.run.keyfile import write_key
 from buildx_cache.run.seams import Tell
+from buildx_cache.serve import REPOSITORY
+from buildx_cache.wording import size
 
 # To be alone with a folder takes the end of every other build in it. Who is alone sweeps in a moment, mends in minutes.
 _SHARED_SECONDS = 600.0
@@ -199,27 +200,36 @@ class Folders:
         tag = folder.tags.get(entry.get("tag") or _LATEST)
         return _summary(layout.unsound(folder.path, tag.blobs)) if tag else ""
 
-    def mend(self, entry: CacheEntry) -> tuple[str, str]:
-        """Set the damaged blobs of a local import aside, found by content: the damage and what came of it, in words.
-
-        Both are empty where none is found.
-        """
+    def damage(self, entry: CacheEntry) -> str:
+        """What is wrong with the content of any blob that an import had, in words; empty for one that is not local."""
         if entry.type != "local":
-            return "", ""
+            return ""
+        folder = self._source(entry)
+        return _summary(layout.unsound(folder.path, folder.blobs))
+
+    def mend(self, entry: CacheEntry, damage: str) -> str:
+        """Set a local import's damaged blobs aside, found by content; what came of it, in words."""
         folder = self._source(entry)
         blobs = folder.blobs
-        damage = _summary(layout.unsound(folder.path, blobs))
-        if not damage:
-            return "", ""
         came_of_it = self._set_aside(folder, lambda: bool(layout.unsound(folder.path, blobs)))
         folder.look()
         folder.mended = damage
-        return damage, came_of_it
+        return came_of_it
+
+    def sources(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, Path]:
+        """The folders of these imports that have what is asked of them."""
+        local = ((entry, self._source(entry)) for entry in imports if entry.type == "local")
+        return {entry: folder.path for entry, folder in local if folder.key}
 
     def _source(self, entry: CacheEntry) -> _Folder:
         return self._folders[_real(entry.get("src"))]
 
     # --- after the build -----------------------------------------------------------------------------------
+
+    def forget_origin(self, entry: CacheEntry) -> None:
+        """Take out of a cache that was written where its layers were served from."""
+        folder = self._target(entry)
+        layout.forget_origin(folder.path, tag=folder.tag, repository=REPOSITORY)
 
     def unchanged(self, entry: CacheEntry) -> bool:
         """Whether an export left the folder's index as it was."""
@@ -290,6 +300,8 @@ class Folders:
         new = layout.blob_names(folder.path) - folder.blobs
         candidates = new or frozenset({before.digest} if before else ())
         repaired = layout.repair_index(folder.path, tag=folder.tag, candidates=candidates)
+        if repaired.restored:
+            layout.forget_origin(folder.path, tag=folder.tag, repository=REPOSITORY)
         if repaired.dropped and not repaired.restored:
             self._tell.warn(
                 f"tags that led nowhere went from the cache folder {folder.path}: {_names(repaired.dropped)}"

@@ -37,8 +37,18 @@ class Engine(Protocol):
     def run(self, command: Command, *, stdin: bytes = b"") -> Finished:
         """Run a short command to its end."""
 
+    @property
+    def calls(self) -> int:
+        """How often the docker command line was run."""
+
     def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
-        """Run a build, handing over its stderr as it comes; returns its exit code."""
+        """Run a build, handing over its stderr as it comes, and nothing a few times a second; returns its exit code.
+
+        What ``on_stderr`` raises ends the build.
+        """
+
+    def gateway(self, network: str) -> str:
+        """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
 
     def credentials(self, registry: str) -> AbstractContextManager[None]:
         """While this lasts, a login is private to this call."""

@@ -1,14 +1,18 @@
 """A throw-away, read-only registry over a layout folder: BuildKit imports lazily from a registry, never from a folder.
 
 ``catalogue`` is what is served, ``message`` how a request is read, ``answers`` what it gets, ``connection`` one client,
-``server`` all of them. Import it only where it is used: no other command needs sockets and threads.
+``server`` all of them.
+
+Who may read is who knows the way: a manifest has a name of 128 random bits, new in every run, and everything else its
+digest, which only the manifest tells. The repository's name is always the same, and no secret: BuildKit notes it with
+every blob that it fetches, and writes it into the caches that it exports (``containerd.io/distribution.source.…``).
 """
 
 from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,25 +20,30 @@ from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout.decode import MalformedError
-from buildx_cache.serve.answers import answer
+from buildx_cache.serve.answers import REPOSITORY, answer
 from buildx_cache.serve.catalogue import open_catalogue
 from buildx_cache.serve.connection import Limits, Requests, Tally
 from buildx_cache.serve.server import OnError, Server
 
-__all__ = ["Limits", "Requests", "Served", "serve"]
+__all__ = ["REPOSITORY", "Limits", "Requests", "Served", "serve"]
 
-_TOKEN_BYTES = 16
+_SECRET_BYTES = 16
 _HINT = "import the folder itself: type=local"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """A folder being served. A tag's image reference is ``reference_base``, a colon, and the tag."""
+    """A folder being served; ``tags`` are the secret names of its tags."""
 
-    reference_base: str
-    """``HOST:PORT/TOKEN/cache``; the token is new in every run and the only key to what is served."""
+    repository: str
+    """``HOST:PORT/buildx-cache``"""
     port: int
+    tags: Mapping[str, str]
     count: Callable[[], Requests]
+
+    def reference(self, *, tag: str = "latest", digest: str = "") -> str:
+        """The image reference of a manifest by its digest, or by a tag that the folder has."""
+        return f"{self.repository}@{digest}" if digest else f"{self.repository}:{self.tags[tag]}"
 
     @property
     def requests(self) -> Requests:
@@ -61,7 +70,6 @@ def serve(
     Raises:
         ExhaustedError: the folder cannot be opened, or nothing can listen on the address.
     """
-    token = secrets.token_hex(_TOKEN_BYTES)
     tally = Tally()
     with ExitStack() as stack:
         try:
@@ -71,10 +79,11 @@ def serve(
             raise ExhaustedError(message, hint=_HINT) from None
         listener = _listen(address)
         port: int = listener.getsockname()[1]
-        respond = partial(answer, catalogue=catalogue, token=token)
+        names = {tag: secrets.token_hex(_SECRET_BYTES) for tag in catalogue.tags}
+        respond = partial(answer, catalogue=catalogue, tags={names[tag]: root for tag, root in catalogue.tags.items()})
         stack.enter_context(Server(listener, respond, tally=tally, limits=limits or Limits(), on_error=on_error))
         host = f"[{address}]" if ":" in address else address
-        yield Served(reference_base=f"{host}:{port}/{token}/cache", port=port, count=tally.count)
+        yield Served(repository=f"{host}:{port}/{REPOSITORY}", port=port, tags=names, count=tally.count)
 
 
 def _listen(address: str) -> socket.socket:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -28,6 +27,8 @@ _REASONS: Mapping[int, str] = {
     HEAD_TOO_LARGE: "Request Header Fields Too Large",
 }
 _METHODS = ("GET", "HEAD")
+REPOSITORY = "buildx-cache"
+_PREFIX = f"/v2/{REPOSITORY}/"
 _JSON = ("Content-Type", "application/json")
 
 Headers = tuple[tuple[str, str], ...]
@@ -72,26 +73,21 @@ class Answer:
         return "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")
 
 
-def answer(request: Request, *, catalogue: Catalogue, token: str) -> Answer:
+def answer(request: Request, *, catalogue: Catalogue, tags: Mapping[str, str]) -> Answer:
     """Answer a request; paths are compared as they were sent, and nothing in them is decoded.
 
-    Whoever does not know the token gets the same 404 for whatever there is.
+    ``tags`` gives digests by the secret names that manifests have here.
     """
     if request.method not in _METHODS:
         return _error(_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only", ("Allow", ", ".join(_METHODS)))
     if request.path == "/v2/":
         return _document({})
-    name = f"{token}/cache"
-    prefix = f"/v2/{name}/"
-    known = secrets.compare_digest(request.path[: len(prefix)], prefix)
-    kind, _, reference = request.path[len(prefix) :].partition("/")
-    match kind if known else "":
+    kind, _, reference = request.path.removeprefix(_PREFIX).partition("/")
+    match kind if request.path.startswith(_PREFIX) else "":
         case "manifests":
-            return _manifest(catalogue, reference)
+            return _manifest(catalogue, tags.get(reference, reference))
         case "blobs":
             return _blob(catalogue, reference, request)
-        case "tags" if reference == "list":
-            return _document({"name": name, "tags": sorted(catalogue.tags)})
     return _error(_NOT_FOUND, "NAME_UNKNOWN", "there is no such repository")
 
 
@@ -100,8 +96,7 @@ def refusal(status: int) -> Answer:
     return _error(status, "UNSUPPORTED", "this is no request that can be answered")
 
 
-def _manifest(catalogue: Catalogue, reference: str) -> Answer:
-    digest = catalogue.tags.get(reference, reference)
+def _manifest(catalogue: Catalogue, digest: str) -> Answer:
     content = catalogue.read_manifest(digest)
     if content is None:
         return _error(_NOT_FOUND, "MANIFEST_UNKNOWN", "there is no such manifest")

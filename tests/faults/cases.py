@@ -12,11 +12,15 @@ from tests.faults.proxy import READ, WRITE, Act, Cut, Flip, Kind, Rule, Slow, St
 
 @dataclass(frozen=True, kw_only=True)
 class LocalFault:
-    """A fault of a local folder. ``harm`` does it and returns a part of the name that a report has to mention."""
+    """A fault of a local folder. ``harm`` does it and returns a part of the name that a report has to mention.
+
+    ``words`` are further options of the build: damage that a build has no need to read is only found without --lazy.
+    """
 
     name: str
     harm: Callable[[Path, Sequence[str]], str]
     status: str = "damaged"
+    words: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -59,7 +63,12 @@ _INDEX = "hit"  # an index is made anew where the folder has one whole cache tha
 
 LOCAL: tuple[LocalFault, ...] = (
     *(
-        LocalFault(name=f"{part} {how}", harm=_harm(part, how), status=_INDEX if part is Part.INDEX else "damaged")
+        LocalFault(
+            name=f"{part} {how}",
+            harm=_harm(part, how),
+            status=_INDEX if part is Part.INDEX else "damaged",
+            words=("--lazy", "off") if (part, how) == (Part.STAGE, How.FLIPPED) else (),
+        )
         for part in Part
         if part is not Part.BASE
         for how in How

@@ -8,7 +8,8 @@ import pytest
 
 from tests.faults.laboratory import Builders, Laboratory
 from tests.faults.proxy import Proxy
-from tests.integration.conftest import Docker, Engines, docker, engines, home, project
+from tests.integration.conftest import Docker, docker, engines, home, project
+from tests.integration.engines import Engines
 
 __all__ = ["docker", "engines", "home", "project"]
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 from buildx_cache.progress import StreamParser, TraceBuilder
 from tests.faults.damage import Part, copy_cache, parts_of
 from tests.faults.example import write_project
-from tests.integration.conftest import Docker, Ran
+from tests.integration.conftest import PROGRAM, Docker, Ran
 
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "
@@ -103,14 +103,20 @@ class Laboratory:
 
     # --- builds ------------------------------------------------------------------------------------------
 
-    def tool(self, *words: str, context: Path | None = None, builder: str = "") -> Ran:
+    def tool(
+        self,
+        *words: str,
+        context: Path | None = None,
+        builder: str = "",
+        program: tuple[str, ...] = PROGRAM,
+    ) -> Ran:
         """A build with this program, on a new builder unless one is named."""
         where = context or self.pristine.context
         end = ("--build-arg", f"BASE={self.docker.base}", str(where))
         if builder:
-            return self.docker.tool("build", "--builder", builder, *words, *end, cwd=where)
+            return self.docker.tool("build", "--builder", builder, *words, *end, cwd=where, program=program)
         with self.builders.new() as name:
-            return self.docker.tool("build", "--builder", name, *words, *end, cwd=where)
+            return self.docker.tool("build", "--builder", name, *words, *end, cwd=where, program=program)
 
     def plain(self, *words: str, context: Path | None = None, builder: str = "") -> Plainly:
         """A build with plain Buildx, on a new builder unless one is named."""

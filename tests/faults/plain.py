@@ -16,7 +16,8 @@ from pathlib import Path
 from tests.faults.cases import LOCAL, READING, WRITING, LocalFault, RegistryFault
 from tests.faults.laboratory import Builders, Laboratory, Plainly
 from tests.faults.proxy import Proxy
-from tests.integration.conftest import Docker, Engines
+from tests.integration.conftest import Docker
+from tests.integration.engines import Engines
 
 _HEAD = ("cache", "fault", "the build", "its image", "the next build")
 

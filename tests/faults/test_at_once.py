@@ -82,7 +82,7 @@ def test_a_call_killed_at_any_moment_leaves_a_folder_that_the_next_one_uses(
         laboratory.tool(*words, context=context, builder=builder)
         seconds = time.monotonic() - began
         killed = 0
-        for _ in range(_KILLS):
+        while killed < _KILLS:
             _context(context, numbers.randbytes(1_000_000))
             child = subprocess.Popen(
                 (*tool, "--builder", builder, *words, "--build-arg", f"BASE={docker.base}", str(context)),
@@ -97,14 +97,16 @@ def test_a_call_killed_at_any_moment_leaves_a_folder_that_the_next_one_uses(
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
-            killed += child.wait() == -signal.SIGKILL
+            if child.wait() == -signal.SIGKILL:
+                killed += 1
+            else:  # it had ended before
+                seconds *= 0.8
 
             ran = laboratory.tool(*words, context=context, builder=builder)
 
             assert ran.code == 0, ran.stderr
             assert ran.report["cache"]["local"]["sound"] is True
             assert layout.verify(cache, deep=True) == ()
-    assert killed >= _KILLS // 2  # the others had ended before
     partial = list((cache / "ingest").iterdir())  # of the last kills: another writer might still be at them
     for path in (*partial, *(file for folder in partial for file in folder.iterdir())):
         os.utime(path, (0, 0))

@@ -17,7 +17,7 @@ def test_a_damaged_folder_fails_no_build_and_is_sound_afterwards(laboratory: Lab
     folder = laboratory.local_copy()
     named = fault.harm(folder, laboratory.pristine.chain)
     image = f"faults-{uuid.uuid4().hex[:8]}:1"
-    words = ("--cache", "local", "--cache-dir", str(folder))
+    words = ("--cache", "local", "--cache-dir", str(folder), *fault.words)
 
     ran = laboratory.tool(*words, "--tag", image, "--load")
 

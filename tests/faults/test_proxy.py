@@ -42,8 +42,8 @@ def proxy() -> Iterator[Proxy]:
     upstream.server_close()
 
 
-def get(proxy: Proxy, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
-    connection = http.client.HTTPConnection(proxy.address, timeout=0.5)
+def get(proxy: Proxy, path: str, timeout: float = 20, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection(proxy.address, timeout=timeout)
     try:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
@@ -91,7 +91,7 @@ def test_wrong_bytes_are_as_many(proxy: Proxy) -> None:
 
 def test_a_stalled_request_is_never_answered(proxy: Proxy) -> None:
     with proxy.ruled(on_blobs(Stall())), pytest.raises(TimeoutError):
-        get(proxy, _BLOB)
+        get(proxy, _BLOB, timeout=0.5)
 
 
 def test_a_token_is_taken_so_often_and_no_more(proxy: Proxy) -> None:

@@ -7,15 +7,17 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration.engines import OF_THIS_RUN, Engines
+
 PROJECT = Path(__file__).parents[2]
-ENGINE = PROJECT / "docker" / "engine"
+PROGRAM = ("-m", "buildx_cache")
 HELLO = PROJECT / "docker" / "hello"
 GREETING = "hello from 2 pages; the largest prime listed is 599999"
 
@@ -91,7 +93,12 @@ class Docker:
         return done.stdout.strip()
 
     def tool(
-        self, *words: str, env: Mapping[str, str] | None = None, cwd: Path = PROJECT, stdin: str | None = None
+        self,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = PROJECT,
+        stdin: str | None = None,
+        program: tuple[str, ...] = PROGRAM,
     ) -> Ran:
         """Run buildx-cache, with a report where it is a build."""
         report = self.home / f"report-{uuid.uuid4().hex}.json"
@@ -99,7 +106,7 @@ class Docker:
         if words[0] == "build":
             command[1:1] = ["--report", str(report)]
         done = subprocess.run(
-            (sys.executable, "-m", "buildx_cache", *command),
+            (sys.executable, *program, *command),
             env=self.child_env(**(env or {})),
             cwd=cwd,
             input=stdin,
@@ -128,40 +135,18 @@ class Docker:
     def builders(self) -> set[str]:
         return {line.split()[0].rstrip("*") for line in self.docker("buildx", "ls").splitlines()[1:] if line[0] != " "}
 
-
-class Engines:
-    """The engines of this test session; those that it starts, it stops."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self._started: list[tuple[str, ...]] = []
-
-    def start(self, *which: str) -> dict[str, str]:
-        if self._call("status", *which, check=False).returncode:
-            self._call("up", *which)
-            self._started.append(which)
-        environment: dict[str, str] = json.loads(self._call("env", "--format", "json", *which).stdout)
-        return environment
-
-    def stop(self) -> None:
-        for which in self._started:
-            self._call("down", *which, check=False)
-
-    @staticmethod
-    def _call(command: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            (sys.executable, str(ENGINE), command, *words), capture_output=True, text=True, check=False
-        )
-        if check and done.returncode:
-            pytest.fail(f"docker/engine {command} {' '.join(words)}: {done.stderr}")
-        return done
+    def left_of(self, builder: str) -> str:
+        """What there is of a builder that the program made: its name if Buildx knows it, its containers and volumes."""
+        assert builder.startswith("buildx-cache-")
+        made = f"name=buildx_buildkit_{builder}"
+        containers = self.docker("ps", "--all", "--filter", made, "--format", "{{.Names}}")
+        volumes = self.docker("volume", "ls", "--filter", made, "--format", "{{.Name}}")
+        return " ".join((*self.builders() & {builder}, *containers.split(), *volumes.split()))
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    started = Engines(tmp_path_factory.mktemp("engines"))
-    yield started
-    started.stop()
+def engines(pytestconfig: pytest.Config) -> Engines:
+    return pytestconfig.stash[OF_THIS_RUN]
 
 
 @pytest.fixture
@@ -205,7 +190,11 @@ def classic_docker(special: Callable[[str, str], Docker]) -> Docker:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A build context of a test's own, of one quick step."""
-    folder = tmp_path / "project"
+    return write_project(tmp_path / "project")
+
+
+def write_project(folder: Path) -> Path:
+    """A build context of one quick step, made in ``folder``."""
     folder.mkdir()
     (folder / "Dockerfile").write_text(
         "ARG BASE\nFROM ${BASE}\nCOPY word /word\nRUN cat /word > /said\nCMD cat /said\n"

@@ -86,29 +86,23 @@ def test_a_builder_that_does_not_exist(docker: Docker, project: Path) -> None:
 
 
 def test_a_builder_that_does_not_boot_is_not_left_behind(docker: Docker, project: Path) -> None:
-    before = docker.builders()
     missing = f"{docker.registry}/no/such:image"
     ran = docker.tool("build", "--buildkit-image", missing, *words(docker, project))
     assert ran.code == 3, ran.stderr
     assert "could not be made or does not boot" in ran.stderr
     assert "to do: check --buildkit-image" in ran.stderr
-    assert docker.builders() == before
+    assert docker.left_of(ran.report["builder"]["name"]) == ""
 
 
 def test_a_removed_builder_leaves_nothing(docker: Docker, project: Path) -> None:
-    def leftovers() -> tuple[set[str], str, str]:
-        volumes = docker.docker("volume", "ls", "--quiet", "--filter", "name=buildx_buildkit")
-        containers = docker.docker("ps", "--all", "--quiet", "--filter", "name=buildx_buildkit")
-        return docker.builders(), volumes, containers
-
-    before = leftovers()
     ran = docker.build(
         "--cache", "local", "--cache-dir", str(project.parent / "c"), *docker.new_builder, *words(docker, project)
     )
     assert ran.report["builder"]["created"] is True
+    assert docker.left_of(ran.report["builder"]["name"]) == ""
     failed = docker.tool("build", "--target", "nowhere", *docker.new_builder, *words(docker, project))
     assert failed.code == 1
-    assert leftovers() == before
+    assert docker.left_of(failed.report["builder"]["name"]) == ""
 
 
 @pytest.fixture

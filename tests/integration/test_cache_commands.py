@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import Docker, Ran
+from tests.integration.conftest import Docker, Ran, write_project
+from tests.integration.engines import Engines
 
 LONG_AGO = 1_600_000_000
 
@@ -44,11 +46,19 @@ def is_readable(ran: Ran) -> bool:
 # --- folders -----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def built(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a build left in a folder. Tests work on copies of it."""
+    place = tmp_path_factory.mktemp("built")
+    docker = Docker(env=engines.start(), home=place)
+    build(docker, write_project(place / "project"), "--cache", "local", "--cache-dir", str(place / "cache"))
+    return place / "cache"
+
+
 @pytest.fixture
-def folder(docker: Docker, project: Path, tmp_path: Path) -> Path:
+def folder(built: Path, tmp_path: Path) -> Path:
     """What a build of long ago left in a folder."""
-    path = tmp_path / "cache"
-    build(docker, project, "--cache", "local", "--cache-dir", str(path), "-t", "app", "--load")
+    path = Path(shutil.copytree(built, tmp_path / "cache", symlinks=True))
     for blob in (path / "blobs" / "sha256").iterdir():
         os.utime(blob, (LONG_AGO, LONG_AGO))
     return path
@@ -142,6 +152,18 @@ def test_an_output_that_takes_no_more_is_no_bug(docker: Docker, folder: Path) ->
 
 @pytest.fixture
 def repository(docker: Docker, project: Path) -> str:
+    """A repository of one test's own, which may delete what is in it."""
+    return filled(docker, project)
+
+
+@pytest.fixture(scope="module")
+def shared(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A repository for the tests after which all of it is still there."""
+    place = tmp_path_factory.mktemp("kept")
+    return filled(Docker(env=engines.start(), home=place), write_project(place / "project"))
+
+
+def filled(docker: Docker, project: Path) -> str:
     """A repository with an image, its cache, and that cache under two other branches' names, in manifests apart."""
     name = docker.repository()
     build(docker, project, "--cache", "registry", "--cache-scope", "main", "-t", f"{name}:1", "--push")
@@ -174,22 +196,22 @@ def tags(docker: Docker, repository: str) -> set[str]:
     return {cache["tag"].removeprefix("buildcache-") for cache in found["caches"]}
 
 
-def test_a_repositorys_caches_are_listed(docker: Docker, repository: str) -> None:
-    ran = docker.tool("cache", "inspect", repository)
+def test_a_repositorys_caches_are_listed(docker: Docker, shared: str) -> None:
+    ran = docker.tool("cache", "inspect", shared)
     assert (ran.code, ran.stderr) == (0, "")
     assert is_readable(ran)
     listed = {line.split()[0] for line in ran.stdout.splitlines() if line.startswith("buildcache-")}
     assert listed == {"buildcache-main", "buildcache-feature-x", "buildcache-gone"}
-    assert tags(docker, repository) == {"main", "feature-x", "gone"}
+    assert tags(docker, shared) == {"main", "feature-x", "gone"}
 
 
-def test_one_tags_cache_is_inspected(docker: Docker, repository: str) -> None:
-    ran = docker.tool("cache", "inspect", f"{repository}:buildcache-main", "--layers", "1")
+def test_one_tags_cache_is_inspected(docker: Docker, shared: str) -> None:
+    ran = docker.tool("cache", "inspect", f"{shared}:buildcache-main", "--layers", "1")
     assert (ran.code, ran.stderr) == (0, "")
     assert is_readable(ran)
-    (cache,) = document(docker.tool("cache", "inspect", f"{repository}:buildcache-main", "--format", "json"))["caches"]
+    (cache,) = document(docker.tool("cache", "inspect", f"{shared}:buildcache-main", "--format", "json"))["caches"]
     assert (cache["tag"], cache["holds"]) == ("buildcache-main", "cache")
-    assert cache["digest"] == digest_in_registry(repository, "buildcache-main")
+    assert cache["digest"] == digest_in_registry(shared, "buildcache-main")
     sizes = [layer["bytes"] for layer in cache["layers"]]
     assert sizes == sorted(sizes, reverse=True)
     assert cache["bytes"] > sum(sizes)
@@ -201,12 +223,12 @@ def digest_in_registry(repository: str, tag: str) -> str:
 
 
 @pytest.mark.parametrize("deep", [(), ("--deep",)])
-def test_a_repositorys_caches_are_verified(docker: Docker, repository: str, deep: tuple[str, ...]) -> None:
-    ran = docker.tool("cache", "verify", repository, *deep)
+def test_a_repositorys_caches_are_verified(docker: Docker, shared: str, deep: tuple[str, ...]) -> None:
+    ran = docker.tool("cache", "verify", shared, *deep)
     assert ran.code == 0, ran.stderr
     assert is_readable(ran)
-    assert [line.split()[0] for line in ran.stdout.splitlines() if repository in line] == ["sound"] * 3
-    found = document(docker.tool("cache", "verify", f"{repository}:buildcache-main", "--format", "json", *deep))
+    assert [line.split()[0] for line in ran.stdout.splitlines() if shared in line] == ["sound"] * 3
+    found = document(docker.tool("cache", "verify", f"{shared}:buildcache-main", "--format", "json", *deep))
     assert (found["sound"], found["deep"]) == (True, bool(deep))
 
 
@@ -240,13 +262,13 @@ def clone_of_an_origin_with(folder: Path, *branches: str) -> Path:
     return clone
 
 
-def test_an_origin_that_does_not_answer_keeps_every_cache(docker: Docker, repository: str, tmp_path: Path) -> None:
+def test_an_origin_that_does_not_answer_keeps_every_cache(docker: Docker, shared: str, tmp_path: Path) -> None:
     clone = clone_of_an_origin_with(tmp_path, "main")
     (tmp_path / "origin").rename(tmp_path / "elsewhere")
-    ran = docker.tool("cache", "prune", repository, "--keep-branches-from", "git", cwd=clone)
+    ran = docker.tool("cache", "prune", shared, "--keep-branches-from", "git", cwd=clone)
     assert (ran.code, ran.stdout) == (5, "")
     assert "git ls-remote --heads origin" in ran.stderr
-    assert tags(docker, repository) == {"main", "feature-x", "gone"}
+    assert tags(docker, shared) == {"main", "feature-x", "gone"}
 
 
 def test_scopes_from_stdin_are_kept(docker: Docker, repository: str) -> None:
@@ -255,18 +277,18 @@ def test_scopes_from_stdin_are_kept(docker: Docker, repository: str) -> None:
     assert tags(docker, repository) == {"gone"}
 
 
-def test_young_caches_outlive_their_branch_where_age_is_asked_for(docker: Docker, repository: str) -> None:
+def test_young_caches_outlive_their_branch_where_age_is_asked_for(docker: Docker, shared: str) -> None:
     words = ("--keep-branches-from", "-", "--max-age", "7d")
-    assert docker.tool("cache", "prune", repository, *words, stdin="main\n").code == 0
-    assert docker.tool("cache", "prune", repository, "--max-age", "7d").code == 0
-    assert tags(docker, repository) == {"main", "feature-x", "gone"}
+    assert docker.tool("cache", "prune", shared, *words, stdin="main\n").code == 0
+    assert docker.tool("cache", "prune", shared, "--max-age", "7d").code == 0
+    assert tags(docker, shared) == {"main", "feature-x", "gone"}
 
 
-def test_an_image_is_never_pruned(docker: Docker, repository: str) -> None:
-    ran = docker.tool("cache", "prune", f"{repository}:1")
+def test_an_image_is_never_pruned(docker: Docker, shared: str) -> None:
+    ran = docker.tool("cache", "prune", f"{shared}:1")
     assert (ran.code, ran.stdout) == (2, "")
-    assert ran.stderr.startswith(f"error: {repository}:1 is an image, not a cache\n")
-    assert digest_in_registry(repository, "1").startswith("sha256:")
+    assert ran.stderr.startswith(f"error: {shared}:1 is an image, not a cache\n")
+    assert digest_in_registry(shared, "1").startswith("sha256:")
 
 
 def test_one_named_cache_is_pruned(docker: Docker, repository: str) -> None:

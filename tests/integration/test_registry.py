@@ -20,6 +20,7 @@ from buildx_cache.engine.credentials import credential_for
 from buildx_cache.errors import DeniedError, UnreachableError
 from buildx_cache.layout.model import Kind, Shape
 from buildx_cache.reference import parse_reference
+from buildx_cache.registry import transport
 from buildx_cache.registry.pruning import choose, delete, survey
 from buildx_cache.registry.repository import Holds, Repository, connect
 from tests.integration.conftest import Docker
@@ -282,6 +283,12 @@ def tags(handler: BaseHTTPRequestHandler, _: int = 0) -> None:
     say(handler, 200, b'{"tags":["buildcache-main"]}')
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry is asked again without a pause before it."""
+    monkeypatch.setattr(transport, "RETRY", transport.RETRY.new(backoff_factor=0))
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_registry_is_asked_again(status: int) -> None:
     def busy_twice(handler: BaseHTTPRequestHandler, count: int) -> None:
@@ -291,6 +298,7 @@ def test_a_busy_registry_is_asked_again(status: int) -> None:
         assert anonymous(f"localhost:{port}/app").tags() == ("buildcache-main",)
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_registry_that_stays_busy_is_unreachable() -> None:
     counts: list[int] = []
 
@@ -303,6 +311,7 @@ def test_a_registry_that_stays_busy_is_unreachable() -> None:
     assert len(counts) == 5
 
 
+@pytest.mark.usefixtures("at_once")
 def test_an_answer_that_is_cut_is_unreachable() -> None:
     with (
         serving(lambda handler, _: say(handler, 200, b'{"tags":', Content_Length="100")) as port,
@@ -311,6 +320,7 @@ def test_an_answer_that_is_cut_is_unreachable() -> None:
         anonymous(f"localhost:{port}/app").tags()
 
 
+@pytest.mark.usefixtures("at_once")
 def test_nobody_there_is_unreachable() -> None:
     with serving(tags) as port:
         pass
@@ -334,6 +344,7 @@ def over_tls(port: int) -> Repository:
     return connect(parse_reference(f"localhost:{port}/app"), lambda _: None, plain_http=False)
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_certificate_that_is_not_trusted_is_told(secure: ssl.SSLContext) -> None:
     with serving(tags, secure) as port, pytest.raises(UnreachableError, match="no safe connection") as caught:
         over_tls(port).tags()
@@ -349,6 +360,7 @@ def test_a_certificate_authority_of_the_users_own_is_trusted(
         assert over_tls(port).tags() == ("buildcache-main",)
 
 
+@pytest.mark.usefixtures("at_once")
 def test_plain_http_where_tls_is_asked_for_is_told() -> None:
     with serving(tags) as port, pytest.raises(UnreachableError, match="no safe connection") as caught:
         over_tls(port).tags()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,9 +44,9 @@ class Target:
     """What the index leads to, by digest."""
 
     def fill(self, text: str) -> str:
-        """The path with the token and digests in their places."""
-        token, _, name = repository(self.served).partition("/")
-        places = {"<token>": token, "<name>": name, **{f"<{key}>": value for key, value in self.sample.names.items()}}
+        """The path with the repository, a tag's secret name and digests in their places."""
+        known = {"name": repository(self.served), "secret": self.served.tags["latest"], **self.sample.names}
+        places = {f"<{key}>": value for key, value in known.items()}
         return re.sub("<[a-z]+>", lambda found: places.get(found[0], found[0]), text)
 
     def send(self, sent: bytes) -> bytes:
@@ -87,7 +86,7 @@ def reachable(sample: Sample) -> dict[str, bytes]:
 
 SEGMENTS = st.sampled_from(
     [
-        *("", ".", "..", "v2", "<token>", "<name>", "manifests", "blobs", "tags", "list", "uploads"),
+        *("", ".", "..", "v2", "<secret>", "<name>", "manifests", "blobs", "tags", "list", "uploads"),
         *("latest", "list", "<manifest>", "<layer>", "<empty>", "<absent>", "<dead>", "<linked>"),
         *("index.json", "oci-layout", "ingest", "blobs/sha256", "secret", ".buildx-cache.lock", "_catalog"),
         *(
@@ -108,9 +107,9 @@ SEGMENTS = st.sampled_from(
 PLAIN = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12)
 PATHS = st.one_of(
     st.lists(SEGMENTS | PLAIN, max_size=10).map(lambda parts: "/" + "/".join(parts)),
-    st.lists(SEGMENTS | PLAIN, max_size=4).map(lambda parts: "/v2/<token>/cache/" + "/".join(parts)),
+    st.lists(SEGMENTS | PLAIN, max_size=4).map(lambda parts: "/v2/<name>/" + "/".join(parts)),
     st.tuples(
-        st.sampled_from(["/v2/<token>/cache/"] * 3 + ["//v2/<token>/cache/", "/v2/<token>/cache/../cache/"]),
+        st.sampled_from(["/v2/<name>/"] * 3 + ["//v2/<name>/", "/v2/<name>/../<name>/"]),
         st.sampled_from(["blobs/", "manifests/", "blobs/", "manifests/", "blobs/sha256:", "blobs/../", "tags/", ""]),
         SEGMENTS | PLAIN,
         st.sampled_from(["", "", "", "?ns=docker.io", "#part", "?../..", "/", "%20", "\\"]),
@@ -149,15 +148,14 @@ def request(method: str, path: str, version: str, headers: list[tuple[str, str]]
 
 @given(method=METHODS, path=PATHS, version=VERSIONS, headers=HEADERS)
 @REPEATABLE
-@example(method="GET", path="/v2/<token>/cache/blobs/<layer>", version="HTTP/1.1", headers=[("Range", "bytes=7-")])
+@example(method="GET", path="/v2/<name>/blobs/<layer>", version="HTTP/1.1", headers=[("Range", "bytes=7-")])
 def test_only_what_the_index_leads_to_is_ever_given(
     target: Target, method: str, path: str, version: str, headers: list[tuple[str, str]]
 ) -> None:
     reply = target.send(request(method, target.fill(path), version, headers))
     head, _, body = reply.partition(b"\r\n\r\n")
     if re.match(rb"HTTP/1\.1 20[06] ", head):
-        own = (b"{}", json.dumps({"name": repository(target.served), "tags": listed(target)}).encode())
-        assert body in own or any(body in blob for blob in target.blobs.values())
+        assert body == b"{}" or any(body in blob for blob in target.blobs.values())
     elif method != "HEAD":
         assert b'{"errors": [{"code": "' in body
 
@@ -170,10 +168,6 @@ def test_requests_of_any_text_do_no_harm(
     target.send(request(method, target.fill(path), version, headers))
 
 
-def listed(target: Target) -> list[str]:
-    return sorted(["latest", *target.sample.roots])
-
-
 @given(
     digest=st.sampled_from(["<layer>", "<empty>", "<manifest>"]),
     span=RANGES,
@@ -184,7 +178,7 @@ def test_whatever_range_is_asked_for_the_bytes_are_those_that_the_answer_says(
     target: Target, digest: str, span: str, *, head: bool
 ) -> None:
     method = "HEAD" if head else "GET"
-    path = target.fill(f"/v2/<token>/cache/blobs/{digest}")
+    path = target.fill(f"/v2/<name>/blobs/{digest}")
     reply = target.send(request(method, path, "HTTP/1.1", [("Range", span), ("Connection", "close")]))
     content = target.blobs[target.fill(digest)]
     top, _, body = reply.partition(b"\r\n\r\n")

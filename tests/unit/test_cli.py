@@ -8,7 +8,7 @@ import signal
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -110,6 +110,22 @@ def test_a_reader_that_leaves_is_no_bug(call: CommandLine) -> None:
     with os.fdopen(writing, "w") as gone:
         call.patch.setattr(sys, "stdout", gone)
         assert call("--version") == Called(code=128 + signal.SIGPIPE, out="", err="")
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("buildx-cache pl", ["plan"]),
+        ("buildx-cache cache pr", ["prune"]),
+        ("buildx-cache build --cache-c", ["--cache-compression"]),
+        ("buildx-cache build . x --pu", ["--push", "--pull"]),
+        ("buildx-cache plan --format s", ["shell"]),
+    ],
+)
+def test_a_shell_completes_words(call: CommandLine, words: str, completed: list[str]) -> None:
+    position = str(len(words.split()) - 1)
+    called = call(_BUILDX_CACHE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=position)
+    assert (called.code, called.out.split(), called.err) == (0, completed, "")
 
 
 # --- usage -------------------------------------------------------------------------------------------------
@@ -360,23 +376,79 @@ def test_a_folder_that_is_no_caches_is_refused_where_it_would_be_written(
 ) -> None:
     (call.folder / "site").mkdir()
     (call.folder / "site" / "index.json").write_text("{}")
-    call.patch.setattr(session, "DockerEngine", _Engine)
+    with_engine(call, _Engine())
     called = call("plan", *words)
     assert (called.code, called.out, called.err.splitlines()[0]) == (2, "", f"error: {message}")
     assert call("plan", *words, "--cache-read-only").code == 0
 
 
 class _Engine:
-    """An engine that has its own builder, with the containerd image store."""
+    """An engine of some image store that has the builders named, running; it notes what it is asked for."""
 
-    def __init__(self, *_: object) -> None:
-        pass
+    context = "default"
+    tls = None
 
-    def facts(self, place: Place, _: str) -> Facts:
-        own = Builder(name="default", driver="docker", nodes=(Node(name="default", status="running"),))
-        return Facts(
-            docker="28.0.0", buildx=(0, 29, 1), store=Store.CONTAINERD, context="default", place=place, builder=own
+    def __init__(self, *, store: Store = Store.CONTAINERD, drivers: Mapping[str, str] | None = None) -> None:
+        self.store = store
+        self.drivers = {"": "docker"} if drivers is None else drivers
+        self.asked: list[str] = []
+
+    @contextmanager
+    def asking(self, builder: str) -> Iterator[Callable[[Place], Facts]]:
+        found = self.find_builder(builder)
+        yield lambda place: Facts(
+            docker="28.0.0", buildx=(0, 29, 1), store=self.store, context="default", place=place, builder=found
         )
+
+    def find_builder(self, name: str) -> Builder | None:
+        self.asked.append(name)
+        driver = self.drivers.get(name)
+        nodes = (Node(name="node", status="running"),)
+        return Builder(name=name or "default", driver=driver, nodes=nodes) if driver else None
+
+
+def with_engine(call: CommandLine, engine: _Engine) -> _Engine:
+    call.patch.setattr(session, "DockerEngine", lambda *_: engine)
+    return engine
+
+
+OWN = "buildx-cache-app-"
+
+
+@pytest.mark.parametrize(
+    ("words", "engine", "asked"),
+    [
+        pytest.param((), _Engine(), ["the current one"], id="current"),
+        pytest.param(("--builder", "x"), _Engine(drivers={"x": "remote"}), ["x"], id="by-name"),
+        pytest.param(("--driver", "docker"), _Engine(), ["the current one"], id="engine"),
+        pytest.param(("--driver", "docker-container"), _Engine(), ["own"], id="own-by-driver"),
+        pytest.param(("--rm-builder",), _Engine(), ["own"], id="own-by-option"),
+        pytest.param((), _Engine(store=Store.CLASSIC), ["the current one", "own"], id="own-instead"),
+        pytest.param((), _Engine(drivers={}), ["the current one", "own"], id="none"),
+    ],
+)
+def test_only_the_builders_that_matter_are_asked_for(
+    call: CommandLine, words: tuple[str, ...], engine: _Engine, asked: list[str]
+) -> None:
+    with_engine(call, engine)
+    called = call("plan", "-t", "registry.example.com/app", "--push", *words)
+    assert (called.code, called.err) == (0, "")
+    engine.asked[:] = ["own" if name.startswith(OWN) else name or "the current one" for name in engine.asked]
+    assert engine.asked == asked
+
+
+def test_the_projects_own_builder_is_used_again(call: CommandLine) -> None:
+    engine = with_engine(call, _Engine())
+    words = ("plan", "--driver", "docker-container", "--cache", "none")
+    made = call(*words).out.splitlines()[-2:]
+    (own,) = engine.asked
+    engine.drivers = {own: "docker-container"}
+    used = call(*words).out.splitlines()[-1:]
+    assert made == [
+        f"docker buildx create --name {own} --driver docker-container --bootstrap",
+        f"docker buildx build --builder {own} .",
+    ]
+    assert used == made[1:]
 
 
 # --- build, where it ends before Docker ----------------------------------------------------------------------

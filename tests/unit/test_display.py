@@ -12,22 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.display import (
-    Display,
-    PlainDisplay,
-    QuietDisplay,
-    build,
-    checks_table,
-    duration,
-    printable,
-    short_digest,
-    size,
-    summary_lines,
-    working,
-)
+from buildx_cache.display import Display, PlainDisplay, QuietDisplay, build, checks_table, summary_lines, working
 from buildx_cache.display.registries import RegistryTables, UnreadableCache
 from buildx_cache.display.sheet import Results
-from buildx_cache.display.text import age, counted
 from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.layout import Finding, Kind, Shape
@@ -45,6 +32,7 @@ from buildx_cache.report import (
     Phases,
     StepCounts,
 )
+from buildx_cache.wording import age, counted, duration, printable, short_digest, size
 
 REPEATABLE = settings(derandomize=True, deadline=None)
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -125,7 +125,14 @@ ENGINE = Builder(
     driver="docker",
     nodes=(Node(name="default", endpoint="default", status="running", buildkit=(0, 25, 1), platforms=AMD64),),
 )
-OWN_NODE = Node(name="own0", endpoint="unix:///var/run/docker.sock", status="inactive", platforms=("linux/arm64",))
+IMAGE_AND_NETWORK = (("image", "registry.example.com/buildkit:1"), ("network", "host"))
+OWN_NODE = Node(
+    name="own0",
+    endpoint="unix:///var/run/docker.sock",
+    status="inactive",
+    platforms=("linux/arm64",),
+    options=IMAGE_AND_NETWORK,
+)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +155,7 @@ OWN_NODE = Node(name="own0", endpoint="unix:///var/run/docker.sock", status="ina
                         status="running",
                         buildkit=(0, 25, 1),
                         platforms=("linux/arm64", "linux/amd64", "linux/amd64/v2"),
+                        options=IMAGE_AND_NETWORK,
                     ),
                 ),
             ),

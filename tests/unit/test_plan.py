@@ -28,7 +28,7 @@ from buildx_cache.plan import (
 )
 from buildx_cache.plan.render import shell_line
 from buildx_cache.redaction import Secret
-from buildx_cache.request import BuildRequest, Driver, Layer, Progress, make_request
+from buildx_cache.request import BuildRequest, Driver, Layer, Lazy, Progress, make_request
 
 SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
 APP = "registry.example.com/team/app"
@@ -2135,7 +2135,8 @@ def test_only_folders_have_to_be_ascii() -> None:
 # How a build is shown and reported is no part of the command lines; the password's own variable is a shell's matter.
 # A local folder is bounded by this program.
 NOT_IN_ARGV = {
-    "progress", "report", "verbose", "quiet", "no_color", "password_env", "password_stdin", "cache_max_size",
+    "lazy",  # plans name folders
+    "progress", "report", "report_html", "report_junit", "report_md", "verbose", "quiet", "no_color", "password_env", "password_stdin", "cache_max_size",
 }  # fmt: skip
 FIELDS = {each.name: each.default for each in dataclasses.fields(BuildRequest)}
 
@@ -2161,12 +2162,16 @@ def test_every_option_that_decides_a_command_line_is_in_the_table(name: str) -> 
 SHOWN: Mapping[str, object] = {
     "progress": Progress.QUIET,
     "report": "report.json",
+    "report_html": "report.html",
+    "report_junit": "report.xml",
+    "report_md": "report.md",
     "verbose": True,
     "quiet": True,
     "no_color": True,
     "password_env": "OTHER",
     "password_stdin": True,
     "cache_max_size": "1GB",
+    "lazy": Lazy.OFF,
 }
 
 

@@ -101,7 +101,7 @@ SIGNING = (
     before=st.sampled_from(["", "a=1&", "a=b,c&token=x&"]),
     after=st.sampled_from(["", "&b=2", "#main", ' "said', "\nnext line"]),
 )
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 def test_nothing_of_a_signature_is_shown(name: str, value: str, before: str, after: str) -> None:
     shown = redact(f"GET https://example.com/x?{before}{name}={value}{after}")
     assert "SECRET" not in shown

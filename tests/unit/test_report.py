@@ -26,8 +26,8 @@ from buildx_cache.report import (
     StepCounts,
     StepReport,
     report_schema,
-    write_report,
 )
+from buildx_cache.report.writing import write_report
 
 DIGEST = "sha256:" + "ab" * 32
 EMPTY = BuildReport(
@@ -182,7 +182,7 @@ def test_the_phases_are_those_of_the_contract() -> None:
 def test_a_report_is_written_for_its_owner_only(tmp_path: Path) -> None:
     before = os.umask(0o000)
     try:
-        write_report(FULL, str(tmp_path / "new" / "folder" / "report.json"))
+        write_report(FULL.to_json(), str(tmp_path / "new" / "folder" / "report.json"), "--report")
     finally:
         os.umask(before)
     file = tmp_path / "new" / "folder" / "report.json"
@@ -193,21 +193,21 @@ def test_a_report_is_written_for_its_owner_only(tmp_path: Path) -> None:
 
 def test_a_report_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
-    write_report(EMPTY, str(file))
-    write_report(FULL, str(file))
+    write_report(EMPTY.to_json(), str(file), "--report")
+    write_report(FULL.to_json(), str(file), "--report")
     assert json.loads(file.read_text(encoding="utf-8"))["status"] == "success"
 
 
 def test_a_report_that_cannot_be_written_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "report.json"
-    write_report(EMPTY, str(file))
+    write_report(EMPTY.to_json(), str(file), "--report")
 
     def full(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device", str(self), None, str(target))
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(ExhaustedError) as failed:
-        write_report(FULL, str(file))
+        write_report(FULL.to_json(), str(file), "--report")
     assert failed.value.message == f"the report cannot be written to {file}: No space left on device"
     assert failed.value.hint == "give another --report"
     assert file.read_text(encoding="utf-8") == EMPTY.to_json()
@@ -217,10 +217,10 @@ def test_a_report_that_cannot_be_written_leaves_the_older_one(tmp_path: Path, mo
 def test_a_report_cannot_be_written_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ExhaustedError, match=r"the report cannot be written to .*: (Not a directory|File exists)"):
-        write_report(FULL, str(tmp_path / "file" / "report.json"))
+        write_report(FULL.to_json(), str(tmp_path / "file" / "report.json"), "--report")
 
 
 def test_a_name_in_no_encoding_does_not_stop_the_report(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
-    write_report(replace(FULL, warnings=("bad \udcff name",)), str(file))
+    write_report(replace(FULL, warnings=("bad \udcff name",)).to_json(), str(file), "--report")
     assert json.loads(file.read_text(encoding="utf-8"))["warnings"] == ["bad \udcff name"]

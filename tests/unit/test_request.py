@@ -16,9 +16,8 @@ from buildx_cache.request import (
     Driver,
     Endpoint,
     Layer,
+    Lazy,
     Progress,
-    check_cache_directories,
-    check_cache_directory,
     check_paths,
     config_layer,
     environment_layer,
@@ -27,6 +26,7 @@ from buildx_cache.request import (
     option_key,
     parse_endpoint,
 )
+from buildx_cache.request.folders import check_cache_directories, check_cache_directory
 from buildx_cache.request.layers import CONFIG_FIELDS
 
 
@@ -724,7 +724,7 @@ def test_absent_means_empty() -> None:
     hints = get_type_hints(BuildRequest)
     defaults = {field.name: field.default for field in dataclasses.fields(BuildRequest)}
     told = {name: value for name, value in defaults.items() if value not in ("", (), None, False)}
-    assert told == {"context": ".", "cache": CacheKind.AUTO, "progress": Progress.AUTO}
+    assert told == {"context": ".", "cache": CacheKind.AUTO, "lazy": Lazy.AUTO, "progress": Progress.AUTO}
     assert {name for name, hint in hints.items() if hint == bool | None} == {"cache_read_only", "prune"}
 
 

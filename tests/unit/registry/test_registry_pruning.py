@@ -97,7 +97,7 @@ PLATFORMS = ["", "linux/amd64", "linux/arm/v7", "linux/arm64/v8", "windows/amd64
 BRANCHES = st.text(min_size=1, max_size=200) | st.text("ab/-.#é_", min_size=1, max_size=140)
 
 
-@settings(derandomize=True, max_examples=500)
+@settings(derandomize=True, deadline=None, max_examples=500)
 @given(
     branch=BRANCHES,
     others=st.frozensets(BRANCHES, max_size=4),
@@ -113,7 +113,7 @@ def test_a_tag_of_an_existing_branch_is_never_chosen(
     assert choice.doomed == ()
 
 
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 @given(branch=BRANCHES, platform=st.sampled_from(PLATFORMS))
 def test_a_tag_of_a_branch_that_is_gone_is_chosen(branch: str, platform: str) -> None:
     repository = ScopedRepository(repository=parse_reference("registry.example.com/app"), scopes=(branch,))
@@ -385,7 +385,7 @@ def test_a_registry_that_takes_other_tags_along_is_stopped_at_the_first(shared: 
     assert "buildcache-c" in shared.tags
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(derandomize=True, deadline=None, max_examples=200)
 @given(
     contents=st.lists(st.integers(0, 3), min_size=1, max_size=8),
     doomed=st.sets(st.integers(0, 7)),

@@ -98,6 +98,15 @@ class FakeEngine:
     deeds: Sequence[Callable[[], object]] = ()
     interrupt: str = ""
     acts: list[Act] = field(default_factory=list)
+    gateways: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> int:
+        return len(self.acts)
+
+    def gateway(self, network: str) -> str:
+        self.acts.append(("gateway", network))
+        return self.gateways.get(network, "")
 
     def run(self, command: Command, *, stdin: bytes = b"") -> Ended:
         line = " ".join(command.argv)

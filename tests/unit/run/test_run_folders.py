@@ -499,6 +499,7 @@ def test_a_folder_that_another_process_keeps_for_itself_ends_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folders, "_SHARED_SECONDS", 0.0)
+    monkeypatch.setattr(folders, "_TIDY_SECONDS", 0.0)
     cache_in(tmp_path / "cache")
     engine = FakeEngine()
     with layouts.lock(tmp_path / "cache", timeout=0.0):
@@ -513,6 +514,7 @@ def test_the_first_of_two_folders_is_free_again_where_the_second_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folders, "_SHARED_SECONDS", 0.0)
+    monkeypatch.setattr(folders, "_TIDY_SECONDS", 0.0)
     cache_in(tmp_path / "a")
     cache_in(tmp_path / "b")
     with layouts.lock(tmp_path / "b", timeout=0.0):

@@ -1,0 +1,92 @@
+"""Where BuildKit fetched the layers of a cache from: taken out of the cache's manifest again.
+
+BuildKit notes with every blob which repository it came from (containerd's ``core/remotes/docker``, annotation
+``containerd.io/distribution.source.HOST``) and writes that into the caches that it exports. Of a throw-away registry
+the note is worthless, and makes an unchanged cache look like another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from buildx_cache.layout.decode import MalformedError, parse_object
+from buildx_cache.layout.graph import Graph, Root, walk
+from buildx_cache.layout.indexing import index_entries, put_blob, replace_entries
+from buildx_cache.layout.store import Store, open_store
+
+_SOURCE = "containerd.io/distribution.source."
+# How Go writes JSON: in one line, or indented.
+_STYLES: tuple[Callable[[object], str], ...] = (
+    lambda document: json.dumps(document, separators=(",", ":"), ensure_ascii=False),
+    lambda document: json.dumps(document, indent=2, ensure_ascii=False),
+)
+
+
+def forget_origin(folder: Path, *, tag: str, repository: str) -> bool:
+    """Take every note of ``repository`` out of the cache manifest of a tag; whether there was one.
+
+    The tag then leads to the manifest as BuildKit would have written it without the notes, byte by byte, and the one
+    with them is deleted unless another tag leads to it. A manifest that cannot be read, or that is not laid out as Go
+    does it, stays as it is. Call it while holding the folder, shared or not.
+    """
+    try:
+        with open_store(folder) as store:
+            graph = walk(store)
+            root = next((root for root in graph.roots if root.descriptor.tag == tag), None)
+            return root is not None and _forget(store, graph, root, repository)
+    except MalformedError:
+        return False
+
+
+def _forget(store: Store, graph: Graph, root: Root, repository: str) -> bool:
+    before = root.descriptor.digest
+    content = _without(store.read_document(before), repository)
+    if content is None:
+        return False
+    after = "sha256:" + hashlib.sha256(content).hexdigest()
+    put_blob(store, after, content)
+    entries = index_entries(graph.index)
+    entry = entries[root.position]
+    entries[root.position] = {**(entry if isinstance(entry, dict) else {}), "digest": after, "size": len(content)}
+    replace_entries(store, graph.index, entries)
+    others = (other for other in graph.roots if other.position != root.position)
+    if not any(before in graph.closure(other.descriptor.digest) for other in others) and store.blobs is not None:
+        os.unlink(before.removeprefix("sha256:"), dir_fd=store.blobs)
+    return True
+
+
+def _without(content: bytes, repository: str) -> bytes | None:
+    """The manifest without the notes, laid out as it was; None where it has none, or is laid out otherwise."""
+    document = parse_object(content)
+    style = next((style for style in _STYLES if style(document).encode("utf-8", "replace") == content), None)
+    changed = {name: _cleaned(value, repository) for name, value in document.items()}
+    return None if style is None or changed == document else style(changed).encode()
+
+
+def _cleaned(value: Any, repository: str) -> Any:  # noqa: ANN401 -- any JSON value
+    """A list of descriptors with other annotations; anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    return [_descriptor(each, repository) if isinstance(each, dict) else each for each in value]
+
+
+def _descriptor(descriptor: Mapping[str, Any], repository: str) -> Mapping[str, Any]:
+    notes = descriptor.get("annotations")
+    if not isinstance(notes, dict):
+        return descriptor
+    left = {name: _others(name, value, repository) for name, value in notes.items()}
+    left = {name: value for name, value in left.items() if value or not notes[name]}
+    changed = {**descriptor, "annotations": left}
+    return {name: value for name, value in changed.items() if name != "annotations" or left}
+
+
+def _others(name: str, value: Any, repository: str) -> Any:  # noqa: ANN401 -- any JSON value
+    """What is left of a note of repositories, which are separated by commas."""
+    if not name.startswith(_SOURCE) or not isinstance(value, str):
+        return value
+    return ",".join(each for each in value.split(",") if each != repository)

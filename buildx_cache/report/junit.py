@@ -1,0 +1,82 @@
+"""The report as JUnit XML: one case a step, so that a CI's list of tests shows the slow and the failed ones.
+
+It keeps to the schema of Jenkins' xUnit plugin (``junit-10.xsd``), which pytest's ``xunit2`` follows too. CircleCI
+reads ``name``, ``classname``, ``time``, ``failure`` and ``skipped`` of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from xml.etree.ElementTree import Element, tostring
+
+from buildx_cache.errors import BuildxCacheError
+from buildx_cache.progress import BuildTrace
+from buildx_cache.redaction import redact
+from buildx_cache.report.markup import clipped, element, one_line, plain, step_title, tail
+from buildx_cache.report.model import BuildReport, StepReport
+
+_NAME = 500
+_MESSAGE = 1000
+_LOG = 64 * 1024
+_LINES = 100
+
+
+def junit_xml(
+    report: BuildReport,
+    trace: BuildTrace | None,
+    logs: Mapping[str, tuple[str, ...]],
+    error: BuildxCacheError | None = None,
+) -> str:
+    """The report as one test suite.
+
+    ``logs`` has the last lines that each step printed, by digest, not redacted yet; those of the failed step are shown.
+    ``error`` is why the call failed. Where that is no step's fault there is one more case, ``build``, for it.
+    """
+    failed = trace.failed.digest if trace and trace.failed and report.status != "success" else ""
+    started = {step.digest for step in trace.steps if step.started is not None} if trace else set()
+    cases = [_case(step, failed, started, logs.get(step.digest, ())) for step in report.steps]
+    if report.status != "success" and not failed:
+        cases.append(_call_case(report, trace, error))
+    numbers = {
+        "tests": str(len(cases)),
+        "failures": str(sum(case.find("failure") is not None for case in cases)),
+        "errors": "0",
+        "time": f"{report.seconds:.3f}",
+    }
+    suite = element(
+        "testsuite",
+        *cases,
+        name=report.tool.name,
+        skipped=str(sum(case.find("skipped") is not None for case in cases)),
+        timestamp=report.started,
+        **numbers,
+    )
+    root = element("testsuites", suite, name=report.tool.name, **numbers)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def _case(step: StepReport, failed: str, started: set[str], log: tuple[str, ...]) -> Element:
+    told: list[Element] = []
+    if step.digest == failed:
+        told.append(_failure(step.error, tail(log, _LOG, _LINES)))
+    elif step.error:
+        told.append(element("skipped", message=clipped(f"stopped: {one_line(step.error)}", _MESSAGE)))
+    elif step.digest not in started:
+        told.append(element("skipped", message="not reached"))
+    if step.cached:
+        told.append(element("system-out", "CACHED"))
+    place = " ".join(filter(None, (step.stage or "Dockerfile", step.platform)))
+    return element(
+        "testcase", *told, name=step_title(step.name, _NAME), classname=one_line(place), time=f"{step.seconds:.3f}"
+    )
+
+
+def _call_case(report: BuildReport, trace: BuildTrace | None, error: BuildxCacheError | None) -> Element:
+    message = error.message if error else redact(trace.error) if trace and trace.error else ""
+    hint = error.hint if error else ""
+    failure = _failure(message or f"{report.status}, exit code {report.exit_code}", hint)
+    return element("testcase", failure, name="build", classname=report.tool.name, time=f"{report.seconds:.3f}")
+
+
+def _failure(message: str, text: str) -> Element:
+    return element("failure", plain(text), message=clipped(one_line(message), _MESSAGE), type="failure")

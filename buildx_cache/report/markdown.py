@@ -1,0 +1,114 @@
+"""The report as Markdown, short enough for a job's summary page (``GITHUB_STEP_SUMMARY``).
+
+The tables are HTML, which Markdown takes as it is until the next blank line: so only HTML's own characters need care,
+and nothing in a step's name can become a link, a mention or a cell. What others wrote stands in ``<code>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from xml.etree.ElementTree import Element, tostring
+
+from buildx_cache.errors import BuildxCacheError
+from buildx_cache.report.markup import clipped, element, one_line, step_title
+from buildx_cache.report.model import BuildReport, CacheReport, Phases, StepReport
+from buildx_cache.report.rows import cache_rows
+from buildx_cache.wording import counted, duration, short_digest
+
+STEPS = 20
+"""The slowest steps are listed, at most so many."""
+
+_WARNINGS = 10
+_TEXT = 200
+_HEADLINES = {"success": "✅ Built", "failed": "❌ Failed", "interrupted": "⚠️ Interrupted"}
+
+
+def markdown(report: BuildReport, error: BuildxCacheError | None = None) -> str:
+    """A headline and tables of the slowest steps, the cache and the phases; ``error`` is why the call failed."""
+    return "\n\n".join(_blocks(report, error)) + "\n"
+
+
+def _blocks(report: BuildReport, error: BuildxCacheError | None) -> Iterator[str]:
+    yield f"### {_HEADLINES[report.status]} in {duration(report.seconds)}"
+    for name in report.image.tags or filter(None, (report.image.digest,)):
+        yield _block(element("p", _code(name)))
+    yield from _failure(report, error)
+    yield _block(element("p", *_counts(report)))
+    yield from _tables(report)
+    if report.warnings:
+        yield _block(_warnings(report.warnings))
+
+
+def _tables(report: BuildReport) -> Iterator[str]:
+    executed = [step for step in report.steps if step.seconds > 0 or step.error]
+    if executed:
+        yield _block(_steps(executed))
+    if any(cache_rows(report.cache)):
+        yield _block(_cache(report.cache))
+    if any(vars(report.phases).values()):
+        yield _block(_phases(report.phases))
+
+
+def _failure(report: BuildReport, error: BuildxCacheError | None) -> Iterator[str]:
+    if error:
+        yield _block(element("p", _code(error.message), *([element("br"), _code(error.hint)] if error.hint else [])))
+    elif report.status != "success":
+        yield _block(element("p", f"Exit code {report.exit_code}."))
+
+
+def _counts(report: BuildReport) -> tuple[str, ...]:
+    steps, ratio = report.cache.steps, report.cache.hit_ratio
+    share = f", {ratio:.0%} of those reached" if ratio is not None else ""
+    digest = f" Image {short_digest(report.image.digest)}." if report.image.digest and report.image.tags else ""
+    return (f"{counted(steps.total, 'step')}: {steps.cached} cached{share}, {steps.executed} executed.{digest}",)
+
+
+def _steps(steps: list[StepReport]) -> Element:
+    slowest = sorted(steps, key=lambda step: (not step.error, -step.seconds))
+    rows: list[tuple[Element | str, ...]] = [
+        (_code(_place(step)), element("code", step_title(step.name, _TEXT)), _outcome(step)) for step in slowest[:STEPS]
+    ]
+    if len(slowest) > STEPS:
+        rows.append(("", f"and {len(slowest) - STEPS} quicker ones", ""))
+    return _table(("Stage", "Executed step", "Time"), rows)
+
+
+def _place(step: StepReport) -> str:
+    return " ".join(filter(None, (step.stage, step.platform))) or "-"
+
+
+def _outcome(step: StepReport) -> str:
+    return f"{duration(step.seconds)}, stopped by an error" if step.error else duration(step.seconds)
+
+
+def _cache(cache: CacheReport) -> Element:
+    rows = [(row.way, _code(row.where), row.outcome, row.size) for row in cache_rows(cache)]
+    return _table(("Cache", "Where", "Outcome", "Size"), rows)
+
+
+def _phases(phases: Phases) -> Element:
+    spent = [(name, seconds) for name, seconds in vars(phases).items() if round(seconds, 1) > 0]
+    return _table([name.capitalize() for name, _ in spent], [[duration(seconds) for _, seconds in spent]])
+
+
+def _warnings(warnings: tuple[str, ...]) -> Element:
+    items = [element("li", _code(each)) for each in warnings[:_WARNINGS]]
+    if len(warnings) > _WARNINGS:
+        items.append(element("li", f"and {len(warnings) - _WARNINGS} more"))
+    return element("details", element("summary", counted(len(warnings), "warning")), element("ul", *items))
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[Element | str]]) -> Element:
+    return element(
+        "table",
+        element("tr", *(element("th", name) for name in head)),
+        *(element("tr", *(element("td", cell) for cell in row)) for row in rows),
+    )
+
+
+def _code(text: str) -> Element:
+    return element("code", clipped(one_line(text), _TEXT))
+
+
+def _block(block: Element) -> str:
+    return tostring(block, encoding="unicode", method="html")

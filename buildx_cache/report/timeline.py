@@ -1,0 +1,193 @@
+"""When each step and transfer of a build ran, by stage, and the chain of them that took longest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Literal
+
+from buildx_cache.progress import BuildTrace, Step, Transfer
+from buildx_cache.progress.names import TransferKind
+from buildx_cache.redaction import redact
+
+Kind = Literal[
+    "cached", "executed", "pulling", "failed", "stopped", "unreached",
+    "resolving", "context", "importing", "exporting", "pushing",
+]  # fmt: skip
+
+_TRANSFERS: dict[TransferKind, Kind] = {
+    "other": "resolving",
+    "context": "context",
+    "cache-import": "importing",
+    "image-export": "exporting",
+    "cache-export": "exporting",
+    "load": "exporting",
+    "push": "pushing",
+}
+_OUTGOING = frozenset({"image-export", "cache-export", "load", "push"})
+BEFORE, AFTER = "Before the steps", "After the steps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A step or a transfer. ``start`` and ``end`` are seconds since the timeline began, both 0 if it never ran.
+
+    ``seconds`` is how long it worked, less where it paused, 0 if cached; ``size`` is in bytes, 0 if unknown.
+    ``name`` and ``error`` are redacted.
+    """
+
+    kind: Kind
+    name: str
+    digest: str
+    start: float
+    end: float
+    seconds: float
+    size: int
+    error: str
+    critical: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """The rows of one stage on one platform, or the transfers before or after all stages."""
+
+    title: str
+    platform: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """All of a build. ``critical_seconds`` of ``seconds`` were spent on the critical path."""
+
+    lanes: tuple[Lane, ...]
+    seconds: float
+    critical_seconds: float
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows, as they stand below each other."""
+        return tuple(row for lane in self.lanes for row in lane.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticalPath:
+    """The chain that took longest, by digest and first to last, and the seconds that it took."""
+
+    digests: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def make_timeline(trace: BuildTrace) -> Timeline:
+    """Lay out a build. What has not ended ends with the last that is known of the build."""
+    times = [time for each in _all(trace) for time in (each.started, each.completed) if time is not None]
+    span = (min(times), max(times)) if times else (0.0, 0.0)
+    path = critical_path(trace)
+    on_path = frozenset(path.digests)
+    failed = trace.failed.digest if trace.failed else ""
+    lanes: dict[tuple[str, str], list[Row]] = {(BEFORE, ""): []}
+    for step in trace.steps:
+        key = (f"Stage {step.stage}" if step.stage else "Steps", step.platform)
+        lanes.setdefault(key, []).append(_row(step, _step_kind(step, failed), span, on_path))
+    for transfer in trace.transfers:
+        key = (AFTER if transfer.kind in _OUTGOING else BEFORE, "")
+        lanes.setdefault(key, []).append(_row(transfer, _TRANSFERS[transfer.kind], span, on_path))
+    return Timeline(
+        lanes=tuple(
+            Lane(title=title, platform=platform, rows=tuple(rows)) for (title, platform), rows in lanes.items() if rows
+        ),
+        seconds=span[1] - span[0],
+        critical_seconds=path.seconds,
+    )
+
+
+def critical_path(trace: BuildTrace) -> CriticalPath:
+    """The longest chain, in time, through the inputs of the steps; of a failed build, the one to the step that failed.
+
+    A vertex counts from when it started or its last input ended, whichever is later, so that a chain is never longer
+    than the build. Exports and pushes name no inputs: each waits for all steps and exports that ended before it began.
+    """
+    nodes = {each.digest: each for each in _all(trace) if each.started is not None and each.completed is not None}
+    inputs = {digest: _inputs(node, nodes) for digest, node in nodes.items()}
+    lengths: dict[str, float] = {}
+    before: dict[str, str] = {}
+    for digest in _inputs_first(inputs):
+        node = nodes[digest]
+        ready = max((nodes[each].completed or 0.0 for each in inputs[digest]), default=0.0)
+        own = max((node.completed or 0.0) - max(node.started or 0.0, ready), 0.0)
+        longest = max(inputs[digest], key=lambda each: lengths.get(each, 0.0), default="")
+        lengths[digest] = own + lengths.get(longest, 0.0)
+        if longest in lengths:
+            before[digest] = longest
+    last = max(lengths, key=lambda each: lengths[each], default="")
+    if trace.failed and trace.failed.digest in lengths:
+        last = trace.failed.digest
+    return CriticalPath(digests=tuple(_chain(last, before)), seconds=lengths.get(last, 0.0))
+
+
+def _inputs(node: Step | Transfer, nodes: Mapping[str, Step | Transfer]) -> tuple[str, ...]:
+    if isinstance(node, Step):
+        return tuple(digest for digest in node.inputs if digest in nodes)
+    if node.kind not in _OUTGOING:
+        return ()
+    return tuple(
+        digest
+        for digest, each in nodes.items()
+        if digest != node.digest and _is_waited_for(each) and (each.completed or 0.0) <= (node.started or 0.0)
+    )
+
+
+def _is_waited_for(node: Step | Transfer) -> bool:
+    return isinstance(node, Step) or node.kind in _OUTGOING
+
+
+def _inputs_first(inputs: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Every digest after its inputs. What is in a circle, which no build should have, is left out."""
+    sorter = TopologicalSorter(inputs)
+    with contextlib.suppress(CycleError):
+        sorter.prepare()
+    while ready := sorter.get_ready():
+        yield from ready
+        sorter.done(*ready)
+
+
+def _chain(last: str, before: Mapping[str, str]) -> Iterable[str]:
+    chain = [last] if last else []
+    while chain and (previous := before.get(chain[-1])):
+        chain.append(previous)
+    return reversed(chain)
+
+
+def _step_kind(step: Step, failed: str) -> Kind:
+    if step.digest == failed:
+        return "failed"
+    if step.error:
+        return "stopped"
+    if step.started is None:
+        return "unreached"
+    if step.bytes_total or (step.name.startswith("FROM ") and not step.cached):
+        return "pulling"
+    return "cached" if step.cached else "executed"
+
+
+def _row(each: Step | Transfer, kind: Kind, span: tuple[float, float], on_path: frozenset[str]) -> Row:
+    first, last = span
+    start = first if each.started is None else each.started
+    end = last if each.completed is None and each.started is not None else (each.completed or start)
+    return Row(
+        kind=kind,
+        name=redact(each.name),
+        digest=each.digest,
+        start=start - first,
+        end=max(end, start) - first,
+        seconds=each.seconds or (0.0 if kind == "cached" else max(end - start, 0.0)),
+        size=max(each.bytes, each.bytes_total),
+        error=redact(each.error),
+        critical=each.digest in on_path,
+    )
+
+
+def _all(trace: BuildTrace) -> tuple[Step | Transfer, ...]:
+    return (*trace.steps, *trace.transfers)

@@ -1,0 +1,54 @@
+"""What to measure, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.benchmarks.contenders import CONTENDERS, Contender
+from tests.benchmarks.workloads import WORKLOADS, Workload
+
+_SIZES = (50, 1000)
+_LEAST = 10
+_WEIGHT = "weight"
+_DESCRIPTION = "Measure builds side by side, and show or write down what they took."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What to measure."""
+
+    rounds: int
+    sizes: tuple[int, ...]
+    workloads: tuple[Workload, ...]
+    contenders: tuple[Contender, ...]
+    builds: bool
+    weight: bool
+    write: bool
+
+
+def chosen(words: Sequence[str]) -> Choice:
+    """The command line; a wrong one ends the program with code 2."""
+    names = [each.name for each in (*WORKLOADS, *CONTENDERS)] + [_WEIGHT]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=_DESCRIPTION)
+    parser.add_argument("--rounds", type=int, default=5, help="samples of each build (5)")
+    parser.add_argument("--size", type=int, nargs="+", default=_SIZES, help="MB of the image (50 and 1000)")
+    parser.add_argument(
+        "--only", nargs="+", default=(), choices=names, metavar="NAME", help=f"only these: {', '.join(names)}"
+    )
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its chart")
+    given = parser.parse_args(words)
+    if given.rounds < 1 or min(given.size) < _LEAST:
+        parser.error(f"at least one round, and {_LEAST} MB")
+    if given.write and given.only:
+        parser.error("what is written down is everything: --write or --only")
+    return Choice(
+        rounds=given.rounds,
+        sizes=tuple(given.size),
+        workloads=tuple(each for each in WORKLOADS if each.name in given.only) or WORKLOADS,
+        contenders=tuple(each for each in CONTENDERS if each.name in given.only) or CONTENDERS,
+        builds=set(given.only) != {_WEIGHT},
+        weight=not given.only or _WEIGHT in given.only,
+        write=given.write,
+    )

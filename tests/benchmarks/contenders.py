@@ -1,0 +1,55 @@
+"""Who builds: the field's recipe, plain Buildx with the best flags by hand, and this program, as command lines.
+
+``{builder}``, ``{image}``, ``{ref}`` (the cache in the registry), ``{cache}`` (the cache's folder), ``{context}`` and
+``{report}`` are the sample's.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+# As the script that pip installs does it.
+TOOL = (sys.executable, "-c", "from buildx_cache.cli import main; main()")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One way to build."""
+
+    name: str
+    title: str
+    argv: tuple[str, ...]
+    makes_builder: bool = False
+    """Whether making the builder is one of its own steps."""
+    pushes: bool = True
+    reports: bool = False
+    """Whether it is this program, which writes a report."""
+
+
+def _tool(name: str, title: str, *words: str) -> Contender:
+    argv = (*TOOL, "build", "--builder", "{builder}", "--tag", "{image}", "--report", "{report}", *words, "{context}")
+    return Contender(name=name, title=f"`buildx-cache` {title}", argv=argv, pushes="--push" in words, reports=True)
+
+
+def _buildx(name: str, title: str, source: str, target: str) -> Contender:
+    caches = ("--cache-from", source, "--cache-to", f"{target},mode=max")
+    argv = ("docker", "buildx", "build", "--builder", "{builder}", "--tag", "{image}", "--push", *caches, "{context}")
+    return Contender(name=name, title=f"Buildx, {title}", argv=argv)
+
+
+RECIPE = Contender(name="recipe", title="recipe", argv=("bash", str(_HERE / "recipe.sh")), makes_builder=True)
+BUILDX_LOCAL = _buildx("buildx-local", "local", "type=local,src={cache}", "type=local,dest={cache}")
+BUILDX_REGISTRY = _buildx("buildx-registry", "registry", "type=registry,ref={ref}", "type=registry,ref={ref}")
+
+_LOCAL = ("--cache", "local", "--cache-dir", "{cache}")
+_EAGER = (*_LOCAL, "--lazy", "off")
+LOCAL = _tool("local", "local", "--push", *_LOCAL)
+LOCAL_EAGER = _tool("local-eager", "local, `--lazy off`", "--push", *_EAGER)
+REGISTRY = _tool("registry", "registry", "--push", "--cache", "registry", "--cache-ref", "{ref}")
+LOCAL_LOAD = _tool("local-load", "local, `--load`", "--load", *_LOCAL)
+LOCAL_EAGER_LOAD = _tool("local-eager-load", "local, `--load --lazy off`", "--load", *_EAGER)
+
+CONTENDERS = (RECIPE, BUILDX_LOCAL, BUILDX_REGISTRY, LOCAL, LOCAL_EAGER, REGISTRY, LOCAL_LOAD, LOCAL_EAGER_LOAD)

@@ -1,0 +1,46 @@
+"""The results as a Markdown document."""
+
+from __future__ import annotations
+
+from tests.benchmarks.results import Results
+from tests.benchmarks.tables import tables
+
+CHART = "benchmarks.svg"
+
+_HEAD = """\
+# Benchmarks
+
+`python -m tests.benchmarks --write` measured this and wrote it. All of it is of one run, on one machine: {machine}.
+
+![Seconds of every way to build]({chart})
+
+## What is compared
+
+- **recipe**: the steps that people copy into their CI (`tests/benchmarks/recipe.sh`): a Docker context, a builder, a
+  build with a local cache and `--output type=docker`, `image ls`, `image tag`, `image push`, `buildx prune -f`.
+- **Buildx**: bare `docker buildx build --push` with `mode=max`, with a local cache and with one in the registry.
+- **`buildx-cache`**: this program, with `--push` where nothing else is said.
+
+Each sample has a builder of its own, new and booted. Its boot and removal are told apart, and are in no other figure.
+`docker image ls` is left out too: it takes as long as the engine has images, and a new CI machine has none.
+
+The registry is on the same machine, and has the image and the cache of the last build, as in real life. What a sample
+adds to it is deleted after the sample. The local cache is a copy of one that plain Buildx wrote. The image is made of
+generated files in four large layers. Compressed, it is a third of its size.
+
+- **unchanged**: every step is in the cache.
+- **source, COPY** and **source, COPY --link**: a small file, which the last step copies, changed.
+- **dependency**: the list of packages changed. The steps that make nine tenths of the image run again.
+- **cold**: the same, without a cache.
+
+Every sample is checked: the build succeeded, and executed just the steps that it had to. Rounds: {rounds}. In
+each, every way to build took its turn at every workload. Figures are medians, with the lowest and the highest in
+brackets. Ratios are of medians. Where BuildKit is the one of Docker's own packages, an export of the image takes it
+about a second longer than the published one, whoever asks.
+"""
+
+
+def document(results: Results) -> str:
+    """All tables, after how they were measured."""
+    head = _HEAD.format(machine=results.machine, chart=CHART, rounds=results.rounds)
+    return "\n".join((head, *(table.markdown() for table in tables(results))))

@@ -1,0 +1,93 @@
+"""What the figures ought to be, as ratios within one run, and whether they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.benchmarks.contenders import (
+    BUILDX_LOCAL,
+    BUILDX_REGISTRY,
+    LOCAL,
+    LOCAL_LOAD,
+    RECIPE,
+    REGISTRY,
+    Contender,
+)
+from tests.benchmarks.results import Results
+from tests.benchmarks.samples import Sample
+from tests.benchmarks.workloads import COLD, DEPENDENCY, LINKED, SOURCE, UNCHANGED, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Whose seconds: of the whole, or of one of the recipe's commands."""
+
+    contender: Contender
+    part: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.contender.title}'s `{self.part}`" if self.part else self.contender.title
+
+    def seconds(self, sample: Sample) -> float:
+        return sample.parts[self.part] if self.part else sample.seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """``ours`` takes at most ``factor`` times ``theirs`` and ``plus`` seconds."""
+
+    workload: Workload
+    ours: Timing
+    theirs: Timing
+    factor: float
+    plus: float = 0.0
+
+    @property
+    def title(self) -> str:
+        plus = f" + {self.plus:g}s" if self.plus else ""
+        return f"{self.workload.title}: {self.ours.title} ≤ {self.factor:g} times {self.theirs.title}{plus}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A goal, the medians, and the most that ours may be."""
+
+    title: str
+    ours: float
+    theirs: float
+    limit: float
+
+    @property
+    def is_met(self) -> bool:
+        return self.ours <= self.limit
+
+
+_RECIPE = Timing(contender=RECIPE)
+_RECIPE_BUILD = Timing(contender=RECIPE, part="docker buildx build")
+_LOCAL, _LOAD, _REGISTRY = Timing(contender=LOCAL), Timing(contender=LOCAL_LOAD), Timing(contender=REGISTRY)
+_BARE_LOCAL, _BARE = Timing(contender=BUILDX_LOCAL), Timing(contender=BUILDX_REGISTRY)
+
+GOALS = (
+    Goal(workload=UNCHANGED, ours=_LOCAL, theirs=_RECIPE, factor=0.1),
+    Goal(workload=UNCHANGED, ours=_LOCAL, theirs=_BARE, factor=1.3, plus=0.35),
+    Goal(workload=LINKED, ours=_LOCAL, theirs=_RECIPE, factor=0.1),
+    Goal(workload=UNCHANGED, ours=_LOAD, theirs=_RECIPE_BUILD, factor=0.5),
+    *(
+        Goal(workload=workload, ours=_REGISTRY, theirs=_BARE, factor=1.1, plus=0.35)
+        for workload in (UNCHANGED, SOURCE, LINKED, DEPENDENCY)
+    ),
+    Goal(workload=COLD, ours=_REGISTRY, theirs=_BARE, factor=1.05, plus=0.5),
+    Goal(workload=COLD, ours=_LOCAL, theirs=_BARE_LOCAL, factor=1.05, plus=0.5),
+)
+
+
+def verdicts(results: Results, size: int) -> Iterator[Verdict]:
+    """The goals of which both sides were measured."""
+    for goal in GOALS:
+        ours = results.spread(size, goal.workload, goal.ours.contender, goal.ours.seconds)
+        theirs = results.spread(size, goal.workload, goal.theirs.contender, goal.theirs.seconds)
+        if ours and theirs:
+            limit = goal.factor * theirs.median + goal.plus
+            yield Verdict(title=goal.title, ours=ours.median, theirs=theirs.median, limit=limit)

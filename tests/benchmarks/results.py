@@ -1,0 +1,46 @@
+"""Everything that one run measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.benchmarks.contenders import CONTENDERS, Contender
+from tests.benchmarks.samples import Sample
+from tests.benchmarks.spread import Spread
+from tests.benchmarks.weight import Weight
+from tests.benchmarks.workloads import WORKLOADS, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Samples of builds, the weight of other calls, and the machine."""
+
+    machine: str
+    rounds: int
+    samples: tuple[Sample, ...]
+    weights: tuple[Weight, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """MB, rising."""
+        return tuple(sorted({sample.size for sample in self.samples}))
+
+    def contenders(self) -> tuple[Contender, ...]:
+        names = {sample.contender for sample in self.samples}
+        return tuple(contender for contender in CONTENDERS if contender.name in names)
+
+    def workloads(self) -> tuple[Workload, ...]:
+        names = {sample.workload for sample in self.samples}
+        return tuple(workload for workload in WORKLOADS if workload.name in names)
+
+    def of(self, size: int, workload: Workload, contender: Contender) -> tuple[Sample, ...]:
+        wanted = (size, workload.name, contender.name)
+        return tuple(each for each in self.samples if (each.size, each.workload, each.contender) == wanted)
+
+    def spread(
+        self, size: int, workload: Workload, contender: Contender, figure: Callable[[Sample], float]
+    ) -> Spread | None:
+        """A figure of these samples, None without any."""
+        found = self.of(size, workload, contender)
+        return Spread.of([figure(sample) for sample in found]) if found else None

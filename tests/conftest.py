@@ -1,0 +1,57 @@
+"""A run in several processes: which tests go together, and the engines, which are stopped when all are through."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.engines import OF_THIS_RUN, Engines
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    record = worker_input(config).get("engines") or tempfile.mkdtemp(prefix="engines-")
+    config.stash[OF_THIS_RUN] = Engines(Path(record))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - of pytest-xdist, which has no types
+    node.workerinput["engines"] = str(node.config.stash[OF_THIS_RUN].record)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401
+    """Each process takes one test after the other, in their order, but for those that stay together."""
+    scheduler = importlib.import_module("xdist.scheduler").LoadScopeScheduling(config, log)
+    scheduler._split_scope = together
+    return scheduler
+
+
+def together(name: str) -> str:
+    """What tests have in common that one process runs: those of the integration look at all builders and images."""
+    return "integration" if name.startswith("tests/integration/") else name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:  # noqa: ANN401
+    """Have the engine by the time that the unit tests are through."""
+    if not all(name.startswith("tests/unit/") for name in ids):
+        node.config.stash[OF_THIS_RUN].start_early()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not worker_input(config):
+        engines = config.stash[OF_THIS_RUN]
+        engines.stop()
+        shutil.rmtree(engines.record)
+
+
+def worker_input(config: pytest.Config) -> dict[str, Any]:
+    """What pytest-xdist hands to a process that another one started; empty for that one itself."""
+    return getattr(config, "workerinput", {})

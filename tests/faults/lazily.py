@@ -1,0 +1,114 @@
+"""The program with a server of cache folders that fails: ``python -m tests.faults.lazily FAILURE build …``.
+
+The failures cannot be had from outside of the process that serves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from buildx_cache.cli import main
+from buildx_cache.serve import Served
+from buildx_cache.serve.answers import Answer, Kind
+from buildx_cache.serve.message import Request
+
+_SLOW_SECONDS = 0.3
+_SERVE = "buildx_cache.run.serving.serve"
+_ANSWER = "buildx_cache.serve.answer"
+Serve = Callable[..., Any]
+
+
+class _Fuse:
+    """Ends a server when it is about to send its n-th manifest or blob."""
+
+    def __init__(self, kind: Kind, number: int) -> None:
+        self._kind = kind
+        self._left = number
+        self._blown = threading.Event()
+        self._lock = threading.Lock()
+
+    def answer(self, answer: Callable[..., Answer], request: Request, **more: object) -> Answer:
+        given = answer(request, **more)
+        with self._lock:
+            self._left -= given.kind is self._kind
+            blown = self._left <= 0
+        if blown:
+            self._blown.set()
+            time.sleep(60)  # nothing is sent; the connection is cut when the server ends
+        return given
+
+    @contextmanager
+    def serve(self, real: Serve, folder: Path, **options: object) -> Iterator[Served]:
+        with ExitStack() as stack:
+            served = stack.enter_context(real(folder, **options))
+
+            def end() -> None:
+                self._blown.wait()
+                stack.close()
+
+            threading.Thread(target=end, daemon=True).start()
+            yield served
+
+
+@contextmanager
+def _gone(real: Serve, folder: Path, **options: object) -> Iterator[Served]:
+    """Nobody listens any more."""
+    with real(folder, **options) as served:
+        gone = served
+    yield gone
+
+
+@contextmanager
+def _deaf(real: Serve, folder: Path, **options: object) -> Iterator[Served]:
+    """Somebody listens, and says nothing: what a firewall makes of it."""
+    with real(folder, **options) as served, socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        yield replace(served, port=port, repository=served.repository.replace(str(served.port), str(port)))
+
+
+def _slowly(answer: Callable[..., Answer], request: Request, **more: object) -> Answer:
+    time.sleep(_SLOW_SECONDS)
+    return answer(request, **more)
+
+
+def _replace(place: str, by: Callable[..., Any]) -> None:
+    """Put a function in the place of another, which it gets as its first argument, for as long as the program runs."""
+    module, _, name = place.rpartition(".")
+    real = getattr(importlib.import_module(module), name)
+    mock.patch(place, partial(by, real)).start()
+
+
+def _blow(kind: Kind, number: int) -> None:
+    fuse = _Fuse(kind, number)
+    _replace(_ANSWER, fuse.answer)
+    _replace(_SERVE, fuse.serve)
+
+
+def _slow() -> None:
+    _replace(_ANSWER, _slowly)
+
+
+FAILURES: Mapping[str, Callable[[], None]] = {
+    "gone before it begins": partial(_replace, _SERVE, _gone),
+    "deaf": partial(_replace, _SERVE, _deaf),
+    "killed at the manifest": partial(_blow, Kind.MANIFEST, 1),
+    "killed at the config": partial(_blow, Kind.BLOB, 1),
+    "killed at the first layer": partial(_blow, Kind.BLOB, 2),
+    "killed at a later layer": partial(_blow, Kind.BLOB, 4),
+    "slow": _slow,
+}
+
+if __name__ == "__main__":
+    FAILURES[sys.argv.pop(1)]()
+    main()

@@ -1,0 +1,163 @@
+"""What the real engines say of themselves, and how often they are asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildx_cache.engine.docker import DockerEngine
+from buildx_cache.engine.questions import asking
+from buildx_cache.plan import Place
+from tests.integration.conftest import PROJECT, Docker
+from tests.integration.test_plan import record
+from tests.integration.tls import tls_front
+
+PLACE = Place(project="app", cache_dir="/cache", today="2025-11-24")
+PLAIN: Any = None  # without a context for TLS, asyncio serves plain TCP
+OPTIONS = (("env.X", 'a, "b c" d=é\\e'), ("image", "a/b:1"), ("network", "host"))
+
+
+def engine(docker: Docker, **env: str) -> DockerEngine:
+    return DockerEngine(docker.child_env(**env))
+
+
+def local(docker: Docker) -> Docker:
+    if docker.env["ENGINE_KIND"] == "existing":
+        pytest.skip("the Docker that is there may be anywhere")
+    return docker
+
+
+ENGINES = [("forky", "containerd"), ("forky", "classic"), ("trixie", "containerd")]
+
+
+@pytest.mark.parametrize(("suite", "store"), ENGINES)
+def test_an_engine_on_this_host_is_not_elsewhere(special: Callable[[str, str], Docker], suite: str, store: str) -> None:
+    found = engine(special(suite, store)).facts(PLACE)
+    assert (found.elsewhere, found.store, found.context) == ("", store, "default")
+
+
+WHERE = (
+    "import os; from buildx_cache.engine.docker import DockerEngine; from tests.integration.test_engine import PLACE;"
+    "print(DockerEngine(os.environ).facts(PLACE).elsewhere)"
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another host name takes root")
+def test_an_engine_whose_socket_is_mounted_in_is_elsewhere(docker: Docker) -> None:
+    name = json.loads(local(docker).docker("info", "--format", "{{json .Name}}"))
+    script = 'hostname job-1 && exec "$0" -c "$1"'
+    said = subprocess.run(
+        ("unshare", "--uts", "sh", "-c", script, sys.executable, WHERE),
+        env=docker.child_env(),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == f"the engine's host is {name!r}, and this is 'job-1'\n"
+
+
+def test_an_engine_behind_a_port_is_elsewhere(docker: Docker) -> None:
+    path = docker.env.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    with tls_front(path, PLAIN) as port:
+        host = f"tcp://127.0.0.1:{port}"
+        assert engine(docker, DOCKER_HOST=host).facts(PLACE).elsewhere == f"the engine is at {host}"
+
+
+def test_the_endpoint_of_a_context_is_found(docker: Docker) -> None:
+    path = docker.env.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    with tls_front(path, PLAIN) as port:
+        docker.docker("context", "create", "engine-test", "--docker", f"host=tcp://127.0.0.1:{port}")
+        try:
+            found = engine(docker, DOCKER_HOST="", DOCKER_CONTEXT="engine-test").facts(PLACE)
+        finally:
+            docker.docker("context", "rm", "engine-test")
+    assert (found.context, found.elsewhere) == ("engine-test", f"the engine is at tcp://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(("suite", "store"), [ENGINES[0], ENGINES[2]])
+def test_driver_options_are_read_as_buildx_prints_them(
+    special: Callable[[str, str], Docker], suite: str, store: str
+) -> None:
+    docker = special(suite, store)
+    given = 'network=host,"env.X=a, ""b c"" d=é\\e"'
+    docker.docker("buildx", "create", "--name", "own", "--driver-opt", given, "--driver-opt", "image=a/b:1")
+    try:
+        found = engine(docker).find_builder("own")
+    finally:
+        docker.docker("buildx", "rm", "own")
+    assert found is not None
+    assert [node.options for node in found.nodes] == [OPTIONS]
+
+
+def test_a_network_has_a_gateway_or_none(docker: Docker) -> None:
+    asked = engine(docker)
+    docker.docker("network", "create", "--subnet", "10.254.17.0/24", "engine-test")
+    try:
+        assert asked.gateway("engine-test") == "10.254.17.1"
+    finally:
+        docker.docker("network", "rm", "engine-test")
+    found = json.loads(docker.docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"]
+    assert asked.gateway("bridge") == found[0].get("Gateway", "")
+    assert [asked.gateway(name) for name in ("host", "none", "engine-test")] == ["", "", ""]
+    assert asked.calls == 5
+
+
+def test_a_question_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    # The shell waits for a child of its own, as the docker command does for a plugin.
+    script = f"sh -c 'echo $$ > {started}; exec sleep 600'; true"
+    with asking(("sh", "-c", script), env=os.environ):
+        while not started.exists() or not started.read_text():
+            time.sleep(0.01)
+    with pytest.raises(ProcessLookupError):
+        await_end(int(started.read_text()))
+
+
+def await_end(child: int) -> None:
+    while "Z" not in Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[:1]:
+        os.kill(child, signal.SIG_DFL)
+        time.sleep(0.01)
+    raise ProcessLookupError
+
+
+def test_a_question_is_answered(tmp_path: Path) -> None:
+    with asking(("sh", "-c", "pwd; echo no >&2; exit 3"), env={"PATH": os.environ["PATH"]}) as answer:
+        said = answer()
+    assert (said.code, said.stdout.strip(), said.stderr) == (3, os.fspath(Path.cwd()), "no\n")
+    with pytest.raises(FileNotFoundError), asking((str(tmp_path / "absent"),), env={}):
+        pass
+
+
+@pytest.mark.parametrize("load", [False, True], ids=["push", "load"])
+def test_every_call_of_docker_is_counted(docker: Docker, project: Path, tmp_path: Path, load: bool) -> None:  # noqa: FBT001 -- a table
+    env, log = record(docker, tmp_path / "recorder")
+    result = ("-t", "counted", "--load", "--prune") if load else ("-t", docker.repository(), "--push")
+    words = (*result, *docker.container_builder, "--build-arg", f"BASE={docker.base}", str(project))
+    first = docker.build(*words, env=env)
+    log.write_text("")
+    try:
+        (project / "word").write_text("two\n")  # the first image loses its tag, and is removed
+        ran = docker.build(*words, env=env)
+        called = [tuple(line.split("\0")[:-1]) for line in log.read_text().splitlines()]
+    finally:
+        docker.docker("buildx", "rm", first.report["builder"]["name"])
+    assert ran.report["docker_calls"] == len(called)
+    assert [words[:2] for words in called if "build" not in words] == [
+        ("system", "info"),
+        ("buildx", "inspect"),
+        *(LOADING if load else ()),
+    ]
+
+
+# Which image has the tag, before and after; that the first one has none any more; what the builder keeps.
+LOADING = (("image", "inspect"), ("image", "inspect"), ("image", "inspect"), ("image", "rm"), ("buildx", "prune"))

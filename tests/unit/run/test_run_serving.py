@@ -1,0 +1,238 @@
+"""What becomes of a folder that is served, by a server that only counts; the real one is in ``tests/integration``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from buildx_cache.errors import ExhaustedError
+from buildx_cache.plan import BuildPlan, Command
+from buildx_cache.report import BuildReport, LazyReport, report_schema
+from buildx_cache.run import execute, serving
+from buildx_cache.serve import Requests, Served
+from tests.unit.layout.damages import flip_bit
+from tests.unit.layout.layouts import Layout
+from tests.unit.run.calls import APP, CI, MADE, FakeEngine, RecordingDisplay, planned, said, vertex
+
+SECRET = "5ec7e7" * 5 + "ab"
+REPOSITORY = "127.0.0.1:4711/buildx-cache"
+REFERENCE = f"{REPOSITORY}:{SECRET}"
+READ = Requests(manifests=1, blobs=2, bytes=4711)
+WHY = "the builder shares this host's network"
+REFUSED = f'failed to do request: Head "http://127.0.0.1:4711/v2/buildx-cache/manifests/{SECRET}": connection refused'
+IMPORTED = {**vertex(f"importing cache manifest from {REFERENCE}"), "digest": "sha256:import"}
+
+
+@dataclass(kw_only=True)
+class FakeServer:
+    """Stands in for ``serve``: remembers what it served, and which servers are open."""
+
+    address: str = ""
+    folders: list[Path] = field(default_factory=list)
+    open: int = 0
+    requests: Requests = READ
+    fails: bool = False
+
+    @contextmanager
+    def __call__(self, folder: Path, *, address: str) -> Iterator[Served]:
+        if self.fails:
+            raise ExhaustedError(f"the cache cannot be served on {address}: no", hint="")
+        self.address = address
+        self.folders.append(folder)
+        self.open += 1
+        repository = REPOSITORY.replace("127.0.0.1", address)
+        yield Served(repository=repository, port=4711, tags={"latest": SECRET}, count=lambda: self.requests)
+        self.open -= 1
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+    fake = FakeServer()
+    monkeypatch.setattr(serving, "serve", fake)
+    return fake
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "cache")
+    layout.tag("latest", layout.cache([b"one", b"two", b"three"]))
+    layout.write_index()
+    return layout
+
+
+def plan_of(folder: Layout, **asked: object) -> BuildPlan:
+    fixed = {"tag": [APP], "push": True, "cache": "local", "driver_opt": ["network=host"]}
+    return planned(**{**fixed, "cache_dir": str(folder.folder), **asked})
+
+
+Ran = tuple[BuildReport, FakeEngine, RecordingDisplay]
+
+
+def run(plan: BuildPlan, *builds: tuple[bytes, int], **more: object) -> Ran:
+    engine = FakeEngine(builds=list(builds), **more)  # type: ignore[arg-type]
+    display = RecordingDisplay()
+    report = execute(plan, engine, display, CI, None).report
+    jsonschema.validate(json.loads(report.to_json()), report_schema())
+    assert engine.builds == []
+    return report, engine, display
+
+
+def imports(engine: FakeEngine) -> list[list[str]]:
+    """The sources of each build as the engine was given it."""
+    lines = [what.argv for act, what in engine.acts if act == "build" and isinstance(what, Command)]
+    return [[word for before, word in pairwise(line) if before == "--cache-from"] for line in lines]
+
+
+def test_buildkit_is_given_the_server_and_everybody_else_the_folder(server: FakeServer, folder: Layout) -> None:
+    report, engine, display = run(plan_of(folder), (said(IMPORTED) + MADE, 0))
+
+    assert imports(engine) == [[f"type=registry,ref={REFERENCE}"]]
+    assert server.folders == [folder.folder]
+    assert server.open == 0
+    assert report.cache.lazy == LazyReport(used=True, why=WHY, bytes=4711)
+    assert report.cache.imports[0].status == "hit"
+    assert report.retries == ()
+    told = json.dumps([report.to_json(), display.said, display.warned, display.commands, repr(display.events)])
+    assert SECRET not in told
+    assert REPOSITORY not in told
+    assert f"importing cache manifest from the folder {folder.folder}" in repr(display.events)
+
+
+def test_on_a_network_of_its_own_a_builder_finds_the_server_at_the_gateway(server: FakeServer, folder: Layout) -> None:
+    plan = plan_of(folder, driver_opt=["network=builds"])
+    report, engine, _ = run(plan, (MADE, 0), gateways={"builds": "172.20.0.1"})
+    reference = REFERENCE.replace("127.0.0.1", "172.20.0.1")
+    assert server.address == "172.20.0.1"
+    assert imports(engine) == [[f"type=registry,ref={reference},registry.insecure=true"]]
+    assert report.cache.lazy
+    assert report.cache.lazy.used
+
+
+def _no_gateway(_: FakeServer, folder: Layout) -> BuildPlan:
+    return plan_of(folder, driver_opt=["network=builds"])
+
+
+def _no_port(server: FakeServer, folder: Layout) -> BuildPlan:
+    server.fails = True
+    return plan_of(folder)
+
+
+def _no_cache(_: FakeServer, folder: Layout) -> BuildPlan:
+    return plan_of(folder, cache_dir=str(folder.folder.parent / "other"))
+
+
+def _off(_: FakeServer, folder: Layout) -> BuildPlan:
+    return plan_of(folder, lazy="off")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (_no_gateway, "Docker's network 'builds' has no gateway"),
+        (_no_port, "the cache cannot be served on 127.0.0.1: no"),
+        (_no_cache, "there is no cache to read yet"),
+        (_off, "--lazy off"),
+    ],
+)
+def test_what_is_not_served_is_imported_as_it_is(
+    server: FakeServer, folder: Layout, make: Callable[[FakeServer, Layout], BuildPlan], why: str
+) -> None:
+    plan = make(server, folder)
+    report, engine, _ = run(plan, (MADE, 0))
+    assert imports(engine) == [[str(entry) for entry in plan.cache.imports]]
+    assert report.cache.lazy == LazyReport(used=False, why=why)
+
+
+def test_a_call_without_a_local_cache_says_nothing_of_it(server: FakeServer) -> None:
+    report, _, _ = run(planned(tag=[APP], push=True), (MADE, 0))
+    assert report.cache.lazy is None
+    assert server.folders == []
+
+
+def test_a_server_out_of_reach_ends_the_build_at_once_and_the_next_imports_the_folder(
+    server: FakeServer, folder: Layout
+) -> None:
+    refused = vertex(f"importing cache manifest from {REFERENCE}", error=REFUSED)
+    cold = vertex("[build 2/2] RUN never-seen")
+    opened: list[int] = []
+
+    report, engine, display = run(
+        plan_of(folder), (said(refused, cold), 0), (MADE, 0), deeds=[lambda: None, lambda: opened.append(server.open)]
+    )
+
+    assert imports(engine) == [[f"type=registry,ref={REFERENCE}"], [f"type=local,src={folder.folder}"]]
+    assert opened == [0]
+    assert "never-seen" not in repr(display.events)
+    assert display.restarts == 1
+    assert [retry.phase for retry in report.retries] == ["build"]
+    assert report.cache.lazy
+    assert not report.cache.lazy.used
+    assert f'Head "{folder.folder}/manifests/latest": connection refused' in report.cache.lazy.why
+    assert "is imported whole" in display.warned[0]
+
+
+def test_a_server_of_which_nothing_is_asked_for_too_long_counts_as_out_of_reach(
+    server: FakeServer, folder: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_SILENCE_SECONDS", -1.0)
+    server.requests = Requests()
+    began = {**vertex(f"importing cache manifest from {REFERENCE}"), "completed": None}
+    report, engine, _ = run(plan_of(folder), (said(began, vertex("waits")), 0), (MADE, 0))
+    assert len(imports(engine)) == 2
+    assert report.cache.lazy
+    assert report.cache.lazy.why.endswith("nothing reaches 127.0.0.1:4711")
+
+
+@pytest.mark.parametrize("requests", [Requests(manifests=1), Requests(blobs=1)])
+def test_a_slow_import_is_waited_for(
+    server: FakeServer, folder: Layout, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_SILENCE_SECONDS", -1.0)
+    server.requests = requests
+    began = {**vertex(f"importing cache manifest from {REFERENCE}"), "completed": None}
+    report, engine, _ = run(plan_of(folder), (said(began, IMPORTED) + MADE, 0))
+    assert len(imports(engine)) == 1
+    assert report.cache.lazy
+    assert report.cache.lazy.used
+
+
+def broken(folder: Layout, scheme: str = "http") -> bytes:
+    digest = str(folder.put(b"two")["digest"])
+    url = f"{scheme}://127.0.0.1:4711/v2/buildx-cache/blobs/{digest}"
+    error = f'failed to copy: httpReadSeeker: failed open: failed to do request: Get "{url}": connection refused'
+    failed = vertex("[build 2/2] RUN make", error=error)
+    return said(IMPORTED, failed, text=f"ERROR: failed to build: failed to solve: {error}\n")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_that_ends_in_the_middle_costs_no_cache(server: FakeServer, folder: Layout, scheme: str) -> None:
+    report, engine, display = run(plan_of(folder), (broken(folder, scheme), 1), (MADE, 0))
+    assert imports(engine)[1] == [f"type=local,src={folder.folder}"]
+    assert report.status == "success"
+    assert "is imported whole" in display.warned[0]
+    assert server.open == 0
+
+
+@pytest.mark.usefixtures("server")
+def test_a_damaged_folder_is_mended_and_not_imported_again(folder: Layout) -> None:
+    stream = broken(folder)
+    flip_bit(folder.path(str(folder.put(b"two")["digest"])))
+    report, engine, _ = run(plan_of(folder), (stream, 1), (MADE, 0))
+    assert imports(engine)[1] == []
+    assert report.cache.imports[0].status == "damaged"
+
+
+@pytest.mark.usefixtures("server")
+def test_another_failure_is_none_of_the_server(folder: Layout) -> None:
+    error = 'process "make" did not complete successfully: exit code: 2'
+    failed = said(IMPORTED, vertex("[build 2/2] RUN make", error=error), text=f"ERROR: failed to solve: {error}\n")
+    report, engine, _ = run(plan_of(folder), (failed, 1))
+    assert len(imports(engine)) == 1
+    assert report.exit_code == 1
