@@ -40,7 +40,7 @@ def together(name: str) -> str:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:  # noqa: ANN401
     """Have the engine by the time that the unit tests are through."""
-    if not all(name.startswith("tests/unit/") for name in ids):
+    if any(name.startswith(("tests/integration/", "tests/faults/")) for name in ids):
         node.config.stash[OF_THIS_RUN].start_early()
 
 
