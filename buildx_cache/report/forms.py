@@ -1,4 +1,4 @@
-"""The forms in which a report is written to files: JSON, an HTML page, JUnit XML, Markdown."""
+"""The forms in which a report is written: JSON, an HTML page, JUnit XML, Markdown. Each imports what it needs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.progress import BuildTrace
-from buildx_cache.report.html import html_page
-from buildx_cache.report.junit import junit_xml
-from buildx_cache.report.markdown import markdown
 from buildx_cache.report.model import BuildReport
 
 
@@ -23,10 +20,32 @@ class Told:
     error: BuildxCacheError | None = None
 
 
+def _json(told: Told) -> str:
+    return told.report.to_json()
+
+
+def _html(told: Told) -> str:
+    from buildx_cache.report.html import html_page
+
+    return html_page(told.report, told.trace, told.logs, told.error)
+
+
+def _junit(told: Told) -> str:
+    from buildx_cache.report.junit import junit_xml
+
+    return junit_xml(told.report, told.trace, told.logs, told.error)
+
+
+def _markdown(told: Told) -> str:
+    from buildx_cache.report.markdown import markdown
+
+    return markdown(told.report, told.error)
+
+
 # By the option that asks for one.
 FORMS: Mapping[str, Callable[[Told], str]] = {
-    "report": lambda told: told.report.to_json(),
-    "report_html": lambda told: html_page(told.report, told.trace, told.logs, told.error),
-    "report_junit": lambda told: junit_xml(told.report, told.trace, told.logs, told.error),
-    "report_md": lambda told: markdown(told.report, told.error),
+    "report": _json,
+    "report_html": _html,
+    "report_junit": _junit,
+    "report_md": _markdown,
 }

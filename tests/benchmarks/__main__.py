@@ -44,6 +44,8 @@ def _round(choice: Choice, laboratory: Laboratory, number: int) -> Iterator[Samp
     first = number % len(choice.contenders)
     for workload in choice.workloads:
         for contender in (*choice.contenders[first:], *choice.contenders[:first]):
+            if contender.workloads and workload.name not in contender.workloads:
+                continue
             sample = laboratory.sample(workload, contender)
             what = f"{sample.size} MB, {workload.name}, {contender.name}"
             _say(f"{number + 1}/{choice.rounds}: {what}: {sample.seconds:.2f}s")

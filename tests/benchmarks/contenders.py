@@ -27,17 +27,29 @@ class Contender:
     pushes: bool = True
     reports: bool = False
     """Whether it is this program, which writes a report."""
+    workloads: tuple[str, ...] = ()
+    """Those that it takes part in, by name; all if empty."""
 
 
-def _tool(name: str, title: str, *words: str) -> Contender:
+def _tool(name: str, title: str, *words: str, workloads: tuple[str, ...] = ()) -> Contender:
     argv = (*TOOL, "build", "--builder", "{builder}", "--tag", "{image}", "--report", "{report}", *words, "{context}")
-    return Contender(name=name, title=f"`buildx-cache` {title}", argv=argv, pushes="--push" in words, reports=True)
+    return Contender(
+        name=name,
+        title=f"`buildx-cache` {title}",
+        argv=argv,
+        pushes="--push" in words,
+        reports=True,
+        workloads=workloads,
+    )
 
 
-def _buildx(name: str, title: str, source: str, target: str) -> Contender:
+def _buildx(
+    name: str, title: str, source: str, target: str, *output: str, workloads: tuple[str, ...] = ()
+) -> Contender:
     caches = ("--cache-from", source, "--cache-to", f"{target},mode=max")
-    argv = ("docker", "buildx", "build", "--builder", "{builder}", "--tag", "{image}", "--push", *caches, "{context}")
-    return Contender(name=name, title=f"Buildx, {title}", argv=argv)
+    output = output or ("--push",)
+    argv = ("docker", "buildx", "build", "--builder", "{builder}", "--tag", "{image}", *output, *caches, "{context}")
+    return Contender(name=name, title=f"Buildx, {title}", argv=argv, workloads=workloads)
 
 
 RECIPE = Contender(name="recipe", title="recipe", argv=("bash", str(_HERE / "recipe.sh")), makes_builder=True)
@@ -52,4 +64,35 @@ REGISTRY = _tool("registry", "registry", "--push", "--cache", "registry", "--cac
 LOCAL_LOAD = _tool("local-load", "local, `--load`", "--load", *_LOCAL)
 LOCAL_EAGER_LOAD = _tool("local-eager-load", "local, `--load --lazy off`", "--load", *_EAGER)
 
-CONTENDERS = (RECIPE, BUILDX_LOCAL, BUILDX_REGISTRY, LOCAL, LOCAL_EAGER, REGISTRY, LOCAL_LOAD, LOCAL_EAGER_LOAD)
+# BuildKit of Docker's engine keeps every image that it pushes, and fetches all layers of it for that. The published one
+# has no store for images: what it takes is what the engine's takes when it is told to keep none.
+_TITLE = "image not kept"
+_WARM = ("unchanged", "source-linked")
+BUILDX_UNKEPT = _buildx(
+    "buildx-registry-unkept",
+    f"registry, {_TITLE}",
+    "type=registry,ref={ref}",
+    "type=registry,ref={ref}",
+    "--output",
+    "type=image,push=true,store=false",
+    workloads=_WARM,
+)
+_UNKEPT = ("--push", "--output", "type=image,store=false")
+LOCAL_UNKEPT = _tool("local-unkept", f"local, {_TITLE}", *_UNKEPT, *_LOCAL, workloads=_WARM)
+REGISTRY_UNKEPT = _tool(
+    "registry-unkept", f"registry, {_TITLE}", *_UNKEPT, "--cache", "registry", "--cache-ref", "{ref}", workloads=_WARM
+)
+
+CONTENDERS = (
+    RECIPE,
+    BUILDX_LOCAL,
+    BUILDX_REGISTRY,
+    BUILDX_UNKEPT,
+    LOCAL,
+    LOCAL_UNKEPT,
+    LOCAL_EAGER,
+    REGISTRY,
+    REGISTRY_UNKEPT,
+    LOCAL_LOAD,
+    LOCAL_EAGER_LOAD,
+)

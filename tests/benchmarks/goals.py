@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from tests.benchmarks.contenders import (
     BUILDX_LOCAL,
     BUILDX_REGISTRY,
+    BUILDX_UNKEPT,
     LOCAL,
     LOCAL_LOAD,
+    LOCAL_UNKEPT,
     RECIPE,
     REGISTRY,
+    REGISTRY_UNKEPT,
     Contender,
 )
 from tests.benchmarks.results import Results
@@ -69,7 +72,16 @@ _RECIPE_BUILD = Timing(contender=RECIPE, part="docker buildx build")
 _LOCAL, _LOAD, _REGISTRY = Timing(contender=LOCAL), Timing(contender=LOCAL_LOAD), Timing(contender=REGISTRY)
 _BARE_LOCAL, _BARE = Timing(contender=BUILDX_LOCAL), Timing(contender=BUILDX_REGISTRY)
 
+_LOCAL_UNKEPT, _REGISTRY_UNKEPT = Timing(contender=LOCAL_UNKEPT), Timing(contender=REGISTRY_UNKEPT)
+_BARE_UNKEPT = Timing(contender=BUILDX_UNKEPT)
+
 GOALS = (
+    *(Goal(workload=workload, ours=_LOCAL_UNKEPT, theirs=_RECIPE, factor=0.1) for workload in (UNCHANGED, LINKED)),
+    Goal(workload=UNCHANGED, ours=_LOCAL_UNKEPT, theirs=_BARE_UNKEPT, factor=1.3, plus=0.35),
+    *(
+        Goal(workload=workload, ours=_REGISTRY_UNKEPT, theirs=_BARE_UNKEPT, factor=1.1, plus=0.35)
+        for workload in (UNCHANGED, LINKED)
+    ),
     Goal(workload=UNCHANGED, ours=_LOCAL, theirs=_RECIPE, factor=0.1),
     Goal(workload=UNCHANGED, ours=_LOCAL, theirs=_BARE, factor=1.3, plus=0.35),
     Goal(workload=LINKED, ours=_LOCAL, theirs=_RECIPE, factor=0.1),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
@@ -92,3 +94,21 @@ def test_a_failing_build(docker: Docker, project: Path, tmp_path: Path) -> None:
     assert "exit code: 9" in error
     assert hint.startswith("to do: ")
     assert "why it failed" in log
+
+
+def test_the_same_is_told_in_every_form(docker: Docker, project: Path, tmp_path: Path) -> None:
+    page, cases, text = (tmp_path / name for name in ("report.html", "report.xml", "report.md"))
+    forms = ("--report-html", str(page), "--report-junit", str(cases), "--report-md", str(text))
+    ran = docker.build(
+        *("-t", "app", *docker.new_builder, "--cache", "none", "--build-arg", f"BASE={docker.base}", *forms),
+        str(project),
+    )
+    suite = ET.parse(cases).getroot()  # noqa: S314 - our own
+    assert suite.get("tests") == str(ran.steps[0])
+    names = [step["name"] for step in ran.report["steps"] if step["name"].startswith("RUN")]
+    assert names
+    for name in names:
+        assert any(case.get("name") == name for case in suite.iter("testcase"))
+        assert html.escape(name) in page.read_text()
+    assert f"{ran.steps[0]} steps" in text.read_text()
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (page, cases, text))
