@@ -162,6 +162,9 @@ class Options:
     report_md: Annotated[
         Text, _output("--report-md", metavar="FILE.md", help="The same as Markdown (GitHub's job summary gets it).")
     ] = None
+    dotenv: Annotated[
+        Text, _output("--dotenv", metavar="FILE", help="Append digest, tags and cache figures as NAME=value lines.")
+    ] = None
     verbose: Annotated[Switch, _output("-v", "--verbose", help="Show the commands that run.")] = None
     quiet: Annotated[Switch, _output("-q", "--quiet", help="Only warnings and errors.")] = None
     no_color: Annotated[Switch, _output("--no-color", help="No colours (also NO_COLOR).")] = None

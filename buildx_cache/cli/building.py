@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +18,7 @@ from buildx_cache.errors import UsageError
 from buildx_cache.options import Options, takes_options
 
 if TYPE_CHECKING:
+    from buildx_cache.display import Display
     from buildx_cache.request import BuildRequest
     from buildx_cache.run import Outcome
 
@@ -83,23 +87,43 @@ def _build(options: Options, ctx: typer.Context) -> None:
         display.summary(outcome.report)
         if outcome.error:
             display.failure(outcome.error, outcome.trace)
-        _write_reports(request, outcome)
+        _tell_files(request, outcome, env, display)
     if outcome.error:
         raise typer.Exit(outcome.error.exit_code)
 
 
-def _write_reports(request: BuildRequest, outcome: Outcome) -> None:
-    from buildx_cache.request import REPORTS, option_key
-
-    wanted = {name: path for name in REPORTS if (path := getattr(request, name))}
-    if not wanted:
-        return
+def _tell_files(request: BuildRequest, outcome: Outcome, env: Mapping[str, str], display: Display) -> None:
+    """Write the reports that were asked for, and hand values on to later steps."""
     from buildx_cache.report.forms import FORMS, Told
     from buildx_cache.report.writing import write_report
+    from buildx_cache.request import REPORTS, option_key
 
     told = Told(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
-    for name, path in wanted.items():
-        write_report(FORMS[name](told), path, f"--{option_key(name)}")
+    for name in REPORTS:
+        if path := getattr(request, name):
+            write_report(FORMS[name](told), path, f"--{option_key(name)}")
+    _hand_on(request, outcome, env, display, summary=lambda: FORMS["report_md"](told))
+
+
+def _hand_on(
+    request: BuildRequest, outcome: Outcome, env: Mapping[str, str], display: Display, *, summary: Callable[[], str]
+) -> None:
+    if not (request.dotenv or outcome.report.ci.provider != "none"):
+        return
+    from buildx_cache.ci.annotations import annotate
+    from buildx_cache.ci.outputs import outputs, write_outputs
+
+    found = outcome.trace.warnings if outcome.trace else ()
+    lines = annotate(outcome.report.ci.provider, found, _dockerfile(request, env))
+    given = outputs(outcome.report, env, image_id=outcome.image_id, dotenv=request.dotenv, summary=summary)
+    for warning in write_outputs(replace(given, lines=(*lines, *given.lines)), sys.stderr):
+        display.warn(warning)
+
+
+def _dockerfile(request: BuildRequest, env: Mapping[str, str]) -> str:
+    """The Dockerfile's path from the root of the repository, as far as the CI tells where that is."""
+    root = next((env[name] for name in ("GITHUB_WORKSPACE", "BUILD_SOURCESDIRECTORY") if env.get(name)), ".")
+    return os.path.relpath(request.file or f"{request.context}/Dockerfile", root)
 
 
 def _what_follows() -> None:

@@ -137,7 +137,7 @@ def check_paths(request: BuildRequest) -> None:
 
 
 def _check_reports(request: BuildRequest) -> None:
-    for name in REPORTS:
+    for name in (*REPORTS, "dotenv"):
         path = getattr(request, name)
         if path and Path(path).is_dir():
             option = f"--{option_key(name)}"

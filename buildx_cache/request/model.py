@@ -110,6 +110,7 @@ class BuildRequest:
     report_html: str = ""
     report_junit: str = ""
     report_md: str = ""
+    dotenv: str = ""
     verbose: bool = False
     quiet: bool = False
     no_color: bool = False

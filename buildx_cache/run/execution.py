@@ -48,6 +48,8 @@ class Outcome:
     logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The last lines that each vertex of the build printed, by its digest, not redacted."""
     results: tuple[str, ...] = ()
+    image_id: str = ""
+    """Of the image that was loaded."""
 
 
 def execute(plan: BuildPlan, engine: Engine, display: Display, ci: CIContext, password: Secret | None) -> Outcome:
@@ -92,7 +94,9 @@ class _Execution:
             self._caches.close()
         report = self._report(error)
         results = self._results(report, error)
-        return Outcome(report=report, error=error, trace=self._trace, logs=self._logs, results=results)
+        return Outcome(
+            report=report, error=error, trace=self._trace, logs=self._logs, results=results, image_id=self._image_id
+        )
 
     def _announce(self) -> None:
         builder, cache = self._plan.builder, self._plan.cache

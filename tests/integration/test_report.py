@@ -97,12 +97,14 @@ def test_a_failing_build(docker: Docker, project: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_is_told_in_every_form(docker: Docker, project: Path, tmp_path: Path) -> None:
-    page, cases, text = (tmp_path / name for name in ("report.html", "report.xml", "report.md"))
+    page, cases, text, env = (tmp_path / name for name in ("report.html", "report.xml", "report.md", "env"))
     forms = ("--report-html", str(page), "--report-junit", str(cases), "--report-md", str(text))
     ran = docker.build(
         *("-t", "app", *docker.new_builder, "--cache", "none", "--build-arg", f"BASE={docker.base}", *forms),
         str(project),
+        env={"CIRCLECI": "true", "BASH_ENV": str(env)},
     )
+    assert f"export BUILDX_CACHE_STEPS_TOTAL={ran.steps[0]}\n" in env.read_text()
     suite = ET.parse(cases).getroot()  # noqa: S314 - our own
     assert suite.get("tests") == str(ran.steps[0])
     names = [step["name"] for step in ran.report["steps"] if step["name"].startswith("RUN")]

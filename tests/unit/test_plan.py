@@ -2136,7 +2136,7 @@ def test_only_folders_have_to_be_ascii() -> None:
 # A local folder is bounded by this program.
 NOT_IN_ARGV = {
     "lazy",  # plans name folders
-    "progress", "report", "report_html", "report_junit", "report_md", "verbose", "quiet", "no_color", "password_env", "password_stdin", "cache_max_size",
+    "progress", "report", "report_html", "report_junit", "report_md", "dotenv", "verbose", "quiet", "no_color", "password_env", "password_stdin", "cache_max_size",
 }  # fmt: skip
 FIELDS = {each.name: each.default for each in dataclasses.fields(BuildRequest)}
 
@@ -2165,6 +2165,7 @@ SHOWN: Mapping[str, object] = {
     "report_html": "report.html",
     "report_junit": "report.xml",
     "report_md": "report.md",
+    "dotenv": "build.env",
     "verbose": True,
     "quiet": True,
     "no_color": True,

@@ -1,0 +1,230 @@
+"""Values for a job's later steps: the image's digest, ID and tags, and what the cache did.
+
+How a CI takes them is a row of :data:`WAYS`: from a file that a variable names, or from its log. A dotenv file serves
+the others, Buildkite among them: its agent writes ``BUILDKITE_ENV_FILE`` for hooks to read and never reads it back.
+
+Values count as untrusted twice. Each way's own quoting keeps a value inside its variable. And as people paste values
+into scripts (``${{ … }}``, ``$(…)`` in Azure), one that is not a plain word is not handed on at all; a digest, an image
+reference and a figure always are. Where there is no value the variable is set to nothing, so that none is left over
+from an earlier build of the same job.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shlex
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+from buildx_cache.ci.commands import azure_command, teamcity_message
+from buildx_cache.report import BuildReport
+from buildx_cache.wording import size
+
+Values = Mapping[str, tuple[str, ...]]
+"""Words by the name of the value, such as ``hit-ratio``."""
+
+_WORD = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9_.:/@+\[\]-]*")
+_SHOWN = 80
+_MODE = 0o644
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """Text to append to the file at ``path``; ``name`` is what asked for it, for messages.
+
+    ``limit`` is the size in bytes up to which the CI takes anything of the whole file; None if it has none.
+    """
+
+    name: str
+    path: str
+    text: str
+    limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What hands the values on: files, lines for the log, and warnings of what is not handed on."""
+
+    files: tuple[Addition, ...] = ()
+    lines: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a CI takes variables; ``write`` makes the line or lines of one from its name and value."""
+
+    write: Callable[[str, str], str]
+    file: str = ""
+    """The variable that names the file; empty where the log is read."""
+    spell: Callable[[str], str]
+    """How a value's name is spelled there."""
+    separator: str = ","
+    """What stands between the words of a list; no image reference has a comma."""
+
+
+def variable(name: str) -> str:
+    """``hit-ratio`` as an environment variable: ``BUILDX_CACHE_HIT_RATIO``."""
+    return f"BUILDX_CACHE_{name.upper().replace('-', '_')}"
+
+
+def _heredoc(name: str, value: str) -> str:
+    """One output, possibly of many lines, ended by a line that is not in it.
+
+    See "Workflow commands: multiline strings" in GitHub's documentation, and ``FileCommandManager`` of its runner.
+    """
+    end = f"end-{secrets.token_hex(16)}"
+    while end in value:
+        end = f"end-{secrets.token_hex(16)}"
+    return f"{name}<<{end}\n{value}\n{end}"
+
+
+def _export(name: str, value: str) -> str:
+    return f"export {name}={shlex.quote(value)}"
+
+
+def _azure(name: str, value: str) -> str:
+    return azure_command("task.setvariable", {"variable": name}, value)
+
+
+def _teamcity(name: str, value: str) -> str:
+    return teamcity_message("setParameter", {"name": f"env.{name}", "value": value})
+
+
+def _assignment(name: str, value: str) -> str:
+    """Nothing quotes here: GitLab keeps quotes as part of the value (its ``ParseDotenvArtifactService``)."""
+    return f"{name}={value}"
+
+
+WAYS: Mapping[str, Way] = {
+    # "Set an environment variable": every later step sources the file.
+    "circleci": Way(write=_export, file="BASH_ENV", spell=variable),
+    "github": Way(write=_heredoc, file="GITHUB_OUTPUT", spell=str, separator="\n"),
+    "azure": Way(write=_azure, spell=variable),
+    "teamcity": Way(write=_teamcity, spell=variable),
+}
+"""By the name of a provider; the others have ``--dotenv``."""
+
+_DOTENV = Way(write=_assignment, spell=variable)
+# `artifacts:reports:dotenv`: GitLab fails the upload of a file of 5 KiB or more.
+_DOTENV_LIMITS = {"gitlab": 5 * 1024 - 1}
+# GitHub shows nothing of a step's summary that is larger.
+_SUMMARIES = {"github": ("GITHUB_STEP_SUMMARY", 1024 * 1024)}
+
+
+def outputs(
+    report: BuildReport,
+    env: Mapping[str, str],
+    *,
+    image_id: str = "",
+    dotenv: str = "",
+    summary: Callable[[], str] = str,
+) -> Outputs:
+    """Say what to append where, and what to print, so that later steps get the values of ``report``.
+
+    ``image_id`` is that of a loaded image, ``dotenv`` the path of ``--dotenv``; ``summary`` makes the Markdown of the
+    report and is called only where the CI has a file for it. Pure, but for the random ends of GitHub's values.
+    """
+    provider = report.ci.provider
+    told = _values(report, image_id)
+    values = {name: tuple(word for word in words if _WORD.fullmatch(word)) for name, words in told.items()}
+    way = WAYS.get(provider)
+    files = (
+        *_variables(way, values, env),
+        *_summary(provider, env, summary),
+        *_dotenv(dotenv, values, _DOTENV_LIMITS.get(provider)),
+    )
+    lines = tuple(_written(way, values)) if way and not way.file else ()
+    return Outputs(files=files, lines=lines, warnings=tuple(_left_out(told)) if files or lines else ())
+
+
+def _values(report: BuildReport, image_id: str) -> Values:
+    image, cache = report.image, report.cache
+    told = {
+        "digest": (image.digest,),
+        "image-id": (image_id,),
+        "tags": image.tags if image.pushed or image.loaded else (),
+        "hit-ratio": () if cache.hit_ratio is None else (str(round(cache.hit_ratio, 3)),),
+        "steps-cached": (str(cache.steps.cached),),
+        "steps-total": (str(cache.steps.total),),
+    }
+    return {name: tuple(filter(None, words)) for name, words in told.items()}
+
+
+def _left_out(told: Values) -> Iterator[str]:
+    for name, words in told.items():
+        for word in words:
+            if not _WORD.fullmatch(word):
+                yield f"{name}: {ascii(word)[:_SHOWN]} is not handed to later steps: it could be taken for a command"
+
+
+def _written(way: Way, values: Values) -> Iterator[str]:
+    return (way.write(way.spell(name), way.separator.join(words)) for name, words in values.items())
+
+
+def _lines(way: Way, values: Values) -> str:
+    return "".join(f"{each}\n" for each in _written(way, values))
+
+
+def _variables(way: Way | None, values: Values, env: Mapping[str, str]) -> Iterator[Addition]:
+    if way and (path := env.get(way.file)):
+        yield Addition(name=way.file, path=path, text=_lines(way, values))
+
+
+def _summary(provider: str, env: Mapping[str, str], summary: Callable[[], str]) -> Iterator[Addition]:
+    name, limit = _SUMMARIES.get(provider, ("", None))
+    if (path := env.get(name)) and (text := summary()):
+        yield Addition(name=name, path=path, text=f"\n{text}", limit=limit)  # a blank line ends what stands there
+
+
+def _dotenv(path: str, values: Values, limit: int | None) -> Iterator[Addition]:
+    if path:
+        yield Addition(name="--dotenv", path=path, text=_lines(_DOTENV, values), limit=limit)
+
+
+def write_outputs(given: Outputs, log: TextIO) -> tuple[str, ...]:
+    """Append to the files and print the lines; return warnings of what was not handed on. Files never fail the call.
+
+    A file that is absent is made, its folder is not. A symbolic link is not followed: the working copy of a pull
+    request may hold one that points anywhere. Nor is anything but a regular file written to, as a pipe could block.
+    """
+    log.writelines(f"{line}\n" for line in given.lines)
+    log.flush()
+    failures = [(file, why) for file in given.files if (why := _append(file))]
+    return (*given.warnings, *(f"{file.name}: nothing was written to {file.path}: {why}" for file, why in failures))
+
+
+def _append(file: Addition) -> str:
+    """Append at the start of a line; why that did not work, if so."""
+    text = file.text.encode("utf-8", "backslashreplace")
+    try:
+        with open(file.path, "a+b", opener=_open_regular) as stream:
+            end = stream.seek(0, os.SEEK_END)
+            stream.seek(max(end - 1, 0))
+            text = (b"" if stream.read(1) in (b"", b"\n") else b"\n") + text
+            if file.limit is not None and end + len(text) > file.limit:
+                return f"the CI takes none of a file that is larger than {size(file.limit)}"
+            stream.write(text)
+    except OSError as error:
+        return "it is a symbolic link" if error.errno == errno.ELOOP else str(error.strerror)
+    except ValueError:
+        return "that is no path"
+    return ""
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file that is a regular one, without waiting for the other end of a pipe.
+
+    Raises:
+        OSError: it cannot be opened, or is something else.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, _MODE)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is not a regular file")
