@@ -51,7 +51,7 @@ def blame(
     if match := _URL.search(error):
         address = f"{match['host']}/{match['path']}"
         return tuple(entry for entry in imports if _repository(entry) == address)
-    if served := tuple(entry for entry in imports if f'"{entry.place}/' in error):
+    if served := tuple(entry for entry in imports if _names_folder(error, entry)):
         return served
     remote = tuple(entry for entry in imports if entry.type != "local")
     if "httpReadSeeker: " in error:
@@ -59,6 +59,10 @@ def blame(
     named = set(_DIGEST.findall(error))
     holders = tuple(entry for entry in imports if named.intersection(digests(entry)))
     return holders or (remote if "failed commit on ref" in error else ()) or tuple(imports)
+
+
+def _names_folder(error: str, entry: CacheEntry) -> bool:
+    return any(f'"{entry.place}/{part}/' in error for part in ("blobs", "manifests"))
 
 
 def damage_status(error: str) -> Literal["damaged", "unreachable"]:

@@ -152,6 +152,7 @@ def _assumed(place: Place, context: str, tls: TlsEndpoint | None = None) -> Fact
         context=context,
         place=place,
         tls=tls,
+        elsewhere="not known: Docker was not asked",
         builder=Builder(name="default", driver=Driver.DOCKER, nodes=(Node(name="assumed", status="running"),)),
     )
 

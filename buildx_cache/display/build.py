@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Protocol, TextIO
 
 from rich.console import Console
 
+from buildx_cache.diagnose import source_excerpt
 from buildx_cache.display.summary import summary_lines
 from buildx_cache.display.text import titled
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.progress import BuildTrace, Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.progress.names import Label, step_label
+from buildx_cache.progress.trace import is_cancelled
 from buildx_cache.report import BuildReport
 from buildx_cache.wording import as_message, duration, printable
 
@@ -182,7 +183,7 @@ def _place(label: Label) -> str:
 
 def _outcome(event: VertexEvent) -> str:
     if event.error:
-        return "FAILED"
+        return "STOPPED" if is_cancelled(event.error) else "FAILED"
     if event.cached:
         return "CACHED"
     return duration((event.completed or 0.0) - (event.started or 0.0))
@@ -193,6 +194,5 @@ def _one_line(text: str) -> str:
 
 
 def failure_log(trace: BuildTrace) -> tuple[str, ...]:
-    """The end of the failing step's log and Buildx' excerpt of the Dockerfile, without its repeated rules."""
-    excerpt = [line for line in trace.text if re.match(r"\s*\d+ \|( >>>)?|[^ ]+:\d+$", line)]
-    return (*(trace.log_tail if trace.failed else ()), *excerpt)
+    """The end of the failing step's log, and where in the Dockerfile that is."""
+    return (*(trace.log_tail if trace.failed else ()), *source_excerpt(trace))

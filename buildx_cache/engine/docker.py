@@ -86,7 +86,10 @@ class DockerEngine:
             yield lambda place: self._facts(place, info, found, endpoint, contexts)
 
     def _facts(self, place: Place, info: Answer, found: Answer, endpoint: Answer, contexts: Answer) -> Facts:
-        engine = parse_info(_said(info()))
+        try:
+            engine = parse_info(_said(info()))
+        except ValueError:
+            raise _engine_error("`docker info` does not say it in JSON") from None
         if engine.errors:
             raise _engine_error("\n".join(engine.errors))
         self._index_server = engine.index_server
@@ -106,6 +109,7 @@ class DockerEngine:
             place=place,
             tls=self.tls,
             builder=_builder(found()),
+            endpoint=whereabouts.endpoint,
             elsewhere=elsewhere(whereabouts),
             contexts=tuple(_said(contexts()).split()),
         )
@@ -138,8 +142,9 @@ class DockerEngine:
 
     def gateway(self, network: str) -> str:
         """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
-        done = self._ask("network", "inspect", "--format", "{{json .IPAM.Config}}", network)
-        return parse_gateway(done.stdout) if done.code == 0 else ""
+        done = self._ask("network", "inspect", "--format", "{{.Driver}} {{json .IPAM.Config}}", network)
+        driver, _, pools = done.stdout.partition(" ")
+        return parse_gateway(pools) if driver == "bridge" else ""  # others' gateways are the network's around the host
 
     # --- what is done ------------------------------------------------------------------------------------
 

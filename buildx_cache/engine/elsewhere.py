@@ -25,12 +25,13 @@ class Whereabouts:
     """This machine's, as ``sys.platform`` has it."""
 
 
-# Products that keep the engine in a virtual machine, by what they call its host or system, in lower case.
+# Products that keep the engine in a virtual machine, by how the name of its system or host begins, in lower case.
 _VIRTUAL_MACHINES = {
     "docker desktop": "Docker Desktop",
     "docker-desktop": "Docker Desktop",
     "rancher desktop": "Rancher Desktop",
     "rancher-desktop": "Rancher Desktop",
+    "lima-rancher-desktop": "Rancher Desktop",
     "orbstack": "OrbStack",
     "colima": "Colima",
     "lima-": "Lima",
@@ -38,8 +39,9 @@ _VIRTUAL_MACHINES = {
 
 
 def _product(engine: Whereabouts) -> str:
-    said = f"{engine.system}\n{engine.name}".lower()
-    return next((product for sign, product in _VIRTUAL_MACHINES.items() if sign in said), "")
+    """The product; a host's name tells none where this process is on that host."""
+    said = (engine.system.lower(), "" if engine.name == engine.own_name else engine.name.lower())
+    return next((product for sign, product in _VIRTUAL_MACHINES.items() for text in said if text.startswith(sign)), "")
 
 
 # The first that applies is told.

@@ -63,14 +63,21 @@ def with_entries(index: bytes, entries: Sequence[object]) -> bytes:
     return text.encode("ascii")
 
 
-def replace_entries(store: Store, index: bytes, entries: Sequence[object]) -> None:
-    """Give an index.json that has the bytes ``index`` other entries.
+_NO_BLOBS: Mapping[str, bytes] = {}
+
+
+def replace_entries(
+    store: Store, index: bytes, entries: Sequence[object], *, blobs: Mapping[str, bytes] = _NO_BLOBS
+) -> None:
+    """Give an index.json that has the bytes ``index`` other entries, after writing the ``blobs`` that they lead to.
 
     Raises:
         MalformedError: it has other bytes by now, is locked, or cannot be written.
     """
     content = with_entries(index, entries)
     with unchanged_index(store, index):
+        for digest, blob in blobs.items():
+            _put_blob(store, digest, blob)
         replace_file(store.root, INDEX, content)
 
 
@@ -96,18 +103,15 @@ def _content(store: Store) -> bytes:
         raise
 
 
-def put_blob(store: Store, digest: str, content: bytes) -> None:
-    """Put a blob in place in one step, where there is a folder of blobs.
-
-    Raises:
-        MalformedError: it cannot be written.
-    """
+def _put_blob(store: Store, digest: str, content: bytes) -> None:
     if store.blobs is not None:
         _put(store.root, content, _BLOB_MODE, store.blobs, digest.removeprefix("sha256:"))
 
 
 def replace_file(root: int, name: str, content: bytes) -> None:
     """Put a file in place in one step: whoever reads it meets the old or the new bytes, also after a crash.
+
+    Call it while holding the folder exclusively, or Buildx' lock on the index.
 
     Raises:
         MalformedError: it cannot be written.

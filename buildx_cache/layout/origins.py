@@ -7,6 +7,7 @@ the note is worthless, and makes an unchanged cache look like another one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 
 from buildx_cache.layout.decode import MalformedError, parse_object
 from buildx_cache.layout.graph import Graph, Root, walk
-from buildx_cache.layout.indexing import index_entries, put_blob, replace_entries
+from buildx_cache.layout.indexing import index_entries, replace_entries
 from buildx_cache.layout.store import Store, open_store
 
 _SOURCE = "containerd.io/distribution.source."
@@ -30,9 +31,9 @@ _STYLES: tuple[Callable[[object], str], ...] = (
 def forget_origin(folder: Path, *, tag: str, repository: str) -> bool:
     """Take every note of ``repository`` out of the cache manifest of a tag; whether there was one.
 
-    The tag then leads to the manifest as BuildKit would have written it without the notes, byte by byte, and the one
-    with them is deleted unless another tag leads to it. A manifest that cannot be read, or that is not laid out as Go
-    does it, stays as it is. Call it while holding the folder, shared or not.
+    The tag then leads to the manifest as BuildKit would have written it without the notes, byte by byte. The one with
+    them is left to the next sweep, as another build may be reading it. A manifest that cannot be read, or that is not
+    laid out as Go does it, stays as it is. Call it while holding the folder, shared or not.
     """
     try:
         with open_store(folder) as store:
@@ -49,14 +50,12 @@ def _forget(store: Store, graph: Graph, root: Root, repository: str) -> bool:
     if content is None:
         return False
     after = "sha256:" + hashlib.sha256(content).hexdigest()
-    put_blob(store, after, content)
     entries = index_entries(graph.index)
     entry = entries[root.position]
     entries[root.position] = {**(entry if isinstance(entry, dict) else {}), "digest": after, "size": len(content)}
-    replace_entries(store, graph.index, entries)
-    others = (other for other in graph.roots if other.position != root.position)
-    if not any(before in graph.closure(other.descriptor.digest) for other in others) and store.blobs is not None:
-        os.unlink(before.removeprefix("sha256:"), dir_fd=store.blobs)
+    replace_entries(store, graph.index, entries, blobs={after: content})
+    with contextlib.suppress(OSError):  # old enough for the sweep, which spares what is younger than the build
+        os.utime(before.removeprefix("sha256:"), (0, 0), dir_fd=store.blobs)
     return True
 
 

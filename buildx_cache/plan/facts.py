@@ -86,6 +86,8 @@ class Facts:
     """The builder asked for by name, else the current one."""
     own_builder: Builder | None = None
     """The project's own builder, if it exists already."""
+    endpoint: str = ""
+    """The engine's address, such as ``unix:///var/run/docker.sock``; empty if unknown."""
     elsewhere: str = ""
     """Why the engine's host is not this one, in words; empty where both share one network."""
     contexts: tuple[str, ...] = ()

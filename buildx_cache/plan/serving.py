@@ -3,8 +3,8 @@
 BuildKit pulls and extracts every layer of the chain that it finds in a folder (``type=local``); of what a registry has
 it reads only what it needs. A registry on loopback is plain HTTP to BuildKit by itself (``util/resolver``); on a Docker
 network's gateway, ``registry.insecure`` makes it so, for this one import and without a word in the builder's
-configuration (``cache/remotecache/registry``). The gateway's address is open to the containers of this host and to
-nobody else; the host's network would take the builder out of its own, so a builder is left in the one it has.
+configuration (``cache/remotecache/registry``). A gateway's address is there for the containers of this host; the host's
+network would take the builder out of its own, so a builder is left in the one it has.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from buildx_cache.request import BuildRequest, Driver, Lazy
 
 HOST = "host"
 _BRIDGE = "bridge"
+_PROXY = "env.http_proxy"
 _NO_GATEWAY = ("none", "container:")
 
 
@@ -49,28 +50,32 @@ def _obstacle(request: BuildRequest, facts: Facts, builder: BuilderPlan, network
         (bool(facts.elsewhere), facts.elsewhere),
         (bool(endpoint), f"the builder is at {redact(endpoint)}"),
         (not network, "the builder's container has no network of Docker's"),
+        (network != HOST and _has_proxy(request, facts, builder), "the builder sends its requests through a proxy"),
     )
     return next((reason for applies, reason in reasons if applies), "")
 
 
 def _foreign_endpoint(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
     """The endpoint of a builder on another engine than the one asked about; empty if it is that one's."""
+    same = ("", facts.context, facts.endpoint, request.docker_context)
     if builder.driver == Driver.DOCKER:
-        return ""
+        return "" if builder.name in same else builder.name  # it has its context's name
     there = _there(facts, builder)
     endpoints = [node.endpoint for node in there.nodes] if there else list(request.endpoint)
-    same = ("", facts.context, request.docker_context)
-    return next((each for each in endpoints if each not in same and not each.startswith("unix://")), "")
+    return next((each for each in endpoints if each not in same), "")
 
 
 def _network(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
     """The network of the builder: the engine's own is the host's; empty where a container is in none of Docker's."""
     if builder.driver != Driver.DOCKER_CONTAINER:
         return HOST
-    there = _there(facts, builder)
-    options = dict(there.nodes[0].options) if there and there.nodes else _options(request.driver_opt)
-    network = options.get("network") or _BRIDGE
+    network = _options(request, facts, builder).get("network") or _BRIDGE
     return "" if network.startswith(_NO_GATEWAY) else network
+
+
+def _has_proxy(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> bool:
+    """Whether BuildKit's plain HTTP goes to a proxy, which only loopback never does (Go's ``net/http``)."""
+    return any(name.lower() == _PROXY and value for name, value in _options(request, facts, builder).items())
 
 
 def _there(facts: Facts, builder: BuilderPlan) -> Builder | None:
@@ -78,5 +83,8 @@ def _there(facts: Facts, builder: BuilderPlan) -> Builder | None:
     return facts.own_builder if builder.owned else facts.builder
 
 
-def _options(words: Sequence[str]) -> Mapping[str, str]:
-    return dict(pair for word in words for pair in from_csv(word, option="--driver-opt"))
+def _options(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> Mapping[str, str]:
+    """The driver's options: those that the builder has, or is to be made with; one word may hold several."""
+    if (there := _there(facts, builder)) and there.nodes:
+        return dict(there.nodes[0].options)
+    return dict(pair for word in request.driver_opt for pair in from_csv(word, option="--driver-opt"))

@@ -259,7 +259,7 @@ class TraceBuilder:
         whose cached layer could not be loaded, as BuildKit goes on to run such steps.
         """
         errors = [step for step in steps if step.error]
-        real = [step for step in errors if not _is_cancelled(step.error)]
+        real = [step for step in errors if not is_cancelled(step.error)]
         if not real and any(_is_fatal(each) for each in transfers):
             return None
 
@@ -271,7 +271,7 @@ class TraceBuilder:
         return min(real or errors, key=rank, default=None)
 
     def _error(self, failed: Step | None, transfers: tuple[Transfer, ...]) -> str:
-        if failed is not None and not _is_cancelled(failed.error):
+        if failed is not None and not is_cancelled(failed.error):
             return failed.error
         causes = (each.error for each in transfers if _is_fatal(each))
         return next(causes, "") or self._error_line or (failed.error if failed else "")
@@ -365,14 +365,14 @@ def _bytes(vertices: Iterable[_Vertex]) -> tuple[int, int]:
     return sum(current for current, _ in moved), sum(total for _, total in moved)
 
 
-def _is_cancelled(error: str) -> bool:
+def is_cancelled(error: str) -> bool:
     """Tell whether ``error`` only follows from another one, or from an interrupt (Go's ``context.Canceled``, gRPC)."""
     return "context canceled" in error or "code = Canceled" in error
 
 
 def _worst_error(vertices: list[_Vertex]) -> str:
     errors = [each.error for each in vertices if each.error]
-    return next((error for error in errors if not _is_cancelled(error)), errors[0] if errors else "")
+    return next((error for error in errors if not is_cancelled(error)), errors[0] if errors else "")
 
 
 def _is_fatal(transfer: Transfer) -> bool:
@@ -381,7 +381,7 @@ def _is_fatal(transfer: Transfer) -> bool:
     That of a cache import never is; that of a cache export is not with ``ignore-error``, and else ends in an
     ``ERROR: …`` line.
     """
-    return bool(transfer.error) and transfer.kind in _FATAL_KINDS and not _is_cancelled(transfer.error)
+    return bool(transfer.error) and transfer.kind in _FATAL_KINDS and not is_cancelled(transfer.error)
 
 
 def _warning_text(event: WarningEvent) -> str:

@@ -91,10 +91,7 @@ class Caches:
         Raises:
             CacheError: it failed over a cache, and the call is strict.
         """
-        if unreached := dict(self.serving.failed):
-            for entry, error in unreached.items():
-                self._import_itself(entry, error)
-            self.retries.append(RetryReport(phase="build", reason=redact(next(iter(unreached.values()))), count=1))
+        if self._imports_themselves("build"):
             return True
         blamed = self._blamed(trace, (error for error in _troubles(trace) if error == trace.error))
         if blamed:
@@ -152,6 +149,14 @@ class Caches:
             self._warn("; ".join(part for part in said if part))
         self.plan = self.plan.without(imports=left_out)
 
+    def _imports_themselves(self, phase: str) -> bool:
+        """Have BuildKit read the folders whose servers it could not read from; whether there were any."""
+        unreached = dict(self.serving.failed)
+        for entry, error in unreached.items():
+            self._import_itself(entry, error)
+        self.retries += [RetryReport(phase=phase, reason=redact(error), count=1) for error in [*unreached.values()][:1]]
+        return bool(unreached)
+
     def _import_itself(self, entry: CacheEntry, error: str) -> None:
         """Have BuildKit read a sound folder that it cannot read from its server."""
         self.serving.stop(entry, f"BuildKit could not read it from here: {redact(error)}")
@@ -197,7 +202,7 @@ class Caches:
         if command is None:
             return
         self.retries.append(RetryReport(phase="export", reason="a damaged import kept it from being written", count=1))
-        trace, code = self._export(command)
+        trace, code = self._export_by(command)
         self._exports |= {entry: self._exported(entry, trace, code) for entry in lost}
 
     def export_nodes(self) -> None:
@@ -211,9 +216,14 @@ class Caches:
             if _repository(entry) in self._read_only:
                 self._exports[entry] = skipped_export(entry, "writing there was denied before")
                 continue
-            trace, code = self._export(command)
+            trace, code = self._export_by(command)
             self._exports[entry] = self._exported(entry, trace, code)
             self._tell_failed(entry)
+
+    def _export_by(self, command: Command) -> tuple[BuildTrace, int]:
+        """Run a build that does nothing but write caches; once more where it could not read from a server."""
+        trace, code = self._export(command)
+        return self._export(command) if self._imports_themselves("export") else (trace, code)
 
     def _exported(self, entry: CacheEntry, trace: BuildTrace, code: int = 0) -> ExportReport:
         report = export_report(entry, trace)

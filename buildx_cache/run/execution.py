@@ -211,7 +211,8 @@ class _Execution:
                 self._display.event(event)
 
         def take(chunk: bytes) -> None:
-            serving.wait()
+            if not chunk:
+                serving.wait()
             show(parser.feed(chunk))
 
         self._note(command)

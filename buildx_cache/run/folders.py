@@ -228,8 +228,7 @@ class Folders:
 
     def forget_origin(self, entry: CacheEntry) -> None:
         """Take out of a cache that was written where its layers were served from."""
-        folder = self._target(entry)
-        layout.forget_origin(folder.path, tag=folder.tag, repository=REPOSITORY)
+        layout.forget_origin(self._target(entry).path, tag=entry.get("tag") or _LATEST, repository=REPOSITORY)
 
     def unchanged(self, entry: CacheEntry) -> bool:
         """Whether an export left the folder's index as it was."""

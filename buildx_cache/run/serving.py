@@ -1,8 +1,8 @@
 """Local folders handed to BuildKit through a registry of this process', so that it reads of them only what it needs.
 
 To everybody else they stay the folders they are: the plan, the progress, the report and the errors name them, and
-never the address that is good for one run only. A builder that does not reach it after all imports the folder itself,
-in the same call.
+never the name by which they are to be had for one run only. A builder that does not reach the server after all imports
+the folder itself, in the same call.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import ExhaustedError
@@ -20,6 +21,7 @@ from buildx_cache.plan.serving import HOST
 from buildx_cache.progress import Event
 from buildx_cache.progress.events import TextLine, VertexEvent
 from buildx_cache.progress.names import folder_source, transfer_kind
+from buildx_cache.progress.trace import is_cancelled
 from buildx_cache.report import LazyReport
 from buildx_cache.serve import Served, serve
 
@@ -48,8 +50,12 @@ class _Source:
     @property
     def is_unasked(self) -> bool:
         """Whether BuildKit imports, and nothing of that arrives here."""
-        silent = self.began is not None and time.monotonic() - self.began > _SILENCE_SECONDS
-        return silent and not (self.served.requests.manifests or self.served.requests.blobs)
+        return self.began is not None and time.monotonic() - self.began > _SILENCE_SECONDS and not self.is_asked
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether anything of it was asked for."""
+        return bool(self.served.requests.manifests or self.served.requests.blobs)
 
     def rename(self, text: str) -> str:
         """A text of BuildKit's with the folder in it instead of the address."""
@@ -58,6 +64,8 @@ class _Source:
         text = text.replace(reference, folder_source(self.planned.place))
         for scheme in _SCHEMES:
             text = text.replace(f"{scheme}://{host}/v2/{path}/", f"{self.planned.place}/")
+        if self.planned.get("digest"):
+            return text
         return text.replace(reference.rpartition(":")[2], self.planned.get("tag") or _LATEST)
 
 
@@ -84,12 +92,14 @@ class Serving:
             return
         if not folders:
             self._why = "there is no cache to read yet"
+            return
         try:
             address = self._address()
             for entry, folder in folders.items():
                 self._serve(entry, folder, address)
         except ExhaustedError as error:
             self._sources.clear()
+            self._stack.close()
             self._why = error.message
 
     def _address(self) -> str:
@@ -103,8 +113,10 @@ class Serving:
         server = self._stack.enter_context(ExitStack())
         served = server.enter_context(serve(folder, address=address))
         tag, digest = entry.get("tag") or _LATEST, entry.get("digest")
-        if not digest and tag not in served.tags:
-            return  # a tag that no registry could have
+        if (digest not in served.manifests) if digest else (tag not in served.tags):
+            server.close()
+            self._why = f"no registry could have a manifest called {digest or tag!r}"
+            return
         attributes = (("ref", served.reference(tag=tag, digest=digest)),)
         plain = () if address == _LOOPBACK else (("registry.insecure", "true"),)
         instead = CacheEntry(type="registry", attributes=(*attributes, *plain))
@@ -127,8 +139,17 @@ class Serving:
         for source in self._sources.values():
             event = _renamed(event, source)
             if isinstance(event, VertexEvent) and _is_import(event, source):
-                _note_import(source, event)
+                source.began = time.monotonic() if event.started and not event.completed else None
+                if event.error and not is_cancelled(event.error):
+                    self._fail(source, event.error)
         return event
+
+    def _fail(self, source: _Source, error: str) -> NoReturn:
+        """End the build over this source, and with it over those of which nothing was asked either."""
+        for each in self._sources.values():
+            if each is source or not each.is_asked:
+                each.error = error
+        raise UnreachableServerError
 
     def wait(self) -> None:
         """Look after imports of which nothing is heard.
@@ -138,8 +159,7 @@ class Serving:
         """
         for source in self._sources.values():
             if source.is_unasked:
-                source.error = f"nothing reaches {source.served.repository.partition('/')[0]}"
-                raise UnreachableServerError
+                self._fail(source, f"nothing reaches {source.served.repository.partition('/')[0]}")
 
     # --- when that fails ---------------------------------------------------------------------------------
 
@@ -181,10 +201,3 @@ def _renamed(event: Event, source: _Source) -> Event:
 
 def _is_import(event: VertexEvent, source: _Source) -> bool:
     return transfer_kind(event.name) == "cache-import" and event.name.endswith(folder_source(source.planned.place))
-
-
-def _note_import(source: _Source, event: VertexEvent) -> None:
-    source.began = time.monotonic() if event.started and not event.completed else None
-    if event.error:
-        source.error = event.error
-        raise UnreachableServerError

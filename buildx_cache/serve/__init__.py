@@ -33,12 +33,13 @@ _HINT = "import the folder itself: type=local"
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """A folder being served; ``tags`` are the secret names of its tags."""
+    """A folder being served; ``tags`` are the secret names of its tags, ``manifests`` the digests it can be had by."""
 
     repository: str
     """``HOST:PORT/buildx-cache``"""
     port: int
     tags: Mapping[str, str]
+    manifests: frozenset[str]
     count: Callable[[], Requests]
 
     def reference(self, *, tag: str = "latest", digest: str = "") -> str:
@@ -83,7 +84,13 @@ def serve(
         respond = partial(answer, catalogue=catalogue, tags={names[tag]: root for tag, root in catalogue.tags.items()})
         stack.enter_context(Server(listener, respond, tally=tally, limits=limits or Limits(), on_error=on_error))
         host = f"[{address}]" if ":" in address else address
-        yield Served(repository=f"{host}:{port}/{REPOSITORY}", port=port, tags=names, count=tally.count)
+        yield Served(
+            repository=f"{host}:{port}/{REPOSITORY}",
+            port=port,
+            tags=names,
+            manifests=frozenset(catalogue.manifests),
+            count=tally.count,
+        )
 
 
 def _listen(address: str) -> socket.socket:

@@ -44,6 +44,8 @@ def test_a_server_that_fails_is_no_fault_of_the_cache_for_a_strict_call(laborato
 
     assert ran.code == 0, ran.stderr
     assert ran.steps == (STEPS, STEPS, 0)
+    assert ran.report["cache"]["lazy"]["used"] is False
+    assert len(ran.report["retries"]) == 1
 
 
 def test_damage_that_no_build_reads_costs_nothing_and_is_mended_by_the_build_that_does(laboratory: Laboratory) -> None:

@@ -246,6 +246,7 @@ def test_steps_are_told_when_they_end() -> None:
         log(MAKE, b"o\nthree"),
         vertex(MAKE, (1.0, 66.0)),
         vertex("[build 3/3] COPY a   \\\n  b", (2.0, 3.0), error="not found"),
+        vertex("[other 1/2] RUN wait", (2.0, 3.0), error="process canceled: context canceled"),
         vertex("exporting to image", (3.0, 4.0)),
     ).splitlines() == [
         "          [build 2/3] | one",
@@ -255,6 +256,7 @@ def test_steps_are_told_when_they_end() -> None:
         "          [build 2/3] | warned",
         "  1m 05s  [build 2/3] RUN make",
         "  FAILED  [build 3/3] COPY a \\ b",
+        " STOPPED  [other 1/2] RUN wait",
     ]
 
 

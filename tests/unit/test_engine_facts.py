@@ -225,7 +225,13 @@ def facts(engine: DockerEngine, builder: str = "") -> Facts:
 def test_two_questions_asked_at_once_are_enough(said: Docker, tmp_path: Path) -> None:
     engine = DockerEngine({"PATH": "/bin", "DOCKER_CONFIG": str(tmp_path)})
     assert facts(engine) == Facts(
-        docker="28.5.2", buildx=(0, 29, 1), store=Store.CONTAINERD, context="default", place=PLACE, builder=CURRENT
+        docker="28.5.2",
+        buildx=(0, 29, 1),
+        store=Store.CONTAINERD,
+        context="default",
+        place=PLACE,
+        endpoint=SOCKET,
+        builder=CURRENT,
     )
     assert said.asked == [ASK_INFO, "buildx inspect"]
     assert (engine.calls, said.most, said.under_way) == (2, 2, 0)
@@ -322,12 +328,14 @@ def test_without_a_docker_command_nothing_is_asked(said: Docker) -> None:
 
 def test_a_network_without_a_gateway_has_none(said: Docker) -> None:
     engine = DockerEngine({"PATH": "/bin", "DOCKER_HOST": SOCKET}, "mine")
-    said.answers["network inspect"] = Completed(code=0, stdout='[{"Gateway":"10.1.0.1"}]')
+    said.answers["network inspect"] = Completed(code=0, stdout='bridge [{"Gateway":"10.1.0.1"}]')
     assert engine.gateway("bridge") == "10.1.0.1"
+    said.answers["network inspect"] = Completed(code=0, stdout='macvlan [{"Gateway":"10.1.0.1"}]')
+    assert engine.gateway("lan") == ""
     said.answers["network inspect"] = Completed(code=1, stderr="Error response from daemon: network x not found")
     assert engine.gateway("x") == ""
-    assert said.asked[0] == "--context mine network inspect --format {{json .IPAM.Config}} bridge"
-    assert engine.calls == 2
+    assert said.asked[0] == "--context mine network inspect --format {{.Driver}} {{json .IPAM.Config}} bridge"
+    assert engine.calls == 3
 
 
 def test_an_image_that_is_not_there_has_no_id(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,8 +73,24 @@ CASES: Mapping[str, Case] = {
     "a builder on the same context": Case(
         facts=given(there(endpoint="default")), serving=served("bridge", network("bridge"))
     ),
-    "a builder on a local socket": Case(
-        facts=given(there(endpoint="unix:///var/run/docker.sock")), serving=served("bridge", network("bridge"))
+    "a builder on the same socket": Case(
+        facts=replace(given(there(endpoint="unix:///var/run/docker.sock")), endpoint="unix:///var/run/docker.sock"),
+        serving=served("bridge", network("bridge")),
+    ),
+    "a builder on another socket": Case(
+        facts=replace(given(there(endpoint="unix:///run/other.sock")), endpoint="unix:///var/run/docker.sock"),
+        serving=not_served("the builder is at unix:///run/other.sock"),
+    ),
+    "the builder of another context": Case(
+        facts=replace(FACTS, store=Store.CONTAINERD, builder=replace(there("docker"), name="far")),
+        serving=not_served("the builder is at far"),
+    ),
+    "a proxy": Case(
+        asked={"driver_opt": ["env.HTTP_PROXY=http://proxy:3128"]},
+        serving=not_served("the builder sends its requests through a proxy"),
+    ),
+    "a proxy, on the host's network": Case(
+        asked={"driver_opt": ["env.http_proxy=http://proxy:3128", "network=host"]}, serving=served("host", SHARED)
     ),
     "a builder on another engine": Case(
         facts=given(there(endpoint="tcp://me:secret@10.0.0.5:2376")),

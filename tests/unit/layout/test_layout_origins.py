@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from buildx_cache.layout import forget_origin, verify
+from buildx_cache.layout import forget_origin, sweep, verify
 from tests.unit.layout.layouts import OCI_MANIFEST, TAG, Json, Layout, digest_of
 
 NOTE = "containerd.io/distribution.source."
@@ -61,11 +62,13 @@ def test_only_the_notes_of_the_server_go(
     layout.entries = [{**written, "annotations": {TAG: "latest"}}]
     layout.write_index()
 
+    os.utime(layout.path(str(written["digest"])))
+
     assert forget_origin(tmp_path, tag="latest", repository=REPOSITORY)
 
     assert (tmp_path / "index.json").read_bytes() == index
     assert verify(tmp_path, deep=True) == ()
-    assert not layout.path(str(written["digest"])).exists()
+    assert written["digest"] in sweep(tmp_path).blobs
     assert not forget_origin(tmp_path, tag="latest", repository=REPOSITORY)
 
 

@@ -122,6 +122,7 @@ class FakeEngine:
         stream, code = self.builds.pop(0)
         for start in range(0, len(stream), 50):
             on_stderr(stream[start : start + 50])
+            on_stderr(b"")  # silence
         if self.interrupt == "build":
             raise InterruptedBuildError(signal.SIGTERM)
         if "--metadata-file" in command.argv and code == 0:

@@ -24,6 +24,7 @@ from tests.unit.run.calls import APP, CI, MADE, FakeEngine, RecordingDisplay, pl
 SECRET = "5ec7e7" * 5 + "ab"
 REPOSITORY = "127.0.0.1:4711/buildx-cache"
 REFERENCE = f"{REPOSITORY}:{SECRET}"
+ROOT = "sha256:" + "5e" * 32
 READ = Requests(manifests=1, blobs=2, bytes=4711)
 WHY = "the builder shares this host's network"
 REFUSED = f'failed to do request: Head "http://127.0.0.1:4711/v2/buildx-cache/manifests/{SECRET}": connection refused'
@@ -48,7 +49,13 @@ class FakeServer:
         self.folders.append(folder)
         self.open += 1
         repository = REPOSITORY.replace("127.0.0.1", address)
-        yield Served(repository=repository, port=4711, tags={"latest": SECRET}, count=lambda: self.requests)
+        yield Served(
+            repository=repository,
+            port=4711,
+            tags={"latest": SECRET},
+            manifests=frozenset({ROOT}),
+            count=lambda: self.requests,
+        )
         self.open -= 1
 
 
@@ -227,6 +234,47 @@ def test_a_damaged_folder_is_mended_and_not_imported_again(folder: Layout) -> No
     report, engine, _ = run(plan_of(folder), (stream, 1), (MADE, 0))
     assert imports(engine)[1] == []
     assert report.cache.imports[0].status == "damaged"
+
+
+def test_an_import_that_another_failure_cancels_is_no_failure_of_the_server(server: FakeServer, folder: Layout) -> None:
+    cancelled = {**IMPORTED, "error": "failed to configure registry cache importer: context canceled"}
+    error = "docker.io/library/absent:1: not found"
+    failed = said(cancelled, vertex("[internal] load metadata", error=error), text=f"ERROR: failed to solve: {error}\n")
+    report, engine, _ = run(plan_of(folder), (failed, 1))
+    assert len(imports(engine)) == 1
+    assert report.retries == ()
+    assert server.open == 0
+
+
+def test_all_folders_of_which_nothing_is_asked_are_given_up_at_once(
+    server: FakeServer, folder: Layout, tmp_path: Path
+) -> None:
+    other = Layout(tmp_path / "other")
+    other.tag("latest", other.cache([b"four"]))
+    other.write_index()
+    server.requests = Requests()
+    refused = vertex(f"importing cache manifest from {REFERENCE}", error=REFUSED)
+    plan = plan_of(folder, cache_from=[f"type=local,src={other.folder}"])
+    report, engine, _ = run(plan, (said(refused), 0), (MADE, 0))
+    assert imports(engine)[1] == [str(entry) for entry in plan.cache.imports]
+    assert len(report.retries) == 1
+
+
+@pytest.mark.parametrize(("digest", "is_served"), [(ROOT, True), ("sha256:" + "0" * 64, False)])
+def test_a_manifest_is_served_by_its_digest_if_it_is_there(
+    server: FakeServer, folder: Layout, digest: str, *, is_served: bool
+) -> None:
+    entry = f"type=local,src={folder.folder},digest={digest}"
+    lost = f"content {digest}: not found"
+    stream = said(IMPORTED, vertex("[1/1] RUN x", error=f"failed to compute cache key: {lost}"))
+    plan = plan_of(folder, cache="none", cache_from=[entry])
+    report, engine, _ = run(plan, (stream, 1))
+    reference = f"type=registry,ref={REPOSITORY}@{digest}"
+    assert imports(engine)[0] == [reference if is_served else entry]
+    assert server.folders == [folder.folder]
+    assert lost in report.steps[0].error
+    assert report.cache.lazy
+    assert report.cache.lazy.used is is_served
 
 
 @pytest.mark.usefixtures("server")
