@@ -298,7 +298,7 @@ def _doing(trace: BuildTrace) -> str:
 
 
 def _name(step: Step) -> str:
-    line = " ".join(step.name.split())
+    line = redact(" ".join(step.name.split()))
     return f"[{step.stage}] {line}" if step.stage else line
 
 

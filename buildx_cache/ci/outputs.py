@@ -19,7 +19,7 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from buildx_cache.ci.commands import azure_command, teamcity_message
 from buildx_cache.report import BuildReport
@@ -209,12 +209,26 @@ def _append(file: Addition) -> str:
             text = (b"" if stream.read(1) in (b"", b"\n") else b"\n") + text
             if file.limit is not None and end + len(text) > file.limit:
                 return f"the CI takes none of a file that is larger than {size(file.limit)}"
-            stream.write(text)
+            _write_whole(stream, text, end)
     except OSError as error:
         return "it is a symbolic link" if error.errno == errno.ELOOP else str(error.strerror)
     except ValueError:
         return "that is no path"
     return ""
+
+
+def _write_whole(stream: BinaryIO, text: bytes, end: int) -> None:
+    """Append the text, or leave the file as it was: half of a value would swallow what others append.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        stream.truncate(end)
+        raise
 
 
 def _open_regular(path: str, flags: int) -> int:

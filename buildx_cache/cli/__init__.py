@@ -74,12 +74,16 @@ def _report_bug() -> NoReturn:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="buildx-cache-", suffix=".log", delete=False) as log:
-        log.write(f"buildx-cache {__version__}\n")
-        log.write("".join(traceback.format_tb(sys.exc_info()[2])))
-        log.write(f"{type(sys.exc_info()[1]).__name__}\n")
+    frames = "".join(traceback.format_tb(sys.exc_info()[2]))
+    told = f"buildx-cache {__version__}\n{frames}{type(sys.exc_info()[1]).__name__}\n"
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="buildx-cache-", suffix=".log", delete=False) as log:
+            log.write(told)
+        place = f"the log is {log.name}"
+    except OSError:
+        place = f"and could not write a log, which would say:\n{told}"
     _complain(
-        f"buildx-cache failed in a way it should not; the log is {log.name}",
+        f"buildx-cache failed in a way it should not; {place}",
         "run `buildx-cache doctor`, and report this with the log",
     )
     sys.exit(ExitCode.BUG)

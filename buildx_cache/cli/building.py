@@ -14,7 +14,7 @@ import typer
 
 from buildx_cache.cli.help import DrawnCommand
 from buildx_cache.cli.terminal import display_for, failing, signals
-from buildx_cache.errors import UsageError
+from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
 from buildx_cache.options import Options, takes_options
 
 if TYPE_CHECKING:
@@ -99,10 +99,18 @@ def _tell_files(request: BuildRequest, outcome: Outcome, env: Mapping[str, str],
     from buildx_cache.request import REPORTS, option_key
 
     told = Told(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
+    failures: list[BuildxCacheError] = []
     for name in REPORTS:
         if path := getattr(request, name):
-            write_report(FORMS[name](told), path, f"--{option_key(name)}")
+            try:
+                write_report(FORMS[name](told), path, f"--{option_key(name)}")
+            except ExhaustedError as error:
+                failures.append(error)
     _hand_on(request, outcome, env, display, summary=lambda: FORMS["report_md"](told))
+    for failure in failures:
+        if outcome.error is None:
+            raise failure
+        display.warn(failure.message)
 
 
 def _hand_on(
@@ -121,7 +129,11 @@ def _hand_on(
 
 
 def _dockerfile(request: BuildRequest, env: Mapping[str, str]) -> str:
-    """The Dockerfile's path from the root of the repository, as far as the CI tells where that is."""
+    """The Dockerfile's path from the root of the repository, as far as the CI tells where that is; else empty."""
+    from buildx_cache.request import is_remote_context
+
+    if any(map(is_remote_context, (request.context, request.file or "."))):
+        return ""
     root = next((env[name] for name in ("GITHUB_WORKSPACE", "BUILD_SOURCESDIRECTORY") if env.get(name)), ".")
     return os.path.relpath(request.file or f"{request.context}/Dockerfile", root)
 

@@ -14,6 +14,7 @@ from buildx_cache.errors import BuildxCacheError
 from buildx_cache.progress import BuildTrace, Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.progress.names import Label, step_label
 from buildx_cache.progress.trace import is_cancelled
+from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 from buildx_cache.wording import as_message, duration, printable
 
@@ -79,7 +80,7 @@ class QuietDisplay:
         if error.hint:
             self._console.print(titled("to do:", "bold", error.hint))
         for line in failure_log(trace) if trace else ():
-            self._out.write(f"  | {printable(line)}\n")
+            self._out.write(f"  | {printable(redact(line))}\n")
         self._out.flush()
 
 
@@ -112,7 +113,7 @@ class PlainDisplay(QuietDisplay):
             case LogEvent():
                 self._log(event)
             case TextLine() if event.text.startswith("WARNING:") and "local cache import" not in event.text:
-                super().warn(event.text.removeprefix("WARNING:").strip())
+                super().warn(redact(event.text.removeprefix("WARNING:").strip()))
         self._release(older_than=_REST)
         self._out.flush()
 
@@ -154,7 +155,7 @@ class PlainDisplay(QuietDisplay):
             self._ended.add(digest)
             self._flush(digest)
             label = self._labels[digest]
-            self._out.write(f"{_outcome(event):>8}  {_place(label)} {printable(_one_line(label.name))}\n")
+            self._out.write(f"{_outcome(event):>8}  {_place(label)} {printable(redact(_one_line(label.name)))}\n")
 
     def _log(self, event: LogEvent) -> None:
         key = (event.vertex, event.stream)
@@ -173,7 +174,9 @@ class PlainDisplay(QuietDisplay):
         if label is None:
             return
         final = line.rstrip(b"\r").rpartition(b"\r")[2][:_LONGEST_LINE]
-        self._out.write(f"          {_place(label)} | {printable(final.decode('utf-8', 'replace'))}\n")
+        text = final.decode("utf-8", "replace")
+        shown = redact(text) if "://" in text else text
+        self._out.write(f"          {_place(label)} | {printable(shown)}\n")
 
 
 def _place(label: Label) -> str:

@@ -139,9 +139,11 @@ def check_paths(request: BuildRequest) -> None:
 def _check_reports(request: BuildRequest) -> None:
     for name in (*REPORTS, "dotenv"):
         path = getattr(request, name)
-        if path and Path(path).is_dir():
-            option = f"--{option_key(name)}"
+        option = f"--{option_key(name)}"
+        if path and os.path.isdir(path):  # noqa: PTH112 -- false where it may not look
             raise UsageError(f"{option} {path} is a folder", hint=f"give a file: {option} FILE")
+        if path and os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113 -- same
+            raise UsageError(f"{option} {path} is not an ordinary file", hint=f"give one: {option} FILE")
 
 
 def is_remote_context(context: str) -> bool:

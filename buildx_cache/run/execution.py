@@ -34,6 +34,7 @@ from buildx_cache.progress import BuildTrace, Event, StreamParser, TraceBuilder
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.report import BuilderReport, BuildReport, CIReport, ImageReport, Phases, Status
 from buildx_cache.run.caches import Caches
+from buildx_cache.run.hiding import Hiding
 from buildx_cache.run.seams import Engine, Finished
 from buildx_cache.run.serving import UnreachableServerError
 
@@ -203,10 +204,10 @@ class _Execution:
 
     def _stream(self, command: Command, trace: TraceBuilder, metadata: str = "") -> int:
         """Run a build the way this program listens: raw progress, and metadata in a file."""
-        parser, serving = StreamParser(), self._caches.serving
+        parser, serving, hiding = StreamParser(), self._caches.serving, Hiding(command)
 
         def show(events: Iterable[Event]) -> None:
-            for event in map(serving.take, events):
+            for event in map(serving.take, map(hiding.take, events)):
                 trace.add(event)
                 self._display.event(event)
 

@@ -53,8 +53,9 @@ class Engines:
         with (self.record / "started").open("a") as started:
             fcntl.flock(started, fcntl.LOCK_EX)
             if self._call("status", *which, check=False).returncode:
-                self._call("up", *which)
                 started.write(json.dumps(which) + "\n")
+                started.flush()
+                self._call("up", *which)
 
     @staticmethod
     def _call(command: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -728,6 +728,13 @@ def test_absent_means_empty() -> None:
     assert {name for name, hint in hints.items() if hint == bool | None} == {"cache_read_only", "prune"}
 
 
+@pytest.mark.parametrize("name", ["report", "report_html", "report_junit", "report_md", "dotenv"])
+def test_a_report_is_no_device(project: Path, name: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_paths(BuildRequest(context=str(project), **{name: os.devnull}))  # type: ignore[arg-type]
+    assert refused.value.message == f"--{name.replace('_', '-')} {os.devnull} is not an ordinary file"
+
+
 def test_a_report_is_no_folder(project: Path) -> None:
     with pytest.raises(UsageError) as refused:
         check_paths(BuildRequest(report=str(project)))

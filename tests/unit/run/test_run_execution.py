@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -478,3 +479,23 @@ def test_findings_of_the_dockerfile_checks_are_warnings_of_the_report() -> None:
     stream = json.dumps({"warnings": [warning]}).encode() + b"\n" + MADE
     outcome, _ = done(planned(tag=[APP], push=True), FakeEngine(builds=[(stream, 0)]))
     assert outcome.report.warnings == ("StageName",)
+
+
+def test_the_value_of_a_secret_build_argument_is_in_nothing_that_is_told() -> None:
+    secret = "hunter2hunter2"  # noqa: S105 -- the test's own
+    encoded = base64.b64encode(f"token is {secret}\n".encode()).decode()
+    failed = {
+        **vertex(f"[build 2/2] RUN login {secret}", error=f"process login {secret} failed: exit code: 1"),
+        "digest": "sha256:failed",
+    }
+    log = {"logs": [{"vertex": failed["digest"], "stream": 1, "data": encoded}]}
+    stream = said(failed) + f"{json.dumps(log)}\nERROR: failed to solve: process login {secret}\n".encode()
+    engine = FakeEngine(builds=[(stream, 1)])
+    outcome, display = done(planned(build_arg=[f"NPM_TOKEN={secret}", "GREETING=hi"]), engine)
+    told = [outcome.report.to_json(), repr(outcome.error), repr(outcome.trace), repr(outcome.logs)]
+    shown = [repr(event) for event in display.events]
+    assert outcome.error is not None
+    assert "RUN login ***" in outcome.error.message
+    assert ("token is ***",) in outcome.logs.values()
+    assert secret not in "".join((*told, *shown, *display.said, *display.commands))
+    assert encoded not in "".join(shown)
