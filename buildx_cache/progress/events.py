@@ -7,7 +7,7 @@ reads as absent: a damaged stream costs detail, never the build.
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -78,6 +78,19 @@ class TextLine:
 
 
 Event = VertexEvent | StatusEvent | LogEvent | WarningEvent | TextLine
+
+
+def rewritten(event: Event, change: Callable[[str], str]) -> Event:
+    """The event with every text of BuildKit's own in it changed; logs, which are a step's, stay as they are."""
+    match event:
+        case VertexEvent():
+            return replace(event, name=change(event.name), error=change(event.error))
+        case WarningEvent():
+            return replace(event, short=change(event.short), detail=tuple(map(change, event.detail)))
+        case TextLine():
+            return TextLine(text=change(event.text))
+        case _:
+            return event
 
 
 def decode(status: dict[str, object]) -> list[Event]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from buildx_cache.plan import Command
 from buildx_cache.progress import Event
-from buildx_cache.progress.events import LogEvent, TextLine, VertexEvent, WarningEvent
+from buildx_cache.progress.events import LogEvent, rewritten
 from buildx_cache.redaction import HIDDEN
 
 # A shorter one is no secret, and would take harmless words with it.
@@ -25,18 +25,7 @@ class Hiding:
         """The event without the values, as far as each stands in it whole."""
         if not self._values:
             return event
-        match event:
-            case VertexEvent():
-                return replace(event, name=self._text(event.name), error=self._text(event.error))
-            case TextLine():
-                return TextLine(text=self._text(event.text))
-            case WarningEvent():
-                detail = tuple(map(self._text, event.detail))
-                return replace(event, short=self._text(event.short), detail=detail)
-            case LogEvent():
-                return self._log(event)
-            case _:
-                return event
+        return self._log(event) if isinstance(event, LogEvent) else rewritten(event, self._text)
 
     def _text(self, text: str) -> str:
         for value in self._values:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,7 +19,7 @@ from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import Command, ServingPlan
 from buildx_cache.plan.serving import HOST
 from buildx_cache.progress import Event
-from buildx_cache.progress.events import TextLine, VertexEvent
+from buildx_cache.progress.events import VertexEvent, rewritten
 from buildx_cache.progress.names import folder_source, transfer_kind
 from buildx_cache.progress.trace import is_cancelled
 from buildx_cache.report import LazyReport
@@ -137,7 +137,7 @@ class Serving:
             UnreachableServerError: BuildKit could not import a folder from its server.
         """
         for source in self._sources.values():
-            event = _renamed(event, source)
+            event = rewritten(event, source.rename)
             if isinstance(event, VertexEvent) and _is_import(event, source):
                 source.began = time.monotonic() if event.started and not event.completed else None
                 if event.error and not is_cancelled(event.error):
@@ -187,16 +187,6 @@ class Serving:
             return None
         sent = sum(served.requests.bytes for served in self._sent)
         return LazyReport(used=bool(self._sources), why=self._why, bytes=sent)
-
-
-def _renamed(event: Event, source: _Source) -> Event:
-    match event:
-        case VertexEvent(name=name, error=error):
-            return replace(event, name=source.rename(name), error=source.rename(error)) if name or error else event
-        case TextLine(text=text):
-            return TextLine(text=source.rename(text))
-        case _:
-            return event
 
 
 def _is_import(event: VertexEvent, source: _Source) -> bool:
