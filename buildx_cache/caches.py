@@ -63,6 +63,11 @@ class CacheEntry:
         """What people call this entry: its reference or folder, else its type."""
         return self.get("ref") or self.get("src") or self.get("dest") or self.type
 
+    @property
+    def tag(self) -> str:
+        """Which of a folder's tags a local entry is about (buildx' ``client/ociindex``)."""
+        return self.get("tag") or "latest"
+
 
 _EXPORT = ("mode", "ignore-error", "compression", "compression-level", "force-compression")
 _OBJECTS = ("endpoint_url", "blobs_prefix", "manifests_prefix", "name")

@@ -30,7 +30,6 @@ from buildx_cache.wording import size
 _SHARED_SECONDS = 600.0
 _MEND_SECONDS = 10.0
 _TIDY_SECONDS = 2.0
-_LATEST = "latest"
 Damage = tuple[Finding, ...]
 
 
@@ -109,8 +108,7 @@ class Folders:
         read = {_real(entry.get("src")): entry for entry in plan.cache.imports if entry.type == "local"}
         written = {_real(entry.get("dest")): entry for entry in plan.cache.written if entry.type == "local"}
         self._folders = {
-            path: _Folder(path, entry.get("tag") or _LATEST, written=path in written)
-            for path, entry in {**read, **written}.items()
+            path: _Folder(path, entry.tag, written=path in written) for path, entry in {**read, **written}.items()
         }
 
     def close(self) -> None:
@@ -197,7 +195,7 @@ class Folders:
     def unsound(self, entry: CacheEntry) -> str:
         """What is wrong with the content of the blobs that a local import had, in words; empty if nothing is."""
         folder = self._source(entry)
-        tag = folder.tags.get(entry.get("tag") or _LATEST)
+        tag = folder.tags.get(entry.tag)
         return _summary(layout.unsound(folder.path, tag.blobs)) if tag else ""
 
     def damage(self, entry: CacheEntry) -> str:
@@ -228,7 +226,7 @@ class Folders:
 
     def forget_origin(self, entry: CacheEntry) -> None:
         """Take out of a cache that was written where its layers were served from."""
-        layout.forget_origin(self._target(entry).path, tag=entry.get("tag") or _LATEST, repository=REPOSITORY)
+        layout.forget_origin(self._target(entry).path, tag=entry.tag, repository=REPOSITORY)
 
     def unchanged(self, entry: CacheEntry) -> bool:
         """Whether an export left the folder's index as it was."""
@@ -342,7 +340,7 @@ def _salvaged(path: Path) -> str:
 
 def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:
     """What is known of an import before the build; it is left out where Buildx would fail over it."""
-    name = entry.get("tag") or _LATEST
+    name = entry.tag
     tag = folder.tags.get(name)
     if folder.damage or (folder.mended and tag is None):
         return Verdict(entry=entry, status="damaged", detail=folder.mended or _summary(folder.damage))

@@ -26,7 +26,6 @@ from buildx_cache.report import LazyReport
 from buildx_cache.serve import Served, serve
 
 _LOOPBACK = "127.0.0.1"
-_LATEST = "latest"
 _SCHEMES = ("http", "https")  # the last one tried is in the error
 # How long BuildKit may be at an import without having asked for anything: a firewall drops what it sends.
 _SILENCE_SECONDS = 5.0
@@ -66,7 +65,7 @@ class _Source:
             text = text.replace(f"{scheme}://{host}/v2/{path}/", f"{self.planned.place}/")
         if self.planned.get("digest"):
             return text
-        return text.replace(reference.rpartition(":")[2], self.planned.get("tag") or _LATEST)
+        return text.replace(reference.rpartition(":")[2], self.planned.tag)
 
 
 class Serving:
@@ -112,7 +111,7 @@ class Serving:
     def _serve(self, entry: CacheEntry, folder: Path, address: str) -> None:
         server = self._stack.enter_context(ExitStack())
         served = server.enter_context(serve(folder, address=address))
-        tag, digest = entry.get("tag") or _LATEST, entry.get("digest")
+        tag, digest = entry.tag, entry.get("digest")
         if (digest not in served.manifests) if digest else (tag not in served.tags):
             server.close()
             self._why = f"no registry could have a manifest called {digest or tag!r}"
