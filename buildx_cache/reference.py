@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildx_cache.errors import UsageError
 
@@ -37,6 +37,13 @@ class Reference:
     def repository(self) -> str:
         """``host/path``, as written: no default host is added."""
         return f"{self.host}/{self.path}" if self.host else self.path
+
+    @property
+    def canonical(self) -> str:
+        """The whole name, with Docker Hub's host and its ``library/`` where they are left out."""
+        hub = self.host in ("", "docker.io", "index.docker.io")
+        path = f"library/{self.path}" if hub and "/" not in self.path else self.path
+        return str(replace(self, host="docker.io" if hub else self.host, path=path))
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""

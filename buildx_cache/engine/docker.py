@@ -31,7 +31,7 @@ from buildx_cache.engine.credentials import DEFAULT_CONTEXT, current_context, pr
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
 from buildx_cache.engine.inspection import parse_builder, parse_gateway, parse_info, tls_from_environment
 from buildx_cache.engine.loaded import remember, remembered
-from buildx_cache.engine.process import Completed, capture, follow
+from buildx_cache.engine.process import Completed, capture, feed, follow
 from buildx_cache.engine.questions import Answer, asking
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Command, Facts, Place, show_version
@@ -156,6 +156,16 @@ class DockerEngine:
         """
         self.calls += 1
         return capture(self._argv(command), env=self._child_env(command), stdin=stdin)
+
+    def feed(self, command: Command, write: Callable[[IO[bytes]], None]) -> Completed:
+        """Run a command of the plan that reads what ``write`` writes.
+
+        Raises:
+            EngineError: there is no docker command.
+            OSError: ``write`` raised it.
+        """
+        self.calls += 1
+        return feed(self._argv(command), env=self._child_env(command), write=write)
 
     def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
         """Run a build, handing over its stderr as it comes; returns its exit code.

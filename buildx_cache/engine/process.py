@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 _CHUNK = 1 << 16
 _IDLE_MILLISECONDS = 250
@@ -37,6 +38,21 @@ def capture(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"") 
     """
     with _child(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         out, err = child.communicate(stdin)
+        return Completed(code=child.returncode, stdout=_text(out), stderr=_text(err))
+
+
+def feed(argv: Sequence[str], *, env: Mapping[str, str], write: Callable[[IO[bytes]], None]) -> Completed:
+    """Run a command that reads what ``write`` writes; it may end before it has read all of it.
+
+    Raises:
+        OSError: the program cannot be started, or ``write`` raised it.
+    """
+    with _child(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        if child.stdin is None:
+            raise AssertionError
+        with contextlib.suppress(BrokenPipeError):
+            write(child.stdin)
+        out, err = child.communicate()
         return Completed(code=child.returncode, stdout=_text(out), stderr=_text(err))
 
 

@@ -7,6 +7,7 @@ called while holding the folder with :func:`lock`.
 from buildx_cache.layout.bounding import bound
 from buildx_cache.layout.damage import is_aside, leftovers, salvage, set_aside
 from buildx_cache.layout.decode import shown_tag
+from buildx_cache.layout.image import Archive, delete_image_folders, new_image_folder, read_archive
 from buildx_cache.layout.indexing import cache_key
 from buildx_cache.layout.inventory import Layer, as_json, finding_json, layers_by_size, rfc3339
 from buildx_cache.layout.locking import Held, Sharing, lock
@@ -34,6 +35,7 @@ from buildx_cache.layout.sweeping import sweep
 from buildx_cache.layout.verification import unsound, verify
 
 __all__ = [
+    "Archive",
     "Blob",
     "Bounded",
     "Finding",
@@ -54,6 +56,7 @@ __all__ = [
     "cache_key",
     "damage_of",
     "damaged",
+    "delete_image_folders",
     "finding_json",
     "forget_origin",
     "is_aside",
@@ -62,8 +65,10 @@ __all__ = [
     "layers_by_size",
     "leftovers",
     "lock",
+    "new_image_folder",
     "prune",
     "reach",
+    "read_archive",
     "repair_index",
     "rfc3339",
     "salvage",

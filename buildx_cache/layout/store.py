@@ -17,6 +17,8 @@ from buildx_cache.layout.decode import MalformedError, parse_object, shown
 from buildx_cache.layout.model import DOCUMENT_LIMIT, Finding, Kind
 
 LOCK = ".buildx-cache.lock"
+LOADING = ".buildx-cache-load-"
+"""How the folders begin in which images wait to be loaded."""
 INDEX = "index.json"
 INDEX_LOCK = INDEX + ".lock"
 LAYOUT = "oci-layout"

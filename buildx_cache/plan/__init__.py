@@ -13,7 +13,17 @@ from buildx_cache.errors import UsageError
 from buildx_cache.plan.builder import docker, own_builder_name, plan_builder, wants_own
 from buildx_cache.plan.caching import choose_kind, plan_cache
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
-from buildx_cache.plan.model import BuilderPlan, BuildPlan, CachePlan, Command, ImagePlan, LoginPlan, ServingPlan
+from buildx_cache.plan.loading import plan_loading
+from buildx_cache.plan.model import (
+    BuilderPlan,
+    BuildPlan,
+    CachePlan,
+    Command,
+    ImagePlan,
+    LoadingPlan,
+    LoginPlan,
+    ServingPlan,
+)
 from buildx_cache.plan.tags import expand_tag
 from buildx_cache.redaction import Secret, is_secret_name
 from buildx_cache.reference import Reference, parse_reference
@@ -27,6 +37,7 @@ __all__ = [
     "Command",
     "Facts",
     "ImagePlan",
+    "LoadingPlan",
     "LoginPlan",
     "Node",
     "Place",
@@ -93,7 +104,13 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     chosen = choose_kind(request, facts, tags)
     builder = plan_builder(request, facts, chosen[0])
     cache = plan_cache(request, ci, facts, builder, chosen, tags)
-    image = ImagePlan(tags=tuple(map(str, tags)), push=request.push, load=request.load, platforms=request.platform)
+    image = ImagePlan(
+        tags=tuple(map(str, tags)),
+        push=request.push,
+        load=request.load,
+        platforms=request.platform,
+        loading=plan_loading(request, builder, cache, tags),
+    )
     _check_load(request, facts)
     _check_folders(request, cache)
     apart = tuple(entry for entry in cache.exports if entry.type != "inline" and not request.buildx_flags)
@@ -201,7 +218,7 @@ def _outputs(request: BuildRequest, builder: BuilderPlan) -> list[str]:
     if request.push and (style or load or outputs):
         outputs = _pushed(outputs, ("push=true", *style))
     if load and (request.push or outputs):
-        outputs.append("type=docker")
+        outputs.insert(0, "type=docker")  # of several exporters, Buildx tells the digest of the last: what is pushed
     if outputs:
         return [word for output in outputs for word in ("--output", output)]
     return [flag for flag, wanted in (("--push", request.push), ("--load", load)) if wanted]

@@ -27,6 +27,13 @@ class Command:
                 words.append(word)
         return replace(self, argv=tuple(words))
 
+    def exchanging(self, flag: str, *words: str) -> Command:
+        """The same call with other words for the last ``flag``, an option without a value."""
+        place = next((place for place in reversed(range(len(self.argv))) if self.argv[place] == flag), None)
+        if place is None:
+            return self
+        return replace(self, argv=(*self.argv[:place], *words, *self.argv[place + 1 :]))
+
     def replacing(self, option: str, values: Mapping[str, str]) -> Command:
         """The same call with other values of ``option``: those that ``values`` has for them."""
         words = [
@@ -111,6 +118,20 @@ class CachePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoadingPlan:
+    """Whether the engine reads a loaded image from a folder that has the cache's layers, and why (not).
+
+    Plans say ``--load``, which comes to the same: the folder is made up anew for every run.
+    """
+
+    why: str = ""
+    command: Command | None = None
+    """Loads the image, from an archive on its stdin; None where BuildKit sends the image."""
+    names: tuple[str, ...] = ()
+    """What the image is called there, in full."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImagePlan:
     """The image's names and where it ends up."""
 
@@ -118,6 +139,7 @@ class ImagePlan:
     push: bool = False
     load: bool = False
     platforms: tuple[str, ...] = ()
+    loading: LoadingPlan = LoadingPlan()
 
 
 @dataclass(frozen=True, kw_only=True)

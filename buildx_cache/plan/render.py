@@ -87,6 +87,7 @@ def plan_json(plan: BuildPlan) -> str:
             "tags": list(plan.image.tags),
             "push": plan.image.push,
             "load": plan.image.load,
+            "loading": {"from_folder": plan.image.loading.command is not None, "why": plan.image.loading.why},
             "platforms": list(plan.image.platforms),
         },
         "login": {"registry": plan.login.registry, "username": plan.login.username} if plan.login else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from buildx_cache.blame import blame, damage_status
 from buildx_cache.caches import CacheEntry
@@ -82,6 +83,11 @@ class Caches:
         self.plan = self.plan.without(imports=[verdict.entry for verdict in verdicts if verdict.status])
         self.serving.start(self._folders.sources(self.plan.cache.imports))
 
+    @property
+    def folder(self) -> Path | None:
+        """A local folder that has a cache for this build."""
+        return next(iter(self._folders.sources(self.plan.cache.imports).values()), None)
+
     def may_retry(self, trace: BuildTrace) -> bool:
         """Whether a build that failed is worth another run: it failed over a cache, and the plan now goes around that.
 
@@ -130,6 +136,15 @@ class Caches:
             for entry in blame(error, imports, self._folders.digests):
                 blamed.setdefault(entry, " ".join(error.split()))
         return blamed
+
+    def mend(self) -> None:
+        """Go on without the local imports that have changed blobs, and set them aside.
+
+        Raises:
+            CacheError: there is one, and the call is strict.
+        """
+        local = [entry for entry in self.plan.cache.imports if entry.type == "local"]
+        self._leave_out({entry: found for entry in local if (found := self._folders.damage(entry))}, "")
 
     def _leave_out(self, blamed: Mapping[CacheEntry, str], what_now: str) -> None:
         """Go on without these imports, a damaged folder set aside."""

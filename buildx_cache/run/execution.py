@@ -35,6 +35,7 @@ from buildx_cache.redaction import Secret, redact
 from buildx_cache.report import BuilderReport, BuildReport, CIReport, ImageReport, Phases, Status
 from buildx_cache.run.caches import Caches
 from buildx_cache.run.hiding import Hiding
+from buildx_cache.run.loading import Loading
 from buildx_cache.run.seams import Engine, Finished
 from buildx_cache.run.serving import UnreachableServerError
 
@@ -78,6 +79,7 @@ class _Execution:
         self._trace: BuildTrace | None = None
         self._logs: Mapping[str, tuple[str, ...]] = {}
         self._caches = Caches(plan, self, engine, self._write_caches)
+        self._loading = Loading(plan.image.loading, engine)
         self._image_id = ""
         self._is_built = False
 
@@ -92,6 +94,7 @@ class _Execution:
         except BuildxCacheError as raised:
             error = raised
         finally:
+            self._loading.close()
             self._caches.close()
         report = self._report(error)
         results = self._results(report, error)
@@ -170,24 +173,46 @@ class _Execution:
     def _build(self) -> BuildTrace:
         before = self._loaded_ids()
         trace, code = self._attempt()
-        while code != 0 and self._caches.may_retry(trace):
+        while code != 0 and (self._loading.may_retry(trace) or self._caches.may_retry(trace)):
             self._display.restart()
             trace, code = self._attempt()
         for warning in trace.warnings:
             self.warn(warning)
         if code != 0:
             raise diagnose(trace, code)
-        self._is_built = True
         self._caches.take_exports(trace)
+        self._load()
+        self._is_built = True
         self._after_load(before)
         return trace
+
+    def _load(self) -> None:
+        """Have the engine read what the build wrote for it; where it does not, have BuildKit send it after all."""
+        command = self._plan.image.loading.command
+        if command is None or not self._loading.is_on:
+            return
+        with self._phase("build"):
+            self._note(command)
+            reason = self._loading.load()
+            if not reason:
+                return
+            self.warn(f"the image could not be loaded from a folder, and is sent by BuildKit: {redact(reason)}")
+            self._caches.mend()
+            self._loading.stop()
+            builder = TraceBuilder()
+            code = self._stream(self._caches.plan.build, builder)
+        if code != 0:
+            raise diagnose(builder.trace(), code)
+        self._caches.take_exports(builder.trace())
 
     def _attempt(self) -> tuple[BuildTrace, int]:
         builder = TraceBuilder()
         with tempfile.TemporaryDirectory(prefix="buildx-cache-") as folder, self._phase("build"):
             metadata = self._plan.metadata_file or str(Path(folder) / "metadata.json")
             try:
-                code = self._stream(self._caches.plan.build, builder, metadata)
+                planned = self._caches.plan.build
+                instead = self._loading.command(planned, self._caches.folder)
+                code = self._stream(planned, builder, metadata, instead=instead)
             finally:
                 self._trace, self._logs = builder.trace(), builder.logs()  # also of a build that is interrupted
             self._metadata = _read_metadata(metadata)
@@ -202,8 +227,13 @@ class _Execution:
             code = self._stream(command, builder)
         return builder.trace(), code
 
-    def _stream(self, command: Command, trace: TraceBuilder, metadata: str = "") -> int:
-        """Run a build the way this program listens: raw progress, and metadata in a file."""
+    def _stream(
+        self, command: Command, trace: TraceBuilder, metadata: str = "", *, instead: Command | None = None
+    ) -> int:
+        """Run a build, or one ``instead`` that comes to the same, the way this program listens.
+
+        That is by raw progress, and metadata in a file.
+        """
         parser, serving, hiding = StreamParser(), self._caches.serving, Hiding(command)
 
         def show(events: Iterable[Event]) -> None:
@@ -218,7 +248,7 @@ class _Execution:
 
         self._note(command)
         try:
-            code = self._engine.build(serving.command(listening(command, metadata)), take)
+            code = self._engine.build(serving.command(listening(instead or command, metadata)), take)
             show(parser.close())
         except UnreachableServerError:
             return _CANCELLED

@@ -263,6 +263,8 @@ class Folders:
     def _tidy(self, folder: _Folder, limit: int | None) -> LocalReport:
         with folder.alone(_TIDY_SECONDS) as alone:
             swept = self._sweep(folder, limit) if alone else Swept()  # else the last of the builds in it does that
+            if alone:
+                layout.delete_image_folders(folder.path)
             damage = layout.damage_of(layout.verify(folder.path))
             live_bytes = layout.reach(folder.path).live_bytes
         if damage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import IO, Protocol
 
 from buildx_cache.plan import Command
 
@@ -36,6 +36,9 @@ class Engine(Protocol):
 
     def run(self, command: Command, *, stdin: bytes = b"") -> Finished:
         """Run a short command to its end."""
+
+    def feed(self, command: Command, write: Callable[[IO[bytes]], None]) -> Finished:
+        """Run a command that reads what ``write`` writes, and may end before it has read all of it."""
 
     @property
     def calls(self) -> int:

@@ -172,7 +172,7 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 \
 docker buildx build --builder docker-container-builder --tag registry.example.com/team/app:1 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
     --cache-to type=registry,ref=registry.example.com/team/app:buildcache-main,mode=max,ignore-error=true \
-    --output type=image,push=true --output type=docker .
+    --output type=docker --output type=image,push=true .
 """,
     ),
     Case(
@@ -249,7 +249,7 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 --ou
         id="output-beside-load",
         asked={"tag": ["app"], "load": True, "cache": "none", "output": ["type=local,dest=out"]},
         lines=r"""
-docker buildx build --builder default --tag app:latest --output type=local,dest=out --output type=docker .
+docker buildx build --builder default --tag app:latest --output type=docker --output type=local,dest=out .
 """,
     ),
     Case(
@@ -258,7 +258,7 @@ docker buildx build --builder default --tag app:latest --output type=local,dest=
         facts=CONTAINER,
         lines=r"""
 docker buildx build --builder docker-container-builder --tag registry.example.com/team/app:1 \
-    --output type=local,dest=out --output type=image,push=true --output type=docker .
+    --output type=docker --output type=local,dest=out --output type=image,push=true .
 """,
     ),
     # build, as in docker buildx build

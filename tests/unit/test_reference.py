@@ -60,6 +60,21 @@ def test_a_repository_is_named_as_written(text: str, repository: str) -> None:
     assert parse_reference(text).repository == repository
 
 
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("app:1", "docker.io/library/app:1"),
+        ("org/app:1", "docker.io/org/app:1"),
+        ("docker.io/app:1", "docker.io/library/app:1"),
+        ("index.docker.io/org/app:1", "docker.io/org/app:1"),
+        ("localhost/app:1", "localhost/app:1"),
+        ("registry.example.com:5000/team/app:1", "registry.example.com:5000/team/app:1"),
+    ],
+)
+def test_a_name_in_full_is_the_one_that_engines_use(text: str, canonical: str) -> None:
+    assert parse_reference(text).canonical == canonical
+
+
 LOWER = "write the repository's name in lower case"
 EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:1.2"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import jsonschema
 
@@ -99,6 +101,7 @@ class FakeEngine:
     interrupt: str = ""
     acts: list[Act] = field(default_factory=list)
     gateways: Mapping[str, str] = field(default_factory=dict)
+    fed: list[bytes] = field(default_factory=list)
 
     @property
     def calls(self) -> int:
@@ -114,6 +117,12 @@ class FakeEngine:
         if self.interrupt in command.argv:
             raise InterruptedBuildError(signal.SIGINT)
         return next((end for word, end in self.ends.items() if word in line), Ended())
+
+    def feed(self, command: Command, write: Callable[[IO[bytes]], None]) -> Ended:
+        archive = io.BytesIO()
+        write(archive)
+        self.fed.append(archive.getvalue())
+        return self.run(command)
 
     def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
         for deed in self.deeds[len(self.built) :][:1]:

@@ -1,0 +1,167 @@
+"""An image that BuildKit writes into a layout folder inside a cache's, and the archive for ``docker image load``.
+
+BuildKit sends no blob that the folder has (``util/contentutil``), so all of the cache's are there, as hard links: what
+is written meanwhile changes nothing of the cache.
+
+The containerd image store reads an archive by ``index.json``. The classic one knows only ``manifest.json`` (moby's
+``image/tarexport``), which stands beside that as in what ``docker image save`` writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from buildx_cache.layout.decode import IMAGE_NAME, INDEX_TAG, MalformedError
+from buildx_cache.layout.graph import Graph, walk
+from buildx_cache.layout.model import OCI_INDEX, Descriptor, Kind, Role
+from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, LAYOUT, LAYOUT_VERSION, LOADING, open_store
+
+_MANIFEST = "manifest.json"
+_CHUNK = 1 << 20
+
+
+def new_image_folder(cache: Path) -> Path:
+    """A folder for one image, which has every blob of the cache.
+
+    Raises:
+        OSError: the cache's folder may not be written, or its file system has no hard links.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=LOADING, dir=cache))
+    try:
+        with open_store(cache) as store:
+            blobs = folder / BLOBS / ALGORITHM
+            blobs.mkdir(parents=True)
+            for name, file in store.files.items():
+                if file.regular:
+                    os.link(name, blobs / name, src_dir_fd=store.blobs, follow_symlinks=False)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, MalformedError):
+            raise OSError(error.problem) from None
+        raise
+    return folder
+
+
+def delete_image_folders(cache: Path) -> None:
+    """Delete what calls that were killed left in a cache's folder. Call it while holding the folder exclusively."""
+    for left in cache.glob(f"{LOADING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+class Archive:
+    """What ``index.json`` of a folder leads to, and nothing else that is in it."""
+
+    def __init__(self, folder: Path, documents: Mapping[str, bytes], digests: Iterable[str]) -> None:
+        self._folder = folder
+        self._documents = documents
+        self._digests = sorted(set(digests))
+
+    def write(self, out: IO[bytes]) -> None:
+        """Write it as a tar stream, which has no end where a blob has other content than its digest says.
+
+        The engine would do without such a blob, and call the image loaded (containerd's ``archive.WithSkipMissing``).
+
+        Raises:
+            MalformedError: a blob has other content.
+            OSError: a blob cannot be read, or ``out`` is closed at its other end.
+        """
+        with tarfile.open(fileobj=out, mode="w|", bufsize=_CHUNK) as tar:
+            for name, content in self._documents.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+            for digest in self._digests:
+                with (self._folder / _place(digest)).open("rb") as file:
+                    info = tarfile.TarInfo(_place(digest))
+                    info.size = os.fstat(file.fileno()).st_size
+                    blob = _Hashed(file)
+                    tar.addfile(info, blob)  # type: ignore[arg-type]  # it is only read from
+                if blob.digest != digest:
+                    raise MalformedError(Kind.CONTENT, f"{digest} has other content than its digest says")
+
+
+class _Hashed:
+    """A file, and the digest of what was read of it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        content = self._file.read(size)
+        self._hash.update(content)
+        return content
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + self._hash.hexdigest()
+
+
+def read_archive(folder: Path, names: Sequence[str]) -> Archive:
+    """The archive of a folder that holds one image, which gets these full names (``docker.io/library/app:1``).
+
+    Its own names do not count: Buildx before 0.15 joins several into one.
+
+    Raises:
+        MalformedError: it holds none or several, or something else, or what leads to its layers is damaged.
+    """
+    with open_store(folder) as store:
+        graph = walk(store)
+        for obstacle in graph.obstacles:
+            raise MalformedError(obstacle.kind, f"{obstacle.blob} {obstacle.problem}")
+        if len({root.descriptor.digest for root in graph.roots}) != 1:
+            raise MalformedError(Kind.INDEX, "does not hold one image")
+        if any(found.role is Role.CACHE_CONFIG for found in graph.links):
+            raise MalformedError(Kind.INDEX, "holds a cache, and no image")
+    documents = {
+        LAYOUT: json.dumps({"imageLayoutVersion": LAYOUT_VERSION}).encode(),
+        INDEX: _index(graph.roots[0].descriptor, names),
+        **_classic(graph, names),
+    }
+    return Archive(folder, documents, (found.digest for found in graph.links))
+
+
+def _index(root: Descriptor, names: Sequence[str]) -> bytes:
+    entries = [
+        {
+            "mediaType": root.media_type,
+            "digest": root.digest,
+            "size": root.size,
+            "annotations": {IMAGE_NAME: name, INDEX_TAG: name.rpartition(":")[2]},
+        }
+        for name in names
+    ]
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+
+
+def _classic(graph: Graph, names: Sequence[str]) -> Mapping[str, bytes]:
+    """``manifest.json`` of an image for one platform; nothing for one of several, which the classic store has not."""
+    manifests = {found for found in graph.links if found.role is Role.MANIFEST and not _is_attestation(found, graph)}
+    if len(manifests) != 1:
+        return {}
+    parts = graph.children[manifests.pop().digest]
+    entry = {
+        "Config": next((_place(part.digest) for part in parts if part.role is Role.CONFIG), ""),
+        "RepoTags": list(names),
+        "Layers": [_place(part.digest) for part in parts if part.role is Role.LAYER],
+    }
+    return {_MANIFEST: json.dumps([entry]).encode()}
+
+
+def _is_attestation(manifest: Descriptor, graph: Graph) -> bool:
+    """Whether a manifest is what BuildKit attests of an image: its layers are no file systems."""
+    layers = [part for part in graph.children[manifest.digest] if part.role is Role.LAYER]
+    return bool(layers) and all(part.media_type.startswith("application/vnd.in-toto") for part in layers)
+
+
+def _place(digest: str) -> str:
+    return f"{BLOBS}/{ALGORITHM}/{digest.removeprefix('sha256:')}"

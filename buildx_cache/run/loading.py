@@ -1,0 +1,82 @@
+"""The engine reads a loaded image from a folder that has the cache's layers, so that BuildKit need not send them.
+
+To everybody else the build is the planned one, with ``--load``, and that is what runs where the folder is of no use.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from buildx_cache import layout
+from buildx_cache.caches import CacheEntry
+from buildx_cache.layout.decode import MalformedError
+from buildx_cache.plan import Command, LoadingPlan
+from buildx_cache.progress import BuildTrace
+from buildx_cache.run.seams import Engine
+
+# How a plan has BuildKit send the image to the engine.
+_FLAG = "--load"
+
+
+class Loading:
+    """How the image of one call is loaded. ``close`` leaves nothing of it behind."""
+
+    def __init__(self, plan: LoadingPlan, engine: Engine) -> None:
+        self._plan = plan
+        self._engine = engine
+        self._folder: Path | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the last build wrote its image to a folder."""
+        return self._folder is not None
+
+    # --- the build -----------------------------------------------------------------------------------------
+
+    def command(self, planned: Command, cache: Path | None) -> Command:
+        """A build that writes its image beside the layers of the cache's folder; without one the planned build."""
+        self.close()
+        if self._plan.command is None or cache is None:
+            return planned
+        try:
+            self._folder = layout.new_image_folder(cache)
+        except OSError:
+            return planned
+        output = str(CacheEntry(type="oci", attributes=(("tar", "false"), ("dest", str(self._folder)))))
+        return planned.exchanging(_FLAG, "--output", output)
+
+    def may_retry(self, trace: BuildTrace) -> bool:
+        """Whether a build that failed did so over the folder, which the next one goes without."""
+        if self._folder is None or str(self._folder) not in trace.error:
+            return False
+        self.stop()
+        return True
+
+    # --- after it ------------------------------------------------------------------------------------------
+
+    def load(self) -> str:
+        """Have the engine read the image; why that did not work, if so."""
+        if self._folder is None or self._plan.command is None:
+            return ""
+        try:
+            archive = layout.read_archive(self._folder, self._plan.names)
+            done = self._engine.feed(self._plan.command, archive.write)
+        except MalformedError as error:
+            return f"its folder is damaged: {error.problem}"
+        except OSError as error:
+            return f"its folder cannot be read: {error.strerror or error}"
+        finally:
+            self.close()
+        return "" if done.code == 0 else " ".join(done.stderr.split())
+
+    def stop(self) -> None:
+        """Have the next build send the image itself."""
+        self.close()
+        self._plan = LoadingPlan()
+
+    def close(self) -> None:
+        """Delete the folder."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None

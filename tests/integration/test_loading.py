@@ -1,0 +1,168 @@
+"""A loaded image comes to the engine from the cache's folder, and is the one that BuildKit would have sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from buildx_cache import layout
+from tests.integration.conftest import PROGRAM, Docker, Ran
+from tests.integration.test_lazy import LARGE, build, source
+from tests.integration.test_plan import record
+
+__all__ = ["source"]
+ONE, TWO = "loading:one", "loading:two"
+
+
+def load(docker: Docker, source: Path, *words: str, **env: str) -> Ran:
+    return build(docker, source, *docker.new_builder, "-t", ONE, "-t", TWO, "--load", *words, **env)
+
+
+def outputs(log: Path) -> list[str]:
+    """How the builds of a log gave their images out."""
+    words = [word for line in log.read_text().splitlines() for word in line.split("\0")]
+    return [word.partition(",")[0] for word in words if word.startswith(("--load", "type=oci", "type=docker"))]
+
+
+def identity(docker: Docker, name: str) -> str:
+    return docker.docker("image", "inspect", "--format", "{{.Id}}", name)
+
+
+def content(docker: Docker, name: str) -> str:
+    return docker.docker("image", "inspect", "--format", "{{json .Config}} {{json .RootFS}} {{.Architecture}}", name)
+
+
+def manifests(docker: Docker, reference: str) -> list[tuple[str, object]]:
+    """The platforms of a pushed image, and what is attested of them."""
+    index = json.loads(docker.docker("buildx", "imagetools", "inspect", "--raw", reference))
+    return [(each["platform"]["os"], each.get("annotations", {}).get(_TYPE)) for each in index["manifests"]]
+
+
+_TYPE = "vnd.docker.reference.type"
+
+
+def is_clean(cache: Path) -> bool:
+    return not list(cache.glob(".buildx-cache-load-*")) and not layout.verify(cache, deep=True)
+
+
+@pytest.mark.parametrize("kind", ["docker", "old_docker", "classic_docker"])
+def test_the_image_is_the_one_that_buildkit_sends(
+    request: pytest.FixtureRequest, source: Path, tmp_path: Path, kind: str
+) -> None:
+    docker: Docker = request.getfixturevalue(kind)
+    env, log = record(docker, tmp_path / "recorder")
+    load(docker, source, **env)
+    assert outputs(log) == ["--load"]  # there was no cache yet
+    (source / "small").write_text("two\n")
+    log.write_text("")
+    near = load(docker, source, **env)
+    assert outputs(log) == ["type=oci"]
+    found = [content(docker, name) for name in (ONE, TWO)]
+    docker.docker("image", "rm", ONE, TWO)
+    far = load(docker, source, "--lazy", "off")
+    docker.docker("image", "rm", TWO)
+
+    assert (near.steps, far.steps) == ((2, 1, 1), (2, 2, 0))
+    assert found == [content(docker, ONE)] * 2
+    if kind != "old_docker":  # its Buildx sends the image with Docker's media types
+        assert near.stdout == far.stdout == f"{identity(docker, ONE)}\n"
+    assert near.report["image"]["loaded"] is True
+    assert near.report["warnings"] == near.report["retries"] == []
+    assert is_clean(source.parent / "cache")
+    docker.docker("image", "rm", ONE)
+
+
+def test_what_is_attested_of_an_image_is_loaded_too(docker: Docker, source: Path) -> None:
+    repository = docker.repository()
+    load(docker, source)
+    pushed = []
+    for name, words in (("near", ()), ("far", ("--lazy", "off"))):
+        tag = f"{repository}:{name}"
+        load(docker, source, "--provenance", "mode=max", "-t", tag, *words)
+        docker.docker("image", "push", "--quiet", tag)
+        pushed.append(manifests(docker, tag))
+        docker.docker("image", "rm", tag, ONE, TWO)
+    assert pushed == [[("linux", None), ("unknown", "attestation-manifest")]] * 2
+
+
+def test_the_digest_of_an_image_that_is_pushed_and_loaded_is_the_pushed_one(docker: Docker, source: Path) -> None:
+    tag = f"{docker.repository()}:1"
+    words = (*docker.new_builder, "-t", tag, "--load", "--push")
+    for _ in ("cold", "warm"):
+        ran = build(docker, source, *words)
+        docker.docker("image", "rm", tag)
+        docker.docker("image", "pull", "--quiet", tag)
+        assert ran.stdout == f"{tag}@{identity(docker, tag)}\n"
+    docker.docker("image", "rm", tag)
+
+
+def test_an_image_of_several_platforms_is_loaded_whole(docker: Docker, source: Path, tmp_path: Path) -> None:
+    words = ("--platform", "linux/amd64,linux/arm64")
+    load(docker, source, *words)
+    env, log = record(docker, tmp_path / "recorder")
+    load(docker, source, *words, **env)
+    assert outputs(log) == ["type=oci"]
+    for platform in ("linux/amd64", "linux/arm64"):
+        made = docker.docker("create", "--quiet", "--platform", platform, ONE, "none")
+        docker.docker("rm", made)
+    docker.docker("image", "rm", ONE, TWO)
+
+
+def test_a_damaged_layer_comes_from_the_builder_after_all(docker: Docker, source: Path) -> None:
+    """BuildKit has the cache in its builder, and does not see what became of the folder."""
+    cache = source.parent / "cache"
+    (source / "large").write_bytes(os.urandom(LARGE))  # no image that the engine had before has this
+    words = (*docker.container_builder, "-t", ONE)
+    first = build(docker, source, *words)
+    try:
+        layer = max((cache / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+        layer.chmod(0o644)
+        with layer.open("r+b") as file:
+            file.seek(200)
+            byte = file.read(1)
+            file.seek(200)
+            file.write(bytes((byte[0] ^ 1,)))
+        ran = build(docker, source, *words, "--load")
+    finally:
+        docker.docker("buildx", "rm", "--force", first.report["builder"]["name"])
+    assert ran.report["image"]["loaded"] is True
+    assert ran.stdout == f"{identity(docker, ONE)}\n"
+    assert ["other content" in warning for warning in ran.report["warnings"]] == [True, True]
+    assert [each["status"] for each in ran.report["cache"]["imports"]] == ["damaged"]
+    assert [each["status"] for each in ran.report["cache"]["exports"]] == ["written"]
+    assert is_clean(cache)
+    docker.docker("image", "rm", ONE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_load_leaves_nothing(
+    docker: Docker, source: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    load(docker, source)
+    docker.docker("image", "rm", ONE, TWO)
+    shim, started = tmp_path / "shim", tmp_path / "started"
+    shim.mkdir()
+    real = subprocess.run(("which", "docker"), env=docker.child_env(), capture_output=True, text=True, check=True)
+    script = (
+        f'#!/bin/sh\n[ "$1 $2" = "image load" ] && {{ touch {started}; sleep 60; }}\nexec {real.stdout.strip()} "$@"\n'
+    )
+    (shim / "docker").write_text(script)
+    (shim / "docker").chmod(0o755)
+    words = ("build", "--cache", "local", "--cache-dir", str(source.parent / "cache"), *docker.new_builder)
+    env = docker.child_env(PATH=f"{shim}:{docker.child_env()['PATH']}")
+    argv = (sys.executable, *PROGRAM, *words, "-t", ONE, "--load", str(source))
+    with subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as call:
+        while not started.exists():
+            time.sleep(0.05)
+        os.kill(call.pid, number)
+        assert call.wait(timeout=15) == 128 + number
+    assert is_clean(source.parent / "cache")
+    assert ONE not in docker.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+    assert set(docker.docker("buildx", "ls", "--format", "{{.Name}}").split()) == {"default"}
