@@ -157,5 +157,12 @@ def test_every_call_of_docker_is_counted(docker: Docker, project: Path, tmp_path
     assert questions[2:] == (list(LOADING) if load else [])
 
 
-# Which image has the tag, before and after; that the first one has none any more; what the builder keeps.
-LOADING = (("image", "inspect"), ("image", "inspect"), ("image", "inspect"), ("image", "rm"), ("buildx", "prune"))
+# Which image has the tag, before and after it is loaded; that the first one has none any more; what the builder keeps.
+LOADING = (
+    ("image", "inspect"),
+    ("image", "load"),
+    ("image", "inspect"),
+    ("image", "inspect"),
+    ("image", "rm"),
+    ("buildx", "prune"),
+)
