@@ -27,7 +27,7 @@ from buildx_cache.layout.store import (
     INDEX_LOCK,
     INGEST,
     LAYOUT,
-    LAYOUT_VERSION,
+    LAYOUT_DOCUMENT,
     Store,
     is_blob_name,
     open_store,
@@ -143,7 +143,7 @@ def _salvage(aside: Path, folder: Path) -> Salvaged:
     moved = [size for name, size, sound in _checked(aside) if sound and _move(kept / name, blobs / name)]
     with open_store(folder) as store:
         if store.layout_fault():
-            replace_file(store.root, LAYOUT, b'{"imageLayoutVersion":"%s"}' % LAYOUT_VERSION.encode())
+            replace_file(store.root, LAYOUT, LAYOUT_DOCUMENT)
         tags = _restore_tags(aside, store)
     _put_mark(aside / _DONE)
     with open_store(aside) as rest:

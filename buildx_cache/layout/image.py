@@ -23,7 +23,7 @@ from typing import IO
 from buildx_cache.layout.decode import IMAGE_NAME, INDEX_TAG, MalformedError
 from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.model import OCI_INDEX, Descriptor, Kind, Role
-from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, LAYOUT, LAYOUT_VERSION, LOADING, open_store
+from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, LAYOUT, LAYOUT_DOCUMENT, LOADING, open_store
 
 _MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
@@ -33,7 +33,8 @@ def new_image_folder(cache: Path) -> Path:
     """A folder for one image, which has every blob of the cache.
 
     Raises:
-        OSError: the cache's folder may not be written, or its file system has no hard links.
+        MalformedError: the cache's folder cannot be read.
+        OSError: it may not be written, or its file system has no hard links.
     """
     folder = Path(tempfile.mkdtemp(prefix=LOADING, dir=cache))
     try:
@@ -43,10 +44,8 @@ def new_image_folder(cache: Path) -> Path:
             for name, file in store.files.items():
                 if file.regular:
                     os.link(name, blobs / name, src_dir_fd=store.blobs, follow_symlinks=False)
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, MalformedError):
-            raise OSError(error.problem) from None
         raise
     return folder
 
@@ -123,7 +122,7 @@ def read_archive(folder: Path, names: Sequence[str]) -> Archive:
         if any(found.role is Role.CACHE_CONFIG for found in graph.links):
             raise MalformedError(Kind.INDEX, "holds a cache, and no image")
     documents = {
-        LAYOUT: json.dumps({"imageLayoutVersion": LAYOUT_VERSION}).encode(),
+        LAYOUT: LAYOUT_DOCUMENT,
         INDEX: _index(graph.roots[0].descriptor, names),
         **_classic(graph, names),
     }

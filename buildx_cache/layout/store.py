@@ -26,6 +26,7 @@ INGEST = "ingest"
 BLOBS = "blobs"
 ALGORITHM = "sha256"
 LAYOUT_VERSION = "1.0.0"
+LAYOUT_DOCUMENT = b'{"imageLayoutVersion":"%s"}' % LAYOUT_VERSION.encode()
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -263,8 +263,6 @@ class Folders:
     def _tidy(self, folder: _Folder, limit: int | None) -> LocalReport:
         with folder.alone(_TIDY_SECONDS) as alone:
             swept = self._sweep(folder, limit) if alone else Swept()  # else the last of the builds in it does that
-            if alone:
-                layout.delete_image_folders(folder.path)
             damage = layout.damage_of(layout.verify(folder.path))
             live_bytes = layout.reach(folder.path).live_bytes
         if damage:
@@ -275,6 +273,7 @@ class Folders:
         return LocalReport(dir=str(folder.path), live_bytes=live_bytes, swept_bytes=swept_bytes, sound=not damage)
 
     def _sweep(self, folder: _Folder, limit: int | None) -> Swept:
+        layout.delete_image_folders(folder.path)
         self._repair(folder)
         if limit is None:
             swept = layout.sweep(folder.path, keep_since=folder.since)

@@ -41,7 +41,7 @@ class Loading:
             return planned
         try:
             self._folder = layout.new_image_folder(cache)
-        except OSError:
+        except (MalformedError, OSError):
             return planned
         output = str(CacheEntry(type="oci", attributes=(("tar", "false"), ("dest", str(self._folder)))))
         return planned.exchanging(_FLAG, "--output", output)

@@ -15,7 +15,8 @@ import pytest
 from buildx_cache import layout
 from tests.integration.conftest import PROGRAM, Docker, Ran
 from tests.integration.test_lazy import LARGE, build, source
-from tests.integration.test_plan import record
+from tests.integration.test_plan import record, shimmed
+from tests.unit.layout.damages import flip_bit
 
 __all__ = ["source"]
 ONE, TWO = "loading:one", "loading:two"
@@ -123,12 +124,7 @@ def test_a_damaged_layer_comes_from_the_builder_after_all(docker: Docker, source
     first = build(docker, source, *words)
     try:
         layer = max((cache / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
-        layer.chmod(0o644)
-        with layer.open("r+b") as file:
-            file.seek(200)
-            byte = file.read(1)
-            file.seek(200)
-            file.write(bytes((byte[0] ^ 1,)))
+        flip_bit(layer)
         ran = build(docker, source, *words, "--load")
     finally:
         docker.docker("buildx", "rm", "--force", first.report["builder"]["name"])
@@ -147,19 +143,13 @@ def test_an_interrupted_load_leaves_nothing(
 ) -> None:
     load(docker, source)
     docker.docker("image", "rm", ONE, TWO)
-    shim, started = tmp_path / "shim", tmp_path / "started"
-    shim.mkdir()
-    real = subprocess.run(("which", "docker"), env=docker.child_env(), capture_output=True, text=True, check=True)
-    script = (
-        f'#!/bin/sh\n[ "$1 $2" = "image load" ] && {{ touch {started}; sleep 60; }}\nexec {real.stdout.strip()} "$@"\n'
-    )
-    (shim / "docker").write_text(script)
-    (shim / "docker").chmod(0o755)
+    started = tmp_path / "started"
+    script = f'#!/bin/sh\n[ "$1 $2" = "image load" ] && {{ touch {started}; sleep 60; }}\nexec {{docker}} "$@"\n'
     words = ("build", "--cache", "local", "--cache-dir", str(source.parent / "cache"), *docker.new_builder)
-    env = docker.child_env(PATH=f"{shim}:{docker.child_env()['PATH']}")
+    env = docker.child_env(**shimmed(docker, tmp_path / "shim", script))
     argv = (sys.executable, *PROGRAM, *words, "-t", ONE, "--load", str(source))
     with subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as call:
-        while not started.exists():
+        while call.poll() is None and not started.exists():
             time.sleep(0.05)
         os.kill(call.pid, number)
         assert call.wait(timeout=15) == 128 + number

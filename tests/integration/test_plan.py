@@ -33,11 +33,17 @@ def record(docker: Docker, folder: Path) -> tuple[dict[str, str], Path]:
     folder.mkdir(exist_ok=True)
     log = folder / "log"
     log.write_text("")
+    return shimmed(docker, folder, RECORDER.replace("{log}", shlex.quote(str(log)))), log
+
+
+def shimmed(docker: Docker, folder: Path, script: str) -> dict[str, str]:
+    """A PATH whose `docker` is this script; ``{docker}`` in it is the real one."""
+    folder.mkdir(exist_ok=True)
     real = subprocess.run(("which", "docker"), env=docker.child_env(), stdout=subprocess.PIPE, text=True, check=True)
     shim = folder / "docker"
-    shim.write_text(RECORDER.format(log=shlex.quote(str(log)), docker=real.stdout.strip()))
+    shim.write_text(script.replace("{docker}", real.stdout.strip()))
     shim.chmod(0o755)
-    return {"PATH": f"{folder}:{docker.child_env()['PATH']}"}, log
+    return {"PATH": f"{folder}:{docker.child_env()['PATH']}"}
 
 
 def effects(log: Path) -> list[tuple[str, ...]]:

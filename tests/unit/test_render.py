@@ -189,7 +189,8 @@ def test_what_is_absent_is_null_or_empty() -> None:
     plan = document(cache="none", load=True)
     assert plan["login"] is None
     assert (plan["cache"]["dir"], plan["cache"]["imports"], plan["cache"]["exports"]) == (None, [], [])
-    assert plan["image"]["load"] is True
+    loading = {"from_folder": False, "why": "no cache is in a folder"}
+    assert plan["image"] == {"tags": [], "push": False, "load": True, "loading": loading, "platforms": []}
 
 
 def test_caches_by_platform_are_exports_too() -> None:
