@@ -151,6 +151,9 @@ class Options:
         Text, _prune("--prune-older-than", metavar="DURATION", help="Drop what was not used for this long (7d).")
     ] = None
 
+    timeout: Annotated[
+        Text, _output("--timeout", metavar="DURATION", help="Stop the call, as SIGTERM would, after so long.")
+    ] = None
     progress: Annotated[Text, _output("--progress", metavar="STYLE", help="auto, plain or quiet.")] = None
     report: Annotated[Text, _output("--report", metavar="FILE.json", help="Write what was done as JSON.")] = None
     report_html: Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, NoReturn
@@ -42,7 +41,7 @@ def main() -> NoReturn:
     except (Abort, KeyboardInterrupt):
         sys.exit(ExitCode.SIGINT)
     except BrokenPipeError:
-        _leave(128 + signal.SIGPIPE)  # `| head`: as the signal would have it
+        _leave(ExitCode.SIGPIPE)  # `| head`: as the signal would have it
     except OSError as error:
         if error.errno != errno.ENOSPC:
             _report_bug()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from buildx_cache.cli.help import DrawnCommand
-from buildx_cache.cli.terminal import display_for, failing, signals
+from buildx_cache.cli.terminal import display_for, failing
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
+from buildx_cache.interrupts import interrupt_after, interruptible
 from buildx_cache.options import Options, takes_options
 
 if TYPE_CHECKING:
@@ -72,10 +73,13 @@ class _Wording(DrawnCommand):
 
 def _build(options: Options, ctx: typer.Context) -> None:
     from buildx_cache.cli.session import open_session, read_password, read_request
+    from buildx_cache.request.units import parse_duration
 
     env = dict(os.environ)
-    with failing(env, no_color=bool(options.no_color)), signals():
+    with failing(env, no_color=bool(options.no_color)), interruptible():
         request = read_request(options, ctx.obj or (), env)
+        if request.timeout:
+            interrupt_after(parse_duration(request.timeout) or 0.0)
         password = read_password(request, env)
         session = open_session(request, env, _what_follows)
         from buildx_cache.run import execute

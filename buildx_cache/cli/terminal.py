@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
 
-from buildx_cache.errors import BuildxCacheError, InterruptedBuildError
+from buildx_cache.cli.streams import watched
+from buildx_cache.errors import BuildxCacheError
 
 if TYPE_CHECKING:  # Rich comes with the first line that is shown
     from buildx_cache.display import Display
@@ -32,8 +31,8 @@ def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
 
     color = wants_color(env, no_color=request.no_color)
     if request.progress is Progress.QUIET:
-        return QuietDisplay(sys.stderr, color=color)
-    return PlainDisplay(sys.stderr, color=color, verbose=request.verbose)
+        return QuietDisplay(watched(sys.stderr), color=color)
+    return PlainDisplay(watched(sys.stderr), color=color, verbose=request.verbose)
 
 
 def wants_color(env: Mapping[str, str], *, no_color: bool, terminal: bool | None = None) -> bool:
@@ -50,22 +49,3 @@ def failing(env: Mapping[str, str], *, no_color: bool = False) -> Iterator[None]
     except BuildxCacheError as error:
         first_display(env, no_color=no_color).failure(error, None)
         raise typer.Exit(error.exit_code) from None
-
-
-@contextmanager
-def signals() -> Iterator[None]:
-    """While this lasts, the first signal ends the call in an orderly way, and further ones do not hinder that."""
-    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        for each in caught:
-            signal.signal(each, signal.SIG_IGN)
-        raise InterruptedBuildError(number)
-
-    before = {number: signal.signal(number, stop) for number in caught}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,8 +7,6 @@ import binascii
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ from buildx_cache.engine.process import Completed, capture
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.registry.credential import Credential, IdentityToken, Password
+from buildx_cache.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from buildx_cache.doctor import Credentials
@@ -29,7 +28,7 @@ _TOKEN_USER = "<token>"  # noqa: S105 -- says that the secret is a token
 _NOT_FOUND = "credentials not found in native keychain"
 _MESSAGE_LIMIT = 200
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 -- a tmpfs: the copy never reaches a disk; mkdtemp makes it private
+_MEMORY = Path("/dev/shm")  # noqa: S108 -- a tmpfs: the copy never reaches a disk
 
 
 @contextlib.contextmanager
@@ -41,7 +40,8 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
     helper in ``credHelpers`` wins over ``credsStore`` (``docker/cli`` ``cli/config/configfile``).
     """
     user = configuration_folder(env)
-    with _private_folder() as folder:
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
+    with scratch_folder(memory) as folder:
         _write_private(folder / "config.json", _copied_config(user / "config.json", registry))
         for entry in user.iterdir() if user.is_dir() else ():
             if entry.name != "config.json":
@@ -78,16 +78,6 @@ def _copied_config(file: Path, registry: str) -> dict[str, object]:
     helpers = config.get("credHelpers")
     config["credHelpers"] = {**(helpers if isinstance(helpers, dict) else {}), registry: ""}
     return config
-
-
-@contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    place = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="buildx-cache-", dir=place))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_private(file: Path, config: dict[str, object]) -> None:

@@ -94,10 +94,12 @@ def _check_formats(request: BuildRequest) -> None:
         size = getattr(request, name)
         if size and parse_size(size) is None:
             raise UsageError(f"--{option_key(name)} {size!r} is not a size", hint="write 10GB, 512MB, …")
-    if request.prune_older_than and parse_duration(request.prune_older_than) is None:
-        raise UsageError(
-            f"--prune-older-than {request.prune_older_than!r} is not a duration", hint="write 7d, 48h, 90m, …"
-        )
+    for name in ("prune_older_than", "timeout"):
+        duration = getattr(request, name)
+        if duration and parse_duration(duration) is None:
+            raise UsageError(f"--{option_key(name)} {duration!r} is not a duration", hint="write 7d, 48h, 90m, …")
+    if request.timeout and not parse_duration(request.timeout):
+        raise UsageError("--timeout 0 leaves no time", hint="give the longest that the call may take, such as 30m")
     for text in request.build_arg:
         if not text.partition("=")[0]:
             raise UsageError(

@@ -105,6 +105,7 @@ class BuildRequest:
     prune_keep: str = ""
     prune_older_than: str = ""
     # Output
+    timeout: str = ""
     progress: Progress = Progress.AUTO
     report: str = ""
     report_html: str = ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -38,6 +37,7 @@ from buildx_cache.run.hiding import Hiding
 from buildx_cache.run.loading import Loading
 from buildx_cache.run.seams import Engine, Finished
 from buildx_cache.run.serving import UnreachableServerError
+from buildx_cache.scratch import scratch_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +124,12 @@ class _Execution:
                 self._caches.tidy()
             self._prune()
             self._caches.be_strict(trace)
+        except InterruptedBuildError:
+            if self._plan.builder.temporary and self._plan.builder.halt:
+                self._do(self._plan.builder.halt)
+            raise
         finally:
-            if self._plan.builder.temporary and (reason := self._remove_builder()):
+            if self._plan.builder.temporary and (reason := self._remove_builder_for_sure()):
                 self.warn(f"the builder could not be removed: {reason}")
 
     # --- builder -----------------------------------------------------------------------------------------
@@ -147,6 +151,14 @@ class _Execution:
         done = self._do(command)
         if done.code != 0 and not (tolerated and tolerated in done.stderr):
             raise EngineError(f"{failure}: {_last_line(done.stderr)}", hint=_builder_hint(done.stderr))
+
+    def _remove_builder_for_sure(self) -> str:
+        """The same, begun again where a signal comes between; there is only one."""
+        try:
+            return self._remove_builder()
+        except InterruptedBuildError:
+            self._remove_builder()
+            raise
 
     def _remove_builder(self) -> str:
         """Undo what was made for the builder; why that did not work, if so."""
@@ -207,8 +219,8 @@ class _Execution:
 
     def _attempt(self) -> tuple[BuildTrace, int]:
         builder = TraceBuilder()
-        with tempfile.TemporaryDirectory(prefix="buildx-cache-") as folder, self._phase("build"):
-            metadata = self._plan.metadata_file or str(Path(folder) / "metadata.json")
+        with scratch_folder() as folder, self._phase("build"):
+            metadata = self._plan.metadata_file or str(folder / "metadata.json")
             try:
                 planned = self._caches.plan.build
                 instead = self._loading.command(planned, self._caches.folder)

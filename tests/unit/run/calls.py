@@ -172,7 +172,7 @@ class FakeEngine:
 def _short(act: str, what: object) -> str:
     if not isinstance(what, Command) or act == "build":
         return act
-    verbs = ("context", "create", "inspect", "login", "prune", "rm")
+    verbs = ("context", "create", "inspect", "login", "prune", "rm", "kill")
     return " ".join(["run", *(word for word in what.argv if word in verbs)])
 
 
