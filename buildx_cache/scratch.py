@@ -33,19 +33,30 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
         ExhaustedError: no folder can be made there.
     """
     with contextlib.ExitStack() as stack:
-        try:
+        with making("folder"):
             place = parent or Path(tempfile.gettempdir())
             _clear(place)
             with held():
                 folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
                 stack.callback(_delete, folder)
                 stack.callback(os.close, _lock(folder))
-        except OSError as error:
-            raise ExhaustedError(
-                f"no temporary folder can be made: {error.strerror or error}",
-                hint="free some space there, or set TMPDIR to a folder that can be written",
-            ) from None
         yield folder
+
+
+@contextlib.contextmanager
+def making(what: str) -> Iterator[None]:
+    """While this lasts, a temporary ``what`` is made: where it cannot be, a local resource ran out.
+
+    Raises:
+        ExhaustedError: the system's reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ExhaustedError(
+            f"no temporary {what} can be made: {error.strerror or error}",
+            hint="free some space there, or set TMPDIR to a folder that can be written",
+        ) from None
 
 
 def _delete(folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,7 +65,7 @@ class _Wording(DrawnCommand):
             elif parameter.name in given:  # --help
                 parameter.handle_parse_result(ctx, given, left)
         if left and not ctx.resilient_parsing:  # a shell that completes words does not mind
-            ctx.fail(f"Got unexpected extra argument(s) ({' '.join(left)})")
+            ctx.fail(f"the build context is one folder or address: {' '.join(left)!r} is too much")
         ctx.args = left
         return left
 
@@ -80,8 +82,12 @@ def _build(options: Options, ctx: typer.Context) -> None:
         request = read_request(options, ctx.obj or (), env)
         if request.timeout:
             interrupt_after(parse_duration(request.timeout) or 0.0)
-        password = read_password(request, env)
-        session = open_session(request, env, _what_follows)
+        try:
+            password = read_password(request, env)
+            session = open_session(request, env, _what_follows)
+        except BuildxCacheError as error:
+            _tell_unbegun(request, env, error)
+            raise
         from buildx_cache.run import execute
 
         display = display_for(request, env)
@@ -94,6 +100,14 @@ def _build(options: Options, ctx: typer.Context) -> None:
         _tell_files(request, outcome, env, display)
     if outcome.error:
         raise typer.Exit(outcome.error.exit_code)
+
+
+def _tell_unbegun(request: BuildRequest, env: Mapping[str, str], error: BuildxCacheError) -> None:
+    """Write reports and values of a call without a plan too: none of an earlier one is to be taken for its own."""
+    from buildx_cache.cli.session import told_by_ci
+    from buildx_cache.run.unbegun import unbegun
+
+    _tell_files(request, unbegun(request, told_by_ci(env), error), env, display_for(request, env))
 
 
 def _tell_files(request: BuildRequest, outcome: Outcome, env: Mapping[str, str], display: Display) -> None:
@@ -125,6 +139,9 @@ def _hand_on(
     from buildx_cache.ci.annotations import annotate
     from buildx_cache.ci.outputs import outputs, write_outputs
 
+    if request.dotenv:  # like those of reports, its folder is made; where it cannot be, the writing says why
+        with contextlib.suppress(OSError):
+            Path(request.dotenv).parent.mkdir(parents=True, exist_ok=True)
     found = outcome.trace.warnings if outcome.trace else ()
     lines = annotate(outcome.report.ci.provider, found, _dockerfile(request, env))
     given = outputs(outcome.report, env, image_id=outcome.image_id, dotenv=request.dotenv, summary=summary)

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildx_cache.engine.home import home_folder
 from buildx_cache.engine.process import Completed, capture
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.registry.credential import Credential, IdentityToken, Password
-from buildx_cache.scratch import scratch_folder
+from buildx_cache.scratch import making, scratch_folder
 
 if TYPE_CHECKING:
     from buildx_cache.doctor import Credentials
@@ -42,16 +43,25 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
     user = configuration_folder(env)
     memory = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
     with scratch_folder(memory) as folder:
-        _write_private(folder / "config.json", _copied_config(user / "config.json", registry))
-        for entry in user.iterdir() if user.is_dir() else ():
+        with making("file"):
+            _write_private(folder / "config.json", _copied_config(user / "config.json", registry))
+        for entry in _entries(user):
             if entry.name != "config.json":
                 (folder / entry.name).symlink_to(entry.absolute())
         yield {**env, "DOCKER_CONFIG": str(folder), "BUILDX_CONFIG": str(buildx_folder(env))}
 
 
+def _entries(folder: Path) -> tuple[Path, ...]:
+    """What is in a folder; nothing where it is not there or may not be looked at."""
+    try:
+        return tuple(folder.iterdir())
+    except OSError:
+        return ()
+
+
 def configuration_folder(env: Mapping[str, str]) -> Path:
     """The user's Docker configuration folder; it need not exist."""
-    return Path(env.get("DOCKER_CONFIG") or Path(env.get("HOME") or Path.home()) / ".docker")
+    return Path(env.get("DOCKER_CONFIG") or home_folder(env) / ".docker")
 
 
 def current_context(env: Mapping[str, str]) -> str:

@@ -8,10 +8,48 @@ from pathlib import Path
 
 from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
 from buildx_cache.errors import UsageError
+from buildx_cache.request.looking import check_readable, check_written, look
 from buildx_cache.request.model import BuildRequest, Driver, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
 
-_PLATFORM = re.compile(r"[a-z0-9]+(?:/[a-z0-9_.-]+){0,2}|local", re.IGNORECASE)
+_PLATFORM = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_.-]+){0,2}", re.IGNORECASE)
+_SEPARATOR = "/"
+# The words that may stand alone: systems and architectures that BuildKit builds for, as ``containerd/platforms`` knows
+# and spells them, and Buildx' own word for the builder's platform.
+_ALONE = frozenset(
+    (
+        *(
+            "linux",
+            "windows",
+            "darwin",
+            "freebsd",
+            "wasip1",
+            "386",
+            "i386",
+            "amd64",
+            "x86_64",
+            "x86-64",
+            "arm",
+            "armhf",
+        ),
+        *(
+            "armel",
+            "arm64",
+            "aarch64",
+            "loong64",
+            "mips",
+            "mipsle",
+            "mips64",
+            "mips64le",
+            "ppc64",
+            "ppc64le",
+            "riscv64",
+        ),
+        "s390x",
+        "wasm",
+        "local",
+    )
+)
 
 
 def check(request: BuildRequest) -> None:
@@ -40,8 +78,10 @@ def _check_image(request: BuildRequest) -> None:
     named_outputs = [text for text in request.output if "name=" in text]
     if request.push and not request.tag and not named_outputs:
         raise UsageError("--push needs a tag to push", hint="add -t REGISTRY/REPOSITORY:TAG")
+    if "" in request.tag:
+        raise UsageError("--tag is empty", hint="give REGISTRY/REPOSITORY:TAG; a variable in it may not be set")
     for platform in request.platform:
-        if not _PLATFORM.fullmatch(platform):
+        if not _PLATFORM.fullmatch(platform) or not (_SEPARATOR in platform or platform.lower() in _ALONE):
             raise UsageError(f"--platform {platform!r} is not a platform", hint="write OS/ARCH, such as linux/arm64")
 
 
@@ -113,39 +153,44 @@ REPORTS = ("report", "report_html", "report_junit", "report_md")
 
 
 def check_paths(request: BuildRequest) -> None:
-    """Refuse a context, Dockerfile or configuration that cannot be read.
+    """Refuse a context, Dockerfile or configuration that cannot be read, and a report that cannot be written.
 
     Raises:
         UsageError: the path and what is wrong with it.
+        ExhaustedError: a report's folder is not writable for this user.
     """
     _check_reports(request)
     if is_remote_context(request.context):
         return
     context = Path(request.context)
-    if not context.is_dir():
-        what = "is a file" if context.is_file() else "does not exist"
+    found = look(context)
+    if not found.is_folder:
+        absent = f"cannot be read: {found.hidden}" if found.hidden else "does not exist"
+        what = "is a file" if found.is_file else absent
         raise UsageError(f"the build context {request.context!r} {what}", hint="give the folder that COPY reads from")
     if not os.access(context, os.R_OK | os.X_OK):
         raise UsageError(f"the build context {request.context!r} cannot be read", hint="check its permissions")
     dockerfile = Path(request.file) if request.file else context / "Dockerfile"
     if request.file != "-" and not _is_url(request.file):
-        _check_readable(dockerfile, "the Dockerfile", "give it with -f/--file")
+        check_readable(dockerfile, "the Dockerfile", "give it with -f/--file")
     if request.buildkitd_config:
-        _check_readable(Path(request.buildkitd_config), "--buildkitd-config", "give the path of a buildkitd.toml")
+        check_readable(Path(request.buildkitd_config), "--buildkitd-config", "give the path of a buildkitd.toml")
     for endpoint in map(parse_endpoint, request.endpoint):
         for key, path in endpoint.options:
             if key != "servername":
-                _check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
+                check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
 
 
 def _check_reports(request: BuildRequest) -> None:
-    for name in (*REPORTS, "dotenv"):
-        path = getattr(request, name)
-        option = f"--{option_key(name)}"
-        if path and os.path.isdir(path):  # noqa: PTH112 -- false where it may not look
-            raise UsageError(f"{option} {path} is a folder", hint=f"give a file: {option} FILE")
-        if path and os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113 -- same
-            raise UsageError(f"{option} {path} is not an ordinary file", hint=f"give one: {option} FILE")
+    options = (*REPORTS, "dotenv", "metadata_file", "iidfile")
+    given = ((f"--{option_key(name)}", getattr(request, name)) for name in options)
+    check_written([(option, path) for option, path in given if path])
+    for option, path in (("--metadata-file", request.metadata_file), ("--iidfile", request.iidfile)):
+        if path and look(Path(path).parent).is_absent:
+            raise UsageError(
+                f"the folder of {option} {path} does not exist",
+                hint="make it before: Buildx, which writes it, does not",
+            )
 
 
 def is_remote_context(context: str) -> bool:
@@ -155,12 +200,3 @@ def is_remote_context(context: str) -> bool:
 
 def _is_url(text: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*://", text) is not None
-
-
-def _check_readable(path: Path, what: str, hint: str) -> None:
-    if path.is_dir():
-        raise UsageError(f"{what} is a folder: {path}", hint=hint)
-    if not path.exists():
-        raise UsageError(f"{what} does not exist: {path}", hint=hint)
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"{what} cannot be read: {path}", hint="check its permissions")

@@ -1,4 +1,4 @@
-"""Cache folders that are part of what a build sends: ``COPY . .`` would copy the cache into the cache.
+"""What a build writes, of which it sends what an earlier one wrote: ``COPY . .`` would copy the cache into the cache.
 
 ``.dockerignore`` is read as moby/patternmatcher does, but for two things: a pattern is compared part by part with
 Python's ``fnmatch``, and a later ``!`` pattern counts wherever it may bring something of the folder back.
@@ -11,20 +11,23 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from buildx_cache.request.checks import is_remote_context
-from buildx_cache.request.model import BuildRequest
+from buildx_cache.request.checks import REPORTS, is_remote_context
+from buildx_cache.request.looking import look
+from buildx_cache.request.model import BuildRequest, option_key
 
 _IGNORE = ".dockerignore"
 _ANY = frozenset({"*", "**"})
 
 
 def context_notes(request: BuildRequest, directories: Sequence[str]) -> tuple[str, ...]:
-    """One line for each cache folder that is part of a local build context, with what keeps it out.
+    """One line for each cache folder and report that is part of a local build context, with what keeps it out.
 
     So is a folder whose key file, ``FOLDER-key`` beside it, is sent: it changes whenever the cache does.
     """
-    notes = (_note(directory, *context) for directory in directories for context in _contexts(request))
-    return tuple(dict.fromkeys(filter(None, notes)))
+    contexts = tuple(_contexts(request))
+    folders = (_note(directory, *context) for directory in directories for context in contexts)
+    files = (_note_file(name, path, *context) for name, path in _files(request) for context in contexts)
+    return tuple(dict.fromkeys(filter(None, (*folders, *files))))
 
 
 def _contexts(request: BuildRequest) -> Iterator[tuple[Path, Path]]:
@@ -33,10 +36,10 @@ def _contexts(request: BuildRequest) -> Iterator[tuple[Path, Path]]:
         context = Path(request.context)
         dockerfile = Path(request.file) if request.file else context / "Dockerfile"
         own = dockerfile.with_name(dockerfile.name + _IGNORE)
-        yield context, own if own.is_file() else context / _IGNORE
+        yield context, own if look(own).is_file else context / _IGNORE
     for text in request.build_context:
         named = Path(text.partition("=")[2])
-        if named.name and named.is_dir():
+        if named.name and look(named).is_folder:
             yield named, named / _IGNORE
 
 
@@ -52,6 +55,25 @@ def _note(directory: str, context: Path, ignore: Path) -> str:
     return (
         f"the cache folder {directory} is part of the build context {context}: `COPY . .` copies it, so that it never "
         f"hits again and the folder grows; {line}keep the cache elsewhere"
+    )
+
+
+def _files(request: BuildRequest) -> Iterator[tuple[str, str]]:
+    """The files that a call writes, each with the option that asks for it."""
+    for name in (*REPORTS, "dotenv", "metadata_file", "iidfile"):
+        if path := getattr(request, name):
+            yield f"--{option_key(name)}", path
+
+
+def _note_file(option: str, path: str, context: Path, ignore: Path) -> str:
+    file, root = Path(os.path.realpath(path)), Path(os.path.realpath(context))
+    if not file.is_relative_to(root) or not _is_sent(
+        inside := PurePosixPath(file.relative_to(root)), _patterns(ignore)
+    ):
+        return ""
+    return (
+        f"{option} {path} is part of the build context {context}, and every build changes it, so that `COPY . .` never "
+        f"hits; add `{inside}` to {ignore}, or write it elsewhere"
     )
 
 

@@ -336,7 +336,7 @@ class _Execution:
         plan, done = self._plan, self._is_built
         steps = step_reports(self._trace)
         return BuildReport(
-            status=_status(error),
+            status=status_of(error),
             exit_code=error.exit_code if error else ExitCode.OK,
             started=self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             seconds=time.monotonic() - self._clock,
@@ -400,7 +400,8 @@ def _read_metadata(path: str) -> dict[str, object]:
     return metadata if isinstance(metadata, dict) else {}
 
 
-def _status(error: BuildxCacheError | None) -> Status:
+def status_of(error: BuildxCacheError | None) -> Status:
+    """How a call ended."""
     if error is None:
         return "success"
     return "interrupted" if isinstance(error, InterruptedBuildError) else "failed"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -556,7 +557,7 @@ def build_by(engine: DockerEngine, *words: str) -> None:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerEngine]:
     made = DockerEngine({})
-    monkeypatch.setattr(made, "_argv", lambda command: ("docker", *command.argv))
+    monkeypatch.setattr(made, "_starting", lambda: contextlib.nullcontext("docker"))
     yield made
     if made._kept_stdin is not None:
         made._kept_stdin.close()

@@ -111,3 +111,8 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
         with contextlib.suppress(ValueError), scratch_folder(tmp_path):
             raise ValueError
     assert count() == before
+
+
+def test_a_full_disk_under_a_temporary_file_is_a_resource() -> None:
+    with pytest.raises(ExhaustedError, match="no temporary file can be made: No space left"), scratch.making("file"):
+        raise OSError(28, "No space left on device")
