@@ -26,7 +26,8 @@ _EXCERPT = re.compile(r"^(?P<place>\S.*:\d+)\n-{20}(?P<lines>(?:\n *\d+ \|.*)+)"
 _UNREACHABLE = (
     r"connection refused|connection reset|i/o timeout|tls handshake|network is unreachable"
     r"|unexpected status.{0,60}\b5\d\d\b|\b50[0234]\b"
-    r"|failed to do request: |unable to access .*(?:failed|couldn't) (?:to )?connect|use of closed network connection|broken pipe|failed to push \S+: unknown\b"
+    r"|failed to do request: |unable to access .*(?:failed to|couldn't) connect"
+    r"|use of closed network connection|broken pipe|failed to push \S+: unknown\b"
 )
 
 
