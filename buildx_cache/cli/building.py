@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from buildx_cache.cli.help import DrawnCommand
-from buildx_cache.cli.terminal import display_for, failing
+from buildx_cache.cli.terminal import display_for, displaying, failing
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
 from buildx_cache.interrupts import interrupt_after, interruptible
 from buildx_cache.options import Options, takes_options
@@ -80,18 +81,22 @@ def _build(options: Options, ctx: typer.Context) -> None:
         request = read_request(options, ctx.obj or (), env)
         if request.timeout:
             interrupt_after(parse_duration(request.timeout) or 0.0)
-        password = read_password(request, env)
-        session = open_session(request, env, _what_follows)
-        from buildx_cache.run import execute
+        shown = cache(partial(display_for, request, env))
+        with failing(env, display=shown):
+            password = read_password(request, env)
+            session = open_session(request, env, _what_follows)
+            from buildx_cache.run import execute
 
-        display = display_for(request, env)
-        outcome = execute(session.plan, session.engine, display, session.ci, password)
-        for line in outcome.results:
-            print(line)
-        display.summary(outcome.report)
-        if outcome.error:
-            display.failure(outcome.error, outcome.trace)
-        _tell_files(request, outcome, env, display)
+
+            display = shown()
+            with displaying(display):
+                outcome = execute(session.plan, session.engine, display, session.ci, password)
+            for line in outcome.results:
+                display.result(line)
+            display.summary(outcome.report)
+            if outcome.error:
+                display.failure(outcome.error, outcome.trace)
+            _tell_files(request, outcome, env, display)
     if outcome.error:
         raise typer.Exit(outcome.error.exit_code)
 
