@@ -5,6 +5,7 @@ Its cost is bounded by what runs and what is shown, not by how many steps the bu
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ RECENT = 100
 
 TAIL = 5
 """Lines shown of the log of the step that speaks."""
+
+# Seconds of silence after which another step's log is shown.
+_SILENCE = 3.0
 
 StageKey = tuple[str, str]
 """Platform and name of a stage."""
@@ -44,9 +48,10 @@ class Board:
         self.recent: deque[Watched] = deque(maxlen=RECENT)
         """Steps that ran and ended, in that order."""
         self.cached = self.ended = 0
-        self.tail: deque[str] = deque(maxlen=TAIL)
-        """The last lines of the step that spoke last."""
         self.speaker: Watched | None = None
+        """The step whose log is shown: it stays as long as it speaks, so that steps at once do not take turns."""
+        self._spoke = 0.0
+        self._tails: dict[Watched, deque[str]] = {}
         self._lines = LogLines()
         self._counted: dict[Watched, bool] = {}
 
@@ -60,6 +65,11 @@ class Board:
         elif isinstance(event, LogEvent) and watched.label:
             self._listen(watched, event)
 
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last lines of the speaker."""
+        return tuple(self._tails.get(self.speaker, ())) if self.speaker else ()
+
     def _move(self, watched: Watched) -> None:
         self._uncount(watched)
         if watched.is_running:
@@ -68,15 +78,21 @@ class Board:
                 self._stage(watched)
         elif watched.has_ended:
             self.running.pop(watched, None)
+            self._tails.pop(watched, None)
+            if watched is self.speaker:
+                self.speaker = next(reversed(self._tails), None)
             if watched.label:
                 self._count(watched)
 
     def _listen(self, watched: Watched, event: LogEvent) -> None:
-        lines = [*self._lines.take(event)]
-        if lines and watched is not self.speaker:
+        if not (lines := [*self._lines.take(event)]) or watched not in self.running:
+            return
+        self._tails.setdefault(watched, deque(maxlen=TAIL)).extend(lines)
+        now = time.monotonic()
+        if self.speaker is None or now - self._spoke > _SILENCE:
             self.speaker = watched
-            self.tail.clear()
-        self.tail.extend(lines)
+        if watched is self.speaker:
+            self._spoke = now
 
     def _count(self, watched: Watched) -> None:
         stage, is_cached = self._stage(watched), watched.is_cached

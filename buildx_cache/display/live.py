@@ -53,6 +53,7 @@ class LiveDisplay(QuietDisplay):
         self._above: list[Text] = []
         self._is_over = False
         self._phase = Phase()
+        self._head = ""
         self._board = Board()
 
     def say(self, text: str) -> None:
@@ -88,10 +89,9 @@ class LiveDisplay(QuietDisplay):
         if self._is_over:
             return
         columns, rows = self._region.size
-        head = self._head()
-        lines = (
-            tree(self._board, head=head, rows=min(rows - 1, _TALLEST), columns=columns, now=time.time()) if head else []
-        )
+        self._head = self._doing() or self._head
+        rows = min(rows - 1, _TALLEST)
+        lines = tree(self._board, head=self._head, rows=rows, columns=columns, now=time.time()) if self._head else []
         above, self._above = self._above, []
         self._region.draw(lines, above)
 
@@ -116,7 +116,8 @@ class LiveDisplay(QuietDisplay):
         else:
             self._above.append(line)
 
-    def _head(self) -> str:
+    def _doing(self) -> str:
+        """What is done now; nothing while it is quickly done, so that the tree stays as it is."""
         now = time.monotonic()
         if self._phase.name == "build":
             return f"building {duration(now - self._phase.since)}"

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from buildx_cache.display.board import Board, Stage, StageKey, stage_key
 from buildx_cache.display.steps import Watched
-from buildx_cache.wording import duration, printable, size
+from buildx_cache.wording import duration, printable, size, with_short_digests
 
 _TAIL_INDENT = " " * 12
 _STYLES = {"FAILED": "bold red", "STOPPED": "yellow"}
@@ -88,7 +88,7 @@ def _step_line(watched: Watched, columns: int, now: float) -> Text:
         text = Text.assemble("  ", (f"{watched.outcome:>8}  ", _STYLES.get(watched.outcome, "green")))
     moved = f"  {_moved(watched)}" if watched.is_running and watched.state.bytes else ""
     place = f"{watched.label.number}/{watched.label.total} " if watched.label else ""
-    name = Text(f"{place}{_flat(watched.name)}")
+    name = Text(f"{place}{_flat(with_short_digests(watched.name))}")
     room = max(columns - 1 - text.cell_len - len(moved), 10)
     if name.cell_len > room:
         name.truncate(room, overflow="ellipsis")
