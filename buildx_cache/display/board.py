@@ -60,7 +60,7 @@ class Board:
         watched = self.steps.take(event)
         if watched is None:
             return
-        if isinstance(event, VertexEvent):
+        if isinstance(event, VertexEvent) or (watched in self._counted and not isinstance(event, LogEvent)):
             self._move(watched)
         elif isinstance(event, LogEvent) and watched.label:
             self._listen(watched, event)

@@ -106,6 +106,8 @@ class JsonDisplay:
                     self._log(watched, event.stream, line)
             case StatusEvent():
                 self._bytes(watched)
+                if watched.has_ended:  # a base image of which something was pulled after all
+                    self._state(watched)
 
     def _state(self, watched: Watched) -> None:
         if not watched.has_begun:

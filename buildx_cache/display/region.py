@@ -6,6 +6,7 @@ anew, and what was drawn before would stay behind: here the rows are counted at 
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from typing import TextIO
@@ -66,7 +67,13 @@ class Region:
 
     def _console(self, columns: int) -> Console:
         system = "auto" if self._color else None
-        return Console(file=self._out, width=columns, highlight=False, color_system=system)  # type: ignore[arg-type]
+        return Console(
+            file=io.StringIO(),
+            force_terminal=True,
+            width=columns,
+            highlight=False,
+            color_system=system,  # type: ignore[arg-type]
+        )
 
     def _put(self, text: str) -> None:
         self._out.write(text)
