@@ -78,7 +78,10 @@ class JsonDisplay:
         """Nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Steps and transfers that were stopped."""
+        for watched in self._said:
+            if watched.is_running:
+                self._tell("step" if watched.label else "transfer", **{**_fields(watched), "state": "stopped"})
 
     def result(self, line: str) -> None:
         """A result."""

@@ -97,12 +97,12 @@ class LiveDisplay(QuietDisplay):
 
     @alone
     def close(self) -> None:
-        """Leave the steps that ended as lines."""
+        """Leave the steps that ended, or were stopped, as lines."""
         if self._is_over:
             return
         columns, _ = self._region.size
-        ended = sorted((each for each in self._board.steps if each.has_ended), key=_order)
-        self._region.close([*self._above, *(fitted(_step(each), columns - 1) for each in ended)])
+        begun = sorted((each for each in self._board.steps if each.has_begun), key=_order)
+        self._region.close([*self._above, *(fitted(_step(each), columns - 1) for each in begun)])
         self._above, self._is_over = [], True
 
     @alone

@@ -127,10 +127,11 @@ class PlainDisplay(QuietDisplay):
 
     @alone
     def close(self) -> None:
-        """Steps that ended just now, and what others said until they were stopped."""
+        """Steps that ended just now, and those that were stopped."""
         self._release(older_than=0.0)
-        for watched in [*self._logs]:
-            self._step(watched, f"{'STOPPED':>8}  {watched.place} {watched.name}")
+        for watched in self._running:
+            self._tell(watched)
+        self._running.clear()
         self._unfold()
         self._out.flush()
 
@@ -159,14 +160,15 @@ class PlainDisplay(QuietDisplay):
         due = time.monotonic() - older_than
         for watched in [watched for watched, since in self._resting.items() if since <= due]:
             del self._resting[watched]
-            self._told.add(watched)
-            for digest in watched.digests:
-                for _, line in self._lines.rest(digest):
-                    self._log_line(watched, line)
-            self._step(watched, watched.line)
+            self._tell(watched)
 
-    def _step(self, watched: Watched, title: str) -> None:
-        log = self._logs.pop(watched, None)
+    def _tell(self, watched: Watched) -> None:
+        """What became of a step, with what is left of its log."""
+        self._told.add(watched)
+        for digest in watched.digests:
+            for _, line in self._lines.rest(digest):
+                self._log_line(watched, line)
+        log, title = self._logs.pop(watched, None), watched.line
         if self._folding is None:
             self._write(title)
         elif watched.has_failed or (log is None and self._folding.end):

@@ -76,7 +76,9 @@ class Watched:
 
     @property
     def outcome(self) -> str:
-        """How it ended, in eight letters at most."""
+        """How it ended, in eight letters at most; one that runs ended with the call."""
+        if self.is_running:
+            return "STOPPED"
         if self.state.error:
             return "STOPPED" if is_cancelled(self.state.error) else "FAILED"
         return "CACHED" if self.is_cached else duration(self.state.seconds)

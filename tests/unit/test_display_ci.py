@@ -90,7 +90,7 @@ def test_the_log_of_a_failed_step_is_in_no_closed_fold(provider: str) -> None:
 def test_what_a_step_said_before_it_was_interrupted_is_told() -> None:
     def stop(display: PlainDisplay) -> None:
         display.event(vertex(MAKE, None))
-        display.event(log(MAKE, "half\n"))
+        display.event(log(MAKE, "half"))
 
     assert shown("github", stop) == [
         "::group:: STOPPED  [build 2/3] RUN make",
@@ -187,6 +187,8 @@ def test_after_a_silence_the_steps_that_run_are_named(clock: list[float]) -> Non
     assert shown("circleci", wait) == [
         "          still running: [build 2/3] RUN make (2m 10s) and 1 more",
         "          still running: [build 2/3] RUN make (2m 40s) and 1 more",
+        " STOPPED  [build 2/3] RUN make",
+        " STOPPED  [build 3/3] COPY . .",
     ]
 
 
