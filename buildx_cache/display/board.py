@@ -85,7 +85,7 @@ class Board:
                 self._count(watched)
 
     def _listen(self, watched: Watched, event: LogEvent) -> None:
-        if not (lines := [*self._lines.take(event)]) or watched not in self.running:
+        if not (lines := [*self._lines.take(event, last=TAIL)]) or watched not in self.running:
             return
         self._tails.setdefault(watched, deque(maxlen=TAIL)).extend(lines)
         now = time.monotonic()

@@ -129,7 +129,7 @@ class JsonDisplay:
             self._tell("progress", id=watched.key, bytes=moved[0], bytes_total=moved[1])
 
     def _log(self, watched: Watched, stream: int, line: str) -> None:
-        self._tell("log", id=watched.key, stream=_STREAMS.get(stream, "stdout"), text=line)
+        self._tell("log", id=watched.key, stream=_STREAMS.get(stream, "stdout"), text=printable(line))
 
     def _tell(self, event: str, **fields: object) -> None:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **fields})

@@ -19,6 +19,8 @@ class Watched:
 
     def __init__(self, label: Label | None, key: str) -> None:
         self.label = label
+        self.place = _place(label) if label else ""
+        """Where in the Dockerfile it is."""
         self.key = key
         """A name by which to tell it from others of this build: the first of its vertex digests."""
         self._builder = TraceBuilder()
@@ -93,13 +95,10 @@ class Watched:
         """How it ended, and what it was."""
         return f"{self.outcome:>8}  {self.place} {self.name}"
 
-    @property
-    def place(self) -> str:
-        """Where in the Dockerfile it is."""
-        if self.label is None:
-            return ""
-        words = (self.label.platform, self.label.stage, f"{self.label.number}/{self.label.total}")
-        return printable(f"[{' '.join(word for word in words if word)}]")
+
+def _place(label: Label) -> str:
+    words = (label.platform, label.stage, f"{label.number}/{label.total}")
+    return printable(f"[{' '.join(word for word in words if word)}]")
 
 
 class Steps:
