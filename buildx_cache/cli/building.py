@@ -87,7 +87,6 @@ def _build(options: Options, ctx: typer.Context) -> None:
             session = open_session(request, env, _what_follows)
             from buildx_cache.run import execute
 
-
             display = shown()
             with displaying(display):
                 outcome = execute(session.plan, session.engine, display, session.ci, password)

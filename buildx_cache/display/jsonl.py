@@ -26,12 +26,13 @@ _STREAMS = {1: "stdout", 2: "stderr"}
 
 
 class JsonDisplay:
-    """Events for programs; people read nothing of this. What cannot be written ends the call, as for any filter."""
+    """Events for programs; people read nothing of this. A reader that goes away ends the call."""
 
     every = 0.0
 
     def __init__(self, stdout: TextIO) -> None:
         self.lock = threading.RLock()
+        self.broken: BuildxCacheError | None = None
         self._out = stdout
         self._forget()
         self._tell("start", version=VERSION, tool={"name": "buildx-cache", "version": __version__})

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
+from buildx_cache.errors import BuildxCacheError
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 # How long the last beat may take: its terminal may take nothing more.
@@ -18,6 +20,8 @@ class Beating(Protocol):
     """What a pulse needs of a display; ``lock`` is held whenever one of its methods runs."""
 
     lock: threading.RLock
+    broken: BuildxCacheError | None
+    """What ended the pulse; the next call to the display raises it."""
     every: float
     """Seconds from one beat to the next; 0 where there are none."""
 
@@ -34,6 +38,9 @@ def alone(method: Callable[Concatenate[_S, _P], _R]) -> Callable[Concatenate[_S,
     @wraps(method)
     def locked(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         with self.lock:
+            if error := self.broken:
+                self.broken = None
+                raise error
             return method(self, *args, **kwargs)
 
     return cast("Callable[Concatenate[_S, _P], _R]", locked)
@@ -48,9 +55,13 @@ def pulse(display: Beating) -> Iterator[None]:
     over = threading.Event()
 
     def run() -> None:
-        with contextlib.suppress(OSError, ValueError):  # whoever read it went away: the call's own output tells
+        try:
             while not over.wait(display.every):
                 display.beat()
+        except BuildxCacheError as error:  # nobody reads any more
+            display.broken = error
+        except OSError:  # the terminal went away, and a signal tells
+            return
 
     thread = threading.Thread(target=run, name="pulse", daemon=True)
     thread.start()

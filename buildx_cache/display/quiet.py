@@ -28,6 +28,7 @@ class QuietDisplay:
 
     def __init__(self, stderr: TextIO, *, color: bool, provider: str = "none") -> None:
         self.lock = threading.RLock()
+        self.broken: BuildxCacheError | None = None
         self._out = stderr
         # No colours are no sequences at all: without a system of colours, Rich would still print bold.
         system = "auto" if color else None

@@ -13,10 +13,11 @@ from buildx_cache.report import BuildReport
 class Display(Protocol):
     """What happens, in the order in which it does; a display decides nothing.
 
-    ``lock`` and ``every`` are for its ``pulse``.
+    ``lock``, ``broken`` and ``every`` are for its ``pulse``.
     """
 
     lock: threading.RLock
+    broken: BuildxCacheError | None
     every: float
 
     def say(self, text: str) -> None:

@@ -185,6 +185,7 @@ class RecordingDisplay:
     events: list[Event] = field(default_factory=list)
     restarts: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
+    broken: BuildxCacheError | None = None
     every: float = 0.0
 
     def restart(self) -> None:
