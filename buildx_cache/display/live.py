@@ -54,6 +54,7 @@ class LiveDisplay(QuietDisplay):
         self._is_over = False
         self._phase = Phase()
         self._head = ""
+        self._began: float | None = None
         self._board = Board()
 
     def say(self, text: str) -> None:
@@ -69,6 +70,8 @@ class LiveDisplay(QuietDisplay):
     def phase(self, name: str) -> None:
         """What the tree is headed with."""
         self._phase = Phase(name=name, since=time.monotonic())
+        if name == "build" and self._began is None:
+            self._began = self._phase.since
 
     @alone
     def event(self, event: Event) -> None:
@@ -119,8 +122,8 @@ class LiveDisplay(QuietDisplay):
     def _doing(self) -> str:
         """What is done now; nothing while it is quickly done, so that the tree stays as it is."""
         now = time.monotonic()
-        if self._phase.name == "build":
-            return f"building {duration(now - self._phase.since)}"
+        if self._phase.name == "build" and self._began is not None:  # it may come in several parts
+            return f"building {duration(now - self._began)}"
         return self._phase.still(now)
 
 

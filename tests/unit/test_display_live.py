@@ -275,6 +275,12 @@ def test_a_phase_that_takes_its_time_is_shown(monkeypatch: pytest.MonkeyPatch) -
     now[0] += 1.1
     display.beat()
     assert "starting the builder (2.0s)" in out.written[-1]
+    for _ in range(2):  # the build, and that an image is loaded after it
+        display.phase("build")
+        now[0] += 1.0
+        display.beat()
+        display.phase("")
+    assert "building 2.0s" in out.written[-1]
 
 
 @pytest.mark.parametrize(
