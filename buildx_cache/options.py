@@ -154,7 +154,9 @@ class Options:
     timeout: Annotated[
         Text, _output("--timeout", metavar="DURATION", help="Stop the call, as SIGTERM would, after so long.")
     ] = None
-    progress: Annotated[Text, _output("--progress", metavar="STYLE", help="auto, plain or quiet.")] = None
+    progress: Annotated[
+        Text, _output("--progress", metavar="STYLE", help="live, plain, json or quiet; auto: live on a terminal.")
+    ] = None
     report: Annotated[Text, _output("--report", metavar="FILE.json", help="Write what was done as JSON.")] = None
     report_html: Annotated[
         Text, _output("--report-html", metavar="FILE.html", help="The same as one page, with a timeline of the steps.")

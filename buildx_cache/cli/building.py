@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from buildx_cache.cli.help import DrawnCommand
-from buildx_cache.cli.terminal import display_for, failing
+from buildx_cache.cli.terminal import display_for, displaying, failing
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
 from buildx_cache.interrupts import interrupt_after, interruptible
 from buildx_cache.options import Options, takes_options
@@ -82,32 +83,35 @@ def _build(options: Options, ctx: typer.Context) -> None:
         request = read_request(options, ctx.obj or (), env)
         if request.timeout:
             interrupt_after(parse_duration(request.timeout) or 0.0)
-        try:
-            password = read_password(request, env)
-            session = open_session(request, env, _what_follows)
-        except BuildxCacheError as error:
-            _tell_unbegun(request, env, error)
-            raise
-        from buildx_cache.run import execute
+        shown = cache(partial(display_for, request, env))
+        with failing(env, display=shown):
+            try:
+                password = read_password(request, env)
+                session = open_session(request, env, _what_follows)
+            except BuildxCacheError as error:
+                _tell_unbegun(request, env, error, shown())
+                raise
+            from buildx_cache.run import execute
 
-        display = display_for(request, env)
-        outcome = execute(session.plan, session.engine, display, session.ci, password)
-        for line in outcome.results:
-            print(line)
-        display.summary(outcome.report)
-        if outcome.error:
-            display.failure(outcome.error, outcome.trace)
-        _tell_files(request, outcome, env, display)
+            display = shown()
+            with displaying(display):
+                outcome = execute(session.plan, session.engine, display, session.ci, password)
+            for line in outcome.results:
+                display.result(line)
+            display.summary(outcome.report)
+            if outcome.error:
+                display.failure(outcome.error, outcome.trace)
+            _tell_files(request, outcome, env, display)
     if outcome.error:
         raise typer.Exit(outcome.error.exit_code)
 
 
-def _tell_unbegun(request: BuildRequest, env: Mapping[str, str], error: BuildxCacheError) -> None:
+def _tell_unbegun(request: BuildRequest, env: Mapping[str, str], error: BuildxCacheError, display: Display) -> None:
     """Write reports and values of a call without a plan too: none of an earlier one is to be taken for its own."""
     from buildx_cache.cli.session import told_by_ci
     from buildx_cache.run.unbegun import unbegun
 
-    _tell_files(request, unbegun(request, told_by_ci(env), error), env, display_for(request, env))
+    _tell_files(request, unbegun(request, told_by_ci(env), error), env, display)
 
 
 def _tell_files(request: BuildRequest, outcome: Outcome, env: Mapping[str, str], display: Display) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,14 +25,44 @@ def first_display(env: Mapping[str, str], *, no_color: bool = False) -> Display:
 
 
 def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
-    """The display that the request asks for."""
+    """The display that the request asks for, as far as what reads it can take it.
+
+    A tree is drawn on a terminal that can move its cursor, and never in a CI: some have terminals, but their logs are
+    read as lines. Who wants no colours gets no control sequence at all, but for a tree that is asked for by name.
+    """
+    from buildx_cache.ci import provider_name
     from buildx_cache.display import PlainDisplay, QuietDisplay
     from buildx_cache.request import Progress
 
-    color = wants_color(env, no_color=request.no_color)
+    if request.progress is Progress.JSON:
+        from buildx_cache.display.jsonl import JsonDisplay
+
+        return JsonDisplay(watched(sys.stdout))
+    provider = provider_name(env)
+    color = wants_color(env, no_color=request.no_color) and provider == "none"
     if request.progress is Progress.QUIET:
-        return QuietDisplay(watched(sys.stderr), color=color)
-    return PlainDisplay(watched(sys.stderr), color=color, verbose=request.verbose)
+        return QuietDisplay(watched(sys.stderr), color=color, provider=provider)
+    is_wanted = request.progress is Progress.LIVE or (request.progress is Progress.AUTO and color)
+    if is_wanted and provider == "none":
+        from buildx_cache.display.live import LiveDisplay, can_draw
+
+        if can_draw(sys.stderr, env):
+            return LiveDisplay(watched(sys.stderr), color=color, verbose=request.verbose)
+    return PlainDisplay(watched(sys.stderr), color=color, verbose=request.verbose, provider=provider)
+
+
+@contextmanager
+def displaying(display: Display) -> Iterator[None]:
+    """While this lasts the display may draw; whatever ends it, nothing of that stays."""
+    from buildx_cache.display.pulse import pulse
+
+    try:
+        with pulse(display):
+            yield
+        display.close()
+    except BaseException:
+        display.close()  # again, should that have been interrupted
+        raise
 
 
 def wants_color(env: Mapping[str, str], *, no_color: bool, terminal: bool | None = None) -> bool:
@@ -42,10 +72,12 @@ def wants_color(env: Mapping[str, str], *, no_color: bool, terminal: bool | None
 
 
 @contextmanager
-def failing(env: Mapping[str, str], *, no_color: bool = False) -> Iterator[None]:
-    """Turn an expected error into its message and exit code."""
+def failing(
+    env: Mapping[str, str], *, no_color: bool = False, display: Callable[[], Display] | None = None
+) -> Iterator[None]:
+    """Turn an expected error into its message, on ``display`` if there is one already, and exit code."""
     try:
         yield
     except BuildxCacheError as error:
-        first_display(env, no_color=no_color).failure(error, None)
+        (display() if display else first_display(env, no_color=no_color)).failure(error, None)
         raise typer.Exit(error.exit_code) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.request.looking import check_readable, check_written, look
-from buildx_cache.request.model import BuildRequest, Driver, option_key, parse_endpoint
+from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
 
 _PLATFORM = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_.-]+){0,2}", re.IGNORECASE)
@@ -58,7 +58,7 @@ def check(request: BuildRequest) -> None:
     Raises:
         UsageError: with the option's name, and what to write instead.
     """
-    for rule in (_check_cache, _check_image, _check_builder, _check_login, _check_formats):
+    for rule in (_check_cache, _check_image, _check_builder, _check_login, _check_formats, _check_progress):
         rule(request)
 
 
@@ -146,6 +146,25 @@ def _check_formats(request: BuildRequest) -> None:
                 f"--build-arg {text!r} has no name",
                 hint="write NAME=VALUE, or NAME to take it from the environment",
             )
+
+
+# Flags of Buildx' own with which it prints to stdout.
+_PRINTING = ("--call", "--check", "--print", "--quiet", "-q")
+
+
+def _check_progress(request: BuildRequest) -> None:
+    """Nothing but events goes to stdout where they are asked for."""
+    if request.progress is not Progress.JSON:
+        return
+    flags = [flag for flag in request.buildx_flags if flag.partition("=")[0] in _PRINTING]
+    for what in (*(f"-o {spec}" for spec in request.output if _is_to_stdout(spec)), *flags):
+        raise UsageError(
+            f"--progress json and {what} both write to stdout", hint="drop one, or have the output go to a file"
+        )
+
+
+def _is_to_stdout(spec: str) -> bool:
+    return spec == "-" or "dest=-" in (field.strip() for field in spec.split(","))
 
 
 REPORTS = ("report", "report_html", "report_junit", "report_md")

@@ -318,9 +318,11 @@ class _Execution:
     @contextlib.contextmanager
     def _phase(self, name: str) -> Iterator[None]:
         started = time.monotonic()
+        self._display.phase(name)
         try:
             yield
         finally:
+            self._display.phase("")
             spent = getattr(self._phases, name) + time.monotonic() - started
             self._phases = replace(self._phases, **{name: spent})
 

@@ -154,7 +154,7 @@ SEE_HELP = "`buildx-cache --help` shows the options"
             "`buildx-cache cache prune --help` shows the options",
         ),
         (("build", "--tag", ""), "--tag is empty", "give REGISTRY/REPOSITORY:TAG; a variable in it may not be set"),
-        (("build", "--progress", "lvie"), "--progress: 'lvie' is none of its values", "use one of: auto, plain, quiet"),
+        (("build", "--progress", "lvie"), "--progress: 'lvie' is none of its values", "did you mean 'live'?"),
         (("build", "--push"), "--push needs a tag to push", "add -t REGISTRY/REPOSITORY:TAG"),
         (("build", "--cache", "regsitry"), "--cache: 'regsitry' is none of its values", "did you mean 'registry'?"),
         (
