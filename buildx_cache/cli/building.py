@@ -72,6 +72,7 @@ class _Wording(DrawnCommand):
 
 
 def _build(options: Options, ctx: typer.Context) -> None:
+    from buildx_cache.cli.hidden import forget_password, hidden_values
     from buildx_cache.cli.session import open_session, read_password, read_request
     from buildx_cache.request.units import parse_duration
 
@@ -81,11 +82,13 @@ def _build(options: Options, ctx: typer.Context) -> None:
         if request.timeout:
             interrupt_after(parse_duration(request.timeout) or 0.0)
         password = read_password(request, env)
+        hidden = hidden_values(request, env, password)
+        forget_password(request, env, os.environ)
         session = open_session(request, env, _what_follows)
         from buildx_cache.run import execute
 
         display = display_for(request, env)
-        outcome = execute(session.plan, session.engine, display, session.ci, password)
+        outcome = execute(session.plan, session.engine, display, session.ci, password, hidden)
         for line in outcome.results:
             print(line)
         display.summary(outcome.report)
