@@ -72,7 +72,7 @@ class _Wording(DrawnCommand):
 
 
 def _build(options: Options, ctx: typer.Context) -> None:
-    from buildx_cache.cli.hidden import forget_password, hidden_values
+    from buildx_cache.cli.hidden import forget_password, hidden_values, keep_out_of_metadata
     from buildx_cache.cli.session import open_session, read_password, read_request
     from buildx_cache.request.units import parse_duration
 
@@ -84,6 +84,7 @@ def _build(options: Options, ctx: typer.Context) -> None:
         password = read_password(request, env)
         hidden = hidden_values(request, env, password)
         forget_password(request, env, os.environ)
+        keep_out_of_metadata(request, env)
         session = open_session(request, env, _what_follows)
         from buildx_cache.run import execute
 

@@ -33,6 +33,15 @@ def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secre
     return tuple(Secret(value) for value in dict.fromkeys(values))
 
 
+def keep_out_of_metadata(request: BuildRequest, env: MutableMapping[str, str]) -> None:
+    """Leave provenance out of Buildx' metadata file, unless asked for, where it would hold secret build arguments.
+
+    That is the copy in the file: what is attested with an image has them only in ``mode=max``.
+    """
+    if any(is_secret_name(text.partition("=")[0]) for text in request.build_arg):
+        env.setdefault("BUILDX_METADATA_PROVENANCE", "disabled")
+
+
 def forget_password(request: BuildRequest, *environments: MutableMapping[str, str]) -> None:
     """Take the registry's password out of the environments: ``docker login`` gets it on its stdin, nobody else at all.
 

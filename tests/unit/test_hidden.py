@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.cli.hidden import forget_password, hidden_values
+from buildx_cache.cli.hidden import forget_password, hidden_values, keep_out_of_metadata
 from buildx_cache.redaction import Secret
 from buildx_cache.request import BuildRequest, Layer, make_request
 
@@ -73,3 +73,18 @@ def test_a_password_is_in_no_environment_but_where_it_is_asked_for() -> None:
         one, two = dict(env), dict(env)
         forget_password(request(**login, **more), one, two)
         assert (sorted(one), sorted(two)) == (left, left)
+
+
+@pytest.mark.parametrize(
+    ("argument", "before", "after"),
+    [
+        ("NPM_TOKEN=a", None, "disabled"),
+        ("NPM_TOKEN", None, "disabled"),
+        ("NPM_TOKEN", "max", "max"),
+        ("VERSION=1", None, None),
+    ],
+)
+def test_the_metadata_file_has_no_secret_unless_asked_for(argument: str, before: str | None, after: str | None) -> None:
+    env = {} if before is None else {"BUILDX_METADATA_PROVENANCE": before}
+    keep_out_of_metadata(request(build_arg=[argument]), env)
+    assert env.get("BUILDX_METADATA_PROVENANCE") == after
