@@ -165,7 +165,7 @@ def test_the_whole_document() -> None:
             "platforms": ["linux/amd64"],
         },
         "login": {"registry": "registry.example.com", "username": "me"},
-        "notes": ["build arguments are kept in the image's history: hand secrets over with --secret"],
+        "notes": ["build arguments are kept in the image's history and provenance: hand secrets over with --secret"],
         "commands": [
             {
                 "phase": "login",
