@@ -92,7 +92,9 @@ def check_log(ran: Ran, ci: str) -> None:
 def check_reports(out: Path) -> None:
     page = Page((out / "report.html").read_text())
     assert set(page.tags).isdisjoint({NAME.lower(), "img", "iframe", "object", "base"})
-    assert [value for name, value in page.attributes if name in ("href", "src") and not str(value).startswith("#")] == []
+    assert [
+        value for name, value in page.attributes if name in ("href", "src") and not str(value).startswith("#")
+    ] == []
     assert [name for name, _ in page.attributes if name.startswith("on")] == []
     markdown = Page((out / "report.md").read_text())
     assert set(markdown.tags) <= {"p", "code", "br", "table", "tr", "th", "td", "details", "summary", "ul", "li"}
