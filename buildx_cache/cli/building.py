@@ -75,6 +75,7 @@ class _Wording(DrawnCommand):
 
 
 def _build(options: Options, ctx: typer.Context) -> None:
+    from buildx_cache.cli.hidden import forget_password, hidden_values, keep_out_of_metadata
     from buildx_cache.cli.session import open_session, read_password, read_request
     from buildx_cache.request.units import parse_duration
 
@@ -87,6 +88,9 @@ def _build(options: Options, ctx: typer.Context) -> None:
         with failing(env, display=shown):
             try:
                 password = read_password(request, env)
+                hidden = hidden_values(request, env, password)
+                forget_password(request, env, os.environ)
+                keep_out_of_metadata(request, env)
                 session = open_session(request, env, _what_follows)
             except BuildxCacheError as error:
                 _tell_unbegun(request, env, error, shown())
@@ -95,7 +99,7 @@ def _build(options: Options, ctx: typer.Context) -> None:
 
             display = shown()
             with displaying(display):
-                outcome = execute(session.plan, session.engine, display, session.ci, password)
+                outcome = execute(session.plan, session.engine, display, session.ci, password, hidden)
             for line in outcome.results:
                 display.result(line)
             display.summary(outcome.report)

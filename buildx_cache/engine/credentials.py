@@ -29,7 +29,9 @@ _TOKEN_USER = "<token>"  # noqa: S105 -- says that the secret is a token
 _NOT_FOUND = "credentials not found in native keychain"
 _MESSAGE_LIMIT = 200
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 -- a tmpfs: the copy never reaches a disk
+# On a tmpfs the copy never reaches a disk. The other one is a variable that names one, the user's own.
+_MEMORY = Path("/dev/shm")  # noqa: S108
+_OWN_MEMORY = "XDG_RUNTIME_DIR"
 
 
 @contextlib.contextmanager
@@ -41,8 +43,7 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
     helper in ``credHelpers`` wins over ``credsStore`` (``docker/cli`` ``cli/config/configfile``).
     """
     user = configuration_folder(env)
-    memory = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
-    with scratch_folder(memory) as folder:
+    with scratch_folder(_memory(env)) as folder:
         with making("file"):
             _write_private(folder / "config.json", _copied_config(user / "config.json", registry))
         for entry in _entries(user):
@@ -57,6 +58,12 @@ def _entries(folder: Path) -> tuple[Path, ...]:
         return tuple(folder.iterdir())
     except OSError:
         return ()
+
+
+def _memory(env: Mapping[str, str]) -> Path | None:
+    own = env.get(_OWN_MEMORY, "")
+    places = (_MEMORY, *([Path(own)] if own.startswith("/") else []))
+    return next((place for place in places if place.is_dir() and os.access(place, os.W_OK | os.X_OK)), None)
 
 
 def configuration_folder(env: Mapping[str, str]) -> Path:

@@ -54,9 +54,18 @@ class Outcome:
     """Of the image that was loaded."""
 
 
-def execute(plan: BuildPlan, engine: Engine, display: Display, ci: CIContext, password: Secret | None) -> Outcome:
-    """Carry out a plan. Expected failures are in the outcome, not raised."""
-    return _Execution(plan, engine, display, ci, password).outcome()
+def execute(
+    plan: BuildPlan,
+    engine: Engine,
+    display: Display,
+    ci: CIContext,
+    password: Secret | None,
+    hidden: tuple[Secret, ...] = (),
+) -> Outcome:
+    """Carry out a plan; ``hidden`` are values not to be shown. Expected failures are in the outcome, not raised."""
+    execution = _Execution(plan, engine, display, ci, password)
+    execution.hidden = hidden
+    return execution.outcome()
 
 
 class _Execution:
@@ -70,6 +79,7 @@ class _Execution:
         self._display = display
         self._ci = ci
         self._password = password
+        self.hidden: tuple[Secret, ...] = ()
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._phases = Phases()
@@ -177,7 +187,7 @@ class _Execution:
             with self._phase("login"):
                 done = self._do(login.command, stdin=self._password.encode())
             if done.code != 0:
-                raise _login_error(login.registry, done.stderr)
+                raise _login_error(login.registry, Hiding(login.command, self.hidden).text(done.stderr))
             yield
 
     # --- build -------------------------------------------------------------------------------------------
@@ -246,22 +256,23 @@ class _Execution:
 
         That is by raw progress, and metadata in a file.
         """
-        parser, serving, hiding = StreamParser(), self._caches.serving, Hiding(command)
+        parser, serving, hiding = StreamParser(), self._caches.serving, Hiding(command, self.hidden)
 
         def show(events: Iterable[Event]) -> None:
-            for event in map(serving.take, map(hiding.take, events)):
+            for event in map(serving.take, events):
                 trace.add(event)
                 self._display.event(event)
 
         def take(chunk: bytes) -> None:
             if not chunk:
                 serving.wait()
-            show(parser.feed(chunk))
+            show(hiding.take(parser.feed(chunk)))
 
         self._note(command)
         try:
             code = self._engine.build(serving.command(listening(instead or command, metadata)), take)
-            show(parser.close())
+            show(hiding.take(parser.close()))
+            show(hiding.close())
         except UnreachableServerError:
             return _CANCELLED
         return code

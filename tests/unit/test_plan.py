@@ -2422,7 +2422,7 @@ NOWHERE = "the image stays in the builder's cache: add --push or --load to keep 
             {"tag": ["app"], "load": True, "build_arg": ["NPM_TOKEN=x"]},
             LAPTOP,
             CONTAINER,
-            ["build arguments are kept in the image's history: hand secrets over with --secret"],
+            ["build arguments are kept in the image's history and provenance: hand secrets over with --secret"],
             id="secret-build-argument",
         ),
         pytest.param(
