@@ -95,11 +95,12 @@ def _build(options: Options, ctx: typer.Context) -> None:
             except BuildxCacheError as error:
                 _tell_unbegun(request, env, error, shown())
                 raise
-            from buildx_cache.run import execute
+            from buildx_cache.run import execute, with_context
 
             display = shown()
             with displaying(display):
                 outcome = execute(session.plan, session.engine, display, session.ci, password, hidden)
+            outcome = with_context(outcome, request, display)
             for line in outcome.results:
                 display.result(line)
             display.summary(outcome.report)

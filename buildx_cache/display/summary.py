@@ -25,6 +25,8 @@ def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
         swept = f", {size(cache.local.swept_bytes)} swept" if cache.local.swept_bytes else ""
         state = "sound" if cache.local.sound else "damaged"
         yield "folder", f"{state:<11} {size(cache.local.live_bytes)} in use{swept}"
+    if report.build_context and report.build_context.bytes:
+        yield "context", f"{size(report.build_context.bytes)} sent"
     if report.image.digest:
         yield "image", short_digest(report.image.digest)
     spent = {name: duration(getattr(report.phases, name)) for name in _TOLD}

@@ -158,6 +158,8 @@ def _figures(report: BuildReport, timeline: Timeline | None) -> Element:
     if timeline and timeline.seconds:
         share = timeline.critical_seconds / timeline.seconds
         figures.append(("Critical path", duration(timeline.critical_seconds), f"{share:.0%} of the build"))
+    if report.build_context and report.build_context.bytes:
+        figures.append(("Build context", size(report.build_context.bytes), "sent"))
     if written:
         figures.append(("Cache written", size(written), report.cache.mode))
     return element(

@@ -122,6 +122,22 @@ class CacheReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeavyReport:
+    """A big entry of the build context: the line of ``.dockerignore`` that leaves it out, and its bytes."""
+
+    line: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextReport:
+    """The bytes of build context, named ones included, that were sent; ``largest`` has entries of a large one."""
+
+    bytes: int
+    largest: tuple[HeavyReport, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepReport:
     """One step; ``digest`` and ``inputs`` are BuildKit's vertex digests."""
 
@@ -172,6 +188,8 @@ class BuildReport:
     builder: BuilderReport
     ci: CIReport
     cache: CacheReport
+    build_context: ContextReport | None = None
+    """None where nothing was sent."""
     steps: tuple[StepReport, ...] = ()
     phases: Phases = Phases()
     retries: tuple[RetryReport, ...] = ()

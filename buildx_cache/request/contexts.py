@@ -33,14 +33,20 @@ def context_notes(request: BuildRequest, directories: Sequence[str]) -> tuple[st
 def _contexts(request: BuildRequest) -> Iterator[tuple[Path, Path]]:
     """Every local folder that is sent, and the file that says what is left out of it."""
     if not is_remote_context(request.context):
-        context = Path(request.context)
-        dockerfile = Path(request.file) if request.file else context / "Dockerfile"
-        own = dockerfile.with_name(dockerfile.name + _IGNORE)
-        yield context, own if look(own).is_file else context / _IGNORE
+        context, _, ignore = main_context(request)
+        yield context, ignore
     for text in request.build_context:
         named = Path(text.partition("=")[2])
         if named.name and look(named).is_folder:
             yield named, named / _IGNORE
+
+
+def main_context(request: BuildRequest) -> tuple[Path, Path, Path]:
+    """A local build context, its Dockerfile, and the file that says what is left out of it."""
+    context = Path(request.context)
+    dockerfile = Path(request.file) if request.file else context / "Dockerfile"
+    own = dockerfile.with_name(dockerfile.name + _IGNORE)
+    return context, dockerfile, own if look(own).is_file else context / _IGNORE
 
 
 def _note(directory: str, context: Path, ignore: Path) -> str:
@@ -82,17 +88,27 @@ def _written(folder: PurePosixPath) -> tuple[PurePosixPath, ...]:
     return (folder, folder.with_name(f"{folder.name}-key")) if folder.name else (folder,)
 
 
-def _patterns(ignore: Path) -> tuple[tuple[bool, tuple[str, ...]], ...]:
-    """The file's patterns: whether it brings back (``!``), and its parts. None where the file cannot be read."""
+def ignore_lines(ignore: Path) -> tuple[tuple[bool, str], ...]:
+    """The file's patterns, relative to the root: whether it brings back (``!``), and the pattern itself.
+
+    None where the file cannot be read.
+    """
     try:
         lines = ignore.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError:
         return ()
     patterns = ((line.strip().startswith("!"), line.strip().removeprefix("!").strip()) for line in lines)
-    parts = (
-        (back, PurePosixPath(pattern.strip("/")).parts) for back, pattern in patterns if not pattern.startswith("#")
+    cleaned = (
+        (back, os.path.normpath(f"/{pattern}").strip("/"))
+        for back, pattern in patterns
+        if pattern and not pattern.startswith("#")
     )
-    return tuple((back, each) for back, each in parts if each)
+    return tuple((back, pattern) for back, pattern in cleaned if pattern)
+
+
+def _patterns(ignore: Path) -> tuple[tuple[bool, tuple[str, ...]], ...]:
+    """The file's patterns, and their parts."""
+    return tuple((back, PurePosixPath(pattern).parts) for back, pattern in ignore_lines(ignore))
 
 
 def _is_sent(path: PurePosixPath, patterns: Sequence[tuple[bool, tuple[str, ...]]]) -> bool:

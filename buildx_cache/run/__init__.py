@@ -2,5 +2,6 @@
 
 from buildx_cache.run.execution import Outcome, execute, listening
 from buildx_cache.run.seams import Engine, Finished
+from buildx_cache.run.weight import with_context
 
-__all__ = ["Engine", "Finished", "Outcome", "execute", "listening"]
+__all__ = ["Engine", "Finished", "Outcome", "execute", "listening", "with_context"]
