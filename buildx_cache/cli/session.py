@@ -44,6 +44,7 @@ class Session:
     engine: DockerEngine
     ci: CIContext
     plan: BuildPlan
+    place: Place
 
 
 def read_request(options: Options, buildx_flags: tuple[str, ...], env: Mapping[str, str]) -> BuildRequest:
@@ -96,7 +97,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], meanwhile: Calla
     from buildx_cache.request.folders import check_cache_directories
 
     check_cache_directories(plan.cache.written_folders)
-    return Session(engine=engine, ci=ci, plan=plan)
+    return Session(engine=engine, ci=ci, plan=plan, place=place)
 
 
 def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:

@@ -59,9 +59,11 @@ def _failure(report: BuildReport, error: BuildxCacheError | None) -> Iterator[st
 def _counts(report: BuildReport) -> tuple[str, ...]:
     steps, ratio = report.cache.steps, report.cache.hit_ratio
     share = f", {ratio:.0%} of those reached" if ratio is not None else ""
+    saved = f" {duration(report.cache.saved_seconds)} of steps not run again." if report.cache.saved_seconds else ""
     digest = f" Image {short_digest(report.image.digest)}." if report.image.digest and report.image.tags else ""
     sent = f" {size(report.build_context.bytes)} of build context sent." if report.build_context else ""
-    return (f"{counted(steps.total, 'step')}: {steps.cached} cached{share}, {steps.executed} executed.{sent}{digest}",)
+    executed = f"{steps.executed} executed."
+    return (f"{counted(steps.total, 'step')}: {steps.cached} cached{share}, {executed}{saved}{sent}{digest}",)
 
 
 def _steps(steps: list[StepReport]) -> Element:

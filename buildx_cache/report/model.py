@@ -119,6 +119,8 @@ class CacheReport:
     lazy: LazyReport | None = None
     steps: StepCounts = StepCounts()
     hit_ratio: float | None = None
+    saved_seconds: float | None = None
+    """What the cached steps took when they last ran, added up; None where that is not known of any."""
 
 
 @dataclass(frozen=True, kw_only=True)

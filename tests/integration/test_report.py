@@ -221,6 +221,30 @@ def test_steps_are_buildkits(  # noqa: PLR0913, PLR0917 -- a table of builds
         assert (report["cache"]["hit_ratio"] == 1.0) is (number == 1 and code == 0)
 
 
+def test_a_build_from_the_cache_tells_what_it_saved(docker: Docker, project: Path, tmp_path: Path) -> None:
+    (project / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY word /word\nRUN sleep 1.5; cat /word > /said\n")
+    cache, image = tmp_path / "cache", docker.repository()
+    words = ("--build-arg", f"BASE={docker.base}", str(project))
+    ours = (*docker.new_builder, "-t", f"{image}:1", "--push", "--cache", "local", "--cache-dir", str(cache), *words)
+    cold = docker.build(*ours)
+    assert cold.report["cache"]["saved_seconds"] is None
+    took = sum(step["seconds"] for step in cold.report["steps"] if not step["name"].startswith("FROM"))
+    assert took >= 1.5
+    before = {path.name: path.stat().st_mtime_ns for path in cache.iterdir() if path.is_file()}
+    warm = docker.build(*ours)
+    assert warm.report["cache"]["hit_ratio"] == 1.0
+    assert warm.report["cache"]["saved_seconds"] == pytest.approx(took, abs=0.01)
+    assert re.search(r"^saved +1\.\ds of steps not run again$", warm.stderr, re.MULTILINE)
+    assert before["buildx-cache-steps.json"] == (cache / "buildx-cache-steps.json").stat().st_mtime_ns
+    assert docker.tool("cache", "verify", "--deep", str(cache)).code == 0
+
+    docker.docker("buildx", "build", "--cache-from", f"type=local,src={cache}", "--cache-to", f"type=local,dest={cache}",
+                  "--output", "type=cacheonly", *words)  # fmt: skip
+    assert docker.tool("cache", "verify", "--deep", str(cache)).code == 0
+    assert docker.tool("cache", "prune", str(cache)).code == 0
+    assert docker.build(*ours).report["cache"]["saved_seconds"] == pytest.approx(took, abs=0.01)
+
+
 def test_a_large_context_is_told_with_what_would_leave_it_out(docker: Docker, project: Path) -> None:
     (project / "node_modules").mkdir()
     (project / "node_modules" / "x").write_bytes(os.urandom(60_000_000))
