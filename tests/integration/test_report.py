@@ -234,12 +234,12 @@ def test_a_build_from_the_cache_tells_what_it_saved(docker: Docker, project: Pat
     warm = docker.build(*ours)
     assert warm.report["cache"]["hit_ratio"] == 1.0
     assert warm.report["cache"]["saved_seconds"] == pytest.approx(took, abs=0.01)
-    assert re.search(r"^saved +1\.\ds of steps not run again$", warm.stderr, re.MULTILINE)
+    assert re.search(r"^saved +\d\.\ds of steps not run again$", warm.stderr, re.MULTILINE)
     assert before["buildx-cache-steps.json"] == (cache / "buildx-cache-steps.json").stat().st_mtime_ns
     assert docker.tool("cache", "verify", "--deep", str(cache)).code == 0
 
-    docker.docker("buildx", "build", "--cache-from", f"type=local,src={cache}", "--cache-to", f"type=local,dest={cache}",
-                  "--output", "type=cacheonly", *words)  # fmt: skip
+    plain = ("--cache-from", f"type=local,src={cache}", "--cache-to", f"type=local,dest={cache}")
+    docker.docker("buildx", "build", *plain, "--output", "type=cacheonly", *words)
     assert docker.tool("cache", "verify", "--deep", str(cache)).code == 0
     assert docker.tool("cache", "prune", str(cache)).code == 0
     assert docker.build(*ours).report["cache"]["saved_seconds"] == pytest.approx(took, abs=0.01)

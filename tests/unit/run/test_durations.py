@@ -22,9 +22,13 @@ def cached(name: str, stage: str = "build", platform: str = "") -> Step:
     return step(f"new digest of {stage}{name}", (10, 10), name=name, stage=stage, platform=platform, cached=True)
 
 
+def built(*steps: Step) -> Outcome:
+    report = report_of(trace_of(*steps))
+    return Outcome(report=replace(report, cache=replace(report.cache, saved_seconds=None)))
+
+
 def saved(record: Path, *steps: Step, writes: bool = True) -> float | None:
-    outcome = Outcome(report=report_of(trace_of(*steps)))
-    return with_saved(outcome, StepRecord(path=record, writes=writes)).report.cache.saved_seconds
+    return with_saved(built(*steps), StepRecord(path=record, writes=writes)).report.cache.saved_seconds
 
 
 @pytest.fixture
@@ -111,9 +115,9 @@ def test_a_record_that_cannot_be_written_or_read_fails_nothing(tmp_path: Path) -
 
 
 def test_what_is_known_of_the_report_otherwise_stays(record: Path) -> None:
-    outcome = Outcome(report=report_of(trace_of(ran("RUN a", 1.0))), results=("x",))
+    outcome = replace(built(ran("RUN a", 1.0)), results=("x",))
     assert with_saved(outcome, StepRecord(path=record, writes=True)) is outcome
-    again = replace(outcome, report=report_of(trace_of(cached("RUN a"))))
+    again = replace(outcome, report=built(cached("RUN a")).report)
     told = with_saved(again, StepRecord(path=record, writes=True))
     assert told.results == ("x",)
     assert told.report.steps == again.report.steps
