@@ -86,10 +86,10 @@ def main(path: str) -> None:
     started = time.perf_counter()
     with Path(path).open("rb", buffering=0) as stream:
         while chunk := stream.read(_CHUNK):
-            for event in parser.feed(chunk):
-                trace.add(hiding.take(event))
-        for event in parser.close():
-            trace.add(hiding.take(event))
+            for event in hiding.take(parser.feed(chunk)):
+                trace.add(event)
+        for event in (*hiding.take(parser.close()), *hiding.close()):
+            trace.add(event)
     built = trace.trace()
     seconds = time.perf_counter() - started
     json.dump({"seconds": seconds, "total": built.total, "cached": built.cached}, sys.stdout)
