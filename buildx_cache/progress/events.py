@@ -37,8 +37,6 @@ class StatusEvent:
     id: str
     current: int
     total: int
-    started: float | None
-    completed: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,8 +130,6 @@ def _status(raw: dict[str, object]) -> StatusEvent:
         id=_string(raw.get("id")),
         current=_integer(raw.get("current")),
         total=_integer(raw.get("total")),
-        started=_seconds(raw.get("started")),
-        completed=_seconds(raw.get("completed")),
     )
 
 

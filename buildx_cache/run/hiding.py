@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator
 
 from buildx_cache.plan import Command
@@ -23,6 +24,7 @@ class Hiding:
     def __init__(self, command: Command, others: Iterable[str] = ()) -> None:
         self._texts = secret_forms((*(str(value) for _, value in command.secrets), *others))
         self._forms = tuple(form.encode("utf-8", "surrogateescape") for form in self._texts)
+        self._first = re.compile(b"|".join({re.escape(form[:1]) for form in self._forms}))
         self._longest = max(map(len, self._forms), default=0)
         self._waiting: dict[tuple[str, int], bytes] = {}
 
@@ -81,8 +83,8 @@ class Hiding:
     def _start_of_a_value(self, data: bytes) -> bytes:
         """The longest end of ``data`` with which a value could begin."""
         line = data[data.rfind(b"\n") + 1 :][1 - self._longest or len(data) :]
-        for at in range(len(line)):
-            end = line[at:]
+        for first in self._first.finditer(line):
+            end = line[first.start() :]
             if any(form.startswith(end) and form != end for form in self._forms):
                 return end
         return b""

@@ -44,6 +44,7 @@ with `store=false`, which makes the engine's do likewise.
 **Progress streams** are replayed without a build, in a process of their own, as a build reads them: bytes to events,
 with secret values taken out, to a trace. MB are of the stream's own bytes, not of what the logs in it say. The
 recordings of an engine stand one after the other; what is generated is a build of 500 steps, whose trace is checked.
+Seconds are the processor's.
 """
 
 

@@ -39,7 +39,7 @@ def log(name: str, text: str) -> LogEvent:
 
 
 def status(name: str, layer: str, current: int, total: int) -> StatusEvent:
-    return StatusEvent(vertex=name, id=layer, current=current, total=total, started=1.0, completed=None)
+    return StatusEvent(vertex=name, id=layer, current=current, total=total)
 
 
 def drawn(board: Board, *, rows: int = 24, columns: int = 80, now: float = 13.4) -> list[str]:

@@ -79,7 +79,7 @@ def log(digest: str, text: bytes, stream: int = 1) -> LogEvent:
 
 
 def status(digest: str, name: str, current: int, total: int = 0) -> StatusEvent:
-    return StatusEvent(vertex=digest, id=name, current=current, total=total, started=None, completed=None)
+    return StatusEvent(vertex=digest, id=name, current=current, total=total)
 
 
 def only(trace: BuildTrace) -> Step:

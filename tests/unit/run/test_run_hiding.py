@@ -126,7 +126,7 @@ def test_every_other_text_is_cleared() -> None:
         vertex(name=f"RUN echo {VALUE}", error=f"did not: {VALUE}"),
         WarningEvent(vertex="a", level=1, short=VALUE, detail=(VALUE,), url="", file="Dockerfile", line=1),
         TextLine(text=f"ERROR: {VALUE}"),
-        StatusEvent(vertex="a", id="pull", current=0, total=0, started=None, completed=None),
+        StatusEvent(vertex="a", id="pull", current=0, total=0),
     ]
     assert VALUE not in repr([*hiding(VALUE).take(events)])
 
