@@ -26,7 +26,8 @@ _EXCERPT = re.compile(r"^(?P<place>\S.*:\d+)\n-{20}(?P<lines>(?:\n *\d+ \|.*)+)"
 _UNREACHABLE = (
     r"connection refused|connection reset|i/o timeout|tls handshake|network is unreachable"
     r"|unexpected status.{0,60}\b5\d\d\b|\b50[0234]\b"
-    r"|failed to do request: .*\bEOF|use of closed network connection|broken pipe|failed to push \S+: unknown\b"
+    r"|failed to do request: |unable to access .*(?:failed to|couldn't) connect"
+    r"|use of closed network connection|broken pipe|failed to push \S+: unknown\b"
 )
 
 
@@ -158,7 +159,7 @@ _CAUSES = _causes(
         "the builder does not trust the certificate: name its CA in --buildkitd-config, or in Docker's certs.d folder",
     ),
     (  # Go's net/dnsclient.go
-        r"no such host|temporary failure in name resolution|lookup \S+.*: server misbehaving",
+        r"no such host|temporary failure in name resolution|could not resolve host|lookup \S+.*: server misbehaving",
         UnreachableError,
         "the host's name was not found: correct it, or let the builder use this host's DNS: --driver-opt network=host",
     ),
@@ -195,6 +196,7 @@ _COMMAND_CAUSES = _causes(
     (  # the shell's, the kernel's and runc's words for a script whose interpreter is not there
         (
             r"bad interpreter|required file not found|\\r\W{0,3}: no such file|^exec \S+: no such file or directory"
+            r"|exec: \"[^\"]+\": stat \S+: no such file or directory"
             r"|\Aexit code: 127\n(?:.*\n)*?.*: \.{0,2}/\S+: not found$"
         ),
         BuildFailedError,

@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     CACHE_DAMAGED = 7
     BUG = 70
     SIGINT = 130
+    SIGPIPE = 141
     SIGTERM = 143
 
 
@@ -79,10 +80,15 @@ class CacheError(BuildxCacheError):
     exit_code = ExitCode.CACHE_DAMAGED
 
 
+_STOPPED_BY = {signal.SIGALRM: "--timeout: its time is over", signal.SIGPIPE: "a reader that is gone"}
+_INTERRUPTED = {signal.SIGINT: ExitCode.SIGINT, signal.SIGPIPE: ExitCode.SIGPIPE}
+
+
 class InterruptedBuildError(BuildxCacheError):
     """The call was stopped by a signal, after cleaning up."""
 
     def __init__(self, signal_number: int) -> None:
-        name = signal.Signals(signal_number).name
-        super().__init__(f"stopped by {name}", hint="run the same command again; what was built is in the cache")
-        self.exit_code = ExitCode.SIGINT if signal_number == signal.SIGINT else ExitCode.SIGTERM
+        number = signal.Signals(signal_number)
+        by = _STOPPED_BY.get(number, number.name)
+        super().__init__(f"stopped by {by}", hint="run the same command again; what was built is in the cache")
+        self.exit_code = _INTERRUPTED.get(number, ExitCode.SIGTERM)

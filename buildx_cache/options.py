@@ -151,7 +151,12 @@ class Options:
         Text, _prune("--prune-older-than", metavar="DURATION", help="Drop what was not used for this long (7d).")
     ] = None
 
-    progress: Annotated[Text, _output("--progress", metavar="STYLE", help="auto, plain or quiet.")] = None
+    timeout: Annotated[
+        Text, _output("--timeout", metavar="DURATION", help="Stop the call, as SIGTERM would, after so long.")
+    ] = None
+    progress: Annotated[
+        Text, _output("--progress", metavar="STYLE", help="live, plain, json or quiet; auto: live on a terminal.")
+    ] = None
     report: Annotated[Text, _output("--report", metavar="FILE.json", help="Write what was done as JSON.")] = None
     report_html: Annotated[
         Text, _output("--report-html", metavar="FILE.html", help="The same as one page, with a timeline of the steps.")

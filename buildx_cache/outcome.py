@@ -113,6 +113,8 @@ def _import_status(entry: CacheEntry, trace: BuildTrace) -> tuple[ImportStatus, 
         return next((status for pattern, status in _IMPORT_ERRORS if pattern.search(error)), "damaged"), error
     if not transfers:
         return "skipped", "BuildKit did not ask for it"
+    if all(transfer.started and not transfer.completed for transfer in transfers):
+        return "skipped", "the build ended before it was read"
     return ("hit", "") if trace.cached else ("miss", "nothing in it fits this build")
 
 

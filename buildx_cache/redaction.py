@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
 
@@ -30,6 +34,12 @@ _FIELDS = r"(?P<name>\b(?:secret_access_key|access_key_id|session_token|token|gh
 _QUOTED_SECRET_FIELD = re.compile(rf'"{_FIELDS}(?:[^"]|"")*"')
 # Not where a URL's parameter is hidden already, after which others follow.
 _SECRET_FIELD = re.compile(rf'{_FIELDS}(?!{re.escape(HIDDEN)}(?:[&#\s"]|$))[^,"]+')
+
+# A shorter value is no secret, and would take harmless words with it; the same of a line, or a form, among several.
+_SHORTEST = 4
+_SHORTEST_PART = 8
+# `base64` ends its lines here.
+_BASE64_LINE = 76
 
 
 class Secret(str):
@@ -59,3 +69,48 @@ def _without_password(match: re.Match[str]) -> str:
     if scheme in _IMAGE_SCHEMES or (scheme in _USER_SCHEMES and ":" not in match["user"]):
         return match[0]
     return f"{match['scheme']}://{HIDDEN}@"
+
+
+def secret_forms(values: Iterable[str]) -> tuple[str, ...]:
+    """What to look for so that none of ``values`` is shown, longest first: no form has a line break.
+
+    Beside a value itself, how it stands in a URL, in JSON and in base64, there also as a part of something longer such
+    as ``user:password``. Of a value of several lines each line counts, and what it assigns to a secret name.
+    """
+    parts = dict.fromkeys(part for value in values for part in _parts(value))
+    found = {form for part in parts for form in _spellings(part)}
+    return tuple(sorted(found, key=lambda form: (-len(form), form)))
+
+
+def _parts(value: str) -> Iterator[str]:
+    lines = value.splitlines()
+    if len(lines) == 1 and len(lines[0]) >= _SHORTEST:
+        yield lines[0]
+    for line in map(str.strip, lines if len(lines) > 1 else ()):
+        if len(line) >= _SHORTEST_PART:
+            yield line
+    for line in lines:
+        name, _, assigned = line.partition("=")
+        assigned = assigned.strip(" \t\"'")
+        if is_secret_name(name.strip()) and len(assigned) >= _SHORTEST_PART:
+            yield assigned
+
+
+def _spellings(part: str) -> Iterator[str]:
+    yield part
+    raw = part.encode("utf-8", "surrogateescape")
+    for quoted in (quote(raw, safe=""), quote_plus(raw)):
+        yield quoted
+        yield re.sub(r"%[0-9A-F]{2}", lambda digits: digits[0].lower(), quoted)
+    yield json.dumps(part)[1:-1]
+    yield json.dumps(part, ensure_ascii=False)[1:-1]
+    for coded in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            # Only whole digits of the value itself: the first and the last may have bits of what stands beside it.
+            digits = coded(bytes(before) + raw).decode("ascii")
+            core = digits[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+            yield from (
+                piece
+                for start in range(0, len(core), _BASE64_LINE)
+                if len(piece := core[start : start + _BASE64_LINE]) >= _SHORTEST_PART
+            )

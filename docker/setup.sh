@@ -1,7 +1,8 @@
 # Sourced by demo.sh, test.sh and .ci/run, which set `project` to this checkout. `setup NAME` puts a virtual environment
 # on PATH that has this checkout and, for the name `dev`, the tools of its tests; `python` is its interpreter. Needs
 # Python 3.11 or newer and a package index. The environment is kept in the user's cache directory, and made anew when
-# pyproject.toml changes. `browser` installs Chromium where there is none, as root on Debian or Ubuntu.
+# pyproject.toml changes. `browser` installs Chromium where there is none, as root on Debian or Ubuntu, and
+# `terminal` tmux.
 
 fail() {
     echo "error: $1" >&2
@@ -48,5 +49,14 @@ browser() {
         echo "installing Chromium, which the tests of the report's page drive" >&2
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null ||
             echo "warning: Chromium could not be installed: run apt-get update, and try again" >&2
+    fi
+}
+
+terminal() {
+    command -v tmux >/dev/null && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing tmux, by which the tests of the live view drive a terminal" >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends tmux >/dev/null ||
+            echo "warning: tmux could not be installed: run apt-get update, and try again" >&2
     fi
 }

@@ -6,6 +6,7 @@ project=$(CDPATH="" cd -- "$(dirname -- "$0")/.." && pwd)
 . "$project/docker/setup.sh"
 setup dev
 browser
+terminal
 cd "$project"
 # Two processes, in the order of the tests: one works while the other waits for the engine.
 exec "$python" -m pytest --numprocesses 2 --no-loadscope-reorder "$@"

@@ -33,14 +33,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa
 
 
 def together(name: str) -> str:
-    """What tests have in common that one process runs: those of the integration look at all builders and images."""
-    return "integration" if name.startswith("tests/integration/") else name
+    """What tests have in common that one process runs: those that look at all builders and images."""
+    return "integration" if name.startswith(("tests/integration/", "tests/terminal/")) else name
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:  # noqa: ANN401
     """Have the engine by the time that the unit tests are through."""
-    if any(name.startswith(("tests/integration/", "tests/faults/")) for name in ids):
+    if any(name.startswith(("tests/integration/", "tests/terminal/", "tests/faults/")) for name in ids):
         node.config.stash[OF_THIS_RUN].start_early()
 
 

@@ -30,7 +30,7 @@ from buildx_cache.ci.variables import (
     read_tag,
 )
 
-__all__ = ["PROVIDERS", "CIContext", "GitFacts", "detect"]
+__all__ = ["PROVIDERS", "CIContext", "GitFacts", "detect", "provider_name"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +80,22 @@ def detect(env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: Re
     that the CI says is one of a tag or of a pull request: HEAD is somewhere else there.
     """
     variables = Variables(raw=env)
-    row = next((row for row in PROVIDERS if variables.any(row.marks)), NO_CI)
+    row = _row(variables)
     if row.documents:
         variables = Variables(raw={**env, **row.documents(variables, read_text)})
     if _is_pull(row, variables):
         return _complete(_read_pull(row, variables), git)
     push = _read_push(row, variables)
     return _complete(push, git) if push.branch or push.tag else _complete_from_head(push, git())
+
+
+def provider_name(env: Mapping[str, str]) -> str:
+    """The name of the CI that set ``env``, or ``none``."""
+    return _row(Variables(raw=env)).name
+
+
+def _row(variables: Variables) -> Provider:
+    return next((row for row in PROVIDERS if variables.any(row.marks)), NO_CI)
 
 
 def _is_pull(row: Provider, variables: Variables) -> bool:

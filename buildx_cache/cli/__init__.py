@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, NoReturn
@@ -30,6 +29,7 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command line: expected failures have their exit codes, anything else is a bug and says so."""
+    _have_streams()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a tag may hold what the terminal's encoding does not
     try:
@@ -37,12 +37,14 @@ def main() -> NoReturn:
         sys.stdout.flush()
         sys.exit(code)
     except TyperException as error:
-        _complain(error.format_message(), "`buildx-cache COMMAND --help` shows the options")
+        from buildx_cache.cli.refusals import refusal
+
+        _complain(*refusal(error))
         sys.exit(error.exit_code)
     except (Abort, KeyboardInterrupt):
         sys.exit(ExitCode.SIGINT)
     except BrokenPipeError:
-        _leave(128 + signal.SIGPIPE)  # `| head`: as the signal would have it
+        _leave(ExitCode.SIGPIPE)  # `| head`: as the signal would have it
     except OSError as error:
         if error.errno != errno.ENOSPC:
             _report_bug()
@@ -50,6 +52,17 @@ def main() -> NoReturn:
         _leave(ExitCode.EXHAUSTED)
     except Exception:  # noqa: BLE001 -- the last resort: a user never sees a traceback
         _report_bug()
+
+
+def _have_streams() -> None:
+    """Have all three standard streams: in place of a closed one, the next file or pipe would be taken for it."""
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 -- for as long as the program
 
 
 def _program() -> Callable[..., ExitCode | None]:

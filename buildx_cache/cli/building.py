@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from buildx_cache.cli.help import DrawnCommand
-from buildx_cache.cli.terminal import display_for, failing, signals
+from buildx_cache.cli.terminal import display_for, displaying, failing
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
+from buildx_cache.interrupts import interrupt_after, interruptible
 from buildx_cache.options import Options, takes_options
 
 if TYPE_CHECKING:
@@ -62,7 +66,7 @@ class _Wording(DrawnCommand):
             elif parameter.name in given:  # --help
                 parameter.handle_parse_result(ctx, given, left)
         if left and not ctx.resilient_parsing:  # a shell that completes words does not mind
-            ctx.fail(f"Got unexpected extra argument(s) ({' '.join(left)})")
+            ctx.fail(f"the build context is one folder or address: {' '.join(left)!r} is too much")
         ctx.args = left
         return left
 
@@ -71,25 +75,49 @@ class _Wording(DrawnCommand):
 
 
 def _build(options: Options, ctx: typer.Context) -> None:
+    from buildx_cache.cli.hidden import forget_password, hidden_values, keep_out_of_metadata
     from buildx_cache.cli.session import open_session, read_password, read_request
+    from buildx_cache.request.units import parse_duration
 
     env = dict(os.environ)
-    with failing(env, no_color=bool(options.no_color)), signals():
+    with failing(env, no_color=bool(options.no_color)), interruptible():
         request = read_request(options, ctx.obj or (), env)
-        password = read_password(request, env)
-        session = open_session(request, env, _what_follows)
-        from buildx_cache.run import execute
+        if request.timeout:
+            interrupt_after(parse_duration(request.timeout) or 0.0)
+        shown = cache(partial(display_for, request, env))
+        with failing(env, display=shown):
+            try:
+                password = read_password(request, env)
+                hidden = hidden_values(request, env, password)
+                forget_password(request, env, os.environ)
+                keep_out_of_metadata(request, env)
+                session = open_session(request, env, _what_follows)
+            except BuildxCacheError as error:
+                _tell_unbegun(request, env, error, shown())
+                raise
+            from buildx_cache.run import execute, step_record, with_context, with_saved
 
-        display = display_for(request, env)
-        outcome = execute(session.plan, session.engine, display, session.ci, password)
-        for line in outcome.results:
-            print(line)
-        display.summary(outcome.report)
-        if outcome.error:
-            display.failure(outcome.error, outcome.trace)
-        _tell_files(request, outcome, env, display)
+            display = shown()
+            with displaying(display):
+                outcome = execute(session.plan, session.engine, display, session.ci, password, hidden)
+            outcome = with_context(outcome, request, display)
+            outcome = with_saved(outcome, step_record(session.plan, session.ci, session.place.cache_dir))
+            for line in outcome.results:
+                display.result(line)
+            display.summary(outcome.report)
+            if outcome.error:
+                display.failure(outcome.error, outcome.trace)
+            _tell_files(request, outcome, env, display)
     if outcome.error:
         raise typer.Exit(outcome.error.exit_code)
+
+
+def _tell_unbegun(request: BuildRequest, env: Mapping[str, str], error: BuildxCacheError, display: Display) -> None:
+    """Write reports and values of a call without a plan too: none of an earlier one is to be taken for its own."""
+    from buildx_cache.cli.session import told_by_ci
+    from buildx_cache.run.unbegun import unbegun
+
+    _tell_files(request, unbegun(request, told_by_ci(env), error), env, display)
 
 
 def _tell_files(request: BuildRequest, outcome: Outcome, env: Mapping[str, str], display: Display) -> None:
@@ -121,6 +149,9 @@ def _hand_on(
     from buildx_cache.ci.annotations import annotate
     from buildx_cache.ci.outputs import outputs, write_outputs
 
+    if request.dotenv:  # like those of reports, its folder is made; where it cannot be, the writing says why
+        with contextlib.suppress(OSError):
+            Path(request.dotenv).parent.mkdir(parents=True, exist_ok=True)
     found = outcome.trace.warnings if outcome.trace else ()
     lines = annotate(outcome.report.ci.provider, found, _dockerfile(request, env))
     given = outputs(outcome.report, env, image_id=outcome.image_id, dotenv=request.dotenv, summary=summary)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from buildx_cache.cli.help import DrawnCommand
-from buildx_cache.cli.terminal import wants_color
+from buildx_cache.cli.terminal import failing, wants_color
 from buildx_cache.errors import ExitCode
 
 
@@ -33,16 +33,17 @@ def _doctor(
     from buildx_cache.request import BuildRequest
 
     env = dict(os.environ)
-    place, ci = surroundings(BuildRequest(), env)
-    checks = tuple(
-        examine(
-            lambda: DockerEngine(env, docker_context).facts(place),
-            ci,
-            stored_credentials(env),
-            cache_dir or place.cache_dir,
-            env.get("PATH", ""),
+    with failing(env):
+        place, ci = surroundings(BuildRequest(), env)
+        checks = tuple(
+            examine(
+                lambda: DockerEngine(env, docker_context).facts(place),
+                ci,
+                stored_credentials(env),
+                cache_dir or place.cache_dir,
+                env.get("PATH", ""),
+            )
         )
-    )
     checks_table(checks, sys.stdout, color=wants_color(env, no_color=False, terminal=sys.stdout.isatty()))
     if any(check.verdict is Verdict.FAIL for check in checks):
         raise typer.Exit(ExitCode.NO_ENGINE)

@@ -6,6 +6,7 @@ Commands import this module when they run, not before: it brings all that ``--he
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from buildx_cache.caches import closest
-from buildx_cache.ci import CIContext, detect
+from buildx_cache.ci import CIContext, GitFacts, detect
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import read_git, work_tree
 from buildx_cache.engine.loaded import cache_home
@@ -32,6 +33,7 @@ from buildx_cache.request import (
     environment_layer,
     is_remote_context,
     make_request,
+    working_directory,
 )
 
 
@@ -42,6 +44,7 @@ class Session:
     engine: DockerEngine
     ci: CIContext
     plan: BuildPlan
+    place: Place
 
 
 def read_request(options: Options, buildx_flags: tuple[str, ...], env: Mapping[str, str]) -> BuildRequest:
@@ -52,7 +55,7 @@ def read_request(options: Options, buildx_flags: tuple[str, ...], env: Mapping[s
     """
     values = options.given()
     given = Layer(where="--{name}", values={**values, "buildx_flags": buildx_flags} if buildx_flags else values)
-    config = config_layer(str(values.get("context", ".")), Path.cwd())
+    config = config_layer(str(values.get("context", ".")), working_directory())
     layers = (given, environment_layer(env), *((config,) if config else ()))
     login_given = any(
         name in layer.values for layer in layers for name in ("username", "password_stdin", "password_env")
@@ -94,11 +97,11 @@ def open_session(request: BuildRequest, env: Mapping[str, str], meanwhile: Calla
     from buildx_cache.request.folders import check_cache_directories
 
     check_cache_directories(plan.cache.written_folders)
-    return Session(engine=engine, ci=ci, plan=plan)
+    return Session(engine=engine, ci=ci, plan=plan, place=place)
 
 
 def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:
-    """The plan with what is to be said of cache folders in the build context; of a fleet's as one folder."""
+    """The plan with what is to be said of what lies in the build context; of a fleet's cache folders as one."""
     cache = plan.cache
     given = (entry.get("dest") for entry in cache.exports if entry.type == "local")
     folders = tuple(dict.fromkeys(filter(None, (cache.directory, *given)))) if cache.written else ()
@@ -107,7 +110,8 @@ def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:
 
 def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, CIContext]:
     """Where this project keeps its things, and what the CI (or git) tells."""
-    folder = Path.cwd() if is_remote_context(request.context) else Path(request.context).resolve()
+    here = working_directory()
+    folder = here if is_remote_context(request.context) else Path(os.path.realpath(request.context))
     top = work_tree(folder)
     project = f"{_slug(top.name)}-{_digest(str(top))}"
     parts = (str(folder.relative_to(top)), request.context if is_remote_context(request.context) else "", request.file)
@@ -116,6 +120,11 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
         project=project, cache_dir=str(cache_home(env) / f"{project}{own}"), today=datetime.now(UTC).date().isoformat()
     )
     return place, detect(env, git=lambda: read_git(folder, env), read_text=_read_text)
+
+
+def told_by_ci(env: Mapping[str, str]) -> CIContext:
+    """What the CI alone tells, without git: for a call that fails before anything else is known."""
+    return detect(env, git=GitFacts, read_text=_read_text)
 
 
 def parse_driver(name: str) -> Driver:
@@ -168,7 +177,7 @@ def _digest(*parts: str) -> str:
 def _read_text(path: str) -> str | None:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
@@ -181,9 +190,12 @@ def read_password(request: BuildRequest, env: Mapping[str, str]) -> Secret | Non
     if not request.username:
         return None
     if request.password_stdin:
-        password, source = sys.stdin.readline().rstrip("\r\n"), "stdin"
+        password, source = sys.stdin.buffer.readline().rstrip(b"\r\n"), "stdin"
     else:
-        password, source = env.get(request.password_env, ""), f"the variable {request.password_env}"
+        password, source = os.fsencode(env.get(request.password_env, "")), f"the variable {request.password_env}"
     if not password:
         raise UsageError(f"there is no password in {source}", hint="set it in the CI's settings, or drop --username")
-    return Secret(password)
+    try:
+        return Secret(password.decode())
+    except UnicodeDecodeError:
+        raise UsageError(f"the password in {source} is not text in UTF-8", hint="store it as UTF-8") from None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
 
-from buildx_cache.errors import BuildxCacheError, InterruptedBuildError
+from buildx_cache.cli.streams import watched
+from buildx_cache.errors import BuildxCacheError
 
 if TYPE_CHECKING:  # Rich comes with the first line that is shown
     from buildx_cache.display import Display
@@ -26,14 +25,44 @@ def first_display(env: Mapping[str, str], *, no_color: bool = False) -> Display:
 
 
 def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
-    """The display that the request asks for."""
+    """The display that the request asks for, as far as what reads it can take it.
+
+    A tree is drawn on a terminal that can move its cursor, and never in a CI: some have terminals, but their logs are
+    read as lines. Who wants no colours gets no control sequence at all, but for a tree that is asked for by name.
+    """
+    from buildx_cache.ci import provider_name
     from buildx_cache.display import PlainDisplay, QuietDisplay
     from buildx_cache.request import Progress
 
-    color = wants_color(env, no_color=request.no_color)
+    if request.progress is Progress.JSON:
+        from buildx_cache.display.jsonl import JsonDisplay
+
+        return JsonDisplay(watched(sys.stdout))
+    provider = provider_name(env)
+    color = wants_color(env, no_color=request.no_color) and provider == "none"
     if request.progress is Progress.QUIET:
-        return QuietDisplay(sys.stderr, color=color)
-    return PlainDisplay(sys.stderr, color=color, verbose=request.verbose)
+        return QuietDisplay(watched(sys.stderr), color=color, provider=provider)
+    is_wanted = request.progress is Progress.LIVE or (request.progress is Progress.AUTO and color)
+    if is_wanted and provider == "none":
+        from buildx_cache.display.live import LiveDisplay, can_draw
+
+        if can_draw(sys.stderr, env):
+            return LiveDisplay(watched(sys.stderr), color=color, verbose=request.verbose)
+    return PlainDisplay(watched(sys.stderr), color=color, verbose=request.verbose, provider=provider)
+
+
+@contextmanager
+def displaying(display: Display) -> Iterator[None]:
+    """While this lasts the display may draw; whatever ends it, nothing of that stays."""
+    from buildx_cache.display.pulse import pulse
+
+    try:
+        with pulse(display):
+            yield
+        display.close()
+    except BaseException:
+        display.close()  # again, should that have been interrupted
+        raise
 
 
 def wants_color(env: Mapping[str, str], *, no_color: bool, terminal: bool | None = None) -> bool:
@@ -43,29 +72,12 @@ def wants_color(env: Mapping[str, str], *, no_color: bool, terminal: bool | None
 
 
 @contextmanager
-def failing(env: Mapping[str, str], *, no_color: bool = False) -> Iterator[None]:
-    """Turn an expected error into its message and exit code."""
+def failing(
+    env: Mapping[str, str], *, no_color: bool = False, display: Callable[[], Display] | None = None
+) -> Iterator[None]:
+    """Turn an expected error into its message, on ``display`` if there is one already, and exit code."""
     try:
         yield
     except BuildxCacheError as error:
-        first_display(env, no_color=no_color).failure(error, None)
+        (display() if display else first_display(env, no_color=no_color)).failure(error, None)
         raise typer.Exit(error.exit_code) from None
-
-
-@contextmanager
-def signals() -> Iterator[None]:
-    """While this lasts, the first signal ends the call in an orderly way, and further ones do not hinder that."""
-    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        for each in caught:
-            signal.signal(each, signal.SIG_IGN)
-        raise InterruptedBuildError(number)
-
-    before = {number: signal.signal(number, stop) for number in caught}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

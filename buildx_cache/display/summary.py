@@ -15,6 +15,8 @@ def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
     steps, cache = report.cache.steps, report.cache
     share = f"{cache.hit_ratio:.0%}" if cache.hit_ratio is not None else "none"
     yield "steps", f"{steps.total}: {steps.cached} cached ({share}), {steps.executed} executed"
+    if cache.saved_seconds:
+        yield "saved", f"{duration(cache.saved_seconds)} of steps not run again"
     lazily = f" ({size(cache.lazy.bytes)} read)" if cache.lazy and cache.lazy.used else ""
     for entry in cache.imports:
         yield "cache from", f"{entry.status:<11} {entry.type} {entry.source}{lazily if entry.type == 'local' else ''}"
@@ -25,6 +27,8 @@ def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
         swept = f", {size(cache.local.swept_bytes)} swept" if cache.local.swept_bytes else ""
         state = "sound" if cache.local.sound else "damaged"
         yield "folder", f"{state:<11} {size(cache.local.live_bytes)} in use{swept}"
+    if report.build_context and report.build_context.bytes:
+        yield "context", f"{size(report.build_context.bytes)} sent"
     if report.image.digest:
         yield "image", short_digest(report.image.digest)
     spent = {name: duration(getattr(report.phases, name)) for name in _TOLD}

@@ -7,16 +7,16 @@ import binascii
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildx_cache.engine.home import home_folder
 from buildx_cache.engine.process import Completed, capture
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.registry.credential import Credential, IdentityToken, Password
+from buildx_cache.scratch import making, scratch_folder
 
 if TYPE_CHECKING:
     from buildx_cache.doctor import Credentials
@@ -29,7 +29,9 @@ _TOKEN_USER = "<token>"  # noqa: S105 -- says that the secret is a token
 _NOT_FOUND = "credentials not found in native keychain"
 _MESSAGE_LIMIT = 200
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 -- a tmpfs: the copy never reaches a disk; mkdtemp makes it private
+# On a tmpfs the copy never reaches a disk. The other one is a variable that names one, the user's own.
+_MEMORY = Path("/dev/shm")  # noqa: S108
+_OWN_MEMORY = "XDG_RUNTIME_DIR"
 
 
 @contextlib.contextmanager
@@ -41,17 +43,32 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
     helper in ``credHelpers`` wins over ``credsStore`` (``docker/cli`` ``cli/config/configfile``).
     """
     user = configuration_folder(env)
-    with _private_folder() as folder:
-        _write_private(folder / "config.json", _copied_config(user / "config.json", registry))
-        for entry in user.iterdir() if user.is_dir() else ():
+    with scratch_folder(_memory(env)) as folder:
+        with making("file"):
+            _write_private(folder / "config.json", _copied_config(user / "config.json", registry))
+        for entry in _entries(user):
             if entry.name != "config.json":
                 (folder / entry.name).symlink_to(entry.absolute())
         yield {**env, "DOCKER_CONFIG": str(folder), "BUILDX_CONFIG": str(buildx_folder(env))}
 
 
+def _entries(folder: Path) -> tuple[Path, ...]:
+    """What is in a folder; nothing where it is not there or may not be looked at."""
+    try:
+        return tuple(folder.iterdir())
+    except OSError:
+        return ()
+
+
+def _memory(env: Mapping[str, str]) -> Path | None:
+    own = env.get(_OWN_MEMORY, "")
+    places = (_MEMORY, *([Path(own)] if own.startswith("/") else []))
+    return next((place for place in places if place.is_dir() and os.access(place, os.W_OK | os.X_OK)), None)
+
+
 def configuration_folder(env: Mapping[str, str]) -> Path:
     """The user's Docker configuration folder; it need not exist."""
-    return Path(env.get("DOCKER_CONFIG") or Path(env.get("HOME") or Path.home()) / ".docker")
+    return Path(env.get("DOCKER_CONFIG") or home_folder(env) / ".docker")
 
 
 def current_context(env: Mapping[str, str]) -> str:
@@ -78,16 +95,6 @@ def _copied_config(file: Path, registry: str) -> dict[str, object]:
     helpers = config.get("credHelpers")
     config["credHelpers"] = {**(helpers if isinstance(helpers, dict) else {}), registry: ""}
     return config
-
-
-@contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    place = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="buildx-cache-", dir=place))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_private(file: Path, config: dict[str, object]) -> None:

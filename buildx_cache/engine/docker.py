@@ -18,6 +18,7 @@ When upstream catches up, ``DockerEngine.asking``, ``DockerEngine.run`` and ``Do
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -33,10 +34,11 @@ from buildx_cache.engine.inspection import parse_builder, parse_gateway, parse_i
 from buildx_cache.engine.loaded import remember, remembered
 from buildx_cache.engine.process import Completed, capture, feed, follow
 from buildx_cache.engine.questions import Answer, asking
-from buildx_cache.errors import EngineError
+from buildx_cache.errors import EngineError, UsageError
 from buildx_cache.plan import Builder, Command, Facts, Place, show_version
 from buildx_cache.plan.facts import Version
 from buildx_cache.redaction import redact
+from buildx_cache.scratch import making
 
 if TYPE_CHECKING:
     from python_on_whales.components.image.cli_wrapper import ImageCLI
@@ -127,9 +129,7 @@ class DockerEngine:
     @contextlib.contextmanager
     def _question(self, *words: str) -> Iterator[Answer]:
         given = ("--context", self._given_context) if self._given_context else ()
-        argv = self._argv(Command(argv=(*given, *words)))
-        self.calls += 1
-        with asking(argv, env=self._env) as answer:
+        with self._starting() as docker, asking((docker, *given, *words), env=self._env) as answer:
             yield answer
 
     def _ask(self, *words: str) -> Completed:
@@ -154,8 +154,8 @@ class DockerEngine:
         Raises:
             EngineError: there is no docker command.
         """
-        self.calls += 1
-        return capture(self._argv(command), env=self._child_env(command), stdin=stdin)
+        with self._starting() as docker:
+            return capture((docker, *command.argv), env=self._child_env(command), stdin=stdin)
 
     def feed(self, command: Command, write: Callable[[IO[bytes]], None]) -> Completed:
         """Run a command of the plan that reads what ``write`` writes.
@@ -164,25 +164,27 @@ class DockerEngine:
             EngineError: there is no docker command.
             OSError: ``write`` raised it.
         """
-        self.calls += 1
-        return feed(self._argv(command), env=self._child_env(command), write=write)
+        with self._starting() as docker:
+            return feed((docker, *command.argv), env=self._child_env(command), write=write)
 
     def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
         """Run a build, handing over its stderr as it comes; returns its exit code.
 
         It may read this program's stdin where ``-`` stands for a Dockerfile or a build context.
         """
-        self.calls += 1
         stdin = self._stdin(command) if "-" in command.argv else None
-        return follow(self._argv(command), env=self._child_env(command), on_stderr=on_stderr, stdin=stdin)
+        with self._starting() as docker:
+            return follow((docker, *command.argv), env=self._child_env(command), on_stderr=on_stderr, stdin=stdin)
 
     def _stdin(self, command: Command) -> int:
         """A descriptor of this program's stdin; where a cache may make a second build of it, of a copy in a file."""
         if self._kept_stdin is None and not any(word in command.argv for word in ("--cache-from", "--cache-to")):
             return sys.stdin.fileno()
         if self._kept_stdin is None:
-            self._kept_stdin = tempfile.TemporaryFile(prefix="buildx-cache-")  # noqa: SIM115 -- for as long as the engine
-            shutil.copyfileobj(sys.stdin.buffer, self._kept_stdin)
+            with making("file"):
+                self._kept_stdin = tempfile.TemporaryFile(prefix="buildx-cache-")  # noqa: SIM115 -- as long as the engine
+                shutil.copyfileobj(sys.stdin.buffer, self._kept_stdin)
+                self._kept_stdin.flush()
         self._kept_stdin.seek(0)
         return self._kept_stdin.fileno()
 
@@ -197,13 +199,31 @@ class DockerEngine:
             finally:
                 self._env = outside
 
-    def _argv(self, command: Command) -> tuple[str, ...]:
+    @contextlib.contextmanager
+    def _starting(self) -> Iterator[str]:
+        """The path of the docker command, which is run once with it.
+
+        Raises:
+            EngineError: there is none, or it cannot be started.
+            UsageError: its command line is longer than the system takes.
+        """
         docker = shutil.which("docker", path=self._env.get("PATH"))
         if docker is None:
             raise EngineError(
                 "the docker command is not on PATH", hint="install Docker's command line (docker-ce-cli or docker-cli)"
             )
-        return (docker, *command.argv)
+        self.calls += 1
+        try:
+            yield docker
+        except OSError as error:
+            if error.filename != docker:
+                raise
+            if error.errno == errno.E2BIG:
+                raise UsageError(
+                    "the docker command line is longer than this system takes: 128 KiB a word, some 2 MB in all",
+                    hint="give large values in files: --secret id=NAME,src=FILE, or files of the build context",
+                ) from None
+            raise EngineError(f"{docker} cannot be started: {error.strerror}", hint="install Docker anew") from None
 
     def _child_env(self, command: Command) -> dict[str, str]:
         return {**self._env, **{name: str(value) for name, value in command.secrets}}

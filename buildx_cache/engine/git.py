@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,8 @@ _HEADS = "refs/heads/"
 
 def work_tree(folder: Path) -> Path:
     """The top of the work tree that ``folder`` lies in; ``folder`` itself where there is none."""
-    return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), folder)
+    above = (folder, *folder.parents)
+    return next((each for each in above if os.path.exists(each / ".git")), folder)  # noqa: PTH110 -- never raises
 
 
 def read_git(folder: Path, env: Mapping[str, str]) -> GitFacts:

@@ -7,8 +7,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from buildx_cache.engine.home import home_folder
 from buildx_cache.plan import Builder, Node, Store, TlsEndpoint, parse_version
 from buildx_cache.plan.facts import Version
 
@@ -127,5 +127,5 @@ def tls_from_environment(env: Mapping[str, str]) -> TlsEndpoint | None:
     verify = bool(env.get("DOCKER_TLS_VERIFY"))
     if not host.startswith("tcp://") or not (verify or env.get("DOCKER_TLS")):
         return None
-    folder = env.get("DOCKER_CERT_PATH") or str(Path(env.get("HOME") or Path.home()) / ".docker")
+    folder = env.get("DOCKER_CERT_PATH") or str(home_folder(env) / ".docker")
     return TlsEndpoint(host=host, cert_path=folder, verify=verify)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from buildx_cache.atomic import write_text
+from buildx_cache.engine.home import home_folder
 
 # Enough for every project of a machine; older ones are forgotten, and then simply never removed.
 _REMEMBERED = 1000
@@ -35,4 +36,4 @@ def _record(env: Mapping[str, str]) -> Path:
 
 def cache_home(env: Mapping[str, str]) -> Path:
     """The folder of this program in the user's cache directory."""
-    return Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME") or Path.home()) / ".cache") / "buildx-cache"
+    return Path(env.get("XDG_CACHE_HOME") or home_folder(env) / ".cache") / "buildx-cache"

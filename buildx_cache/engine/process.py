@@ -14,11 +14,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from buildx_cache.interrupts import held
+
 _CHUNK = 1 << 16
 _IDLE_MILLISECONDS = 250
 # Between the polite signal, the firm one and the last: together under the five seconds a user waits for.
 _GRACE = 3.0
 _LAST_GRACE = 1.0
+_GUARD = """\
+read -r line && exit
+kill -s INT -- "-$1" && sleep 3
+kill -s TERM -- "-$1" && sleep 1
+kill -s KILL -- "-$1"
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +101,42 @@ def _chunks(source: int) -> Iterator[bytes]:
 def _child(
     argv: Sequence[str], *, env: Mapping[str, str], stdin: int, stdout: int | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(
-        argv, env=env, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True
-    ) as child:
+    with contextlib.ExitStack() as stack:
+        with held():
+            child = stack.enter_context(
+                subprocess.Popen(
+                    argv, env=env, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True
+                )
+            )
+            stack.enter_context(_guarded(child.pid))
+            stack.push(lambda kind, *_: _stop(child) if kind else None)
+        yield child
+
+
+@contextlib.contextmanager
+def _guarded(group: int) -> Iterator[None]:
+    """Have a shell end a group of processes should this one die and not be able to: by SIGKILL, or for want of memory.
+
+    It waits for a line that it only gets in time; where this process dies, what it reads from is closed.
+    """
+    try:
+        guard = subprocess.Popen(
+            ("/bin/sh", "-c", _GUARD, "sh", str(group)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin"},
+        )
+    except OSError:
+        yield
+        return
+    with guard:
         try:
-            yield child
-        except BaseException:
-            _stop(child)
-            raise
+            yield
+        finally:
+            guard.communicate(b"\n")
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

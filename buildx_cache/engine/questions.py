@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from buildx_cache.engine.process import Completed
+from buildx_cache.interrupts import held
 
 Answer = Callable[[], Completed]
 
@@ -20,21 +21,27 @@ def asking(argv: Sequence[str], *, env: Mapping[str, str]) -> Iterator[Answer]:
     Raises:
         OSError: the program cannot be started.
     """
-    with subprocess.Popen(
-        argv,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,  # a terminal's Ctrl-C reaches only this program; plugins end with the command
-    ) as child:
-        try:
-            yield lambda: _answer(child)
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
+    with contextlib.ExitStack() as stack:
+        with held():
+            child = stack.enter_context(
+                subprocess.Popen(
+                    argv,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    encoding="utf-8",
+                    errors="replace",
+                    start_new_session=True,  # a terminal's Ctrl-C reaches only this program
+                )
+            )
+            stack.callback(_end, child)
+        yield lambda: _answer(child)
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def _answer(child: subprocess.Popen[str]) -> Completed:

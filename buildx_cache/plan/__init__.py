@@ -313,8 +313,8 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
             "the image stays in the builder's cache: add --push or --load to keep it",
         ),
         (
-            bool(_secrets(request)),
-            "build arguments are kept in the image's history: hand secrets over with --secret",
+            any(is_secret_name(text.partition("=")[0]) for text in request.build_arg),
+            "build arguments are kept in the image's history and provenance: hand secrets over with --secret",
         ),
         (
             request.prune is None and ci.is_ci and not builder.owned,

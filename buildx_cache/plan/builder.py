@@ -136,6 +136,7 @@ def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
         boot=_boot(request, name) if existing and not existing.running else None,
         remove=tuple(remove),
         temporary=request.rm_builder,
+        halt=_halt(request, name) if driver == Driver.DOCKER_CONTAINER and not request.endpoint else None,
     )
 
 
@@ -201,6 +202,11 @@ def _node_options(request: BuildRequest, facts: Facts, node: Endpoint) -> tuple[
 
 def _boot(request: BuildRequest, name: str) -> Command:
     return Command(argv=docker(request, "buildx", "inspect", "--bootstrap", name))
+
+
+def _halt(request: BuildRequest, name: str) -> Command:
+    """Kill the container of a builder's only node, which Buildx gives this name (``driver/docker-container``)."""
+    return Command(argv=docker(request, "container", "kill", f"buildx_buildkit_{name}0"))
 
 
 def docker(request: BuildRequest, *words: str) -> tuple[str, ...]:

@@ -62,6 +62,8 @@ class BuilderPlan:
     """Undoes ``context`` and ``create``: after the call where asked, or at once if they fail."""
     temporary: bool = False
     """Whether it is removed after the call."""
+    halt: Command | None = None
+    """Ends it at once, before ``remove``: else BuildKit waits ten seconds for what it asked of a silent registry."""
 
 
 @dataclass(frozen=True, kw_only=True)

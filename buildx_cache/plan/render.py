@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 from buildx_cache.plan.facts import show_version
@@ -15,9 +16,9 @@ SCHEMA = 1
 def shell_lines(plan: BuildPlan) -> str:
     """The plan's commands as lines of a POSIX shell that do the same, with comments that say why."""
     lines = [
-        f"# builder: {plan.builder.name} ({plan.builder.driver}): {plan.builder.why}",
-        f"# cache: {plan.cache.kind}: {plan.cache.why}",
-        *(f"# note: {' '.join(note.splitlines())}" for note in plan.notes),
+        _comment(f"builder: {plan.builder.name} ({plan.builder.driver}): {plan.builder.why}"),
+        _comment(f"cache: {plan.cache.kind}: {plan.cache.why}"),
+        *(_comment(f"note: {note}") for note in plan.notes),
     ]
     for phase, command in plan.phases():
         lines += [f"# {name} is taken from the environment" for name, _ in command.secrets]
@@ -28,7 +29,33 @@ def shell_lines(plan: BuildPlan) -> str:
 
 def shell_line(command: Command) -> str:
     """One command, quoted for a shell, without secrets."""
-    return shlex.join(redacted_argv(command))
+    return " ".join(map(_quoted, redacted_argv(command)))
+
+
+# Agents of Azure and TeamCity, and GitHub's runner, take what follows these for a command, anywhere in a line.
+_MARK = re.compile(r"#(?=#)")
+
+
+def _comment(text: str) -> str:
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return f"# {_MARK.sub('# ', shown)}"
+
+
+def _quoted(word: str) -> str:
+    """A word for a POSIX shell: on one line, and nothing in it tells a terminal or a CI what to do."""
+    if word.isprintable():
+        return _MARK.sub("#''", shlex.quote(word))
+    kept = word.rstrip("\n")  # `$(...)` drops these
+    return f'"$(printf {shlex.quote("".join(map(_octal, kept)))})"' + "'\n'" * (len(word) - len(kept))
+
+
+def _octal(character: str) -> str:
+    """A character of ``printf``'s first argument."""
+    if character in "\\%":
+        return character * 2
+    if character.isprintable() and character not in "#-":  # nor an option
+        return character
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def redacted_argv(command: Command) -> tuple[str, ...]:
@@ -101,4 +128,9 @@ def plan_json(plan: BuildPlan) -> str:
             for phase, command in plan.phases()
         ],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    text = _MARK.sub(r"\\u0023", json.dumps(document, indent=2, ensure_ascii=False))
+    return re.sub(r"[^ -~\n]", _escaped_unless_printable, text) + "\n"
+
+
+def _escaped_unless_printable(match: re.Match[str]) -> str:
+    return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]

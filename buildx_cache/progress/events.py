@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ class StatusEvent:
     id: str
     current: int
     total: int
-    started: float | None
-    completed: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +83,9 @@ def rewritten(event: Event, change: Callable[[str], str]) -> Event:
     """The event with every text of BuildKit's own in it changed; logs, which are a step's, stay as they are."""
     match event:
         case VertexEvent():
-            return replace(event, name=change(event.name), error=change(event.error))
+            name, error = change(event.name), change(event.error) if event.error else ""
+            is_same = name == event.name and error == event.error  # as nearly always, and a copy takes its time
+            return event if is_same else replace(event, name=name, error=error)
         case WarningEvent():
             return replace(event, short=change(event.short), detail=tuple(map(change, event.detail)))
         case TextLine():
@@ -95,12 +96,9 @@ def rewritten(event: Event, change: Callable[[str], str]) -> Event:
 
 def decode(status: dict[str, object]) -> list[Event]:
     """Return the events of one decoded ``SolveStatus``, vertices first, so that the rest finds them."""
-    events: list[Event] = []
-    for key, read in _READERS:
-        items = status.get(key)
-        if isinstance(items, list):
-            events += [read(item) for item in items if isinstance(item, dict)]
-    return events
+    return [
+        read(item) for key, read in _READERS if key in status for item in _list(status[key]) if isinstance(item, dict)
+    ]
 
 
 def is_status(value: object) -> TypeGuard[dict[str, object]]:
@@ -114,14 +112,15 @@ def clean(text: str) -> str:
 
 
 def _vertex(raw: dict[str, object]) -> VertexEvent:
+    # What most vertices lack is not even looked into: there are thousands of them, and this is half of their time.
     return VertexEvent(
         digest=_string(raw.get("digest")),
-        inputs=tuple(_string(item) for item in _list(raw.get("inputs"))),
+        inputs=tuple(map(_string, _list(raw["inputs"]))) if "inputs" in raw else (),
         name=_string(raw.get("name")),
-        started=_seconds(raw.get("started")),
-        completed=_seconds(raw.get("completed")),
+        started=_seconds(raw["started"]) if "started" in raw else None,
+        completed=_seconds(raw["completed"]) if "completed" in raw else None,
         cached=raw.get("cached") is True,
-        error=_string(raw.get("error")),
+        error=_string(raw["error"]) if "error" in raw else "",
     )
 
 
@@ -131,8 +130,6 @@ def _status(raw: dict[str, object]) -> StatusEvent:
         id=_string(raw.get("id")),
         current=_integer(raw.get("current")),
         total=_integer(raw.get("total")),
-        started=_seconds(raw.get("started")),
-        completed=_seconds(raw.get("completed")),
     )
 
 
@@ -169,8 +166,13 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
+_LONGEST_TIME = 64
+
+
 def _string(value: object) -> str:
-    return clean(value) if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return value if value.isascii() else clean(value)
 
 
 def _integer(value: object) -> int:
@@ -189,8 +191,12 @@ def _seconds(value: object) -> float | None:
 
     Go's zero time (year 1) means "not set", like an absent field.
     """
-    if not isinstance(value, str):
-        return None
+    return _parsed(value) if isinstance(value, str) and len(value) <= _LONGEST_TIME else None
+
+
+@lru_cache(maxsize=256)
+def _parsed(value: str) -> float | None:
+    """Remembered, as every event of a vertex repeats when that started."""
     try:
         moment = datetime.fromisoformat(value)
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

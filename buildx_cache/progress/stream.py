@@ -22,6 +22,8 @@ TEXT_LIMIT = 16 * 1024
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _INDENT = (b" ", b"\t")
 _INDENTED = re.compile(rb"(?:[ \t][^\n]*+\n)*+")
+_OPENING = b"{\n"
+_PRETTY = re.compile(rb"\{\n(?:[ \t][^\n]*+\n)*+\}(?=\n)")
 _SPACE = re.compile(r"\s*")
 _CONTINUATION = re.compile(r'\s*(?:["{}\[\],]|$)')
 _TOP = re.compile(r'\s*\{\s*"(?:vertexes|statuses|logs|warnings)"\s*:')
@@ -59,6 +61,9 @@ class StreamParser:
         self._end_line(self._taken(), events)
         at = 0
         while (end := rest.find(b"\n", at)) >= 0:
+            if rest.startswith(_OPENING, at) and (whole := self._pretty(rest, at, events)) > at:
+                at = whole
+                continue
             at = self._swallowed(rest, at)
             if at <= end:
                 self._end_line(rest[at:end], events)
@@ -85,6 +90,13 @@ class StreamParser:
         self._partial.clear()
         self._partial_size = 0
         return line
+
+    def _pretty(self, lines: bytes, at: int, events: list[Event]) -> int:
+        """Decode the pretty-printed value that begins at ``at`` if all of it is there; return where it ends."""
+        value = None if self._block or self._lines else _PRETTY.match(lines, at)
+        if value is None or value.end() - at > VALUE_LIMIT or not self._decoded_whole(value[0], events):
+            return at
+        return value.end() + 1
 
     def _swallowed(self, lines: bytes, at: int) -> int:
         """Take the indented lines at ``at`` into the pretty-printed value, all at once; return where they end."""

@@ -219,7 +219,9 @@ class TraceBuilder:
     def _add_vertex(self, event: VertexEvent) -> None:
         if not event.digest:
             return
-        vertex = self._vertices.setdefault(event.digest, _Vertex(event.digest))
+        vertex = self._vertices.get(event.digest)
+        if vertex is None:
+            vertex = self._vertices[event.digest] = _Vertex(event.digest)
         vertex.merge(event)
         if event.error and len(self._errors) < ERRORS:
             self._errors[vertex.name, event.error] = None

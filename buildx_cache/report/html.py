@@ -155,9 +155,13 @@ def _figures(report: BuildReport, timeline: Timeline | None) -> Element:
         ("Steps", str(steps.total), f"{steps.executed} executed"),
         ("Cached", "none" if ratio is None else f"{ratio:.0%}", counted(steps.cached, "step")),
     ]
+    if report.cache.saved_seconds:
+        figures.append(("Saved", duration(report.cache.saved_seconds), "of steps not run again"))
     if timeline and timeline.seconds:
         share = timeline.critical_seconds / timeline.seconds
         figures.append(("Critical path", duration(timeline.critical_seconds), f"{share:.0%} of the build"))
+    if report.build_context and report.build_context.bytes:
+        figures.append(("Build context", size(report.build_context.bytes), "sent"))
     if written:
         figures.append(("Cache written", size(written), report.cache.mode))
     return element(

@@ -13,7 +13,7 @@ from buildx_cache.errors import BuildxCacheError
 from buildx_cache.report.markup import clipped, element, one_line, step_title
 from buildx_cache.report.model import BuildReport, CacheReport, Phases, StepReport
 from buildx_cache.report.rows import cache_rows
-from buildx_cache.wording import counted, duration, short_digest
+from buildx_cache.wording import counted, duration, short_digest, size
 
 STEPS = 20
 """The slowest steps are listed, at most so many."""
@@ -59,8 +59,11 @@ def _failure(report: BuildReport, error: BuildxCacheError | None) -> Iterator[st
 def _counts(report: BuildReport) -> tuple[str, ...]:
     steps, ratio = report.cache.steps, report.cache.hit_ratio
     share = f", {ratio:.0%} of those reached" if ratio is not None else ""
+    saved = f" {duration(report.cache.saved_seconds)} of steps not run again." if report.cache.saved_seconds else ""
     digest = f" Image {short_digest(report.image.digest)}." if report.image.digest and report.image.tags else ""
-    return (f"{counted(steps.total, 'step')}: {steps.cached} cached{share}, {steps.executed} executed.{digest}",)
+    sent = f" {size(report.build_context.bytes)} of build context sent." if report.build_context else ""
+    executed = f"{steps.executed} executed."
+    return (f"{counted(steps.total, 'step')}: {steps.cached} cached{share}, {executed}{saved}{sent}{digest}",)
 
 
 def _steps(steps: list[StepReport]) -> Element:

@@ -119,6 +119,24 @@ class CacheReport:
     lazy: LazyReport | None = None
     steps: StepCounts = StepCounts()
     hit_ratio: float | None = None
+    saved_seconds: float | None = None
+    """What the cached steps took when they last ran, added up; None where that is not known of any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeavyReport:
+    """A big entry of the build context: the line of ``.dockerignore`` that leaves it out, and its bytes."""
+
+    line: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextReport:
+    """The bytes of build context, named ones included, that were sent; ``largest`` has entries of a large one."""
+
+    bytes: int
+    largest: tuple[HeavyReport, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +190,8 @@ class BuildReport:
     builder: BuilderReport
     ci: CIReport
     cache: CacheReport
+    build_context: ContextReport | None = None
+    """None where nothing was sent."""
     steps: tuple[StepReport, ...] = ()
     phases: Phases = Phases()
     retries: tuple[RetryReport, ...] = ()

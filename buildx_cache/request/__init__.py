@@ -8,6 +8,7 @@ from buildx_cache.request.checks import REPORTS, check_paths, is_remote_context
 from buildx_cache.request.config import config_layer
 from buildx_cache.request.contexts import context_notes
 from buildx_cache.request.layers import Layer, environment_layer, make_request
+from buildx_cache.request.looking import working_directory
 from buildx_cache.request.model import BuildRequest, Driver, Endpoint, Lazy, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
 
@@ -29,4 +30,5 @@ __all__ = [
     "parse_duration",
     "parse_endpoint",
     "parse_size",
+    "working_directory",
 ]

@@ -8,10 +8,48 @@ from pathlib import Path
 
 from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
 from buildx_cache.errors import UsageError
-from buildx_cache.request.model import BuildRequest, Driver, option_key, parse_endpoint
+from buildx_cache.request.looking import check_readable, check_written, look
+from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
 
-_PLATFORM = re.compile(r"[a-z0-9]+(?:/[a-z0-9_.-]+){0,2}|local", re.IGNORECASE)
+_PLATFORM = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_.-]+){0,2}", re.IGNORECASE)
+_SEPARATOR = "/"
+# The words that may stand alone: systems and architectures that BuildKit builds for, as ``containerd/platforms`` knows
+# and spells them, and Buildx' own word for the builder's platform.
+_ALONE = frozenset(
+    (
+        *(
+            "linux",
+            "windows",
+            "darwin",
+            "freebsd",
+            "wasip1",
+            "386",
+            "i386",
+            "amd64",
+            "x86_64",
+            "x86-64",
+            "arm",
+            "armhf",
+        ),
+        *(
+            "armel",
+            "arm64",
+            "aarch64",
+            "loong64",
+            "mips",
+            "mipsle",
+            "mips64",
+            "mips64le",
+            "ppc64",
+            "ppc64le",
+            "riscv64",
+        ),
+        "s390x",
+        "wasm",
+        "local",
+    )
+)
 
 
 def check(request: BuildRequest) -> None:
@@ -20,7 +58,7 @@ def check(request: BuildRequest) -> None:
     Raises:
         UsageError: with the option's name, and what to write instead.
     """
-    for rule in (_check_cache, _check_image, _check_builder, _check_login, _check_formats):
+    for rule in (_check_cache, _check_image, _check_builder, _check_login, _check_formats, _check_progress):
         rule(request)
 
 
@@ -40,8 +78,10 @@ def _check_image(request: BuildRequest) -> None:
     named_outputs = [text for text in request.output if "name=" in text]
     if request.push and not request.tag and not named_outputs:
         raise UsageError("--push needs a tag to push", hint="add -t REGISTRY/REPOSITORY:TAG")
+    if "" in request.tag:
+        raise UsageError("--tag is empty", hint="give REGISTRY/REPOSITORY:TAG; a variable in it may not be set")
     for platform in request.platform:
-        if not _PLATFORM.fullmatch(platform):
+        if not _PLATFORM.fullmatch(platform) or not (_SEPARATOR in platform or platform.lower() in _ALONE):
             raise UsageError(f"--platform {platform!r} is not a platform", hint="write OS/ARCH, such as linux/arm64")
 
 
@@ -94,10 +134,12 @@ def _check_formats(request: BuildRequest) -> None:
         size = getattr(request, name)
         if size and parse_size(size) is None:
             raise UsageError(f"--{option_key(name)} {size!r} is not a size", hint="write 10GB, 512MB, …")
-    if request.prune_older_than and parse_duration(request.prune_older_than) is None:
-        raise UsageError(
-            f"--prune-older-than {request.prune_older_than!r} is not a duration", hint="write 7d, 48h, 90m, …"
-        )
+    for name in ("prune_older_than", "timeout"):
+        duration = getattr(request, name)
+        if duration and parse_duration(duration) is None:
+            raise UsageError(f"--{option_key(name)} {duration!r} is not a duration", hint="write 7d, 48h, 90m, …")
+    if request.timeout and not parse_duration(request.timeout):
+        raise UsageError("--timeout 0 leaves no time", hint="give the longest that the call may take, such as 30m")
     for text in request.build_arg:
         if not text.partition("=")[0]:
             raise UsageError(
@@ -106,44 +148,68 @@ def _check_formats(request: BuildRequest) -> None:
             )
 
 
+# Flags of Buildx' own with which it prints to stdout.
+_PRINTING = ("--call", "--check", "--print", "--quiet", "-q")
+
+
+def _check_progress(request: BuildRequest) -> None:
+    """Nothing but events goes to stdout where they are asked for."""
+    if request.progress is not Progress.JSON:
+        return
+    flags = [flag for flag in request.buildx_flags if flag.partition("=")[0] in _PRINTING]
+    for what in (*(f"-o {spec}" for spec in request.output if _is_to_stdout(spec)), *flags):
+        raise UsageError(
+            f"--progress json and {what} both write to stdout", hint="drop one, or have the output go to a file"
+        )
+
+
+def _is_to_stdout(spec: str) -> bool:
+    return spec == "-" or "dest=-" in (field.strip() for field in spec.split(","))
+
+
 REPORTS = ("report", "report_html", "report_junit", "report_md")
 """The options that have a report written to a file, each in a form of its own."""
 
 
 def check_paths(request: BuildRequest) -> None:
-    """Refuse a context, Dockerfile or configuration that cannot be read.
+    """Refuse a context, Dockerfile or configuration that cannot be read, and a report that cannot be written.
 
     Raises:
         UsageError: the path and what is wrong with it.
+        ExhaustedError: a report's folder is not writable for this user.
     """
     _check_reports(request)
     if is_remote_context(request.context):
         return
     context = Path(request.context)
-    if not context.is_dir():
-        what = "is a file" if context.is_file() else "does not exist"
+    found = look(context)
+    if not found.is_folder:
+        absent = f"cannot be read: {found.hidden}" if found.hidden else "does not exist"
+        what = "is a file" if found.is_file else absent
         raise UsageError(f"the build context {request.context!r} {what}", hint="give the folder that COPY reads from")
     if not os.access(context, os.R_OK | os.X_OK):
         raise UsageError(f"the build context {request.context!r} cannot be read", hint="check its permissions")
     dockerfile = Path(request.file) if request.file else context / "Dockerfile"
     if request.file != "-" and not _is_url(request.file):
-        _check_readable(dockerfile, "the Dockerfile", "give it with -f/--file")
+        check_readable(dockerfile, "the Dockerfile", "give it with -f/--file")
     if request.buildkitd_config:
-        _check_readable(Path(request.buildkitd_config), "--buildkitd-config", "give the path of a buildkitd.toml")
+        check_readable(Path(request.buildkitd_config), "--buildkitd-config", "give the path of a buildkitd.toml")
     for endpoint in map(parse_endpoint, request.endpoint):
         for key, path in endpoint.options:
             if key != "servername":
-                _check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
+                check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
 
 
 def _check_reports(request: BuildRequest) -> None:
-    for name in (*REPORTS, "dotenv"):
-        path = getattr(request, name)
-        option = f"--{option_key(name)}"
-        if path and os.path.isdir(path):  # noqa: PTH112 -- false where it may not look
-            raise UsageError(f"{option} {path} is a folder", hint=f"give a file: {option} FILE")
-        if path and os.path.lexists(path) and not os.path.isfile(path):  # noqa: PTH113 -- same
-            raise UsageError(f"{option} {path} is not an ordinary file", hint=f"give one: {option} FILE")
+    options = (*REPORTS, "dotenv", "metadata_file", "iidfile")
+    given = ((f"--{option_key(name)}", getattr(request, name)) for name in options)
+    check_written([(option, path) for option, path in given if path])
+    for option, path in (("--metadata-file", request.metadata_file), ("--iidfile", request.iidfile)):
+        if path and look(Path(path).parent).is_absent:
+            raise UsageError(
+                f"the folder of {option} {path} does not exist",
+                hint="make it before: Buildx, which writes it, does not",
+            )
 
 
 def is_remote_context(context: str) -> bool:
@@ -153,12 +219,3 @@ def is_remote_context(context: str) -> bool:
 
 def _is_url(text: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*://", text) is not None
-
-
-def _check_readable(path: Path, what: str, hint: str) -> None:
-    if path.is_dir():
-        raise UsageError(f"{what} is a folder: {path}", hint=hint)
-    if not path.exists():
-        raise UsageError(f"{what} does not exist: {path}", hint=hint)
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"{what} cannot be read: {path}", hint="check its permissions")

@@ -11,6 +11,7 @@ from pathlib import Path
 from buildx_cache.errors import UsageError
 from buildx_cache.request.checks import is_remote_context
 from buildx_cache.request.layers import CONFIG_FIELDS, Layer
+from buildx_cache.request.looking import look
 from buildx_cache.request.model import option_key
 
 
@@ -30,7 +31,7 @@ def config_layer(context: str, working_directory: Path) -> Layer | None:
             (folder / "buildx-cache.toml", ""),
             (folder / "pyproject.toml", "tool.buildx-cache"),
         ):
-            if file.is_file() and (layer := _read_config(file, section)) is not None:
+            if look(file).is_file and (layer := _read_config(file, section)) is not None:
                 return layer
     return None
 
@@ -39,10 +40,10 @@ def _read_config(file: Path, section: str) -> Layer | None:
     try:
         text = file.read_text(encoding="utf-8")
         table: object = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # tomllib lets Python's own limits through
         if section and not isinstance(error, OSError) and "tool.buildx-cache" not in _lossy(file):
             return None
-        raise UsageError(f"{file} cannot be read: {error}", hint="mend the file, or move it away") from None
+        raise UsageError(f"{file} cannot be read: {_reason(error)}", hint="mend the file, or move it away") from None
     for key in section.split(".") if section else ():
         table = table.get(key) if isinstance(table, dict) else None
     if table is None:
@@ -51,6 +52,18 @@ def _read_config(file: Path, section: str) -> Layer | None:
         raise UsageError(f"{file}: {section} is not a table", hint=f"write [{section}] and options below it")
     lines = _key_lines(text, section)
     return Layer(file=str(file), values=dict(_config_values(file, table, lines)), lines=lines)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case OSError():
+            return error.strerror or str(error)
+        case UnicodeDecodeError():
+            return f"it is not text in UTF-8 (byte {error.start})"
+        case RecursionError():
+            return "it is nested too deeply"
+        case _:
+            return str(error)
 
 
 def _lossy(file: Path) -> str:

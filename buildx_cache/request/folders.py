@@ -8,6 +8,7 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError, UsageError
+from buildx_cache.request.looking import look
 
 
 def check_cache_directories(directories: Sequence[str]) -> None:
@@ -41,10 +42,13 @@ def check_cache_directory(directory: str) -> None:
         raise UsageError(
             f"the cache folder {directory} has no name of its own", hint="give a folder of its own with --cache-dir"
         )
-    if path.exists() and not path.is_dir():
+    found = look(path)
+    if found.hidden:
+        raise UsageError(f"the cache folder cannot be used: {path}: {found.hidden}", hint="give another --cache-dir")
+    if found.mode and not found.is_folder:
         raise UsageError(f"the cache folder is a file: {path}", hint="give a folder with --cache-dir")
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not existing.is_dir():
+    existing = next(parent for parent in (path, *path.absolute().parents) if look(parent).mode)
+    if not look(existing).is_folder:
         raise UsageError(f"the cache folder lies below a file: {existing}", hint="give a folder with --cache-dir")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ExhaustedError(

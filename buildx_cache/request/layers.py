@@ -60,7 +60,7 @@ def make_request(layers: Sequence[Layer]) -> BuildRequest:
     for name in _HINTS:
         layer = next((layer for layer in layers if name in layer.values), None)
         if layer is not None:
-            values[name] = _convert(name, layer.values[name], layer)
+            values[name] = _without_nul(name, _convert(name, layer.values[name], layer), layer)
     request = _normalise(BuildRequest(**values))
     check(request)
     return request
@@ -84,6 +84,13 @@ def _convert(name: str, value: object, layer: Layer) -> object:
             return _to_text(name, value, layer)
         case _:
             return _to_choice(name, value, layer)
+
+
+def _without_nul(name: str, value: object, layer: Layer) -> object:
+    """No command line and no path can hold a NUL, which a file can spell."""
+    if any("\0" in each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)):
+        raise UsageError(f"{layer.locate(name)} holds a NUL character", hint="write it without")
+    return value
 
 
 def _to_list(name: str, value: object, layer: Layer) -> tuple[str, ...]:
@@ -114,7 +121,7 @@ def _to_choice(name: str, value: object, layer: Layer) -> StrEnum:
         return choices(str(value))
     except ValueError:
         raise UsageError(
-            f"{layer.locate(name)}: {value!r} is not a {option_key(name)}",
+            f"{layer.locate(name)}: {value!r} is none of its values",
             hint=closest(str(value), [choice.value for choice in choices]),
         ) from None
 

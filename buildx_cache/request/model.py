@@ -27,10 +27,12 @@ class Lazy(StrEnum):
 
 
 class Progress(StrEnum):
-    """How the build is shown on stderr."""
+    """How the build is shown: on stderr to people, on stdout to programs."""
 
     AUTO = "auto"
+    LIVE = "live"
     PLAIN = "plain"
+    JSON = "json"
     QUIET = "quiet"
 
 
@@ -105,6 +107,7 @@ class BuildRequest:
     prune_keep: str = ""
     prune_older_than: str = ""
     # Output
+    timeout: str = ""
     progress: Progress = Progress.AUTO
     report: str = ""
     report_html: str = ""

@@ -1,6 +1,8 @@
 """Carry a plan out: ``execution`` has the order of effects, ``caches`` and ``folders`` what becomes of the caches."""
 
+from buildx_cache.run.durations import step_record, with_saved
 from buildx_cache.run.execution import Outcome, execute, listening
 from buildx_cache.run.seams import Engine, Finished
+from buildx_cache.run.weight import with_context
 
-__all__ = ["Engine", "Finished", "Outcome", "execute", "listening"]
+__all__ = ["Engine", "Finished", "Outcome", "execute", "listening", "step_record", "with_context", "with_saved"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -38,6 +37,7 @@ from buildx_cache.run.hiding import Hiding
 from buildx_cache.run.loading import Loading
 from buildx_cache.run.seams import Engine, Finished
 from buildx_cache.run.serving import UnreachableServerError
+from buildx_cache.scratch import scratch_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,18 @@ class Outcome:
     """Of the image that was loaded."""
 
 
-def execute(plan: BuildPlan, engine: Engine, display: Display, ci: CIContext, password: Secret | None) -> Outcome:
-    """Carry out a plan. Expected failures are in the outcome, not raised."""
-    return _Execution(plan, engine, display, ci, password).outcome()
+def execute(
+    plan: BuildPlan,
+    engine: Engine,
+    display: Display,
+    ci: CIContext,
+    password: Secret | None,
+    hidden: tuple[Secret, ...] = (),
+) -> Outcome:
+    """Carry out a plan; ``hidden`` are values not to be shown. Expected failures are in the outcome, not raised."""
+    execution = _Execution(plan, engine, display, ci, password)
+    execution.hidden = hidden
+    return execution.outcome()
 
 
 class _Execution:
@@ -70,6 +79,7 @@ class _Execution:
         self._display = display
         self._ci = ci
         self._password = password
+        self.hidden: tuple[Secret, ...] = ()
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._phases = Phases()
@@ -124,8 +134,12 @@ class _Execution:
                 self._caches.tidy()
             self._prune()
             self._caches.be_strict(trace)
+        except InterruptedBuildError:
+            if self._plan.builder.temporary and self._plan.builder.halt:
+                self._do(self._plan.builder.halt)
+            raise
         finally:
-            if self._plan.builder.temporary and (reason := self._remove_builder()):
+            if self._plan.builder.temporary and (reason := self._remove_builder_for_sure()):
                 self.warn(f"the builder could not be removed: {reason}")
 
     # --- builder -----------------------------------------------------------------------------------------
@@ -148,6 +162,14 @@ class _Execution:
         if done.code != 0 and not (tolerated and tolerated in done.stderr):
             raise EngineError(f"{failure}: {_last_line(done.stderr)}", hint=_builder_hint(done.stderr))
 
+    def _remove_builder_for_sure(self) -> str:
+        """The same, begun again where a signal comes between; there is only one."""
+        try:
+            return self._remove_builder()
+        except InterruptedBuildError:
+            self._remove_builder()
+            raise
+
     def _remove_builder(self) -> str:
         """Undo what was made for the builder; why that did not work, if so."""
         ended = [self._do(command) for command in self._plan.builder.remove]
@@ -165,7 +187,7 @@ class _Execution:
             with self._phase("login"):
                 done = self._do(login.command, stdin=self._password.encode())
             if done.code != 0:
-                raise _login_error(login.registry, done.stderr)
+                raise _login_error(login.registry, Hiding(login.command, self.hidden).text(done.stderr))
             yield
 
     # --- build -------------------------------------------------------------------------------------------
@@ -207,8 +229,8 @@ class _Execution:
 
     def _attempt(self) -> tuple[BuildTrace, int]:
         builder = TraceBuilder()
-        with tempfile.TemporaryDirectory(prefix="buildx-cache-") as folder, self._phase("build"):
-            metadata = self._plan.metadata_file or str(Path(folder) / "metadata.json")
+        with scratch_folder() as folder, self._phase("build"):
+            metadata = self._plan.metadata_file or str(folder / "metadata.json")
             try:
                 planned = self._caches.plan.build
                 instead = self._loading.command(planned, self._caches.folder)
@@ -234,22 +256,23 @@ class _Execution:
 
         That is by raw progress, and metadata in a file.
         """
-        parser, serving, hiding = StreamParser(), self._caches.serving, Hiding(command)
+        parser, serving, hiding = StreamParser(), self._caches.serving, Hiding(command, self.hidden)
 
         def show(events: Iterable[Event]) -> None:
-            for event in map(serving.take, map(hiding.take, events)):
+            for event in map(serving.take, events):
                 trace.add(event)
                 self._display.event(event)
 
         def take(chunk: bytes) -> None:
             if not chunk:
                 serving.wait()
-            show(parser.feed(chunk))
+            show(hiding.take(parser.feed(chunk)))
 
         self._note(command)
         try:
             code = self._engine.build(serving.command(listening(instead or command, metadata)), take)
-            show(parser.close())
+            show(hiding.take(parser.close()))
+            show(hiding.close())
         except UnreachableServerError:
             return _CANCELLED
         return code
@@ -306,9 +329,11 @@ class _Execution:
     @contextlib.contextmanager
     def _phase(self, name: str) -> Iterator[None]:
         started = time.monotonic()
+        self._display.phase(name)
         try:
             yield
         finally:
+            self._display.phase("")
             spent = getattr(self._phases, name) + time.monotonic() - started
             self._phases = replace(self._phases, **{name: spent})
 
@@ -324,7 +349,7 @@ class _Execution:
         plan, done = self._plan, self._is_built
         steps = step_reports(self._trace)
         return BuildReport(
-            status=_status(error),
+            status=status_of(error),
             exit_code=error.exit_code if error else ExitCode.OK,
             started=self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             seconds=time.monotonic() - self._clock,
@@ -388,7 +413,8 @@ def _read_metadata(path: str) -> dict[str, object]:
     return metadata if isinstance(metadata, dict) else {}
 
 
-def _status(error: BuildxCacheError | None) -> Status:
+def status_of(error: BuildxCacheError | None) -> Status:
+    """How a call ended."""
     if error is None:
         return "success"
     return "interrupted" if isinstance(error, InterruptedBuildError) else "failed"

@@ -1,39 +1,94 @@
-"""Secret build arguments in what a build says: BuildKit names a step after it has put the arguments' values in."""
+"""Secret values in what a build says: steps print them, and BuildKit names a step after it has put arguments in."""
 
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Iterator
 
 from buildx_cache.plan import Command
 from buildx_cache.progress import Event
-from buildx_cache.progress.events import LogEvent, rewritten
-from buildx_cache.redaction import HIDDEN
+from buildx_cache.progress.events import LogEvent, VertexEvent, rewritten
+from buildx_cache.redaction import HIDDEN, secret_forms
 
-# A shorter one is no secret, and would take harmless words with it.
-_SHORTEST = 4
+_HIDDEN = HIDDEN.encode()
 
 
 class Hiding:
-    """Takes the secret values of a command out of the events of its build."""
+    """Takes the secret values of a command, and ``others``, out of the events of its build.
 
-    def __init__(self, command: Command) -> None:
-        values = {str(value) for _, value in command.secrets if len(value) >= _SHORTEST}
-        self._values = sorted(values, key=len, reverse=True)  # one may be a part of another
+    A step's output comes in pieces that end anywhere. The end of one that could be the start of a value waits for the
+    next, or for the end of the step: never a whole line, as no form that is looked for has a line break.
+    """
 
-    def take(self, event: Event) -> Event:
-        """The event without the values, as far as each stands in it whole."""
-        if not self._values:
-            return event
-        return self._log(event) if isinstance(event, LogEvent) else rewritten(event, self._text)
+    def __init__(self, command: Command, others: Iterable[str] = ()) -> None:
+        self._texts = secret_forms((*(str(value) for _, value in command.secrets), *others))
+        self._forms = tuple(form.encode("utf-8", "surrogateescape") for form in self._texts)
+        self._first = re.compile(b"|".join({re.escape(form[:1]) for form in self._forms}))
+        self._longest = max(map(len, self._forms), default=0)
+        self._waiting: dict[tuple[str, int], bytes] = {}
 
-    def _text(self, text: str) -> str:
-        for value in self._values:
-            text = text.replace(value, HIDDEN)
+    def take(self, events: Iterable[Event]) -> Iterable[Event]:
+        """The events without the values, as they can be shown by now."""
+        return self._taken(events) if self._forms else events
+
+    def close(self) -> Iterator[Event]:
+        """What still waits when there are no more events."""
+        return self._ended([*self._waiting])
+
+    def text(self, text: str) -> str:
+        """``text`` without the values."""
+        for form in self._texts:
+            text = text.replace(form, HIDDEN)
         return text
 
-    def _log(self, event: LogEvent) -> LogEvent:
-        data = event.data
-        for value in self._values:
-            data = data.replace(value.encode("utf-8", "surrogateescape"), HIDDEN.encode())
-        return event if data == event.data else replace(event, encoded=base64.b64encode(data).decode("ascii"))
+    def _taken(self, events: Iterable[Event]) -> Iterator[Event]:
+        for event in events:
+            if isinstance(event, LogEvent):
+                yield from self._log(event)
+                continue
+            if isinstance(event, VertexEvent) and event.completed is not None and self._waiting:
+                yield from self._ended([key for key in self._waiting if key[0] == event.digest])
+            yield rewritten(event, self.text)
+
+    def _log(self, event: LogEvent) -> Iterator[LogEvent]:
+        key = (event.vertex, event.stream)
+        came = event.data
+        waited = self._waiting.pop(key, b"")
+        data = waited + came
+        shown = self._without(data)
+        if start := self._start_of_a_value(data):
+            before = self._without(data[: -len(start)])
+            if before + self._without(start) != shown:  # that start is the end of another value
+                start = self._start_of_a_value(shown)
+                before = shown[: len(shown) - len(start)]
+            shown = before
+        if start:
+            self._waiting[key] = start
+        if shown == came:
+            yield event
+        elif shown:
+            yield _spoken(event.vertex, event.stream, shown)
+
+    def _ended(self, keys: Iterable[tuple[str, int]]) -> Iterator[LogEvent]:
+        for key in keys:
+            yield _spoken(*key, self._without(self._waiting.pop(key)))
+
+    def _without(self, data: bytes) -> bytes:
+        for form in self._forms:
+            if form in data:
+                data = data.replace(form, _HIDDEN)
+        return data
+
+    def _start_of_a_value(self, data: bytes) -> bytes:
+        """The longest end of ``data`` with which a value could begin."""
+        line = data[data.rfind(b"\n") + 1 :][1 - self._longest or len(data) :]
+        for first in self._first.finditer(line):
+            end = line[first.start() :]
+            if any(form.startswith(end) and form != end for form in self._forms):
+                return end
+        return b""
+
+
+def _spoken(vertex: str, stream: int, data: bytes) -> LogEvent:
+    return LogEvent(vertex=vertex, stream=stream, encoded=base64.b64encode(data).decode("ascii"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -20,6 +21,7 @@ from tests.benchmarks.choice import Choice, chosen
 from tests.benchmarks.document import CHART, document
 from tests.benchmarks.laboratory import Laboratory
 from tests.benchmarks.machine import machine
+from tests.benchmarks.replay import replays
 from tests.benchmarks.results import Results
 from tests.benchmarks.samples import Sample
 from tests.benchmarks.tables import Table, tables
@@ -56,6 +58,9 @@ def measured(choice: Choice) -> Results:
     """Everything, on the engine that is up or one that is started for it. The client's configuration is a copy."""
     with tempfile.TemporaryDirectory(prefix="buildx-cache-benchmarks-") as name:
         folder = Path(name)
+        replayed = tuple(replays(folder)) if choice.progress else ()
+        if not (choice.builds or choice.weight):
+            return Results(machine=machine(os.environ), rounds=0, samples=(), weights=(), replays=replayed)
         home = folder / "home"
         home.mkdir()
         engines = Engines(home)
@@ -66,7 +71,7 @@ def measured(choice: Choice) -> Results:
             taken = tuple(samples(choice, docker, folder)) if choice.builds else ()
         finally:
             engines.stop()
-        return Results(machine=machine(env), rounds=choice.rounds, samples=taken, weights=weights)
+        return Results(machine=machine(env), rounds=choice.rounds, samples=taken, weights=weights, replays=replayed)
 
 
 def _client_configuration(env: dict[str, str], home: Path) -> Path:

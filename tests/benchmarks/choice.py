@@ -11,7 +11,7 @@ from tests.benchmarks.workloads import WORKLOADS, Workload
 
 _SIZES = (50, 1000)
 _LEAST = 10
-_WEIGHT = "weight"
+_WEIGHT, _PROGRESS = "weight", "progress"
 _DESCRIPTION = "Measure builds side by side, and show or write down what they took."
 
 
@@ -25,12 +25,13 @@ class Choice:
     contenders: tuple[Contender, ...]
     builds: bool
     weight: bool
+    progress: bool
     write: bool
 
 
 def chosen(words: Sequence[str]) -> Choice:
     """The command line; a wrong one ends the program with code 2."""
-    names = [each.name for each in (*WORKLOADS, *CONTENDERS)] + [_WEIGHT]
+    names = [each.name for each in (*WORKLOADS, *CONTENDERS)] + [_WEIGHT, _PROGRESS]
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=_DESCRIPTION)
     parser.add_argument("--rounds", type=int, default=5, help="samples of each build (5)")
     parser.add_argument("--size", type=int, nargs="+", default=_SIZES, help="MB of the image (50 and 1000)")
@@ -48,7 +49,8 @@ def chosen(words: Sequence[str]) -> Choice:
         sizes=tuple(given.size),
         workloads=tuple(each for each in WORKLOADS if each.name in given.only) or WORKLOADS,
         contenders=tuple(each for each in CONTENDERS if each.name in given.only) or CONTENDERS,
-        builds=set(given.only) != {_WEIGHT},
+        builds=not given.only or bool(set(given.only) - {_WEIGHT, _PROGRESS}),
         weight=not given.only or _WEIGHT in given.only,
+        progress=not given.only or _PROGRESS in given.only,
         write=given.write,
     )

@@ -40,6 +40,11 @@ brackets. Ratios are of medians.
 BuildKit as Docker's engine has it keeps every image that it pushes, and fetches all layers for that, whoever asks. The
 published one, in its container, keeps none and fetches only what it has to push. **image not kept** is the same build
 with `store=false`, which makes the engine's do likewise.
+
+**Progress streams** are replayed without a build, in a process of their own, as a build reads them: bytes to events,
+with secret values taken out, to a trace. MB are of the stream's own bytes, not of what the logs in it say. The
+recordings of an engine stand one after the other; what is generated is a build of 500 steps, whose trace is checked.
+Seconds are the processor's.
 """
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.benchmarks.contenders import CONTENDERS, Contender
+from tests.benchmarks.replay import Replay
 from tests.benchmarks.samples import Sample
 from tests.benchmarks.spread import Spread
 from tests.benchmarks.weight import Weight
@@ -14,12 +15,13 @@ from tests.benchmarks.workloads import WORKLOADS, Workload
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Samples of builds, the weight of other calls, and the machine."""
+    """Samples of builds, the weight of other calls, replays of progress streams, and the machine."""
 
     machine: str
     rounds: int
     samples: tuple[Sample, ...]
     weights: tuple[Weight, ...]
+    replays: tuple[Replay, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:

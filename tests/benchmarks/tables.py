@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from buildx_cache.wording import size as in_units
 from tests.benchmarks.contenders import RECIPE, Contender
 from tests.benchmarks.goals import verdicts
+from tests.benchmarks.replay import GOAL_PEAK, GOAL_RATE
 from tests.benchmarks.results import Results
 from tests.benchmarks.samples import Sample
 from tests.benchmarks.spread import Spread
@@ -37,7 +38,7 @@ def tables(results: Results) -> Iterator[Table]:
     """Every table that has rows."""
     for size in results.sizes:
         yield _seconds(results, size)
-    for table in (*_of_largest(results), _weight(results)):
+    for table in (*_of_largest(results), _weight(results), _progress(results)):
         if table.rows:
             yield table
 
@@ -145,6 +146,26 @@ def _weight(results: Results) -> Table:
             )
         )
     return Table(title="Without a build", head=("", "seconds", "ratio", "at most", "", "peak memory"), rows=tuple(rows))
+
+
+def _progress(results: Results) -> Table:
+    """MB are millions of bytes here, as in the goals."""
+    return Table(
+        title="Progress streams",
+        head=("", "MB", "seconds", f"MB/s (goal {GOAL_RATE})", "", f"peak memory (goal {in_units(GOAL_PEAK)})", ""),
+        rows=tuple(
+            (
+                replay.title,
+                f"{replay.size / 1e6:.0f}",
+                str(replay.seconds),
+                f"{replay.rate:.0f}",
+                _word(is_met=replay.rate >= GOAL_RATE),
+                in_units(replay.peak),
+                _word(is_met=replay.peak < GOAL_PEAK),
+            )
+            for replay in results.replays
+        ),
+    )
 
 
 def _cell(spread: Spread | None) -> str:

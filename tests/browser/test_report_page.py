@@ -105,10 +105,10 @@ def test_a_row_opens_and_closes_by_the_keyboard(pages: Mapping[str, Path], opene
         row = page.locator(".row", has_text="RUN echo step one")
         row.locator("summary").focus()
         page.keyboard.press("Enter")
-        assert row.locator(".detail").is_visible()
-        assert page.locator("#card").is_hidden()
+        row.locator(".detail").wait_for(state="visible")
+        page.locator("#card").wait_for(state="hidden")
         page.keyboard.press("Space")
-        assert row.locator(".detail").is_hidden()
+        row.locator(".detail").wait_for(state="hidden")
 
 
 def test_escape_takes_the_card_away(pages: Mapping[str, Path], opened: Open) -> None:

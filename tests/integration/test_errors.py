@@ -5,12 +5,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
+import trustme
 
+from tests.faults.proxy import Act, Cut, Proxy, Rule, Status
 from tests.integration.conftest import Docker
+from tests.integration.engines import Engines
 
 NO_DIGEST = "sha256:" + "0" * 64
 FOREIGN = "\x7fELF\x02\x01\x01" + "\0" * 9 + "\x02\0\xb7\0\x01" + "\0" * 60
@@ -25,6 +37,7 @@ class Failure:
     options: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     says: tuple[str, ...]
+    code: int = 1
 
 
 FAILURES = {
@@ -68,6 +81,138 @@ FAILURES = {
         dockerfile="# syntax={registry}/nobody/frontend:9\nFROM {base}\n",
         says=("nobody/frontend:9: not found", "`# syntax` line", ">>> # syntax="),
     ),
+    "no-such-instruction": Failure(
+        dockerfile="FROM {base}\nRUNN true\n",
+        says=("parse error on line 2: unknown instruction: RUNN", "no instruction begins like that", ">>> RUNN true"),
+    ),
+    "no-such-image": Failure(
+        dockerfile="FROM {registry}/nobody/nothing:1\n",
+        says=("nobody/nothing:1: not found", "correct the name in FROM", ">>> FROM"),
+    ),
+    "not-executable": Failure(
+        dockerfile="FROM {base}\nCOPY go.sh /\nRUN /go.sh\n",
+        files={"go.sh": "#!/bin/sh\n"},
+        says=("exit code: 126", "COPY --chmod=755", "/go.sh: Permission denied"),
+    ),
+    "no-such-program": Failure(
+        dockerfile='FROM {base}\nRUN ["/no/such/program"]\n',
+        says=("stat /no/such/program: no such file", "the file is not in the image"),
+    ),
+    "no-such-program-on-path": Failure(
+        dockerfile='FROM {base}\nRUN ["no-such-program"]\n',
+        says=("executable file not found in $PATH", "install it in a RUN"),
+    ),
+    "full-disk-of-a-step": Failure(
+        dockerfile="FROM {base}\nRUN --mount=type=tmpfs,target=/t,size=65536 dd if=/dev/zero of=/t/x bs=1M count=1\n",
+        says=("exit code: 1", "its log tells of a full disk", "No space left on device"),
+    ),
+    "memory-of-a-step": Failure(
+        dockerfile="FROM {base}\nRUN ulimit -v 20000; dd if=/dev/zero of=/dev/null bs=100M count=1\n",
+        says=("exit code: 1", "its log tells of too little memory", "dd: out of memory"),
+    ),
+    "name-in-a-step": Failure(
+        dockerfile="FROM {base}\nRUN wget http://nowhere.invalid/\n",
+        says=("its log tells of a host's name", "bad address 'nowhere.invalid'"),
+    ),
+    "limit-in-a-step": Failure(
+        dockerfile="FROM {base}\nRUN wget http://{proxy}/v2/limited/tags\n",
+        options=("--network", "host"),
+        says=("its log tells of a server that limits requests", "429 Too Many Requests"),
+    ),
+    "login-in-a-step": Failure(
+        dockerfile="FROM {base}\nRUN wget http://{proxy}/v2/private/tags\n",
+        options=("--network", "host"),
+        says=("its log tells of a server that wants a login", "401 Unauthorized"),
+    ),
+    "right-not-given": Failure(
+        dockerfile="FROM {base}\nRUN --network=host true\n",
+        says=("network.host is not allowed", "add --allow network.host"),
+    ),
+    "right-not-granted": Failure(
+        dockerfile="FROM {base}\n",
+        options=("--allow", "security.insecure"),
+        says=("granting entitlement security.insecure is not allowed", "--allow-insecure-entitlement NAME"),
+        code=3,
+    ),
+    "unknown-host": Failure(
+        dockerfile="FROM nowhere.invalid/app:1\n",
+        says=("lookup nowhere.invalid", "the host's name was not found", ">>> FROM nowhere.invalid"),
+        code=5,
+    ),
+    "unknown-host-of-an-add": Failure(
+        dockerfile="FROM scratch\nADD http://nowhere.invalid/x /\n",
+        says=("lookup nowhere.invalid", "the host's name was not found"),
+        code=5,
+    ),
+    "refused-connection": Failure(
+        dockerfile="FROM 127.0.0.1:1/app:1\n",
+        says=("connection refused", "check the registry's address", ">>> FROM 127.0.0.1:1"),
+        code=5,
+    ),
+    "refused-connection-of-git": Failure(
+        dockerfile="FROM scratch\nADD http://127.0.0.1:1/x.git /\n",
+        says=("unable to access 'http://127.0.0.1:1/x.git/'", "check the registry's address"),
+        code=5,
+    ),
+    "no-login": Failure(
+        dockerfile="FROM {auth_registry}/app:1\n",
+        says=("401 Unauthorized", "log in with --username", ">>> FROM"),
+        code=4,
+    ),
+    "pull-denied": Failure(
+        dockerfile="FROM {proxy}/denied/app:1\n",
+        says=("403 Forbidden", "the account may write (push) or read (FROM) it"),
+        code=4,
+    ),
+    "pull-limited": Failure(
+        dockerfile="FROM {proxy}/limited/app:1\n",
+        says=("429 Too Many Requests", "the registry limits requests"),
+        code=5,
+    ),
+    "pull-from-a-broken-registry": Failure(
+        dockerfile="FROM {proxy}/broken/app:1\n",
+        says=("500 Internal Server Error", "check the registry's address"),
+        code=5,
+    ),
+    "push-denied": Failure(
+        dockerfile="FROM scratch\nCOPY Dockerfile /\n",
+        options=("--push", "--tag", "{proxy}/denied/app:1"),
+        says=("403 Forbidden", "the account may write (push) or read (FROM) it"),
+        code=4,
+    ),
+    "push-to-a-full-registry": Failure(
+        dockerfile="FROM scratch\nCOPY Dockerfile /\n",
+        options=("--push", "--tag", "{proxy}/full/app:1"),
+        says=("507 Insufficient Storage", "free disk space"),
+        code=6,
+    ),
+    "push-limited": Failure(
+        dockerfile="FROM scratch\nCOPY Dockerfile /\n",
+        options=("--push", "--tag", "{proxy}/limited/app:1"),
+        says=("429 Too Many Requests", "the registry limits requests"),
+        code=5,
+    ),
+    "push-that-is-cut-off": Failure(
+        dockerfile="FROM scratch\nCOPY Dockerfile /\n",
+        options=("--push", "--tag", "{proxy}/reset/app:1"),
+        says=("failed to do request: Post", "check the registry's address"),
+        code=5,
+    ),
+    "plain-http": Failure(
+        dockerfile="FROM {plain}/app:1\n",
+        says=("server gave HTTP response to HTTPS client", "the server speaks plain HTTP"),
+        code=5,
+    ),
+    "unknown-authority": Failure(
+        dockerfile="FROM {unknown_authority}/app:1\n",
+        says=("x509: certificate signed by unknown authority", "the builder does not trust the certificate"),
+        code=5,
+    ),
+    "expired-certificate": Failure(
+        dockerfile="FROM {expired}/app:1\n",
+        says=("x509: certificate has expired", "renew it"),
+        code=5,
+    ),
     "flag-of-a-newer-frontend": Failure(
         dockerfile="FROM {base}\nRUN --security-of-tomorrow=insecure true\n",
         says=(
@@ -79,14 +224,130 @@ FAILURES = {
 }
 
 
+FAULTS: Mapping[str, Act] = {
+    "denied": Status(code=403),
+    "limited": Status(code=429),
+    "private": Status(code=401),
+    "broken": Status(code=500),
+    "full": Status(code=507),
+    "reset": Cut(after=0, reset=True),
+}
+"""What the faulty registry does with requests for a repository, by the first part of its name."""
+
+
+@pytest.fixture(scope="module")
+def places(engines: Engines) -> Iterator[Mapping[str, str]]:
+    """Registries by their address; those that are to be spoken TLS with are beyond the loopback, which is let off."""
+    environment = engines.start()
+    outside = _gateway(environment)
+    authority = trustme.CA()
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(Proxy(environment["ENGINE_REGISTRY"]))
+        stack.enter_context(proxy.ruled(*(Rule(act=act, path=f"/{name}/") for name, act in FAULTS.items())))
+        yield {
+            "base": environment["ENGINE_BASE_IMAGE"],
+            "registry": environment["ENGINE_REGISTRY"],
+            "auth_registry": environment["ENGINE_AUTH_REGISTRY"],
+            "proxy": proxy.address,
+            "plain": stack.enter_context(_server(outside)),
+            "unknown_authority": stack.enter_context(_server(outside, authority.issue_cert(outside))),
+            "expired": stack.enter_context(_server(outside, authority.issue_cert(outside, not_after=yesterday))),
+        }
+
+
+def _gateway(environment: Mapping[str, str]) -> str:
+    """The host's address on Docker's own bridge."""
+    asked = ("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    done = subprocess.run(asked, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+class _Answer(BaseHTTPRequestHandler):
+    def handle(self) -> None:
+        """Answer as an HTTP server does to what is no HTTP, a TLS handshake among it."""
+        self.rfile.read1(1 << 16)
+        self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client hangs up on what it does not trust: that is the test."""
+
+
+@contextlib.contextmanager
+def _server(host: str, certificate: trustme.LeafCert | None = None) -> Iterator[str]:
+    """The address of a server on a free port, with TLS if it has a certificate; all it has to say is where it ends."""
+    with _Server((host, 0), _Answer) as server:
+        if certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            certificate.configure_cert(tls)
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"{host}:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failed_build_says_what_to_do(docker: Docker, tmp_path: Path, name: str) -> None:
+def test_a_failed_build_says_what_to_do(docker: Docker, places: Mapping[str, str], tmp_path: Path, name: str) -> None:
     failure = FAILURES[name]
     context = tmp_path / "context"
     context.mkdir()
     for file, content in failure.files.items():
         (context / file).write_bytes(content.encode("latin-1"))
-    (context / "Dockerfile").write_text(failure.dockerfile.format(base=docker.base, registry=docker.registry))
-    ran = docker.tool("build", "--driver", "docker", "--cache", "none", *failure.options, str(context))
-    assert (ran.code, ran.stdout) == (1, ""), ran.stderr
+    (context / "Dockerfile").write_text(failure.dockerfile.format(**places))
+    options = (option.format(**places) for option in failure.options)
+    ran = docker.tool("build", "--driver", "docker", "--cache", "none", *options, str(context))
+    assert (ran.code, ran.stdout) == (failure.code, ""), ran.stderr
     assert [words for words in failure.says if words not in ran.stderr] == [], ran.stderr
+
+
+@pytest.mark.parametrize("end", [("kill",), ("rm", "--force")], ids=["killed", "removed"])
+def test_a_builder_that_goes_away_is_told(docker: Docker, tmp_path: Path, end: tuple[str, ...]) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {docker.base}\nRUN echo begun; sleep 60\n")
+    ended = tmp_path / "ended"
+
+    def stop() -> None:
+        """End the builder's container once the step runs in it."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not ended.exists():
+            names = docker.docker("ps", "--filter", "name=buildx_buildkit_buildx-cache-", "--format", "{{.Names}}")
+            if names and "sleep 60" in docker.docker("top", names.split()[0], "-eo", "pid,args", check=False):
+                docker.docker(*end, names.split()[0])
+                return
+            time.sleep(0.2)
+
+    thread = Thread(target=stop)
+    thread.start()
+    ran = docker.tool("build", *docker.new_builder, "--cache", "none", str(tmp_path))
+    ended.touch()
+    thread.join()
+    assert (ran.code, ran.stdout) == (3, ""), ran.stderr
+    assert "error reading from server" in ran.stderr
+    assert "the builder stopped during the build" in ran.stderr
+
+
+def test_an_image_of_other_platforms_is_told(docker: Docker, tmp_path: Path) -> None:
+    base, dockerfile = docker.repository(), tmp_path / "Dockerfile"
+    dockerfile.write_text("FROM scratch\nCOPY Dockerfile /\n")
+    words = ("build", "--driver", "docker", "--cache", "none")
+    docker.build(*words[1:], "--platform", "linux/amd64,linux/arm64", "--tag", f"{base}:1", "--push", str(tmp_path))
+    dockerfile.write_text(f"FROM {base}:1\nCOPY Dockerfile /\n")
+    ran = docker.tool(*words, "--platform", "linux/s390x", str(tmp_path))
+    assert (ran.code, ran.stdout) == (1, ""), ran.stderr
+    assert "no match for platform in manifest" in ran.stderr
+    assert "the image exists, but not for this platform" in ran.stderr
+
+
+def test_the_classic_stores_builder_says_that_it_cannot_export(classic_docker: Docker, project: Path) -> None:
+    ran = classic_docker.tool(
+        *("build", "--driver", "docker", "--cache", "none", "--build-arg", f"BASE={classic_docker.base}", str(project)),
+        *("--", "--cache-to", "type=local,dest=cache"),
+    )
+    assert (ran.code, ran.stdout) == (3, ""), ran.stderr
+    assert "Cache export is not supported for the docker driver" in ran.stderr
+    assert "use --driver docker-container, or turn on the engine's containerd image store" in ran.stderr

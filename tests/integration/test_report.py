@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shlex
 import subprocess
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -54,6 +57,66 @@ def build_and_record(docker: Docker, tmp_path: Path, *words: str) -> tuple[dict[
     return ran.report, vertices
 
 
+@dataclass(frozen=True, kw_only=True)
+class Vertex:
+    """A step as BuildKit told of it, counted without this program's own reader."""
+
+    name: str
+    cached: bool
+    seconds: float
+    failed: bool
+
+
+def steps_of(vertices: list[dict[str, Any]]) -> dict[str, Vertex]:
+    """The steps' vertices by digest. They are told of again and again: what runs at once, and later anew, adds up."""
+    told: dict[str, list[dict[str, Any]]] = {}
+    for each in vertices:
+        told.setdefault(each["digest"], []).append(each)
+    return {
+        digest: Vertex(
+            name=STEP.sub("", states[0]["name"]),
+            cached=any(each.get("cached") for each in states),
+            seconds=worked({each["started"]: each["completed"] for each in states if each.get("completed")}),
+            failed=any(each.get("error") for each in states),
+        )
+        for digest, states in told.items()
+        if STEP.match(states[0]["name"])
+    }
+
+
+def worked(spans: dict[str, str]) -> float:
+    seconds, until = 0.0, float("-inf")
+    for start, end in sorted((moment(start), moment(end)) for start, end in spans.items()):
+        seconds += max(end - max(start, until), 0.0)
+        until = max(end, until)
+    return seconds
+
+
+def moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def check_steps(report: dict[str, Any], vertices: list[dict[str, Any]]) -> None:
+    """The report's steps are BuildKit's: their names, their cached flags, their durations, what failed, the counts."""
+    theirs, ours = steps_of(vertices), {step["digest"]: step for step in report["steps"]}
+    assert {digest: step["name"] for digest, step in ours.items()} == {
+        digest: vertex.name for digest, vertex in theirs.items()
+    }
+    for digest, vertex in theirs.items():
+        step = ours[digest]
+        if not vertex.name.startswith("FROM "):  # never flagged: for people it is cached when nothing of it is pulled
+            assert step["cached"] is vertex.cached, vertex
+        assert step["seconds"] == pytest.approx(0.0 if step["cached"] else vertex.seconds, abs=0.002), vertex
+        assert bool(step["error"]) is vertex.failed, vertex
+    cached = sum(step["cached"] for step in ours.values())
+    executed = sum(not step["cached"] and bool(started(digest, vertices)) for digest, step in ours.items())
+    assert report["cache"]["steps"] == {"total": len(theirs), "cached": cached, "executed": executed}
+
+
+def started(digest: str, vertices: list[dict[str, Any]]) -> list[str]:
+    return [each["started"] for each in vertices if each["digest"] == digest and each.get("started")]
+
+
 def digests(vertices: list[dict[str, Any]]) -> dict[str, str]:
     return {each["digest"]: STEP.sub("", each["name"]) for each in vertices if STEP.match(each["name"])}
 
@@ -77,6 +140,129 @@ def test_counts_are_buildkits(engine: str, request: pytest.FixtureRequest, tmp_p
     assert {step["digest"] for step in warm["steps"] if step["cached"]} == cached | bases
     assert warm["cache"]["hit_ratio"] == 1.0
     assert warm["image"]["digest"].startswith("sha256:")
+
+
+PARALLEL = """\
+ARG BASE
+FROM ${BASE} AS base
+WORKDIR /work
+FROM base AS one
+RUN sleep 1; echo one > out
+FROM base AS two
+COPY word .
+RUN sleep 1.2; cat word > out
+FROM base AS three
+RUN sleep 0.3; echo three > out
+FROM scratch
+COPY --from=one /work/out /one
+COPY --from=two /work/out /two
+COPY --from=three /work/out /three
+"""
+# Nothing of it runs on another platform than the builder's.
+PLATFORMS = """\
+ARG BASE
+FROM --platform=$BUILDPLATFORM ${BASE} AS make
+ARG TARGETARCH
+RUN sleep 0.2; echo "$TARGETARCH" > /made
+FROM scratch
+COPY word /word
+COPY --from=make /made /made
+"""
+# The same file in an empty image is one step for BuildKit, whatever the platform.
+PLATFORM_STEPS = {
+    'RUN sleep 0.2; echo "amd64" > /made': 1,
+    'RUN sleep 0.2; echo "arm64" > /made': 1,
+    "COPY --from=make /made /made": 2,
+    "COPY word /word": 1,
+}
+FAILING = """\
+ARG BASE
+FROM ${BASE} AS slow
+RUN sleep 20
+FROM ${BASE} AS bad
+RUN sleep 0.5; echo why it failed; exit 9
+FROM scratch
+COPY --from=slow /word /
+COPY --from=bad /word /
+"""
+
+
+@pytest.mark.parametrize("engine", ["docker", "old_docker"])
+@pytest.mark.parametrize(
+    ("dockerfile", "words", "code", "lines"),
+    [
+        ("", (), 0, {}),
+        (PARALLEL, (), 0, {"RUN sleep 1; echo one > out": 1}),
+        (PLATFORMS, ("--platform", "linux/amd64,linux/arm64"), 0, PLATFORM_STEPS),
+        (FAILING, (), 1, {"RUN sleep 20": 1}),
+    ],
+    ids=["demo", "parallel-stages", "platforms", "failing"],
+)
+def test_steps_are_buildkits(  # noqa: PLR0913, PLR0917 -- a table of builds
+    engine: str,
+    dockerfile: str,
+    words: tuple[str, ...],
+    code: int,
+    lines: dict[str, int],
+    project: Path,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    docker: Docker = request.getfixturevalue(engine)
+    (project / "Dockerfile").write_text(dockerfile)
+    context = (str(project), "--build-arg", f"BASE={docker.base}") if dockerfile else docker.hello
+    image = ("-t", f"{docker.repository()}:1", "--push", "--cache", "local", "--cache-dir", str(tmp_path / "cache"))
+    for number in range(2):
+        report, vertices = build_and_record(docker, tmp_path, *image, *docker.new_builder, *words, *context)
+        assert report["exit_code"] == code
+        check_steps(report, vertices)
+        names = [step["name"] for step in report["steps"]]
+        assert {name: names.count(name) for name in lines} == lines
+        assert (report["cache"]["hit_ratio"] == 1.0) is (number == 1 and code == 0)
+
+
+def test_a_build_from_the_cache_tells_what_it_saved(docker: Docker, project: Path, tmp_path: Path) -> None:
+    (project / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY word /word\nRUN sleep 1.5; cat /word > /said\n")
+    cache, image = tmp_path / "cache", docker.repository()
+    words = ("--build-arg", f"BASE={docker.base}", str(project))
+    ours = (*docker.new_builder, "-t", f"{image}:1", "--push", "--cache", "local", "--cache-dir", str(cache), *words)
+    cold = docker.build(*ours)
+    assert cold.report["cache"]["saved_seconds"] is None
+    took = sum(step["seconds"] for step in cold.report["steps"] if not step["name"].startswith("FROM"))
+    assert took >= 1.5
+    before = {path.name: path.stat().st_mtime_ns for path in cache.iterdir() if path.is_file()}
+    warm = docker.build(*ours)
+    assert warm.report["cache"]["hit_ratio"] == 1.0
+    assert warm.report["cache"]["saved_seconds"] == pytest.approx(took, abs=0.01)
+    assert re.search(r"^saved +\d\.\ds of steps not run again$", warm.stderr, re.MULTILINE)
+    assert before["buildx-cache-steps.json"] == (cache / "buildx-cache-steps.json").stat().st_mtime_ns
+    assert docker.tool("cache", "verify", "--deep", str(cache)).code == 0
+
+    plain = ("--cache-from", f"type=local,src={cache}", "--cache-to", f"type=local,dest={cache}")
+    docker.docker("buildx", "build", *plain, "--output", "type=cacheonly", *words)
+    assert docker.tool("cache", "verify", "--deep", str(cache)).code == 0
+    assert docker.tool("cache", "prune", str(cache)).code == 0
+    assert docker.build(*ours).report["cache"]["saved_seconds"] == pytest.approx(took, abs=0.01)
+
+
+def test_a_large_context_is_told_with_what_would_leave_it_out(docker: Docker, project: Path) -> None:
+    (project / "node_modules").mkdir()
+    (project / "node_modules" / "x").write_bytes(os.urandom(60_000_000))
+    (project / ".git").mkdir()
+    (project / ".git" / "pack").write_bytes(os.urandom(10_000_000))
+    words = (*docker.new_builder, "--cache", "none", "--build-arg", f"BASE={docker.base}", str(project))
+    (project / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY . /src\n")
+    large = docker.build(*words)
+    lines = {"node_modules": 60_000_000, ".git": 10_000_000}
+    assert {each["line"]: each["bytes"] for each in large.report["build_context"]["largest"]} == lines
+    assert large.report["build_context"]["bytes"] == pytest.approx(sum(lines.values()), rel=0.01)
+    assert "`node_modules` (57.2 MiB), `.git` (9.5 MiB)" in large.stderr
+    assert re.search(r"^context +66\.\d MiB sent$", large.stderr, re.MULTILINE)
+
+    (project / ".dockerignore").write_text("".join(f"{line}\n" for line in lines))
+    small = docker.build(*words)
+    assert small.report["build_context"] == {"bytes": pytest.approx(0, abs=10_000), "largest": []}
+    assert ".dockerignore" not in small.stderr
 
 
 def test_a_failing_build(docker: Docker, project: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tests.benchmarks.document import document
 from tests.benchmarks.goals import GOALS, verdicts
 from tests.benchmarks.laboratory import Place, copy_cache
 from tests.benchmarks.project import Variant, write_project
+from tests.benchmarks.replay import Replay
 from tests.benchmarks.repository import Descriptor, Manifest, Repository
 from tests.benchmarks.results import Results
 from tests.benchmarks.samples import Sample, executed_steps, recipe_parts
@@ -86,6 +87,18 @@ def test_what_is_named_is_measured() -> None:
     choice = chosen(["--only", "cold", "unchanged", "recipe", "--size", "50"])
     assert (choice.sizes, choice.workloads, choice.contenders) == ((50,), (UNCHANGED, COLD), (RECIPE,))
     assert not choice.weight
+
+
+@pytest.mark.parametrize(("seconds", "peak", "words"), [(2.0, 40 << 20, {"met"}), (2.1, 100_000_000, {"**missed**"})])
+def test_a_replay_is_fast_and_small_enough_or_not(seconds: float, peak: int, words: set[str]) -> None:
+    replay = Replay(title="a stream", size=100_000_000, seconds=Spread.of([seconds]), peak=peak)
+    (cells,) = rows(replace(results(), replays=(replay,)), "Progress streams").values()
+    assert {cells[3], cells[5]} == words
+
+
+def test_progress_alone_builds_nothing() -> None:
+    choice = chosen(["--only", "progress"])
+    assert (choice.progress, choice.weight, choice.builds) == (True, False, False)
 
 
 def test_the_weight_alone_builds_nothing() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import runpy
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from buildx_cache import __version__, cli
@@ -21,6 +23,7 @@ from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError, InterruptedBuildError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
+from buildx_cache.report import report_schema
 from buildx_cache.request import BuildRequest, option_key
 from tests.unit.command_line import Called, CommandLine
 
@@ -130,17 +133,30 @@ def test_a_shell_completes_words(call: CommandLine, words: str, completed: list[
 
 # --- usage -------------------------------------------------------------------------------------------------
 
-SEE_HELP = "`buildx-cache COMMAND --help` shows the options"
+SEE_HELP = "`buildx-cache --help` shows the options"
 
 
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
         (("nope",), "No such command 'nope'.", SEE_HELP),
-        (("build", "--target"), "Option '--target' requires an argument.", SEE_HELP),
-        (("build", "a", "b"), "Got unexpected extra argument(s) (b)", SEE_HELP),
+        (("build", "--target"), "--target needs a value", "`buildx-cache COMMAND --help` shows the options"),
+        (
+            ("build", "a", "b"),
+            "the build context is one folder or address: 'b' is too much",
+            "`buildx-cache build --help` shows the options",
+        ),
+        (("build", "--cach-dir", "x"), "there is no option --cach-dir", "did you mean --cache-dir?"),
+        (("build", "--no-puhs"), "there is no option --no-puhs", "did you mean --no-push?"),
+        (
+            ("cache", "prune", "--xyz"),
+            "there is no option --xyz",
+            "`buildx-cache cache prune --help` shows the options",
+        ),
+        (("build", "--tag", ""), "--tag is empty", "give REGISTRY/REPOSITORY:TAG; a variable in it may not be set"),
+        (("build", "--progress", "lvie"), "--progress: 'lvie' is none of its values", "did you mean 'live'?"),
         (("build", "--push"), "--push needs a tag to push", "add -t REGISTRY/REPOSITORY:TAG"),
-        (("build", "--cache", "regsitry"), "--cache: 'regsitry' is not a cache", "did you mean 'registry'?"),
+        (("build", "--cache", "regsitry"), "--cache: 'regsitry' is none of its values", "did you mean 'registry'?"),
         (
             ("build", "--cache", "inline", "--cache-mode", "max"),
             "--cache inline has no --cache-mode max: the image carries only its own layers",
@@ -176,7 +192,10 @@ def test_what_is_no_option_is_told_in_two_lines(call: CommandLine, words: tuple[
 
 def test_a_wrong_variable_is_told_by_its_name(call: CommandLine) -> None:
     called = call("build", BUILDX_CACHE_CACHE="regsitry")
-    assert (called.code, called.err.splitlines()[0]) == (2, "error: BUILDX_CACHE_CACHE: 'regsitry' is not a cache")
+    assert (called.code, called.err.splitlines()[0]) == (
+        2,
+        "error: BUILDX_CACHE_CACHE: 'regsitry' is none of its values",
+    )
 
 
 def test_a_wrong_key_is_told_by_its_place(call: CommandLine) -> None:
@@ -462,19 +481,76 @@ def test_the_projects_own_builder_is_used_again(call: CommandLine) -> None:
     ],
 )
 def test_a_login_without_a_password_is_refused(call: CommandLine, words: tuple[str, ...], message: str) -> None:
-    call.patch.setattr(sys, "stdin", _Lines("\n"))
+    call.patch.setattr(sys, "stdin", _Lines(b"\n"))
     called = call("build", "-t", "app", "--push", *words)
     assert called == Called(
         code=2, out="", err=f"error: {message}\nto do: set it in the CI's settings, or drop --username\n"
     )
 
 
-class _Lines:
-    def __init__(self, text: str) -> None:
-        self._text = text
+@pytest.mark.parametrize(
+    ("words", "where"), [(("--password-env", "MINE"), "the variable MINE"), (("--password-stdin",), "stdin")]
+)
+def test_a_password_that_is_no_text_is_refused(call: CommandLine, words: tuple[str, ...], where: str) -> None:
+    call.patch.setattr(sys, "stdin", _Lines(b"p\xe4ss\n"))
+    called = call("build", "-t", "app", "--push", "--username", "me", *words, MINE=os.fsdecode(b"p\xe4ss"))
+    assert called == Called(
+        code=2, out="", err=f"error: the password in {where} is not text in UTF-8\nto do: store it as UTF-8\n"
+    )
 
-    def readline(self) -> str:
-        return self._text
+
+def test_a_call_without_a_plan_leaves_no_value_of_an_earlier_one(call: CommandLine) -> None:
+    output, dotenv, report = (call.folder / name for name in ("output", "new/.env", "report.json"))
+    output.write_text("digest=sha256:1\n")
+    called = call(
+        *("build", "--dotenv", str(dotenv), "--report", str(report)),
+        GITHUB_ACTIONS="true",
+        GITHUB_OUTPUT=str(output),
+        PATH="/none",
+    )
+    assert (called.code, called.err.splitlines()[-2]) == (3, "error: the docker command is not on PATH")
+    assert output.read_text().splitlines()[1].startswith("digest<<")
+    assert output.read_text().splitlines()[2] == ""
+    assert "BUILDX_CACHE_DIGEST=\n" in dotenv.read_text()
+    written = json.loads(report.read_text())
+    assert (written["status"], written["exit_code"], written["ci"]["provider"]) == ("failed", 3, "github")
+    jsonschema.validate(written, report_schema())
+
+
+def test_where_no_folder_is_there_is_nothing_to_do(call: CommandLine) -> None:
+    gone = call.folder / "gone"
+    gone.mkdir()
+    call.patch.chdir(gone)
+    gone.rmdir()
+    for words in (("plan", "--assume-driver", "docker"), ("doctor",), ("build",)):
+        assert call(*words) == Called(
+            code=2,
+            out="",
+            err=(
+                "error: the working directory cannot be told: No such file or directory\n"
+                "to do: change to a folder that is there\n"
+            ),
+        )
+
+
+def test_without_a_home_there_is_no_place_for_a_cache(call: CommandLine) -> None:
+    call.patch.delenv("HOME", raising=False)
+    call.patch.delenv("XDG_CACHE_HOME", raising=False)
+    call.patch.setattr(Path, "home", _raise_no_home)
+    called = call("plan", "--assume-driver", "docker")
+    assert (called.code, called.err) == (
+        2,
+        "error: this user has no home folder\nto do: set HOME to a folder that it can write\n",
+    )
+
+
+def _raise_no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+class _Lines:
+    def __init__(self, text: bytes) -> None:
+        self.buffer = io.BytesIO(text)
 
 
 @pytest.mark.parametrize(

@@ -117,13 +117,31 @@ def test_what_may_be_sent_is_noted(project: Path, name: str) -> None:
     assert len(context_notes(BuildRequest(context="app"), ("app/.cache",))) == 1
 
 
-@pytest.mark.parametrize("line", ["a", "a/cache*", "**/b/../cache*", "a/*"])
+@pytest.mark.parametrize("line", ["a", "a/cache*", "**/b/../cache*", "a/*", "**/b/cache*"])
 def test_folders_below_others_are_ignored_with_them(project: Path, line: str) -> None:
     (project / "app" / ".dockerignore").write_text(line)
     noted = context_notes(BuildRequest(context="app"), ("app/a/cache",))
-    assert bool(noted) is ("b" in line)
+    assert bool(noted) is (line == "**/b/cache*")
 
 
 def test_an_ignore_file_that_cannot_be_read_ignores_nothing(project: Path) -> None:
     (project / "app" / ".dockerignore").mkdir()
     assert len(context_notes(BuildRequest(context="app"), ("app/.cache",))) == 1
+
+
+@pytest.mark.usefixtures("project")
+def test_a_report_in_the_context_is_noted_with_its_option() -> None:
+    request = BuildRequest(
+        context="app", report="app/out/a.json", dotenv="app/.env", report_html="other/b.html", iidfile="app/id"
+    )
+    assert context_notes(request, ()) == tuple(
+        f"{option} app/{file} is part of the build context app, and every build changes it, so that `COPY . .` never "
+        f"hits; add `{file}` to app/.dockerignore, or write it elsewhere"
+        for option, file in (("--report", "out/a.json"), ("--dotenv", ".env"), ("--iidfile", "id"))
+    )
+
+
+def test_a_report_that_is_left_out_of_the_context_is_not_noted(project: Path) -> None:
+    (project / "app" / ".dockerignore").write_text("out\n*.env\n")
+    request = BuildRequest(context="app", report="app/out/a.json", dotenv="app/a.env")
+    assert context_notes(request, ()) == ()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from buildx_cache.engine import credentials
-from buildx_cache.engine.credentials import credential_for
+from buildx_cache.engine.credentials import credential_for, private_configuration
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret
@@ -196,3 +198,34 @@ def test_a_helper_that_is_not_there_is_told(config: Config, monkeypatch: pytest.
 def test_no_login_shows_its_secret() -> None:
     assert "hush" not in repr(password("me", "hush"))
     assert "hush" not in repr(IdentityToken(secret=Secret("hush")))
+
+
+@pytest.mark.parametrize("ends", ["well", "with an error"])
+def test_the_private_copy_is_the_owners_alone_and_gone_afterwards(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    monkeypatch.setattr(credentials, "_MEMORY", memory)
+    env = config({"auths": {HOST: {}}})
+    before = (tmp_path / "config.json").read_bytes()
+    with contextlib.suppress(ZeroDivisionError), private_configuration(env, HOST) as private:
+        folder = Path(private["DOCKER_CONFIG"])
+        assert folder.parent == memory
+        assert (folder.stat().st_mode & 0o777, (folder / "config.json").stat().st_mode & 0o777) == (0o700, 0o600)
+        if ends != "well":
+            raise ZeroDivisionError
+    assert [*memory.iterdir()] == []
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("own", "is_used"), [("own", True), ("absent", False), ("", False)])
+def test_without_shared_memory_it_is_in_the_users_own(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, *, is_used: bool
+) -> None:
+    monkeypatch.setattr(credentials, "_MEMORY", tmp_path / "nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "own").mkdir()
+    env = config({}) | {"XDG_RUNTIME_DIR": str(tmp_path / own) if own else ""}
+    with private_configuration(env, HOST) as private:
+        assert Path(private["DOCKER_CONFIG"]).parent == (tmp_path / "own" if is_used else tmp_path)

@@ -109,6 +109,17 @@ BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `
         ("dial tcp: lookup r.example.com: no such host", UnreachableError, DNS),
         ("read tcp 10.0.0.1:1->10.0.0.2:443: connection reset by peer", UnreachableError, NETWORK),
         ("net/http: TLS handshake timeout", UnreachableError, NETWORK),
+        (
+            'failed to do request: Post "https://r.example/v2/a/blobs/uploads/": http: server closed idle connection',
+            UnreachableError,
+            NETWORK,
+        ),
+        (
+            "git stderr: fatal: unable to access 'http://127.0.0.1:1/x.git/': Failed to connect to 127.0.0.1 port 1",
+            UnreachableError,
+            NETWORK,
+        ),
+        ("git stderr: fatal: unable to access 'http://a.b/': Could not resolve host: a.b", UnreachableError, DNS),
         ("dial tcp 10.0.0.1:443: i/o timeout", UnreachableError, NETWORK),
         ("http: server gave HTTP response to HTTPS client", UnreachableError, HTTP),
         (
@@ -489,6 +500,11 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
             ),
         ),
         "install it in a RUN",
+    ),
+    "runc, of a path": (
+        "exit code: 1",
+        (('runc run failed: unable to start container process: exec: "/go": stat /go: no such file or directory'),),
+        "the file is not in the image",
     ),
     "busybox, of a file that may not be executed": (
         "exit code: 126",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.display import Display, PlainDisplay, QuietDisplay, build, checks_table, summary_lines, working
+from buildx_cache.display import Display, PlainDisplay, QuietDisplay, checks_table, plain, summary_lines, working
 from buildx_cache.display.registries import RegistryTables, UnreadableCache
 from buildx_cache.display.sheet import Results
 from buildx_cache.doctor import Check, Verdict
@@ -295,13 +295,13 @@ def test_a_step_that_turns_out_to_be_cached_is_told_as_such() -> None:
 
 def test_a_step_is_told_once_it_has_rested(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(build, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(plain, "time", SimpleNamespace(monotonic=lambda: now[0]))
     out = io.StringIO()
-    plain = PlainDisplay(out, color=False)
-    plain.event(vertex(MAKE, (1.0, 2.0)))
+    display = PlainDisplay(out, color=False)
+    display.event(vertex(MAKE, (1.0, 2.0)))
     assert out.getvalue() == ""
     now[0] += 1.0
-    plain.event(vertex("exporting to image", (3.0, None)))
+    display.event(vertex("exporting to image", (3.0, None)))
     assert out.getvalue() == "    1.0s  [build 2/3] RUN make\n"
 
 

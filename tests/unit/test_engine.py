@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -347,7 +348,7 @@ def test_a_login_is_gone_after_a_failure_too(user: Path) -> None:
 def test_what_the_user_has_stays_usable_beside_a_login(user: Path) -> None:
     with private_configuration({"DOCKER_CONFIG": str(user), "PATH": "/bin"}, "registry.example.com") as env:
         folder = Path(env["DOCKER_CONFIG"])
-        assert {entry.name for entry in folder.iterdir()} == {"config.json", "cli-plugins", "contexts"}
+        assert {entry.name for entry in folder.iterdir()} == {".lock", "config.json", "cli-plugins", "contexts"}
         assert (folder / "cli-plugins").is_symlink()
         assert (folder / "cli-plugins").resolve() == user / "cli-plugins"
         assert not (folder / "config.json").is_symlink()
@@ -375,7 +376,7 @@ def test_a_login_needs_no_configuration(tmp_path: Path, text: str | None) -> Non
 
 def test_a_login_needs_no_configuration_folder(tmp_path: Path) -> None:
     with private_configuration({"DOCKER_CONFIG": str(tmp_path / "absent")}, "r") as env:
-        assert [entry.name for entry in Path(env["DOCKER_CONFIG"]).iterdir()] == ["config.json"]
+        assert {entry.name for entry in Path(env["DOCKER_CONFIG"]).iterdir()} == {".lock", "config.json"}
     assert not (tmp_path / "absent").exists()
 
 
@@ -556,7 +557,7 @@ def build_by(engine: DockerEngine, *words: str) -> None:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerEngine]:
     made = DockerEngine({})
-    monkeypatch.setattr(made, "_argv", lambda command: ("docker", *command.argv))
+    monkeypatch.setattr(made, "_starting", lambda: contextlib.nullcontext("docker"))
     yield made
     if made._kept_stdin is not None:
         made._kept_stdin.close()

@@ -32,6 +32,8 @@ def test_each_error_has_its_exit_code(kind: type[BuildxCacheError], code: int) -
         (signal.SIGINT, 130, "stopped by SIGINT"),
         (signal.SIGTERM, 143, "stopped by SIGTERM"),
         (signal.SIGHUP, 143, "stopped by SIGHUP"),
+        (signal.SIGALRM, 143, "stopped by --timeout: its time is over"),
+        (signal.SIGPIPE, 141, "stopped by a reader that is gone"),
     ],
 )
 def test_a_signal_has_the_exit_code_of_a_shell(number: signal.Signals, code: int, message: str) -> None:
@@ -52,6 +54,7 @@ def test_the_exit_codes_are_those_of_the_contract() -> None:
         "CACHE_DAMAGED": 7,
         "BUG": 70,
         "SIGINT": 130,
+        "SIGPIPE": 141,
         "SIGTERM": 143,
     }
 

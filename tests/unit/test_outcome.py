@@ -105,6 +105,13 @@ FROM_LOCAL = "importing cache manifest from local:8d7zaq"
             id="miss",
         ),
         pytest.param(LOCAL, trace(step(1, cached=True), transfers=(moved(FROM_LOCAL),)), "hit", "", id="local-hit"),
+        pytest.param(
+            REGISTRY,
+            trace(step(1, cached=True), transfers=(replace(moved(FROM_REGISTRY), started=1.0),)),
+            "skipped",
+            "the build ended before it was read",
+            id="ended-before",
+        ),
         pytest.param(REGISTRY, None, "skipped", "the build did not run", id="no-build"),
         pytest.param(REGISTRY, trace(step(1)), "skipped", "BuildKit did not ask for it", id="not-asked"),
         pytest.param(

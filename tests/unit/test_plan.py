@@ -2136,7 +2136,7 @@ def test_only_folders_have_to_be_ascii() -> None:
 # A local folder is bounded by this program.
 NOT_IN_ARGV = {
     "lazy",  # plans name folders
-    "progress", "report", "report_html", "report_junit", "report_md", "dotenv", "verbose", "quiet", "no_color", "password_env", "password_stdin", "cache_max_size",
+    "timeout", "progress", "report", "report_html", "report_junit", "report_md", "dotenv", "verbose", "quiet", "no_color", "password_env", "password_stdin", "cache_max_size",
 }  # fmt: skip
 FIELDS = {each.name: each.default for each in dataclasses.fields(BuildRequest)}
 
@@ -2160,6 +2160,7 @@ def test_every_option_that_decides_a_command_line_is_in_the_table(name: str) -> 
 
 
 SHOWN: Mapping[str, object] = {
+    "timeout": "10m",
     "progress": Progress.QUIET,
     "report": "report.json",
     "report_html": "report.html",
@@ -2421,7 +2422,7 @@ NOWHERE = "the image stays in the builder's cache: add --push or --load to keep 
             {"tag": ["app"], "load": True, "build_arg": ["NPM_TOKEN=x"]},
             LAPTOP,
             CONTAINER,
-            ["build arguments are kept in the image's history: hand secrets over with --secret"],
+            ["build arguments are kept in the image's history and provenance: hand secrets over with --secret"],
             id="secret-build-argument",
         ),
         pytest.param(

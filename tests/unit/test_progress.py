@@ -27,6 +27,7 @@ from buildx_cache.progress.logs import LINE_LIMIT, TAIL_BYTES, TAIL_LINES, LogTa
 from buildx_cache.progress.names import TransferKind, step_label, transfer_kind
 from buildx_cache.progress.stream import TEXT_LIMIT, VALUE_LIMIT
 from buildx_cache.progress.trace import ERRORS as ERROR_LIMIT
+from tests.unit.streams import Layout, generated_stream, printed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -78,7 +79,7 @@ def log(digest: str, text: bytes, stream: int = 1) -> LogEvent:
 
 
 def status(digest: str, name: str, current: int, total: int = 0) -> StatusEvent:
-    return StatusEvent(vertex=digest, id=name, current=current, total=total, started=None, completed=None)
+    return StatusEvent(vertex=digest, id=name, current=current, total=total)
 
 
 def only(trace: BuildTrace) -> Step:
@@ -753,6 +754,36 @@ def test_a_log_tail_is_bounded(piece: bytes) -> None:
     kept = log_tail.lines()
     assert len(kept) <= TAIL_LINES + 1
     assert sum(map(len, kept)) <= 2 * TAIL_BYTES + LINE_LIMIT
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_five_hundred_steps_and_a_hundred_megabytes_of_logs(layout: Layout) -> None:
+    steps, log_bytes = 500, 100_000_000
+    parser, builder = StreamParser(), TraceBuilder()
+    raw = 0
+    tracemalloc.start(1)
+    try:
+        for chunk in generated_stream(steps=steps, log_bytes=log_bytes, piece=64 * 1024 + 1, layout=layout):
+            raw += len(chunk)
+            for event in parser.feed(chunk):
+                builder.add(event)
+        trace, logs = builder.trace(), builder.logs()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert raw > 4 / 3 * log_bytes
+    assert peak < 100_000_000
+    assert (trace.total, trace.cached, trace.executed, trace.hit_ratio) == (500, 100, 400, 0.2)
+    assert [step.cached for step in trace.steps] == [number % 5 == 4 for number in step_numbers(trace)]
+    assert {round(step.seconds, 6) for step in trace.steps} == {0.0, 2.0}
+    assert len(logs) == 400
+    for number in (0, 498):
+        lines = printed(number, log_bytes // 400).decode().splitlines()
+        assert logs[f"sha256:{number:064x}"] == tuple(lines[-TAIL_LINES:])
+
+
+def step_numbers(trace: BuildTrace) -> list[int]:
+    return [int(step.name.removeprefix("RUN make part-")) for step in trace.steps]
 
 
 def test_memory_stays_bounded() -> None:

@@ -96,7 +96,9 @@ def test_a_secret_is_named_above_the_command_that_takes_it() -> None:
     [
         (("buildx", "ls"), "docker buildx ls"),
         (("a b", "c'd", "$HOME", "e;f", ""), """docker 'a b' 'c'"'"'d' '$HOME' 'e;f' ''"""),
-        (("x\ny",), "docker 'x\ny'"),
+        (("x\ny",), """docker "$(printf 'x\\012y')\""""),
+        (("-\x1b%\\\n",), """docker "$(printf '\\055\\033%%\\\\')"'\n'"""),
+        (("x=##vso[y]###",), "docker 'x=#''#vso[y]#''#''#'"),
         (("https://me:abc@example.com/x",), "docker 'https://***@example.com/x'"),
         (("--build-arg", "API_KEY=abc"), "docker --build-arg 'API_KEY=***'"),
         (("--build-arg", "V=abc"), "docker --build-arg V=abc"),
@@ -113,7 +115,7 @@ def test_a_command_is_quoted_and_shows_no_secret(words: tuple[str, ...], line: s
 
 
 def test_a_line_means_the_words_of_the_command() -> None:
-    command = Command(argv=("buildx", "build", "--label", 'a=it\'s "quoted" $HOME `x` \\ \n', "."))
+    command = Command(argv=("buildx", "build", "--label", 'a=it\'s "quoted" $HOME `x` \\ ## ###', "."))
     assert tuple(shlex.split(shell_line(command))) == ("docker", *command.argv) == redacted_argv(command)
 
 
@@ -165,7 +167,7 @@ def test_the_whole_document() -> None:
             "platforms": ["linux/amd64"],
         },
         "login": {"registry": "registry.example.com", "username": "me"},
-        "notes": ["build arguments are kept in the image's history: hand secrets over with --secret"],
+        "notes": ["build arguments are kept in the image's history and provenance: hand secrets over with --secret"],
         "commands": [
             {
                 "phase": "login",

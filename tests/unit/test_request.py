@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,22 +131,25 @@ def test_values_are_brought_into_one_form(values: dict[str, object], name: str, 
     assert getattr(requested(**values), name) == expected
 
 
+PLATFORMS = "write OS/ARCH, such as linux/arm64"
+
+
 # --- bad values, by where they stand -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("layer", "message", "hint"),
     [
-        (given(cache="regsitry"), "--cache: 'regsitry' is not a cache", "did you mean 'registry'?"),
+        (given(cache="regsitry"), "--cache: 'regsitry' is none of its values", "did you mean 'registry'?"),
         (
             given(driver="x"),
-            "--driver: 'x' is not a driver",
+            "--driver: 'x' is none of its values",
             "use one of: docker, docker-container, remote, kubernetes",
         ),
-        (given(cache_mode="maxx"), "--cache-mode: 'maxx' is not a cache-mode", "did you mean 'max'?"),
+        (given(cache_mode="maxx"), "--cache-mode: 'maxx' is none of its values", "did you mean 'max'?"),
         (
             given(cache_compression="brotli"),
-            "--cache-compression: 'brotli' is not a cache-compression",
+            "--cache-compression: 'brotli' is none of its values",
             "use one of: gzip, zstd, estargz, uncompressed",
         ),
         (
@@ -155,7 +159,7 @@ def test_values_are_brought_into_one_form(values: dict[str, object], name: str, 
         ),
         (
             environment_layer({"BUILDX_CACHE_CACHE_MODE": "big"}),
-            "BUILDX_CACHE_CACHE_MODE: 'big' is not a cache-mode",
+            "BUILDX_CACHE_CACHE_MODE: 'big' is none of its values",
             "use one of: min, max",
         ),
         (
@@ -174,6 +178,19 @@ def test_values_are_brought_into_one_form(values: dict[str, object], name: str, 
             "give a list of strings",
         ),
         (
+            Layer(file="x.toml", values={"cache_dir": "a\0b"}, lines={"cache_dir": 3}),
+            "x.toml:3: cache-dir holds a NUL character",
+            "write it without",
+        ),
+        (
+            Layer(file="x.toml", values={"build_arg": ["A=b", "C=\0"]}, lines={"build_arg": 4}),
+            "x.toml:4: build-arg holds a NUL character",
+            "write it without",
+        ),
+        (given(lazy="maybe"), "--lazy: 'maybe' is none of its values", "use one of: auto, on, off"),
+        (given(platform=("x",)), "--platform 'x' is not a platform", PLATFORMS),
+        (given(tag=("",)), "--tag is empty", "give REGISTRY/REPOSITORY:TAG; a variable in it may not be set"),
+        (
             Layer(file="x.toml", values={"push": 1}, lines={"push": 1}),
             "x.toml:1: push: 1 is not true or false",
             "give true or false",
@@ -187,7 +204,6 @@ def test_a_wrong_value_is_refused_where_it_stands(layer: Layer, message: str, hi
 DROP_ONE = "drop one of the two"
 SIZES = "write 10GB, 512MB, …"
 DURATIONS = "write 7d, 48h, 90m, …"
-PLATFORMS = "write OS/ARCH, such as linux/arm64"
 PASSWORDS = "add --password-env NAME (a variable that holds it) or --password-stdin"
 DRIVER_MAKES = "use --driver docker-container"
 
@@ -430,7 +446,7 @@ def test_every_kind_of_value_is_read_with_its_line(tree: Tree, path: str, head: 
         (
             "pyproject.toml",
             '[tool.other]\nx = 1\n[tool.buildx-cache]\n\ncache = "lokal"',
-            "./pyproject.toml:5: cache: 'lokal' is not a cache",
+            "./pyproject.toml:5: cache: 'lokal' is none of its values",
             "did you mean 'local'?",
         ),
         (
@@ -442,7 +458,7 @@ def test_every_kind_of_value_is_read_with_its_line(tree: Tree, path: str, head: 
         (
             "pyproject.toml",
             'tool = {buildx-cache = {cache = "lokal"}}',
-            "./pyproject.toml: cache: 'lokal' is not a cache",
+            "./pyproject.toml: cache: 'lokal' is none of its values",
             "did you mean 'local'?",
         ),
         (
@@ -472,10 +488,22 @@ def test_a_wrong_configuration_is_refused_where_it_stands(
     assert tree.refusal() == (message, hint)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("x = " + 5000 * "[", "it is nested too deeply"), ("x = 1" + 5000 * "0", "Exceeds the limit")],
+    ids=["nested", "number"],
+)
+def test_a_file_beyond_what_python_reads_is_refused(tree: Tree, text: str, reason: str) -> None:
+    (tree.root / "buildx-cache.toml").write_text(text)
+    message, hint = tree.refusal()
+    assert message.startswith(f"./buildx-cache.toml cannot be read: {reason}")
+    assert hint == "mend the file, or move it away"
+
+
 def test_a_file_that_is_no_text_is_refused(tree: Tree) -> None:
     (tree.root / "buildx-cache.toml").write_bytes(b"target = '\xff'")
     message, hint = tree.refusal()
-    assert message.startswith("./buildx-cache.toml cannot be read: 'utf-8' codec can't decode byte 0xff")
+    assert message.startswith("./buildx-cache.toml cannot be read: it is not text in UTF-8")
     assert hint == "mend the file, or move it away"
 
 
@@ -733,6 +761,89 @@ def test_a_report_is_no_device(project: Path, name: str) -> None:
     with pytest.raises(UsageError) as refused:
         check_paths(BuildRequest(context=str(project), **{name: os.devnull}))  # type: ignore[arg-type]
     assert refused.value.message == f"--{name.replace('_', '-')} {os.devnull} is not an ordinary file"
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (BuildRequest(report="a.json", dotenv="folder/../a.json"), "--report and --dotenv name one file: {}"),
+        (BuildRequest(report_html="a", metadata_file="a"), "--report-html and --metadata-file name one file: a"),
+        (BuildRequest(report="file/a.json"), "--report file/a.json lies below a file: {root}/file"),
+        (BuildRequest(dotenv="file/x/y"), "--dotenv file/x/y lies below a file: {root}/file"),
+        (BuildRequest(metadata_file="none/a"), "the folder of --metadata-file none/a does not exist"),
+        (BuildRequest(iidfile="none/a"), "the folder of --iidfile none/a does not exist"),
+        (BuildRequest(iidfile="folder"), "--iidfile folder is a folder"),
+        (BuildRequest(report_md="x" * 300), "--report-md {long} cannot be written: File name too long"),
+    ],
+    ids=["same", "same-metadata", "below", "far-below", "metadata", "iidfile", "iidfile-folder", "long"],
+)
+def test_a_file_that_cannot_be_written_is_refused(project: Path, request_: BuildRequest, message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_paths(request_)
+    expected = message.format("folder/../a.json", root=project, long="x" * 300)
+    assert refused.value.message == expected
+
+
+@pytest.mark.usefixtures("project")
+def test_a_folder_of_reports_is_made_later() -> None:
+    check_paths(BuildRequest(report="new/deep/a.json", dotenv="new/b.env", report_md="c.md"))
+    assert not Path("new").exists()
+
+
+def test_a_report_is_written_where_this_user_may(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _deny(monkeypatch, project / "folder")
+    with pytest.raises(ExhaustedError) as refused:
+        check_paths(BuildRequest(report="folder/new/a.json"))
+    assert refused.value.message == (
+        f"--report folder/new/a.json cannot be written: {project}/folder is not writable for this user"
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (BuildRequest(context="hidden/app"), "the build context 'hidden/app' cannot be read: Permission denied"),
+        (BuildRequest(file="hidden/x"), "the Dockerfile cannot be read: hidden/x: Permission denied"),
+        (BuildRequest(buildkitd_config="hidden/x"), "--buildkitd-config cannot be read: hidden/x: Permission denied"),
+        (BuildRequest(report="hidden/x"), "--report hidden/x cannot be written: Permission denied"),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_where_one_may_not_look_is_told(monkeypatch: pytest.MonkeyPatch, request_: BuildRequest, message: str) -> None:
+    looks = os.stat
+
+    def look(path: str | Path, **how: bool) -> os.stat_result:
+        if str(path).startswith("hidden"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return looks(path, **how)
+
+    monkeypatch.setattr(os, "stat", look)
+    with pytest.raises(UsageError) as refused:
+        check_paths(request_)
+    assert refused.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (BuildRequest(context="x" * 300), f"the build context {'x' * 300!r} cannot be read: File name too long"),
+        (BuildRequest(file="x" * 300), f"the Dockerfile cannot be read: {'x' * 300}: File name too long"),
+        (BuildRequest(file="loop"), "the Dockerfile cannot be read: loop: Too many levels of symbolic links"),
+    ],
+    ids=["context", "dockerfile", "loop"],
+)
+def test_what_can_be_no_path_is_told(project: Path, request_: BuildRequest, message: str) -> None:
+    (project / "loop").symlink_to("loop")
+    with pytest.raises(UsageError) as refused:
+        check_paths(request_)
+    assert refused.value.message == message
+
+
+@pytest.mark.parametrize("directory", ["x" * 300, "loop", "loop/cache"])
+def test_a_cache_folder_can_be_a_path(project: Path, directory: str) -> None:
+    (project / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match="the cache folder cannot be used"):
+        check_cache_directory(directory)
 
 
 def test_a_report_is_no_folder(project: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -172,7 +173,7 @@ class FakeEngine:
 def _short(act: str, what: object) -> str:
     if not isinstance(what, Command) or act == "build":
         return act
-    verbs = ("context", "create", "inspect", "login", "prune", "rm")
+    verbs = ("context", "create", "inspect", "login", "prune", "rm", "kill")
     return " ".join(["run", *(word for word in what.argv if word in verbs)])
 
 
@@ -183,6 +184,9 @@ class RecordingDisplay:
     commands: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     restarts: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    broken: BuildxCacheError | None = None
+    every: float = 0.0
 
     def restart(self) -> None:
         self.restarts += 1
@@ -195,6 +199,18 @@ class RecordingDisplay:
 
     def command(self, line: str) -> None:
         self.commands.append(line)
+
+    def phase(self, name: str) -> None:
+        """The report tells of phases."""
+
+    def beat(self) -> None:
+        raise AssertionError
+
+    def close(self) -> None:
+        raise AssertionError
+
+    def result(self, line: str) -> None:
+        raise AssertionError(line)
 
     def event(self, event: Event) -> None:
         self.events.append(event)

@@ -299,8 +299,8 @@ def test_what_comes_after_the_build_only_warns(asked: dict[str, object], word: s
     ("where", "order", "code"),
     [
         ("create", ["run create", "run rm"], 130),
-        ("login", ["run create", "credentials", "run login", "forgotten", "run rm"], 130),
-        ("build", ["run create", "credentials", "run login", "build", "forgotten", "run rm"], 143),
+        ("login", ["run create", "credentials", "run login", "forgotten", "run kill", "run rm"], 130),
+        ("build", ["run create", "credentials", "run login", "build", "forgotten", "run kill", "run rm"], 143),
     ],
 )
 def test_an_interrupted_call_cleans_up(where: str, order: list[str], code: int) -> None:

@@ -1,0 +1,95 @@
+"""Which values a build must not show, and which of them its child processes need not know."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING
+
+from buildx_cache.caches import from_csv
+from buildx_cache.errors import UsageError
+from buildx_cache.redaction import Secret, is_secret_name
+
+if TYPE_CHECKING:
+    from buildx_cache.request import BuildRequest
+
+# BuildKit takes secrets of up to 500 KiB; what is longer than this is no password, key or token.
+_LONGEST = 64 * 1024
+_PASSWORD = "DOCKER_PASSWORD"  # noqa: S105 -- a variable's name
+
+
+def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secret | None) -> tuple[Secret, ...]:
+    """The values to hide in what a build says, beside those of the plan's own build arguments.
+
+    They are the registry's password, what each ``--secret`` holds, and build arguments that Buildx takes from the
+    environment. A file that is no regular one, not readable or larger than 64 KiB is not looked into.
+    """
+    values = (
+        *((password,) if password else ()),
+        *(env[name] for name in _named_arguments(request) if is_secret_name(name) and name in env),
+        *(value for entry in request.secret if (value := _value(entry, env))),
+    )
+    return tuple(Secret(value) for value in dict.fromkeys(values))
+
+
+def keep_out_of_metadata(request: BuildRequest, env: MutableMapping[str, str]) -> None:
+    """Leave provenance out of Buildx' metadata file, unless asked for, where it would hold secret build arguments.
+
+    That is the copy in the file: what is attested with an image has them only in ``mode=max``.
+    """
+    if any(is_secret_name(text.partition("=")[0]) for text in request.build_arg):
+        env.setdefault("BUILDX_METADATA_PROVENANCE", "disabled")
+
+
+def forget_password(request: BuildRequest, *environments: MutableMapping[str, str]) -> None:
+    """Take the registry's password out of the environments: ``docker login`` gets it on its stdin, nobody else at all.
+
+    It stays where a ``--secret`` or a ``--build-arg`` names its variable.
+    """
+    needed = {*_named_arguments(request), *(name for entry in request.secret for name in _places(entry)[0])}
+    for name in {request.password_env or _PASSWORD, _PASSWORD} - needed:
+        for environment in environments:
+            environment.pop(name, None)
+
+
+def _named_arguments(request: BuildRequest) -> Iterator[str]:
+    """Build arguments without a value, and variables, which take that of the environment."""
+    return (text for text in request.build_arg if "=" not in text)
+
+
+def _value(entry: str, env: Mapping[str, str]) -> str:
+    variables, path = _places(entry)
+    for name in variables:
+        if name in env:
+            return env[name]
+    return _content(path) if path else ""
+
+
+def _places(entry: str) -> tuple[tuple[str, ...], str]:
+    """The variables and the file that a secret may come from: Buildx' ``util/buildflags/secrets.go``."""
+    try:
+        fields = {name.lower(): value for name, value in from_csv(entry, option="--secret")}
+    except UsageError:  # Buildx will say it better
+        return (), ""
+    source = fields.get("source", fields.get("src", ""))
+    if name := fields.get("env", ""):
+        return (name,), ""
+    if fields.get("type") == "env":
+        return (source,), ""
+    identity = fields.get("id", "")
+    return ((), source) if source or fields.get("type") == "file" else ((identity,), identity)
+
+
+def _content(path: str) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return ""
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
+            return ""
+        return os.read(descriptor, _LONGEST).decode("utf-8", "surrogateescape")
+    finally:
+        os.close(descriptor)

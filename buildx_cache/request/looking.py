@@ -1,0 +1,115 @@
+"""What is at a path. ``pathlib`` raises where it may not look, or where no such path can be (Python before 3.14)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildx_cache.errors import ExhaustedError, UsageError
+
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What is at a path: its mode, 0 if there is nothing; ``hidden`` says why that cannot be told."""
+
+    mode: int = 0
+    hidden: str = ""
+
+    @property
+    def is_folder(self) -> bool:
+        """A folder, or a link to one."""
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_file(self) -> bool:
+        """An ordinary file, or a link to one."""
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_absent(self) -> bool:
+        """Nothing; a dangling link counts as nothing."""
+        return not (self.mode or self.hidden)
+
+
+def look(path: str | Path) -> Found:
+    """Say what is at a path, links followed."""
+    try:
+        return Found(mode=os.stat(path).st_mode)  # noqa: PTH116 -- a string may hold what no Path takes
+    except OSError as error:
+        return Found() if error.errno in _ABSENT else Found(hidden=error.strerror or str(error))
+    except ValueError:
+        return Found(hidden="that is no path")
+
+
+def working_directory() -> Path:
+    """The folder in which the call was made.
+
+    Raises:
+        UsageError: it is not there any more; the docker command would not start either.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageError(
+            f"the working directory cannot be told: {error.strerror}", hint="change to a folder that is there"
+        ) from None
+
+
+def check_readable(path: Path, what: str, hint: str) -> None:
+    """Refuse what is no file that can be read.
+
+    Raises:
+        UsageError: ``what`` it is, and what is wrong with it.
+    """
+    found = look(path)
+    if found.is_folder:
+        raise UsageError(f"{what} is a folder: {path}", hint=hint)
+    if found.is_absent:
+        raise UsageError(f"{what} does not exist: {path}", hint=hint)
+    if found.hidden:
+        raise UsageError(f"{what} cannot be read: {path}: {found.hidden}", hint=hint)
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{what} cannot be read: {path}", hint="check its permissions")
+
+
+def check_written(files: Sequence[tuple[str, str]]) -> None:
+    """Refuse files that cannot be written, of which each comes with the option that asks for it.
+
+    Raises:
+        UsageError: one is a folder or no ordinary file, lies below a file, or is asked for twice.
+        ExhaustedError: this user may not write it.
+    """
+    seen: dict[str, str] = {}
+    for option, path in files:
+        _check_written(path, option)
+        other = seen.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise UsageError(f"{other} and {option} name one file: {path}", hint="give each a file of its own")
+
+
+def _check_written(path: str, option: str) -> None:
+    found = look(path)
+    if found.is_folder:
+        raise UsageError(f"{option} {path} is a folder", hint=f"give a file: {option} FILE")
+    if os.path.lexists(path) and not found.is_file:
+        raise UsageError(f"{option} {path} is not an ordinary file", hint=f"give one: {option} FILE")
+    if found.hidden:
+        raise UsageError(f"{option} {path} cannot be written: {found.hidden}", hint=f"give another {option}")
+    folder = next(above for above in _above(path) if not look(above).is_absent)
+    if not look(folder).is_folder:
+        raise UsageError(f"{option} {path} lies below a file: {folder}", hint=f"give another {option}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ExhaustedError(
+            f"{option} {path} cannot be written: {folder} is not writable for this user",
+            hint=f"check its permissions, or give another {option}",
+        )
+
+
+def _above(path: str) -> Iterator[Path]:
+    yield from Path(os.path.abspath(path)).parents  # noqa: PTH100 -- keeps links, as who makes the folders does

@@ -1,0 +1,96 @@
+"""Private folders for the time of a call. What a call that was killed left goes with the next one.
+
+A call keeps a lock on each of its folders, which ends with it however that happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from buildx_cache.errors import ExhaustedError
+from buildx_cache.interrupts import held
+
+_PREFIX = "buildx-cache-call-"
+_LOCK = ".lock"
+_OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Yield a new folder that only its owner can look into, deleted afterwards.
+
+    Args:
+        parent: where it is made; by default where temporary files go.
+
+    Raises:
+        ExhaustedError: no folder can be made there.
+    """
+    with contextlib.ExitStack() as stack:
+        with making("folder"):
+            place = parent or Path(tempfile.gettempdir())
+            _clear(place)
+            with held():
+                folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+                stack.callback(_delete, folder)
+                stack.callback(os.close, _lock(folder))
+        yield folder
+
+
+@contextlib.contextmanager
+def making(what: str) -> Iterator[None]:
+    """While this lasts, a temporary ``what`` is made: where it cannot be, a local resource ran out.
+
+    Raises:
+        ExhaustedError: the system's reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ExhaustedError(
+            f"no temporary {what} can be made: {error.strerror or error}",
+            hint="free some space there, or set TMPDIR to a folder that can be written",
+        ) from None
+
+
+def _delete(folder: Path) -> None:
+    with held():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(folder: Path) -> int:
+    """The descriptor of the folder's lock, which is held before it has its name."""
+    new = folder / f"{_LOCK}.new"
+    descriptor = os.open(new, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    new.rename(folder / _LOCK)
+    return descriptor
+
+
+def _clear(place: Path) -> None:
+    """Delete the folders of calls that are no more; others' are left alone, and so is what looks strange."""
+    with os.scandir(place) as entries:
+        found = [entry for entry in entries if entry.name.startswith(_PREFIX)]
+    for entry in found:
+        with contextlib.suppress(OSError):
+            state = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and _is_left(Path(entry.path)):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether it has a lock that nobody keeps."""
+    descriptor = os.open(folder / _LOCK, _OPEN)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

@@ -1,0 +1,196 @@
+"""A real build in a real terminal: what is to be seen while it runs, and what stays."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Docker
+from tests.terminal.conftest import Open, Terminal
+
+DOCKERFILE = """
+ARG BASE=scratch
+FROM ${BASE} AS base
+WORKDIR /work
+FROM base AS left
+RUN for i in 1 2 3 4 5 6 7 8; do echo left line $i of a log line that is too long for eighty columns; sleep 0.3; done
+FROM base AS right
+RUN for i in 1 2 3 4 5 6 7 8; do echo right $i; sleep 0.3; done; echo done > /right
+FROM base
+COPY --from=left /work /left
+COPY --from=right /right /right
+RUN {last}
+"""
+ESCAPE = "\x1b"
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """A build of two stages at once, none of which is in any cache."""
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(DOCKERFILE.replace("{last}", "sleep 0.5"))
+    return folder
+
+
+@pytest.fixture
+def words(docker: Docker, tmp_path: Path) -> tuple[str, ...]:
+    cache = ("--cache", "local", "--cache-dir", str(tmp_path / "cache"))
+    return ("--no-cache", *docker.new_builder, *cache, "--build-arg", f"BASE={docker.base}")
+
+
+def is_tree(screen: list[str]) -> bool:
+    return any(re.match(r"building \d", line) for line in screen)
+
+
+def check_end(terminal: Terminal, screen: list[str]) -> None:
+    """The steps as lines, nothing of the tree, and the cursor."""
+    assert not is_tree(screen)
+    assert not any(line.startswith(">") for line in screen)
+    assert terminal.has_cursor
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 50)])
+def test_a_build_is_shown_as_a_tree_and_leaves_its_steps(
+    opened: Open, context: Path, words: tuple[str, ...], columns: int, rows: int
+) -> None:
+    terminal = opened(columns, rows)
+    terminal.build(*words, str(context))
+    screen = terminal.wait_for(r"^ +\| (left line|right) 3")
+    top = next(row for row, line in enumerate(screen) if re.match(r"building \d", line))
+    tree = screen[top:]
+    assert re.fullmatch(r"building \d+\.\ds  \d of 7 steps", tree[0])
+    assert {"base", "left", "right"} <= set(tree)
+    for stage in ("left", "right"):
+        running = tree[tree.index(stage) + 1]
+        assert re.match(r"> +\d\.\ds  1/1 RUN for i in ", running)
+        assert len(running) < columns
+    assert all(len(line) < columns for line in tree)
+    assert not terminal.has_cursor
+    code, screen = terminal.wait_for_end()
+    assert code == 0
+    check_end(terminal, screen)
+    steps = [line for line in screen if re.match(r" +\d+\.\ds  \[", line) or line.startswith("  CACHED")]
+    assert [re.sub(r".*(\[[^]]*\]).*", r"\1", line) for line in steps][-3:] == [
+        "[stage-3 1/3]",
+        "[stage-3 2/3]",
+        "[stage-3 3/3]",
+    ]
+    assert len(steps) == 7
+    assert screen[-1].startswith("time ")
+
+
+def test_a_terminal_may_change_its_size_while_a_build_runs(opened: Open, context: Path, words: tuple[str, ...]) -> None:
+    terminal = opened(80, 24)
+    terminal.build(*words, str(context))
+    terminal.wait_for(r"^ +\| (left line|right) 2")
+    for columns, rows, line in ((40, 24, 3), (120, 30, 4), (60, 8, 5), (200, 50, 6)):
+        terminal.resize(columns, rows)
+        screen = terminal.wait_for(rf"^ +\| (left line|right) {line}")
+        assert sum(bool(re.match(r"building \d", each)) for each in screen) == 1, screen
+        assert len(screen) <= rows
+        assert all(len(each) < columns for each in screen[screen.index(next(filter(_is_head, screen))) :])
+    code, screen = terminal.wait_for_end()
+    assert code == 0
+    check_end(terminal, screen)
+
+
+def _is_head(line: str) -> bool:
+    return re.match(r"building \d", line) is not None
+
+
+def test_a_build_that_fails_leaves_its_error(opened: Open, context: Path, words: tuple[str, ...]) -> None:
+    (context / "Dockerfile").write_text(DOCKERFILE.replace("{last}", "echo it broke; exit 3"))
+    terminal = opened(80, 24)
+    terminal.build(*words, str(context))
+    terminal.wait(is_tree, "a tree")
+    code, screen = terminal.wait_for_end()
+    assert code == 1
+    check_end(terminal, screen)
+    assert any(line.startswith("  FAILED  [stage-3 3/3] RUN echo it broke") for line in screen)
+    assert any(line.startswith("error: [stage-3] RUN echo it broke; exit 3: exit code: 3") for line in screen)
+    assert "  | it broke" in screen
+
+
+def test_an_interrupt_leaves_a_clean_screen(opened: Open, context: Path, words: tuple[str, ...]) -> None:
+    terminal = opened(80, 24)
+    terminal.build(*words, str(context))
+    terminal.wait_for(r"^ +\| (left line|right) 2")
+    terminal.interrupt()
+    code, screen = terminal.wait_for_end()
+    assert code == 130
+    check_end(terminal, screen)
+    assert any(line.startswith(" STOPPED  [left 1/1] RUN for i") for line in screen)
+    assert any(line.startswith("error: ") for line in screen)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        pytest.param({"TERM": "dumb"}, id="dumb"),
+        pytest.param({"NO_COLOR": "1"}, id="no-color"),
+        pytest.param({"CI": "true"}, id="ci"),
+        pytest.param({"CIRCLECI": "true", "CI": "true"}, id="circleci"),
+    ],
+)
+def test_a_terminal_gets_no_control_sequence(
+    opened: Open, docker: Docker, tmp_path: Path, project: Path, env: dict[str, str]
+) -> None:
+    terminal = opened(80, 24)
+    log = tmp_path / "log"
+    terminal.tmux("pipe-pane", f"cat > {log}")
+    plain = ("--cache", "none", "--no-prune", "--build-arg", f"BASE={docker.base}")
+    terminal.build(*plain, str(project), redirect="2>/dev/tty", **env)
+    code, screen = terminal.wait_for_end()
+    assert code == 0
+    assert any("RUN cat /word" in line for line in screen)
+    said = log.read_text().partition("builder: ")[2].partition("the end: ")[0]
+    assert "RUN cat /word" in said
+    assert ESCAPE not in said
+
+
+def test_a_pipe_gets_no_control_sequence_even_if_a_tree_is_asked_for(
+    opened: Open, docker: Docker, tmp_path: Path, project: Path
+) -> None:
+    terminal = opened(80, 24)
+    log = tmp_path / "log"
+    plain = ("--progress", "live", "--cache", "none", "--build-arg", f"BASE={docker.base}")
+    terminal.build(*plain, str(project), redirect=f"2>&1 | cat > {log}", FORCE_COLOR="1")
+    terminal.wait_for_end()
+    assert "RUN cat /word" in log.read_text()
+    assert ESCAPE not in log.read_text()
+
+
+def test_a_tree_without_colours_can_be_asked_for(opened: Open, context: Path, words: tuple[str, ...]) -> None:
+    terminal = opened(80, 24)
+    terminal.build("--progress", "live", *words, str(context), NO_COLOR="1")
+    terminal.wait_for(r"^ +\| (left line|right) 2")
+    assert ESCAPE not in terminal.styled
+    terminal.interrupt()
+    check_end(terminal, terminal.wait_for_end()[1])
+
+
+def test_events_go_to_stdout_and_nothing_to_stderr(docker: Docker, project: Path) -> None:
+    ran = docker.tool(
+        "build", "--progress", "json", "--cache", "none", "--load", "-t", "events:1",
+        "--build-arg", f"BASE={docker.base}", str(project),
+    )  # fmt: skip
+    docker.docker("image", "rm", "--force", "events:1")
+    assert (ran.code, ran.stderr) == (0, "")
+    events = [json.loads(line) for line in ran.stdout.splitlines()]
+    names = [event["event"] for event in events]
+    assert (names[0], names[-2:]) == ("start", ["result", "report"])
+    assert {"message", "command", "phase", "step", "transfer"} <= set(names)
+    assert events[-1]["report"] == ran.report
+
+
+def test_a_reader_of_events_may_go_away(opened: Open, docker: Docker, context: Path, words: tuple[str, ...]) -> None:
+    before = docker.builders()
+    terminal = opened(80, 24)
+    terminal.build("--progress", "json", *words, str(context), redirect="| head -n 5 | cut -c 1-40")
+    code, screen = terminal.wait_for_end()
+    assert (code, len(screen)) == (0, 5)
+    assert docker.builders() == before

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildx_cache.plan import Command
+from buildx_cache.progress import Event
+from buildx_cache.progress.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
+from buildx_cache.redaction import Secret
+from buildx_cache.run.hiding import Hiding
+
+VALUE = "p/w+d ü-4711"
+PLAIN = Command(argv=("buildx", "build", "."))
+
+
+def hiding(*values: str) -> Hiding:
+    return Hiding(Command(argv=PLAIN.argv, secrets=tuple(("T", Secret(value)) for value in values)))
+
+
+def spoken(data: bytes, vertex: str = "a", stream: int = 1) -> LogEvent:
+    return LogEvent(vertex=vertex, stream=stream, encoded=base64.b64encode(data).decode())
+
+
+def vertex(digest: str = "a", *, name: str = "RUN", error: str = "", completed: float | None = None) -> VertexEvent:
+    return VertexEvent(digest=digest, inputs=(), name=name, started=1.0, completed=completed, cached=False, error=error)
+
+
+def said(events: Iterable[Event]) -> bytes:
+    return b"".join(event.data for event in events if isinstance(event, LogEvent))
+
+
+def shown(hides: Hiding, pieces: Sequence[bytes]) -> bytes:
+    return said([*hides.take([spoken(piece) for piece in pieces]), *hides.close()])
+
+
+def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[start:end] for start, end in pairwise(places)]
+
+
+def test_nothing_to_hide_changes_nothing() -> None:
+    events: list[Event] = [vertex(), spoken(b"a"), TextLine(text="b")]
+    assert Hiding(PLAIN).take(events) is events
+
+
+RAW = VALUE.encode()
+FORMS = {
+    "itself": RAW,
+    "in a URL": quote(VALUE, safe="").encode(),
+    "in a form": quote_plus(VALUE).encode(),
+    "in a URL, small digits": quote(VALUE, safe="").lower().encode(),
+    "in JSON": b"p/w+d \\u00fc-4711",
+    "base64": base64.b64encode(RAW),
+    "base64 for URLs": base64.urlsafe_b64encode(RAW),
+    "user and password": base64.b64encode(b"me:" + RAW),
+    "after one more": base64.b64encode(b"user:" + RAW + b"\n"),
+    "after two more": base64.b64encode(b"user2:" + RAW + b"xyz"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+@given(cuts=st.lists(st.integers(0, 10_000), max_size=6))
+def test_a_value_is_found_in_each_form_wherever_the_pieces_end(form: bytes, cuts: list[int]) -> None:
+    out = shown(hiding(VALUE), split(b"before\n<" + form + b">\nafter\n", cuts))
+    assert form[len(form) // 2 :][:6] not in out
+    assert out.startswith(b"before\n<") and out.endswith(b">\nafter\n")  # noqa: PT018 -- one thing: what stands around
+
+
+@given(
+    values=st.lists(st.text("ab", min_size=4, max_size=7), min_size=1, max_size=3),
+    text=st.text("abc\n", max_size=60),
+    cuts=st.lists(st.integers(0, 100), max_size=8),
+)
+def test_no_value_of_several_is_shown_whole_and_nothing_else_is_lost(
+    values: list[str], text: str, cuts: list[int]
+) -> None:
+    out = shown(hiding(*values), split(text.encode(), cuts)).decode()
+    assert not [value for value in values if value in out]
+    if not any(value in text for value in values):
+        assert out == text
+
+
+@given(cuts=st.lists(st.integers(0, 100), max_size=5))
+def test_a_value_that_begins_like_another_is_hidden_to_its_end(cuts: list[int]) -> None:
+    assert shown(hiding("token", "token-of-mine"), split(b"token-of-mine token\n", cuts)) == b"*** ***\n"
+
+
+def test_a_line_is_shown_as_soon_as_it_ends() -> None:
+    hides = hiding("secret-word")
+    for piece, expected in ((b"secret-w", b""), (b"alk\n", b"secret-walk\n"), (b"more sec\n", b"more sec\n")):
+        assert said(hides.take([spoken(piece)])) == expected
+    assert said(hides.close()) == b""
+
+
+def test_what_waits_is_bounded_by_the_longest_value() -> None:
+    hides = hiding("aaaaaaaab")
+    out = [said(hides.take([spoken(b"a" * 1000)])) for _ in range(50)]
+    assert [len(each) for each in out] == [992, *[1000] * 49]
+
+
+def test_streams_and_steps_do_not_mix() -> None:
+    hides = hiding("secret-word")
+    came = [spoken(b"secret-"), spoken(b"word", stream=2), spoken(b"word", vertex="b"), spoken(b"word")]
+    assert [each.data for each in hides.take(came) if isinstance(each, LogEvent)] == [b"word", b"word", b"***"]
+
+
+def test_what_waits_is_shown_before_its_step_ends() -> None:
+    hides = hiding("secret-word")
+    events = [*hides.take([spoken(b"secret-"), vertex("b", completed=2.0), vertex(completed=2.0)])]
+    assert events == [vertex("b", completed=2.0), spoken(b"secret-"), vertex(completed=2.0)]
+    assert [*hides.close()] == []
+
+
+def test_what_waits_at_the_end_is_shown() -> None:
+    assert shown(hiding("secret-word", "secret"), [b"secret"]) == b"***"
+
+
+def test_every_other_text_is_cleared() -> None:
+    events: list[Event] = [
+        vertex(name=f"RUN echo {VALUE}", error=f"did not: {VALUE}"),
+        WarningEvent(vertex="a", level=1, short=VALUE, detail=(VALUE,), url="", file="Dockerfile", line=1),
+        TextLine(text=f"ERROR: {VALUE}"),
+        StatusEvent(vertex="a", id="pull", current=0, total=0),
+    ]
+    assert VALUE not in repr([*hiding(VALUE).take(events)])
+
+
+@pytest.mark.parametrize("value", ["", "abc", "\n", "a\nb\n"])
+def test_what_is_too_short_is_no_secret(value: str) -> None:
+    assert shown(hiding(value), [b"a abc b\n"]) == b"a abc b\n"
+
+
+def test_of_several_lines_each_is_hidden() -> None:
+    key = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----\n"
+    out = shown(hiding(key), [b"1: MIIEvQIBADANBg\r\n", b"2: kqhkiG9w", b"0BAQEF\n"])
+    assert out == b"1: ***\r\n2: ***\n"
+
+
+def test_of_a_file_of_settings_the_secret_ones_are_hidden_alone_too() -> None:
+    hides = hiding("//registry.example/:_authToken=hunter2-of-npm\nnpm.color=always-on\n")
+    assert shown(hides, [b"hunter2-of-npm always-on\n"]) == b"*** always-on\n"
+
+
+def test_base64_that_is_wrapped_is_hidden() -> None:
+    value = "0123456789abcdef" * 12
+    wrapped = base64.encodebytes(value.encode())
+    out = shown(hiding(value), [wrapped])
+    assert [line for line in wrapped.splitlines() if line in out] == []
+
+
+def test_bytes_that_are_no_text() -> None:
+    assert shown(hiding("\udcff\udcfepass"), [b"<\xff", b"\xfepass\xff>"]) == b"<***\xff>"
+
+
+def test_values_that_no_build_argument_has_are_hidden_too() -> None:
+    assert shown(Hiding(PLAIN, ("of-a-login",)), [b"of-a-", b"login\n"]) == b"***\n"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from buildx_cache.cli.hidden import forget_password, hidden_values, keep_out_of_metadata
+from buildx_cache.redaction import Secret
+from buildx_cache.request import BuildRequest, Layer, make_request
+
+
+def request(**values: object) -> BuildRequest:
+    return make_request((Layer(where="--{name}", values=values),))
+
+
+ENV = {"A": "value-of-a", "npm": "value-of-npm", "NPM_TOKEN": "of-the-token", "PLAIN": "shown"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("id=x,env=A", "value-of-a"),
+        ("id=x,type=env,src=A", "value-of-a"),
+        ("id=x,type=env,env=A", "value-of-a"),
+        ("id=npm", "value-of-npm"),
+        ("ID=npm", "value-of-npm"),
+        ("type=file,id=npm", ""),
+        ("id=x,env=ABSENT", ""),
+        ("id=absent", ""),
+        ('id=x,"env=A"', "value-of-a"),
+        ('id=x,"env=A', ""),
+        ("", ""),
+        ("id=x,src=/dev/zero", ""),
+        ("id=x,src=/nowhere", ""),
+        ("id=x,src=a\0b", ""),
+        ("id=x,src=/", ""),
+    ],
+)
+def test_the_value_of_a_secret_is_where_buildx_takes_it_from(entry: str, expected: str) -> None:
+    assert hidden_values(request(secret=[entry]), ENV, None) == ((Secret(expected),) if expected else ())
+
+
+@pytest.mark.parametrize("entry", ["id=x,src={}", "id=x,source={}", "id=x,type=file,src={}", "id={}"])
+def test_a_small_file_is_read(entry: str, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(b"of the file\xff\n")
+    assert hidden_values(request(secret=[entry.format(file)]), {}, None) == (Secret("of the file\udcff\n"),)
+
+
+def test_a_large_file_and_a_pipe_are_not(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"x" * (64 * 1024 + 1))
+    os.mkfifo(tmp_path / "pipe")
+    entries = [f"id=x,src={tmp_path / name}" for name in ("large", "pipe")]
+    assert hidden_values(request(secret=entries), {}, None) == ()
+
+
+def test_arguments_from_the_environment_and_the_password_are_hidden() -> None:
+    asked = request(build_arg=["NPM_TOKEN", "PLAIN", "MY_TOKEN=given"])
+    assert hidden_values(asked, ENV, Secret("of-the-login")) == (Secret("of-the-login"), Secret("of-the-token"))
+
+
+def test_a_password_is_in_no_environment_but_where_it_is_asked_for() -> None:
+    env = {"DOCKER_PASSWORD": "a", "MINE": "b", "OTHER": "c"}
+    login = {"username": "me", "password_env": "MINE", "registry": "r.example"}
+    for more, left in (
+        ({}, ["OTHER"]),
+        ({"secret": ["id=x,env=MINE"]}, ["MINE", "OTHER"]),
+        ({"secret": ["id=MINE"]}, ["MINE", "OTHER"]),
+        ({"build_arg": ["DOCKER_PASSWORD"]}, ["DOCKER_PASSWORD", "OTHER"]),
+        ({"build_arg": ["DOCKER_PASSWORD=x"]}, ["OTHER"]),
+    ):
+        one, two = dict(env), dict(env)
+        forget_password(request(**login, **more), one, two)
+        assert (sorted(one), sorted(two)) == (left, left)
+
+
+@pytest.mark.parametrize(
+    ("argument", "before", "after"),
+    [
+        ("NPM_TOKEN=a", None, "disabled"),
+        ("NPM_TOKEN", None, "disabled"),
+        ("NPM_TOKEN", "max", "max"),
+        ("VERSION=1", None, None),
+    ],
+)
+def test_the_metadata_file_has_no_secret_unless_asked_for(argument: str, before: str | None, after: str | None) -> None:
+    env = {} if before is None else {"BUILDX_METADATA_PROVENANCE": before}
+    keep_out_of_metadata(request(build_arg=[argument]), env)
+    assert env.get("BUILDX_METADATA_PROVENANCE") == after

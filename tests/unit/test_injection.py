@@ -1,0 +1,104 @@
+"""Texts of others at every place of a plan: none is more than a text."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from buildx_cache.engine import git
+from buildx_cache.engine.process import Completed
+from buildx_cache.wording import as_message, printable
+from tests.faults.hostile import NAME, TEXTS, commands
+from tests.unit.command_line import CommandLine
+
+# What a CI tells of a commit's branch or tag, and what says that it is this CI.
+FIELDS = {
+    "github": ({"GITHUB_ACTIONS": "true", "GITHUB_SHA": "c" * 40}, "GITHUB_REF", "refs/heads/{}"),
+    "github pull request": (
+        {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "pull_request", "GITHUB_REF": "refs/pull/1/merge"},
+        "GITHUB_HEAD_REF",
+        "{}",
+    ),
+    "azure": ({"TF_BUILD": "True"}, "BUILD_SOURCEBRANCH", "refs/heads/{}"),
+    "gitlab": ({"GITLAB_CI": "true"}, "CI_COMMIT_BRANCH", "{}"),
+    "gitlab tag": ({"GITLAB_CI": "true"}, "CI_COMMIT_TAG", "{}"),
+    "circleci": ({"CIRCLECI": "true"}, "CIRCLE_BRANCH", "{}"),
+    "buildkite": ({"BUILDKITE": "true"}, "BUILDKITE_BRANCH", "{}"),
+}
+
+
+@pytest.fixture
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    for name in set(os.environ) - {"PYTEST_CURRENT_TEST"}:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(git, "capture", lambda *_, **__: Completed(code=1))  # there is no repository
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    return CommandLine(tmp_path, monkeypatch, capsys)
+
+
+def check(text: str) -> None:
+    """No command for a terminal or a CI."""
+    assert printable(text) == text
+    assert [found for ci in ("github", "azure", "teamcity") for found in commands(ci, text)] == []
+
+
+@pytest.mark.parametrize("ci", FIELDS)
+def test_a_branch_or_tag_is_only_a_name(ci: str, called: CommandLine) -> None:
+    marks, field, pattern = FIELDS[ci]
+    words = ("--cache-ref", "r.example/app", "-t", "r.example/app:1", "--push", "--cache", "registry")
+    for number, text in enumerate(TEXTS):
+        shape = ("shell", "json")[number % 2]
+        env = {**marks, field: pattern.format(text)}
+        ran = called("plan", "--assume-driver", "docker-container", "--format", shape, *words, **env)
+        assert ran.code == 0, (text, ran.err)
+        check(ran.out + ran.err)
+        references = re.findall(r"type=registry,ref=([^ ,\"']*)", ran.out)
+        assert references
+        assert [each for each in references if not re.fullmatch(r"r\.example/app:buildcache-[\w.-]+", each)] == []
+
+
+@pytest.mark.parametrize("option", ["label", "build-arg", "annotation"])
+@pytest.mark.parametrize("shape", ["shell", "json"])
+def test_values_of_the_configuration_file_are_only_values(option: str, shape: str, called: CommandLine) -> None:
+    values = [f"x={text}" for text in TEXTS]
+    (called.folder / "buildx-cache.toml").write_text(f"{option} = {json.dumps(values)}\n")
+    ran = called("plan", "--assume-driver", "docker-container", "--format", shape)
+    assert ran.code == 0, ran.err
+    check(ran.out + ran.err)
+    if shape == "json":
+        argv = next(argv for each in json.loads(ran.out)["commands"] if "build" in (argv := each["argv"]))
+        assert [word for before, word in pairwise(argv) if before == f"--{option}"] == values
+
+
+@pytest.mark.parametrize("option", ["cache-scope", "cache-dir", "target", "tag", "builder", "docker-context"])
+def test_a_value_of_the_configuration_file_is_only_a_value(option: str, called: CommandLine) -> None:
+    for text in TEXTS:
+        (called.folder / "buildx-cache.toml").write_text(
+            f"{option} = {json.dumps([text] if option == 'tag' else text)}\n"
+        )
+        ran = called("plan", "--assume-driver", "docker-container")
+        assert ran.code in (0, 2), (text, ran.err)
+        check(ran.out)
+        assert printable(ran.err) == ran.err
+
+
+def test_a_message_is_one_line_without_commands_for_a_terminal() -> None:
+    for text in TEXTS:
+        shown = printable(as_message(text))
+        assert "\n" not in shown
+        assert printable(shown) == shown, ascii(text)
+
+
+def test_the_table_finds_what_it_looks_for() -> None:
+    """The search is no mirror of the defence: raw, nearly all of these are commands to the one CI or the other."""
+    found = [text for text in TEXTS if any([*commands(ci, text)] for ci in ("github", "azure", "teamcity"))]
+    assert len(found) >= 24
+    assert len(TEXTS) >= 60
+    assert NAME in "".join(found)
