@@ -24,7 +24,7 @@ _EXIT_CODE = re.compile(r"exit code: \d+")
 _EXCERPT = re.compile(r"^(?P<place>\S.*:\d+)\n-{20}(?P<lines>(?:\n *\d+ \|.*)+)", re.MULTILINE)
 
 _UNREACHABLE = (
-    r"connection refused|connection reset|i/o timeout|tls handshake|network is unreachable"
+    r"connection refused|connection reset|i/o timeout|client\.timeout|tls handshake|network is unreachable"
     r"|unexpected status.{0,60}\b5\d\d\b|\b50[0234]\b"
     r"|failed to do request: |unable to access .*(?:failed to|couldn't) connect"
     r"|use of closed network connection|broken pipe|failed to push \S+: unknown\b"

@@ -95,11 +95,12 @@ def _build(options: Options, ctx: typer.Context) -> None:
             except BuildxCacheError as error:
                 _tell_unbegun(request, env, error, shown())
                 raise
-            from buildx_cache.run import execute, step_record, with_context, with_saved
+            from buildx_cache.run import Secrets, execute, step_record, with_context, with_saved
 
             display = shown()
             with displaying(display):
-                outcome = execute(session.plan, session.engine, display, session.ci, password, hidden)
+                secrets = Secrets(password=password, hidden=hidden)
+                outcome = execute(session.plan, session.engine, display, session.ci, secrets)
             outcome = with_context(outcome, request, display)
             outcome = with_saved(outcome, step_record(session.plan, session.ci, session.place.cache_dir))
             for line in outcome.results:

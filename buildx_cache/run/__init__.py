@@ -2,7 +2,18 @@
 
 from buildx_cache.run.durations import step_record, with_saved
 from buildx_cache.run.execution import Outcome, execute, listening
+from buildx_cache.run.hiding import Secrets
 from buildx_cache.run.seams import Engine, Finished
 from buildx_cache.run.weight import with_context
 
-__all__ = ["Engine", "Finished", "Outcome", "execute", "listening", "step_record", "with_context", "with_saved"]
+__all__ = [
+    "Engine",
+    "Finished",
+    "Outcome",
+    "Secrets",
+    "execute",
+    "listening",
+    "step_record",
+    "with_context",
+    "with_saved",
+]

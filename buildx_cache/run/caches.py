@@ -31,6 +31,7 @@ from buildx_cache.redaction import redact
 from buildx_cache.reference import parse_reference
 from buildx_cache.report import CacheReport, ExportReport, ExportStatus, LocalReport, RetryReport
 from buildx_cache.run.folders import Folders
+from buildx_cache.run.retrying import Fault, Retrying, fault
 from buildx_cache.run.seams import Engine, Tell
 from buildx_cache.run.serving import Serving
 
@@ -49,7 +50,12 @@ class Caches:
     """The caches of one call. ``plan`` is what is left of the plan as caches turn out to be damaged or denied."""
 
     def __init__(
-        self, plan: BuildPlan, tell: Tell, engine: Engine, export: Callable[[Command], tuple[BuildTrace, int]]
+        self,
+        plan: BuildPlan,
+        tell: Tell,
+        engine: Engine,
+        export: Callable[[Command], tuple[BuildTrace, int]],
+        retrying: Retrying,
     ) -> None:
         self.plan = plan
         self.serving = Serving(plan.cache.serving, engine.gateway)
@@ -57,6 +63,7 @@ class Caches:
         self._asked = plan
         self._warn = tell.warn
         self._export = export
+        self._retrying = retrying
         self._folders = Folders(plan, tell)
         self._verdicts: dict[CacheEntry, Verdict] = {}
         self._exports: dict[CacheEntry, ExportReport] = {}
@@ -192,6 +199,7 @@ class Caches:
         if blamed := self._blamed(trace, _troubles(trace)) or self._dropped(trace):
             self._leave_out(blamed, "what it lacks is built again")
             self._write_again([entry for entry in exports if self._is_lost(entry)])
+        self._retry_exports(exports)
         for entry in self._exports:
             self._tell_failed(entry)
 
@@ -217,8 +225,29 @@ class Caches:
         if command is None:
             return
         self.retries.append(RetryReport(phase="export", reason="a damaged import kept it from being written", count=1))
+        self._write_only(lost, command)
+
+    def _write_only(self, entries: Collection[CacheEntry], command: Command) -> None:
         trace, code = self._export_by(command)
-        self._exports |= {entry: self._exported(entry, trace, code) for entry in lost}
+        self._exports |= {entry: self._exported(entry, trace, code) for entry in entries}
+
+    def _retry_exports(self, exports: Collection[CacheEntry]) -> None:
+        """Write caches again whose registry had a fault that may have passed: the builder has all that is in them."""
+
+        def failed() -> list[CacheEntry]:
+            return [entry for entry in exports if self._fault(entry)]
+
+        def again() -> None:
+            entries = failed()
+            others = [entry for entry in self.plan.cache.exports if entry not in entries]
+            if command := self.plan.without(exports=others).cache_build:
+                self._write_only(entries, command)
+
+        self._retrying.tried(None, again, lambda _: next(map(self._fault, failed()), None))
+
+    def _fault(self, entry: CacheEntry) -> Fault | None:
+        report = self._exports[entry]
+        return fault("export", report.detail) if report.status == "failed" and entry.type != "local" else None
 
     def export_nodes(self) -> None:
         """Write the caches of a builder with several nodes, one after another.
@@ -231,9 +260,12 @@ class Caches:
             if _repository(entry) in self._read_only:
                 self._exports[entry] = skipped_export(entry, "writing there was denied before")
                 continue
-            trace, code = self._export_by(command)
-            self._exports[entry] = self._exported(entry, trace, code)
+            self._write_only([entry], command)
+            self._retry_node(entry, command)
             self._tell_failed(entry)
+
+    def _retry_node(self, entry: CacheEntry, command: Command) -> None:
+        self._retrying.tried(None, lambda: self._write_only([entry], command), lambda _: self._fault(entry))
 
     def _export_by(self, command: Command) -> tuple[BuildTrace, int]:
         """Run a build that does nothing but write caches; once more where it could not read from a server."""

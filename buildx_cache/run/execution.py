@@ -30,11 +30,12 @@ from buildx_cache.outcome import step_reports
 from buildx_cache.plan import BuildPlan, Command, show_version
 from buildx_cache.plan.render import redacted_argv
 from buildx_cache.progress import BuildTrace, Event, StreamParser, TraceBuilder
-from buildx_cache.redaction import Secret, redact
+from buildx_cache.redaction import redact
 from buildx_cache.report import BuilderReport, BuildReport, CIReport, ImageReport, Phases, Status
 from buildx_cache.run.caches import Caches
-from buildx_cache.run.hiding import Hiding
+from buildx_cache.run.hiding import Hiding, Secrets
 from buildx_cache.run.loading import Loading
+from buildx_cache.run.retrying import Fault, Patience, Phase, Retrying, fault
 from buildx_cache.run.seams import Engine, Finished
 from buildx_cache.run.serving import UnreachableServerError
 from buildx_cache.scratch import scratch_folder
@@ -59,27 +60,32 @@ def execute(
     engine: Engine,
     display: Display,
     ci: CIContext,
-    password: Secret | None,
-    hidden: tuple[Secret, ...] = (),
+    secrets: Secrets = Secrets(),  # noqa: B008 -- frozen
+    patience: Patience = Patience(),  # noqa: B008 -- frozen
 ) -> Outcome:
-    """Carry out a plan; ``hidden`` are values not to be shown. Expected failures are in the outcome, not raised."""
-    execution = _Execution(plan, engine, display, ci, password)
-    execution.hidden = hidden
-    return execution.outcome()
+    """Carry out a plan. Expected failures are in the outcome, not raised."""
+    retrying = Retrying(patience, lambda text: display.say(redact(text)))
+    return _Execution(plan, engine, display, ci, secrets, retrying).outcome()
 
 
 class _Execution:
     """The state of one call while it runs."""
 
     def __init__(
-        self, plan: BuildPlan, engine: Engine, display: Display, ci: CIContext, password: Secret | None
+        self,
+        plan: BuildPlan,
+        engine: Engine,
+        display: Display,
+        ci: CIContext,
+        secrets: Secrets,
+        retrying: Retrying,
     ) -> None:
         self._plan = plan
         self._engine = engine
         self._display = display
         self._ci = ci
-        self._password = password
-        self.hidden: tuple[Secret, ...] = ()
+        self._secrets = secrets
+        self._retrying = retrying
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._phases = Phases()
@@ -88,7 +94,7 @@ class _Execution:
         self._metadata: dict[str, object] = {}
         self._trace: BuildTrace | None = None
         self._logs: Mapping[str, tuple[str, ...]] = {}
-        self._caches = Caches(plan, self, engine, self._write_caches)
+        self._caches = Caches(plan, self, engine, self._write_caches, retrying)
         self._loading = Loading(plan.image.loading, engine)
         self._image_id = ""
         self._is_built = False
@@ -158,7 +164,9 @@ class _Execution:
                 self._must(builder.boot, f"the builder {builder.name!r} does not boot")
 
     def _must(self, command: Command, failure: str, *, tolerated: str | None = None) -> None:
-        done = self._do(command)
+        done = self._retrying.tried(
+            self._do(command), lambda: self._do(_booting(command)), lambda done: _fault("builder", done)
+        )
         if done.code != 0 and not (tolerated and tolerated in done.stderr):
             raise EngineError(f"{failure}: {_last_line(done.stderr)}", hint=_builder_hint(done.stderr))
 
@@ -180,24 +188,26 @@ class _Execution:
     @contextlib.contextmanager
     def _login(self) -> Iterator[None]:
         login = self._plan.login
-        if login is None or self._password is None:
+        if login is None or self._secrets.password is None:
             yield
             return
         with self._engine.credentials(login.registry):
             with self._phase("login"):
-                done = self._do(login.command, stdin=self._password.encode())
+                done = self._retrying.tried(
+                    self._log_in(login.command), lambda: self._log_in(login.command), lambda done: _fault("login", done)
+                )
             if done.code != 0:
-                raise _login_error(login.registry, Hiding(login.command, self.hidden).text(done.stderr))
+                raise _login_error(login.registry, Hiding(login.command, self._secrets.hidden).text(done.stderr))
             yield
+
+    def _log_in(self, command: Command) -> Finished:
+        return self._do(command, stdin=self._secrets.password.encode() if self._secrets.password else b"")
 
     # --- build -------------------------------------------------------------------------------------------
 
     def _build(self) -> BuildTrace:
         before = self._loaded_ids()
-        trace, code = self._attempt()
-        while code != 0 and (self._loading.may_retry(trace) or self._caches.may_retry(trace)):
-            self._display.restart()
-            trace, code = self._attempt()
+        trace, code = self._retrying.tried(self._build_around(), self._build_around, self._build_fault)
         for warning in trace.warnings:
             self.warn(warning)
         if code != 0:
@@ -207,6 +217,24 @@ class _Execution:
         self._is_built = True
         self._after_load(before)
         return trace
+
+    def _build_around(self) -> tuple[BuildTrace, int]:
+        """Build, and again where that leads around a cache or a way of loading that failed it."""
+        trace, code = self._attempt()
+        while code != 0 and (self._loading.may_retry(trace) or self._caches.may_retry(trace)):
+            trace, code = self._attempt()
+        return trace, code
+
+    def _build_fault(self, ended: tuple[BuildTrace, int]) -> Fault | None:
+        """A fault of what comes after the steps, which the builder does not run again; those are all it fails over."""
+        trace, code = ended
+        if code == 0 or trace.failed:
+            return None
+        failed = next(
+            (transfer for transfer in trace.transfers if transfer.error and transfer.error == trace.error), None
+        )
+        phase = _WRITING.get(failed.kind) if failed else None
+        return fault(phase, trace.error) if phase else None
 
     def _load(self) -> None:
         """Have the engine read what the build wrote for it; where it does not, have BuildKit send it after all."""
@@ -228,6 +256,8 @@ class _Execution:
         self._caches.take_exports(builder.trace())
 
     def _attempt(self) -> tuple[BuildTrace, int]:
+        if self._trace is not None:
+            self._display.restart()
         builder = TraceBuilder()
         with scratch_folder() as folder, self._phase("build"):
             metadata = self._plan.metadata_file or str(folder / "metadata.json")
@@ -256,7 +286,7 @@ class _Execution:
 
         That is by raw progress, and metadata in a file.
         """
-        parser, serving, hiding = StreamParser(), self._caches.serving, Hiding(command, self.hidden)
+        parser, serving, hiding = StreamParser(), self._caches.serving, Hiding(command, self._secrets.hidden)
 
         def show(events: Iterable[Event]) -> None:
             for event in map(serving.take, events):
@@ -376,7 +406,7 @@ class _Execution:
             cache=self._caches.report(self._trace),
             steps=steps,
             phases=self._phases,
-            retries=tuple(self._caches.retries),
+            retries=(*self._retrying.reports, *self._caches.retries),
             warnings=tuple(self._warnings),
             commands=tuple(self._commands),
             docker_calls=self._engine.calls,
@@ -388,6 +418,8 @@ _EXISTS = "existing instance for"
 _NO_REASON = "no reason given"
 _TIMED = ("cache-export", "push")
 _CANCELLED = 130
+# What writes to a registry, by what of a build it is; a strict call's build fails over its cache.
+_WRITING: Mapping[str, Phase] = {"image-export": "push", "push": "push", "cache-export": "export"}
 # Keys of Buildx' metadata file.
 _DIGEST = "containerimage.digest"
 _CONFIG = "containerimage.config.digest"
@@ -411,6 +443,18 @@ def _read_metadata(path: str) -> dict[str, object]:
     except (OSError, ValueError):
         return {}
     return metadata if isinstance(metadata, dict) else {}
+
+
+def _booting(command: Command) -> Command:
+    """What boots a builder that was made but did not boot; Buildx refuses to make it twice."""
+    if "create" not in command.argv or "--bootstrap" not in command.argv:
+        return command
+    name = command.argv[command.argv.index("--name") + 1]
+    return replace(command, argv=(*command.argv[: command.argv.index("create")], "inspect", "--bootstrap", name))
+
+
+def _fault(phase: Phase, done: Finished) -> Fault | None:
+    return fault(phase, done.stderr) if done.code != 0 else None
 
 
 def status_of(error: BuildxCacheError | None) -> Status:

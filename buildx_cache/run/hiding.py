@@ -5,13 +5,22 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from buildx_cache.plan import Command
 from buildx_cache.progress import Event
 from buildx_cache.progress.events import LogEvent, VertexEvent, rewritten
-from buildx_cache.redaction import HIDDEN, secret_forms
+from buildx_cache.redaction import HIDDEN, Secret, secret_forms
 
 _HIDDEN = HIDDEN.encode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """What a call knows and never shows: the password of its login, and other values that builds may print."""
+
+    password: Secret | None = None
+    hidden: tuple[Secret, ...] = ()
 
 
 class Hiding:

@@ -23,7 +23,8 @@ from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.redaction import Secret
 from buildx_cache.report import BuildReport, report_schema
 from buildx_cache.request import Layer, make_request
-from buildx_cache.run import Outcome, execute
+from buildx_cache.run import Outcome, Secrets, execute
+from buildx_cache.run.retrying import Patience
 
 SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
 APP = "registry.example.com/app:1"
@@ -91,18 +92,20 @@ Act = tuple[str, object]
 class FakeEngine:
     """Does nothing and remembers it; ``ends`` are the ends of short commands, by a word in them.
 
-    ``deeds`` are what builds do beside talking, one each.
+    ``deeds`` are what builds do beside talking, one each. With ``stays``, the last of ``builds`` is how all others end.
     """
 
     ends: Mapping[str, Ended] = field(default_factory=dict)
     builds: list[tuple[bytes, int]] = field(default_factory=lambda: [(MADE, 0)])
     metadata: object = field(default_factory=lambda: {"containerimage.digest": DIGEST})
     images: list[str] = field(default_factory=list)
+    stays: bool = False
     deeds: Sequence[Callable[[], object]] = ()
     interrupt: str = ""
     acts: list[Act] = field(default_factory=list)
     gateways: Mapping[str, str] = field(default_factory=dict)
     fed: list[bytes] = field(default_factory=list)
+    slept: list[float] = field(default_factory=list)
 
     @property
     def calls(self) -> int:
@@ -129,7 +132,7 @@ class FakeEngine:
         for deed in self.deeds[len(self.built) :][:1]:
             deed()
         self.acts.append(("build", command))
-        stream, code = self.builds.pop(0)
+        stream, code = self.builds.pop(0) if len(self.builds) > 1 or not self.stays else self.builds[0]
         for start in range(0, len(stream), 50):
             on_stderr(stream[start : start + 50])
             on_stderr(b"")  # silence
@@ -224,7 +227,8 @@ class RecordingDisplay:
 
 def done(plan: BuildPlan, engine: FakeEngine, *, password: str = "hunter2") -> tuple[Outcome, RecordingDisplay]:  # noqa: S107 -- the test's own
     display = RecordingDisplay()
-    outcome = execute(plan, engine, display, CI, Secret(password) if plan.login else None)
+    secrets = Secrets(password=Secret(password) if plan.login else None)
+    outcome = execute(plan, engine, display, CI, secrets, Patience(sleep=engine.slept.append))
     jsonschema.validate(json.loads(outcome.report.to_json()), report_schema())
     assert outcome.report.commands == tuple(_ran(engine))
     return outcome, display

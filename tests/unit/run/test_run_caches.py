@@ -439,7 +439,8 @@ def test_a_strict_call_does_without_an_absent_import() -> None:
 )
 def test_a_failed_export_fails_no_build(error: str, cause: str, hint: str) -> None:
     outcome, display = done(
-        registry_plan(), FakeEngine(builds=[(MADE + said(vertex("exporting cache to registry", error=error)), 0)])
+        registry_plan(),
+        FakeEngine(builds=[(MADE + said(vertex("exporting cache to registry", error=error)), 0)], stays=True),
     )
     assert outcome.error is None
     assert outcome.results == (f"{APP}@{DIGEST}",)

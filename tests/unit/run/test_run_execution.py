@@ -231,29 +231,33 @@ def test_a_builder_of_an_earlier_call_survives_a_failed_boot() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stderr", "kind", "message", "hint"),
+    ("stderr", "kind", "message", "hint", "tries"),
     [
         (
             "Error response from daemon: Get https://registry.example.com/v2/: unauthorized",
             DeniedError,
             f"{LOGIN} was refused: Error response from daemon: Get https://registry.example.com/v2/: unauthorized",
             "check --username and the password",
+            1,
         ),
         (
             "dial tcp: lookup registry.example.com: no such host",
             UnreachableError,
             f"{LOGIN} failed: dial tcp: lookup registry.example.com: no such host",
             "check the registry's address and the network",
+            4,
         ),
     ],
     ids=["refused", "unreachable"],
 )
-def test_a_login_that_fails_ends_the_call(stderr: str, kind: type[BuildxCacheError], message: str, hint: str) -> None:
+def test_a_login_that_fails_ends_the_call(
+    stderr: str, kind: type[BuildxCacheError], message: str, hint: str, tries: int
+) -> None:
     plan = planned(tag=[APP], push=True, username="me", password_env="P", rm_builder=True, prune=True)  # noqa: S106 -- same
     engine = FakeEngine(ends={"login": Ended(code=1, stderr=stderr)})
     outcome, _ = done(plan, engine)
     assert told(outcome.error) == (kind, message, hint)
-    assert engine.order == ["run create", "credentials", "run login", "forgotten", "run rm"]
+    assert engine.order == ["run create", "credentials", *["run login"] * tries, "forgotten", "run rm"]
     assert "hunter2" not in repr(outcome)
 
 
@@ -370,19 +374,21 @@ LINUX_AMD64 = "registry.example.com/app:buildcache-main-linux-amd64"
 
 
 @pytest.mark.parametrize(
-    ("build", "reason", "hint"),
+    ("builds", "reason", "hint"),
     [
         pytest.param(
-            (said(vertex("exporting cache to registry", error="x: 500 Internal Server Error")), 0),
+            [(said(vertex("exporting cache to registry", error="x: 500 Internal Server Error")), 0)] * 3,
             "unreachable: x: 500 Internal Server Error",
             "check the registry's address and the network; a builder in a container has a network of its own",
             id="ignored-by-buildkit",
         ),
-        pytest.param((b"ERROR: it broke\n", 1), "other: it broke", "the next build tries again", id="failed"),
+        pytest.param([(b"ERROR: it broke\n", 1)], "other: it broke", "the next build tries again", id="failed"),
     ],
 )
-def test_one_node_that_cannot_write_its_cache_only_warns(build: tuple[bytes, int], reason: str, hint: str) -> None:
-    outcome, display = done(fleet_plan(), FakeEngine(builds=[(MADE, 0), build, (EXPORTED, 0)]))
+def test_one_node_that_cannot_write_its_cache_only_warns(
+    builds: list[tuple[bytes, int]], reason: str, hint: str
+) -> None:
+    outcome, display = done(fleet_plan(), FakeEngine(builds=[(MADE, 0), *builds, (EXPORTED, 0)]))
     assert outcome.error is None
     assert outcome.results == (f"{APP}@{DIGEST}",)
     assert display.warned == [f"the cache could not be written to {LINUX_AMD64}: {reason}; {hint}"]

@@ -78,7 +78,7 @@ class Exporting(FakeEngine):
 
 def run(plan: BuildPlan, engine: FakeEngine, cache: Layout) -> tuple[Outcome, RecordingDisplay]:
     display = RecordingDisplay()
-    outcome = execute(plan, engine, display, CI, None)
+    outcome = execute(plan, engine, display, CI)
     jsonschema.validate(json.loads(outcome.report.to_json()), report_schema())
     assert list(cache.folder.glob(".buildx-cache-load-*")) == []
     assert is_free(cache.folder)
@@ -185,7 +185,7 @@ def test_without_a_cache_the_build_is_the_planned_one(cache: Layout) -> None:
     for blob in cache.blobs.iterdir():
         blob.unlink()
     engine = Exporting()
-    execute(plan_of(cache), engine, RecordingDisplay(), CI, None)
+    execute(plan_of(cache), engine, RecordingDisplay(), CI)
     assert (engine.outputs, engine.fed) == ([PLANNED], [])
 
 

@@ -85,7 +85,7 @@ Ran = tuple[BuildReport, FakeEngine, RecordingDisplay]
 def run(plan: BuildPlan, *builds: tuple[bytes, int], **more: object) -> Ran:
     engine = FakeEngine(builds=list(builds), **more)  # type: ignore[arg-type]
     display = RecordingDisplay()
-    report = execute(plan, engine, display, CI, None).report
+    report = execute(plan, engine, display, CI).report
     jsonschema.validate(json.loads(report.to_json()), report_schema())
     assert engine.builds == []
     return report, engine, display

@@ -1,0 +1,98 @@
+"""A registry with faults that pass: what is pushed and cached comes through, and every further try is told."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.faults.laboratory import Laboratory, builds
+from tests.faults.proxy import READ, WRITE, Act, Cut, Expire, Kind, Proxy, Rule, Slow, Status
+
+_UPLOADS = frozenset({Kind.UPLOAD})
+_TAG = frozenset({Kind.TAG})
+_ALL = frozenset(Kind) - {Kind.TOKEN}
+_ANY = READ | WRITE
+_SOON = (("Retry-After", "1"),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passing:
+    """A fault of so many requests of a push, how often the push is then tried again, and how it ends."""
+
+    name: str
+    act: Act
+    kinds: frozenset[Kind] = _UPLOADS
+    methods: frozenset[str] = WRITE
+    times: int = 1
+    retries: int
+    code: int = 0
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# What BuildKit goes through with by itself: a request refused for too many is sent six times, at once; a server's error
+# is waited for about a quarter of a minute. Only what lasts longer comes to this program.
+_BUILDKITS = 6
+_LIMITED = Status(code=429, headers=_SOON)
+PUSHES = (
+    Passing(name="429 once", act=_LIMITED, retries=0),
+    Passing(name="429 for the manifest", act=_LIMITED, kinds=_TAG, times=_BUILDKITS, retries=1),
+    Passing(name="429 for longer", act=_LIMITED, kinds=_TAG, times=2 * _BUILDKITS, retries=2),
+    Passing(name="500 once", act=Status(code=500), kinds=_TAG, retries=0),
+    Passing(name="503 for longer", act=Status(code=503), kinds=_TAG, times=2 * _BUILDKITS, retries=1),
+    Passing(name="reset in an upload", act=Cut(after=1_000, reset=True), methods=frozenset({"PUT"}), retries=0),
+    Passing(name="slow", act=Slow(wait=2), retries=0),
+    Passing(name="token for many requests", act=Expire(uses=1000), kinds=_ALL, methods=_ANY, times=0, retries=0),
+    Passing(name="expiring token", act=Expire(uses=3), kinds=_ALL, methods=_ANY, times=0, retries=0, code=4),
+    Passing(name="403", act=Status(code=403), times=0, retries=0, code=4),
+    Passing(name="401", act=Status(code=401), times=0, retries=0, code=4),
+    Passing(name="404", act=Status(code=404), times=0, retries=0, code=5),
+)
+
+
+@pytest.fixture(scope="module")
+def builder(laboratory: Laboratory) -> Iterator[str]:
+    with laboratory.builders.new() as name:
+        yield name
+
+
+@pytest.mark.parametrize("case", PUSHES, ids=str)
+def test_a_push_comes_through(laboratory: Laboratory, proxy: Proxy, builder: str, case: Passing) -> None:
+    repository = f"{uuid.uuid4().hex[:12]}/image"
+    image = f"{proxy.address}/{repository}:1"
+    rule = Rule(act=case.act, kinds=case.kinds, methods=case.methods, times=case.times)
+
+    with proxy.ruled(rule):
+        ran = laboratory.tool("--cache", "none", "--tag", image, "--push", builder=builder)
+        assert proxy.acted
+
+    assert ran.code == case.code, ran.stderr
+    counts = {retry["phase"]: retry["count"] for retry in ran.report["retries"]}
+    assert set(counts) <= {"push"}
+    assert counts.get("push", 0) == case.retries
+    assert builds(ran) == 1 + counts.get("push", 0)
+    if counts:
+        assert ran.steps[2] == 0  # the builder has all steps
+        assert "trying again in" in ran.stderr
+    if case.code == 0:
+        assert laboratory.says(f"{laboratory.docker.registry}/{repository}:1") == laboratory.pristine.says
+
+
+def test_a_cache_export_comes_through(laboratory: Laboratory, proxy: Proxy, builder: str) -> None:
+    reference = f"{proxy.address}/{uuid.uuid4().hex[:12]}/cache:main"
+    image = f"{laboratory.docker.registry}/{uuid.uuid4().hex[:12]}/image:1"
+    limited = Rule(act=_LIMITED, kinds=_TAG, methods=WRITE, times=_BUILDKITS)
+
+    with proxy.ruled(limited):
+        ran = laboratory.tool(
+            "--cache", "registry", "--cache-ref", reference, "--tag", image, "--push", builder=builder
+        )
+        assert proxy.acted
+
+    assert ran.code == 0, ran.stderr
+    assert [export["status"] for export in ran.report["cache"]["exports"]] == ["written"]
+    assert [(retry["phase"], retry["count"]) for retry in ran.report["retries"]] == [("export", 1)]
