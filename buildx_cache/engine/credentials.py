@@ -7,6 +7,7 @@ import binascii
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,9 +30,9 @@ _TOKEN_USER = "<token>"  # noqa: S105 -- says that the secret is a token
 _NOT_FOUND = "credentials not found in native keychain"
 _MESSAGE_LIMIT = 200
 
-# On a tmpfs the copy never reaches a disk. The other one is a variable that names one, the user's own.
-_MEMORY = Path("/dev/shm")  # noqa: S108
+# On a tmpfs the copy never reaches a disk: the user's own, or the one that all share.
 _OWN_MEMORY = "XDG_RUNTIME_DIR"
+_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
 @contextlib.contextmanager
@@ -61,9 +62,19 @@ def _entries(folder: Path) -> tuple[Path, ...]:
 
 
 def _memory(env: Mapping[str, str]) -> Path | None:
-    own = env.get(_OWN_MEMORY, "")
-    places = (_MEMORY, *([Path(own)] if own.startswith("/") else []))
-    return next((place for place in places if place.is_dir() and os.access(place, os.W_OK | os.X_OK)), None)
+    own = Path(env.get(_OWN_MEMORY, ""))
+    if own.is_absolute() and _is_of_this_user(own):
+        return own
+    return _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK | os.X_OK) else None
+
+
+def _is_of_this_user(folder: Path) -> bool:
+    """Whether nobody else gets into a folder, as the specification of ``XDG_RUNTIME_DIR`` has it."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def configuration_folder(env: Mapping[str, str]) -> Path:

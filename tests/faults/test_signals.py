@@ -32,7 +32,6 @@ _SEED = 20261125
 _KILLS = 50
 _WAIT = 30.0
 _END = 5.0
-_MEMORY = Path("/dev/shm")
 _STEPS = "ARG BASE\nFROM ${{BASE}}\nCOPY word /word\nRUN echo begun; {work}\n"
 _SHIM = """\
 #!/bin/sh
@@ -92,9 +91,9 @@ class Scene:
         self.folder = folder
         self.name = uuid.uuid4().hex[:12]
         self.nap = f"{int(self.name, 16) % 100_000 + 1000}"
-        self.context, self.cache, self.temporary = folder / "context", folder / "cache", folder / "tmp"
+        self.context, self.cache = folder / "context", folder / "cache"
         self.report, self.log, self.reached = folder / "report.json", folder / "stderr", folder / "reached"
-        for path in (self.context, self.temporary, folder / "shim"):
+        for path in (self.context, folder / "shim"):
             path.mkdir(parents=True)
         (self.context / "word").write_text(f"{self.name}\n")
         real = subprocess.run(("which", "docker"), env=docker.child_env(), capture_output=True, text=True, check=True)
@@ -124,7 +123,7 @@ class Scene:
 
     def env(self, **more: str) -> dict[str, str]:
         secret = {"PASSWORD": self.docker.env["ENGINE_AUTH_PASSWORD"]}
-        return self.docker.child_env(TMPDIR=str(self.temporary), **secret, **self.more_env, **more)
+        return self.docker.child_env(**secret, **self.more_env, **more)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -164,8 +163,7 @@ class Scene:
 
     def folders(self) -> list[str]:
         """Temporary folders, logins, images on their way to the engine."""
-        scratch = (*self.temporary.iterdir(), *_MEMORY.glob("buildx-cache-*"))
-        return [path.name for path in (*scratch, *self.cache.glob(".buildx-cache-load-*"))]
+        return [*self.docker.left_in_scratch(), *map(str, self.cache.glob(".buildx-cache-load-*"))]
 
     def left(self) -> list[str]:
         builder = () if "PRUNE" in self.phase.words else (self.docker.left_of(self.builder()),)

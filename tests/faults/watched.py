@@ -18,7 +18,16 @@ from urllib.parse import quote
 
 from tests.integration.conftest import PROGRAM, Docker
 
-PASSED_ON = ("PATH", "HOME", "XDG_CACHE_HOME", "DOCKER_HOST", "DOCKER_CONFIG", "BUILDX_CONFIG", "TMPDIR", "LANG")
+PASSED_ON = (
+    "PATH",
+    "HOME",
+    "XDG_CACHE_HOME",
+    "XDG_RUNTIME_DIR",
+    "DOCKER_HOST",
+    "DOCKER_CONFIG",
+    "BUILDX_CONFIG",
+    "TMPDIR",
+)
 # Seconds between two looks: less than any child of the program lives.
 _PAUSE = 0.003
 

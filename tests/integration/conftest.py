@@ -22,7 +22,7 @@ HELLO = PROJECT / "docker" / "hello"
 GREETING = "hello from 2 pages; the largest prime listed is 599999"
 
 # What a test's commands see of this process' environment: no CI, no Docker, no options.
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR")
+_PASSED_ON = ("PATH", "LANG", "LC_ALL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,18 @@ class Docker:
 
     env: Mapping[str, str]
     home: Path
+
+    @property
+    def scratch(self) -> Mapping[str, Path]:
+        """Where the test's own calls have their temporary files and logins, by the variable that says so."""
+        folders = {"TMPDIR": self.home / "tmp", "XDG_RUNTIME_DIR": self.home / "run"}
+        for folder in folders.values():
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folders
+
+    def left_in_scratch(self) -> list[str]:
+        """What calls have left of their temporary files and logins."""
+        return [str(path) for folder in self.scratch.values() for path in folder.iterdir()]
 
     @property
     def registry(self) -> str:
@@ -82,6 +94,7 @@ class Docker:
     def child_env(self, **more: str) -> dict[str, str]:
         passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         own = {"HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / ".cache")}
+        own |= {name: str(folder) for name, folder in self.scratch.items()}
         return {**passed_on, **self.env, **own, **more}
 
     def docker(self, *words: str, check: bool = True, **more: str) -> str:

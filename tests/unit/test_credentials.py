@@ -207,7 +207,7 @@ def test_the_private_copy_is_the_owners_alone_and_gone_afterwards(
     memory = tmp_path / "memory"
     memory.mkdir()
     monkeypatch.setattr(credentials, "_MEMORY", memory)
-    env = config({"auths": {HOST: {}}})
+    env = config({"auths": {HOST: {}}}) | {"XDG_RUNTIME_DIR": ""}
     before = (tmp_path / "config.json").read_bytes()
     with contextlib.suppress(ZeroDivisionError), private_configuration(env, HOST) as private:
         folder = Path(private["DOCKER_CONFIG"])
@@ -219,13 +219,23 @@ def test_the_private_copy_is_the_owners_alone_and_gone_afterwards(
     assert (tmp_path / "config.json").read_bytes() == before
 
 
-@pytest.mark.parametrize(("own", "is_used"), [("own", True), ("absent", False), ("", False)])
-def test_without_shared_memory_it_is_in_the_users_own(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, *, is_used: bool
+@pytest.mark.parametrize(
+    ("made", "place"),
+    [
+        ({"own": 0o700, "memory": 0o755}, "own"),
+        ({"own": 0o755, "memory": 0o755}, "memory"),
+        ({"memory": 0o755}, "memory"),
+        ({"own": 0o700}, "own"),
+        ({"own": 0o750}, "."),
+        ({}, "."),
+    ],
+)
+def test_it_is_in_the_users_own_memory_else_in_the_shared_one(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Mapping[str, int], place: str
 ) -> None:
-    monkeypatch.setattr(credentials, "_MEMORY", tmp_path / "nowhere")
+    for name, mode in made.items():
+        (tmp_path / name).mkdir(mode)
+    monkeypatch.setattr(credentials, "_MEMORY", tmp_path / "memory")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (tmp_path / "own").mkdir()
-    env = config({}) | {"XDG_RUNTIME_DIR": str(tmp_path / own) if own else ""}
-    with private_configuration(env, HOST) as private:
-        assert Path(private["DOCKER_CONFIG"]).parent == (tmp_path / "own" if is_used else tmp_path)
+    with private_configuration(config({}) | {"XDG_RUNTIME_DIR": str(tmp_path / "own")}, HOST) as private:
+        assert Path(private["DOCKER_CONFIG"]).parent == tmp_path / place
