@@ -27,6 +27,7 @@ PASSED_ON = (
     "DOCKER_CONFIG",
     "BUILDX_CONFIG",
     "TMPDIR",
+    "LANG",
 )
 # Seconds between two looks: less than any child of the program lives.
 _PAUSE = 0.003
