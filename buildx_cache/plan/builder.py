@@ -119,10 +119,10 @@ def _engine_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> Bui
 def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
     name = own_builder_name(request, facts)
     driver = request.driver or Driver.DOCKER_CONTAINER
-    context_name, context = _named_context(request, facts)
+    context_name, context = _named_context(request, facts, name)
     existing = facts.own_builder
     remove = [Command(argv=docker(request, "buildx", "rm", name))]
-    if context:
+    if context or (request.rm_builder and context_name != request.docker_context):
         remove.append(Command(argv=("context", "rm", "--force", context_name)))
     return BuilderPlan(
         name=name,
@@ -148,16 +148,18 @@ def _why_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
     return f"{again}: the engine's builder {reason}" if reason else f"{again}, as the builder options ask"
 
 
-def _named_context(request: BuildRequest, facts: Facts) -> tuple[str, Command | None]:
+def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[str, Command | None]:
     """The context the builder is made in, and how to make it where TLS comes from the environment.
 
-    ``buildx create`` refuses the default context then (buildx' ``commands/create.go``).
+    ``buildx create`` refuses the default context then (buildx' ``commands/create.go``). Builders that stay share one;
+    one that is removed has its own, which a killed call may have left.
     """
     if request.docker_context or facts.tls is None or facts.context != "default":
         return request.docker_context, None
     if request.endpoint or request.driver is Driver.KUBERNETES:
         return "", None
-    name = OWN_PREFIX + hashlib.sha256(repr(facts.tls).encode()).hexdigest()[:8]
+    endpoint = hashlib.sha256(repr(facts.tls).encode()).hexdigest()[:8]
+    name = f"{builder}-{endpoint}" if request.rm_builder else f"{OWN_PREFIX}{endpoint}"
     if name in facts.contexts:
         return name, None
     create = ("context", "create", name, "--docker", _context_endpoint(facts.tls))

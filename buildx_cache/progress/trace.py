@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from buildx_cache.progress.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
@@ -30,6 +30,7 @@ LOG_TAIL = 20
 """Lines of a step's log that a trace shows."""
 
 _ERROR = "ERROR: "
+_WRITING = frozenset({"image-export", "push", "cache-export"})
 _FATAL_KINDS = frozenset({"image-export", "push", "load", "context", "other"})
 
 
@@ -111,6 +112,17 @@ class BuildTrace:
         """The cached share of the steps that were reached, None if none was."""
         reached = self.cached + self.executed
         return self.cached / reached if reached else None
+
+    def written_again(self, later: BuildTrace) -> BuildTrace:
+        """The same build, its steps done, with what a later run of it wrote, which found them all cached.
+
+        A later one that fails over a step stands for itself.
+        """
+        if later.failed:
+            return later
+        done = (transfer for transfer in self.transfers if transfer.kind not in _WRITING)
+        written = (transfer for transfer in later.transfers if transfer.kind in _WRITING)
+        return replace(later, steps=self.steps, transfers=(*done, *written), warnings=self.warnings)
 
 
 @dataclass(slots=True)

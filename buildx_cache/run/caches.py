@@ -25,12 +25,13 @@ from buildx_cache.outcome import (
     skipped_export,
 )
 from buildx_cache.plan import BuildPlan, Command
-from buildx_cache.progress import BuildTrace
+from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.progress.names import transfer_kind
 from buildx_cache.redaction import redact
 from buildx_cache.reference import parse_reference
 from buildx_cache.report import CacheReport, ExportReport, ExportStatus, LocalReport, RetryReport
 from buildx_cache.run.folders import Folders
+from buildx_cache.run.importing import Importing
 from buildx_cache.run.retrying import Fault, Retrying, fault
 from buildx_cache.run.seams import Engine, Tell
 from buildx_cache.run.serving import Serving
@@ -64,6 +65,7 @@ class Caches:
         self._warn = tell.warn
         self._export = export
         self._retrying = retrying
+        self._importing = Importing([entry.place for entry in plan.cache.imports if entry.type == "registry"])
         self._folders = Folders(plan, tell)
         self._verdicts: dict[CacheEntry, Verdict] = {}
         self._exports: dict[CacheEntry, ExportReport] = {}
@@ -89,6 +91,25 @@ class Caches:
         self._verdicts |= {verdict.entry: verdict for verdict in verdicts}
         self.plan = self.plan.without(imports=[verdict.entry for verdict in verdicts if verdict.status])
         self.serving.start(self._folders.sources(self.plan.cache.imports))
+
+    def begin(self) -> None:
+        """A build begins whose events are to be taken."""
+        self._importing.begin()
+
+    def take(self, event: Event) -> Event:
+        """An event of it, in the plan's words.
+
+        Raises:
+            AbandonedBuildError: it does not get what it wants of a cache, and is better begun again.
+        """
+        event = self.serving.take(event)
+        self._importing.take(event)
+        return event
+
+    @property
+    def import_fault(self) -> Fault | None:
+        """The fault of a registry that a build was abandoned over."""
+        return self._importing.fault
 
     @property
     def folder(self) -> Path | None:

@@ -36,8 +36,7 @@ from buildx_cache.run.caches import Caches
 from buildx_cache.run.hiding import Hiding, Secrets
 from buildx_cache.run.loading import Loading
 from buildx_cache.run.retrying import Fault, Patience, Phase, Retrying, fault
-from buildx_cache.run.seams import Engine, Finished
-from buildx_cache.run.serving import UnreachableServerError
+from buildx_cache.run.seams import AbandonedBuildError, Engine, Finished
 from buildx_cache.scratch import scratch_folder
 
 
@@ -207,7 +206,7 @@ class _Execution:
 
     def _build(self) -> BuildTrace:
         before = self._loaded_ids()
-        trace, code = self._retrying.tried(self._build_around(), self._build_around, self._build_fault)
+        trace, code = self._retrying.tried(self._build_around(), self._write_again, self._build_fault)
         for warning in trace.warnings:
             self.warn(warning)
         if code != 0:
@@ -220,10 +219,22 @@ class _Execution:
 
     def _build_around(self) -> tuple[BuildTrace, int]:
         """Build, and again where that leads around a cache or a way of loading that failed it."""
-        trace, code = self._attempt()
+        trace, code = self._attempt_imports()
         while code != 0 and (self._loading.may_retry(trace) or self._caches.may_retry(trace)):
-            trace, code = self._attempt()
+            trace, code = self._attempt_imports()
         return trace, code
+
+    def _attempt_imports(self) -> tuple[BuildTrace, int]:
+        """Build; begun again while it would go without a cache over a fault that may pass."""
+        return self._retrying.tried(self._attempt(), self._attempt, lambda _: self._caches.import_fault)
+
+    def _write_again(self) -> tuple[BuildTrace, int]:
+        """Build for what is written of it only; the steps stay those of the run that did them."""
+        before, logs = self._trace, self._logs
+        trace, code = self._build_around()
+        self._trace = before.written_again(trace) if before else trace
+        self._logs = {**logs, **self._logs}
+        return self._trace, code
 
     def _build_fault(self, ended: tuple[BuildTrace, int]) -> Fault | None:
         """A fault of what comes after the steps, which the builder does not run again; those are all it fails over."""
@@ -289,7 +300,7 @@ class _Execution:
         parser, serving, hiding = StreamParser(), self._caches.serving, Hiding(command, self._secrets.hidden)
 
         def show(events: Iterable[Event]) -> None:
-            for event in map(serving.take, events):
+            for event in map(self._caches.take, events):
                 trace.add(event)
                 self._display.event(event)
 
@@ -299,11 +310,12 @@ class _Execution:
             show(hiding.take(parser.feed(chunk)))
 
         self._note(command)
+        self._caches.begin()
         try:
             code = self._engine.build(serving.command(listening(instead or command, metadata)), take)
             show(hiding.take(parser.close()))
             show(hiding.close())
-        except UnreachableServerError:
+        except AbandonedBuildError:
             return _CANCELLED
         return code
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -20,10 +20,12 @@ from buildx_cache.report import RetryReport
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-Phase = Literal["builder", "login", "push", "export"]
+Phase = Literal["builder", "login", "import", "push", "export"]
 Result = TypeVar("Result")
 
-_TRIES: dict[Phase, int] = {"builder": 3, "login": 4, "push": 5, "export": 3}
+TRIES: Mapping[Phase, int] = {"builder": 3, "login": 4, "import": 3, "push": 5, "export": 3}
+"""How often a phase is begun at most."""
+
 # Out of reach as well, but it will be so the next time.
 _LASTING = re.compile(
     r"x509:|http response to https client|\b404\b|not found|(?:blob|name|manifest) unknown", re.IGNORECASE
@@ -85,7 +87,7 @@ class Retrying:
         patience, done = self._patience, [first]
         backoff = tenacity.wait_exponential_jitter(patience.first, patience.longest, jitter=patience.first)
         factor = _LIMITED_FACTOR if _LIMITED.search(found.words) else 1
-        tries = _TRIES[found.phase]
+        tries = TRIES[found.phase]
 
         def next_one() -> Result:
             return done.pop() if done else again()

@@ -9,6 +9,10 @@ from typing import IO, Protocol
 from buildx_cache.plan import Command
 
 
+class AbandonedBuildError(Exception):
+    """A build that runs is better begun again. Raised by what listens to it, which knows why."""
+
+
 class Tell(Protocol):
     """How people are told what becomes of the caches."""
 

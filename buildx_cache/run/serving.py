@@ -23,16 +23,13 @@ from buildx_cache.progress.events import VertexEvent, rewritten
 from buildx_cache.progress.names import folder_source, transfer_kind
 from buildx_cache.progress.trace import is_cancelled
 from buildx_cache.report import LazyReport
+from buildx_cache.run.seams import AbandonedBuildError
 from buildx_cache.serve import Served, serve
 
 _LOOPBACK = "127.0.0.1"
 _SCHEMES = ("http", "https")  # the last one tried is in the error
 # How long BuildKit may be at an import without having asked for anything: a firewall drops what it sends.
 _SILENCE_SECONDS = 5.0
-
-
-class UnreachableServerError(Exception):
-    """BuildKit does not get what it wants from a served folder; the build is better begun again without."""
 
 
 @dataclass(kw_only=True)
@@ -133,7 +130,7 @@ class Serving:
         """An event in the plan's words.
 
         Raises:
-            UnreachableServerError: BuildKit could not import a folder from its server.
+            AbandonedBuildError: BuildKit could not import a folder from its server.
         """
         for source in self._sources.values():
             event = rewritten(event, source.rename)
@@ -148,13 +145,13 @@ class Serving:
         for each in self._sources.values():
             if each is source or not each.is_asked:
                 each.error = error
-        raise UnreachableServerError
+        raise AbandonedBuildError
 
     def wait(self) -> None:
         """Look after imports of which nothing is heard.
 
         Raises:
-            UnreachableServerError: BuildKit is at one for too long, and nothing of it arrives.
+            AbandonedBuildError: BuildKit is at one for too long, and nothing of it arrives.
         """
         for source in self._sources.values():
             if source.is_unasked:

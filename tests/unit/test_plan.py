@@ -1596,17 +1596,32 @@ docker buildx build --builder buildx-cache-app-1a2b3c4d-baaba426 --tag registry.
         asked={"tag": [f"{APP}:1"], "push": True, "rm_builder": True},
         facts=TLS,
         lines=r"""
-docker context create buildx-cache-b4867651 \
+docker context create buildx-cache-app-1a2b3c4d-baaba426-b4867651 \
     --docker host=tcp://10.0.0.5:2376,ca=/certs/ca.pem,cert=/certs/cert.pem,key=/certs/key.pem \
     --description 'made by buildx-cache'
 docker buildx create --name buildx-cache-app-1a2b3c4d-baaba426 --driver docker-container --bootstrap \
-    buildx-cache-b4867651
+    buildx-cache-app-1a2b3c4d-baaba426-b4867651
 docker buildx build --builder buildx-cache-app-1a2b3c4d-baaba426 --tag registry.example.com/team/app:1 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
     --cache-to type=registry,ref=registry.example.com/team/app:buildcache-main,image-manifest=true,oci-mediatypes=true,mode=max,ignore-error=true \
     --push .
 docker buildx rm buildx-cache-app-1a2b3c4d-baaba426
-docker context rm --force buildx-cache-b4867651
+docker context rm --force buildx-cache-app-1a2b3c4d-baaba426-b4867651
+""",
+    ),
+    Case(
+        id="tls-and-rm-builder-after-a-killed-call",
+        asked={"tag": [f"{APP}:1"], "push": True, "rm_builder": True},
+        facts=replace(TLS, contexts=("buildx-cache-app-1a2b3c4d-baaba426-b4867651",)),
+        lines=r"""
+docker buildx create --name buildx-cache-app-1a2b3c4d-baaba426 --driver docker-container --bootstrap \
+    buildx-cache-app-1a2b3c4d-baaba426-b4867651
+docker buildx build --builder buildx-cache-app-1a2b3c4d-baaba426 --tag registry.example.com/team/app:1 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-main,image-manifest=true,oci-mediatypes=true,mode=max,ignore-error=true \
+    --push .
+docker buildx rm buildx-cache-app-1a2b3c4d-baaba426
+docker context rm --force buildx-cache-app-1a2b3c4d-baaba426-b4867651
 """,
     ),
     Case(
