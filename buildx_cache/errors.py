@@ -92,3 +92,10 @@ class InterruptedBuildError(BuildxCacheError):
         by = _STOPPED_BY.get(number, number.name)
         super().__init__(f"stopped by {by}", hint="run the same command again; what was built is in the cache")
         self.exit_code = _INTERRUPTED.get(number, ExitCode.SIGTERM)
+        self._is_placed = False
+
+    def place(self, what: str) -> None:
+        """Say what it came upon; of several, what says so first is the nearest."""
+        if what and not self._is_placed:
+            self._is_placed = True
+            self.message = f"{self.message}, while it was at: {what}"

@@ -137,6 +137,7 @@ def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
         remove=tuple(remove),
         temporary=request.rm_builder,
         halt=_halt(request, name) if driver == Driver.DOCKER_CONTAINER and not request.endpoint else None,
+        reboot=_boot(request, name),
     )
 
 

@@ -58,12 +58,15 @@ class BuilderPlan:
     """Makes the Docker context that the builder needs."""
     create: tuple[Command, ...] = ()
     boot: Command | None = None
+    """The same as ``reboot``, where it is known not to run."""
     remove: tuple[Command, ...] = ()
     """Undoes ``context`` and ``create``: after the call where asked, or at once if they fail."""
     temporary: bool = False
     """Whether it is removed after the call."""
     halt: Command | None = None
-    """Ends it at once, before ``remove``: else BuildKit waits ten seconds for what it asked of a silent registry."""
+    """Ends it at once, however busy it is; what it has is there when it is booted again."""
+    reboot: Command | None = None
+    """Boots it where it is there and does not run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,6 +113,13 @@ class BuildTrace:
         reached = self.cached + self.executed
         return self.cached / reached if reached else None
 
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The names of what was running when the build was stopped."""
+        all_of_it: tuple[Step | Transfer, ...] = (*self.steps, *self.transfers)
+        begun = (each for each in all_of_it if each.started)
+        return tuple(each.name for each in begun if not each.completed or is_cancelled(each.error))
+
     def written_again(self, later: BuildTrace) -> BuildTrace:
         """The same build, its steps done, with what a later run of it wrote, which found them all cached.
 

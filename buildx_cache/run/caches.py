@@ -33,15 +33,15 @@ from buildx_cache.report import CacheReport, ExportReport, ExportStatus, LocalRe
 from buildx_cache.run.folders import Folders
 from buildx_cache.run.importing import Importing
 from buildx_cache.run.retrying import Fault, Retrying, fault
-from buildx_cache.run.seams import Engine, Tell
+from buildx_cache.run.seams import NO_REASON, Engine, Tell
 from buildx_cache.run.serving import Serving
+from buildx_cache.run.silence import Silence
 
 _METADATA = "load metadata for "  # of the images that FROM and COPY --from name (``frontend/dockerui``)
 # Buildx' own words (``client/ociindex``, ``build/opt.go``); ``ignore-error`` does not reach that far.
 _CLIENTS_OWN = re.compile(r"(?:failed to build: )?(?:could not (?:lock|unmarshal|read|write) .*index\.json|mkdir .+: )")
 _NO_TAG = re.compile(r"(?:failed to build: )?local cache importer requires")
 _LOCKED = re.compile(r"could not lock .*index\.json\.lock$")
-_NO_REASON = "no reason given"
 _STRICT_HINT = "`buildx-cache cache verify` shows more; drop --strict-cache to go on without"
 # Seconds after which people should know what an import of a few small files costs them.
 _SLOW_IMPORT = 5.0
@@ -65,6 +65,7 @@ class Caches:
         self._warn = tell.warn
         self._export = export
         self._retrying = retrying
+        self.silence = Silence()
         self._importing = Importing([entry.place for entry in plan.cache.imports if entry.type == "registry"])
         self._folders = Folders(plan, tell)
         self._verdicts: dict[CacheEntry, Verdict] = {}
@@ -95,6 +96,11 @@ class Caches:
     def begin(self) -> None:
         """A build begins whose events are to be taken."""
         self._importing.begin()
+        self.silence.begin()
+
+    def command(self, planned: Command) -> Command:
+        """A build that imports what is served from there."""
+        return self.serving.command(planned)
 
     def take(self, event: Event) -> Event:
         """An event of it, in the plan's words.
@@ -103,8 +109,28 @@ class Caches:
             AbandonedBuildError: it does not get what it wants of a cache, and is better begun again.
         """
         event = self.serving.take(event)
+        self.silence.take(event)
         self._importing.take(event)
         return event
+
+    def wait(self) -> None:
+        """Nothing is heard of it.
+
+        Raises:
+            AbandonedBuildError: that has lasted too long.
+        """
+        self.serving.wait()
+        self.silence.wait()
+
+    def leave_out_silent(self) -> None:
+        """Go on without the imports of which nothing was heard.
+
+        Raises:
+            CacheError: there is one, and the call is strict.
+        """
+        names = self.silence.imports
+        silent = [entry for entry in self.plan.cache.imports if any(name.endswith(entry.place) for name in names)]
+        self._leave_out(dict.fromkeys(silent, self.silence.reason), "building again without it")
 
     @property
     def import_fault(self) -> Fault | None:
@@ -296,7 +322,7 @@ class Caches:
     def _exported(self, entry: CacheEntry, trace: BuildTrace, code: int = 0) -> ExportReport:
         report = export_report(entry, trace)
         if code != 0 and report.status != "failed":
-            return failed_export(entry, trace.error or _NO_REASON)
+            return failed_export(entry, trace.error or NO_REASON)
         if entry.type != "local" or report.status != "written":
             return report
         self._folders.forget_origin(entry)

@@ -20,8 +20,6 @@ from buildx_cache.diagnose import diagnose
 from buildx_cache.display import Display
 from buildx_cache.errors import (
     BuildxCacheError,
-    DeniedError,
-    EngineError,
     ExitCode,
     InterruptedBuildError,
     UnreachableError,
@@ -31,12 +29,14 @@ from buildx_cache.plan import BuildPlan, Command, show_version
 from buildx_cache.plan.render import redacted_argv
 from buildx_cache.progress import BuildTrace, Event, StreamParser, TraceBuilder
 from buildx_cache.redaction import redact
-from buildx_cache.report import BuilderReport, BuildReport, CIReport, ImageReport, Phases, Status
+from buildx_cache.report import BuilderReport, BuildReport, CIReport, ImageReport, Phases, RetryReport, Status
+from buildx_cache.run.builder import CallsBuilder
 from buildx_cache.run.caches import Caches
 from buildx_cache.run.hiding import Hiding, Secrets
 from buildx_cache.run.loading import Loading
-from buildx_cache.run.retrying import Fault, Patience, Phase, Retrying, fault
-from buildx_cache.run.seams import AbandonedBuildError, Engine, Finished
+from buildx_cache.run.login import login_error
+from buildx_cache.run.retrying import Fault, Patience, Phase, Retrying, ended_by, fault
+from buildx_cache.run.seams import AbandonedBuildError, Engine, Finished, last_line
 from buildx_cache.scratch import scratch_folder
 
 
@@ -94,9 +94,11 @@ class _Execution:
         self._trace: BuildTrace | None = None
         self._logs: Mapping[str, tuple[str, ...]] = {}
         self._caches = Caches(plan, self, engine, self._write_caches, retrying)
+        self._builder = CallsBuilder(plan.builder, self._do, self._phase, retrying)
         self._loading = Loading(plan.image.loading, engine)
         self._image_id = ""
         self._is_built = False
+        self._is_restarted = False
 
     def outcome(self) -> Outcome:
         """Run everything and tell what came of it."""
@@ -125,12 +127,7 @@ class _Execution:
             self._display.warn(note)
 
     def _run(self) -> None:
-        try:
-            self._prepare_builder()
-        except BuildxCacheError:
-            if self._plan.builder.create:
-                self._remove_builder()  # whatever of it there is: nothing is left of a builder that does not boot
-            raise
+        self._builder.prepare()
         try:
             with self._login():
                 trace = self._build()
@@ -140,67 +137,29 @@ class _Execution:
             self._prune()
             self._caches.be_strict(trace)
         except InterruptedBuildError:
-            if self._plan.builder.temporary and self._plan.builder.halt:
-                self._do(self._plan.builder.halt)
+            self._builder.halt()
             raise
         finally:
-            if self._plan.builder.temporary and (reason := self._remove_builder_for_sure()):
+            if reason := self._builder.remove():
                 self.warn(f"the builder could not be removed: {reason}")
-
-    # --- builder -----------------------------------------------------------------------------------------
-
-    def _prepare_builder(self) -> None:
-        builder = self._plan.builder
-        if builder.context:
-            with self._phase("context"):
-                self._must(builder.context, "the Docker context could not be made")
-        with self._phase("builder"):
-            for command in builder.create:
-                self._must(
-                    command, f"the builder {builder.name!r} could not be made or does not boot", tolerated=_EXISTS
-                )
-            if builder.boot:
-                self._must(builder.boot, f"the builder {builder.name!r} does not boot")
-
-    def _must(self, command: Command, failure: str, *, tolerated: str | None = None) -> None:
-        done = self._retrying.tried(
-            self._do(command), lambda: self._do(_booting(command)), lambda done: _fault("builder", done)
-        )
-        if done.code != 0 and not (tolerated and tolerated in done.stderr):
-            raise EngineError(f"{failure}: {_last_line(done.stderr)}", hint=_builder_hint(done.stderr))
-
-    def _remove_builder_for_sure(self) -> str:
-        """The same, begun again where a signal comes between; there is only one."""
-        try:
-            return self._remove_builder()
-        except InterruptedBuildError:
-            self._remove_builder()
-            raise
-
-    def _remove_builder(self) -> str:
-        """Undo what was made for the builder; why that did not work, if so."""
-        ended = [self._do(command) for command in self._plan.builder.remove]
-        return next((_last_line(done.stderr) for done in ended if done.code != 0), "")
-
-    # --- login -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _login(self) -> Iterator[None]:
-        login = self._plan.login
-        if login is None or self._secrets.password is None:
+        login, password = self._plan.login, self._secrets.password
+        if login is None or password is None:
             yield
             return
+
+        def log_in() -> Finished:
+            return self._do(login.command, stdin=password.encode())
+
         with self._engine.credentials(login.registry):
             with self._phase("login"):
-                done = self._retrying.tried(
-                    self._log_in(login.command), lambda: self._log_in(login.command), lambda done: _fault("login", done)
-                )
+                done = self._retrying.tried(log_in(), log_in, lambda done: ended_by("login", done))
             if done.code != 0:
-                raise _login_error(login.registry, Hiding(login.command, self._secrets.hidden).text(done.stderr))
+                reason = Hiding(login.command, self._secrets.hidden).text(last_line(done))
+                raise login_error(login.registry, reason)
             yield
-
-    def _log_in(self, command: Command) -> Finished:
-        return self._do(command, stdin=self._secrets.password.encode() if self._secrets.password else b"")
 
     # --- build -------------------------------------------------------------------------------------------
 
@@ -220,13 +179,36 @@ class _Execution:
     def _build_around(self) -> tuple[BuildTrace, int]:
         """Build, and again where that leads around a cache or a way of loading that failed it."""
         trace, code = self._attempt_imports()
-        while code != 0 and (self._loading.may_retry(trace) or self._caches.may_retry(trace)):
+        while code != 0 and (self._breaks_silence() or self._loading.may_retry(trace) or self._caches.may_retry(trace)):
             trace, code = self._attempt_imports()
         return trace, code
 
     def _attempt_imports(self) -> tuple[BuildTrace, int]:
         """Build; begun again while it would go without a cache over a fault that may pass."""
         return self._retrying.tried(self._attempt(), self._attempt, lambda _: self._caches.import_fault)
+
+    def _breaks_silence(self) -> bool:
+        """Restart a builder that waits for a registry which does not answer; whether that was why the build ended.
+
+        Raises:
+            UnreachableError: it cannot be restarted from here, or that did not help.
+        """
+        silence, name = self._caches.silence, self._plan.builder.name
+        if not silence.found:
+            return False
+        if not self._builder.can_restart or (self._is_restarted and not silence.imports):
+            hint = (
+                f"the builder {name} waits for a registry that does not answer, and with it all its builds: restart it"
+            )
+            raise UnreachableError(silence.reason, hint=hint)
+        self.warn(
+            f"{silence.reason}; the builder {name} is restarted, which does nothing else until there is an answer"
+        )
+        self._caches.retries.append(RetryReport(phase="build", reason=redact(silence.reason), count=1))
+        self._builder.restart()
+        self._is_restarted = True
+        self._caches.leave_out_silent()
+        return True
 
     def _write_again(self) -> tuple[BuildTrace, int]:
         """Build for what is written of it only; the steps stay those of the run that did them."""
@@ -297,7 +279,7 @@ class _Execution:
 
         That is by raw progress, and metadata in a file.
         """
-        parser, serving, hiding = StreamParser(), self._caches.serving, Hiding(command, self._secrets.hidden)
+        parser, hiding = StreamParser(), Hiding(command, self._secrets.hidden)
 
         def show(events: Iterable[Event]) -> None:
             for event in map(self._caches.take, events):
@@ -306,13 +288,13 @@ class _Execution:
 
         def take(chunk: bytes) -> None:
             if not chunk:
-                serving.wait()
+                self._caches.wait()
             show(hiding.take(parser.feed(chunk)))
 
         self._note(command)
         self._caches.begin()
         try:
-            code = self._engine.build(serving.command(listening(instead or command, metadata)), take)
+            code = self._engine.build(self._caches.command(listening(instead or command, metadata)), take)
             show(hiding.take(parser.close()))
             show(hiding.close())
         except AbandonedBuildError:
@@ -346,7 +328,7 @@ class _Execution:
         with self._phase("prune"):
             done = self._do(self._plan.prune)
         if done.code != 0:
-            self.warn(f"the builder's cache could not be pruned: {_last_line(done.stderr)}")
+            self.warn(f"the builder's cache could not be pruned: {last_line(done)}")
 
     # --- bookkeeping -------------------------------------------------------------------------------------
 
@@ -374,10 +356,17 @@ class _Execution:
         self._display.phase(name)
         try:
             yield
+        except InterruptedBuildError as stopped:
+            stopped.place(self._unfinished() or name)
+            raise
         finally:
             self._display.phase("")
             spent = getattr(self._phases, name) + time.monotonic() - started
             self._phases = replace(self._phases, **{name: spent})
+
+    def _unfinished(self) -> str:
+        """What the build was doing when it was stopped, the last things it began."""
+        return ", ".join(redact(name) for name in (self._trace.unfinished if self._trace else ())[-_SHOWN_UNFINISHED:])
 
     def _results(self, report: BuildReport, error: BuildxCacheError | None) -> tuple[str, ...]:
         """The lines for stdout: every pushed tag with its digest, or the ID of what was only loaded."""
@@ -425,11 +414,9 @@ class _Execution:
         )
 
 
-# Another call made the same builder since this one looked; the build boots it (buildx' ``builder/builder.go``).
-_EXISTS = "existing instance for"
-_NO_REASON = "no reason given"
 _TIMED = ("cache-export", "push")
 _CANCELLED = 130
+_SHOWN_UNFINISHED = 2
 # What writes to a registry, by what of a build it is; a strict call's build fails over its cache.
 _WRITING: Mapping[str, Phase] = {"image-export": "push", "push": "push", "cache-export": "export"}
 # Keys of Buildx' metadata file.
@@ -457,41 +444,8 @@ def _read_metadata(path: str) -> dict[str, object]:
     return metadata if isinstance(metadata, dict) else {}
 
 
-def _booting(command: Command) -> Command:
-    """What boots a builder that was made but did not boot; Buildx refuses to make it twice."""
-    if "create" not in command.argv or "--bootstrap" not in command.argv:
-        return command
-    name = command.argv[command.argv.index("--name") + 1]
-    return replace(command, argv=(*command.argv[: command.argv.index("create")], "inspect", "--bootstrap", name))
-
-
-def _fault(phase: Phase, done: Finished) -> Fault | None:
-    return fault(phase, done.stderr) if done.code != 0 else None
-
-
 def status_of(error: BuildxCacheError | None) -> Status:
     """How a call ended."""
     if error is None:
         return "success"
     return "interrupted" if isinstance(error, InterruptedBuildError) else "failed"
-
-
-def _last_line(stderr: str) -> str:
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    return redact(lines[-1].removeprefix("ERROR: ").strip()) if lines else _NO_REASON
-
-
-def _builder_hint(stderr: str) -> str:
-    if "pull" in stderr or "manifest unknown" in stderr or "No such image" in stderr:
-        return "check --buildkit-image and that the engine can pull it; behind a mirror, name the image there"
-    return "look at it with `docker buildx inspect NAME`; `docker buildx rm NAME` has it made anew"
-
-
-def _login_error(registry: str, stderr: str) -> BuildxCacheError:
-    reason = _last_line(stderr)
-    where = registry or "the default registry"
-    if any(sign in reason.lower() for sign in ("unauthorized", "denied", "incorrect", "401", "403")):
-        return DeniedError(f"the login to {where} was refused: {reason}", hint="check --username and the password")
-    return UnreachableError(
-        f"the login to {where} failed: {reason}", hint="check the registry's address and the network"
-    )

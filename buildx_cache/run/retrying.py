@@ -16,6 +16,7 @@ from buildx_cache.diagnose import find_cause
 from buildx_cache.errors import UnreachableError
 from buildx_cache.redaction import redact
 from buildx_cache.report import RetryReport
+from buildx_cache.run.seams import Finished
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -57,6 +58,11 @@ def fault(phase: Phase, words: str) -> Fault | None:
     cause = find_cause(words)
     passes = cause is not None and cause.error is UnreachableError and not _LASTING.search(words)
     return Fault(phase=phase, words=" ".join(redact(words).split())) if passes else None
+
+
+def ended_by(phase: Phase, done: Finished) -> Fault | None:
+    """What a command failed over that may not fail it the next time."""
+    return fault(phase, done.stderr) if done.code != 0 else None
 
 
 class Retrying:

@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 from typing import IO, Protocol
 
 from buildx_cache.plan import Command
+from buildx_cache.redaction import redact
+
+NO_REASON = "no reason given"
 
 
 class AbandonedBuildError(Exception):
@@ -33,6 +36,12 @@ class Finished(Protocol):
     @property
     def stderr(self) -> str:
         """What it said."""
+
+
+def last_line(done: Finished) -> str:
+    """The reason that a command gave for its end."""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return redact(lines[-1].removeprefix("ERROR: ").strip()) if lines else NO_REASON
 
 
 class Engine(Protocol):

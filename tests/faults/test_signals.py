@@ -23,7 +23,8 @@ import pytest
 
 from buildx_cache import layout
 from tests.faults.proxy import WRITE, Kind, Proxy, Rule, Stall
-from tests.integration.conftest import PROGRAM, Docker
+from tests.faults.watched import IMPATIENT
+from tests.integration.conftest import Docker
 from tests.integration.test_builders import tls_engine
 
 __all__ = ["tls_engine"]
@@ -119,7 +120,7 @@ class Scene:
         cache = () if "CACHE" in self.phase.words else ("--cache", "local", "--cache-dir", str(self.cache))
         builder = docker.container_builder if "PRUNE" in self.phase.words else docker.new_builder
         options = (*asked, *cache, *builder, "--build-arg", f"BASE={docker.base}")
-        return (sys.executable, *PROGRAM, "build", "--report", str(self.report), "-v", *options, str(self.context))
+        return (sys.executable, *IMPATIENT, "build", "--report", str(self.report), "-v", *options, str(self.context))
 
     def env(self, **more: str) -> dict[str, str]:
         secret = {"PASSWORD": self.docker.env["ENGINE_AUTH_PASSWORD"]}

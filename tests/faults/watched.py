@@ -29,6 +29,11 @@ PASSED_ON = (
     "TMPDIR",
     "LANG",
 )
+# The program, with a builder restarted after a silence that a test can wait for.
+IMPATIENT = (
+    "-c",
+    "from buildx_cache.run import silence; silence.SECONDS = 5.0; from buildx_cache.cli import main; main()",
+)
 # Seconds between two looks: less than any child of the program lives.
 _PAUSE = 0.003
 

@@ -63,3 +63,10 @@ def test_every_error_is_covered_here() -> None:
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BuildxCacheError)}
     signals = {InterruptedBuildError}
     assert len(kinds - signals - {BuildxCacheError}) == 8
+
+
+def test_what_was_interrupted_is_told_by_who_is_nearest() -> None:
+    error = InterruptedBuildError(signal.SIGTERM)
+    for what in ("", "pushing layers", "build"):
+        error.place(what)
+    assert error.message == "stopped by SIGTERM, while it was at: pushing layers"

@@ -316,6 +316,17 @@ def test_an_interrupted_call_cleans_up(where: str, order: list[str], code: int) 
     assert (outcome.report.status, outcome.report.exit_code, outcome.results) == ("interrupted", code, ())
 
 
+def test_what_was_running_is_told_of_an_interrupted_build() -> None:
+    running = {"digest": "sha256:p", "name": "exporting to image", "started": "2025-11-24T04:30:00Z"}
+    ended = FakeEngine(builds=[(MADE, 0)], interrupt="build")
+    going = FakeEngine(builds=[(MADE + said(running), 0)], interrupt="build")
+    words = [outcome.error.message for engine in (ended, going) if (outcome := done(planned(), engine)[0]).error]
+    assert words == [
+        "stopped by SIGTERM, while it was at: build",
+        "stopped by SIGTERM, while it was at: exporting to image",
+    ]
+
+
 def test_the_steps_of_an_interrupted_build_are_reported() -> None:
     outcome, _ = done(planned(tag=[APP], push=True), FakeEngine(interrupt="build"))
     assert [step.name for step in outcome.report.steps] == ["FROM scratch", "RUN make"]

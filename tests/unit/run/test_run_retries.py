@@ -173,6 +173,52 @@ def test_a_cache_export_is_tried_again_alone() -> None:
     assert display.warned == []
 
 
+IMPORTING = f"importing cache manifest from {APP.removesuffix(':1')}:buildcache-main"
+
+
+def importing(error: str) -> tuple[bytes, int]:
+    """A build that goes on without its cache, as far as BuildKit is concerned."""
+    return said(vertex(IMPORTING, error=error)) + MADE, 0
+
+
+def test_a_build_that_would_go_without_a_cache_is_begun_again() -> None:
+    engine = FakeEngine(builds=[importing(BUSY), importing(BUSY), importing("")])
+    outcome, display = done(planned(tag=[APP], push=True, cache="registry"), engine)
+    assert outcome.error is None
+    assert [each.status for each in outcome.report.cache.imports] == ["hit"]
+    assert [(retry.phase, retry.count) for retry in outcome.report.retries] == [("import", 2)]
+    assert (len(engine.built), len(engine.slept), display.restarts) == (3, 2, 2)
+
+
+def test_after_some_tries_it_goes_without() -> None:
+    engine = FakeEngine(builds=[importing(LIMITED)], stays=True)
+    outcome, _ = done(planned(tag=[APP], push=True, cache="registry"), engine)
+    assert outcome.error is None
+    assert [each.status for each in outcome.report.cache.imports] == ["unreachable"]
+    assert [(retry.phase, retry.count) for retry in outcome.report.retries] == [("import", 2)]
+    assert len(engine.built) == 3
+
+
+@pytest.mark.parametrize("error", ["not found", "403 Forbidden", "401 Unauthorized", "context canceled"])
+def test_a_cache_that_will_not_be_there_is_not_waited_for(error: str) -> None:
+    engine = FakeEngine(builds=[importing(error)])
+    outcome, _ = done(planned(tag=[APP], push=True, cache="registry"), engine)
+    assert outcome.error is None
+    assert (outcome.report.retries, len(engine.built)) == ((), 1)
+
+
+def test_the_steps_are_those_of_the_run_that_did_them() -> None:
+    names = ("[build 1/2] FROM scratch", "[build 2/2] RUN make")
+    cached = said(*(vertex(name, cached=True) for name in names)) + said(vertex("exporting to image"))
+    engine = FakeEngine(builds=[pushing(BUSY), (cached, 0)])
+    outcome, _ = done(planned(tag=[APP], push=True), engine)
+    assert outcome.error is None
+    assert [step.cached for step in outcome.report.steps] == [True, False]
+    assert (outcome.report.cache.steps.executed, outcome.report.cache.hit_ratio) == (1, 0.5)
+    assert outcome.trace is not None
+    assert [(each.kind, each.error) for each in outcome.trace.transfers] == [("image-export", "")]
+
+
 def test_a_signal_ends_a_pause_at_once() -> None:
     def interrupted(_: float) -> None:
         raise InterruptedBuildError(signal.SIGTERM)

@@ -1,0 +1,103 @@
+"""The builder of a call: made, booted, restarted and removed as planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from buildx_cache.errors import BuildxCacheError, EngineError, InterruptedBuildError
+from buildx_cache.plan import BuilderPlan, Command
+from buildx_cache.run.retrying import Retrying, ended_by
+from buildx_cache.run.seams import Finished, last_line
+
+# Another call made the same builder since this one looked; the build boots it (buildx' ``builder/builder.go``).
+_EXISTS = "existing instance for"
+_BOOTS = "--bootstrap"
+
+
+class CallsBuilder:
+    """The builder that a call's plan names; ``do`` runs a command of it, ``phase`` lasts while something does."""
+
+    def __init__(
+        self,
+        plan: BuilderPlan,
+        do: Callable[[Command], Finished],
+        phase: Callable[[str], AbstractContextManager[None]],
+        retrying: Retrying,
+    ) -> None:
+        self._plan = plan
+        self._do = do
+        self._phase = phase
+        self._retrying = retrying
+
+    def prepare(self) -> None:
+        """Make and boot it and the Docker context that it needs, as far as they are not there.
+
+        Raises:
+            EngineError: that does not work; nothing is left of what was made.
+        """
+        try:
+            self._prepare()
+        except BuildxCacheError:
+            if self._plan.create:
+                self._undo()
+            raise
+
+    def _prepare(self) -> None:
+        plan = self._plan
+        if plan.context:
+            with self._phase("context"):
+                self._must(plan.context, "the Docker context could not be made")
+        with self._phase("builder"):
+            for command in plan.create:
+                self._must(command, f"the builder {plan.name!r} could not be made or does not boot", tolerated=_EXISTS)
+            if plan.boot:
+                self._must(plan.boot, f"the builder {plan.name!r} does not boot")
+
+    @property
+    def can_restart(self) -> bool:
+        """Whether it is this program's, and on an engine that can end it."""
+        return self._plan.halt is not None and self._plan.reboot is not None
+
+    def restart(self) -> None:
+        """Make an end of all that it is doing, if that can be.
+
+        Raises:
+            EngineError: it does not boot.
+        """
+        if self._plan.halt and self._plan.reboot:
+            with self._phase("builder"):
+                self._do(self._plan.halt)
+                self._must(self._plan.reboot, f"the builder {self._plan.name!r} does not boot")
+
+    def halt(self) -> None:
+        """End it, if it is to be removed: else BuildKit waits ten seconds for what it asked of a silent registry."""
+        if self._plan.temporary and self._plan.halt:
+            self._do(self._plan.halt)
+
+    def remove(self) -> str:
+        """Remove it, if that was asked for, whatever signal comes; why that did not work, if so."""
+        if not self._plan.temporary:
+            return ""
+        try:
+            return self._undo()
+        except InterruptedBuildError:
+            self._undo()  # there is only one
+            raise
+
+    def _undo(self) -> str:
+        ended = [self._do(command) for command in self._plan.remove]
+        return next((last_line(done) for done in ended if done.code != 0), "")
+
+    def _must(self, command: Command, failure: str, *, tolerated: str = "") -> None:
+        # Buildx refuses to make a builder twice: one that did not boot is only booted.
+        again = self._plan.reboot if self._plan.reboot and _BOOTS in command.argv else command
+        done = self._retrying.tried(self._do(command), lambda: self._do(again), lambda done: ended_by("builder", done))
+        if done.code != 0 and not (tolerated and tolerated in done.stderr):
+            raise EngineError(f"{failure}: {last_line(done)}", hint=_hint(done.stderr))
+
+
+def _hint(stderr: str) -> str:
+    if "pull" in stderr or "manifest unknown" in stderr or "No such image" in stderr:
+        return "check --buildkit-image and that the engine can pull it; behind a mirror, name the image there"
+    return "look at it with `docker buildx inspect NAME`; `docker buildx rm NAME` has it made anew"

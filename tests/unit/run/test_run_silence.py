@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from buildx_cache.errors import ExitCode, UnreachableError
+from buildx_cache.plan import BuildPlan
+from buildx_cache.progress.events import TextLine, VertexEvent
+from buildx_cache.run import silence
+from buildx_cache.run.seams import AbandonedBuildError
+from buildx_cache.run.silence import SECONDS, Silence
+from tests.unit.run.calls import MADE, FakeEngine, done, planned
+
+IMPORT = "importing cache manifest from r.example.com/app:cache"
+STEP = "[1/2] RUN make"
+
+
+def vertex(name: str, *, ended: bool = False) -> VertexEvent:
+    return VertexEvent(
+        digest=name, name=name, inputs=(), started=1.0, completed=2.0 if ended else None, cached=False, error=""
+    )
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def is_silent(*events: VertexEvent | TextLine, seconds: float) -> tuple[bool, tuple[str, ...]]:
+    clock = Clock()
+    watch = Silence(clock)
+    for event in events:
+        clock.now += SECONDS - 1
+        watch.wait()
+        watch.take(event)
+    clock.now += seconds
+    try:
+        watch.wait()
+    except AbandonedBuildError:
+        assert watch.found
+        assert f"{SECONDS:.0f} s" in watch.reason
+        return True, watch.imports
+    assert not watch.found
+    return False, ()
+
+
+@pytest.mark.parametrize(
+    ("events", "imports"),
+    [
+        ((), ()),
+        ((TextLine(text="WARNING: no output"),), ()),
+        ((vertex(IMPORT),), (IMPORT,)),
+        ((vertex(STEP, ended=True), vertex(IMPORT)), (IMPORT,)),
+        ((vertex(IMPORT), vertex(IMPORT + "2")), (IMPORT, IMPORT + "2")),
+        ((vertex(STEP), vertex(IMPORT), vertex(STEP, ended=True)), (IMPORT,)),
+    ],
+)
+def test_a_build_that_hears_nothing(events: tuple[VertexEvent | TextLine, ...], imports: tuple[str, ...]) -> None:
+    assert is_silent(*events, seconds=SECONDS) == (True, imports)
+    assert is_silent(*events, seconds=SECONDS - 1) == (False, ())
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (vertex(STEP),),
+        (vertex(STEP), vertex(IMPORT)),
+        (vertex(IMPORT), vertex(IMPORT, ended=True)),
+        (vertex("exporting to image"),),
+        (vertex(STEP, ended=True),),
+    ],
+)
+def test_what_may_be_silent_for_long(events: tuple[VertexEvent, ...]) -> None:
+    assert is_silent(*events, seconds=100 * SECONDS) == (False, ())
+
+
+def test_a_new_build_begins_with_nothing_heard() -> None:
+    clock = Clock()
+    watch = Silence(clock)
+    watch.take(vertex(IMPORT))
+    clock.now = SECONDS
+    with pytest.raises(AbandonedBuildError):
+        watch.wait()
+    watch.begin()
+    assert (watch.found, watch.imports) == (False, ())
+    watch.wait()
+
+
+def patience(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[object]:
+    """How long builds may be silent, one after another."""
+    left = iter(seconds)
+    return [lambda: monkeypatch.setattr(silence, "SECONDS", next(left))] * len(seconds)
+
+
+def test_the_own_builder_is_restarted_and_the_build_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    deeds = patience(monkeypatch, 0.0, 90.0)
+    engine = FakeEngine(builds=[(MADE, 0), (MADE, 0)], deeds=deeds)  # type: ignore[arg-type]
+    outcome, display = done(planned(), engine)
+    assert outcome.error is None
+    assert engine.order == ["run create", "build", "run kill", "run inspect", "build"]
+    assert [(retry.phase, retry.count) for retry in outcome.report.retries] == [("build", 1)]
+    (warned,) = (warning for warning in display.warned if "is restarted" in warning)
+    assert "the build does not begin: nothing is heard" in warned
+
+
+@pytest.mark.parametrize(
+    ("plan", "made"),
+    [
+        pytest.param(planned(), True, id="a restart does not help"),
+        pytest.param(planned(driver="remote", endpoint=["tcp://10.0.0.9:1234"]), False, id="it runs elsewhere"),
+    ],
+)
+def test_a_builder_that_stays_silent_ends_the_call(
+    monkeypatch: pytest.MonkeyPatch, plan: BuildPlan, *, made: bool
+) -> None:
+    deeds = patience(monkeypatch, *itertools.repeat(0.0, 3))
+    engine = FakeEngine(builds=[(MADE, 0)], stays=True, deeds=deeds)  # type: ignore[arg-type]
+    outcome, _ = done(plan, engine)
+    assert isinstance(outcome.error, UnreachableError)
+    assert plan.builder.name in outcome.error.hint
+    assert outcome.report.exit_code == ExitCode.UNREACHABLE
+    assert engine.order.count("build") == (2 if made else 1)
+    assert ("run kill" in engine.order) is made
