@@ -124,6 +124,7 @@ def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
     remove = [Command(argv=docker(request, "buildx", "rm", name))]
     if context or (request.rm_builder and context_name != request.docker_context):
         remove.append(Command(argv=("context", "rm", "--force", context_name)))
+    has_container = driver == Driver.DOCKER_CONTAINER and not request.endpoint
     return BuilderPlan(
         name=name,
         driver=driver,
@@ -136,7 +137,8 @@ def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
         boot=_boot(request, name) if existing and not existing.running else None,
         remove=tuple(remove),
         temporary=request.rm_builder,
-        halt=_halt(request, name) if driver == Driver.DOCKER_CONTAINER and not request.endpoint else None,
+        halt=_halt(request, name) if has_container else None,
+        scrap=_scrap(request, name) if has_container else (),
         reboot=_boot(request, name),
     )
 
@@ -208,8 +210,17 @@ def _boot(request: BuildRequest, name: str) -> Command:
 
 
 def _halt(request: BuildRequest, name: str) -> Command:
-    """Kill the container of a builder's only node, which Buildx gives this name (``driver/docker-container``)."""
-    return Command(argv=docker(request, "container", "kill", f"buildx_buildkit_{name}0"))
+    return Command(argv=docker(request, "container", "kill", _container(name)))
+
+
+def _scrap(request: BuildRequest, name: str) -> tuple[Command, ...]:
+    words = (("container", "rm", _container(name)), ("volume", "rm", f"{_container(name)}_state"))
+    return tuple(Command(argv=docker(request, *verb, "--force", what)) for *verb, what in words)
+
+
+def _container(name: str) -> str:
+    """The container of a builder's only node; its volume has this name too (``driver/docker-container``)."""
+    return f"buildx_buildkit_{name}0"
 
 
 def docker(request: BuildRequest, *words: str) -> tuple[str, ...]:

@@ -65,6 +65,8 @@ class BuilderPlan:
     """Whether it is removed after the call."""
     halt: Command | None = None
     """Ends it at once, however busy it is; what it has is there when it is booted again."""
+    scrap: tuple[Command, ...] = ()
+    """Removes what ``remove`` leaves when it is stopped halfway: Buildx forgets a builder before its volume is gone."""
     reboot: Command | None = None
     """Boots it where it is there and does not run."""
 

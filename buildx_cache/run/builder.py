@@ -82,7 +82,9 @@ class CallsBuilder:
         try:
             return self._undo()
         except InterruptedBuildError:
-            self._undo()  # there is only one
+            self._undo()  # there is only one signal
+            for command in self._plan.scrap:
+                self._do(command)
             raise
 
     def _undo(self) -> str:

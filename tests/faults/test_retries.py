@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.faults.laboratory import Laboratory, builds
+from tests.faults.laboratory import Laboratory, builds, imported
 from tests.faults.proxy import READ, WRITE, Act, Cut, Expire, Kind, Proxy, Rule, Slow, Status
 
 _UPLOADS = frozenset({Kind.UPLOAD})
@@ -50,6 +50,7 @@ PUSHES = (
     Passing(name="expiring token", act=Expire(uses=3), kinds=_ALL, methods=_ANY, times=0, retries=0, code=4),
     Passing(name="403", act=Status(code=403), times=0, retries=0, code=4),
     Passing(name="401", act=Status(code=401), times=0, retries=0, code=4),
+    Passing(name="digest refused", act=Status(code=400), kinds=_TAG, times=0, retries=0, code=1),
     Passing(name="404", act=Status(code=404), times=0, retries=0, code=5),
 )
 
@@ -80,6 +81,47 @@ def test_a_push_comes_through(laboratory: Laboratory, proxy: Proxy, builder: str
         assert "trying again in" in ran.stderr
     if case.code == 0:
         assert laboratory.says(f"{laboratory.docker.registry}/{repository}:1") == laboratory.pristine.says
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """A fault of so many requests for a cache's manifest, how often the import is tried again, and what becomes of it."""
+
+    name: str
+    act: Act
+    times: int = 0
+    retries: int
+    status: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+IMPORTS = (
+    Import(name="429 for a while", act=_LIMITED, times=_BUILDKITS, retries=1, status="hit"),
+    Import(name="503 for a while", act=Status(code=503), times=_BUILDKITS, retries=1, status="hit"),
+    Import(name="reset", act=Cut(after=0, reset=True), times=1, retries=1, status="hit"),
+    Import(name="503 for good", act=Status(code=503), retries=2, status="unreachable"),
+    Import(name="403 for good", act=Status(code=403), retries=0, status="unreachable"),
+    Import(name="404 for good", act=Status(code=404), retries=0, status="absent"),
+)
+
+
+@pytest.mark.parametrize("case", IMPORTS, ids=str)
+def test_a_cache_import_comes_through(laboratory: Laboratory, proxy: Proxy, case: Import) -> None:
+    reference = f"{proxy.address}/{laboratory.registry_copy()}"
+    rule = Rule(act=case.act, kinds=_TAG, methods=READ, times=case.times)
+
+    with proxy.ruled(rule):
+        ran = laboratory.tool("--cache", "registry", "--cache-ref", reference, "--read-only")
+        assert proxy.acted
+
+    assert ran.code == 0, ran.stderr
+    assert imported(ran, reference)["status"] == case.status
+    counts = {retry["phase"]: retry["count"] for retry in ran.report["retries"]}
+    assert counts == ({"import": case.retries} if case.retries else {})
+    assert builds(ran) == 1 + case.retries
+    assert (ran.steps[1] == ran.steps[0]) is (case.status == "hit")
 
 
 def test_a_cache_export_comes_through(laboratory: Laboratory, proxy: Proxy, builder: str) -> None:

@@ -119,6 +119,7 @@ class FakeEngine:
         line = " ".join(command.argv)
         self.acts.append((f"run <{stdin.decode()}" if stdin else "run", command))
         if self.interrupt in command.argv:
+            self.interrupt = ""  # further ones are ignored
             raise InterruptedBuildError(signal.SIGINT)
         return next((end for word, end in self.ends.items() if word in line), Ended())
 
@@ -176,7 +177,7 @@ class FakeEngine:
 def _short(act: str, what: object) -> str:
     if not isinstance(what, Command) or act == "build":
         return act
-    verbs = ("context", "create", "inspect", "login", "prune", "rm", "kill")
+    verbs = ("context", "create", "inspect", "login", "prune", "rm", "kill", "container", "volume")
     return " ".join(["run", *(word for word in what.argv if word in verbs)])
 
 

@@ -299,12 +299,16 @@ def test_what_comes_after_the_build_only_warns(asked: dict[str, object], word: s
     assert (outcome.report.warnings, display.warned) == ((warning,), [warning])
 
 
+_MADE = ("credentials", "run login", "build", "forgotten")
+
+
 @pytest.mark.parametrize(
     ("where", "order", "code"),
     [
         ("create", ["run create", "run rm"], 130),
-        ("login", ["run create", "credentials", "run login", "forgotten", "run kill", "run rm"], 130),
-        ("build", ["run create", "credentials", "run login", "build", "forgotten", "run kill", "run rm"], 143),
+        ("login", ["run create", "credentials", "run login", "forgotten", "run container kill", "run rm"], 130),
+        ("build", ["run create", *_MADE, "run container kill", "run rm"], 143),
+        ("rm", ["run create", *_MADE, "run rm", "run rm", "run container rm", "run volume rm"], 130),
     ],
 )
 def test_an_interrupted_call_cleans_up(where: str, order: list[str], code: int) -> None:

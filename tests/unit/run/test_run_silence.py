@@ -100,7 +100,7 @@ def test_the_own_builder_is_restarted_and_the_build_begun_again(monkeypatch: pyt
     engine = FakeEngine(builds=[(MADE, 0), (MADE, 0)], deeds=deeds)  # type: ignore[arg-type]
     outcome, display = done(planned(), engine)
     assert outcome.error is None
-    assert engine.order == ["run create", "build", "run kill", "run inspect", "build"]
+    assert engine.order == ["run create", "build", "run container kill", "run inspect", "build"]
     assert [(retry.phase, retry.count) for retry in outcome.report.retries] == [("build", 1)]
     (warned,) = (warning for warning in display.warned if "is restarted" in warning)
     assert "the build does not begin: nothing is heard" in warned
@@ -123,4 +123,4 @@ def test_a_builder_that_stays_silent_ends_the_call(
     assert plan.builder.name in outcome.error.hint
     assert outcome.report.exit_code == ExitCode.UNREACHABLE
     assert engine.order.count("build") == (2 if made else 1)
-    assert ("run kill" in engine.order) is made
+    assert ("run container kill" in engine.order) is made
