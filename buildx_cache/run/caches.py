@@ -123,14 +123,18 @@ class Caches:
         self.silence.wait()
 
     def leave_out_silent(self) -> None:
-        """Go on without the imports of which nothing was heard.
+        """Go on without the imports of which nothing was heard, and without writing to where they are.
 
         Raises:
             CacheError: there is one, and the call is strict.
         """
-        names = self.silence.imports
+        names, reason = self.silence.imports, self.silence.reason
         silent = [entry for entry in self.plan.cache.imports if any(name.endswith(entry.place) for name in names)]
-        self._leave_out(dict.fromkeys(silent, self.silence.reason), "building again without it")
+        self._leave_out(dict.fromkeys(silent, reason), "building again without it")
+        hosts = {_host(entry) for entry in silent}
+        unwritten = [entry for entry in self.plan.cache.exports if entry.type == "registry" and _host(entry) in hosts]
+        self._exports |= {entry: skipped_export(entry, reason) for entry in unwritten}
+        self.plan = self.plan.without(exports=unwritten)
 
     @property
     def import_fault(self) -> Fault | None:
@@ -374,6 +378,10 @@ def _slow_imports(trace: BuildTrace) -> Iterator[str]:
     for transfer in trace.transfers:
         if transfer.kind == "cache-import" and transfer.seconds > _SLOW_IMPORT:
             yield f"{transfer.name} took {transfer.seconds:.1f}s"
+
+
+def _host(entry: CacheEntry) -> str:
+    return parse_reference(entry.get("ref")).host if entry.type == "registry" else entry.place
 
 
 def _repository(entry: CacheEntry) -> str:

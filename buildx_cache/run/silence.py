@@ -47,7 +47,7 @@ class Silence:
         self._heard = self._clock()
         if not isinstance(event, VertexEvent):
             return
-        self._has_begun = True
+        self._has_begun |= bool(event.started)  # what waits for the builder's lock is announced only
         if event.started and not event.completed:
             self._running[event.digest] = event.name
         else:

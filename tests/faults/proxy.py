@@ -324,6 +324,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 _HOP = ("connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade")
 _ERRORS = {
+    400: ("DIGEST_INVALID", "provided digest did not match uploaded content"),
     401: ("UNAUTHORIZED", "authentication required"),
     403: ("DENIED", "requested access to the resource is denied"),
     404: ("BLOB_UNKNOWN", "blob unknown to registry"),

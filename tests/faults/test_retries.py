@@ -50,7 +50,7 @@ PUSHES = (
     Passing(name="expiring token", act=Expire(uses=3), kinds=_ALL, methods=_ANY, times=0, retries=0, code=4),
     Passing(name="403", act=Status(code=403), times=0, retries=0, code=4),
     Passing(name="401", act=Status(code=401), times=0, retries=0, code=4),
-    Passing(name="digest refused", act=Status(code=400), kinds=_TAG, times=0, retries=0, code=1),
+    Passing(name="wrong digest once", act=Status(code=400), kinds=_TAG, retries=1),
     Passing(name="404", act=Status(code=404), times=0, retries=0, code=5),
 )
 
@@ -85,7 +85,7 @@ def test_a_push_comes_through(laboratory: Laboratory, proxy: Proxy, builder: str
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
-    """A fault of so many requests for a cache's manifest, how often the import is tried again, and what becomes of it."""
+    """A fault of so many requests for a cache's manifest, how often the import is tried again, and its end."""
 
     name: str
     act: Act
@@ -99,8 +99,8 @@ class Import:
 
 IMPORTS = (
     Import(name="429 for a while", act=_LIMITED, times=_BUILDKITS, retries=1, status="hit"),
-    Import(name="503 for a while", act=Status(code=503), times=_BUILDKITS, retries=1, status="hit"),
-    Import(name="reset", act=Cut(after=0, reset=True), times=1, retries=1, status="hit"),
+    Import(name="503 for a while", act=Status(code=503), times=2, retries=1, status="hit"),
+    Import(name="reset once", act=Cut(after=0, reset=True), times=1, retries=0, status="hit"),
     Import(name="503 for good", act=Status(code=503), retries=2, status="unreachable"),
     Import(name="403 for good", act=Status(code=403), retries=0, status="unreachable"),
     Import(name="404 for good", act=Status(code=404), retries=0, status="absent"),
@@ -113,7 +113,7 @@ def test_a_cache_import_comes_through(laboratory: Laboratory, proxy: Proxy, case
     rule = Rule(act=case.act, kinds=_TAG, methods=READ, times=case.times)
 
     with proxy.ruled(rule):
-        ran = laboratory.tool("--cache", "registry", "--cache-ref", reference, "--read-only")
+        ran = laboratory.tool("--cache", "registry", "--cache-ref", reference, "--cache-read-only")
         assert proxy.acted
 
     assert ran.code == 0, ran.stderr

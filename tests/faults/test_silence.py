@@ -26,6 +26,9 @@ def test_a_silent_registry_costs_a_restart_of_the_builder_and_nothing_else(
     assert ran.code == 0, ran.stderr
     assert laboratory.says(image) == laboratory.pristine.says
     assert imported(ran, reference)["status"] == "unreachable"
+    (export,) = ran.report["cache"]["exports"]
+    assert export["status"] == "skipped"
+    assert reference in export["detail"]
     assert builds(ran) == 2
     (retry,) = ran.report["retries"]
     assert (retry["phase"], retry["count"]) == ("build", 1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,7 @@ def is_silent(*events: VertexEvent | TextLine, seconds: float) -> tuple[bool, tu
     [
         ((), ()),
         ((TextLine(text="WARNING: no output"),), ()),
+        ((replace(vertex(STEP), started=None),), ()),
         ((vertex(IMPORT),), (IMPORT,)),
         ((vertex(STEP, ended=True), vertex(IMPORT)), (IMPORT,)),
         ((vertex(IMPORT), vertex(IMPORT + "2")), (IMPORT, IMPORT + "2")),
