@@ -77,9 +77,13 @@ def secret_forms(values: Iterable[str]) -> tuple[str, ...]:
     Beside a value itself, how it stands in a URL, in JSON and in base64, there also as a part of something longer such
     as ``user:password``. Of a value of several lines each line counts, and what it assigns to a secret name.
     """
-    parts = dict.fromkeys(part for value in values for part in _parts(value))
-    found = {form for part in parts for form in _spellings(part)}
+    found = {form for part in secret_parts(values) for form in _spellings(part)}
     return tuple(sorted(found, key=lambda form: (-len(form), form)))
+
+
+def secret_parts(values: Iterable[str]) -> tuple[str, ...]:
+    """What is secret of ``values``, each once and without a line break; what is too short for a secret is not."""
+    return tuple(dict.fromkeys(part for value in values for part in _parts(value)))
 
 
 def _parts(value: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from buildx_cache.cli.help import DrawnCommand
+from buildx_cache.cli.streams import watched
 from buildx_cache.cli.terminal import display_for, displaying, failing
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
 from buildx_cache.interrupts import interrupt_after, interruptible
@@ -75,7 +76,8 @@ class _Wording(DrawnCommand):
 
 
 def _build(options: Options, ctx: typer.Context) -> None:
-    from buildx_cache.cli.hidden import forget_password, hidden_values, keep_out_of_metadata
+    from buildx_cache.ci import provider_name
+    from buildx_cache.cli.hidden import forget_password, have_masked, hidden_values, keep_out_of_metadata
     from buildx_cache.cli.session import open_session, read_password, read_request
     from buildx_cache.request.units import parse_duration
 
@@ -89,6 +91,7 @@ def _build(options: Options, ctx: typer.Context) -> None:
             try:
                 password = read_password(request, env)
                 hidden = hidden_values(request, env, password)
+                have_masked(request, hidden, watched(sys.stderr), provider=provider_name(env))
                 forget_password(request, env, os.environ)
                 keep_out_of_metadata(request, env)
                 session = open_session(request, env, _what_follows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from buildx_cache.caches import from_csv
 from buildx_cache.errors import UsageError
@@ -31,6 +31,29 @@ def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secre
         *(value for entry in request.secret if (value := _value(entry, env))),
     )
     return tuple(Secret(value) for value in dict.fromkeys(values))
+
+
+def have_masked(request: BuildRequest, hidden: tuple[Secret, ...], log: TextIO, *, provider: str) -> None:
+    """Tell the CI of that name what to mask in the job's log, where it can: the hidden values, and secret arguments.
+
+    The CI has to read ``log`` itself, and swallow the lines: where that leads to a file or a terminal, they would stay.
+    """
+    from buildx_cache.ci.masking import mask
+
+    given = (text.partition("=")[::2] for text in request.build_arg)
+    arguments = (value for name, value in given if is_secret_name(name))
+    lines = mask(provider, (*hidden, *arguments))
+    if lines and _is_read_by_another(log):
+        log.write("".join(f"{line}\n" for line in lines))
+        log.flush()
+
+
+def _is_read_by_another(stream: TextIO) -> bool:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):  # it leads nowhere
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def keep_out_of_metadata(request: BuildRequest, env: MutableMapping[str, str]) -> None:

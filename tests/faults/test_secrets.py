@@ -117,6 +117,8 @@ def found_in(run: Run, place: Place, docker: Docker, secrets: Mapping[str, str])
 
 def check(run: Run, place: Place, docker: Docker, secrets: Mapping[str, str]) -> None:
     """What has to hold however the build ended."""
+    masked = run.take_from_stderr(b"::add-mask::")  # GitHub's runner swallows these lines
+    assert sorted(masked) == sorted(f"::add-mask::{value}".encode() for value in secrets.values())
     assert run.stderr.count(b"***") >= 10, run.stderr.decode()  # the steps did print them
     assert [*found_in(run, place, docker, secrets)] == []
     assert b"history and provenance: hand secrets over with --secret" in run.stderr
@@ -174,3 +176,24 @@ def test_arguments_of_the_configuration_file_and_a_password_on_stdin(docker: Doc
     secrets = {**SECRETS, "password": password}
     check(run, place, docker, secrets)
     assert [leaks(each.argv, secrets) for each in run.seen if each.is_own][-1] == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "command"), [("GITHUB_ACTIONS", "::add-mask::"), ("TF_BUILD", "##vso[task.setsecret]"), ("GITLAB_CI", "")]
+)
+def test_a_ci_is_told_what_to_mask_where_it_reads_it(docker: Docker, tmp_path: Path, mark: str, command: str) -> None:
+    words = ("build", "--progress", "json", "--secret", "id=x,env=MINE", "--build-arg", f"A_TOKEN={ARGUMENT}", ".")
+    env = {"MINE": VARIABLE, mark: "true", "DOCKER_HOST": f"unix://{tmp_path}/nowhere"}
+    values = (VARIABLE, ARGUMENT) if command else ()
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+
+    run = watch(docker, *words, cwd=tmp_path, env=env)
+    assert run.code == 3
+    assert [json.loads(line)["event"] for line in run.stdout.splitlines()] == ["start", "error"]
+    told = run.take_from_stderr(command.encode()) if command else []
+    assert told == [f"{command}{value}".encode() for value in values]
+    assert leaks(run.stdout + run.stderr, SECRETS) == []
+
+    with (tmp_path / "log").open("wb") as log:
+        assert watch(docker, *words, cwd=tmp_path, env=env, stderr=log).code == 3
+    assert leaks((tmp_path / "log").read_bytes(), SECRETS) == []
