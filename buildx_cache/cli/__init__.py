@@ -74,7 +74,9 @@ def _program() -> Callable[..., ExitCode | None]:
 
 
 def _complain(message: str, hint: str) -> None:
-    print(f"error: {message}\nto do: {hint}", file=sys.stderr)
+    from buildx_cache.redaction import redact
+
+    print(f"error: {redact(message)}\nto do: {redact(hint)}", file=sys.stderr)
 
 
 def _leave(code: int) -> NoReturn:
