@@ -15,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 from buildx_cache import __version__
 from buildx_cache.cli import building, cache, doctor
 from buildx_cache.cli.help import DrawnGroup
+from buildx_cache.cli.streams import guarded
 from buildx_cache.errors import ExitCode
 
 app = typer.Typer(
@@ -32,6 +33,11 @@ def main() -> NoReturn:
     _have_streams()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a tag may hold what the terminal's encoding does not
+    with guarded(os.environ):
+        _run()
+
+
+def _run() -> NoReturn:
     try:
         code = _program()(standalone_mode=False) or ExitCode.OK
         sys.stdout.flush()
@@ -75,8 +81,10 @@ def _program() -> Callable[..., ExitCode | None]:
 
 def _complain(message: str, hint: str) -> None:
     from buildx_cache.redaction import redact
+    from buildx_cache.wording import as_message, printable
 
-    print(f"error: {redact(message)}\nto do: {redact(hint)}", file=sys.stderr)
+    for title, text in (("error", message), ("to do", hint)):
+        print(f"{title}: {printable(as_message(redact(text)))}", file=sys.stderr)
 
 
 def _leave(code: int) -> NoReturn:

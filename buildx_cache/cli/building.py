@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from buildx_cache.cli.help import DrawnCommand
-from buildx_cache.cli.streams import watched
+from buildx_cache.cli.streams import unguarded, watched
 from buildx_cache.cli.terminal import display_for, displaying, failing
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
 from buildx_cache.interrupts import interrupt_after, interruptible
@@ -91,7 +91,7 @@ def _build(options: Options, ctx: typer.Context) -> None:
             try:
                 password = read_password(request, env)
                 hidden = hidden_values(request, env, password)
-                have_masked(request, hidden, watched(sys.stderr), provider=provider_name(env))
+                have_masked(request, hidden, watched(unguarded(sys.stderr)), provider=provider_name(env))
                 forget_secrets(request, env, os.environ)
                 keep_out_of_metadata(request, env)
                 session = open_session(request, env, _what_follows)
@@ -159,7 +159,7 @@ def _hand_on(
     found = outcome.trace.warnings if outcome.trace else ()
     lines = annotate(outcome.report.ci.provider, found, _dockerfile(request, env))
     given = outputs(outcome.report, env, image_id=outcome.image_id, dotenv=request.dotenv, summary=summary)
-    for warning in write_outputs(replace(given, lines=(*lines, *given.lines)), sys.stderr):
+    for warning in write_outputs(replace(given, lines=(*lines, *given.lines)), unguarded(sys.stderr)):
         display.warn(warning)
 
 

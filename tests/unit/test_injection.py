@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.engine import git
+from buildx_cache.engine import credentials, git
 from buildx_cache.engine.process import Completed
 from buildx_cache.wording import as_message, printable
-from tests.faults.hostile import NAME, TEXTS, commands
+from tests.faults.hostile import COMMANDS, NAME, TEXTS, commands
 from tests.unit.command_line import CommandLine
+from tests.unit.layout.layouts import OCI_LAYER, Layout, config_of, digest_of
 
 # What a CI tells of a commit's branch or tag, and what says that it is this CI.
 FIELDS = {
@@ -87,6 +88,60 @@ def test_a_value_of_the_configuration_file_is_only_a_value(option: str, called: 
         assert ran.code in (0, 2), (text, ran.err)
         check(ran.out)
         assert printable(ran.err) == ran.err
+
+
+READ_BY_ALL = dict.fromkeys(("GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION", "BUILDKITE"), "true")
+
+
+def check_printed(text: str) -> None:
+    check(text)
+    assert [line for line in text.splitlines() if re.match(r"\s*(---|\+\+\+|~~~|\^\^\^)", line)] == []  # headings
+
+
+@pytest.mark.parametrize("words", [("inspect", "--layers", "500"), ("verify",), ("prune", "--max-age", "1d")], ids=str)
+def test_what_a_cache_holds_is_only_shown(words: tuple[str, ...], called: CommandLine) -> None:
+    """Tags, media types, and the folder's own name."""
+    folder = Layout(called.folder / "##vso[task.x]y##teamcity[x]")
+    for number, text in enumerate(TEXTS):
+        layer = f"layer {number}".encode()
+        config = config_of([digest_of(layer)], "2020-01-01T00:00:00Z")
+        folder.tag(text, folder.cache([layer], config=config, layer_type=f"{OCI_LAYER}+{text}"))
+    folder.write_index()
+    (folder.folder / "blobs/sha256" / digest_of(b"layer 1").removeprefix("sha256:")).unlink()
+    for more in (("--format", "json"), ()):
+        ran = called("cache", *words[:1], str(folder.folder), *words[1:], *more, **READ_BY_ALL)
+        assert ran.code in {0, 7}
+        assert ran.out
+        check_printed(ran.out + ran.err)
+        if words[0] == "inspect" and more:
+            (found,) = json.loads(ran.out)["caches"]
+            assert {tag["name"] for tag in found["tags"]} == {*TEXTS}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("doctor", "--cache-dir", "{}"),
+        ("doctor", "--docker-context", "{}"),
+        ("cache", "inspect", "{}"),
+        ("cache", "prune", ".", "--max-age", "{}"),
+        ("build", "{}"),
+        ("build", ".", "{}"),
+        ("build", "--{}"),
+        ("build", "--secret", "{}", "-t", "{}"),
+        ("build", "-q", "--cache-from", "{}"),
+        ("build", "--progress", "{}"),
+        ("plan", "--report-md", "{}/x"),
+        ("{}",),
+    ],
+    ids=str,
+)
+def test_what_is_refused_is_only_told(words: tuple[str, ...], called: CommandLine) -> None:
+    called.patch.setattr(credentials, "capture", lambda *_, **__: Completed(code=1))
+    for text in COMMANDS:
+        ran = called(*(word.format(text) for word in words), **READ_BY_ALL, PATH="/nowhere")
+        assert ran.code in {2, 3, 6}, (text, ran.err)
+        check_printed(ran.out + ran.err)
 
 
 def test_a_message_is_one_line_without_commands_for_a_terminal() -> None:
