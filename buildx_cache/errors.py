@@ -24,14 +24,19 @@ class ExitCode(IntEnum):
 
 
 class BuildxCacheError(Exception):
-    """An expected failure: ``message`` says what failed in one line, ``hint`` what to do in another."""
+    """An expected failure: ``message`` says what failed in one line, ``hint`` what to do in another.
+
+    Neither has a URL's credentials, wherever it is shown: what is wrong is often told in the user's own words.
+    """
 
     exit_code: ExitCode = ExitCode.BUG
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        from buildx_cache.redaction import redact  # noqa: PLC0415 -- for the few calls that fail
+
+        self.message = redact(message)
+        self.hint = redact(hint)
+        super().__init__(self.message)
 
 
 class UsageError(BuildxCacheError):

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN = "***"
 
@@ -29,7 +29,7 @@ _URL_PARAMETER = re.compile(
 )
 # What stands before the @ of these is a name: an image's, before its digest, or a user's, who has no password here.
 _IMAGE_SCHEMES = ("docker-image", "oci-layout")
-_USER_SCHEMES = ("ssh", "git")
+_USER_SCHEMES = ("ssh", "git", "git+ssh")
 _FIELDS = r"(?P<name>\b(?:secret_access_key|access_key_id|session_token|token|ghtoken|password)=)"
 _QUOTED_SECRET_FIELD = re.compile(rf'"{_FIELDS}(?:[^"]|"")*"')
 # Not where a URL's parameter is hidden already, after which others follow.
@@ -38,6 +38,8 @@ _SECRET_FIELD = re.compile(rf'{_FIELDS}(?!{re.escape(HIDDEN)}(?:[&#\s"]|$))[^,"]
 # A shorter value is no secret, and would take harmless words with it; the same of a line, or a form, among several.
 _SHORTEST = 4
 _SHORTEST_PART = 8
+# A name before the @ of a URL that is at least so long is a token.
+_SHORTEST_TOKEN = 20
 # `base64` ends its lines here.
 _BASE64_LINE = 76
 
@@ -54,6 +56,16 @@ class Secret(str):
 def is_secret_name(name: str) -> bool:
     """Whether a build argument or variable of this name holds a secret: ``NPM_TOKEN``, not ``AUTHOR``."""
     return _SECRET_NAME.search(name) is not None
+
+
+def has_login(text: str) -> bool:
+    """Whether there is a URL with credentials in ``text``: a password or token before the @."""
+    return any(_without_password(match) != match[0] for match in _URL_CREDENTIALS.finditer(text))
+
+
+def is_secret_argument(name: str, value: str) -> bool:
+    """Whether a build argument is to be kept secret: by its name, or for a login in it, as of ``HTTP_PROXY``."""
+    return is_secret_name(name) or has_login(value)
 
 
 def redact(text: str) -> str:
@@ -75,11 +87,16 @@ def secret_forms(values: Iterable[str]) -> tuple[str, ...]:
     """What to look for so that none of ``values`` is shown, longest first: no form has a line break.
 
     Beside a value itself, how it stands in a URL, in JSON and in base64, there also as a part of something longer such
-    as ``user:password``. Of a value of several lines each line counts, and what it assigns to a secret name.
+    as ``user:password``. Of a value of several lines each line counts, and what it assigns to a secret name. Of a URL
+    its password counts by itself, too.
     """
-    parts = dict.fromkeys(part for value in values for part in _parts(value))
-    found = {form for part in parts for form in _spellings(part)}
+    found = {form for part in secret_parts(values) for form in _spellings(part)}
     return tuple(sorted(found, key=lambda form: (-len(form), form)))
+
+
+def secret_parts(values: Iterable[str]) -> tuple[str, ...]:
+    """What is secret of ``values``, each once and without a line break; what is too short for a secret is not."""
+    return tuple(dict.fromkeys(part for value in values for part in _parts(value)))
 
 
 def _parts(value: str) -> Iterator[str]:
@@ -90,10 +107,23 @@ def _parts(value: str) -> Iterator[str]:
         if len(line) >= _SHORTEST_PART:
             yield line
     for line in lines:
+        yield from _passwords(line)
         name, _, assigned = line.partition("=")
         assigned = assigned.strip(" \t\"'")
         if is_secret_name(name.strip()) and len(assigned) >= _SHORTEST_PART:
             yield assigned
+
+
+def _passwords(line: str) -> Iterator[str]:
+    """Passwords and tokens in URLs, as they stand there and as they are meant; ``postgres:postgres@`` has no secret."""
+    for match in _URL_CREDENTIALS.finditer(line):
+        name, _, password = match["user"].partition(":")
+        for word, shortest in ((password, _SHORTEST_PART), (name, _SHORTEST_TOKEN)):
+            meant = unquote(word)
+            if len(word) >= shortest and name != password and _without_password(match) != match[0]:
+                yield word
+                if len(meant) >= shortest and len(meant.splitlines()) == 1:
+                    yield meant
 
 
 def _spellings(part: str) -> Iterator[str]:

@@ -31,7 +31,7 @@ def github_command(name: str, properties: Mapping[str, str], message: str) -> st
 def azure_command(name: str, properties: Mapping[str, str], message: str) -> str:
     """``##vso[area.action key=value;]message``; see "Logging commands" in Azure Pipelines' documentation."""
     listed = "".join(f"{key}={value.translate(_AZURE_PROPERTY)};" for key, value in properties.items())
-    return f"##vso[{name} {listed}]{message.translate(_AZURE_MESSAGE)}"
+    return f"##vso[{name}{' ' if listed else ''}{listed}]{message.translate(_AZURE_MESSAGE)}"
 
 
 def teamcity_message(name: str, attributes: Mapping[str, str]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,6 +18,7 @@ from typer.exceptions import Abort, TyperException
 from buildx_cache import __version__
 from buildx_cache.cli import building, cache, doctor
 from buildx_cache.cli.help import DrawnGroup
+from buildx_cache.cli.streams import guarded
 from buildx_cache.errors import ExitCode
 
 app = typer.Typer(
@@ -32,6 +36,11 @@ def main() -> NoReturn:
     _have_streams()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a tag may hold what the terminal's encoding does not
+    with guarded(os.environ), _bugs_of_threads_told():
+        _run()
+
+
+def _run() -> NoReturn:
     try:
         code = _program()(standalone_mode=False) or ExitCode.OK
         sys.stdout.flush()
@@ -74,7 +83,11 @@ def _program() -> Callable[..., ExitCode | None]:
 
 
 def _complain(message: str, hint: str) -> None:
-    print(f"error: {message}\nto do: {hint}", file=sys.stderr)
+    from buildx_cache.redaction import redact
+    from buildx_cache.wording import as_message, printable
+
+    for title, text in (("error", message), ("to do", hint)):
+        print(f"{title}: {printable(as_message(redact(text)))}", file=sys.stderr)
 
 
 def _leave(code: int) -> NoReturn:
@@ -84,22 +97,38 @@ def _leave(code: int) -> NoReturn:
 
 
 def _report_bug() -> NoReturn:
+    kind, _, frames = sys.exc_info()
+    _tell_bug("buildx-cache", kind, frames)
+    sys.exit(ExitCode.BUG)
+
+
+@contextlib.contextmanager
+def _bugs_of_threads_told() -> Iterator[None]:
+    """While this lasts, a bug in a thread is told like any other; Python would print what went wrong with what."""
+    before = threading.excepthook
+    threading.excepthook = lambda bug: _tell_bug("a part of buildx-cache", bug.exc_type, bug.exc_traceback)
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def _tell_bug(what: str, kind: type[BaseException] | None, frames: TracebackType | None) -> None:
+    """Name a log, which its owner can read, of where it happened: what was said or held there may be secret."""
     import tempfile
     import traceback
 
-    frames = "".join(traceback.format_tb(sys.exc_info()[2]))
-    told = f"buildx-cache {__version__}\n{frames}{type(sys.exc_info()[1]).__name__}\n"
+    told = f"buildx-cache {__version__}\n{''.join(traceback.format_tb(frames))}{kind.__name__ if kind else ''}\n"
     try:
         with tempfile.NamedTemporaryFile("w", prefix="buildx-cache-", suffix=".log", delete=False) as log:
             log.write(told)
-        place = f"the log is {log.name}"
+        place, left = f"the log is {log.name}", ""
     except OSError:
-        place = f"and could not write a log, which would say:\n{told}"
+        place, left = "and its log, which follows, could not be written", told
     _complain(
-        f"buildx-cache failed in a way it should not; {place}",
-        "run `buildx-cache doctor`, and report this with the log",
+        f"{what} failed in a way it should not; {place}", "run `buildx-cache doctor`, and report this with the log"
     )
-    sys.exit(ExitCode.BUG)
+    sys.stderr.write(left)
 
 
 def _version(*, wanted: bool) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from buildx_cache.cli.help import DrawnCommand
+from buildx_cache.cli.streams import unguarded, watched
 from buildx_cache.cli.terminal import display_for, displaying, failing
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
 from buildx_cache.interrupts import interrupt_after, interruptible
@@ -75,7 +76,8 @@ class _Wording(DrawnCommand):
 
 
 def _build(options: Options, ctx: typer.Context) -> None:
-    from buildx_cache.cli.hidden import forget_password, hidden_values, keep_out_of_metadata
+    from buildx_cache.ci import provider_name
+    from buildx_cache.cli.hidden import forget_secrets, have_masked, hidden_values, keep_out_of_metadata
     from buildx_cache.cli.session import open_session, read_password, read_request
     from buildx_cache.request.units import parse_duration
 
@@ -89,7 +91,8 @@ def _build(options: Options, ctx: typer.Context) -> None:
             try:
                 password = read_password(request, env)
                 hidden = hidden_values(request, env, password)
-                forget_password(request, env, os.environ)
+                have_masked(request, hidden, watched(unguarded(sys.stderr)), provider=provider_name(env))
+                forget_secrets(request, env, os.environ)
                 keep_out_of_metadata(request, env)
                 session = open_session(request, env, _what_follows)
             except BuildxCacheError as error:
@@ -156,7 +159,7 @@ def _hand_on(
     found = outcome.trace.warnings if outcome.trace else ()
     lines = annotate(outcome.report.ci.provider, found, _dockerfile(request, env))
     given = outputs(outcome.report, env, image_id=outcome.image_id, dotenv=request.dotenv, summary=summary)
-    for warning in write_outputs(replace(given, lines=(*lines, *given.lines)), sys.stderr):
+    for warning in write_outputs(replace(given, lines=(*lines, *given.lines)), unguarded(sys.stderr)):
         display.warn(warning)
 
 
@@ -178,6 +181,7 @@ def _what_follows() -> None:
 
 
 def _plan(options: Options, ctx: typer.Context, output_format: str | None, assume_driver: str | None) -> None:
+    from buildx_cache.cli.hidden import forget_secrets
     from buildx_cache.cli.session import assumed_plan, open_session, parse_driver, read_request
     from buildx_cache.plan.render import plan_json, shell_lines
 
@@ -185,6 +189,7 @@ def _plan(options: Options, ctx: typer.Context, output_format: str | None, assum
     with failing(env, no_color=bool(options.no_color)):
         chosen = _plan_format(output_format or PlanFormat.SHELL)
         request = read_request(options, ctx.obj or (), env)
+        forget_secrets(request, env, os.environ)
         driver = parse_driver(assume_driver) if assume_driver else None
         plan = assumed_plan(request, env, driver) if driver else open_session(request, env).plan
         print(plan_json(plan) if chosen is PlanFormat.JSON else shell_lines(plan), end="")

@@ -25,6 +25,7 @@ def _doctor(
 
     One line each; exit 0, or 3 if a build cannot work.
     """
+    from buildx_cache.cli.hidden import forget_secrets
     from buildx_cache.cli.session import surroundings
     from buildx_cache.display import checks_table
     from buildx_cache.doctor import Verdict, examine
@@ -33,6 +34,7 @@ def _doctor(
     from buildx_cache.request import BuildRequest
 
     env = dict(os.environ)
+    forget_secrets(BuildRequest(), env, os.environ)
     with failing(env):
         place, ci = surroundings(BuildRequest(), env)
         checks = tuple(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from buildx_cache.caches import from_csv
 from buildx_cache.errors import UsageError
-from buildx_cache.redaction import Secret, is_secret_name
+from buildx_cache.redaction import Secret, is_secret_argument
+from buildx_cache.request.layers import ENV_PREFIX
 
 if TYPE_CHECKING:
     from buildx_cache.request import BuildRequest
@@ -27,10 +28,33 @@ def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secre
     """
     values = (
         *((password,) if password else ()),
-        *(env[name] for name in _named_arguments(request) if is_secret_name(name) and name in env),
+        *(value for name, value in _inherited(request, env) if is_secret_argument(name, value)),
         *(value for entry in request.secret if (value := _value(entry, env))),
     )
     return tuple(Secret(value) for value in dict.fromkeys(values))
+
+
+def have_masked(request: BuildRequest, hidden: tuple[Secret, ...], log: TextIO, *, provider: str) -> None:
+    """Tell the CI of that name what to mask in the job's log, where it can: the hidden values, and secret arguments.
+
+    The CI has to read ``log`` itself, and swallow the lines: where that leads to a file or a terminal, they would stay.
+    """
+    from buildx_cache.ci.masking import mask
+
+    given = (text.partition("=")[::2] for text in request.build_arg)
+    arguments = (value for name, value in given if is_secret_argument(name, value))
+    lines = mask(provider, (*hidden, *arguments))
+    if lines and _is_read_by_another(log):
+        log.write("".join(f"{line}\n" for line in lines))
+        log.flush()
+
+
+def _is_read_by_another(stream: TextIO) -> bool:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):  # it leads nowhere
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def keep_out_of_metadata(request: BuildRequest, env: MutableMapping[str, str]) -> None:
@@ -38,24 +62,31 @@ def keep_out_of_metadata(request: BuildRequest, env: MutableMapping[str, str]) -
 
     That is the copy in the file: what is attested with an image has them only in ``mode=max``.
     """
-    if any(is_secret_name(text.partition("=")[0]) for text in request.build_arg):
+    given = (text.partition("=")[::2] for text in request.build_arg)
+    if any(is_secret_argument(name, value) for name, value in (*given, *_inherited(request, env))):
         env.setdefault("BUILDX_METADATA_PROVENANCE", "disabled")
 
 
-def forget_password(request: BuildRequest, *environments: MutableMapping[str, str]) -> None:
-    """Take the registry's password out of the environments: ``docker login`` gets it on its stdin, nobody else at all.
+def forget_secrets(request: BuildRequest, *environments: MutableMapping[str, str]) -> None:
+    """Take out of the environments what no child process needs: the registry's password, and this program's options.
 
-    It stays where a ``--secret`` or a ``--build-arg`` names its variable.
+    ``docker login`` gets the password on its stdin. What a ``--secret`` or a ``--build-arg`` names stays.
     """
     needed = {*_named_arguments(request), *(name for entry in request.secret for name in _places(entry)[0])}
-    for name in {request.password_env or _PASSWORD, _PASSWORD} - needed:
-        for environment in environments:
-            environment.pop(name, None)
+    passwords = {request.password_env or _PASSWORD, _PASSWORD}
+    for environment in environments:
+        for name in [name for name in environment if name in passwords or name.startswith(ENV_PREFIX)]:
+            if name not in needed:
+                del environment[name]
 
 
 def _named_arguments(request: BuildRequest) -> Iterator[str]:
     """Build arguments without a value, and variables, which take that of the environment."""
     return (text for text in request.build_arg if "=" not in text)
+
+
+def _inherited(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((name, env[name]) for name in _named_arguments(request) if name in env)
 
 
 def _value(entry: str, env: Mapping[str, str]) -> str:

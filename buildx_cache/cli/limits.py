@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildx_cache.cli.hidden import forget_secrets
 from buildx_cache.engine.git import branches
 from buildx_cache.errors import UsageError
-from buildx_cache.request import parse_duration, parse_size, working_directory
+from buildx_cache.request import BuildRequest, parse_duration, parse_size, working_directory
 
 # What git puts before a branch's name: a commit, a mark of what is checked out, the full name's own parts.
 _GIT_LINE = re.compile(r"^(?:[0-9a-f]{40,64}\s+)?(?:[*+]\s+)?(?:refs/heads/)?")
@@ -93,7 +94,9 @@ def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
         UnreachableError: origin does not answer.
     """
     if source == "git":
-        return branches(working_directory(), env)
+        needed = dict(env)
+        forget_secrets(BuildRequest(), needed)
+        return branches(working_directory(), needed)
     lines = (line for text in _lines(source) if (line := text.strip()) and not line.startswith("#"))
     names = tuple(name for line in lines for name in _branches_in(line))
     if not names:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
+from buildx_cache.ci.folding import json_without_commands
 from buildx_cache.cli.terminal import wants_color
 from buildx_cache.display import PlainDisplay
 from buildx_cache.display.sheet import Results
@@ -34,7 +35,7 @@ class Output:
     def document(self, **values: object) -> None:
         """Print the one document, where it is asked for."""
         if self._as_json:
-            print(json.dumps({"schema": SCHEMA, **values}, indent=2))
+            print(json_without_commands(json.dumps({"schema": SCHEMA, **values}, indent=2)))
 
     def working(self, text: str) -> AbstractContextManager[None]:
         """Say ``text`` on stderr if it takes long."""

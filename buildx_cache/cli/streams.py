@@ -1,14 +1,59 @@
-"""A stream whose reader may go away while a build runs."""
+"""What is printed to: streams whose reader may go away while a build runs, or may be a CI that takes commands."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO, cast
 
 from buildx_cache.errors import InterruptedBuildError
+
+# Variables of the CIs that take commands from a job's log: the marks of those with a row in ``ci.folding``.
+READERS = ("BUILDKITE", "GITHUB_ACTIONS", "TEAMCITY_VERSION", "TF_BUILD")
+
+
+@contextlib.contextmanager
+def guarded(env: Mapping[str, str]) -> Iterator[None]:
+    """While this lasts, nothing on stdout or stderr is a command to the CI that reads them.
+
+    Names of tags, branches, folders and layers are anybody's, and Rich may have a line begin within one. What is
+    this program's own command is written to ``unguarded``.
+    """
+    if not any(env.get(name) for name in READERS):
+        yield
+        return
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast("TextIO", _Guarded(stream)) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def unguarded(stream: TextIO) -> TextIO:
+    """The stream as it is, for commands of this program's own and for whoever sees to it that there are no others."""
+    return stream.unguarded if isinstance(stream, _Guarded) else stream
+
+
+class _Guarded:
+    def __init__(self, stream: TextIO) -> None:
+        self.unguarded = stream
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever else a stream has
+        return getattr(self.unguarded, name)
+
+    def write(self, text: str) -> int:
+        from buildx_cache.ci.folding import without_commands
+
+        self.unguarded.write(without_commands(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
 
 def watched(stream: TextIO) -> TextIO:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from buildx_cache.cli.streams import watched
+from buildx_cache.cli.streams import unguarded, watched
 from buildx_cache.errors import BuildxCacheError
 
 if TYPE_CHECKING:  # Rich comes with the first line that is shown
@@ -39,16 +39,17 @@ def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
 
         return JsonDisplay(watched(sys.stdout))
     provider = provider_name(env)
+    stderr = watched(unguarded(sys.stderr) if provider != "none" else sys.stderr)
     color = wants_color(env, no_color=request.no_color) and provider == "none"
     if request.progress is Progress.QUIET:
-        return QuietDisplay(watched(sys.stderr), color=color, provider=provider)
+        return QuietDisplay(stderr, color=color, provider=provider)
     is_wanted = request.progress is Progress.LIVE or (request.progress is Progress.AUTO and color)
     if is_wanted and provider == "none":
         from buildx_cache.display.live import LiveDisplay, can_draw
 
         if can_draw(sys.stderr, env):
-            return LiveDisplay(watched(sys.stderr), color=color, verbose=request.verbose)
-    return PlainDisplay(watched(sys.stderr), color=color, verbose=request.verbose, provider=provider)
+            return LiveDisplay(stderr, color=color, verbose=request.verbose)
+    return PlainDisplay(stderr, color=color, verbose=request.verbose, provider=provider)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import time
 from typing import Any, TextIO
 
 from buildx_cache import __version__
+from buildx_cache.ci.folding import json_without_commands
 from buildx_cache.display.loglines import LogLines
 from buildx_cache.display.quiet import failure_log
 from buildx_cache.display.steps import Steps, Watched
@@ -134,7 +135,7 @@ class JsonDisplay:
 
     def _tell(self, event: str, **fields: object) -> None:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **fields})
-        self._out.write(f"{line}\n")
+        self._out.write(f"{json_without_commands(line)}\n")
         self._out.flush()
 
 

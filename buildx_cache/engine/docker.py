@@ -226,7 +226,8 @@ class DockerEngine:
             raise EngineError(f"{docker} cannot be started: {error.strerror}", hint="install Docker anew") from None
 
     def _child_env(self, command: Command) -> dict[str, str]:
-        return {**self._env, **{name: str(value) for name, value in command.secrets}}
+        given = {name: str(value) for name, value in command.secrets}
+        return {**self._env, **given, **_unproxied(given, self._env)}
 
     # --- images ------------------------------------------------------------------------------------------
 
@@ -301,6 +302,19 @@ def _usable(buildx: Version | None) -> Version:
             hint="upgrade Docker or its Buildx plugin",
         )
     return buildx
+
+
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY"})
+
+
+def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+    """What keeps Buildx itself from a proxy that is only meant for the build, where it has none of its own.
+
+    A build argument's value that goes by the environment is a variable like any other to Buildx' own connections.
+    """
+    if _PROXIES.isdisjoint(map(str.upper, given)) or not _PROXIES.isdisjoint(map(str.upper, env)):
+        return {}
+    return {} if {"NO_PROXY", "no_proxy"} & {*given, *env} else {"no_proxy": "*"}
 
 
 _DOWN = "Docker is not running, or cannot be reached"

@@ -128,4 +128,6 @@ def tls_from_environment(env: Mapping[str, str]) -> TlsEndpoint | None:
     if not host.startswith("tcp://") or not (verify or env.get("DOCKER_TLS")):
         return None
     folder = env.get("DOCKER_CERT_PATH") or str(home_folder(env) / ".docker")
+    scheme, _, address = host.partition("//")
+    host = f"{scheme}//{address.rpartition('@')[2]}"  # the docker command passes over a login, and would show it
     return TlsEndpoint(host=host, cert_path=folder, verify=verify)

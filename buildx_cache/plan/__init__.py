@@ -25,7 +25,7 @@ from buildx_cache.plan.model import (
     ServingPlan,
 )
 from buildx_cache.plan.tags import expand_tag
-from buildx_cache.redaction import Secret, is_secret_name
+from buildx_cache.redaction import Secret, is_secret_argument
 from buildx_cache.reference import Reference, parse_reference
 from buildx_cache.request import BuildRequest, Driver
 
@@ -194,17 +194,17 @@ def _passed_on(request: BuildRequest, fields: tuple[str, ...]) -> list[str]:
 
 
 def _build_args(request: BuildRequest) -> list[str]:
-    """Build arguments; one whose name looks secret by name only, its value goes by the environment."""
+    """Build arguments; one that is to be kept secret by name only, its value goes by the environment."""
     words = []
     for text in request.build_arg:
-        name, given, _ = text.partition("=")
-        words += ["--build-arg", name if given and is_secret_name(name) else text]
+        name, given, value = text.partition("=")
+        words += ["--build-arg", name if given and is_secret_argument(name, value) else text]
     return words
 
 
 def _secrets(request: BuildRequest) -> tuple[tuple[str, Secret], ...]:
     pairs = (text.partition("=") for text in request.build_arg)
-    return tuple((name, Secret(value)) for name, given, value in pairs if given and is_secret_name(name))
+    return tuple((name, Secret(value)) for name, given, value in pairs if given and is_secret_argument(name, value))
 
 
 def _outputs(request: BuildRequest, builder: BuilderPlan) -> list[str]:
@@ -313,7 +313,7 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
             "the image stays in the builder's cache: add --push or --load to keep it",
         ),
         (
-            any(is_secret_name(text.partition("=")[0]) for text in request.build_arg),
+            any(is_secret_argument(*text.partition("=")[::2]) for text in request.build_arg),
             "build arguments are kept in the image's history and provenance: hand secrets over with --secret",
         ),
         (

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 
+from buildx_cache.ci.folding import MARK, json_without_commands
 from buildx_cache.plan.facts import show_version
 from buildx_cache.plan.model import BuildPlan, Command, LoginPlan
 from buildx_cache.redaction import HIDDEN, is_secret_name, redact
@@ -32,19 +33,15 @@ def shell_line(command: Command) -> str:
     return " ".join(map(_quoted, redacted_argv(command)))
 
 
-# Agents of Azure and TeamCity, and GitHub's runner, take what follows these for a command, anywhere in a line.
-_MARK = re.compile(r"#(?=#)")
-
-
 def _comment(text: str) -> str:
     shown = "".join(character if character.isprintable() else " " for character in text)
-    return f"# {_MARK.sub('# ', shown)}"
+    return f"# {MARK.sub('# ', shown)}"
 
 
 def _quoted(word: str) -> str:
     """A word for a POSIX shell: on one line, and nothing in it tells a terminal or a CI what to do."""
     if word.isprintable():
-        return _MARK.sub("#''", shlex.quote(word))
+        return MARK.sub("#''", shlex.quote(word))
     kept = word.rstrip("\n")  # `$(...)` drops these
     return f'"$(printf {shlex.quote("".join(map(_octal, kept)))})"' + "'\n'" * (len(word) - len(kept))
 
@@ -128,7 +125,7 @@ def plan_json(plan: BuildPlan) -> str:
             for phase, command in plan.phases()
         ],
     }
-    text = _MARK.sub(r"\\u0023", json.dumps(document, indent=2, ensure_ascii=False))
+    text = json_without_commands(json.dumps(document, indent=2, ensure_ascii=False))
     return re.sub(r"[^ -~\n]", _escaped_unless_printable, text) + "\n"
 
 

@@ -21,7 +21,7 @@ FIELDS: Mapping[str, Callable[[CIContext, Facts], str | None]] = {
     "branch": lambda ci, _: safe_tag(ci.branch) if ci.branch else None,
     "tag": lambda ci, _: safe_tag(ci.tag) if ci.tag else None,
     "pr": lambda ci, _: ci.pull_request,
-    "build": lambda ci, _: ci.build,
+    "build": lambda ci, _: safe_tag(ci.build) if ci.build else None,  # Azure's may be made of the branch's name
     "date": lambda _, facts: facts.place.today,
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
 from buildx_cache.errors import UsageError
+from buildx_cache.redaction import has_login
 from buildx_cache.request.looking import check_readable, check_written, look
 from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
@@ -58,8 +59,32 @@ def check(request: BuildRequest) -> None:
     Raises:
         UsageError: with the option's name, and what to write instead.
     """
-    for rule in (_check_cache, _check_image, _check_builder, _check_login, _check_formats, _check_progress):
+    for rule in (
+        _check_addresses,
+        _check_cache,
+        _check_image,
+        _check_builder,
+        _check_login,
+        _check_formats,
+        _check_progress,
+    ):
         rule(request)
+
+
+def _check_addresses(request: BuildRequest) -> None:
+    """No address has a login: Buildx takes it on its command line, where other users of the machine see it."""
+    git = "leave it out; a token for git is handed over by --secret id=GIT_AUTH_TOKEN,env=NAME"
+    drop = "leave it out"
+    for option, hint, texts in (
+        ("the build context", git, (request.context,)),
+        ("--build-context", git, request.build_context),
+        ("--file", git, (request.file,)),
+        ("--cache-from", drop, request.cache_from),
+        ("--cache-to", drop, request.cache_to),
+        ("--endpoint", drop, request.endpoint),
+    ):
+        for text in filter(has_login, texts):
+            raise UsageError(f"{option} has a login in its address, for others to see: {text}", hint=hint)
 
 
 def _check_cache(request: BuildRequest) -> None:

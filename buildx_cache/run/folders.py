@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -44,7 +45,8 @@ class _Folder:
         self.path = path
         self.tag = tag
         self.written = written
-        self.since: float | None = None
+        self._since: float | None = None
+        self._clock = 0.0
         self.tags: Mapping[str, Tag] = {}
         self.key = ""
         self.blobs: frozenset[str] = frozenset()
@@ -65,7 +67,19 @@ class _Folder:
             except LockedError:
                 tell.say(f"waiting for the cache folder {self.path}, which another build mends or tidies")
                 held = stack.enter_context(layout.lock(self.path, timeout=_SHARED_SECONDS, sharing=Sharing.SHARED))
-            self._hold, self.since = stack, self.since or held.since
+            self._hold = stack
+            if self._since is None:
+                self._since, self._clock = held.since, time.monotonic()
+
+    @property
+    def since(self) -> float | None:
+        """When it was first held, in seconds since the epoch, by the clock as it goes now.
+
+        Where that was set back meanwhile, what others have written since is to count as such all the same.
+        """
+        if self._since is None:
+            return None
+        return min(self._since, time.time() - (time.monotonic() - self._clock))
 
     def release(self) -> None:
         """Let others sweep it."""

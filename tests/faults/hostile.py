@@ -42,6 +42,12 @@ COMMANDS = (
     f"###vso[task.prependpath]/{NAME}",
     f"#\u200b#vso[task.prependpath]/{NAME}",
     f"##\u00advso[task.prependpath]/{NAME}",
+    f"#\ufe0f#vso[task.prependpath]/{NAME}",
+    f"##\u034fv\ufe0fso\u115f[task.prependpath]/{NAME}",
+    f"#\ufe0f#[group]{NAME}",
+    f"##team\u2060city[x {NAME}='x']",
+    f"\u200b::set-output name={NAME}::x",
+    f":\ufe0f:set-output name={NAME}::x",
     f"##teamcity[setParameter name='env.{NAME}' value='x']",
     f"x ##teamcity[buildStatus text='{NAME}']",
     f"##TeamCity[blockClosed name='{NAME}']",
@@ -113,7 +119,7 @@ TEXTS = (
 _GITHUB = re.compile(r"^\s*::(?P<name>[^\s:]+)(?: (?P<properties>[^:]*))?::|##\[(?P<old>[^\]]*)\]", re.IGNORECASE)
 _AZURE = re.compile(r"##(?:vso)?\[(?P<name>[^\]]*)\]", re.IGNORECASE)
 _TEAMCITY = re.compile(r"##teamcity\[(?P<name>(?:[^|\]]|\|.)*)\]", re.IGNORECASE)
-_PASSED_OVER = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_PASSED_OVER = re.compile("[\u00ad\u034f\u115f\ufe00-\ufe0f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 def commands(provider: str, text: str) -> Iterator[str]:

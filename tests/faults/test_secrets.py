@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -17,6 +18,8 @@ CONFIGURED = "conf/Otter+4712-planted"
 INHERITED = "inherited/Crow+4713-planted"
 VARIABLE = "var/Heron+4714-planted"
 FILE = "file/Badger+4715-planted"
+LOGIN = "login/Lynx+4716-planted"
+PROXY = "proxy/Stoat+4717-planted"
 
 SECRETS = {
     "build argument": ARGUMENT,
@@ -24,9 +27,18 @@ SECRETS = {
     "build argument of the environment": INHERITED,
     "secret of a variable": VARIABLE,
     "secret of a file": FILE,
+    "login in a build argument": LOGIN,
+    "login of a proxy": PROXY,
 }
-ARGUMENTS = ("build argument", "build argument of the configuration file", "build argument of the environment")
+ARGUMENTS = (
+    "build argument",
+    "build argument of the configuration file",
+    "login in a build argument",
+    "build argument of the environment",
+)
 
+INDEX = f"https://user:{quote(LOGIN, safe='')}@127.0.0.1:9/simple"
+PROXIED = f"http://user:{quote(PROXY, safe='')}@127.0.0.1:9"
 # Each is printed whole, in pieces, and in other spellings.
 DOCKERFILE = r"""
 ARG BASE
@@ -34,6 +46,8 @@ FROM ${BASE}
 ARG NPM_TOKEN
 ARG FILE_TOKEN
 ARG ENV_TOKEN
+ARG INDEX
+RUN echo "$INDEX" "$HTTP_PROXY"; echo "${HTTP_PROXY#*:}"; echo -n "${INDEX#*//}" | base64
 RUN echo one "$NPM_TOKEN" $FILE_TOKEN $ENV_TOKEN; echo -n "$NPM_TOKEN" | base64; echo -n "user:$ENV_TOKEN" | base64
 RUN for part in 1 2 3; do echo -n "${NPM_TOKEN%-*}"; sleep 0.3; echo "-${NPM_TOKEN##*-}"; done
 RUN --mount=type=secret,id=variable --mount=type=secret,id=file \
@@ -96,7 +110,14 @@ def place(tmp_path: Path) -> Place:
 
 
 def build_args(docker: Docker) -> list[str]:
-    return [f"NPM_TOKEN={ARGUMENT}", "ENV_TOKEN", f"FILE_TOKEN={CONFIGURED}", f"BASE={docker.base}"]
+    return [
+        f"NPM_TOKEN={ARGUMENT}",
+        "ENV_TOKEN",
+        f"FILE_TOKEN={CONFIGURED}",
+        f"BASE={docker.base}",
+        f"INDEX={INDEX}",
+        f"HTTP_PROXY={PROXIED}",
+    ]
 
 
 def found_in(run: Run, place: Place, docker: Docker, secrets: Mapping[str, str]) -> Iterator[str]:
@@ -113,12 +134,17 @@ def found_in(run: Run, place: Place, docker: Docker, secrets: Mapping[str, str])
 
 def check(run: Run, place: Place, docker: Docker, secrets: Mapping[str, str]) -> None:
     """What has to hold however the build ended."""
+    masked = run.take_from_stderr(b"::add-mask::")  # GitHub's runner swallows these lines
+    whole = (INDEX, PROXIED, *(quote(password, safe="") for password in (LOGIN, PROXY)))
+    assert {line.removeprefix(b"::add-mask::").replace(b"%25", b"%").decode() for line in masked} == {
+        *(*secrets.values(), *whole)
+    }
     assert run.stderr.count(b"***") >= 10, run.stderr.decode()  # the steps did print them
     assert [*found_in(run, place, docker, secrets)] == []
     assert b"history and provenance: hand secrets over with --secret" in run.stderr
     assert len(run.children) >= 3
     assert [each.argv for each in run.children if leaks(each.environ, {"password": secrets["password"]})] == []
-    arguments = {name: SECRETS[name] for name in ARGUMENTS[:2]}
+    arguments = {name: SECRETS[name] for name in (*ARGUMENTS[:3], "login of a proxy")}
     assert [each.argv for each in run.children if leaks(each.environ, arguments) and b"buildx" not in each.argv] == []
     assert json.loads((place.written / "report.json").read_text())["exit_code"] == run.code
     assert {(place.written / f"report.{end}").stat().st_mode & 0o777 for end in REPORTS.values()} == {0o600}
@@ -169,3 +195,76 @@ def test_arguments_of_the_configuration_file_and_a_password_on_stdin(docker: Doc
     secrets = {**SECRETS, "password": password}
     check(run, place, docker, secrets)
     assert [leaks(each.argv, secrets) for each in run.seen if each.is_own][-1] == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "command"), [("GITHUB_ACTIONS", "::add-mask::"), ("TF_BUILD", "##vso[task.setsecret]"), ("GITLAB_CI", "")]
+)
+def test_a_ci_is_told_what_to_mask_where_it_reads_it(docker: Docker, tmp_path: Path, mark: str, command: str) -> None:
+    words = ("build", "--progress", "json", "--secret", "id=x,env=MINE", "--build-arg", f"A_TOKEN={ARGUMENT}", ".")
+    env = {"MINE": VARIABLE, mark: "true", "DOCKER_HOST": f"unix://{tmp_path}/nowhere"}
+    values = (VARIABLE, ARGUMENT) if command else ()
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+
+    run = watch(docker, *words, cwd=tmp_path, env=env)
+    assert run.code == 3
+    assert [json.loads(line)["event"] for line in run.stdout.splitlines()] == ["start", "error"]
+    told = run.take_from_stderr(command.encode()) if command else []
+    assert told == [f"{command}{value}".encode() for value in values]
+    assert leaks(run.stdout + run.stderr, SECRETS) == []
+
+    with (tmp_path / "log").open("wb") as log:
+        assert watch(docker, *words, cwd=tmp_path, env=env, stderr=log).code == 3
+    assert leaks((tmp_path / "log").read_bytes(), SECRETS) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "env"),
+    [
+        (("build", "{}"), {}),
+        (("plan", "-f", "{}", "."), {}),
+        (("build", "."), {"BUILDX_CACHE_BUILD_CONTEXT": "base={}"}),
+        (("build", "."), {"BUILDX_CACHE_CACHE_FROM": "type=gha,url={}"}),
+        (("build", ".", "--progress", "json"), {"BUILDX_CACHE_CACHE_TO": "type=s3,bucket=b,endpoint_url={}"}),
+        (("cache", "inspect", "{}"), {}),
+        (("build", ".", "{}"), {}),
+        (("build", "--no-such-option={}"), {}),
+    ],
+    ids=str,
+)
+def test_an_address_with_a_login_is_refused_before_anything_runs(
+    docker: Docker, tmp_path: Path, words: tuple[str, ...], env: dict[str, str]
+) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    run = watch(
+        docker,
+        *(word.format(INDEX) for word in words),
+        cwd=tmp_path,
+        env={name: value.format(INDEX) for name, value in env.items()},
+    )
+    assert run.code == 2, run.stderr
+    assert run.children == []
+    assert len(run.stderr.splitlines()) == 2
+    assert leaks(run.stdout + run.stderr, SECRETS) == []
+
+
+@pytest.mark.parametrize("words", [("build", "."), ("doctor",), ("plan", ".")], ids=str)
+@pytest.mark.parametrize("scheme", ["tcp", "ssh", "http"])
+def test_the_login_of_an_engine_that_is_not_there_is_not_told(
+    docker: Docker, tmp_path: Path, words: tuple[str, ...], scheme: str
+) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    run = watch(
+        docker,
+        *words,
+        cwd=tmp_path,
+        env={
+            "DOCKER_HOST": f"{scheme}://user:{quote(LOGIN, safe='')}@127.0.0.1:9",
+            "BUILDX_CACHE_BUILD_ARG": f"A_TOKEN={ARGUMENT}",
+        },
+    )
+    assert run.code == 3, run.stderr
+    assert run.children != []
+    assert leaks(run.stdout + run.stderr, SECRETS) == []
+    assert [each.argv for each in run.children if leaks(each.argv, SECRETS)] == []
+    assert [each.argv for each in run.children if leaks(each.environ, {"argument": ARGUMENT})] == []

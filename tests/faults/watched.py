@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 from tests.integration.conftest import PROGRAM, Docker
@@ -62,6 +63,12 @@ class Run:
         own = {each.argv for each in self.seen if each.is_own}
         return [each for each in self.seen if each.argv not in own]
 
+    def take_from_stderr(self, start: bytes) -> list[bytes]:
+        """The lines that begin so, which are no longer there."""
+        lines = self.stderr.splitlines(keepends=True)
+        self.stderr = b"".join(line for line in lines if not line.startswith(start))
+        return [line.rstrip(b"\n") for line in lines if line.startswith(start)]
+
 
 def planted(secret: str) -> tuple[bytes, ...]:
     """The secret as it stands raw, in a URL, and within base64 of anything."""
@@ -76,7 +83,13 @@ def leaks(text: bytes, secrets: Mapping[str, str]) -> list[str]:
 
 
 def watch(
-    docker: Docker, *words: str, cwd: Path, stdin: str = "", until: str = "", env: Mapping[str, str] | None = None
+    docker: Docker,
+    *words: str,
+    cwd: Path,
+    stdin: str = "",
+    until: str = "",
+    env: Mapping[str, str] | None = None,
+    stderr: BinaryIO | int = subprocess.PIPE,
 ) -> Run:
     """Run the program without the engine's own variables; send SIGTERM once ``until``, if given, is on stderr."""
     run = Run()
@@ -87,7 +100,7 @@ def watch(
         cwd=cwd,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
     )
     ended = threading.Event()
     watcher = threading.Thread(target=_look, args=(child.pid, run.seen, ended))

@@ -297,6 +297,7 @@ def test_commands_are_read_back(text: str, more: str) -> None:
     properties = {"file": text, "line": more} if text and more else {}
     assert read_github_line(github_command("warning", properties, text)) == ("warning", properties, text)
     assert read_azure_line(azure_command("task.x", properties, more)) == ("task.x", properties, more)
+    assert read_azure_line(azure_command("task.x", {}, more)) == ("task.x", {}, more)
     assert read_teamcity_line(teamcity_message("x", {"a": text, "b": more})) == ("x", {"a": text, "b": more})
 
 

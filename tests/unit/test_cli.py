@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -614,6 +615,60 @@ def test_a_bug_is_logged_and_shows_no_traceback(call: CommandLine, tmp_path: Pat
     assert text.splitlines()[-1] == "RuntimeError"
     assert "cli/building.py" in text
     assert "abc123" not in text
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+SECRET = "planted/Otter+4720"  # noqa: S105 -- it opens nothing
+
+
+def _buggy(*_: object) -> None:
+    """A bug that has a secret in what it says, in what it comes from, in a note, and in what its frames hold."""
+    held = {"password": SECRET}
+    try:
+        {"": ""}[held["password"]]
+    except KeyError as cause:
+        error = RuntimeError(f"it was {SECRET}", SECRET)
+        error.add_note(SECRET)
+        raise error from cause
+
+
+def test_no_secret_is_in_the_log_of_a_bug(call: CommandLine, tmp_path: Path) -> None:
+    call.patch.setattr(session, "open_session", _buggy)
+    words = ("build", "--progress", "json", "--username", "me", "--password-env", "MINE", "--secret", "id=MINE")
+    with _temporary_files_in(call, tmp_path / "logs") as logs:
+        called = call(*words, "--build-arg", f"A_TOKEN={SECRET}", "--registry", "r.example", MINE=SECRET)
+    (log,) = logs.iterdir()
+    assert called.code == 70
+    assert "_buggy" in log.read_text()
+    assert "4720" not in called.out + called.err + log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_a_bug_without_a_place_for_its_log_shows_where_it_is(call: CommandLine, tmp_path: Path) -> None:
+    call.patch.setattr(session, "open_session", _buggy)
+    call.patch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    called = call("build")
+    assert called.code == 70
+    assert "its log, which follows, could not be written\nto do: " in called.err
+    assert called.err.endswith("RuntimeError\n")
+    assert "4720" not in called.err
+
+
+def test_a_bug_in_a_thread_is_told_and_no_secret_with_it(call: CommandLine, tmp_path: Path) -> None:
+    def part(*_: object) -> None:
+        thread = threading.Thread(target=_buggy)
+        thread.start()
+        thread.join()
+        raise EngineError("the end", hint="")
+
+    call.patch.setattr(session, "open_session", part)
+    with _temporary_files_in(call, tmp_path / "logs") as logs:
+        called = call("build")
+    (log,) = logs.iterdir()
+    assert called.code == 3
+    assert f"error: a part of buildx-cache failed in a way it should not; the log is {log}\n" in called.err
+    assert log.read_text().splitlines()[-1] == "RuntimeError"
+    assert "4720" not in called.err + log.read_text()
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 

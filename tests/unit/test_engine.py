@@ -25,6 +25,7 @@ from buildx_cache.engine.docker import DockerEngine, _engine_error
 from buildx_cache.engine.inspection import parse_builder, tls_from_environment
 from buildx_cache.engine.process import Completed
 from buildx_cache.plan import Builder, Command, Node, TlsEndpoint
+from buildx_cache.redaction import Secret
 
 # --- docker buildx inspect, as it was said ------------------------------------------------------------------
 
@@ -232,6 +233,10 @@ HOST = "tcp://10.0.0.5:2376"
         ({"DOCKER_HOST": "ssh://me@host", "DOCKER_TLS_VERIFY": "1"}, None),
         (
             {"DOCKER_HOST": HOST, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/c"},
+            TlsEndpoint(host=HOST, cert_path="/c"),
+        ),
+        (
+            {"DOCKER_HOST": HOST.replace("//", "//me:abc@"), "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/c"},
             TlsEndpoint(host=HOST, cert_path="/c"),
         ),
         (
@@ -581,3 +586,36 @@ def test_a_build_without_a_cache_reads_stdin_as_it_comes(engine: DockerEngine, r
 def test_a_build_that_needs_no_stdin_gets_none(engine: DockerEngine, read: list[bytes | None]) -> None:
     build_by(engine, "--cache-from", "type=local,src=c", ".")
     assert read == [None]
+
+
+PROXY = "http://me:abc123@proxy.example.com:3128"
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "expected"),
+    [
+        ({}, {"NPM_TOKEN": "x"}, {"NPM_TOKEN": "x"}),
+        ({}, {"HTTP_PROXY": PROXY}, {"HTTP_PROXY": PROXY, "no_proxy": "*"}),
+        ({}, {"https_proxy": PROXY}, {"https_proxy": PROXY, "no_proxy": "*"}),
+        ({"HTTP_PROXY": PROXY}, {"HTTP_PROXY": PROXY}, {"HTTP_PROXY": PROXY}),
+        ({"https_proxy": "http://other"}, {"HTTP_PROXY": PROXY}, {"https_proxy": "http://other", "HTTP_PROXY": PROXY}),
+        ({"NO_PROXY": "a"}, {"HTTP_PROXY": PROXY}, {"NO_PROXY": "a", "HTTP_PROXY": PROXY}),
+    ],
+    ids=str,
+)
+def test_a_proxy_that_is_meant_for_the_build_is_not_used_by_buildx_itself(
+    own: dict[str, str], given: dict[str, str], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Mapping[str, str]] = []
+
+    def capture(argv: tuple[str, ...], *, env: Mapping[str, str], stdin: bytes) -> Completed:
+        del argv, stdin
+        seen.append(env)
+        return Completed(code=0)
+
+    monkeypatch.setattr(docker_engine, "capture", capture)
+    engine = DockerEngine(own)
+    monkeypatch.setattr(engine, "_starting", lambda: contextlib.nullcontext("docker"))
+    secrets = tuple((name, Secret(value)) for name, value in given.items())
+    engine.run(Command(argv=("buildx", "build", "."), secrets=secrets))
+    assert seen == [expected]

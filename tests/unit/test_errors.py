@@ -26,6 +26,16 @@ def test_each_error_has_its_exit_code(kind: type[BuildxCacheError], code: int) -
     assert (error.exit_code, error.message, error.hint, str(error)) == (code, "it failed", "mend it", "it failed")
 
 
+def test_no_error_tells_a_login() -> None:
+    error = errors.UsageError("'https://me:abc@example.com' is wrong", hint="try type=s3,secret_access_key=def")
+    told = (
+        "'https://***@example.com' is wrong",
+        "try type=s3,secret_access_key=***",
+        "'https://***@example.com' is wrong",
+    )
+    assert (error.message, error.hint, str(error)) == told
+
+
 @pytest.mark.parametrize(
     ("number", "code", "message"),
     [

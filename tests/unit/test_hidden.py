@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.cli.hidden import forget_password, hidden_values, keep_out_of_metadata
+from buildx_cache.cli.hidden import forget_secrets, hidden_values, keep_out_of_metadata
 from buildx_cache.redaction import Secret
 from buildx_cache.request import BuildRequest, Layer, make_request
 
@@ -59,6 +59,20 @@ def test_arguments_from_the_environment_and_the_password_are_hidden() -> None:
     assert hidden_values(asked, ENV, Secret("of-the-login")) == (Secret("of-the-login"), Secret("of-the-token"))
 
 
+def test_a_login_in_an_argument_from_the_environment_is_hidden() -> None:
+    asked = request(build_arg=["HTTP_PROXY", "PLAIN"])
+    env = {**ENV, "HTTP_PROXY": "http://me:abc@proxy"}
+    assert hidden_values(asked, env, None) == (Secret("http://me:abc@proxy"),)
+    keep_out_of_metadata(asked, env)
+    assert env["BUILDX_METADATA_PROVENANCE"] == "disabled"
+
+
+def test_no_child_has_the_options_of_this_program() -> None:
+    env = {"BUILDX_CACHE_BUILD_ARG": "NPM_TOKEN=a", "BUILDX_CACHE_DIGEST": "b", "BUILDX_CONFIG": "c"}
+    forget_secrets(request(build_arg=["BUILDX_CACHE_DIGEST"]), env)
+    assert env == {"BUILDX_CACHE_DIGEST": "b", "BUILDX_CONFIG": "c"}
+
+
 def test_a_password_is_in_no_environment_but_where_it_is_asked_for() -> None:
     env = {"DOCKER_PASSWORD": "a", "MINE": "b", "OTHER": "c"}
     login = {"username": "me", "password_env": "MINE", "registry": "r.example"}
@@ -70,7 +84,7 @@ def test_a_password_is_in_no_environment_but_where_it_is_asked_for() -> None:
         ({"build_arg": ["DOCKER_PASSWORD=x"]}, ["OTHER"]),
     ):
         one, two = dict(env), dict(env)
-        forget_password(request(**login, **more), one, two)
+        forget_secrets(request(**login, **more), one, two)
         assert (sorted(one), sorted(two)) == (left, left)
 
 
@@ -81,6 +95,7 @@ def test_a_password_is_in_no_environment_but_where_it_is_asked_for() -> None:
         ("NPM_TOKEN", None, "disabled"),
         ("NPM_TOKEN", "max", "max"),
         ("VERSION=1", None, None),
+        ("INDEX=https://me:abc@example.com", None, "disabled"),
     ],
 )
 def test_the_metadata_file_has_no_secret_unless_asked_for(argument: str, before: str | None, after: str | None) -> None:

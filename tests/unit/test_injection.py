@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 import os
 import re
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
 
-from buildx_cache.engine import git
+from buildx_cache.caches import CacheKind
+from buildx_cache.ci import PROVIDERS, CIContext, GitFacts, detect
+from buildx_cache.cli.session import _assumed
+from buildx_cache.engine import credentials, git
 from buildx_cache.engine.process import Completed
+from buildx_cache.errors import UsageError
+from buildx_cache.plan import BuildPlan, Place, make_plan
+from buildx_cache.plan.render import shell_lines
+from buildx_cache.plan.tags import FIELDS as FIELD_VALUES
+from buildx_cache.request import BuildRequest
 from buildx_cache.wording import as_message, printable
-from tests.faults.hostile import NAME, TEXTS, commands
+from tests.faults.hostile import COMMANDS, NAME, TEXTS, commands
 from tests.unit.command_line import CommandLine
+from tests.unit.layout.layouts import OCI_LAYER, Layout, config_of, digest_of
 
 # What a CI tells of a commit's branch or tag, and what says that it is this CI.
 FIELDS = {
@@ -64,6 +74,82 @@ def test_a_branch_or_tag_is_only_a_name(ci: str, called: CommandLine) -> None:
         assert [each for each in references if not re.fullmatch(r"r\.example/app:buildcache-[\w.-]+", each)] == []
 
 
+# A row for each fact that a CI tells: its variables, and how it spells a value in them.
+SPELLINGS = ("{}", "refs/heads/{}", "refs/tags/{}", "refs/pull/{}/merge", "1{}", "https://example.com/pull/{}")
+TOLD = ("ref", "sha", "pull_sha", "branch", "source_branch", "target_branch", "tag", "pull_request", "build")
+MARKS = {row.name: {"CI": row.name} if row.name == "woodpecker" else {row.marks[0][0]: "true"} for row in PROVIDERS}
+TAGS = ("sha", "short_sha", "branch", "tag", "pr", "build")
+FACTS = _assumed(Place(project="project", cache_dir="/cache", today="2026-01-02"), "default")
+
+
+def contexts(provider: str, text: str) -> Iterator[CIContext]:
+    """What is taken for a build where any fact of that CI is ``text``, in any spelling."""
+    row = next(row for row in PROVIDERS if row.name == provider)
+    names = dict.fromkeys(name for fact in TOLD for name in getattr(row, fact))
+    for name, spelling in product(names or ("NOTHING",), SPELLINGS):
+        # Facts of a file that a CI keeps come in the same way: it is read as further variables.
+        event = json.dumps({"pull_request": {"number": text, "head": {"sha": text, "ref": spelling.format(text)}}})
+        env = {**MARKS[provider], name: spelling.format(text), "GITHUB_EVENT_PATH": event}
+        yield detect(env, git=lambda: GitFacts(branch=text, tag=text), read_text=str)
+
+
+def planned(ci: CIContext, field: str) -> BuildPlan | None:
+    """The plan of a build with that field as its tag; None where the CI told nothing of the kind."""
+    tag = f"r.example/app:{{{field}}}"
+    request = BuildRequest(cache=CacheKind.REGISTRY, push=True, cache_ref="r.example/app", tag=(tag,))
+    if FIELD_VALUES[field](ci, FACTS):
+        return make_plan(request, ci, FACTS)
+    with pytest.raises(UsageError, match=r"which this build has none of$"):
+        make_plan(request, ci, FACTS)
+    return None
+
+
+@pytest.mark.parametrize("provider", MARKS)
+def test_whatever_a_ci_tells_is_only_a_name(provider: str) -> None:
+    seen = set()
+    for ci in dict.fromkeys(ci for text in TEXTS for ci in contexts(provider, text)):
+        assert ci.sha is None or re.fullmatch(r"[0-9a-fA-F]+", ci.sha)
+        assert ci.pull_request is None or re.fullmatch(r"[0-9]+", ci.pull_request)
+        for field, plan in ((field, planned(ci, field)) for field in TAGS):
+            if plan is not None:
+                seen.add(field)
+                check(shell_lines(plan))
+                references = [*plan.image.tags, *(entry.get("ref") for entry in plan.cache.imports)]
+                assert [each for each in references if not re.fullmatch(r"r\.example/app:\w[\w.-]*", each)] == []
+    assert seen >= {"branch", "tag"}
+
+
+def test_what_a_ci_tells_of_no_fact_changes_nothing(called: CommandLine) -> None:
+    """Messages, titles and authors of commits are read by nobody."""
+    words = ("plan", "--assume-driver", "docker-container", "-t", "r.example/app:{short_sha}", "--push")
+    marks = {"GITHUB_ACTIONS": "true", "GITHUB_SHA": "c" * 40, "GITHUB_REF": "refs/heads/main"}
+    silent = called(*words, **marks)
+    assert silent.code == 0
+    for text in TEXTS:
+        names = (
+            "CI_COMMIT_MESSAGE",
+            "CI_COMMIT_TITLE",
+            "BUILDKITE_MESSAGE",
+            "GITHUB_ACTOR",
+            "BUILD_SOURCEVERSIONMESSAGE",
+        )
+        assert called(*words, **marks, **dict.fromkeys(names, text)) == silent
+
+
+@pytest.mark.parametrize("option", ["label", "annotation", "build-arg"])
+def test_values_made_of_what_a_ci_tells_are_only_values(option: str, called: CommandLine) -> None:
+    """As of ``--label message="$CI_COMMIT_MESSAGE"``, and as a variable of this program."""
+    for text in TEXTS:
+        words = ("plan", "--assume-driver", "docker-container")
+        ran = called(*words, f"--{option}", f"x={text}")
+        assert ran.code == 0, ran.err
+        check(ran.out + ran.err)
+        ran = called(*words, **{f"BUILDX_CACHE_{option.upper().replace('-', '_')}": f"x={text}"})
+        assert ran.code in {0, 2}, ran.err  # a list has an item a line: what follows a break may be none
+        check(ran.out + ran.err)
+        called.patch.delenv(f"BUILDX_CACHE_{option.upper().replace('-', '_')}", raising=False)
+
+
 @pytest.mark.parametrize("option", ["label", "build-arg", "annotation"])
 @pytest.mark.parametrize("shape", ["shell", "json"])
 def test_values_of_the_configuration_file_are_only_values(option: str, shape: str, called: CommandLine) -> None:
@@ -87,6 +173,60 @@ def test_a_value_of_the_configuration_file_is_only_a_value(option: str, called: 
         assert ran.code in (0, 2), (text, ran.err)
         check(ran.out)
         assert printable(ran.err) == ran.err
+
+
+READ_BY_ALL = dict.fromkeys(("GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION", "BUILDKITE"), "true")
+
+
+def check_printed(text: str) -> None:
+    check(text)
+    assert [line for line in text.splitlines() if re.match(r"\s*(---|\+\+\+|~~~|\^\^\^)", line)] == []  # headings
+
+
+@pytest.mark.parametrize("words", [("inspect", "--layers", "500"), ("verify",), ("prune", "--max-age", "1d")], ids=str)
+def test_what_a_cache_holds_is_only_shown(words: tuple[str, ...], called: CommandLine) -> None:
+    """Tags, media types, and the folder's own name."""
+    folder = Layout(called.folder / "##vso[task.x]y##teamcity[x]")
+    for number, text in enumerate(TEXTS):
+        layer = f"layer {number}".encode()
+        config = config_of([digest_of(layer)], "2020-01-01T00:00:00Z")
+        folder.tag(text, folder.cache([layer], config=config, layer_type=f"{OCI_LAYER}+{text}"))
+    folder.write_index()
+    (folder.folder / "blobs/sha256" / digest_of(b"layer 1").removeprefix("sha256:")).unlink()
+    for more in (("--format", "json"), ()):
+        ran = called("cache", *words[:1], str(folder.folder), *words[1:], *more, **READ_BY_ALL)
+        assert ran.code in {0, 7}
+        assert ran.out
+        check_printed(ran.out + ran.err)
+        if words[0] == "inspect" and more:
+            (found,) = json.loads(ran.out)["caches"]
+            assert {tag["name"] for tag in found["tags"]} == {*TEXTS}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("doctor", "--cache-dir", "{}"),
+        ("doctor", "--docker-context", "{}"),
+        ("cache", "inspect", "{}"),
+        ("cache", "prune", ".", "--max-age", "{}"),
+        ("build", "{}"),
+        ("build", ".", "{}"),
+        ("build", "--{}"),
+        ("build", "--secret", "{}", "-t", "{}"),
+        ("build", "-q", "--cache-from", "{}"),
+        ("build", "--progress", "{}"),
+        ("plan", "--report-md", "{}/x"),
+        ("{}",),
+    ],
+    ids=str,
+)
+def test_what_is_refused_is_only_told(words: tuple[str, ...], called: CommandLine) -> None:
+    called.patch.setattr(credentials, "capture", lambda *_, **__: Completed(code=1))
+    for text in COMMANDS:
+        ran = called(*(word.format(text) for word in words), **READ_BY_ALL, PATH="/nowhere")
+        assert ran.code in {2, 3, 6}, (text, ran.err)
+        check_printed(ran.out + ran.err)
 
 
 def test_a_message_is_one_line_without_commands_for_a_terminal() -> None:

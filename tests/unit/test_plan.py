@@ -497,12 +497,12 @@ docker buildx build --builder default --build-arg 'NPM_TOKEN=***' '--build-arg=A
         id="credentials-in-a-url",
         asked={
             "cache": "none",
-            "context": "https://me:abc123@example.com/app.git#main",
-            "build_arg": ["INDEX=https://me:abc123@example.com/simple"],
+            "build_arg": ["INDEX=https://me:abc123@example.com/simple", "SOURCE=ssh://git@example.com/app.git"],
+            "label": ["source=https://me:abc123@example.com/app.git#main"],
         },
         lines=r"""
-docker buildx build --builder default --build-arg 'INDEX=https://***@example.com/simple' \
-    'https://***@example.com/app.git#main'
+docker buildx build --builder default --label 'source=https://***@example.com/app.git#main' \
+    --build-arg INDEX --build-arg SOURCE=ssh://git@example.com/app.git .
 """,
     ),
     Case(
@@ -2220,17 +2220,21 @@ def words_of(plan: BuildPlan) -> Iterator[str]:
 
 def test_a_secret_build_argument_goes_by_the_environment() -> None:
     plan = plan_of(
-        {"cache": "none", "build_arg": ["NPM_TOKEN=abc123", "DB_PASSWORD=a=b", "V=1", "API_KEY", "X_SECRET="]}
+        {
+            "cache": "none",
+            "build_arg": ["NPM_TOKEN=abc123", "DB_PASSWORD=a=b", "V=1", "API_KEY", "X_SECRET=", "P=http://me:abc123@p"],
+        }
     )
     assert plan.build.argv == (
         *("buildx", "build", "--builder", "default"),
         *("--build-arg", "NPM_TOKEN", "--build-arg", "DB_PASSWORD", "--build-arg", "V=1"),
-        *("--build-arg", "API_KEY", "--build-arg", "X_SECRET", "."),
+        *("--build-arg", "API_KEY", "--build-arg", "X_SECRET", "--build-arg", "P", "."),
     )
     assert plan.build.secrets == (
         ("NPM_TOKEN", Secret("abc123")),
         ("DB_PASSWORD", Secret("a=b")),
         ("X_SECRET", Secret("")),
+        ("P", Secret("http://me:abc123@p")),
     )
     assert "abc123" not in repr(plan)
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.redaction import HIDDEN, Secret, is_secret_name, redact
+from buildx_cache.redaction import (
+    HIDDEN,
+    Secret,
+    is_secret_argument,
+    is_secret_name,
+    redact,
+    secret_forms,
+    secret_parts,
+)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +114,44 @@ def test_nothing_of_a_signature_is_shown(name: str, value: str, before: str, aft
     shown = redact(f"GET https://example.com/x?{before}{name}={value}{after}")
     assert "SECRET" not in shown
     assert shown.endswith(f"{name}=***{after}")
+
+
+@pytest.mark.parametrize(
+    ("value", "hidden"),
+    [
+        ("http://me:pass-word@proxy:3128", ["pass-word"]),
+        ("http://me:pass%2Fword@proxy:3128", ["pass%2Fword", "pass/word"]),
+        ("https://x-oauth-basic-token-1:x-oauth-basic@example.com", ["x-oauth-basic", "x-oauth-basic-token-1"]),
+        ("https://ghx_0123456789abcdef@example.com/a.git", ["ghx_0123456789abcdef"]),
+        (
+            "machine a\nhttps://me:pass-word@example.com\n",
+            ["https://me:pass-word@example.com", "pass-word", "machine a"],
+        ),
+        ("https://me@example.com/a.git", []),
+        ("postgres://postgres:postgres@db/x", []),
+        ("http://me:short@proxy", []),
+        ("https://me:line%0Abreak@example.com", ["line%0Abreak"]),
+        ("ssh://a-name-that-is-quite-long@example.com", []),
+    ],
+)
+def test_the_password_of_a_url_is_a_secret_by_itself(value: str, hidden: list[str]) -> None:
+    assert sorted({*secret_parts([value])} - {value}) == sorted(hidden)
+    assert all("\n" not in form for form in secret_forms([value]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("NPM_TOKEN", "x", True),
+        ("HTTP_PROXY", "http://me:abc@proxy", True),
+        ("INDEX", "a https://token@example.com", True),
+        ("HTTP_PROXY", "http://proxy:3128", False),
+        ("SOURCE", "git+ssh://git@example.com/a.git", False),
+        ("MAIL", "me@example.com", False),
+    ],
+)
+def test_an_argument_is_secret_by_its_name_or_for_a_login_in_it(name: str, value: str, expected: bool) -> None:  # noqa: FBT001 -- a table
+    assert is_secret_argument(name, value) is expected
 
 
 def test_a_long_text_is_shown_too() -> None:

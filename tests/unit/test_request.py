@@ -205,6 +205,7 @@ DROP_ONE = "drop one of the two"
 SIZES = "write 10GB, 512MB, …"
 DURATIONS = "write 7d, 48h, 90m, …"
 PASSWORDS = "add --password-env NAME (a variable that holds it) or --password-stdin"
+GIT_LOGIN = "leave it out; a token for git is handed over by --secret id=GIT_AUTH_TOKEN,env=NAME"
 DRIVER_MAKES = "use --driver docker-container"
 
 
@@ -225,6 +226,41 @@ DRIVER_MAKES = "use --driver docker-container"
             {"cache_to": ["type=local,dest=x,mode=maxx"]},
             "--cache-to: mode='maxx' is not a value of mode",
             "did you mean 'max'?",
+        ),
+        (
+            {"context": "https://me:abc@example.com/app.git#main"},
+            "the build context has a login in its address, for others to see: https://***@example.com/app.git#main",
+            GIT_LOGIN,
+        ),
+        (
+            {"context": "https://token@example.com/app.git"},
+            "the build context has a login in its address, for others to see: https://***@example.com/app.git",
+            GIT_LOGIN,
+        ),
+        (
+            {"build_context": ["a=.", "base=git+https://me:abc@example.com/app.git"]},
+            "--build-context has a login in its address, for others to see: base=git+https://***@example.com/app.git",
+            GIT_LOGIN,
+        ),
+        (
+            {"file": "https://me:abc@example.com/Dockerfile"},
+            "--file has a login in its address, for others to see: https://***@example.com/Dockerfile",
+            GIT_LOGIN,
+        ),
+        (
+            {"cache_from": ["type=s3,endpoint_url=https://me:abc@example.com"]},
+            "--cache-from has a login in its address, for others to see: type=s3,endpoint_url=https://***@example.com",
+            "leave it out",
+        ),
+        (
+            {"cache_to": ["type=gha,url=https://me:abc@example.com"]},
+            "--cache-to has a login in its address, for others to see: type=gha,url=https://***@example.com",
+            "leave it out",
+        ),
+        (
+            {"driver": "remote", "endpoint": ["tcp://me:abc@example.com:1234,name=a"]},
+            "--endpoint has a login in its address, for others to see: tcp://***@example.com:1234,name=a",
+            "leave it out",
         ),
         ({"push": True}, "--push needs a tag to push", "add -t REGISTRY/REPOSITORY:TAG"),
         (
@@ -320,7 +356,10 @@ def test_what_cannot_work_is_refused(values: dict[str, object], message: str, hi
         *({"cache_max_size": size} for size in ("10GB", "512MB", "1.5gb", "2GiB", "100", "0")),
         *({"prune_older_than": duration} for duration in ("7d", "48h", "90m", "1h30m", "30s", "1.5h")),
         *({"platform": [platform]} for platform in ("linux/amd64", "linux/arm/v7", "local", "linux", "windows/amd64")),
-        {"build_arg": ["A=b", "B", "C="]},
+        {"build_arg": ["A=b", "B", "C=", "P=http://me:abc@example.com"]},
+        {"context": "https://example.com/app.git?ref=main", "secret": ["id=GIT_AUTH_TOKEN,env=T"]},
+        {"context": "ssh://git@example.com/app.git", "build_context": ["a=git@example.com:app.git"]},
+        {"build_context": ["base=docker-image://example.com/app@sha256:" + 64 * "0"]},
     ],
     ids=str,
 )

@@ -1,13 +1,16 @@
-"""A stream whose reader goes away ends the call in order, once."""
+"""A stream whose reader goes away ends the call in order, once; to a CI nothing that is printed is a command."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from rich.console import Console
 
-from buildx_cache.cli.streams import watched
+from buildx_cache.ci import PROVIDERS
+from buildx_cache.ci.folding import FOLDINGS
+from buildx_cache.cli.streams import READERS, guarded, unguarded, watched
 from buildx_cache.errors import InterruptedBuildError
 
 
@@ -35,3 +38,31 @@ def test_rich_leaves_it_to_the_call() -> None:
         with pytest.raises(InterruptedBuildError):
             console.print("unheard")
         console.print("said to nobody")
+
+
+@pytest.mark.parametrize("variable", READERS)
+def test_a_ci_finds_no_command_in_what_is_printed_to_it(variable: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "a ##vso[x]\n::set-output::\n--- heading\n"
+    with guarded({variable: "true"}):
+        sys.stdout.write(text)
+        sys.stderr.writelines([text])
+        Console(file=sys.stdout, width=12).print("wrapped in ::begins")
+        assert (sys.stdout.isatty(), sys.stdout.encoding) == (False, "UTF-8")
+        unguarded(sys.stdout).write("::own::\n")
+    sys.stdout.write("::later::\n")
+    said = capsys.readouterr()
+    safe = "a ## vso[x]\n: :set-output::\n- -- heading\n"
+    assert said.out == f"{safe}wrapped in \n: :begins\n::own::\n::later::\n"
+    assert said.err == safe
+
+
+def test_without_such_a_ci_all_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with guarded({"GITLAB_CI": "true", "TF_BUILD": ""}):
+        sys.stdout.write("::a::\n")
+        assert unguarded(sys.stdout) is sys.stdout
+    assert capsys.readouterr().out == "::a::\n"
+
+
+def test_the_cis_that_read_commands_are_those_that_fold() -> None:
+    rows = [row for row in PROVIDERS if row.name in FOLDINGS]
+    assert sorted(name for row in rows for name, _ in row.marks) == sorted(READERS)

@@ -60,10 +60,16 @@ class Layout:
         return self.put(encoded(document), media_type)
 
     def cache(
-        self, layers: Sequence[bytes], *, listed: bool = False, docker: bool = False, config: Json | None = None
+        self,
+        layers: Sequence[bytes],
+        *,
+        listed: bool = False,
+        docker: bool = False,
+        config: Json | None = None,
+        layer_type: str = "",
     ) -> Json:
         """A cache manifest over these layers; ``listed`` is the shape of a list of layers."""
-        layer_type = DOCKER_LAYER if docker else OCI_LAYER
+        layer_type = layer_type or (DOCKER_LAYER if docker else OCI_LAYER)
         found = [self.put(layer, layer_type) for layer in layers]
         cacheconfig = self.put_json(config or config_of([one["digest"] for one in found]), CACHE_CONFIG)
         if listed:
