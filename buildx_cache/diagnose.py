@@ -128,6 +128,16 @@ _CAUSES = _causes(
         DeniedError,
         "check the repository's name, and that the account may write (push) or read (FROM) it",
     ),
+    (  # session/filesync: what BuildKit sends back is written by Buildx, on this machine
+        r"rpc error: code = \w+ desc = write \S+: no space left on device",
+        ExhaustedError,
+        "the disk of that file is full: free space there, or have it written elsewhere",
+    ),
+    (  # the same of a folder's files (tonistiigi/fsutil), whose reason gets lost on the way
+        r"^exporting to client directory: (?:EOF|error from receiver: .*)$",
+        ExhaustedError,
+        "the output's folder could not be written: is its disk full, or may this user not write there?",
+    ),
     (  # the kernel's ENOSPC in Go's syscall; a registry's 507
         r"no space left on device|507 insufficient storage",
         ExhaustedError,

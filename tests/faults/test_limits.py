@@ -199,6 +199,14 @@ def test_a_full_disk_under_the_cache_folder(docker: Docker, small: Path, full_di
     assert "No space left on device" in ran.stderr or "no space left on device" in ran.stderr
 
 
+@pytest.mark.parametrize("kind", ["local", "tar", "oci"])
+def test_a_full_disk_under_an_output(docker: Docker, small: Path, full_disk: Path, kind: str) -> None:
+    output = f"type={kind},dest={full_disk / 'out'}"
+    code, _, hint = told(docker.tool("build", *docker.container_builder, "--cache", "none", "-o", output, str(small)))
+    assert code == 6
+    assert "could not be written" in hint if kind == "local" else hint.startswith("the disk of that file is full")
+
+
 def test_a_full_disk_under_a_report(docker: Docker, small: Path, full_disk: Path) -> None:
     code, message, hint = told(docker.tool(*BUILD, "--report-md", str(full_disk / "report.md"), str(small)))
     assert (code, hint) == (6, "give another --report-md")

@@ -452,7 +452,17 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
             "/cache/ingest/2d131b951707136e/data: no space left on device"
         ),
         ExhaustedError,
+        "the disk of that file is full",
+    ),
+    "syscall.ENOSPC": (
+        "failed to copy files: copy file range failed: no space left on device",
+        ExhaustedError,
         "free disk space",
+    ),
+    "buildx-0.29.1, an export to a full disk, with what it did": (
+        "exporting to client directory: EOF",
+        ExhaustedError,
+        "is its disk full",
     ),
     "docker/buildx builder/builder.go": (
         'no builder "ci" found',
