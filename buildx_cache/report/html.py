@@ -24,6 +24,7 @@ from buildx_cache.report.rows import cache_rows
 from buildx_cache.report.timeline import Timeline, make_timeline
 from buildx_cache.wording import counted, duration, size
 
+_SHORT_DIGEST = len("sha256:") + 12
 _TEXT = 600
 _COMMAND = 4000
 _COMMANDS = 20
@@ -101,7 +102,7 @@ def _sha256(text: str) -> str:
 
 def _subject(report: BuildReport) -> str:
     image = report.image
-    return next(iter(image.tags), "") or image.digest or f"build on {report.builder.name}"
+    return next(iter(image.tags), "") or image.digest[:_SHORT_DIGEST] or f"build on {report.builder.name}"
 
 
 def _header(report: BuildReport, mark: str, state: str) -> Element:
