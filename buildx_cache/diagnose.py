@@ -134,7 +134,7 @@ _CAUSES = _causes(
         "the disk of that file is full: free space there, or have it written elsewhere",
     ),
     (  # the same of a folder's files (tonistiigi/fsutil), whose reason gets lost on the way
-        r"^exporting to client directory: (?:EOF|error from receiver: .*)$",
+        r"^exporting to client directory: EOF$|\berror from receiver: context canceled$",
         ExhaustedError,
         "the output's folder could not be written: is its disk full, or may this user not write there?",
     ),
@@ -142,6 +142,11 @@ _CAUSES = _causes(
         r"no space left on device|507 insufficient storage",
         ExhaustedError,
         "free disk space: `docker buildx prune`, `docker system prune`, or a larger machine",
+    ),
+    (  # google.golang.org/protobuf, of what Buildx asks of BuildKit
+        r"string field contains invalid UTF-8",
+        BuildFailedError,
+        "a name or a value is no UTF-8, and BuildKit takes nothing else: rename the file, or encode the value",
     ),
     (  # executor/runcexecutor: the kernel killed a process of the step for its memory (moby/buildkit#5260)
         r"cannot allocate memory",

@@ -104,7 +104,8 @@ def test_bytes_that_are_no_text(docker: Docker, tmp_path: Path) -> None:
     report = os.fsencode(tmp_path) + b"/report-\xff.json"
     ran = raw(docker, *BUILD, "--no-cache", "--report", report, "-f", odd + b"/Docker\xfefile", odd, ODD_BYTES="\udcff")
     assert b"Traceback" not in ran.stderr
-    assert ran.returncode in {0, 1}, ran.stderr
+    assert ran.returncode == 1, ran.stderr
+    assert b"to do: a name or a value is no UTF-8" in ran.stderr
     assert os.path.exists(report)  # noqa: PTH110 -- a name of bytes
 
 
@@ -195,8 +196,8 @@ def test_a_full_disk_under_the_cache_folder(docker: Docker, small: Path, full_di
     ran = docker.tool(
         "build", "--driver", "docker", "--cache", "local", "--cache-dir", str(full_disk / "cache"), str(small)
     )
-    assert ran.code in {0, 6}, ran.stderr
-    assert "No space left on device" in ran.stderr or "no space left on device" in ran.stderr
+    assert ran.code == 0, ran.stderr
+    assert "no space left on device; the disk of that file is full" in ran.stderr
 
 
 @pytest.mark.parametrize("kind", ["local", "tar", "oci"])

@@ -61,6 +61,8 @@ class Phase:
     words: tuple[str, ...] = ()
     """What it takes to get there, by the names of ``Scene.words``."""
     work: str = "true"
+    shared: bool = False
+    """Whether another build is in the cache's folder, which the sweep waits for."""
 
 
 def _stalled(*kinds: Kind, methods: frozenset[str] = frozenset({"GET", "HEAD"}), path: str = "") -> Rule:
@@ -75,6 +77,7 @@ PHASES: Mapping[str, Phase] = {
     "build": Phase(says="begun", work="sleep NAP"),
     "export": Phase(rule=_stalled(Kind.UPLOAD, methods=WRITE, path="/cache/"), words=("CACHE",)),
     "push": Phase(rule=_stalled(Kind.UPLOAD, methods=WRITE, path="/image/"), words=("PUSH",)),
+    "sweep": Phase(shared=True),
     "load": Phase(command="image load", words=("LOAD",)),
     "prune": Phase(command="buildx prune", words=("PRUNE",)),
     "removal": Phase(command="buildx rm"),
@@ -133,6 +136,7 @@ class Scene:
         command = self.command(self.phase.work.replace("NAP", self.nap))
         rules = (self.phase.rule,) if self.phase.rule else ()
         with (
+            self._other_build(),
             self.proxy.ruled(*rules),
             self.log.open("wb") as log,
             subprocess.Popen(command, env=self.env(PATH=path), stdout=subprocess.DEVNULL, stderr=log) as call,
@@ -140,7 +144,15 @@ class Scene:
             assert _await(self._is_there, _WAIT), self.log.read_text()
             yield call
 
+    def _other_build(self) -> contextlib.AbstractContextManager[object]:
+        if not self.phase.shared:
+            return contextlib.nullcontext()
+        return layout.lock(self.cache, timeout=0, sharing=layout.Sharing.SHARED)
+
     def _is_there(self) -> bool:
+        if self.phase.shared:
+            is_built = "[3/3] RUN" in self.log.read_text()
+            return is_built and not any("buildx build" in line for line in self.processes())
         said = bool(self.phase.says) and f"| {self.phase.says}" in self.log.read_text()
         return said or self.reached.exists() or bool(self.proxy.acted)
 

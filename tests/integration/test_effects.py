@@ -119,7 +119,7 @@ def running(command: str) -> list[str]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             continue
         if words == command and int(entry.name) != os.getpid():

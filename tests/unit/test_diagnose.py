@@ -464,6 +464,19 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
         ExhaustedError,
         "is its disk full",
     ),
+    "buildx-0.29.1, the same on a slower day": (
+        "ERROR: failed to build: failed to solve: error from receiver: context canceled",
+        ExhaustedError,
+        "is its disk full",
+    ),
+    "buildx-0.29.1, of a Dockerfile called Docker\\xfefile": (
+        (
+            "ERROR: failed to build: failed to solve: rpc error: code = Internal desc = grpc: error unmarshalling "
+            "request: string field contains invalid UTF-8"
+        ),
+        BuildFailedError,
+        "is no UTF-8",
+    ),
     "docker/buildx builder/builder.go": (
         'no builder "ci" found',
         EngineError,
