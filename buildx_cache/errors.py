@@ -101,6 +101,8 @@ class InterruptedBuildError(BuildxCacheError):
 
     def place(self, what: str) -> None:
         """Say what it came upon; of several, what says so first is the nearest."""
+        from buildx_cache.redaction import redact  # noqa: PLC0415 -- as above
+
         if what and not self._is_placed:
             self._is_placed = True
-            self.message = f"{self.message}, while it was at: {what}"
+            self.message = f"{self.message}, while it was at: {redact(what)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,7 @@ class Caches:
         self._export = export
         self._retrying = retrying
         self.silence = Silence()
+        self._is_watching = False
         self._importing = Importing([entry.place for entry in plan.cache.imports if entry.type == "registry"])
         self._folders = Folders(plan, tell)
         self._verdicts: dict[CacheEntry, Verdict] = {}
@@ -93,10 +95,19 @@ class Caches:
         self.plan = self.plan.without(imports=[verdict.entry for verdict in verdicts if verdict.status])
         self.serving.start(self._folders.sources(self.plan.cache.imports))
 
-    def begin(self) -> None:
-        """A build begins whose events are to be taken."""
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """While this lasts, a build runs that is begun again where it does not get what it wants of a registry's cache.
+
+        One that only writes caches, or sends an image, is not.
+        """
         self._importing.begin()
         self.silence.begin()
+        self._is_watching = True
+        try:
+            yield
+        finally:
+            self._is_watching = False
 
     def command(self, planned: Command) -> Command:
         """A build that imports what is served from there."""
@@ -109,8 +120,9 @@ class Caches:
             AbandonedBuildError: it does not get what it wants of a cache, and is better begun again.
         """
         event = self.serving.take(event)
-        self.silence.take(event)
-        self._importing.take(event)
+        if self._is_watching:
+            self.silence.take(event)
+            self._importing.take(event)
         return event
 
     def wait(self) -> None:
@@ -120,7 +132,8 @@ class Caches:
             AbandonedBuildError: that has lasted too long.
         """
         self.serving.wait()
-        self.silence.wait()
+        if self._is_watching:
+            self.silence.wait()
 
     def leave_out_silent(self) -> None:
         """Go on without the imports of which nothing was heard, and without writing to where they are.

@@ -63,8 +63,7 @@ def execute(
     patience: Patience = Patience(),  # noqa: B008 -- frozen
 ) -> Outcome:
     """Carry out a plan. Expected failures are in the outcome, not raised."""
-    retrying = Retrying(patience, lambda text: display.say(redact(text)))
-    return _Execution(plan, engine, display, ci, secrets, retrying).outcome()
+    return _Execution(plan, engine, display, ci, secrets, patience).outcome()
 
 
 class _Execution:
@@ -77,14 +76,14 @@ class _Execution:
         display: Display,
         ci: CIContext,
         secrets: Secrets,
-        retrying: Retrying,
+        patience: Patience,
     ) -> None:
         self._plan = plan
         self._engine = engine
         self._display = display
         self._ci = ci
         self._secrets = secrets
-        self._retrying = retrying
+        self._retrying = Retrying(patience, self.say)
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._phases = Phases()
@@ -93,8 +92,8 @@ class _Execution:
         self._metadata: dict[str, object] = {}
         self._trace: BuildTrace | None = None
         self._logs: Mapping[str, tuple[str, ...]] = {}
-        self._caches = Caches(plan, self, engine, self._write_caches, retrying)
-        self._builder = CallsBuilder(plan.builder, self._do, self._phase, retrying)
+        self._caches = Caches(plan, self, engine, self._write_caches, self._retrying)
+        self._builder = CallsBuilder(plan.builder, self._do, self._phase, self._retrying)
         self._loading = Loading(plan.image.loading, engine)
         self._image_id = ""
         self._is_built = False
@@ -257,7 +256,11 @@ class _Execution:
             try:
                 planned = self._caches.plan.build
                 instead = self._loading.command(planned, self._caches.folder)
-                code = self._stream(planned, builder, metadata, instead=instead)
+                with self._caches.watching():
+                    code = self._stream(planned, builder, metadata, instead=instead)
+            except InterruptedBuildError as stopped:
+                stopped.place(", ".join(builder.trace().unfinished[-_SHOWN_UNFINISHED:]))
+                raise
             finally:
                 self._trace, self._logs = builder.trace(), builder.logs()  # also of a build that is interrupted
             self._metadata = _read_metadata(metadata)
@@ -292,7 +295,6 @@ class _Execution:
             show(hiding.take(parser.feed(chunk)))
 
         self._note(command)
-        self._caches.begin()
         try:
             code = self._engine.build(self._caches.command(listening(instead or command, metadata)), take)
             show(hiding.take(parser.close()))
@@ -357,16 +359,12 @@ class _Execution:
         try:
             yield
         except InterruptedBuildError as stopped:
-            stopped.place(self._unfinished() or name)
+            stopped.place(name)
             raise
         finally:
             self._display.phase("")
             spent = getattr(self._phases, name) + time.monotonic() - started
             self._phases = replace(self._phases, **{name: spent})
-
-    def _unfinished(self) -> str:
-        """What the build was doing when it was stopped, the last things it began."""
-        return ", ".join(redact(name) for name in (self._trace.unfinished if self._trace else ())[-_SHOWN_UNFINISHED:])
 
     def _results(self, report: BuildReport, error: BuildxCacheError | None) -> tuple[str, ...]:
         """The lines for stdout: every pushed tag with its digest, or the ID of what was only loaded."""

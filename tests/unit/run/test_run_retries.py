@@ -207,6 +207,16 @@ def test_a_cache_that_will_not_be_there_is_not_waited_for(error: str) -> None:
     assert (outcome.report.retries, len(engine.built)) == ((), 1)
 
 
+def test_a_build_that_only_writes_a_cache_goes_on_without_another() -> None:
+    failed = MADE + said(vertex("exporting cache to registry", error=BUSY))
+    written = said(vertex(IMPORTING, error=BUSY)) + MADE + said(vertex("exporting cache to registry"))
+    engine = FakeEngine(builds=[(failed, 0), (written, 0)])
+    outcome, _ = done(planned(tag=[APP], push=True, cache="registry"), engine)
+    assert outcome.error is None
+    assert [each.status for each in outcome.report.cache.exports] == ["written"]
+    assert [(retry.phase, retry.count) for retry in outcome.report.retries] == [("export", 1)]
+
+
 def test_the_steps_are_those_of_the_run_that_did_them() -> None:
     names = ("[build 1/2] FROM scratch", "[build 2/2] RUN make")
     cached = said(*(vertex(name, cached=True) for name in names)) + said(vertex("exporting to image"))
