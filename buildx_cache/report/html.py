@@ -22,9 +22,8 @@ from buildx_cache.report.markup import breakable, clipped, element, one_line, ta
 from buildx_cache.report.model import BuildReport, CacheReport, Phases
 from buildx_cache.report.rows import cache_rows
 from buildx_cache.report.timeline import Timeline, make_timeline
-from buildx_cache.wording import counted, duration, size
+from buildx_cache.wording import counted, duration, short_digest, size
 
-_SHORT_DIGEST = len("sha256:") + 12
 _TEXT = 600
 _COMMAND = 4000
 _COMMANDS = 20
@@ -102,7 +101,8 @@ def _sha256(text: str) -> str:
 
 def _subject(report: BuildReport) -> str:
     image = report.image
-    return next(iter(image.tags), "") or image.digest[:_SHORT_DIGEST] or f"build on {report.builder.name}"
+    name = image.tags[0] if image.tags else image.digest and short_digest(image.digest)
+    return name or f"build on {report.builder.name}"
 
 
 def _header(report: BuildReport, mark: str, state: str) -> Element:
