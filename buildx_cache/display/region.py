@@ -1,7 +1,8 @@
 """The lower end of a terminal's screen, drawn anew again and again, with other lines going by above it.
 
 Rich's own ``Live`` takes what it drew to be as many rows as it was. A terminal that becomes narrower breaks long lines
-anew, and what was drawn before would stay behind: here the rows are counted at the width of the moment.
+anew, and what was drawn before would stay behind: here the rows are counted at the width of the moment. A row is erased
+before it is written to, not after: to tmux, a row whose end alone was erased is as long as ever, and is broken as such.
 """
 
 from __future__ import annotations
@@ -40,20 +41,20 @@ class Region:
         columns, _ = self.size
         console = self._console(columns)
         shown = [fitted(line, columns - 1) for line in lines]
-        passing = [f"{_ansi(console, line)}{_REST_OF_LINE}\n" for line in above]
-        drawn = "".join(f"{_ansi(console, line)}{_REST_OF_LINE}\n" for line in shown)
+        passing = _passing(console, above)
+        drawn = "".join(f"{_REST_OF_LINE}{_ansi(console, line)}\n" for line in shown)
         if not passing and drawn == self._drawn:
             return
         opening = "" if self._is_open else _HIDE
         self._is_open, self._drawn = True, drawn
-        self._put("".join((opening, self._home(columns), *passing, drawn, _REST_OF_SCREEN)))
+        self._put("".join((opening, self._home(columns), passing, drawn, _REST_OF_SCREEN)))
         self._widths = tuple(line.cell_len for line in shown)
 
     def close(self, above: Sequence[Text] = ()) -> None:
         """Leave ``above`` and nothing else, and give the cursor back."""
         columns, _ = self.size
         console = self._console(columns)
-        left = "".join(f"{_ansi(console, line)}{_REST_OF_LINE}\n" for line in above)
+        left = _passing(console, above)
         home, ending = (self._home(columns), f"{_REST_OF_SCREEN}{_SHOW}") if self._is_open else ("", "")
         self._is_open, self._widths, self._drawn = False, (), ""
         if left or ending:
@@ -86,6 +87,11 @@ def fitted(line: Text, width: int) -> Text:
         line = line.copy()
         line.truncate(width, overflow="ellipsis")
     return line
+
+
+def _passing(console: Console, lines: Sequence[Text]) -> str:
+    """Lines that may go on in rows which nothing has erased."""
+    return "".join(f"{_REST_OF_LINE}{_ansi(console, line)}{_REST_OF_LINE}\n" for line in lines)
 
 
 def _ansi(console: Console, line: Text) -> str:

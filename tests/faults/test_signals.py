@@ -180,8 +180,12 @@ class Scene:
 
     def left(self) -> list[str]:
         builder = () if "PRUNE" in self.phase.words else (self.docker.left_of(self.builder()),)
-        contexts = [name for name in self.docker.docker("context", "ls", "--quiet").split() if name != "default"]
-        return [*self.processes(), *filter(None, builder), *self.folders(), *contexts]
+        return [*self.processes(), *filter(None, builder), *self.folders(), *self.contexts()]
+
+    def contexts(self) -> list[str]:
+        """The Docker contexts made for this call's engine: other tests run beside this one."""
+        listed = self.docker.docker("context", "ls", "--format", "{{.DockerEndpoint}} {{.Name}}").splitlines()
+        return [line for line in listed if line.split()[0] == self.more_env.get("DOCKER_HOST")]
 
     def remove(self) -> None:
         self.docker.docker("buildx", "rm", "--force", self.builder(), check=False)

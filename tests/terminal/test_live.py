@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Docker
+from tests.integration.conftest import PROJECT, Docker
 from tests.terminal.conftest import Open, Terminal
 
 DOCKERFILE = """
@@ -96,6 +97,27 @@ def test_a_terminal_may_change_its_size_while_a_build_runs(opened: Open, context
     code, screen = terminal.wait_for_end()
     assert code == 0
     check_end(terminal, screen)
+
+
+def test_a_row_that_was_long_once_is_one_row_in_a_narrower_terminal(opened: Open, tmp_path: Path) -> None:
+    script = tmp_path / "draw.py"
+    script.write_text(
+        "import sys, time\n"
+        "from rich.text import Text\n"
+        "from buildx_cache.display.region import Region\n"
+        "region = Region(sys.stdout, color=False)\n"
+        "region.draw([Text('x' * 79)] * 3)\n"
+        "region.draw([Text(f'short {row}') for row in range(3)])\n"
+        "while region.size[0] > 40: time.sleep(0.05)\n"
+        "region.draw([Text(f'later {row}') for row in range(3)])\n"
+        "time.sleep(60)\n"
+    )
+    terminal = opened(80, 24)
+    terminal.type(f"clear; PYTHONPATH={PROJECT} {sys.executable} {script}")
+    terminal.wait_for("^short 2")
+    terminal.resize(40, 24)
+    assert terminal.wait_for("^later 2") == ["later 0", "later 1", "later 2"]
+    assert "short" not in terminal.styled
 
 
 def _is_head(line: str) -> bool:

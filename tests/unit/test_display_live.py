@@ -196,9 +196,9 @@ def test_a_region_is_drawn_over_what_it_was_and_leaves_nothing() -> None:
     part.close([Text("left")])
     part.close()
     assert out.written == [
-        "\x1b[?25l\rone\x1b[K\ntwo\x1b[K\n\x1b[J",
-        "\r\x1b[2Asaid\x1b[K\nthree\x1b[K\n\x1b[J",
-        "\r\x1b[1Aleft\x1b[K\n\x1b[J\x1b[?25h",
+        "\x1b[?25l\r\x1b[Kone\n\x1b[Ktwo\n\x1b[J",
+        "\r\x1b[2A\x1b[Ksaid\x1b[K\n\x1b[Kthree\n\x1b[J",
+        "\r\x1b[1A\x1b[Kleft\x1b[K\n\x1b[J\x1b[?25h",
     ]
 
 
@@ -208,8 +208,8 @@ def test_a_region_knows_how_many_rows_it_takes_once_the_terminal_is_narrower(siz
     part.draw([Text("x" * 200), Text("y" * 30), Text("")])
     size[0] = 40
     part.draw([Text("x")])
-    assert out.written[0].startswith(f"\x1b[?25l\r{'x' * 78}…\x1b[K\n")
-    assert out.written[1] == "\r\x1b[4A\x1b[Jx\x1b[K\n\x1b[J"
+    assert out.written[0].startswith(f"\x1b[?25l\r\x1b[K{'x' * 78}…\n")
+    assert out.written[1] == "\r\x1b[4A\x1b[J\x1b[Kx\n\x1b[J"
 
 
 @pytest.mark.usefixtures("size")
@@ -236,7 +236,9 @@ def test_nothing_is_written_but_by_the_beat() -> None:
     assert out.written == []
     display.beat()
     (frame,) = out.written
-    assert frame.startswith("\x1b[?25l\rsaid\x1b[K\nwarning: careful\x1b[K\nbuilding 0.0s  1 of 2 steps\x1b[K\n")
+    assert frame.startswith(
+        "\x1b[?25l\r\x1b[Ksaid\x1b[K\n\x1b[Kwarning: careful\x1b[K\n\x1b[Kbuilding 0.0s  1 of 2 steps\n"
+    )
 
 
 @pytest.mark.usefixtures("size")
