@@ -27,7 +27,7 @@ def _doctor(
     """
     from buildx_cache.cli.hidden import forget_secrets
     from buildx_cache.cli.session import surroundings
-    from buildx_cache.display import checks_table
+    from buildx_cache.display.tables import checks_table
     from buildx_cache.doctor import Verdict, examine
     from buildx_cache.engine.credentials import stored_credentials
     from buildx_cache.engine.docker import DockerEngine

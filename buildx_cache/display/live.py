@@ -15,7 +15,7 @@ from buildx_cache.display.pulse import alone
 from buildx_cache.display.quiet import QuietDisplay
 from buildx_cache.display.region import Region, fitted
 from buildx_cache.display.steps import Watched
-from buildx_cache.display.text import is_worth_a_warning
+from buildx_cache.display.text import Line, is_worth_a_warning, titled
 from buildx_cache.display.tree import tree
 from buildx_cache.progress import Event, TextLine
 from buildx_cache.redaction import redact
@@ -59,7 +59,7 @@ class LiveDisplay(QuietDisplay):
 
     def say(self, text: str) -> None:
         """One line above the tree."""
-        self._print(Text(self._safe(text)))
+        self._print("", "", text)
 
     def command(self, line: str) -> None:
         """One line, if asked for."""
@@ -113,11 +113,11 @@ class LiveDisplay(QuietDisplay):
         """Steps, cache and phases."""
         self._summarise(report)
 
-    def _print(self, line: Text) -> None:
+    def _put(self, line: Line) -> None:
         if self._is_over:
-            super()._print(line)
+            super()._put(line)
         else:
-            self._above.append(line)
+            self._above.append(titled(*line))
 
     def _doing(self) -> str:
         """What is done now; nothing while it is quickly done, so that the tree stays as it is."""

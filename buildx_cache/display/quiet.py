@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TextIO
-
-from rich.console import Console
-from rich.text import Text
+from functools import cached_property
+from typing import TYPE_CHECKING, TextIO
 
 from buildx_cache.ci.folding import without_commands
-from buildx_cache.diagnose import source_excerpt
 from buildx_cache.display.pulse import alone
 from buildx_cache.display.summary import summary_lines
-from buildx_cache.display.text import titled
+from buildx_cache.display.text import Line, titled
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 from buildx_cache.wording import as_message, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class QuietDisplay:
@@ -30,9 +30,7 @@ class QuietDisplay:
         self.lock = threading.RLock()
         self.broken: BuildxCacheError | None = None
         self._out = stderr
-        # No colours are no sequences at all: without a system of colours, Rich would still print bold.
-        system = "auto" if color else None
-        self._console = Console(file=stderr, highlight=False, soft_wrap=True, color_system=system)  # type: ignore[arg-type]
+        self._color = color
         self._is_in_ci = provider != "none"
 
     def say(self, text: str) -> None:
@@ -41,7 +39,7 @@ class QuietDisplay:
     @alone
     def warn(self, text: str) -> None:
         """One line."""
-        self._print(self._titled("warning:", "yellow", as_message(text)))
+        self._print("warning:", "yellow", as_message(text))
 
     def command(self, line: str) -> None:
         """Nothing."""
@@ -71,9 +69,9 @@ class QuietDisplay:
     @alone
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
         """One line that says what failed, one that says what to do, the log of the failing step."""
-        self._print(self._titled("error:", "bold red", as_message(error.message)))
+        self._print("error:", "bold red", as_message(error.message))
         if error.hint:
-            self._print(self._titled("to do:", "bold", error.hint))
+            self._print("to do:", "bold", error.hint)
         for line in failure_log(trace) if trace else ():
             self._write(f"  | {redact(line)}")
         self._out.flush()
@@ -81,18 +79,29 @@ class QuietDisplay:
     def _summarise(self, report: BuildReport) -> None:
         """Steps, cache and phases, if anything was built."""
         for matter, said in summary_lines(report) if report.phases.build else ():
-            self._print(self._titled(f"{matter:<11}", "bold", said))
+            self._print(f"{matter:<11}", "bold", said)
 
-    def _print(self, line: Text) -> None:
-        """A line with a style in it."""
-        self._console.print(line)
+    def _print(self, title: str, style: str, text: str) -> None:
+        """A line that begins with a styled word."""
+        self._put(Line(title, style, self._safe(text)))
+
+    def _put(self, line: Line) -> None:
+        """Show it: no colours are no control sequences at all."""
+        if self._color:
+            self._console.print(titled(*line))
+        else:
+            self._out.write(f"{line.plain}\n")
+            self._out.flush()
+
+    @cached_property
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        return Console(file=self._out, highlight=False, soft_wrap=True)
 
     def _write(self, line: str) -> None:
         """A line from anywhere."""
         self._out.write(f"{self._safe(line)}\n")
-
-    def _titled(self, title: str, style: str, text: str) -> Text:
-        return titled(title, style, self._safe(text))
 
     def _safe(self, text: str) -> str:
         """Neither the terminal nor the CI takes anything in it for a command."""
@@ -101,4 +110,6 @@ class QuietDisplay:
 
 def failure_log(trace: BuildTrace) -> tuple[str, ...]:
     """The end of the failing step's log, and where in the Dockerfile that is."""
+    from buildx_cache.diagnose import source_excerpt
+
     return (*(trace.log_tail if trace.failed else ()), *source_excerpt(trace))

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from rich.text import Text
+from typing import TYPE_CHECKING, NamedTuple
 
 from buildx_cache.wording import printable
+
+if TYPE_CHECKING:  # Rich comes with the first line that has a style to be seen
+    from rich.text import Text
+
+
+class Line(NamedTuple):
+    """A word with a style, if there is one, and what it introduces."""
+
+    title: str
+    style: str
+    text: str
+
+    @property
+    def plain(self) -> str:
+        """Without the style."""
+        return f"{self.title} {self.text}" if self.title else self.text
 
 
 def titled(title: str, style: str, text: str) -> Text:
     """A styled word and what it introduces, taken as it is: Rich's markup is for texts that we write."""
-    return Text.assemble((title, style), " ", printable(text))
+    from rich.text import Text
+
+    return Text.assemble((title, style), " " if title else "", printable(text))
 
 
 def is_worth_a_warning(line: str) -> bool:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 # rawjson progress and --metadata-file for every driver (docker/buildx#2218).
 OLDEST_BUILDX = (0, 13, 0)
+Meanwhile = Callable[[], object]
 _SOCKET = "unix:///var/run/docker.sock"
 
 
@@ -70,26 +71,39 @@ class DockerEngine:
             EngineError: Docker or Buildx is absent, too old or not running, or there is no such context.
         """
         with self.asking(builder) as facts:
-            return facts(place)
+            return facts(place, tuple)
 
     @contextlib.contextmanager
-    def asking(self, builder: str = "") -> Iterator[Callable[[Place], Facts]]:
+    def asking(self, builder: str = "") -> Iterator[Callable[[Place, Meanwhile], Facts]]:
         """Ask the same, everything at once; what this yields waits for the answers.
+
+        Its second argument is called once the engine has answered: Buildx, which takes longest, is asked first and has
+        the processor to itself until then.
 
         Raises:
             EngineError: there is no docker command; what the answers mean is raised when they are waited for.
         """
         with (
-            self._question("system", "info", "--format", "{{json .}}") as info,
             self._question(*_inspect(builder)) as found,
+            self._question("system", "info", "--format", "{{json .}}") as info,
             self._asked_endpoint() as endpoint,
             self._asked_contexts() as contexts,
         ):
-            yield lambda place: self._facts(place, info, found, endpoint, contexts)
+            yield lambda place, meanwhile: self._facts(place, meanwhile, info, found, endpoint, contexts)
 
-    def _facts(self, place: Place, info: Answer, found: Answer, endpoint: Answer, contexts: Answer) -> Facts:
+    def _facts(
+        self,
+        place: Place,
+        meanwhile: Meanwhile,
+        info: Answer,
+        found: Answer,
+        endpoint: Answer,
+        contexts: Answer,
+    ) -> Facts:
+        said = info()
+        meanwhile()
         try:
-            engine = parse_info(_said(info()))
+            engine = parse_info(_said(said))
         except ValueError:
             raise _engine_error("`docker info` does not say it in JSON") from None
         if engine.errors:

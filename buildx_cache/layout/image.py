@@ -14,7 +14,6 @@ import io
 import json
 import os
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -73,6 +72,8 @@ class Archive:
             MalformedError: a blob has other content.
             OSError: a blob cannot be read, or ``out`` is closed at its other end.
         """
+        import tarfile
+
         with tarfile.open(fileobj=out, mode="w|", bufsize=_CHUNK) as tar:
             for name, content in self._documents.items():
                 info = tarfile.TarInfo(name)

@@ -7,7 +7,6 @@ import io
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
@@ -125,6 +124,8 @@ def contents(store: Store, digests: Collection[str]) -> list[tuple[str, Malforme
 
     They stop after the MiB at hand when the caller is interrupted: Ctrl-C waits for none of many GB.
     """
+    from concurrent.futures import ThreadPoolExecutor  # with it comes logging, and most calls hash nothing
+
     stop = threading.Event()
     pool = ThreadPoolExecutor(_THREADS)
     try:

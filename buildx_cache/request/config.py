@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -37,6 +36,8 @@ def config_layer(context: str, working_directory: Path) -> Layer | None:
 
 
 def _read_config(file: Path, section: str) -> Layer | None:
+    import tomllib
+
     try:
         text = file.read_text(encoding="utf-8")
         table: object = tomllib.loads(text)

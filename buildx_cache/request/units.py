@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgtp])i?b?|b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+)(?:\.(\d+))?\s*(?:([kmgtp])i?b?|b)?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
@@ -17,7 +16,8 @@ def parse_size(text: str) -> int | None:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         return None
-    return int(Fraction(match[1]) * 1024 ** _POWERS[(match[2] or "").lower()])
+    whole, part, unit = match[1], match[2] or "", (match[3] or "").lower()
+    return int((int(whole + part) << 10 * _POWERS[unit]) // 10 ** len(part))
 
 
 def parse_duration(text: str) -> float | None:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.display import Display, PlainDisplay, QuietDisplay, checks_table, plain, summary_lines, working
+from buildx_cache.display import Display, PlainDisplay, QuietDisplay, plain, summary_lines, working
 from buildx_cache.display.registries import RegistryTables, UnreadableCache
 from buildx_cache.display.sheet import Results
+from buildx_cache.display.tables import checks_table
 from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.layout import Finding, Kind, Shape

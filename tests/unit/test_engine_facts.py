@@ -233,7 +233,7 @@ def test_two_questions_asked_at_once_are_enough(said: Docker, tmp_path: Path) ->
         endpoint=SOCKET,
         builder=CURRENT,
     )
-    assert said.asked == [ASK_INFO, "buildx inspect"]
+    assert said.asked == ["buildx inspect", ASK_INFO]
     assert (engine.calls, said.most, said.under_way) == (2, 2, 0)
 
 
@@ -243,7 +243,7 @@ def test_the_endpoint_of_a_named_context_is_asked_for(said: Docker) -> None:
     found = facts(engine, "mine")
     assert (found.context, found.elsewhere) == ("far", "the engine is at ssh://me@far")
     given = "--context far "
-    assert said.asked == [given + ASK_INFO, given + "buildx inspect mine", f"{given}{ASK_ENDPOINT} far"]
+    assert said.asked == [given + "buildx inspect mine", given + ASK_INFO, f"{given}{ASK_ENDPOINT} far"]
     assert (engine.calls, said.most) == (3, 3)
 
 
