@@ -9,14 +9,14 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from buildx_cache.caches import closest
 from buildx_cache.ci import CIContext, GitFacts, detect
-from buildx_cache.engine.docker import DockerEngine, Meanwhile
+from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import read_git, work_tree
 from buildx_cache.engine.loaded import cache_home
 from buildx_cache.errors import UsageError
@@ -76,7 +76,7 @@ def _login_layer(env: Mapping[str, str], *, whole: bool) -> Layer:
     return Layer(where="DOCKER_*", values=values)
 
 
-def open_session(request: BuildRequest, env: Mapping[str, str], meanwhile: Meanwhile = tuple) -> Session:
+def open_session(request: BuildRequest, env: Mapping[str, str], meanwhile: Callable[[], object] = tuple) -> Session:
     """Ask Docker what is there, and decide. ``meanwhile`` is called while the answers are on their way.
 
     Raises:
@@ -87,7 +87,8 @@ def open_session(request: BuildRequest, env: Mapping[str, str], meanwhile: Meanw
     # The project's own builder where the request alone asks for it: then the current one is of no interest.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
     with engine.asking(own or request.builder) as answers:
-        facts = answers(place, meanwhile)
+        meanwhile()
+        facts = answers(place)
     if own:
         facts = replace(facts, builder=None, own_builder=facts.builder)
     elif own := needed_builder(request, ci, facts):

@@ -86,7 +86,7 @@ def current_context(env: Mapping[str, str]) -> str:
     """The Docker context in use, as docker/cli's ``resolveContextName`` (``cli/command/cli.go``) finds it."""
     if env.get("DOCKER_HOST"):
         return DEFAULT_CONTEXT
-    chosen = _read_config(configuration_folder(env) / "config.json").get("currentContext")
+    chosen = read_configuration(env).get("currentContext")
     return env.get("DOCKER_CONTEXT") or (chosen if isinstance(chosen, str) else "") or DEFAULT_CONTEXT
 
 
@@ -147,16 +147,17 @@ def credential_for(env: Mapping[str, str], registry: str) -> Credential | None:
     given = _json_object(env.get("DOCKER_AUTH_CONFIG", "").encode())
     if login := _stored_login(given, server):
         return login
-    config = _read_config(configuration_folder(env) / "config.json")
+    config = read_configuration(env)
     helper = _mapping(config, "credHelpers").get(server, config.get("credsStore"))
     if isinstance(helper, str) and helper:
         return _ask_helper(env, helper, server)
     return _stored_login(config, server)
 
 
-def _read_config(file: Path) -> Mapping[str, object]:
+def read_configuration(env: Mapping[str, str]) -> Mapping[str, object]:
+    """The user's Docker configuration; empty where there is none, or none that can be read."""
     try:
-        return _json_object(file.read_bytes())
+        return _json_object((configuration_folder(env) / "config.json").read_bytes())
     except OSError:
         return {}
 

@@ -32,6 +32,7 @@ from buildx_cache.engine.credentials import DEFAULT_CONTEXT, current_context, pr
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
 from buildx_cache.engine.inspection import parse_builder, parse_gateway, parse_info, tls_from_environment
 from buildx_cache.engine.loaded import remember, remembered
+from buildx_cache.engine.plugin import buildx_itself, without_docker
 from buildx_cache.engine.process import Completed, capture, feed, follow
 from buildx_cache.engine.questions import Answer, asking
 from buildx_cache.errors import EngineError, UsageError
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 # rawjson progress and --metadata-file for every driver (docker/buildx#2218).
 OLDEST_BUILDX = (0, 13, 0)
-Meanwhile = Callable[[], object]
 _SOCKET = "unix:///var/run/docker.sock"
 
 
@@ -71,39 +71,26 @@ class DockerEngine:
             EngineError: Docker or Buildx is absent, too old or not running, or there is no such context.
         """
         with self.asking(builder) as facts:
-            return facts(place, tuple)
+            return facts(place)
 
     @contextlib.contextmanager
-    def asking(self, builder: str = "") -> Iterator[Callable[[Place, Meanwhile], Facts]]:
+    def asking(self, builder: str = "") -> Iterator[Callable[[Place], Facts]]:
         """Ask the same, everything at once; what this yields waits for the answers.
-
-        Its second argument is called once the engine has answered: Buildx, which takes longest, is asked first and has
-        the processor to itself until then.
 
         Raises:
             EngineError: there is no docker command; what the answers mean is raised when they are waited for.
         """
         with (
-            self._question(*_inspect(builder)) as found,
             self._question("system", "info", "--format", "{{json .}}") as info,
+            self._asked_builder(builder) as found,
             self._asked_endpoint() as endpoint,
             self._asked_contexts() as contexts,
         ):
-            yield lambda place, meanwhile: self._facts(place, meanwhile, info, found, endpoint, contexts)
+            yield lambda place: self._facts(place, info, found, endpoint, contexts)
 
-    def _facts(
-        self,
-        place: Place,
-        meanwhile: Meanwhile,
-        info: Answer,
-        found: Answer,
-        endpoint: Answer,
-        contexts: Answer,
-    ) -> Facts:
-        said = info()
-        meanwhile()
+    def _facts(self, place: Place, info: Answer, found: Answer, endpoint: Answer, contexts: Answer) -> Facts:
         try:
-            engine = parse_info(_said(said))
+            engine = parse_info(_said(info()))
         except ValueError:
             raise _engine_error("`docker info` does not say it in JSON") from None
         if engine.errors:
@@ -130,6 +117,21 @@ class DockerEngine:
             contexts=tuple(_said(contexts()).split()),
         )
 
+    @contextlib.contextmanager
+    def _asked_builder(self, name: str) -> Iterator[Answer]:
+        """One builder, the current one for an empty name: a list of all would ask each of them.
+
+        Buildx itself is asked, but for a context and TLS, which docker alone tells it of.
+        """
+        words = ("inspect", name) if name else ("inspect",)
+        plugin = "" if self._given_context or self.tls else buildx_itself(self._env)
+        if plugin:
+            with self._starting(plugin), asking((plugin, *words), env=without_docker(self._env)) as answer:
+                yield answer
+        else:
+            with self._question("buildx", *words) as answer:
+                yield answer
+
     def _asked_endpoint(self) -> AbstractContextManager[Answer]:
         """Where the engine is; of the default context that is known."""
         if self.context == DEFAULT_CONTEXT:
@@ -152,7 +154,8 @@ class DockerEngine:
 
     def find_builder(self, name: str) -> Builder | None:
         """The builder of that name, or the current one for an empty name; None if there is none."""
-        return _builder(self._ask(*_inspect(name)))
+        with self._asked_builder(name) as found:
+            return _builder(found())
 
     def gateway(self, network: str) -> str:
         """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
@@ -214,14 +217,14 @@ class DockerEngine:
                 self._env = outside
 
     @contextlib.contextmanager
-    def _starting(self) -> Iterator[str]:
-        """The path of the docker command, which is run once with it.
+    def _starting(self, program: str = "") -> Iterator[str]:
+        """The path of the docker command, or of a program instead of it, which is run once with it.
 
         Raises:
             EngineError: there is none, or it cannot be started.
             UsageError: its command line is longer than the system takes.
         """
-        docker = shutil.which("docker", path=self._env.get("PATH"))
+        docker = program or shutil.which("docker", path=self._env.get("PATH"))
         if docker is None:
             raise EngineError(
                 "the docker command is not on PATH", hint="install Docker's command line (docker-ce-cli or docker-cli)"
@@ -282,11 +285,6 @@ class DockerEngine:
         from python_on_whales import DockerClient
 
         return DockerClient(context=self._given_context or None).image
-
-
-def _inspect(builder: str) -> tuple[str, ...]:
-    """The question for one builder: a list of all would ask each of them."""
-    return ("buildx", "inspect", *((builder,) if builder else ()))
 
 
 def _builder(done: Completed) -> Builder | None:

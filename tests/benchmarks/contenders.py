@@ -12,7 +12,7 @@ from pathlib import Path
 
 _HERE = Path(__file__).parent
 # As the script that pip installs does it.
-TOOL = (sys.executable, "-c", "from buildx_cache.cli import main; main()")
+TOOL = (sys.executable, "-c", "from buildx_cache.__main__ import main; main()")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from buildx_cache.engine.docker import DockerEngine
+from buildx_cache.engine.inspection import parse_builder
+from buildx_cache.engine.plugin import buildx_itself
 from buildx_cache.engine.questions import asking
 from buildx_cache.plan import Place
 from tests.integration.conftest import PROJECT, Docker
@@ -42,6 +44,23 @@ ENGINES = [("forky", "containerd"), ("forky", "classic"), ("trixie", "containerd
 def test_an_engine_on_this_host_is_not_elsewhere(special: Callable[[str, str], Docker], suite: str, store: str) -> None:
     found = engine(special(suite, store)).facts(PLACE)
     assert (found.elsewhere, found.store, found.context) == ("", store, "default")
+
+
+@pytest.mark.parametrize(("suite", "store"), ENGINES)
+def test_buildx_is_found_where_docker_finds_it_and_says_the_same(
+    special: Callable[[str, str], Docker], suite: str, store: str
+) -> None:
+    docker = special(suite, store)
+    plugins = json.loads(docker.docker("info", "--format", "{{json .ClientInfo.Plugins}}"))
+    found = buildx_itself(docker.child_env())
+    assert found == next(plugin["Path"] for plugin in plugins if plugin["Name"] == "buildx")
+    for name in ("", "default", "nowhere"):
+        words = ("inspect", name) if name else ("inspect",)
+        itself, asked = (
+            subprocess.run((*program, *words), env=docker.child_env(), capture_output=True, text=True, check=False)
+            for program in ((found,), ("docker", "buildx"))
+        )
+        assert (itself.returncode, parse_builder(itself.stdout)) == (asked.returncode, parse_builder(asked.stdout))
 
 
 WHERE = (
@@ -154,10 +173,9 @@ def test_every_call_of_docker_is_counted(docker: Docker, project: Path, tmp_path
         called = [tuple(line.split("\0")[:-1]) for line in log.read_text().splitlines()]
     finally:
         docker.docker("buildx", "rm", first.report["builder"]["name"])
-    assert ran.report["docker_calls"] == len(called)
+    assert ran.report["docker_calls"] == len(called) + 1  # Buildx is asked for the builder without docker
     questions = [words[:2] for words in called if "build" not in words]
-    assert sorted(questions[:2]) == [("buildx", "inspect"), ("system", "info")]  # asked at the same time
-    assert questions[2:] == (list(LOADING) if load else [])
+    assert questions == [("system", "info"), *(LOADING if load else ())]
 
 
 # Which image has the tag, before and after it is loaded; that the first one has none any more; what the builder keeps.

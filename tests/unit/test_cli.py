@@ -414,9 +414,9 @@ class _Engine:
         self.asked: list[str] = []
 
     @contextmanager
-    def asking(self, builder: str) -> Iterator[Callable[[Place, object], Facts]]:
+    def asking(self, builder: str) -> Iterator[Callable[[Place], Facts]]:
         found = self.find_builder(builder)
-        yield lambda place, _: Facts(
+        yield lambda place: Facts(
             docker="28.0.0", buildx=(0, 29, 1), store=self.store, context="default", place=place, builder=found
         )
 

@@ -179,6 +179,10 @@ def test_what_docker_info_leaves_out_is_empty(said: dict[str, object]) -> None:
     assert parse_info(json.dumps(said)) == EngineInfo()
 
 
+PLUGIN = "/plugins/docker-buildx"
+PROGRAMS: Mapping[str, tuple[str, ...]] = {"/bin/docker": (), PLUGIN: ("buildx",)}
+
+
 class Docker:
     """Answers of a docker command by their questions, and what was asked, waited for and not."""
 
@@ -190,21 +194,23 @@ class Docker:
         self.asked: list[str] = []
         self.under_way = 0
         self.most = 0
+        self.plugin = ""
         patch.setattr(docker_engine, "asking", self._asking)
+        patch.setattr(docker_engine, "buildx_itself", lambda _: self.plugin)
         patch.setattr("shutil.which", lambda name, path: f"/bin/{name}" if path == "/bin" else None)
         patch.setattr(os, "uname", lambda: os.uname_result(("Linux", "build-7", "6", "1", "x86_64")))
         patch.setattr(sys, "platform", "linux")
 
     @contextmanager
     def _asking(self, argv: tuple[str, ...], *, env: Mapping[str, str]) -> Iterator[Callable[[], Completed]]:
-        assert argv[0] == "/bin/docker"
         assert env["PATH"] == "/bin"
-        self.asked.append(" ".join(argv[1:]))
+        words = PROGRAMS[argv[0]] + argv[1:]
+        self.asked.append(" ".join(argv if argv[0] == PLUGIN else words))
         self.under_way += 1
         self.most = max(self.most, self.under_way)
-        words = argv[3:5] if argv[1] == "--context" else argv[1:3]
+        question = words[2:4] if words[0] == "--context" else words[:2]
         try:
-            yield lambda: self.answers[" ".join(words)]
+            yield lambda: self.answers[" ".join(question)]
         finally:
             self.under_way -= 1
 
@@ -233,8 +239,29 @@ def test_two_questions_asked_at_once_are_enough(said: Docker, tmp_path: Path) ->
         endpoint=SOCKET,
         builder=CURRENT,
     )
-    assert said.asked == ["buildx inspect", ASK_INFO]
+    assert said.asked == [ASK_INFO, "buildx inspect"]
     assert (engine.calls, said.most, said.under_way) == (2, 2, 0)
+
+
+def test_buildx_is_asked_itself_where_it_is_found(said: Docker, tmp_path: Path) -> None:
+    said.plugin = PLUGIN
+    engine = DockerEngine({"PATH": "/bin", "DOCKER_CONFIG": str(tmp_path)})
+    assert facts(engine, "mine").builder == CURRENT
+    assert engine.find_builder("other") == CURRENT
+    assert said.asked == [ASK_INFO, f"{PLUGIN} inspect mine", f"{PLUGIN} inspect other"]
+    assert engine.calls == 3
+
+
+@pytest.mark.parametrize(
+    ("env", "context"),
+    [({}, "far"), ({"DOCKER_HOST": "tcp://far:2376", "DOCKER_TLS_VERIFY": "1"}, "")],
+    ids=["context", "tls"],
+)
+def test_of_a_context_and_of_tls_docker_alone_tells_buildx(said: Docker, env: dict[str, str], context: str) -> None:
+    said.plugin = PLUGIN
+    said.answers |= dict.fromkeys(("context inspect", "context ls"), Completed(code=0, stdout="ssh://me@far\n"))
+    facts(DockerEngine({"PATH": "/bin", "HOME": "/nowhere", **env}, context))
+    assert not any(PLUGIN in question for question in said.asked)
 
 
 def test_the_endpoint_of_a_named_context_is_asked_for(said: Docker) -> None:
@@ -243,7 +270,7 @@ def test_the_endpoint_of_a_named_context_is_asked_for(said: Docker) -> None:
     found = facts(engine, "mine")
     assert (found.context, found.elsewhere) == ("far", "the engine is at ssh://me@far")
     given = "--context far "
-    assert said.asked == [given + "buildx inspect mine", given + ASK_INFO, f"{given}{ASK_ENDPOINT} far"]
+    assert said.asked == [given + ASK_INFO, given + "buildx inspect mine", f"{given}{ASK_ENDPOINT} far"]
     assert (engine.calls, said.most) == (3, 3)
 
 
