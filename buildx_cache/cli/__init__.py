@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import io
 import os
 import sys
@@ -37,11 +36,8 @@ def main() -> NoReturn:
     _have_streams()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a tag may hold what the terminal's encoding does not
-    try:
-        with guarded(os.environ), _bugs_of_threads_told():
-            _run()
-    finally:
-        gc.freeze()  # the interpreter would look for garbage among all that was imported, before it drops it: 15 ms
+    with guarded(os.environ), _bugs_of_threads_told():
+        _run()
 
 
 def _run() -> NoReturn:

@@ -12,7 +12,7 @@ import typer
 from buildx_cache.cli.streams import unguarded, watched
 from buildx_cache.errors import BuildxCacheError
 
-if TYPE_CHECKING:  # Rich comes with the first line that is shown
+if TYPE_CHECKING:  # displays come with the first line that is shown
     from buildx_cache.display import Display
     from buildx_cache.request import BuildRequest
 

@@ -15,7 +15,7 @@ from buildx_cache.display.pulse import alone
 from buildx_cache.display.quiet import QuietDisplay
 from buildx_cache.display.region import Region, fitted
 from buildx_cache.display.steps import Watched
-from buildx_cache.display.text import Line, is_worth_a_warning, titled
+from buildx_cache.display.text import Line, is_worth_a_warning
 from buildx_cache.display.tree import tree
 from buildx_cache.progress import Event, TextLine
 from buildx_cache.redaction import redact
@@ -117,7 +117,7 @@ class LiveDisplay(QuietDisplay):
         if self._is_over:
             super()._put(line)
         else:
-            self._above.append(titled(*line))
+            self._above.append(line.styled)
 
     def _doing(self) -> str:
         """What is done now; nothing while it is quickly done, so that the tree stays as it is."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from buildx_cache.ci.folding import without_commands
 from buildx_cache.display.pulse import alone
 from buildx_cache.display.summary import summary_lines
-from buildx_cache.display.text import Line, titled
+from buildx_cache.display.text import Line
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.redaction import redact
@@ -88,7 +88,7 @@ class QuietDisplay:
     def _put(self, line: Line) -> None:
         """Show it: no colours are no control sequences at all."""
         if self._color:
-            self._console.print(titled(*line))
+            self._console.print(line.styled)
         else:
             self._out.write(f"{line.plain}\n")
             self._out.flush()

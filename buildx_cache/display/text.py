@@ -22,12 +22,12 @@ class Line(NamedTuple):
         """Without the style."""
         return f"{self.title} {self.text}" if self.title else self.text
 
+    @property
+    def styled(self) -> Text:
+        """With it. The text is taken as it is: Rich's markup is for texts that we write."""
+        from rich.text import Text
 
-def titled(title: str, style: str, text: str) -> Text:
-    """A styled word and what it introduces, taken as it is: Rich's markup is for texts that we write."""
-    from rich.text import Text
-
-    return Text.assemble((title, style), " " if title else "", printable(text))
+        return Text.assemble((self.title, self.style), " " if self.title else "", printable(self.text))
 
 
 def is_worth_a_warning(line: str) -> bool:

@@ -46,7 +46,7 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
     user = configuration_folder(env)
     with scratch_folder(_memory(env)) as folder:
         with making("file"):
-            _write_private(folder / "config.json", _copied_config(user / "config.json", registry))
+            _write_private(folder / "config.json", _copied_config(env, registry))
         for entry in _entries(user):
             if entry.name != "config.json":
                 (folder / entry.name).symlink_to(entry.absolute())
@@ -95,17 +95,10 @@ def buildx_folder(env: Mapping[str, str]) -> Path:
     return Path(env.get("BUILDX_CONFIG") or configuration_folder(env) / "buildx").absolute()
 
 
-def _copied_config(file: Path, registry: str) -> dict[str, object]:
-    """The user's configuration with ``registry`` taken from its credential helper; empty if it cannot be read."""
-    try:
-        config = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        config = {}
-    if not isinstance(config, dict):
-        config = {}
-    helpers = config.get("credHelpers")
-    config["credHelpers"] = {**(helpers if isinstance(helpers, dict) else {}), registry: ""}
-    return config
+def _copied_config(env: Mapping[str, str], registry: str) -> dict[str, object]:
+    """The user's configuration with ``registry`` taken from its credential helper."""
+    config = read_configuration(env)
+    return {**config, "credHelpers": {**_mapping(config, "credHelpers"), registry: ""}}
 
 
 def _write_private(file: Path, config: dict[str, object]) -> None:

@@ -183,9 +183,10 @@ class Scene:
         return [*self.processes(), *filter(None, builder), *self.folders(), *self.contexts()]
 
     def contexts(self) -> list[str]:
-        """The Docker contexts made for this call's engine: other tests run beside this one."""
+        """The Docker contexts that the program made for this call's engine: other tests run beside this one."""
         listed = self.docker.docker("context", "ls", "--format", "{{.DockerEndpoint}} {{.Name}}").splitlines()
-        return [line for line in listed if line.split()[0] == self.more_env.get("DOCKER_HOST")]
+        engine = self.env().get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        return [line for line in listed if line.startswith(f"{engine} buildx-cache-")]
 
     def remove(self) -> None:
         self.docker.docker("buildx", "rm", "--force", self.builder(), check=False)
