@@ -1,17 +1,16 @@
 """The options of ``build`` and ``plan``, in the groups that ``--help`` shows.
 
 An option that is not given is None, so that the environment and the configuration file can speak. Names and
-meanings of the *Build* group are those of ``docker buildx build``.
+meanings of the *Build* group are those of ``docker buildx build``. Types here are no text that would have to be
+evaluated, one by one, for Typer.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
@@ -180,9 +179,6 @@ class Options:
         return {name: value for name, value in values.items() if value not in (None, [], ())}
 
 
-_HINTS = get_type_hints(Options, include_extras=True)
-
-
 def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Callable[..., None]:
     """Give a Typer command one parameter an option, and hand them to ``command`` as one ``Options`` value.
 
@@ -197,7 +193,7 @@ def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Cal
         command(Options(**chosen), **values)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [inspect.Parameter(each.name, keyword, default=None, annotation=_HINTS[each.name]) for each in fields]
+    own = [inspect.Parameter(each.name, keyword, default=None, annotation=each.type) for each in fields]
     parameters = [*own, *more]
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -94,7 +94,9 @@ def _build(options: Options, ctx: typer.Context) -> None:
                 have_masked(request, hidden, watched(unguarded(sys.stderr)), provider=provider_name(env))
                 forget_secrets(request, env, os.environ)
                 keep_out_of_metadata(request, env)
-                session = open_session(request, env, _what_follows)
+                session = open_session(
+                    request, env, while_asking=_what_builds, while_building=partial(_what_follows, request)
+                )
             except BuildxCacheError as error:
                 _tell_unbegun(request, env, error, shown())
                 raise
@@ -173,11 +175,20 @@ def _dockerfile(request: BuildRequest, env: Mapping[str, str]) -> str:
     return os.path.relpath(request.file or f"{request.context}/Dockerfile", root)
 
 
-def _what_follows() -> None:
+def _what_builds() -> None:
     """Import what a build needs once there is a plan: as long as Docker takes to answer, that costs nothing."""
     import buildx_cache.display
-    import buildx_cache.report
     import buildx_cache.run  # noqa: F401
+
+
+def _what_follows(request: BuildRequest) -> None:
+    """Import what comes after a build: it takes longer to start."""
+    import buildx_cache.report.forms
+    import buildx_cache.report.writing
+    import buildx_cache.request.weighing  # noqa: F401
+
+    if request.load:
+        import python_on_whales  # noqa: F401
 
 
 def _plan(options: Options, ctx: typer.Context, output_format: str | None, assume_driver: str | None) -> None:

@@ -76,18 +76,24 @@ def _login_layer(env: Mapping[str, str], *, whole: bool) -> Layer:
     return Layer(where="DOCKER_*", values=values)
 
 
-def open_session(request: BuildRequest, env: Mapping[str, str], meanwhile: Callable[[], object] = tuple) -> Session:
-    """Ask Docker what is there, and decide. ``meanwhile`` is called while the answers are on their way.
+def open_session(
+    request: BuildRequest,
+    env: Mapping[str, str],
+    *,
+    while_asking: Callable[[], object] = tuple,
+    while_building: Callable[[], object] = tuple,
+) -> Session:
+    """Ask Docker what is there, and decide. The one is called while the answers come, the other while a build starts.
 
     Raises:
         BuildxCacheError: no usable Docker, or a request that it cannot carry out.
     """
     place, ci = surroundings(request, env)
-    engine = DockerEngine(env, request.docker_context)
+    engine = DockerEngine(env, request.docker_context, while_building)
     # The project's own builder where the request alone asks for it: then the current one is of no interest.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
     with engine.asking(own or request.builder) as answers:
-        meanwhile()
+        while_asking()
         facts = answers(place)
     if own:
         facts = replace(facts, builder=None, own_builder=facts.builder)

@@ -50,11 +50,12 @@ _SOCKET = "unix:///var/run/docker.sock"
 
 
 class DockerEngine:
-    """One Docker command line in one environment and context."""
+    """One Docker command line in one environment and context. While each build starts, ``while_building`` is called."""
 
-    def __init__(self, env: Mapping[str, str], context: str = "") -> None:
+    def __init__(self, env: Mapping[str, str], context: str = "", while_building: Callable[[], object] = tuple) -> None:
         self._env = dict(env)
         self._given_context = context
+        self._while_building = while_building
         self._index_server = ""
         self._kept_stdin: IO[bytes] | None = None
         self.context = context or current_context(env)
@@ -191,7 +192,13 @@ class DockerEngine:
         """
         stdin = self._stdin(command) if "-" in command.argv else None
         with self._starting() as docker:
-            return follow((docker, *command.argv), env=self._child_env(command), on_stderr=on_stderr, stdin=stdin)
+            return follow(
+                (docker, *command.argv),
+                env=self._child_env(command),
+                on_stderr=on_stderr,
+                stdin=stdin,
+                meanwhile=self._while_building,
+            )
 
     def _stdin(self, command: Command) -> int:
         """A descriptor of this program's stdin; where a cache may make a second build of it, of a copy in a file."""

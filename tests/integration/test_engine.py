@@ -16,6 +16,7 @@ import pytest
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.inspection import parse_builder
 from buildx_cache.engine.plugin import buildx_itself
+from buildx_cache.engine.process import follow
 from buildx_cache.engine.questions import asking
 from buildx_cache.plan import Place
 from tests.integration.conftest import PROJECT, Docker
@@ -158,6 +159,15 @@ def test_a_question_is_answered(tmp_path: Path) -> None:
     assert (said.code, said.stdout.strip(), said.stderr) == (3, os.fspath(Path.cwd()), "no\n")
     with pytest.raises(FileNotFoundError), asking((str(tmp_path / "absent"),), env={}):
         pass
+
+
+def test_what_is_done_meanwhile_comes_before_what_a_command_says() -> None:
+    told: list[bytes] = []
+    command = ("sh", "-c", "echo said >&2; exit 3")
+    code = follow(
+        command, env=dict(os.environ), on_stderr=told.append, stdin=None, meanwhile=lambda: told.append(b"meanwhile\n")
+    )
+    assert (code, [each for each in told if each]) == (3, [b"meanwhile\n", b"said\n"])
 
 
 @pytest.mark.parametrize("load", [False, True], ids=["push", "load"])

@@ -10,12 +10,20 @@ import pytest
 
 from tests.integration.conftest import PROJECT, Docker
 
+IMPORT = "import time:"
 HEAVY = {"markdown_it", "pydantic", "pygments", "python_on_whales", "rich", "urllib3"}
 PLAN = ("plan", "--assume-driver", "docker-container", "-t", "org/app:1", "--push", "--format", "json")
 
 
 def imported(*words: str, env: dict[str, str], cwd: Path = PROJECT) -> set[str]:
     """The heavy packages that a call has imported in the end."""
+    modules = {line.rpartition("|")[2].strip() for line in told(*words, env=env, cwd=cwd) if line.startswith(IMPORT)}
+    assert "buildx_cache.cli" in modules
+    return modules & HEAVY
+
+
+def told(*words: str, env: dict[str, str], cwd: Path) -> list[str]:
+    """What a call says on stderr, with a line for each import in between."""
     done = subprocess.run(
         (sys.executable, "-X", "importtime", "-m", "buildx_cache", *words),
         env=env,
@@ -24,9 +32,7 @@ def imported(*words: str, env: dict[str, str], cwd: Path = PROJECT) -> set[str]:
         text=True,
         check=True,
     )
-    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "buildx_cache.cli" in modules
-    return modules & HEAVY
+    return done.stderr.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -48,3 +54,11 @@ def test_a_build_needs_no_docker_client_but_dockers_own(docker: Docker, project:
     words = ("-t", docker.repository(), "--push", "--build-arg", f"BASE={docker.base}", str(project))
     assert imported("build", *words, env=docker.child_env()) == set()
     assert imported("plan", *words, env=docker.child_env()) == set()
+
+
+def test_what_follows_a_build_is_imported_while_it_starts(docker: Docker, project: Path) -> None:
+    words = ("-t", "weighed", "--load", "--cache", "none", "--build-arg", f"BASE={docker.base}", str(project))
+    lines = told("build", *words, env=docker.child_env(), cwd=project)
+    first = next(number for number, line in enumerate(lines) if "[1/" in line)
+    assert any(line.endswith(" python_on_whales") for line in lines[:first])
+    assert [line for line in lines[first:] if line.startswith(IMPORT)] == []

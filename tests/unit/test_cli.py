@@ -577,7 +577,7 @@ def test_an_expected_error_has_its_exit_code(call: CommandLine, error: Exception
 
 
 def _fail_with(call: CommandLine, error: BaseException) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     call.patch.setattr(session, "open_session", fail)
@@ -585,7 +585,7 @@ def _fail_with(call: CommandLine, error: BaseException) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_ends_a_build_in_order_and_only_once(call: CommandLine, number: signal.Signals) -> None:
-    def stopped(*_: object) -> None:
+    def stopped(*_: object, **__: object) -> None:
         try:
             signal.raise_signal(number)
         finally:
@@ -621,7 +621,7 @@ def test_a_bug_is_logged_and_shows_no_traceback(call: CommandLine, tmp_path: Pat
 SECRET = "planted/Otter+4720"  # noqa: S105 -- it opens nothing
 
 
-def _buggy(*_: object) -> None:
+def _buggy(*_: object, **__: object) -> None:
     """A bug that has a secret in what it says, in what it comes from, in a note, and in what its frames hold."""
     held = {"password": SECRET}
     try:
@@ -655,7 +655,7 @@ def test_a_bug_without_a_place_for_its_log_shows_where_it_is(call: CommandLine, 
 
 
 def test_a_bug_in_a_thread_is_told_and_no_secret_with_it(call: CommandLine, tmp_path: Path) -> None:
-    def part(*_: object) -> None:
+    def part(*_: object, **__: object) -> None:
         thread = threading.Thread(target=_buggy)
         thread.start()
         thread.join()

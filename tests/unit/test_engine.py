@@ -540,9 +540,14 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes | None]]:
     seen: list[bytes | None] = []
 
     def follow(
-        argv: tuple[str, ...], *, env: Mapping[str, str], on_stderr: Callable[[bytes], None], stdin: int | None
+        argv: tuple[str, ...],
+        *,
+        env: Mapping[str, str],
+        on_stderr: Callable[[bytes], None],
+        stdin: int | None,
+        meanwhile: Callable[[], object],
     ) -> int:
-        del argv, env, on_stderr
+        del argv, env, on_stderr, meanwhile
         seen.append(None if stdin is None else os.read(stdin, 1 << 20))
         return 0
 
