@@ -34,7 +34,6 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command line: expected failures have their exit codes, anything else is a bug and says so."""
-    _have_streams()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a tag may hold what the terminal's encoding does not
     with guarded(os.environ), _bugs_of_threads_told():
@@ -62,17 +61,6 @@ def _run() -> NoReturn:
         _leave(ExitCode.EXHAUSTED)
     except Exception:  # noqa: BLE001 -- the last resort: a user never sees a traceback
         _report_bug()
-
-
-def _have_streams() -> None:
-    """Have all three standard streams: in place of a closed one, the next file or pipe would be taken for it."""
-    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
-        if getattr(sys, name) is None:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != number:
-                os.dup2(opened, number)
-                os.close(opened)
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 -- for as long as the program
 
 
 def _program(first: Sequence[str]) -> Callable[..., ExitCode | None]:

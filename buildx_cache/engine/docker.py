@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, TYPE_CHECKING
 
+from buildx_cache.engine.ahead import INFO
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, current_context, private_configuration
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
 from buildx_cache.engine.inspection import parse_builder, parse_gateway, parse_info, tls_from_environment
@@ -82,7 +83,7 @@ class DockerEngine:
             EngineError: there is no docker command; what the answers mean is raised when they are waited for.
         """
         with (
-            self._question("system", "info", "--format", "{{json .}}") as info,
+            self._question(*INFO) as info,
             self._asked_builder(builder) as found,
             self._asked_endpoint() as endpoint,
             self._asked_contexts() as contexts,
