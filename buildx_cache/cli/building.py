@@ -187,7 +187,7 @@ def _what_follows(request: BuildRequest) -> None:
     import buildx_cache.report.writing
     import buildx_cache.request.weighing  # noqa: F401
 
-    if request.load:
+    if request.load and request.push:  # what is loaded has to be asked for
         import python_on_whales  # noqa: F401
 
 

@@ -30,6 +30,7 @@ from buildx_cache.reference import Reference, parse_reference
 from buildx_cache.request import BuildRequest, Driver
 
 __all__ = [
+    "DIGEST",
     "BuildPlan",
     "Builder",
     "BuilderPlan",
@@ -80,6 +81,9 @@ _DECIDES_STEPS = (
 )  # fmt: skip
 # `prune --keep-storage` became --max-used-space in Buildx 0.18 (docker/buildx#2724).
 _MAX_USED_SPACE = (0, 18, 0)
+# Keys of Buildx' metadata file.
+DIGEST = "containerimage.digest"
+CONFIG_DIGEST = "containerimage.config.digest"
 _PRUNE_AGE = "168h"
 _ASCII_ONLY = "Buildx takes only printable ASCII in its path"
 
@@ -110,6 +114,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         load=request.load,
         platforms=request.platform,
         loading=plan_loading(request, builder, cache, tags),
+        told_id=_told_id(request, facts),
     )
     _check_load(request, facts)
     _check_folders(request, cache)
@@ -133,6 +138,16 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
 
 def _tags(request: BuildRequest, ci: CIContext, facts: Facts) -> tuple[Reference, ...]:
     return tuple(dict.fromkeys(expand_tag(template, ci, facts) for template in request.tag))
+
+
+def _told_id(request: BuildRequest, facts: Facts) -> str:
+    """What a loaded image's ID is to the engine: its configuration's digest, or with the containerd store its own.
+
+    Of several results, each writes its own digest into the metadata, one over the other.
+    """
+    if facts.store is Store.CLASSIC:
+        return CONFIG_DIGEST
+    return "" if request.push or request.output or request.buildx_flags else DIGEST
 
 
 def _check_load(request: BuildRequest, facts: Facts) -> None:

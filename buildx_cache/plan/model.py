@@ -147,6 +147,8 @@ class ImagePlan:
     load: bool = False
     platforms: tuple[str, ...] = ()
     loading: LoadingPlan = LoadingPlan()
+    told_id: str = ""
+    """The key of Buildx' metadata by which a loaded image's ID is told; empty: the engine has to be asked."""
 
 
 @dataclass(frozen=True, kw_only=True)

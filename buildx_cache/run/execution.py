@@ -25,7 +25,7 @@ from buildx_cache.errors import (
     UnreachableError,
 )
 from buildx_cache.outcome import step_reports
-from buildx_cache.plan import BuildPlan, Command, show_version
+from buildx_cache.plan import DIGEST, BuildPlan, Command, show_version
 from buildx_cache.plan.render import redacted_argv
 from buildx_cache.progress import BuildTrace, Event, StreamParser, TraceBuilder
 from buildx_cache.redaction import redact
@@ -242,7 +242,7 @@ class _Execution:
             self._caches.mend()
             self._loading.stop()
             builder = TraceBuilder()
-            code = self._stream(self._caches.plan.build, builder)
+            code = self._build_told(self._caches.plan.build, builder)
         if code != 0:
             raise diagnose(builder.trace(), code)
         self._caches.take_exports(builder.trace())
@@ -251,22 +251,28 @@ class _Execution:
         if self._trace is not None:
             self._display.restart()
         builder = TraceBuilder()
-        with scratch_folder() as folder, self._phase("build"):
-            metadata = self._plan.metadata_file or str(folder / "metadata.json")
+        with self._phase("build"):
             try:
                 planned = self._caches.plan.build
                 instead = self._loading.command(planned, self._caches.folder)
                 with self._caches.watching():
-                    code = self._stream(planned, builder, metadata, instead=instead)
+                    code = self._build_told(planned, builder, instead=instead)
             except InterruptedBuildError as stopped:
                 stopped.place(", ".join(builder.trace().unfinished[-_SHOWN_UNFINISHED:]))
                 raise
             finally:
                 self._trace, self._logs = builder.trace(), builder.logs()  # also of a build that is interrupted
-            self._metadata = _read_metadata(metadata)
         export, push = (sum(t.seconds for t in self._trace.transfers if t.kind == kind) for kind in _TIMED)
         self._phases = replace(self._phases, export=export, push=push)
         return self._trace, code
+
+    def _build_told(self, command: Command, trace: TraceBuilder, *, instead: Command | None = None) -> int:
+        """Build, and read what Buildx tells of the image."""
+        with scratch_folder() as folder:
+            metadata = self._plan.metadata_file or str(folder / "metadata.json")
+            code = self._stream(command, trace, metadata, instead=instead)
+            self._metadata = _read_metadata(metadata)
+        return code
 
     def _write_caches(self, command: Command) -> tuple[BuildTrace, int]:
         """Run a build that does nothing but write caches; it is not the one that the report's steps are of."""
@@ -317,7 +323,9 @@ class _Execution:
         image = self._plan.image
         if not image.load:
             return
-        self._image_id = self._engine.image_id(image.tags[0]) if image.tags else str(self._metadata.get(_CONFIG, ""))
+        self._image_id = str(self._metadata.get(image.told_id, ""))
+        if image.tags and not self._image_id:
+            self._image_id = self._engine.image_id(image.tags[0])
         if self._image_id:
             self._engine.remember_loaded(self._image_id)
         for identifier in before:
@@ -383,7 +391,7 @@ class _Execution:
             started=self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             seconds=time.monotonic() - self._clock,
             image=ImageReport(
-                digest=str(self._metadata.get(_DIGEST, "")) if done else "",
+                digest=str(self._metadata.get(DIGEST, "")) if done else "",
                 tags=plan.image.tags,
                 pushed=plan.image.push and done,
                 loaded=plan.image.load and done,
@@ -417,9 +425,6 @@ _CANCELLED = 130
 _SHOWN_UNFINISHED = 2
 # What writes to a registry, by what of a build it is; a strict call's build fails over its cache.
 _WRITING: Mapping[str, Phase] = {"image-export": "push", "push": "push", "cache-export": "export"}
-# Keys of Buildx' metadata file.
-_DIGEST = "containerimage.digest"
-_CONFIG = "containerimage.config.digest"
 
 
 def listening(command: Command, metadata: str) -> Command:

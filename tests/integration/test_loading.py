@@ -66,18 +66,28 @@ def test_the_image_is_the_one_that_buildkit_sends(
     near = load(docker, source, **env)
     assert outputs(log) == ["type=oci"]
     found = [content(docker, name) for name in (ONE, TWO)]
+    assert near.stdout == f"{identity(docker, ONE)}\n" == f"{identity(docker, TWO)}\n"
     docker.docker("image", "rm", ONE, TWO)
     far = load(docker, source, "--lazy", "off")
     docker.docker("image", "rm", TWO)
 
     assert (near.steps, far.steps) == ((2, 1, 1), (2, 2, 0))
     assert found == [content(docker, ONE)] * 2
+    assert far.stdout == f"{identity(docker, ONE)}\n"
     if kind != "old_docker":  # its Buildx sends the image with Docker's media types
-        assert near.stdout == far.stdout == f"{identity(docker, ONE)}\n"
+        assert near.stdout == far.stdout
     assert near.report["image"]["loaded"] is True
     assert near.report["warnings"] == near.report["retries"] == []
     assert is_clean(source.parent / "cache")
     docker.docker("image", "rm", ONE)
+
+
+@pytest.mark.parametrize("kind", ["docker", "old_docker", "classic_docker"])
+def test_an_image_without_a_name_is_told_by_its_id(request: pytest.FixtureRequest, source: Path, kind: str) -> None:
+    docker: Docker = request.getfixturevalue(kind)
+    told = build(docker, source, *docker.new_builder, "--load").stdout.strip()
+    assert identity(docker, told) == told
+    docker.docker("image", "rm", told)
 
 
 def test_what_is_attested_of_an_image_is_loaded_too(docker: Docker, source: Path) -> None:

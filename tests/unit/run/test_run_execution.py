@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from buildx_cache.errors import (
     InterruptedBuildError,
     UnreachableError,
 )
-from buildx_cache.plan import BuildPlan, Command, Facts
+from buildx_cache.plan import BuildPlan, Command, Facts, Store
 from buildx_cache.plan.render import redacted_argv
 from buildx_cache.progress import VertexEvent
 from buildx_cache.redaction import Secret
@@ -136,9 +137,23 @@ def test_an_image_that_is_only_loaded_is_a_result_by_its_id() -> None:
     assert (outcome.report.image.loaded, outcome.report.image.pushed) == (True, False)
 
 
-def test_an_image_loaded_without_a_tag_is_known_by_the_metadata() -> None:
-    outcome, _ = done(planned(load=True), FakeEngine(metadata={"containerimage.config.digest": "sha256:config"}))
-    assert outcome.results == ("sha256:config",)
+@pytest.mark.parametrize(
+    ("store", "identifier"),
+    [(Store.CLASSIC, "sha256:config"), (Store.CONTAINERD, DIGEST)],
+    ids=["classic", "containerd"],
+)
+@pytest.mark.parametrize("tags", [{}, {"tag": ["app"]}], ids=["unnamed", "named"])
+def test_a_loaded_image_is_known_by_the_metadata(store: Store, identifier: str, tags: Mapping[str, object]) -> None:
+    engine = FakeEngine(metadata={"containerimage.config.digest": "sha256:config", "containerimage.digest": DIGEST})
+    outcome, _ = done(planned(replace(FACTS, store=store), load=True, **tags), engine)
+    assert outcome.results == (identifier,)
+    assert engine.acts[-1] == ("loaded", identifier)
+
+
+def test_what_is_told_of_several_results_is_not_taken_for_the_loaded_image() -> None:
+    engine = FakeEngine(images=["sha256:new"])
+    done(planned(replace(FACTS, store=Store.CONTAINERD), tag=["app"], load=True, output=["type=cacheonly"]), engine)
+    assert engine.acts[-1] == ("loaded", "sha256:new")
 
 
 def test_an_image_pushed_and_loaded_is_a_result_by_its_tags() -> None:
