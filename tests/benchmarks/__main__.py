@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import shutil
@@ -55,7 +56,11 @@ def _round(choice: Choice, laboratory: Laboratory, number: int) -> Iterator[Samp
 
 
 def measured(choice: Choice) -> Results:
-    """Everything, on the engine that is up or one that is started for it. The client's configuration is a copy."""
+    """Everything, on the engine that is up or one that is started for it. The client's configuration is a copy.
+
+    The program is compiled before, as pip does it, also where Python is told to write no bytecode.
+    """
+    compileall.compile_dir(PROJECT / "buildx_cache", quiet=1)
     with tempfile.TemporaryDirectory(prefix="buildx-cache-benchmarks-") as name:
         folder = Path(name)
         replayed = tuple(replays(folder)) if choice.progress else ()

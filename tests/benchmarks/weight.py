@@ -49,7 +49,7 @@ class Weight:
 
 
 def weigh(docker: Docker, folder: Path) -> tuple[Weight, ...]:
-    """Run every call turn by turn, so that a busy moment of the machine meets them all; once before, to compile.
+    """Run every call turn by turn, so that a busy moment of the machine meets them all; once before, from the disk.
 
     ``folder`` is made for it, with a project to plan for.
     """
