@@ -122,6 +122,7 @@ class Laboratory:
 
     def _make_builder_and_run(self, contender: Contender, place: Place) -> tuple[float, Measured, float]:
         """Seconds of making a builder, the build, and seconds of removing the builder."""
+        os.sync()  # what the sample before it left to be written is not its own
         boot = 0.0
         try:
             if not contender.makes_builder:

@@ -33,6 +33,12 @@ def test_sizes_are_bytes_and_every_unit_is_binary(text: str, expected: int) -> N
     assert parse_size(text) == expected
 
 
+@pytest.mark.parametrize("text", ["9223372036854775808", "8192p", "0." + "1" * 20, "9" * 5000], ids=len)
+def test_what_docker_cannot_keep_is_no_size(text: str) -> None:
+    assert parse_size(text) is None
+    assert parse_size("9223372036854775807") == 2**63 - 1
+
+
 @pytest.mark.parametrize(
     "text",
     ["", " ", "lots", "GB", "-1GB", "+1", "1e3", "1,5GB", ".5k", "1.k", "1.5.5k", "1kk", "1ib", "1 k b", "1EB", "∞"],
@@ -41,17 +47,11 @@ def test_what_is_no_size(text: str) -> None:
     assert parse_size(text) is None
 
 
-@given(
-    number=st.integers(0, 2**80), unit=st.sampled_from([*UNITS]), gap=st.sampled_from(["", " "]), upper=st.booleans()
-)
+@given(number=st.integers(0, 8191), unit=st.sampled_from([*UNITS]), gap=st.sampled_from(["", " "]), upper=st.booleans())
 @REPEATABLE
 def test_a_whole_number_of_any_unit_is_exact(number: int, unit: str, gap: str, upper: bool) -> None:  # noqa: FBT001 -- drawn
     text = f"{number}{gap}{unit}"
     assert parse_size(text.upper() if upper else text) == number * UNITS[unit]
-
-
-def test_a_number_of_any_length_is_a_size() -> None:
-    assert parse_size("9" * 400) == int("9" * 400)
 
 
 @given(text=st.text(max_size=12))
@@ -83,6 +83,12 @@ def test_durations_are_seconds(text: str, expected: float) -> None:
 @pytest.mark.parametrize("text", ["", "7", "a week", "7 d", "d", "-1h", "1w", "1H", "1h 30m", "1h30", ".5h", "1ms"])
 def test_what_is_no_duration(text: str) -> None:
     assert parse_duration(text) is None
+
+
+@pytest.mark.parametrize("text", ["106752d", "9223372037s", "9" * 400 + "h"], ids=len)
+def test_what_is_longer_than_292_years_is_no_duration(text: str) -> None:
+    assert parse_duration(text) is None
+    assert parse_duration("9223372036s") == 9223372036.0
 
 
 @given(days=st.integers(0, 9999), hours=st.integers(0, 99), minutes=st.integers(0, 99), seconds=st.integers(0, 99))
