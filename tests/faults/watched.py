@@ -59,9 +59,9 @@ class Run:
 
     @property
     def children(self) -> list[Seen]:
-        """All but the program, and what it is before it becomes another."""
+        """All but the program, what it is before it becomes another, and what has ended, which shows nothing."""
         own = {each.argv for each in self.seen if each.is_own}
-        return [each for each in self.seen if each.argv not in own]
+        return [each for each in self.seen if each.argv and each.argv not in own]
 
     def take_from_stderr(self, start: bytes) -> list[bytes]:
         """The lines that begin so, which are no longer there."""
