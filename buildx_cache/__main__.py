@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import NoReturn
@@ -16,10 +17,13 @@ _MANY = 200_000
 def main() -> NoReturn:
     """Run the command line; while it is imported, Docker may be asked already."""
     _have_streams()
-    with _garbage_left_alone(), _docker_asked():
-        from buildx_cache.cli import main as run  # noqa: PLC0415 -- this is where the imports begin
+    try:
+        with _garbage_left_alone(), _docker_asked():
+            from buildx_cache.cli import main as run  # noqa: PLC0415 -- this is where the imports begin
 
-        run()
+            run()
+    except KeyboardInterrupt:  # before there is anything that would end it in order
+        sys.exit(128 + signal.SIGINT)
 
 
 @contextlib.contextmanager

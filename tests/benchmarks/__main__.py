@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import contextlib
 import os
+import random
 import shutil
 import signal
 import sys
@@ -43,10 +44,10 @@ def samples(choice: Choice, docker: Docker, folder: Path) -> Iterator[Sample]:
 
 
 def _round(choice: Choice, laboratory: Laboratory, number: int) -> Iterator[Sample]:
-    """Every contender at every workload; another begins each time."""
-    first = number % len(choice.contenders)
+    """Every contender at every workload, in an order of its own: nobody always comes after the same one."""
+    order = random.Random(number)  # noqa: S311 -- the same in every run
     for workload in choice.workloads:
-        for contender in (*choice.contenders[first:], *choice.contenders[:first]):
+        for contender in order.sample(choice.contenders, len(choice.contenders)):
             if contender.workloads and workload.name not in contender.workloads:
                 continue
             sample = laboratory.sample(workload, contender)

@@ -34,8 +34,8 @@ generated files in four large layers. Compressed, it is a third of its size.
 - **cold**: the same, without a cache.
 
 Every sample is checked: the build succeeded, and executed just the steps that it had to. Rounds: {rounds}. In
-each, every way to build took its turn at every workload. Figures are medians, with the lowest and the highest in
-brackets. Ratios are of medians.
+each, every way to build took its turn at every workload, in an order that was drawn for it. Figures are medians, with
+the lowest and the highest in brackets. Ratios are of medians.
 
 BuildKit as Docker's engine has it keeps every image that it pushes, and fetches all layers for that, whoever asks. The
 published one, in its container, keeps none and fetches only what it has to push. **image not kept** is the same build

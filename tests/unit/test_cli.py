@@ -101,6 +101,16 @@ def test_the_module_runs_the_same_program(call: CommandLine) -> None:
     assert called == ["main"]
 
 
+def test_an_interrupt_before_the_commands_are_there_shows_no_traceback(call: CommandLine) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    call.patch.setattr(cli, "main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("buildx_cache", run_name="__main__")
+    assert ended.value.code == 130
+
+
 @pytest.mark.parametrize("words", [("cache",), ("cache", "--help")], ids=["nothing", "help"])
 def test_the_cache_command_lists_its_own(call: CommandLine, words: tuple[str, ...]) -> None:
     called = call(*words)
