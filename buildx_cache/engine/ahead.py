@@ -23,12 +23,17 @@ def info_asked(words: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
 
     That is, the one on this host: another may need more of the environment, and takes long to be unreachable.
     """
-    docker = shutil.which("docker", path=env.get("PATH")) if _will_ask(words, env) else None
+    docker = docker_command(env) if _will_ask(words, env) else None
     if docker is None:
         yield
         return
     with asked_ahead((docker, *INFO), env={name: env[name] for name in _READ if name in env}):
         yield
+
+
+def docker_command(env: Mapping[str, str]) -> str | None:
+    """The path of the docker command. What is asked ahead has to be asked by the same one later."""
+    return shutil.which("docker", path=env.get("PATH"))
 
 
 def _will_ask(words: Sequence[str], env: Mapping[str, str]) -> bool:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, TYPE_CHECKING
 
-from buildx_cache.engine.ahead import INFO
+from buildx_cache.engine.ahead import INFO, docker_command
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, current_context, private_configuration
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
 from buildx_cache.engine.inspection import parse_builder, parse_gateway, parse_info, tls_from_environment
@@ -232,7 +232,7 @@ class DockerEngine:
             EngineError: there is none, or it cannot be started.
             UsageError: its command line is longer than the system takes.
         """
-        docker = program or shutil.which("docker", path=self._env.get("PATH"))
+        docker = program or docker_command(self._env)
         if docker is None:
             raise EngineError(
                 "the docker command is not on PATH", hint="install Docker's command line (docker-ce-cli or docker-cli)"
