@@ -62,22 +62,31 @@ def measured(choice: Choice) -> Results:
     The program is compiled before, as pip does it, also where Python is told to write no bytecode.
     """
     compileall.compile_dir(PROJECT / "buildx_cache", quiet=1)
-    with tempfile.TemporaryDirectory(prefix="buildx-cache-benchmarks-") as name:
+    with tempfile.TemporaryDirectory(prefix="buildx-cache-benchmarks-", dir=choice.folder) as name:
         folder = Path(name)
         replayed = tuple(replays(folder)) if choice.progress else ()
         if not (choice.builds or choice.weight):
-            return Results(machine=machine(os.environ), rounds=0, samples=(), weights=(), replays=replayed)
+            return Results(machine=machine(os.environ, folder), rounds=0, samples=(), weights=(), replays=replayed)
         home = folder / "home"
         home.mkdir()
-        engines = Engines(home)
+        engines = Engines(home, folder if choice.folder else None)
         env = engines.start()
         try:
+            _check_place(choice, folder, env)
             docker = Docker(env={**env, "DOCKER_CONFIG": str(_client_configuration(env, home))}, home=home)
             weights = weigh(docker, folder / "project") if choice.weight else ()
             taken = tuple(samples(choice, docker, folder)) if choice.builds else ()
         finally:
             engines.stop()
-        return Results(machine=machine(env), rounds=choice.rounds, samples=taken, weights=weights, replays=replayed)
+        return Results(
+            machine=machine(env, folder), rounds=choice.rounds, samples=taken, weights=weights, replays=replayed
+        )
+
+
+def _check_place(choice: Choice, folder: Path, env: dict[str, str]) -> None:
+    """An engine that ran before has its data elsewhere."""
+    if choice.folder and not env.get("DOCKER_CONFIG", "").startswith(f"{folder}/"):
+        sys.exit(f"An engine that runs already keeps no data in {choice.folder}. Stop it, and try again.")
 
 
 def _client_configuration(env: dict[str, str], home: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.benchmarks.contenders import CONTENDERS, Contender
 from tests.benchmarks.workloads import WORKLOADS, Workload
@@ -27,6 +28,8 @@ class Choice:
     weight: bool
     progress: bool
     write: bool
+    folder: Path | None
+    """Where all data are kept, the engine's too; if None, where they are anyway."""
 
 
 def chosen(words: Sequence[str]) -> Choice:
@@ -39,11 +42,18 @@ def chosen(words: Sequence[str]) -> Choice:
         "--only", nargs="+", default=(), choices=names, metavar="NAME", help=f"only these: {', '.join(names)}"
     )
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its chart")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="keep all data there, those of an engine of the run's own too; best in memory: /dev/shm",
+    )
     given = parser.parse_args(words)
     if given.rounds < 1 or min(given.size) < _LEAST:
         parser.error(f"at least one round, and {_LEAST} MB")
     if given.write and given.only:
         parser.error("what is written down is everything: --write or --only")
+    if given.folder and not given.folder.is_dir():
+        parser.error(f"{given.folder} is not a folder")
     return Choice(
         rounds=given.rounds,
         sizes=tuple(given.size),
@@ -53,4 +63,5 @@ def chosen(words: Sequence[str]) -> Choice:
         weight=not given.only or _WEIGHT in given.only,
         progress=not given.only or _PROGRESS in given.only,
         write=given.write,
+        folder=given.folder,
     )

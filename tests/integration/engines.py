@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,14 @@ ENGINE = Path(__file__).parents[2] / "docker" / "engine"
 
 
 class Engines:
-    """``record`` is a folder of the run's own, where its processes write down what they started."""
+    """``record`` is a folder of the run's own, where its processes write down what they started.
 
-    def __init__(self, record: Path) -> None:
+    A new engine's data are in the user's cache, or below the folder ``cache``.
+    """
+
+    def __init__(self, record: Path, cache: Path | None = None) -> None:
         self.record = record
+        self._env = {**os.environ, **({"XDG_CACHE_HOME": str(cache)} if cache else {})}
         self._known: dict[tuple[str, ...], dict[str, str]] = {}
         self._early: Thread | None = None
 
@@ -57,10 +62,9 @@ class Engines:
                 started.flush()
                 self._call("up", *which)
 
-    @staticmethod
-    def _call(command: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def _call(self, command: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            (sys.executable, str(ENGINE), command, *words), capture_output=True, text=True, check=False
+            (sys.executable, str(ENGINE), command, *words), env=self._env, capture_output=True, text=True, check=False
         )
         if check and done.returncode:
             pytest.fail(f"docker/engine {command} {' '.join(words)}: {done.stderr}")

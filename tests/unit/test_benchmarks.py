@@ -23,6 +23,7 @@ from tests.benchmarks.contenders import (
 from tests.benchmarks.document import document
 from tests.benchmarks.goals import GOALS, verdicts
 from tests.benchmarks.laboratory import Place, copy_cache
+from tests.benchmarks.machine import machine
 from tests.benchmarks.project import Variant, write_project
 from tests.benchmarks.replay import Replay
 from tests.benchmarks.repository import Descriptor, Manifest, Repository
@@ -94,6 +95,19 @@ def test_a_replay_is_fast_and_small_enough_or_not(seconds: float, peak: int, wor
     replay = Replay(title="a stream", size=100_000_000, seconds=Spread.of([seconds]), peak=peak)
     (cells,) = rows(replace(results(), replays=(replay,)), "Progress streams").values()
     assert {cells[3], cells[5]} == words
+
+
+def test_data_are_kept_in_a_folder_that_exists(tmp_path: Path) -> None:
+    assert chosen(["--folder", str(tmp_path)]).folder == tmp_path
+    with pytest.raises(SystemExit):
+        chosen(["--folder", str(tmp_path / "none")])
+
+
+def test_the_machine_is_described_with_and_without_an_engine(tmp_path: Path) -> None:
+    engine = {"ENGINE_KIND": "existing", "ENGINE_DOCKER_VERSION": "28.5.2", "ENGINE_BUILDX_VERSION": "0.29.1"}
+    assert "Docker 28.5.2, Buildx 0.29.1, BuildKit's published image" in machine(engine, tmp_path)
+    assert "Docker" not in machine({}, tmp_path)
+    assert ", data on proc, " in machine({}, Path("/proc/self"))
 
 
 def test_progress_alone_builds_nothing() -> None:
