@@ -23,6 +23,7 @@ from buildx_cache.interrupts import interrupt_after, interruptible
 from buildx_cache.options import Options, takes_options
 
 if TYPE_CHECKING:
+    from buildx_cache.cli.session import Session
     from buildx_cache.display import Display
     from buildx_cache.request import BuildRequest
     from buildx_cache.run import Outcome
@@ -78,7 +79,7 @@ class _Wording(DrawnCommand):
 def _build(options: Options, ctx: typer.Context) -> None:
     from buildx_cache.ci import provider_name
     from buildx_cache.cli.hidden import forget_secrets, have_masked, hidden_values, keep_out_of_metadata
-    from buildx_cache.cli.session import open_session, read_password, read_request
+    from buildx_cache.cli.reading import read_password, read_request
     from buildx_cache.request.units import parse_duration
 
     env = dict(os.environ)
@@ -94,9 +95,7 @@ def _build(options: Options, ctx: typer.Context) -> None:
                 have_masked(request, hidden, watched(unguarded(sys.stderr)), provider=provider_name(env))
                 forget_secrets(request, env, os.environ)
                 keep_out_of_metadata(request, env)
-                session = open_session(
-                    request, env, while_asking=_what_builds, while_building=partial(_what_follows, request)
-                )
+                session = _session(request, env)
             except BuildxCacheError as error:
                 _tell_unbegun(request, env, error, shown())
                 raise
@@ -116,6 +115,16 @@ def _build(options: Options, ctx: typer.Context) -> None:
             _tell_files(request, outcome, env, display)
     if outcome.error:
         raise typer.Exit(outcome.error.exit_code)
+
+
+def _session(request: BuildRequest, env: Mapping[str, str]) -> Session:
+    """Ask and decide; a builder that is named is asked for before the rest is imported."""
+    from buildx_cache.engine.ahead import builder_asked
+
+    with builder_asked(request.builder, env, context=request.docker_context):
+        from buildx_cache.cli.session import open_session
+
+        return open_session(request, env, while_asking=_what_builds, while_building=partial(_what_follows, request))
 
 
 def _tell_unbegun(request: BuildRequest, env: Mapping[str, str], error: BuildxCacheError, display: Display) -> None:
@@ -193,7 +202,8 @@ def _what_follows(request: BuildRequest) -> None:
 
 def _plan(options: Options, ctx: typer.Context, output_format: str | None, assume_driver: str | None) -> None:
     from buildx_cache.cli.hidden import forget_secrets
-    from buildx_cache.cli.session import assumed_plan, open_session, parse_driver, read_request
+    from buildx_cache.cli.reading import read_request
+    from buildx_cache.cli.session import assumed_plan, open_session, parse_driver
     from buildx_cache.plan.render import plan_json, shell_lines
 
     env = dict(os.environ)

@@ -1,4 +1,4 @@
-"""The longest question, asked before the program is imported: that takes as long as the answer."""
+"""The longest questions, asked before what needs the answers is imported: that takes as long as they do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, current_context
+from buildx_cache.engine.plugin import buildx_itself, inspection, without_docker
 from buildx_cache.engine.questions import asked_ahead
 from buildx_cache.errors import UsageError
 
@@ -31,6 +32,20 @@ def info_asked(words: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def builder_asked(name: str, env: Mapping[str, str], *, context: str) -> Iterator[None]:
+    """While this lasts, Buildx has been asked already for a builder that was named, if it needs no docker to tell it.
+
+    It does for a Docker context that was named, and may for an engine that is not on this host.
+    """
+    plugin = buildx_itself(env) if name and not context and _is_local(env) else ""
+    if not plugin:
+        yield
+        return
+    with asked_ahead((plugin, *inspection(name)), env=without_docker(env)):
+        yield
+
+
 def docker_command(env: Mapping[str, str]) -> str | None:
     """The path of the docker command. What is asked ahead has to be asked by the same one later."""
     return shutil.which("docker", path=env.get("PATH"))
@@ -39,12 +54,17 @@ def docker_command(env: Mapping[str, str]) -> str | None:
 def _will_ask(words: Sequence[str], env: Mapping[str, str]) -> bool:
     if {"-h", "--help"} & set(words) or _names_context(words, env):
         return False
-    if not (env.get("DOCKER_HOST") or _LOCAL).startswith(_LOCAL):
+    if not _is_local(env):
         return False
     try:
         return current_context(env) == DEFAULT_CONTEXT
     except UsageError:  # there is no home folder, which will be told
         return False
+
+
+def _is_local(env: Mapping[str, str]) -> bool:
+    """Whether ``DOCKER_HOST`` names no engine elsewhere."""
+    return (env.get("DOCKER_HOST") or _LOCAL).startswith(_LOCAL)
 
 
 def _names_context(words: Sequence[str], env: Mapping[str, str]) -> bool:

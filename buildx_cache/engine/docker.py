@@ -33,7 +33,7 @@ from buildx_cache.engine.credentials import DEFAULT_CONTEXT, current_context, pr
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
 from buildx_cache.engine.inspection import parse_builder, parse_gateway, parse_info, tls_from_environment
 from buildx_cache.engine.loaded import remember, remembered
-from buildx_cache.engine.plugin import buildx_itself, without_docker
+from buildx_cache.engine.plugin import buildx_itself, inspection, without_docker
 from buildx_cache.engine.process import Completed, capture, feed, follow
 from buildx_cache.engine.questions import Answer, asking
 from buildx_cache.errors import EngineError, UsageError
@@ -125,7 +125,7 @@ class DockerEngine:
 
         Buildx itself is asked, but for a context and TLS, which docker alone tells it of.
         """
-        words = ("inspect", name) if name else ("inspect",)
+        words = inspection(name)
         plugin = "" if self._given_context or self.tls else buildx_itself(self._env)
         if plugin:
             with self._starting(plugin), asking((plugin, *words), env=without_docker(self._env)) as answer:

@@ -31,6 +31,11 @@ def buildx_itself(env: Mapping[str, str]) -> str:
     return next((str(path) for path in paths if os.access(path, os.X_OK) and path.is_file()), "")
 
 
+def inspection(name: str) -> tuple[str, ...]:
+    """Buildx' words that ask for a builder, the current one for an empty name."""
+    return ("inspect", name) if name else ("inspect",)
+
+
 def without_docker(env: Mapping[str, str]) -> dict[str, str]:
     """The environment in which the plugin is its own program."""
     return {name: value for name, value in env.items() if name != _STARTED_BY}

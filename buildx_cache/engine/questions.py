@@ -12,7 +12,7 @@ from buildx_cache.engine.process import Completed
 from buildx_cache.interrupts import held
 
 Answer = Callable[[], Completed]
-_ahead: dict[tuple[str, ...], Answer] = {}
+_ahead: dict[tuple[str, ...], tuple[Answer, Mapping[str, str]]] = {}
 
 
 @contextlib.contextmanager
@@ -27,19 +27,20 @@ def asking(argv: Sequence[str], *, env: Mapping[str, str]) -> Iterator[Answer]:
         with _started(argv, env) as answer:
             yield answer
     else:
-        yield lambda: _unless_failed(ahead(), argv, env)
+        answer, known = ahead
+        yield answer if known == env else lambda: _unless_failed(answer(), argv, env)
 
 
 @contextlib.contextmanager
 def asked_ahead(argv: Sequence[str], *, env: Mapping[str, str]) -> Iterator[None]:
     """While this lasts, the answer to one question is on its way: who asks the same gets it, once.
 
-    ``env`` may be less than the one who asks has: where the command fails, it is run again, with that.
+    ``env`` may be less than the one who asks has: where the command fails, it is then run again, with that.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
-            _ahead[tuple(argv)] = stack.enter_context(_started(argv, env))
-        stack.callback(_ahead.clear)
+            _ahead[tuple(argv)] = stack.enter_context(_started(argv, env)), env
+        stack.callback(_ahead.pop, tuple(argv), None)
         yield
 
 

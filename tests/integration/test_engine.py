@@ -188,6 +188,30 @@ def test_what_fails_for_want_of_the_environment_is_asked_again(tmp_path: Path, m
         pass
 
 
+def test_what_fails_with_the_whole_environment_is_not_asked_again(tmp_path: Path) -> None:
+    words = ("sh", "-c", f"echo . >> {tmp_path}/said; exit 3")
+    env = {"PATH": os.environ["PATH"]}
+    with asked_ahead(words, env=dict(env)), asking(words, env=dict(env)) as answer:
+        assert answer().code == 3
+    assert (tmp_path / "said").read_text() == ".\n"
+
+
+@pytest.mark.parametrize(("name", "code"), [("default", 0), ("none-of-that-name", 3)], ids=["there", "absent"])
+def test_buildx_is_asked_once_for_a_builder_that_was_named(
+    docker: Docker, project: Path, tmp_path: Path, name: str, code: int
+) -> None:
+    """Buildx here is a script that notes its words."""
+    log, plugin = tmp_path / "asked", tmp_path / "docker-buildx"
+    (tmp_path / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(tmp_path)]}))
+    real = buildx_itself(docker.child_env())
+    plugin.write_text(f'#!/bin/sh\necho "$*" >> {log}\nexec {real} "$@"\n')
+    plugin.chmod(0o755)
+    words = ("-t", "app", "--load", "--builder", name, "--build-arg", f"BASE={docker.base}", str(project))
+    ran = docker.tool("build", *words, env={"DOCKER_CONFIG": str(tmp_path)})
+    assert ran.code == code, ran.stderr
+    assert [line for line in log.read_text().splitlines() if "inspect" in line] == [f"inspect {name}"]
+
+
 ENVIRONMENTS = "tr '\\0' '\\n' < /proc/$$/environ > {folder}/$(date +%s%N).$1"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.engine import ahead
-from buildx_cache.engine.ahead import INFO, info_asked
+from buildx_cache.engine.ahead import INFO, builder_asked, info_asked
 
 Asked = list[tuple[tuple[str, ...], dict[str, str]]]
 
@@ -88,3 +88,37 @@ def test_the_question_knows_nothing_that_may_be_a_password(asked: Asked) -> None
     needed = {**ENV, "DOCKER_CONFIG": "/config", "DOCKER_CERT_PATH": "/certs"}
     with info_asked(["build"], {**secret, **needed}):
         assert [env for _, env in asked] == [needed]
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    """Docker's configuration folder, with Buildx in it."""
+    plugin = tmp_path / "cli-plugins" / "docker-buildx"
+    plugin.parent.mkdir()
+    plugin.touch(mode=0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize("env", [{}, {"DOCKER_HOST": "unix:///run/docker.sock"}], ids=["bare", "local-socket"])
+def test_buildx_is_asked_for_a_builder_that_was_named(asked: Asked, configuration: Path, env: dict[str, str]) -> None:
+    env = {**ENV, **env, "DOCKER_CONFIG": str(configuration)}
+    with builder_asked("ci", env, context=""):
+        assert asked == [((f"{configuration}/cli-plugins/docker-buildx", "inspect", "ci"), env)]
+
+
+@pytest.mark.parametrize(
+    ("name", "env", "context"),
+    [("", {}, ""), ("ci", {}, "far"), ("ci", {"DOCKER_HOST": "tcp://10.0.0.5:2376"}, "")],
+    ids=["not-named", "context", "tcp"],
+)
+def test_of_no_other_builder_buildx_is_asked(
+    asked: Asked, configuration: Path, name: str, env: dict[str, str], context: str
+) -> None:
+    with builder_asked(name, {**ENV, **env, "DOCKER_CONFIG": str(configuration)}, context=context):
+        assert asked == []
+
+
+def test_without_buildx_no_builder_is_asked_for(asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("buildx_cache.engine.plugin._SYSTEM", ())
+    with builder_asked("ci", {**ENV, "DOCKER_CONFIG": str(tmp_path)}, context=""):
+        assert asked == []
