@@ -66,7 +66,9 @@ def measured(choice: Choice) -> Results:
         folder = Path(name)
         replayed = tuple(replays(folder)) if choice.progress else ()
         if not (choice.builds or choice.weight):
-            return Results(machine=machine(os.environ, folder), rounds=0, samples=(), weights=(), replays=replayed)
+            return Results(
+                machine=machine(os.environ, choice.folder), rounds=0, samples=(), weights=(), replays=replayed
+            )
         home = folder / "home"
         home.mkdir()
         engines = Engines(home, folder if choice.folder else None)
@@ -79,7 +81,7 @@ def measured(choice: Choice) -> Results:
         finally:
             engines.stop()
         return Results(
-            machine=machine(env, folder), rounds=choice.rounds, samples=taken, weights=weights, replays=replayed
+            machine=machine(env, choice.folder), rounds=choice.rounds, samples=taken, weights=weights, replays=replayed
         )
 
 

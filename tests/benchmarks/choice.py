@@ -63,5 +63,5 @@ def chosen(words: Sequence[str]) -> Choice:
         weight=not given.only or _WEIGHT in given.only,
         progress=not given.only or _PROGRESS in given.only,
         write=given.write,
-        folder=given.folder,
+        folder=given.folder and given.folder.resolve(),
     )

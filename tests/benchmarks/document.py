@@ -21,8 +21,8 @@ _HEAD = """\
 - **Buildx**: bare `docker buildx build --push` with `mode=max`, with a local cache and with one in the registry.
 - **`buildx-cache`**: this program, with `--push` where nothing else is said.
 
-All data, the caches', the registry's and the engine's, are on one filesystem. On tmpfs they are in memory: a disk that
-is now fast and now slow, as those of shared machines are, decides nothing there.
+All data, the caches', the registry's and the engine's, are on the filesystem that is named above, if one is. On tmpfs
+they are in memory: a disk that is now fast and now slow, as those of shared machines are, decides nothing there.
 
 Each sample has a builder of its own, new and booted. Its boot and removal are told apart, and are in no other figure.
 `docker image ls` is left out too: it takes as long as the engine has images, and a new CI machine has none.

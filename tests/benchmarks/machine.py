@@ -11,12 +11,12 @@ from buildx_cache import __version__
 from buildx_cache.wording import size
 
 
-def machine(env: Mapping[str, str], folder: Path) -> str:
+def machine(env: Mapping[str, str], folder: Path | None) -> str:
     """Cores, memory, versions and where the data were, in one sentence.
 
     Args:
         env: The engine's variables; without any, it says nothing of Docker.
-        folder: Where the data are.
+        folder: Where all data are; without one, they may be on several filesystems.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     kernel = ".".join(platform.release().split(".")[:2])
@@ -25,7 +25,7 @@ def machine(env: Mapping[str, str], folder: Path) -> str:
             f"{os.cpu_count()} cores ({platform.machine()})",
             f"{size(memory)} of memory",
             f"Linux {kernel}",
-            f"data on {_filesystem(folder)}",
+            *((f"data on {_filesystem(folder)}",) if folder else ()),
             *_docker(env),
             f"Python {platform.python_version()}",
             f"buildx-cache {__version__}",

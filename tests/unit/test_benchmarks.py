@@ -99,6 +99,7 @@ def test_a_replay_is_fast_and_small_enough_or_not(seconds: float, peak: int, wor
 
 def test_data_are_kept_in_a_folder_that_exists(tmp_path: Path) -> None:
     assert chosen(["--folder", str(tmp_path)]).folder == tmp_path
+    assert chosen(["--folder", "."]).folder == Path.cwd()
     with pytest.raises(SystemExit):
         chosen(["--folder", str(tmp_path / "none")])
 
@@ -108,6 +109,7 @@ def test_the_machine_is_described_with_and_without_an_engine(tmp_path: Path) -> 
     assert "Docker 28.5.2, Buildx 0.29.1, BuildKit's published image" in machine(engine, tmp_path)
     assert "Docker" not in machine({}, tmp_path)
     assert ", data on proc, " in machine({}, Path("/proc/self"))
+    assert "data on" not in machine({}, None)
 
 
 def test_progress_alone_builds_nothing() -> None:
