@@ -34,12 +34,12 @@ class CallsBuilder:
         """Make and boot it and the Docker context that it needs, as far as they are not there.
 
         Raises:
-            EngineError: that does not work; nothing is left of what was made.
+            EngineError: that does not work; nothing is left of what was made, nor of what was to be removed anyway.
         """
         try:
             self._prepare()
         except BuildxCacheError:
-            if self._plan.create:
+            if self._plan.create or self._plan.temporary:
                 self._undo()
             raise
 

@@ -63,6 +63,8 @@ class Phase:
     work: str = "true"
     shared: bool = False
     """Whether another build is in the cache's folder, which the sweep waits for."""
+    earlier: bool = False
+    """Whether a call that was killed has left its builder, which was not booted yet."""
 
 
 def _stalled(*kinds: Kind, methods: frozenset[str] = frozenset({"GET", "HEAD"}), path: str = "") -> Rule:
@@ -72,6 +74,7 @@ def _stalled(*kinds: Kind, methods: frozenset[str] = frozenset({"GET", "HEAD"}),
 PHASES: Mapping[str, Phase] = {
     "context": Phase(command="context create", words=("TLS",)),
     "builder": Phase(command="buildx create"),
+    "boot": Phase(command="buildx inspect --bootstrap", earlier=True),
     "login": Phase(command="login", words=("LOGIN",)),
     "import": Phase(rule=_stalled(Kind.TAG, path="/cache/"), words=("CACHE",)),
     "build": Phase(says="begun", work="sleep NAP"),
@@ -179,8 +182,8 @@ class Scene:
         return [*self.docker.left_in_scratch(), *map(str, self.cache.glob(".buildx-cache-load-*"))]
 
     def left(self) -> list[str]:
-        builder = () if "PRUNE" in self.phase.words else (self.docker.left_of(self.builder()),)
-        return [*self.processes(), *filter(None, builder), *self.folders(), *self.contexts()]
+        builder = () if "PRUNE" in self.phase.words else self.docker.left_of(self.builder()).split()
+        return [*self.processes(), *builder, *self.folders(), *self.contexts()]
 
     def contexts(self) -> list[str]:
         """The Docker contexts that the program made for this call's engine: other tests run beside this one."""
@@ -217,6 +220,10 @@ def scene(docker: Docker, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
         made = Scene(docker, tmp_path / "scene", phase, proxy, env)
         if "LOAD" in phase.words:
             made.build()  # an image comes from a folder only where there is a cache
+        if phase.earlier:
+            opts = (docker.env["ENGINE_DRIVER_OPT"], *(f"image={image}" for image in docker.builder_image[1:]))
+            given = [word for opt in opts for word in ("--driver-opt", opt)]
+            docker.docker("buildx", "create", "--name", made.builder(), "--driver", "docker-container", *given)
         yield made
         made.remove()
 
