@@ -38,7 +38,7 @@ def samples(choice: Choice, docker: Docker, folder: Path) -> Iterator[Sample]:
     """All samples, round by round: whatever slows the machine down for a while meets everything alike."""
     with contextlib.ExitStack() as stack:
         laboratories = [stack.enter_context(Laboratory(docker, folder / str(size), size)) for size in choice.sizes]
-        for number in range(choice.rounds):
+        for number in range(max(choice.rounds, choice.goal_rounds)):
             for laboratory in laboratories:
                 yield from _round(choice, laboratory, number)
 
@@ -48,12 +48,12 @@ def _round(choice: Choice, laboratory: Laboratory, number: int) -> Iterator[Samp
     order = random.Random(number)  # noqa: S311 -- the same in every run
     for workload in choice.workloads:
         for contender in order.sample(choice.contenders, len(choice.contenders)):
-            if contender.workloads and workload.name not in contender.workloads:
-                continue
-            sample = laboratory.sample(workload, contender)
-            what = f"{sample.size} MB, {workload.name}, {contender.name}"
-            _say(f"{number + 1}/{choice.rounds}: {what}: {sample.seconds:.2f}s")
-            yield sample
+            rounds = choice.rounds_of(laboratory.size, workload, contender)
+            if number < rounds:
+                sample = laboratory.sample(workload, contender)
+                what = f"{sample.size} MB, {workload.name}, {contender.name}"
+                _say(f"{number + 1}/{rounds}: {what}: {sample.seconds:.2f}s")
+                yield sample
 
 
 def measured(choice: Choice) -> Results:
@@ -66,9 +66,7 @@ def measured(choice: Choice) -> Results:
         folder = Path(name)
         replayed = tuple(replays(folder)) if choice.progress else ()
         if not (choice.builds or choice.weight):
-            return Results(
-                machine=machine(os.environ, choice.folder), rounds=0, samples=(), weights=(), replays=replayed
-            )
+            return Results(machine=machine(os.environ, choice.folder), replays=replayed)
         home = folder / "home"
         home.mkdir()
         engines = Engines(home, folder if choice.folder else None)
@@ -80,9 +78,7 @@ def measured(choice: Choice) -> Results:
             taken = tuple(samples(choice, docker, folder)) if choice.builds else ()
         finally:
             engines.stop()
-        return Results(
-            machine=machine(env, choice.folder), rounds=choice.rounds, samples=taken, weights=weights, replays=replayed
-        )
+        return Results(machine=machine(env, choice.folder), samples=taken, weights=weights, replays=replayed)
 
 
 def _check_place(choice: Choice, folder: Path, env: dict[str, str]) -> None:

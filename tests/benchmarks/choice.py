@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.contenders import CONTENDERS, Contender
+from tests.benchmarks.goals import COMPARED
 from tests.benchmarks.workloads import WORKLOADS, Workload
 
 _SIZES = (50, 1000)
@@ -21,6 +22,8 @@ class Choice:
     """What to measure."""
 
     rounds: int
+    goal_rounds: int
+    """Of what a goal compares at the largest size; ``rounds`` of all else."""
     sizes: tuple[int, ...]
     workloads: tuple[Workload, ...]
     contenders: tuple[Contender, ...]
@@ -31,12 +34,20 @@ class Choice:
     folder: Path | None
     """Where all data are kept, the engine's too; if None, where they are anyway."""
 
+    def rounds_of(self, size: int, workload: Workload, contender: Contender) -> int:
+        """How often the last is to build an image of that size at that workload."""
+        if contender.workloads and workload.name not in contender.workloads:
+            return 0
+        decides = size == max(self.sizes) and (workload, contender) in COMPARED
+        return self.goal_rounds if decides else self.rounds
+
 
 def chosen(words: Sequence[str]) -> Choice:
     """The command line; a wrong one ends the program with code 2."""
     names = [each.name for each in (*WORKLOADS, *CONTENDERS)] + [_WEIGHT, _PROGRESS]
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=_DESCRIPTION)
     parser.add_argument("--rounds", type=int, default=5, help="samples of each build (5)")
+    parser.add_argument("--goal-rounds", type=int, help="of what the goals compare at the largest size (as many)")
     parser.add_argument("--size", type=int, nargs="+", default=_SIZES, help="MB of the image (50 and 1000)")
     parser.add_argument(
         "--only", nargs="+", default=(), choices=names, metavar="NAME", help=f"only these: {', '.join(names)}"
@@ -48,14 +59,16 @@ def chosen(words: Sequence[str]) -> Choice:
         help="keep all data there, those of an engine of the run's own too; best in memory: /dev/shm",
     )
     given = parser.parse_args(words)
-    if given.rounds < 1 or min(given.size) < _LEAST:
+    goal_rounds = given.rounds if given.goal_rounds is None else given.goal_rounds
+    if min(given.rounds, goal_rounds) < 0 or given.rounds + goal_rounds < 1 or min(given.size) < _LEAST:
         parser.error(f"at least one round, and {_LEAST} MB")
-    if given.write and given.only:
-        parser.error("what is written down is everything: --write or --only")
+    if given.write and (given.only or given.rounds < 1 or goal_rounds < given.rounds):
+        parser.error("what is written down is everything, --write without --only and in at least one round")
     if given.folder and not given.folder.is_dir():
         parser.error(f"{given.folder} is not a folder")
     return Choice(
         rounds=given.rounds,
+        goal_rounds=goal_rounds,
         sizes=tuple(given.size),
         workloads=tuple(each for each in WORKLOADS if each.name in given.only) or WORKLOADS,
         contenders=tuple(each for each in CONTENDERS if each.name in given.only) or CONTENDERS,

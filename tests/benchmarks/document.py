@@ -36,9 +36,10 @@ generated files in four large layers. Compressed, it is a third of its size.
 - **dependency**: the list of packages changed. The steps that make nine tenths of the image run again.
 - **cold**: the same, without a cache.
 
-Every sample is checked: the build succeeded, and executed just the steps that it had to. Rounds: {rounds}. In
-each, every way to build took its turn at every workload, in an order that was drawn for it. Figures are medians, with
-the lowest and the highest in brackets. Ratios are of medians.
+Every sample is checked: the build succeeded, and executed just the steps that it had to. In each round, every way to
+build took its turn at every workload, in an order that was drawn for it; then those alone had more rounds, if any, that
+a goal below compares. Rounds: {rounds}. Figures are medians, with the lowest and the highest in brackets. Ratios are of
+medians.
 
 BuildKit as Docker's engine has it keeps every image that it pushes, and fetches all layers for that, whoever asks. The
 published one, in its container, keeps none and fetches only what it has to push. **image not kept** is the same build
@@ -53,5 +54,5 @@ Seconds are the processor's.
 
 def document(results: Results) -> str:
     """All tables, after how they were measured."""
-    head = _HEAD.format(machine=results.machine, chart=CHART, rounds=results.rounds)
+    head = _HEAD.format(machine=results.machine, chart=CHART, rounds=" or ".join(map(str, results.rounds)))
     return "\n".join((head, *(table.markdown() for table in tables(results))))

@@ -93,6 +93,8 @@ GOALS = (
     Goal(workload=COLD, ours=_REGISTRY, theirs=_BARE, factor=1.05, plus=0.5),
     Goal(workload=COLD, ours=_LOCAL, theirs=_BARE_LOCAL, factor=1.05, plus=0.5),
 )
+# Who is to build at which workload, for a verdict on every goal.
+COMPARED = frozenset((goal.workload, side.contender) for goal in GOALS for side in (goal.ours, goal.theirs))
 
 
 def verdicts(results: Results, size: int) -> Iterator[Verdict]:

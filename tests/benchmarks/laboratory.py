@@ -69,7 +69,8 @@ class Laboratory:
     def __init__(self, docker: Docker, folder: Path, size: int) -> None:
         self._docker = docker
         self._folder = folder
-        self._size = size
+        self.size = size
+        """MB of the image."""
         self._repository = Repository(registry=docker.registry, name=f"benchmarks-{uuid.uuid4().hex[:8]}/{size}")
         self._pristine: dict[bool, Pristine] = {}
         self._kept: frozenset[Descriptor] = frozenset()
@@ -107,7 +108,7 @@ class Laboratory:
             assert layers == workload.layers * contender.pushes, f"{what}: {layers} layers are new"
             parts = recipe_parts(place.clock) if contender.makes_builder else {}
         return Sample(
-            size=self._size,
+            size=self.size,
             workload=workload.name,
             contender=contender.name,
             seconds=ran.seconds - sum(parts.get(part, 0.0) for part in NOT_COUNTED),
@@ -143,7 +144,7 @@ class Laboratory:
             ref=self._repository.reference(cache),
         )
         place.folder.mkdir()
-        write_project(place.context, workload.variant, size=self._size, base=self._docker.base)
+        write_project(place.context, workload.variant, size=self.size, base=self._docker.base)
         if workload.warm:
             pristine = self._pristine[workload.variant.linked]
             copy_cache(pristine.folder, place.cache)
@@ -176,7 +177,7 @@ class Laboratory:
 
     def _prepare(self, builder: str, *, linked: bool) -> Pristine:
         context, folder = self._folder / f"context-{linked}", self._folder / f"cache-{linked}"
-        write_project(context, Variant(linked=linked), size=self._size, base=self._docker.base)
+        write_project(context, Variant(linked=linked), size=self.size, base=self._docker.base)
         # One export at a time: two can leave a tag behind that refers to nothing.
         image, ref = (self._repository.reference(f"{kind}-{linked}") for kind in ("image", "cache"))
         for words in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,15 +19,20 @@ class Results:
     """Samples of builds, the weight of other calls, replays of progress streams, and the machine."""
 
     machine: str
-    rounds: int
-    samples: tuple[Sample, ...]
-    weights: tuple[Weight, ...]
+    samples: tuple[Sample, ...] = ()
+    weights: tuple[Weight, ...] = ()
     replays: tuple[Replay, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """MB, rising."""
         return tuple(sorted({sample.size for sample in self.samples}))
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """How many samples there are of a build, rising: of what a goal compares there may be more."""
+        taken = Counter((sample.size, sample.workload, sample.contender) for sample in self.samples)
+        return tuple(sorted(set(taken.values())))
 
     def contenders(self) -> tuple[Contender, ...]:
         names = {sample.contender for sample in self.samples}

@@ -16,6 +16,7 @@ from tests.benchmarks.contenders import (
     CONTENDERS,
     LOCAL,
     LOCAL_LOAD,
+    LOCAL_UNKEPT,
     RECIPE,
     REGISTRY,
     Contender,
@@ -60,9 +61,7 @@ def samples(
 
 
 def results(*taken: Iterable[Sample], weights: tuple[Weight, ...] = ()) -> Results:
-    return Results(
-        machine="a machine", rounds=3, samples=tuple(sample for each in taken for sample in each), weights=weights
-    )
+    return Results(machine="a machine", samples=tuple(sample for each in taken for sample in each), weights=weights)
 
 
 def rows(measured: Results, title: str) -> dict[str, tuple[str, ...]]:
@@ -88,6 +87,21 @@ def test_what_is_named_is_measured() -> None:
     choice = chosen(["--only", "cold", "unchanged", "recipe", "--size", "50"])
     assert (choice.sizes, choice.workloads, choice.contenders) == ((50,), (UNCHANGED, COLD), (RECIPE,))
     assert not choice.weight
+
+
+def test_what_a_goal_compares_at_the_largest_size_may_have_more_rounds() -> None:
+    choice = chosen(["--rounds", "2", "--goal-rounds", "9"])
+    everything = [(workload, who) for workload in choice.workloads for who in choice.contenders]
+    often = {(workload, who) for workload, who in everything if choice.rounds_of(1000, workload, who) == 9}
+    assert often == {(goal.workload, side.contender) for goal in GOALS for side in (goal.ours, goal.theirs)}
+    assert {choice.rounds_of(50, *each) for each in everything} == {0, 2}
+    assert choice.rounds_of(1000, COLD, RECIPE) == 2
+    assert choice.rounds_of(1000, COLD, LOCAL_UNKEPT) == 0
+
+
+def test_every_build_has_as_many_rounds_unless_told_otherwise() -> None:
+    choice = chosen(["--rounds", "3"])
+    assert {choice.rounds_of(1000, UNCHANGED, who) for who in choice.contenders} == {3}
 
 
 @pytest.mark.parametrize(("seconds", "peak", "words"), [(2.0, 40 << 20, {"met"}), (2.1, 100_000_000, {"**missed**"})])
@@ -124,7 +138,16 @@ def test_the_weight_alone_builds_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--only", "warm"], ["--rounds", "0"], ["--size", "5"], ["--write", "--only", "cold"]]
+    "words",
+    [
+        ["--only", "warm"],
+        ["--rounds", "0"],
+        ["--rounds", "1", "--goal-rounds", "-1"],
+        ["--size", "5"],
+        ["--write", "--only", "cold"],
+        ["--write", "--rounds", "0", "--goal-rounds", "3"],
+        ["--write", "--goal-rounds", "3"],
+    ],
 )
 def test_wrong_words_are_refused(words: list[str]) -> None:
     with pytest.raises(SystemExit) as refused:
@@ -288,10 +311,10 @@ def test_calls_without_a_build_are_ratios_to_an_empty_interpreter() -> None:
 
 
 def test_the_document_has_every_table_and_nothing_to_be_filled_in() -> None:
-    measured = results(samples(LOCAL, 1.0), samples(RECIPE, 10.0))
+    measured = results(samples(LOCAL, 1.0, 2.0, 3.0), samples(RECIPE, 10.0))
     text = document(measured)
     assert "a machine" in text
-    assert "Rounds: 3." in text
+    assert "Rounds: 1 or 3." in text
     assert "{" not in text
     assert all(f"## {table.title}\n" in text for table in tables(measured))
     assert "| recipe | 10.00s (10.00 to 10.00) |" in text
