@@ -63,7 +63,7 @@ def chosen(words: Sequence[str]) -> Choice:
     if min(given.rounds, goal_rounds) < 0 or given.rounds + goal_rounds < 1 or min(given.size) < _LEAST:
         parser.error(f"at least one round, and {_LEAST} MB")
     if given.write and (given.only or given.rounds < 1 or goal_rounds < given.rounds):
-        parser.error("what is written down is everything, --write without --only and in at least one round")
+        parser.error("what is written down is everything: no --only, --rounds of at least 1 and no fewer --goal-rounds")
     if given.folder and not given.folder.is_dir():
         parser.error(f"{given.folder} is not a folder")
     return Choice(

@@ -170,7 +170,7 @@ class Laboratory:
             NAME=place.builder,
             IMAGE=place.image,
             CACHE=str(place.cache),
-            BUILDER_OPTIONS=" ".join(self._options),
+            BUILDER_OPTIONS=" ".join(self._docker.buildx_options),
         )
 
     # --- what they share ---------------------------------------------------------------------------------
@@ -190,16 +190,10 @@ class Laboratory:
         return Pristine(folder=folder, manifest=manifest)
 
     def _make_builder(self, name: str) -> float:
-        return self._timed("buildx", "create", "--name", name, "--bootstrap", *self._options)
+        return self._timed("buildx", "create", "--name", name, "--bootstrap", *self._docker.buildx_options)
 
     def _remove_builder(self, name: str) -> float:
         return self._timed("buildx", "rm", "--force", name)
-
-    @property
-    def _options(self) -> tuple[str, ...]:
-        image = self._docker.env["ENGINE_BUILDKIT_IMAGE"]
-        options = (*((f"image={image}",) if image else ()), self._docker.env["ENGINE_DRIVER_OPT"])
-        return ("--driver", "docker-container", *(f"--driver-opt={option}" for option in options))
 
     def _timed(self, *words: str) -> float:
         """Run docker; how many seconds that took."""

@@ -56,11 +56,7 @@ class Builders:
 
     def _make(self) -> str:
         name = f"faults-{uuid.uuid4().hex[:10]}"
-        options = self._docker.container_builder
-        words = [word.replace("--buildkit-image", "--driver-opt") for word in options]
-        image = self._docker.env["ENGINE_BUILDKIT_IMAGE"]
-        words = [f"image={word}" if word == image else word for word in words]
-        self._docker.docker("buildx", "create", "--name", name, "--bootstrap", *words)
+        self._docker.docker("buildx", "create", "--name", name, "--bootstrap", *self._docker.buildx_options)
         return name
 
     def _remove(self, name: str) -> str:

@@ -221,9 +221,7 @@ def scene(docker: Docker, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
         if "LOAD" in phase.words:
             made.build()  # an image comes from a folder only where there is a cache
         if phase.earlier:
-            opts = (docker.env["ENGINE_DRIVER_OPT"], *(f"image={image}" for image in docker.builder_image[1:]))
-            given = [word for opt in opts for word in ("--driver-opt", opt)]
-            docker.docker("buildx", "create", "--name", made.builder(), "--driver", "docker-container", *given)
+            docker.docker("buildx", "create", "--name", made.builder(), *docker.buildx_options)
         yield made
         made.remove()
 

@@ -82,6 +82,13 @@ class Docker:
         return ("--driver", "docker-container", *self.builder_image, "--driver-opt", self.env["ENGINE_DRIVER_OPT"])
 
     @property
+    def buildx_options(self) -> tuple[str, ...]:
+        """What makes such a builder with ``docker buildx create``."""
+        image = (f"image={image}" for image in self.builder_image[1:])
+        given = (f"--driver-opt={option}" for option in (*image, self.env["ENGINE_DRIVER_OPT"]))
+        return ("--driver", "docker-container", *given)
+
+    @property
     def new_builder(self) -> tuple[str, ...]:
         """The same, removed after the call."""
         return (*self.container_builder, "--rm-builder")
