@@ -10,6 +10,7 @@ import os
 import ssl
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -308,17 +309,18 @@ def test_a_failed_build_says_what_to_do(docker: Docker, places: Mapping[str, str
 
 @pytest.mark.parametrize("end", [("kill",), ("rm", "--force")], ids=["killed", "removed"])
 def test_a_builder_that_goes_away_is_told(docker: Docker, tmp_path: Path, end: tuple[str, ...]) -> None:
-    (tmp_path / "Dockerfile").write_text(f"FROM {docker.base}\nRUN echo begun; sleep 60\n")
-    ended = tmp_path / "ended"
+    mark, ended = uuid.uuid4().hex, tmp_path / "ended"
+    (tmp_path / "Dockerfile").write_text(f"FROM {docker.base}\nRUN echo begun; sleep 60; echo {mark}\n")
 
     def stop() -> None:
         """End the builder's container once the step runs in it."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and not ended.exists():
             names = docker.docker("ps", "--filter", "name=buildx_buildkit_buildx-cache-", "--format", "{{.Names}}")
-            if names and "sleep 60" in docker.docker("top", names.split()[0], "-eo", "pid,args", check=False):
-                docker.docker(*end, names.split()[0])
-                return
+            for name in names.split():
+                if mark in docker.docker("top", name, "-eo", "pid,args", check=False):
+                    docker.docker(*end, name)
+                    return
             time.sleep(0.2)
 
     thread = Thread(target=stop)

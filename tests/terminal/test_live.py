@@ -209,10 +209,13 @@ def test_events_go_to_stdout_and_nothing_to_stderr(docker: Docker, project: Path
     assert events[-1]["report"] == ran.report
 
 
-def test_a_reader_of_events_may_go_away(opened: Open, docker: Docker, context: Path, words: tuple[str, ...]) -> None:
-    before = docker.builders()
+def test_a_reader_of_events_may_go_away(
+    opened: Open, docker: Docker, context: Path, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
     terminal = opened(80, 24)
-    terminal.build("--progress", "json", *words, str(context), redirect="| head -n 5 | cut -c 1-40")
+    shown = ("--progress", "json", "--report", str(report))
+    terminal.build(*shown, *words, str(context), redirect="| head -n 5 | cut -c 1-40")
     code, screen = terminal.wait_for_end()
     assert (code, len(screen)) == (0, 5)
-    assert docker.builders() == before
+    assert docker.left_of(json.loads(report.read_text())["builder"]["name"]) == ""
