@@ -19,7 +19,7 @@ from typer.exceptions import Abort, TyperException
 from buildx_cache import __version__
 from buildx_cache.cli import building, cache, doctor
 from buildx_cache.cli.help import DrawnGroup
-from buildx_cache.cli.streams import guarded
+from buildx_cache.cli.streams import FULL, FULL_HINT, guarded
 from buildx_cache.errors import ExitCode
 
 app = typer.Typer(
@@ -49,15 +49,19 @@ def _run() -> NoReturn:
         from buildx_cache.cli.refusals import refusal
 
         _complain(*refusal(error))
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except (Abort, KeyboardInterrupt):
         sys.exit(ExitCode.SIGINT)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Typer's own end, which is 1, as of a build that failed
+            _leave(ExitCode.SIGPIPE)
+        raise
     except BrokenPipeError:
         _leave(ExitCode.SIGPIPE)  # `| head`: as the signal would have it
     except OSError as error:
         if error.errno != errno.ENOSPC:
             _report_bug()
-        _complain("the output cannot be written: no space left", "free some, or write it elsewhere")
+        _complain(FULL, FULL_HINT)
         _leave(ExitCode.EXHAUSTED)
     except Exception:  # noqa: BLE001 -- the last resort: a user never sees a traceback
         _report_bug()
@@ -85,13 +89,18 @@ def _complain(message: str, hint: str) -> None:
     from buildx_cache.redaction import redact
     from buildx_cache.wording import as_message, printable
 
-    for title, text in (("error", message), ("to do", hint)):
-        print(f"{title}: {printable(as_message(redact(text)))}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # it may be stderr that takes no more
+        for title, text in (("error", message), ("to do", hint)):
+            print(f"{title}: {printable(as_message(redact(text)))}", file=sys.stderr)
 
 
 def _leave(code: int) -> NoReturn:
-    """End where stdout takes no more, without Python's own words about that."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """End where a stream takes no more, without Python's own words, and exit code, about that."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 
 

@@ -107,14 +107,21 @@ def _build(options: Options, ctx: typer.Context) -> None:
                 outcome = execute(session.plan, session.engine, display, session.ci, secrets)
             outcome = with_context(outcome, request, display)
             outcome = with_saved(outcome, step_record(session.plan, session.ci, session.place.cache_dir))
-            for line in outcome.results:
-                display.result(line)
-            display.summary(outcome.report)
-            if outcome.error:
-                display.failure(outcome.error, outcome.trace)
-            _tell_files(request, outcome, env, display)
+            try:
+                _show(outcome, display)
+            finally:  # whoever reads what is shown may be gone; nobody else is to miss anything for that
+                _tell_files(request, outcome, env, display)
     if outcome.error:
         raise typer.Exit(outcome.error.exit_code)
+
+
+def _show(outcome: Outcome, display: Display) -> None:
+    for line in outcome.results:
+        display.result(line)
+    sys.stdout.flush()
+    display.summary(outcome.report)
+    if outcome.error:
+        display.failure(outcome.error, outcome.trace)
 
 
 def _session(request: BuildRequest, env: Mapping[str, str]) -> Session:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO, cast
 
-from buildx_cache.errors import InterruptedBuildError
+from buildx_cache.errors import ExhaustedError, InterruptedBuildError
 
 # Variables of the CIs that take commands from a job's log: the marks of those with a row in ``ci.folding``.
 READERS = ("BUILDKITE", "GITHUB_ACTIONS", "TEAMCITY_VERSION", "TF_BUILD")
+
+FULL, FULL_HINT = "the output cannot be written: no space left", "free some, or write it elsewhere"
 
 
 @contextlib.contextmanager
@@ -57,9 +60,10 @@ class _Guarded:
 
 
 def watched(stream: TextIO) -> TextIO:
-    """The same stream, which ends a call in order where nobody reads it any more, and from then on leads nowhere.
+    """The same stream, which ends a call in order where it takes no more, and from then on leads nowhere.
 
-    Writing raises ``InterruptedBuildError`` once; Python and Rich would each have their own way to end the program.
+    Writing raises once ``InterruptedBuildError`` where nobody reads it any more, and ``ExhaustedError`` where there is
+    no space; Python and Rich would each have their own way to end the program.
     """
     return cast("TextIO", _Watched(stream))
 
@@ -83,8 +87,12 @@ class _Watched:
     def _watching(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ENOSPC):
+                raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
-            raise InterruptedBuildError(signal.SIGPIPE) from None
+            if error.errno == errno.EPIPE:
+                raise InterruptedBuildError(signal.SIGPIPE) from None
+            raise ExhaustedError(FULL, hint=FULL_HINT) from None

@@ -115,7 +115,7 @@ def stored_credentials(env: Mapping[str, str]) -> Credentials:
     file = folder / "config.json"
     try:
         config = json.loads(file.read_bytes()) if file.exists() else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return Credentials(folder=str(folder), broken=str(error))
     if not isinstance(config, dict):
         return Credentials(folder=str(folder), broken="not a JSON object")

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from buildx_cache.engine.home import home_folder
 from buildx_cache.plan import Builder, Node, Store, TlsEndpoint, parse_version
@@ -34,8 +35,18 @@ class EngineInfo:
 
 
 def parse_info(text: str) -> EngineInfo:
-    """Read ``docker info --format {{json .}}``; what is not there stays empty."""
-    said = json.loads(text)
+    """Read ``docker info --format {{json .}}``; what is not there stays empty.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        return _info(json.loads(text))
+    except (AttributeError, TypeError, RecursionError) as error:
+        raise ValueError("not what docker info says") from error
+
+
+def _info(said: Any) -> EngineInfo:  # noqa: ANN401 -- whatever JSON can say
     client = said.get("ClientInfo") or {}
     plugins = {plugin.get("Name"): plugin.get("Version") or "" for plugin in client.get("Plugins") or ()}
     status = said.get("DriverStatus") or ()

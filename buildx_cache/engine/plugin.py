@@ -28,7 +28,7 @@ _STARTED_BY = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
 def buildx_itself(env: Mapping[str, str]) -> str:
     """The plugin's path, found as docker does (``getPluginDirs`` in its ``manager.go``); empty if it is not there."""
     paths = (folder / _PLUGIN for folder in _folders(env))
-    return next((str(path) for path in paths if os.access(path, os.X_OK) and path.is_file()), "")
+    return next((str(path) for path in paths if _is_program(path)), "")
 
 
 def inspection(name: str) -> tuple[str, ...]:
@@ -39,6 +39,13 @@ def inspection(name: str) -> tuple[str, ...]:
 def without_docker(env: Mapping[str, str]) -> dict[str, str]:
     """The environment in which the plugin is its own program."""
     return {name: value for name, value in env.items() if name != _STARTED_BY}
+
+
+def _is_program(path: Path) -> bool:
+    try:
+        return os.access(path, os.X_OK) and path.is_file()
+    except ValueError:  # what JSON can spell and no path can be: a NUL, a lone surrogate
+        return False
 
 
 def _folders(env: Mapping[str, str]) -> Iterator[Path]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -125,6 +126,37 @@ def running(command: str) -> list[str]:
         if words == command and int(entry.name) != os.getpid():
             found.append(entry.name)
     return found
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "told"),
+    [
+        ("stdout", "gone", (141, "success")),
+        ("stdout", "full", (6, "success")),
+        ("stderr", "gone", (141, "interrupted")),
+        ("stderr", "full", (6, "failed")),
+    ],
+)
+def test_a_stream_that_takes_no_more_loses_nothing_else(
+    docker: Docker, project: Path, tmp_path: Path, name: str, end: str, told: tuple[int, str]
+) -> None:
+    path = tmp_path / "report.json"
+    command = ("build", "--report", str(path), "--cache", "none", *docker.new_builder, *words(docker, project))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone, Path("/dev/full").open("wb") as full:
+        ends: dict[str, IO[bytes]] = {"gone": gone, "full": full}
+        done = subprocess.run(
+            (sys.executable, "-m", "buildx_cache", *command),
+            env=docker.child_env(),
+            stdin=subprocess.DEVNULL,
+            stdout=ends[end] if name == "stdout" else subprocess.PIPE,
+            stderr=ends[end] if name == "stderr" else subprocess.PIPE,
+            check=False,
+        )
+    report = json.loads(path.read_text())
+    assert (done.returncode, report["status"]) == told, done.stderr
+    assert docker.left_of(report["builder"]["name"]) == ""
 
 
 def test_plain_progress_is_plain(docker: Docker, project: Path) -> None:

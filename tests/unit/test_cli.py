@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -118,12 +119,17 @@ def test_the_cache_command_lists_its_own(call: CommandLine, words: tuple[str, ..
     assert all(f"│ {word} " in called.out for word in ("inspect", "verify", "prune"))
 
 
-def test_a_reader_that_leaves_is_no_bug(call: CommandLine) -> None:
+@pytest.mark.parametrize("buffering", [-1, 1], ids=["buffered", "by line"])
+@pytest.mark.parametrize(
+    "words", [("--version",), ("plan", "--assume-driver", "docker", ".")], ids=lambda words: words[0]
+)
+def test_a_reader_that_leaves_is_no_bug(call: CommandLine, words: tuple[str, ...], buffering: int) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "w") as gone:
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "w", buffering) as gone:  # when that is closed
         call.patch.setattr(sys, "stdout", gone)
-        assert call("--version") == Called(code=128 + signal.SIGPIPE, out="", err="")
+        called = call(*words)
+    assert called == Called(code=128 + signal.SIGPIPE, out="", err="")
 
 
 @pytest.mark.parametrize(

@@ -407,6 +407,13 @@ def test_a_relative_configuration_folder_is_linked_by_its_full_path(
         pytest.param(
             "{", (), (), "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", id="cut"
         ),
+        pytest.param(
+            "[" * 100_000,
+            (),
+            (),
+            "maximum recursion depth exceeded while decoding a JSON array from a unicode string",
+            id="deep",
+        ),
     ],
 )
 def test_stored_credentials_are_read_by_name(

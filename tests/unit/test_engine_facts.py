@@ -179,6 +179,16 @@ def test_what_docker_info_leaves_out_is_empty(said: dict[str, object]) -> None:
     assert parse_info(json.dumps(said)) == EngineInfo()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "words", "[]", "null", '{"ClientInfo": 5}', '{"ClientInfo": {"Plugins": [5]}}', "[" * 100_000],
+    ids=lambda text: text[:8],
+)
+def test_what_docker_info_never_says_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 -- json's own, too
+        parse_info(text)
+
+
 PLUGIN = "/plugins/docker-buildx"
 PROGRAMS: Mapping[str, tuple[str, ...]] = {"/bin/docker": (), PLUGIN: ("buildx",)}
 

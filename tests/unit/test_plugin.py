@@ -52,7 +52,7 @@ def test_the_users_own_wins_over_the_systems_and_what_is_configured_over_both(
     assert put(tmp_path / "a") == found(config)
 
 
-@pytest.mark.parametrize("extra", ["/nowhere", [1, None], {}, None], ids=repr)
+@pytest.mark.parametrize("extra", ["/nowhere", [1, None], ["/a\0b", "/\ud800"], {}, None], ids=repr)
 def test_what_is_no_list_of_folders_is_passed_over(system: Path, config: Path, extra: object) -> None:
     (config / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": extra}))
     assert put(system) == found(config)

@@ -11,7 +11,7 @@ from rich.console import Console
 from buildx_cache.ci import PROVIDERS
 from buildx_cache.ci.folding import FOLDINGS
 from buildx_cache.cli.streams import READERS, guarded, unguarded, watched
-from buildx_cache.errors import InterruptedBuildError
+from buildx_cache.errors import ExhaustedError, InterruptedBuildError
 
 
 def test_a_reader_that_goes_away_is_told_once() -> None:
@@ -28,6 +28,15 @@ def test_a_reader_that_goes_away_is_told_once() -> None:
         assert raised.value.exit_code == 141
         out.write("said to nobody\n")
         Console(file=out).print("so is this")
+
+
+def test_a_full_disk_is_told_once() -> None:
+    with open("/dev/full", "w", buffering=1) as stream:  # noqa: PTH123 -- a device
+        out = watched(stream)
+        with pytest.raises(ExhaustedError) as raised:
+            out.write("lost\n")
+        assert raised.value.exit_code == 6
+        out.write("said to nobody\n")
 
 
 def test_rich_leaves_it_to_the_call() -> None:
