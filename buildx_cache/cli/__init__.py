@@ -41,6 +41,7 @@ def main() -> NoReturn:
 
 
 def _run() -> NoReturn:
+    streams = sys.stdout, sys.stderr
     try:
         code = _program(sys.argv[1:2])(standalone_mode=False) or ExitCode.OK
         sys.stdout.flush()
@@ -53,9 +54,10 @@ def _run() -> NoReturn:
     except (Abort, KeyboardInterrupt):
         sys.exit(ExitCode.SIGINT)
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # Typer's own end, which is 1, as of a build that failed
-            _leave(ExitCode.SIGPIPE)
-        raise
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        sys.stdout, sys.stderr = streams  # Typer's own end is 1, as of a build that failed, and puts others there
+        _leave(ExitCode.SIGPIPE)
     except BrokenPipeError:
         _leave(ExitCode.SIGPIPE)  # `| head`: as the signal would have it
     except OSError as error:
