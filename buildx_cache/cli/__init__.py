@@ -19,7 +19,7 @@ from typer.exceptions import Abort, TyperException
 from buildx_cache import __version__
 from buildx_cache.cli import building, cache, doctor
 from buildx_cache.cli.help import DrawnGroup
-from buildx_cache.cli.streams import FULL, FULL_HINT, guarded
+from buildx_cache.cli.streams import FULL, FULL_HINT, guarded, lead_nowhere
 from buildx_cache.errors import ExitCode
 
 app = typer.Typer(
@@ -102,7 +102,7 @@ def _leave(code: int) -> NoReturn:
         try:
             stream.flush()
         except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            lead_nowhere(stream)
     sys.exit(code)
 
 

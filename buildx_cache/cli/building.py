@@ -118,7 +118,6 @@ def _build(options: Options, ctx: typer.Context) -> None:
 def _show(outcome: Outcome, display: Display) -> None:
     for line in outcome.results:
         display.result(line)
-    sys.stdout.flush()
     display.summary(outcome.report)
     if outcome.error:
         display.failure(outcome.error, outcome.trace)

@@ -59,6 +59,13 @@ class _Guarded:
             self.write(line)
 
 
+def lead_nowhere(stream: TextIO) -> None:
+    """Have what is written to ``stream`` from now on, and what is still in it, be taken and lost."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 def watched(stream: TextIO) -> TextIO:
     """The same stream, which ends a call in order where it takes no more, and from then on leads nowhere.
 
@@ -90,9 +97,7 @@ class _Watched:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ENOSPC):
                 raise
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            lead_nowhere(self._stream)
             if error.errno == errno.EPIPE:
                 raise InterruptedBuildError(signal.SIGPIPE) from None
             raise ExhaustedError(FULL, hint=FULL_HINT) from None

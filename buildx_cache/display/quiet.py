@@ -60,8 +60,9 @@ class QuietDisplay:
         """Nothing."""
 
     def result(self, line: str) -> None:
-        """A line on stdout."""
+        """A line on stdout, at once."""
         sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
     def summary(self, report: BuildReport) -> None:
         """Nothing."""
