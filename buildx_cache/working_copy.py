@@ -1,0 +1,64 @@
+"""Find the working copy around a folder, and tell which paths stay inside a folder.
+
+The files of a working copy are not trusted: a pull request can commit a symbolic link anywhere in it, and an unpacked
+archive can hold a ``.git`` of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+_GIT = ".git"
+
+
+def nearest_top(folder: Path) -> Path | None:
+    """Return the nearest folder at or above ``folder`` that holds a ``.git``; None where there is none."""
+    return next((each for each in (folder, *folder.parents) if os.path.lexists(each / _GIT)), None)
+
+
+def enclosing_top(folder: Path, here: Path) -> Path | None:
+    """Return the top of the working copy that ``folder`` belongs to.
+
+    The working copy around ``here``, where the call was made, wins over one embedded below it: a repository cannot
+    choose its commit, its branch or its project by what it commits.
+
+    Args:
+        folder: an absolute path without links.
+        here: the working directory, absolute and without links.
+    """
+    outer = nearest_top(here)
+    return outer if outer is not None and folder.is_relative_to(outer) else nearest_top(folder)
+
+
+def first_link(path: Path, root: Path) -> Path | None:
+    """Return the first symbolic link on the way from ``root`` down to ``path``, ``path`` itself included.
+
+    Return None where there is no link, or where ``path`` is not below ``root``. ``..`` is resolved by its spelling, as
+    the kernel would do it on a way without links.
+    """
+    target = _absolute(path)
+    if not target.is_relative_to(root):
+        return None
+    way = itertools.accumulate(target.relative_to(root).parts, os.path.join, initial=str(root))
+    return next((Path(each) for each in way if each != str(root) and os.path.islink(each)), None)  # noqa: PTH114 -- never raises
+
+
+def leaves(path: Path, root: Path) -> str:
+    """Say why ``path`` does not stay inside ``root``; return "" where it does.
+
+    A path stays inside if it is spelled below ``root``, meets no symbolic link on the way, and does not enter a
+    ``.git``, whose files git runs or obeys.
+    """
+    target = _absolute(path)
+    if not target.is_relative_to(root):
+        return f"it is outside of {root}"
+    if _GIT in (part.casefold() for part in target.relative_to(root).parts):
+        return f"it is inside of {_GIT}"
+    link = first_link(target, root)
+    return f"{link} is a symbolic link" if link is not None else ""
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 -- Path.absolute keeps `..`

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from buildx_cache.working_copy import enclosing_top, first_link, leaves, nearest_top
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "repo/.git").mkdir(parents=True)
+    (tmp_path / "repo/sub/vendor/.git").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "repo/out").symlink_to(tmp_path / "elsewhere")
+    return tmp_path / "repo"
+
+
+def test_the_nearest_top_is_the_first_folder_with_a_git_entry(root: Path) -> None:
+    assert nearest_top(root / "sub") == root
+    assert nearest_top(root / "sub/vendor") == root / "sub/vendor"
+
+
+def test_the_working_copy_of_the_call_wins_over_an_embedded_one(root: Path) -> None:
+    assert enclosing_top(root / "sub/vendor", root / "sub") == root
+    assert enclosing_top(root / "sub/vendor", root.parent / "elsewhere") == root / "sub/vendor"
+
+
+def test_a_dangling_link_named_git_marks_a_top(root: Path) -> None:
+    (root / "sub/.git").symlink_to("nowhere")
+    assert nearest_top(root / "sub") == root / "sub"
+
+
+@pytest.mark.parametrize("path", ["sub/report.json", "sub/../report.json", "new/folder/report.json", "."])
+def test_a_path_below_the_root_stays_inside(root: Path, path: str) -> None:
+    assert leaves(root / path, root) == ""
+
+
+@pytest.mark.parametrize(
+    "path", ["../elsewhere/x", "/etc/passwd", "out/x", "out", "sub/../out/x", ".git/config", "sub/vendor/.GIT/hooks/x"]
+)
+def test_a_path_that_leaves_the_root_says_why(root: Path, path: str) -> None:
+    assert leaves(root / path, root)
+
+
+def test_the_first_link_is_named(root: Path) -> None:
+    assert first_link(root / "out/x", root) == root / "out"
+    assert first_link(root / "sub/x", root) is None
+    assert first_link(Path("/etc/passwd"), root) is None
