@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.working_copy import enclosing_top, first_link, leaves, nearest_top
+from buildx_cache.working_copy import enclosing_top, first_link, leaves, led_outside, nearest_top
 
 
 @pytest.fixture
@@ -45,3 +45,25 @@ def test_the_first_link_is_named(root: Path) -> None:
     assert first_link(root / "out/x", root) == root / "out"
     assert first_link(root / "sub/x", root) is None
     assert first_link(Path("/etc/passwd"), root) is None
+
+
+@pytest.mark.parametrize("here", ["repo", "repo/sub", "."])
+def test_a_link_that_leads_out_of_the_working_copy_is_found(root: Path, here: str) -> None:
+    assert led_outside(root / "out/x", root.parent / here) == root / "out"
+    assert led_outside(root / "out", root.parent / here) == root / "out"
+
+
+def test_a_link_that_stays_in_the_working_copy_is_harmless(root: Path) -> None:
+    (root / "inner").symlink_to("sub")
+    assert led_outside(Path("inner/x"), root) is None
+    assert led_outside(Path("sub/new/x"), root) is None
+
+
+def test_a_path_outside_of_every_working_copy_is_the_callers(root: Path) -> None:
+    (root.parent / "link").symlink_to("elsewhere")
+    assert led_outside(root.parent / "link/x", root) is None
+
+
+def test_a_link_to_another_working_copy_leads_out_too(root: Path) -> None:
+    (root.parent / "elsewhere/.git").mkdir()
+    assert led_outside(root / "out", root.parent) == root / "out"
