@@ -81,7 +81,7 @@ def test_help_fits_80_columns(call: CommandLine, command: str) -> None:
 def test_help_lists_every_option(call: CommandLine, command: str) -> None:
     listed = call(command, "--help").out.split()
     wanted = {f"--{option_key(field.name)}" for field in dataclasses.fields(BuildRequest)}
-    assert wanted - {"--context", "--buildx-flags"} <= set(listed)
+    assert wanted - {"--context", "--buildx-flags", "--ambient"} <= set(listed)
 
 
 @pytest.mark.parametrize("command", ["build", "plan"])

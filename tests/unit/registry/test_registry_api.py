@@ -11,13 +11,13 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, SSLError
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.redaction import Secret
-from buildx_cache.reference import parse_reference
+from buildx_cache.reference import is_loopback, parse_reference
 from buildx_cache.registry import transport
 from buildx_cache.registry.credential import Password
 from buildx_cache.registry.distribution import MANIFEST_LIMIT
 from buildx_cache.registry.providers import OWN, PROVIDERS, advice, provider_of
 from buildx_cache.registry.repository import connect
-from buildx_cache.registry.transport import Request, is_loopback, join, origin, printable
+from buildx_cache.registry.transport import Request, join, origin, printable
 from tests.unit.registry.fakes import HOST, PATH, Deletes, FakeRegistry, answer, errors
 
 
@@ -224,7 +224,7 @@ def redirecting(location: str, target: bytes = b"blob") -> FakeRegistry:
 def test_a_blob_is_read_where_the_registry_keeps_it_without_the_login_going_there() -> None:
     registry = redirecting("https://storage.example.net/blob?signature=1")
     api = registry.repository(Password(username="me", secret=Secret("hush"))).registry
-    with api.blob("sha256:" + "0" * 64) as pieces:
+    with api.blob("sha256:" + "0" * 64, 1) as pieces:
         assert pieces is not None
         assert b"".join(pieces) == b"blob"
     assert ["Authorization" in request.headers for request in registry.requests] == [False, True, False]
