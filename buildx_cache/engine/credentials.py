@@ -133,7 +133,8 @@ def stored_credentials(env: Mapping[str, str]) -> Credentials:
         value if isinstance(value := config.get(key), dict) else {} for key in ("auths", "credHelpers")
     )
     helpers = dict.fromkeys(str(name) for name in (config.get("credsStore"), *by_registry.values()) if name)
-    return Credentials(folder=str(folder), registries=tuple({**auths, **by_registry}), helpers=tuple(helpers))
+    names = dict.fromkeys(redact(str(name)) for name in {**auths, **by_registry})
+    return Credentials(folder=str(folder), registries=tuple(names), helpers=tuple(helpers))
 
 
 def credential_for(env: Mapping[str, str], registry: str) -> Credential | None:
