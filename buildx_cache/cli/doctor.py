@@ -14,6 +14,7 @@ from buildx_cache.cli.terminal import failing, wants_color
 from buildx_cache.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from buildx_cache.doctor import Credentials
     from buildx_cache.request.ambient import AmbientLogin
 
 
@@ -42,7 +43,7 @@ def _doctor(
     ambient = ambient_login(env)
     forget_secrets(BuildRequest(), env, os.environ)
     with failing(env):
-        credentials = replace(stored_credentials(env), **_ambient(ambient))
+        credentials = _with_ambient(stored_credentials(env), ambient)
         place, ci = surroundings(BuildRequest(), env)
         checks = tuple(
             examine(
@@ -58,17 +59,17 @@ def _doctor(
         raise typer.Exit(ExitCode.NO_ENGINE)
 
 
-def _ambient(login: AmbientLogin) -> dict[str, str]:
-    """Where the environment's login goes, or why it goes nowhere, by the names of ``Credentials``."""
+def _with_ambient(credentials: Credentials, login: AmbientLogin) -> Credentials:
+    """Add where the environment's login goes, or why it goes nowhere."""
     from buildx_cache.reference import registry_name
     from buildx_cache.request.ambient import half_a_login
 
     if login.missing:
-        return {"unusable": half_a_login(login.missing)}
+        return replace(credentials, unusable=half_a_login(login.missing))
     try:
-        return {"ambient": registry_name(login.key)} if login.username else {}
+        return replace(credentials, ambient=registry_name(login.key)) if login.username else credentials
     except UsageError as error:
-        return {"unusable": error.message}
+        return replace(credentials, unusable=error.message)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -166,8 +166,8 @@ def may_lead(here: str, there: str) -> bool:
 
 def _is_near(url: str) -> bool:
     """Whether an address is this machine's or its link's own, in any spelling that the system's resolver takes."""
-    name = urlsplit(url).hostname or ""
-    if is_loopback(host_of(url)) or name.endswith(".localhost"):
+    name = (urlsplit(url).hostname or "").rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         address = ipaddress.ip_address(name)
