@@ -68,6 +68,8 @@ class Login:
     def renew(self, action: str, used: str, url: str, challenge: str) -> bool:
         """Answer a challenge to a request that was sent with ``used``; False if nothing better is known.
 
+        A challenge by plain HTTP is answered on this machine alone.
+
         Raises:
             DeniedError: the token service refuses the user's login, or the registry names no usable one.
             UnreachableError: the token service does not answer.
@@ -75,7 +77,7 @@ class Login:
         with self._lock:
             if self.header(action) != used:
                 return True  # another thread did
-            offered = challenges(challenge)
+            offered = challenges(challenge) if _is_safe(url, url) else {}
             if "bearer" in offered:
                 self._headers[action] = f"Bearer {self._bought(action, url, offered['bearer'])}"
                 return True
@@ -153,7 +155,7 @@ class Login:
 
 
 def _is_safe(url: str, realm: str) -> bool:
-    """Whether a login may go to a token service: by HTTPS, or on this machine."""
+    """Whether a login to the host of ``url`` may go to ``realm``: by HTTPS, or on this machine."""
     return may_lead(url, realm) and (urlsplit(realm).scheme == "https" or is_loopback(host_of(realm)))
 
 

@@ -223,6 +223,20 @@ def test_no_login_goes_over_plain_http_to_another_machine_nor_from_another_one_t
     assert [request.headers.get("Authorization") for request in sent] == [None]
 
 
+@pytest.mark.parametrize("scheme", ["Basic", f'Bearer realm="{REALM}"'])
+def test_a_challenge_by_plain_http_of_another_machine_is_not_answered(scheme: str) -> None:
+    sent: list[Request] = []
+
+    def guard(request: Request) -> urllib3.HTTPResponse:
+        sent.append(request)
+        return answer(401, {"WWW-Authenticate": scheme})
+
+    repository = connect(parse_reference(f"{HOST}/app"), lambda _: PASSWORD, send=guard, plain_http=True)
+    with pytest.raises(DeniedError):
+        repository.tags()
+    assert [request.headers.get("Authorization") for request in sent] == [None]
+
+
 def test_a_plain_registry_on_this_machine_may_have_a_plain_token_service() -> None:
     def guard(request: Request) -> urllib3.HTTPResponse:
         if request.url.startswith("http://localhost:5001/"):
