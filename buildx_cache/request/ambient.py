@@ -39,7 +39,7 @@ class AmbientLogin:
 
 def ambient_login(env: Mapping[str, str]) -> AmbientLogin:
     """Read the pair; the password stays in the environment."""
-    empty = [name for name in (USERNAME, PASSWORD) if not env.get(name)]
+    empty = [name for name in (USERNAME, PASSWORD) if not env.get(name, "").strip("\r\n")]
     return AmbientLogin(
         registry=env.get(REGISTRY, ""),
         username="" if empty else env[USERNAME],

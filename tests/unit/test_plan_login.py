@@ -65,6 +65,7 @@ def at(registry: str, user: str = "robot") -> str:
         ([f"{A}/app"], (), {"DOCKER_LOGIN": "robot"}, NOTE),
         ([f"{A}/app"], (), {"DOCKER_PASSWORD": "hunter2"}, NOTE),
         ([f"{A}/app"], (), {"DOCKER_LOGIN": "robot", "DOCKER_PASSWORD": ""}, NOTE),
+        ([f"{A}/app"], (), {"DOCKER_LOGIN": "robot", "DOCKER_PASSWORD": "\n"}, NOTE),
         ([f"{A}/app"], GIVEN, {"DOCKER_LOGIN": "robot"}, at(A, "me")),
         ([f"{A}/app"], (), {"DOCKER_REGISTRY": A}, ""),
         ([f"{A}/app"], ("--username", ""), {}, REFUSED),
