@@ -45,6 +45,10 @@ class Credentials:
     helpers: tuple[str, ...] = ()
     broken: str = ""
     """Why the configuration cannot be read; empty if it can."""
+    ambient: str = ""
+    """The registry that ``DOCKER_LOGIN`` is for; empty: there is no whole pair of variables."""
+    unusable: str = ""
+    """Why the variables make no login; empty if they do, or there are none."""
 
 
 def examine(
@@ -121,6 +125,13 @@ def _credentials(credentials: Credentials, path: str) -> Check:
             found=f"{credentials.folder}/config.json: {credentials.broken}",
             advice="mend the file: Docker ignores it",
         )
+    if credentials.unusable:
+        return Check(
+            name="credentials",
+            verdict=Verdict.WARN,
+            found=credentials.unusable,
+            advice="set DOCKER_LOGIN, DOCKER_PASSWORD and the DOCKER_REGISTRY that they are for, or none of them",
+        )
     missing = [name for name in credentials.helpers if not shutil.which(f"docker-credential-{name}", path=path)]
     if missing:
         return Check(
@@ -129,5 +140,6 @@ def _credentials(credentials: Credentials, path: str) -> Check:
             found=f"the credential helper docker-credential-{missing[0]} is not on PATH",
             advice=f"install it, or take it out of {credentials.folder}{os.sep}config.json",
         )
-    logins = ", ".join(credentials.registries) or "none stored"
+    ambient = (f"{credentials.ambient} (DOCKER_LOGIN)",) if credentials.ambient else ()
+    logins = ", ".join((*credentials.registries, *ambient)) or "none stored"
     return Check(name="credentials", verdict=Verdict.OK, found=f"logins: {logins}")

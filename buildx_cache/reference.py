@@ -1,17 +1,29 @@
-"""Image references: what a tag may look like, and names made safe to be one.
+"""Image references and the registries in them: what a tag may look like, and names made safe to be one.
 
-The grammar is that of the distribution project's ``reference`` package, which Docker and BuildKit share.
+The grammar is that of the distribution project's ``reference`` package, which Docker and BuildKit share. Every name of
+Docker Hub is here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from buildx_cache.errors import UsageError
 
+DOCKER_HUB = "docker.io"
+HUB_KEY = "https://index.docker.io/v1/"
+"""What Docker and Buildx store a login to Docker Hub under (``registry.IndexServer``)."""
+HUB_HOSTS = ("", DOCKER_HUB, "index.docker.io", "registry-1.docker.io")
+"""Docker Hub's hosts in image references."""
+_HUB_SITE = "hub.docker.com"  # its web pages: no registry, but what people copy
+
 MAX_TAG = 128
+_MAX_SHOWN = 80
+_MAX_PORT = 65535
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
@@ -20,6 +32,7 @@ _REFERENCE = re.compile(
     r"(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
     re.ASCII,
 )
+_REGISTRY = re.compile(rf"(?:(?P<scheme>https?)://)?(?P<host>{_HOST})(?P<path>/[\w.~:/-]*)?", re.ASCII | re.IGNORECASE)
 _SLASH = re.compile(r"[/\\]+")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -41,9 +54,9 @@ class Reference:
     @property
     def canonical(self) -> str:
         """The whole name, with Docker Hub's host and its ``library/`` where they are left out."""
-        hub = self.host in ("", "docker.io", "index.docker.io")
+        hub = self.host in ("", DOCKER_HUB, "index.docker.io")
         path = f"library/{self.path}" if hub and "/" not in self.path else self.path
-        return str(replace(self, host="docker.io" if hub else self.host, path=path))
+        return str(replace(self, host=DOCKER_HUB if hub else self.host, path=path))
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
@@ -76,6 +89,58 @@ def _reference_hint(text: str) -> str:
     if "://" in text:
         return "leave out the scheme: HOST/REPOSITORY:TAG"
     return "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:1.2"
+
+
+def registry_key(text: str, source: str = "the registry") -> str:
+    """Normalize a registry to the key that Docker stores its login under: ``HOST[:PORT]``, or :data:`HUB_KEY`.
+
+    The scheme and the path are cut, the host is lowered, and every name of Docker Hub, the empty one too, is one key.
+    The port is kept: docker/cli (``credentials.ConvertToHostname``) keeps default ports too. ``source`` names in errors
+    where the text comes from.
+
+    Raises:
+        UsageError: ``text`` names no host, or asks for a login over plain HTTP to another machine.
+    """
+    if not text:
+        return HUB_KEY
+    match = _REGISTRY.fullmatch(text)
+    if match is None or _port(match["host"]) > _MAX_PORT:
+        raise _no_registry(text, source)
+    host = match["host"].lower()
+    if host in (*HUB_HOSTS, _HUB_SITE):
+        return HUB_KEY
+    if (match["scheme"] or "").lower() == "http" and not is_loopback(host):
+        raise UsageError(f"{source} {text!r} asks for a login over plain HTTP", hint=f"give {host}: logins take HTTPS")
+    return host
+
+
+def registry_name(key: str) -> str:
+    """Give the name that people use for the registry of a :func:`registry_key`."""
+    return DOCKER_HUB if key == HUB_KEY else key
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` (with or without a port) is this machine: containerd's ``MatchLocalhost``."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _port(host: str) -> int:
+    port = host.rpartition("]")[2].rpartition(":")[2]
+    return int(port[:6]) if port.isdigit() and ":" in host else 0
+
+
+def _no_registry(text: str, source: str) -> UsageError:
+    """Build the error for what is no host; a text that may hold a login is not repeated."""
+    if "@" in text:
+        return UsageError(f"{source} holds a login", hint="give HOST alone; the login is --username and a password")
+    shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+    return UsageError(f"{source} {shown!r} is not a registry", hint="write HOST or HOST:PORT, or docker.io")
 
 
 def safe_tag(name: str, *, suffix: str = "", prefix: str = "") -> str:

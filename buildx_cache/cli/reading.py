@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 
 from buildx_cache.errors import UsageError
 from buildx_cache.options import Options
@@ -18,6 +19,11 @@ from buildx_cache.request import (
     make_request,
     working_directory,
 )
+from buildx_cache.request.ambient import PASSWORD, AmbientLogin, ambient_login, without_newline
+
+_LOGIN = ("username", "password_stdin", "password_env")
+_LONGEST_PASSWORD = 64 * 1024
+"""Bytes; a key file of a cloud has a few thousand."""
 
 
 def read_request(options: Options, buildx_flags: tuple[str, ...], env: Mapping[str, str]) -> BuildRequest:
@@ -29,41 +35,73 @@ def read_request(options: Options, buildx_flags: tuple[str, ...], env: Mapping[s
     values = options.given()
     given = Layer(where="--{name}", values={**values, "buildx_flags": buildx_flags} if buildx_flags else values)
     config = config_layer(str(values.get("context", ".")), working_directory())
-    layers = (given, environment_layer(env), *((config,) if config else ()))
-    login_given = any(
-        name in layer.values for layer in layers for name in ("username", "password_stdin", "password_env")
-    )
-    request = make_request((*layers, _login_layer(env, whole=not login_given)))
+    callers = (given, environment_layer(env))
+    layers = (*callers, *((config,) if config else ()))
+    _refuse_empty_login(layers)
+    request = replace(make_request(layers), ambient=_ambient(layers, callers, env))
     check_paths(request)
     return request
 
 
-def _login_layer(env: Mapping[str, str], *, whole: bool) -> Layer:
-    """``DOCKER_REGISTRY``, and where ``whole``, ``DOCKER_LOGIN`` and ``DOCKER_PASSWORD``, as CI recipes name them.
+def _refuse_empty_login(layers: tuple[Layer, ...]) -> None:
+    """Refuse an option of the login that is given and empty: a password would go elsewhere, or nowhere.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for layer in layers:
+        for name in ("registry", *_LOGIN):
+            if layer.values.get(name) == "":
+                raise UsageError(
+                    f"{layer.locate(name)} is empty",
+                    hint="check the variable that it comes from: a CI gives no secrets to a pull request from a fork",
+                )
+
+
+def _ambient(layers: tuple[Layer, ...], callers: tuple[Layer, ...], env: Mapping[str, str]) -> AmbientLogin:
+    """Read the environment's pair, and where the caller says that it goes; a file does not say so.
 
     A login given otherwise is taken as it is: a name from here and a password from there make none.
     """
-    values: dict[str, object] = {"registry": env["DOCKER_REGISTRY"]} if env.get("DOCKER_REGISTRY") else {}
-    if whole and env.get("DOCKER_LOGIN") and env.get("DOCKER_PASSWORD"):
-        values |= {"username": env["DOCKER_LOGIN"], "password_env": "DOCKER_PASSWORD"}
-    return Layer(where="DOCKER_*", values=values)
+    found = ambient_login(env)
+    if any(name in layer.values for layer in layers for name in _LOGIN):
+        return replace(found, username="", missing="")
+    layer = next((layer for layer in callers if "registry" in layer.values), None)
+    return found.at(str(layer.values["registry"]), layer.locate("registry")) if layer else found
 
 
 def read_password(request: BuildRequest, env: Mapping[str, str]) -> Secret | None:
-    """The login's password, from stdin or from the variable named.
+    """The login's password, from stdin or from the variable named, without one newline at its end.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or none that a login takes.
     """
-    if not request.username:
-        return None
-    if request.password_stdin:
-        password, source = sys.stdin.buffer.readline().rstrip(b"\r\n"), "stdin"
-    else:
-        password, source = os.fsencode(env.get(request.password_env, "")), f"the variable {request.password_env}"
-    if not password:
-        raise UsageError(f"there is no password in {source}", hint="set it in the CI's settings, or drop --username")
+    if request.username and request.password_stdin:
+        return _checked(_stdin(), "stdin")
+    if request.username:
+        return _checked(os.fsencode(env.get(request.password_env, "")), f"the variable {request.password_env}")
+    if request.ambient and request.ambient.username:
+        return _checked(os.fsencode(env.get(PASSWORD, "")), f"the variable {PASSWORD}")
+    return None
+
+
+def _stdin() -> bytes:
+    """Read all of stdin, up to what is too long for a password."""
+    return sys.stdin.buffer.read(_LONGEST_PASSWORD + 1) if sys.stdin else b""
+
+
+def _checked(content: bytes, source: str) -> Secret:
+    if len(content) > _LONGEST_PASSWORD:
+        raise UsageError(f"what is in {source} is too long for a password", hint="give the password alone")
+    if b"\0" in content:
+        raise UsageError(f"the password in {source} holds a NUL character", hint="store it as text")
     try:
-        return Secret(password.decode())
+        password = without_newline(content.decode())
     except UnicodeDecodeError:
         raise UsageError(f"the password in {source} is not text in UTF-8", hint="store it as UTF-8") from None
+    if not password:
+        raise UsageError(
+            f"there is no password in {source}",
+            hint="set it in the CI's settings, which a pull request from a fork does not get, or drop --username",
+        )
+    return Secret(password)

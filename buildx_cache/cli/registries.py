@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from buildx_cache.caches import REF_PREFIX
 from buildx_cache.cli.limits import RegistryLimits
@@ -12,11 +12,12 @@ from buildx_cache.engine.credentials import credential_for
 from buildx_cache.errors import CacheError, UsageError
 from buildx_cache.layout import damage_of, damaged, finding_json, rfc3339
 from buildx_cache.redaction import Secret
-from buildx_cache.reference import Reference
+from buildx_cache.reference import Reference, registry_key
 from buildx_cache.registry.credential import Credential, Password
 from buildx_cache.registry.distribution import in_parallel
 from buildx_cache.registry.pruning import Choice, Deletion, Judged, choose, delete, survey
 from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
+from buildx_cache.request.ambient import PASSWORD, USERNAME, ambient_login, half_a_login, without_newline
 from buildx_cache.wording import counted
 
 
@@ -108,17 +109,33 @@ def prune_reference(
         raise done.error
 
 
-def credential(host: str, env: Mapping[str, str]) -> Credential | None:
-    """The login for a registry: the CI's, as a build takes it (``DOCKER_LOGIN``), else the one that Docker stores."""
-    given = env.get("DOCKER_REGISTRY", "").partition("://")
-    meant = (given[2] or given[0]).partition("/")[0].replace("index.docker.io", "docker.io")
-    if env.get("DOCKER_LOGIN") and env.get("DOCKER_PASSWORD") and meant in ("", host):
-        return Password(username=env["DOCKER_LOGIN"], secret=Secret(env["DOCKER_PASSWORD"]))
-    return credential_for(env, host)
+def credential(host: str, env: Mapping[str, str], warn: Callable[[str], object] = str) -> Credential | None:
+    """The login for a registry: the environment's pair where it is that registry's, else the one that Docker stores.
+
+    Where the registry refuses the pair, it gets the stored login after all, and ``warn`` says so.
+
+    Raises:
+        UsageError: the pair's registry is none.
+        DeniedError: the stored login cannot be read.
+    """
+
+    def stored() -> Credential | None:
+        found = credential_for(env, host)
+        if found:
+            warn(f"{host} refused {USERNAME}; the stored login is used")
+        return found
+
+    ambient = ambient_login(env)
+    if not ambient.username or registry_key(host) != ambient.key:
+        return credential_for(env, host)
+    secret = Secret(without_newline(env[PASSWORD]))
+    return Password(username=ambient.username, secret=secret, otherwise=stored)
 
 
 def _connect(reference: Reference, env: Mapping[str, str], output: Output) -> Repository:
-    repository = connect(reference, lambda host: credential(host, env), env=env)
+    repository = connect(reference, lambda host: credential(host, env, output.warn), env=env)
+    if missing := ambient_login(env).missing:
+        output.warn(half_a_login(missing))
     if not reference.host:
         output.say(f"{reference} is no folder here: it is taken for {repository.name}")
     return repository

@@ -16,6 +16,7 @@ from buildx_cache.engine.home import home_folder
 from buildx_cache.engine.process import Completed, capture
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact
+from buildx_cache.reference import HUB_HOSTS, HUB_KEY
 from buildx_cache.registry.credential import Credential, IdentityToken, Password
 from buildx_cache.scratch import making, scratch_folder
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONTEXT = "default"
 """The engine of ``DOCKER_HOST``, or of the local socket."""
-_HUB_NAMES = ("", "docker.io", "index.docker.io", "registry-1.docker.io")
-_HUB_KEY = "https://index.docker.io/v1/"
+_AUTH_CONFIG = "DOCKER_AUTH_CONFIG"
 _TOKEN_USER = "<token>"  # noqa: S105 -- says that the secret is a token
 _NOT_FOUND = "credentials not found in native keychain"
 _MESSAGE_LIMIT = 200
@@ -40,8 +40,9 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
     """Yield an environment whose Docker configuration is a private copy of the user's.
 
     Credentials, helpers, contexts and plugins stay usable: ``config.json`` is copied, everything beside it linked.
-    A login to ``registry`` is written to the copy and never handed to a credential helper: an entry without a
-    helper in ``credHelpers`` wins over ``credsStore`` (``docker/cli`` ``cli/config/configfile``).
+    A login to ``registry``, the very key that Docker stores it under, is written to the copy and never handed to a
+    credential helper: an entry without a helper in ``credHelpers`` wins over ``credsStore``. ``DOCKER_AUTH_CONFIG``,
+    which wins over both, loses its login to that registry (``docker/cli`` ``cli/config/configfile``).
     """
     user = configuration_folder(env)
     with scratch_folder(_memory(env)) as folder:
@@ -50,7 +51,8 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
         for entry in _entries(user):
             if entry.name != "config.json":
                 (folder / entry.name).symlink_to(entry.absolute())
-        yield {**env, "DOCKER_CONFIG": str(folder), "BUILDX_CONFIG": str(buildx_folder(env))}
+        own = {"DOCKER_CONFIG": str(folder), "BUILDX_CONFIG": str(buildx_folder(env))}
+        yield {**env, **own, **_other_logins(env, registry)}
 
 
 def _entries(folder: Path) -> tuple[Path, ...]:
@@ -101,6 +103,14 @@ def _copied_config(env: Mapping[str, str], registry: str) -> dict[str, object]:
     return {**config, "credHelpers": {**_mapping(config, "credHelpers"), registry: ""}}
 
 
+def _other_logins(env: Mapping[str, str], registry: str) -> dict[str, str]:
+    """``DOCKER_AUTH_CONFIG`` without the logins to ``registry``; nothing where it has none."""
+    given = _json_object(env.get(_AUTH_CONFIG, "").encode("utf-8", "surrogateescape"))
+    auths = _mapping(given, "auths")
+    others = {key: value for key, value in auths.items() if registry not in (key, _hostname(key))}
+    return {} if len(others) == len(auths) else {_AUTH_CONFIG: json.dumps({**given, "auths": others})}
+
+
 def _write_private(file: Path, config: dict[str, object]) -> None:
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
@@ -123,7 +133,8 @@ def stored_credentials(env: Mapping[str, str]) -> Credentials:
         value if isinstance(value := config.get(key), dict) else {} for key in ("auths", "credHelpers")
     )
     helpers = dict.fromkeys(str(name) for name in (config.get("credsStore"), *by_registry.values()) if name)
-    return Credentials(folder=str(folder), registries=tuple({**auths, **by_registry}), helpers=tuple(helpers))
+    names = dict.fromkeys(redact(str(name)) for name in {**auths, **by_registry})
+    return Credentials(folder=str(folder), registries=tuple(names), helpers=tuple(helpers))
 
 
 def credential_for(env: Mapping[str, str], registry: str) -> Credential | None:
@@ -136,8 +147,8 @@ def credential_for(env: Mapping[str, str], registry: str) -> Credential | None:
     Raises:
         DeniedError: a credential helper cannot be started or fails, or the stored login is malformed.
     """
-    server = _HUB_KEY if registry in _HUB_NAMES else registry
-    given = _json_object(env.get("DOCKER_AUTH_CONFIG", "").encode())
+    server = HUB_KEY if registry in (*HUB_HOSTS, HUB_KEY) else registry
+    given = _json_object(env.get(_AUTH_CONFIG, "").encode("utf-8", "surrogateescape"))
     if login := _stored_login(given, server):
         return login
     config = read_configuration(env)
@@ -237,4 +248,4 @@ def _helper_failed(program: str, server: str, reason: str) -> DeniedError:
 
 
 def _login(server: str) -> str:
-    return "docker login" if server == _HUB_KEY else f"docker login {server}"
+    return "docker login" if server == HUB_KEY else f"docker login {server}"

@@ -29,14 +29,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import IO, TYPE_CHECKING
 
 from buildx_cache.engine.ahead import INFO, docker_command
-from buildx_cache.engine.credentials import DEFAULT_CONTEXT, current_context, private_configuration
+from buildx_cache.engine.credentials import DEFAULT_CONTEXT, credential_for, current_context, private_configuration
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
 from buildx_cache.engine.inspection import parse_builder, parse_gateway, parse_info, tls_from_environment
 from buildx_cache.engine.loaded import remember, remembered
 from buildx_cache.engine.plugin import buildx_itself, inspection, without_docker
 from buildx_cache.engine.process import Completed, capture, feed, follow
 from buildx_cache.engine.questions import Answer, asking
-from buildx_cache.errors import EngineError, UsageError
+from buildx_cache.errors import DeniedError, EngineError, UsageError
 from buildx_cache.plan import Builder, Command, Facts, Place, show_version
 from buildx_cache.plan.facts import Version
 from buildx_cache.redaction import redact
@@ -57,7 +57,6 @@ class DockerEngine:
         self._env = dict(env)
         self._given_context = context
         self._while_building = while_building
-        self._index_server = ""
         self._kept_stdin: IO[bytes] | None = None
         self.context = context or current_context(env)
         self.tls = tls_from_environment(env) if self.context == DEFAULT_CONTEXT else None
@@ -97,7 +96,6 @@ class DockerEngine:
             raise _engine_error("`docker info` does not say it in JSON") from None
         if engine.errors:
             raise _engine_error("\n".join(engine.errors))
-        self._index_server = engine.index_server
         whereabouts = Whereabouts(
             endpoint=_said(endpoint()).strip(),
             name=engine.name,
@@ -213,11 +211,18 @@ class DockerEngine:
         self._kept_stdin.seek(0)
         return self._kept_stdin.fileno()
 
+    def has_login(self, registry: str) -> bool:
+        """Whether the user has a stored login to a registry, as far as can be told."""
+        try:
+            return credential_for(self._env, registry) is not None
+        except DeniedError:  # its helper does not work
+            return False
+
     @contextlib.contextmanager
     def credentials(self, registry: str) -> Iterator[None]:
         """While this lasts, commands use a private copy of the user's Docker configuration."""
         outside = self._env
-        with private_configuration(outside, registry or self._index_server) as env:
+        with private_configuration(outside, registry) as env:
             self._env = env
             try:
                 yield

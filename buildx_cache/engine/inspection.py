@@ -29,7 +29,6 @@ class EngineInfo:
     name: str = ""
     system: str = ""
     security: tuple[str, ...] = ()
-    index_server: str = ""
     errors: tuple[str, ...] = ()
     """Why the engine did not answer: older command lines say so here, and end well (docker/cli#5900)."""
 
@@ -58,7 +57,6 @@ def _info(said: Any) -> EngineInfo:  # noqa: ANN401 -- whatever JSON can say
         name=said.get("Name") or "",
         system=said.get("OperatingSystem") or "",
         security=tuple(said.get("SecurityOptions") or ()),
-        index_server=said.get("IndexServerAddress") or "",
         errors=tuple(said.get("ServerErrors") or ()),
     )
 

@@ -14,6 +14,7 @@ from buildx_cache.plan.builder import docker, own_builder_name, plan_builder, wa
 from buildx_cache.plan.caching import choose_kind, plan_cache
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
 from buildx_cache.plan.loading import plan_loading
+from buildx_cache.plan.login import login_notes, plan_login
 from buildx_cache.plan.model import (
     BuilderPlan,
     BuildPlan,
@@ -26,7 +27,7 @@ from buildx_cache.plan.model import (
 )
 from buildx_cache.plan.tags import expand_tag
 from buildx_cache.redaction import Secret, is_secret_argument
-from buildx_cache.reference import Reference, parse_reference
+from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver
 
 __all__ = [
@@ -125,14 +126,14 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         image=image,
         build=_build(request, builder, cache, image),
         metadata_file=request.metadata_file,
-        login=_login(request, tags),
+        login=plan_login(request, tags),
         node_exports=tuple(
             _cache_build(request, builder, cache, (name,), (entry,)) for name, entry in cache.node_exports
         ),
         cache_build=_cache_build(request, builder, cache, image.platforms, apart) if apart else None,
         prune=_prune(request, ci, facts, builder),
         strict_cache=request.strict_cache,
-        notes=_notes(request, ci, builder, cache),
+        notes=(*login_notes(request, tags), *_notes(request, ci, builder, cache)),
     )
 
 
@@ -269,21 +270,7 @@ def _cache_build(
     return Command(argv=tuple(words), secrets=_secrets(request))
 
 
-# --- login, prune, notes ---------------------------------------------------------------------------------
-
-
-def _login(request: BuildRequest, tags: tuple[Reference, ...]) -> LoginPlan | None:
-    if not request.username:
-        return None
-    references = [*tags, *([parse_reference(request.cache_ref)] if request.cache_ref else [])]
-    registry = request.registry or next((reference.host for reference in references), "")
-    words = ("login", "--username", request.username, "--password-stdin", *((registry,) if registry else ()))
-    return LoginPlan(
-        registry=registry,
-        username=request.username,
-        password_env="" if request.password_stdin else request.password_env,
-        command=Command(argv=docker(request, *words)),
-    )
+# --- prune, notes ----------------------------------------------------------------------------------------
 
 
 def _prune(request: BuildRequest, ci: CIContext, facts: Facts, builder: BuilderPlan) -> Command | None:

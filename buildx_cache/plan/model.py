@@ -76,9 +76,12 @@ class LoginPlan:
     """One login; the password itself is no part of a plan."""
 
     registry: str
+    """The key that Docker stores the login under: ``reference.registry_key``, spelled as in the tags."""
     username: str
     password_env: str
     """The variable that holds the password; empty: it comes on stdin."""
+    is_ambient: bool = False
+    """Whether it comes from ``DOCKER_LOGIN``: where it fails, a stored login does."""
     command: Command
 
 

@@ -231,7 +231,7 @@ def check_blob(registry: Distribution, of: Descriptor, take: Callable[[bytes], o
     """
     hashed = hashlib.sha256()
     size = 0
-    with registry.blob(of.digest) as pieces:
+    with registry.blob(of.digest, of.size) as pieces:
         if pieces is None:
             raise MalformedError(Kind.MISSING, "is not in the registry")
         for piece in pieces:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from buildx_cache.redaction import Secret
 
@@ -13,6 +14,8 @@ class Password:
 
     username: str
     secret: Secret
+    otherwise: Callable[[], Credential | None] | None = field(default=None, repr=False, compare=False)
+    """Gives another login, where this one is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)

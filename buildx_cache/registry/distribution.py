@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,15 +26,29 @@ from buildx_cache.layout.decode import MalformedError, is_digest, parse_object
 from buildx_cache.layout.model import ROLES, Kind
 from buildx_cache.registry import providers
 from buildx_cache.registry.login import Login
-from buildx_cache.registry.transport import CONNECTIONS, Request, Send, follow, join, origin, printable, unreachable
+from buildx_cache.registry.pace import Pace
+from buildx_cache.registry.transport import (
+    CONNECTIONS,
+    DOCUMENT_LIMIT,
+    Request,
+    Send,
+    follow,
+    host_of,
+    join,
+    origin,
+    printable,
+    unreachable,
+)
 
-MANIFEST_LIMIT = 4 << 20
-"""Bytes of one manifest that are read at most (distribution-spec: a registry should take that much)."""
+MANIFEST_LIMIT = DOCUMENT_LIMIT
+"""Bytes of one manifest that are read at most."""
 
 _ERROR_LIMIT = 1 << 16
 _LINK_LIMIT = 1 << 12
 _CHUNK = 1 << 16
 _PAGES = 1000
+_TAGS = 100_000
+_LOGINS = 2  # of a request: what is known is too old or refused, and so may be the login of the environment
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _NEXT = re.compile(r'<(?P<url>[^>]*)>[^,<]*;\s*rel="?next"?', re.IGNORECASE)
 _ACCEPT = ", ".join(name for name, role in ROLES.items() if role.refers)
@@ -79,6 +94,8 @@ class Manifest:
 class _Answer:
     status: int
     url: str
+    come: str
+    """The address that it comes from, after redirects."""
     headers: Mapping[str, str]
     content: bytes
 
@@ -112,6 +129,7 @@ class Distribution:
     base: str
     send: Send
     login: Login
+    pace: Pace = Pace()  # noqa: RUF009 -- frozen
 
     @property
     def name(self) -> str:
@@ -127,7 +145,8 @@ class Distribution:
         url: str | None = self._url("tags", "list")
         found: dict[str, None] = {}
         seen: set[str] = set()
-        while url and url not in seen and len(seen) < _PAGES:
+        ends = time.monotonic() + self.pace.listing
+        while url and url not in seen and len(seen) < _PAGES and len(found) < _TAGS and time.monotonic() < ends:
             seen.add(url)
             answer = self._call("GET", url)
             if answer.status == _NOT_FOUND:
@@ -184,14 +203,14 @@ class Distribution:
         return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else -1
 
     @contextlib.contextmanager
-    def blob(self, digest: str) -> Iterator[Iterator[bytes] | None]:
-        """The content of a blob in pieces of at most 64 KiB; None where it is absent."""
-        with self._open("GET", self._url("blobs", digest), "") as (answer, url):
+    def blob(self, digest: str, size: int) -> Iterator[Iterator[bytes] | None]:
+        """The content of a blob of ``size`` bytes in pieces of at most 64 KiB; None where it is absent."""
+        with self._open("GET", self._url("blobs", digest), size=size) as (answer, url):
             if answer.status in (_NOT_FOUND, _GONE):
                 yield None
                 return
             if answer.status not in _OK:
-                self._expect(_read(answer, url), f"the blob {digest}")
+                self._expect(_read(answer, self._url("blobs", digest), url), f"the blob {digest}")
             yield _pieces(answer, url)
 
     def delete(self, reference: str) -> Removal:
@@ -225,28 +244,40 @@ class Distribution:
         return url
 
     def _call(self, method: str, url: str, *, accept: str = "") -> _Answer:
-        with self._open(method, url, accept) as (answer, asked):
-            return _read(answer, asked)
+        with self._open(method, url, accept=accept) as (answer, come):
+            return _read(answer, url, come)
 
     @contextlib.contextmanager
-    def _open(self, method: str, url: str, accept: str) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
-        """The answer to a request, after logging in if the registry asks for it."""
+    def _open(
+        self, method: str, url: str, *, accept: str = "", size: int = DOCUMENT_LIMIT
+    ) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
+        """The answer to a request and where it comes from, after logging in if the registry asks for it.
+
+        Only the registry itself asks: what a host that it redirects to asks for is not answered.
+        """
         action = "delete" if method == "DELETE" else "pull"
+        headers = {"Accept": accept, "User-Agent": "buildx-cache"}
         used = self.login.header(action)
-        answer = follow(self.send, self._request(method, url, accept, used))
-        challenge = answer.headers.get("WWW-Authenticate", "")
-        if answer.status == _UNAUTHORIZED and self.login.renew(action, used, url, challenge):
+        answer, come = self._ask(method, url, {**headers, "Authorization": used}, size)
+        for _ in range(_LOGINS):
+            challenge = answer.headers.get("WWW-Authenticate", "")
+            if answer.status != _UNAUTHORIZED or origin(come) != origin(url):
+                break
+            if not self.login.renew(action, used, url, challenge):
+                break
             answer.close()
-            answer = follow(self.send, self._request(method, url, accept, self.login.header(action)))
+            used = self.login.header(action)
+            answer, come = self._ask(method, url, {**headers, "Authorization": used}, size)
         try:
-            yield answer, url
+            yield answer, come
         finally:
             answer.close()
 
-    @staticmethod
-    def _request(method: str, url: str, accept: str, authorization: str) -> Request:
-        headers = {"Accept": accept, "Authorization": authorization, "User-Agent": "buildx-cache"}
-        return Request(method=method, url=url, headers={name: value for name, value in headers.items() if value})
+    def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], size: int
+    ) -> tuple[urllib3.BaseHTTPResponse, str]:
+        given = {name: value for name, value in headers.items() if value}
+        return follow(self.send, Request(method=method, url=url, headers=given, size=size))
 
     def _expect(self, answer: _Answer, what: str) -> _Answer:
         if answer.status not in _OK:
@@ -254,6 +285,12 @@ class Distribution:
         return answer
 
     def _error(self, answer: _Answer, what: str) -> BuildxCacheError:
+        if answer.status in (_UNAUTHORIZED, _FORBIDDEN) and origin(answer.come) != origin(self.base):
+            where = f"{host_of(answer.come)}, where {self.host} redirects to,"
+            return DeniedError(
+                f"{where} denied {what} of {self.path}: {answer.reason}",
+                hint="check the registry's storage: no login goes there",
+            )
         if answer.status in (_UNAUTHORIZED, _FORBIDDEN):
             return self.login.denied(f"{what} of {self.path}", answer.reason)
         if answer.status == _TOO_MANY:
@@ -282,14 +319,14 @@ def _tags_in(answer: _Answer) -> Iterator[str]:
             yield tag
 
 
-def _read(answer: urllib3.BaseHTTPResponse, url: str) -> _Answer:
+def _read(answer: urllib3.BaseHTTPResponse, url: str, come: str) -> _Answer:
     """An answer with its content, which is cut soon after :data:`MANIFEST_LIMIT`."""
     content = bytearray()
-    for piece in _pieces(answer, url):
+    for piece in _pieces(answer, come):
         content += piece
         if len(content) > MANIFEST_LIMIT:
             break
-    return _Answer(status=answer.status, url=url, headers=answer.headers, content=bytes(content))
+    return _Answer(status=answer.status, url=url, come=come, headers=answer.headers, content=bytes(content))
 
 
 def _pieces(answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:

@@ -17,8 +17,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from urllib3.exceptions import HTTPError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError
+from buildx_cache.reference import is_loopback
 from buildx_cache.registry.credential import Credential, IdentityToken, Password
-from buildx_cache.registry.transport import Request, Send, follow, host_of, join, printable, unreachable
+from buildx_cache.registry.transport import Request, Send, follow, host_of, join, may_lead, printable, unreachable
 
 _CLIENT = "buildx-cache"
 _TOKEN_LIMIT = 1 << 20
@@ -67,6 +68,8 @@ class Login:
     def renew(self, action: str, used: str, url: str, challenge: str) -> bool:
         """Answer a challenge to a request that was sent with ``used``; False if nothing better is known.
 
+        A challenge by plain HTTP is answered on this machine alone.
+
         Raises:
             DeniedError: the token service refuses the user's login, or the registry names no usable one.
             UnreachableError: the token service does not answer.
@@ -74,12 +77,12 @@ class Login:
         with self._lock:
             if self.header(action) != used:
                 return True  # another thread did
-            offered = challenges(challenge)
+            offered = challenges(challenge) if _is_safe(url, url) else {}
             if "bearer" in offered:
-                self._headers[action] = f"Bearer {self._token(action, url, offered['bearer'])}"
+                self._headers[action] = f"Bearer {self._bought(action, url, offered['bearer'])}"
                 return True
-            if "basic" in offered and isinstance(login := self.login(), Password):
-                self._headers[action] = _basic(login)
+            if "basic" in offered:
+                self._take_basic(action, used)
             return self.header(action) != used
 
     def login(self) -> Credential | None:
@@ -87,6 +90,30 @@ class Login:
         if not self._credentials:
             self._credentials.append(self.credential(self.host))
         return self._credentials[0]
+
+    def _take_basic(self, action: str, used: str) -> None:
+        login = self.login()
+        if isinstance(login, Password) and _basic(login) == used and self._take_second():
+            login = self.login()
+        if isinstance(login, Password):
+            self._headers[action] = _basic(login)
+
+    def _bought(self, action: str, url: str, challenge: Mapping[str, str]) -> str:
+        try:
+            return self._token(action, url, challenge)
+        except DeniedError:
+            if not self._take_second():
+                raise
+        return self._token(action, url, challenge)
+
+    def _take_second(self) -> bool:
+        """Go on with the login that the first one names for its refusal; False where there is none."""
+        first = self.login()
+        second = first.otherwise() if isinstance(first, Password) and first.otherwise else None
+        if second is None:
+            return False
+        self._credentials[:] = [second]
+        return True
 
     def denied(self, what: str, reason: str = "") -> DeniedError:
         """The error for a refusal."""
@@ -96,7 +123,7 @@ class Login:
 
     def _token(self, action: str, url: str, challenge: Mapping[str, str]) -> str:
         realm = join(url, challenge.get("realm", ""))
-        if realm is None or (urlsplit(url).scheme == "https" and urlsplit(realm).scheme != "https"):
+        if realm is None or not _is_safe(url, realm):
             raise DeniedError(
                 f"{self.host} names no safe address to log in at: {printable(challenge.get('realm', ''), 80)!a}",
                 hint="check the registry's address and configuration",
@@ -107,7 +134,7 @@ class Login:
         return self._read_token(request)
 
     def _read_token(self, request: Request) -> str:
-        answer = follow(self.send, request)
+        answer, _ = follow(self.send, request)
         try:
             content = answer.read(_TOKEN_LIMIT + 1)
         except HTTPError as error:
@@ -125,6 +152,11 @@ class Login:
         if status >= _SERVER_ERROR or status == _TOO_MANY:
             return UnreachableError(f"{host_of(url)} answers a login with HTTP {status}", hint="try again later")
         return self.denied("the login", f"HTTP {status} from {host_of(url)}")
+
+
+def _is_safe(url: str, realm: str) -> bool:
+    """Whether a login to the host of ``url`` may go to ``realm``: by HTTPS, or on this machine."""
+    return may_lead(url, realm) and (urlsplit(realm).scheme == "https" or is_loopback(host_of(realm)))
 
 
 def _actions(action: str) -> str:

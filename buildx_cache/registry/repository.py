@@ -10,15 +10,14 @@ from buildx_cache.caches import REF_PREFIX
 from buildx_cache.errors import CacheError
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role, Shape
-from buildx_cache.reference import Reference
+from buildx_cache.reference import DOCKER_HUB, HUB_HOSTS, Reference, is_loopback
 from buildx_cache.registry.contents import Contents, RemoteFinding, check_blob, read_contents
 from buildx_cache.registry.credential import Credential
 from buildx_cache.registry.distribution import Distribution, in_parallel
 from buildx_cache.registry.login import Login
-from buildx_cache.registry.transport import Send, is_loopback, sender
+from buildx_cache.registry.pace import Pace
+from buildx_cache.registry.transport import Send, sender
 
-DOCKER_HUB = "docker.io"
-_HUB_NAMES = ("", DOCKER_HUB, "index.docker.io")
 _HUB_API = "registry-1.docker.io"
 
 
@@ -150,25 +149,26 @@ def connect(
     env: Mapping[str, str] | None = None,
     plain_http: bool | None = None,
     send: Send | None = None,
+    pace: Pace = Pace(),  # noqa: B008 -- frozen
 ) -> Repository:
     """A repository, not yet talked to; the reference's tag and digest are not looked at.
 
     ``credential`` is asked for the login of the registry (``docker.io`` for Docker Hub) if that wants one. ``env``
-    names proxies. Unless ``plain_http`` says, plain HTTP is spoken to this machine alone, as BuildKit does
-    (``util/resolver/resolver.go``). ``send`` replaces the network.
+    names proxies, ``pace`` the limits of every answer. Unless ``plain_http`` says, plain HTTP is spoken to this machine
+    alone, as BuildKit does (``util/resolver/resolver.go``). ``send`` replaces the network.
 
     Raises:
         UnreachableError: ``env`` names a proxy that cannot be used.
     """
     host, address, path = repository.host, repository.host, repository.path
-    if host in _HUB_NAMES:
+    if host in HUB_HOSTS:
         host, address = DOCKER_HUB, _HUB_API
         path = path if "/" in path else f"library/{path}"
     plain = is_loopback(address) if plain_http is None else plain_http
-    send = send or sender(env or {})
+    send = send or sender(env or {}, pace)
     login = Login(host=host, path=path, credential=credential, send=send)
     base = f"{'http' if plain else 'https'}://{address}"
-    return Repository(registry=Distribution(host=host, path=path, base=base, send=send, login=login))
+    return Repository(registry=Distribution(host=host, path=path, base=base, send=send, login=login, pace=pace))
 
 
 def _described(tag: str, contents: Contents) -> RemoteCache:

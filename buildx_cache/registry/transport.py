@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import urllib3
@@ -12,11 +13,16 @@ from urllib3.exceptions import HTTPError, SSLError
 from urllib3.util import make_headers
 
 from buildx_cache.errors import BuildxCacheError, UnreachableError
+from buildx_cache.reference import is_loopback
+from buildx_cache.registry.pace import RETRIED, Expected, Pace, paced
 
 CONNECTIONS = 8
 """Requests to one host at a time."""
 
-_TIMEOUT = urllib3.Timeout(connect=10, read=30)  # seconds, the second one between two pieces of an answer
+DOCUMENT_LIMIT = 4 << 20
+"""Bytes of a document that are read at most (distribution-spec: a registry should take manifests of that much)."""
+
+_CONNECT = 10  # seconds
 _RETRY_AFTER_LIMIT = 30  # seconds; a registry that asks for more is given up after the last try
 # Every method, since none is used that may not be repeated. Redirects are followed below, not by urllib3.
 RETRY = urllib3.Retry(
@@ -25,7 +31,7 @@ RETRY = urllib3.Retry(
     read=2,
     other=1,  # TLS: seldom better the next time
     redirect=False,
-    status_forcelist=(429, 500, 502, 503, 504),
+    status_forcelist=RETRIED,
     allowed_methods=None,
     backoff_factor=0.3,
     backoff_max=5,
@@ -36,6 +42,8 @@ RETRY = urllib3.Retry(
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REDIRECTS_LIMIT = 5
 _PORTS = {"http": 80, "https": 443}
+# IPv4 addresses as inet_aton takes them: 127.1, 0x7f.1, 2130706433.
+_NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\.?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +54,8 @@ class Request:
     url: str
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     body: bytes | None = field(repr=False, default=None)
+    size: int = DOCUMENT_LIMIT
+    """Bytes that the answer may have."""
 
 
 Send = Callable[[Request], urllib3.BaseHTTPResponse]
@@ -56,35 +66,32 @@ Raises:
 """
 
 
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` (with or without a port) is this machine: containerd's ``MatchLocalhost``."""
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+def sender(env: Mapping[str, str], pace: Pace = Pace()) -> Send:  # noqa: B008 -- frozen
+    """Connections of this call's own, through the proxies that ``env`` names, to anywhere but this machine.
 
-
-def sender(env: Mapping[str, str]) -> Send:
-    """Connections of this call's own, through the proxies that ``env`` names, to anywhere but this machine."""
+    Each answer keeps to ``pace``.
+    """
     # A name in small letters counts more than the same in capitals, which sort first.
     lowered = {name.lower(): value for name, value in sorted(env.items())}
     proxies = {scheme: lowered.get(f"{scheme}_proxy", "") for scheme in _PORTS}
     no_proxy = lowered.get("no_proxy", "")
     direct = urllib3.PoolManager(maxsize=CONNECTIONS)
     proxied = {scheme: _proxy(address) for scheme, address in proxies.items() if address}
+    expected = Expected()
+    for each in (direct, *proxied.values()):
+        paced(each, pace, expected)
+    timeout = urllib3.Timeout(connect=_CONNECT, read=pace.piece)
 
     def send(request: Request) -> urllib3.BaseHTTPResponse:
         parts = urlsplit(request.url)
         manager = direct if _goes_direct(parts, no_proxy) else proxied.get(parts.scheme, direct)
+        expected.size = request.size
         return manager.request(
             request.method,
             request.url,
             body=request.body,
             headers=request.headers,
-            timeout=_TIMEOUT,
+            timeout=timeout,
             retries=RETRY,
             redirect=False,
             preload_content=False,
@@ -114,10 +121,11 @@ def _proxy(address: str) -> urllib3.ProxyManager:
     return urllib3.ProxyManager(f"{parts.scheme}://{host}", proxy_headers=headers, maxsize=CONNECTIONS)
 
 
-def follow(send: Send, request: Request) -> urllib3.BaseHTTPResponse:
+def follow(send: Send, request: Request) -> tuple[urllib3.BaseHTTPResponse, str]:
     """Send a request, and a GET or HEAD on to where it is redirected: a registry's blob storage.
 
-    ``Authorization`` goes to the first host only. A redirect from HTTPS to HTTP, or to anything else, is refused.
+    Gives the answer and the address that it comes from. ``Authorization`` goes to the first host only. A redirect that
+    does not satisfy :func:`may_lead` is refused.
 
     Raises:
         UnreachableError: there is no answer after all retries, or the redirects lead nowhere.
@@ -125,7 +133,7 @@ def follow(send: Send, request: Request) -> urllib3.BaseHTTPResponse:
     for _ in range(_REDIRECTS_LIMIT):
         answer = _answer(send, request)
         if request.method not in ("GET", "HEAD") or answer.status not in _REDIRECTS:
-            return answer
+            return answer, request.url
         answer.close()
         request = _redirected(request, answer.headers.get("Location", ""))
     raise UnreachableError(
@@ -135,14 +143,38 @@ def follow(send: Send, request: Request) -> urllib3.BaseHTTPResponse:
 
 def _redirected(request: Request, location: str) -> Request:
     url = join(request.url, location)
-    if url is None or (urlsplit(request.url).scheme == "https" and urlsplit(url).scheme != "https"):
+    if url is None or not may_lead(request.url, url):
         raise UnreachableError(
             f"{host_of(request.url)} redirects to what is no safe address", hint="check the registry's configuration"
         )
     headers = request.headers
     if origin(url) != origin(request.url):
         headers = {name: value for name, value in headers.items() if name != "Authorization"}
-    return Request(method=request.method, url=url, headers=headers)
+    return replace(request, url=url, headers=headers)
+
+
+def may_lead(here: str, there: str) -> bool:
+    """Whether the host of one address may name another address to go on to.
+
+    Never from HTTPS to plain HTTP, nor from another machine to this one or to its link's own addresses, where a cloud
+    has its metadata. A name is not looked up.
+    """
+    if urlsplit(here).scheme == "https" and urlsplit(there).scheme != "https":
+        return False
+    return not _is_near(there) or _is_near(here)
+
+
+def _is_near(url: str) -> bool:
+    """Whether an address is this machine's or its link's own, in any spelling that the system's resolver takes."""
+    name = (urlsplit(url).hostname or "").rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return _NUMERIC.fullmatch(name) is not None
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_link_local or mapped.is_unspecified)
 
 
 def _answer(send: Send, request: Request) -> urllib3.BaseHTTPResponse:

@@ -9,6 +9,7 @@ from pathlib import Path
 from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import has_login
+from buildx_cache.reference import registry_key
 from buildx_cache.request.looking import check_readable, check_written, look
 from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
@@ -138,6 +139,7 @@ def _check_builder(request: BuildRequest) -> None:
 
 
 def _check_login(request: BuildRequest) -> None:
+    registry_key(request.registry, "--registry")
     if request.password_stdin and request.password_env:
         raise UsageError("--password-stdin and --password-env are two sources of one password", hint="drop one")
     if request.password_stdin and "-" in (request.context, request.file):

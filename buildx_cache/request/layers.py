@@ -43,7 +43,7 @@ class Layer:
 
 
 # Set on one command line only: in a file or the environment they would silently apply to every call.
-_COMMAND_LINE_ONLY = frozenset({"context", "buildx_flags", "password_stdin"})
+_COMMAND_LINE_ONLY = frozenset({"context", "buildx_flags", "password_stdin", "ambient"})
 _HINTS = get_type_hints(BuildRequest)
 CONFIG_FIELDS = tuple(name for name in _HINTS if name not in _COMMAND_LINE_ONLY)
 

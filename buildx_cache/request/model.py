@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from buildx_cache.caches import CacheKind, CacheMode, Compression, closest, from_csv
 from buildx_cache.errors import UsageError
+from buildx_cache.request.ambient import AmbientLogin
 
 
 class Driver(StrEnum):
@@ -40,7 +41,8 @@ class Progress(StrEnum):
 class BuildRequest:
     """Every option of ``build`` and ``plan``, under its name on the command line (dashes as underscores).
 
-    Absent means empty: ``""``, ``()`` or ``None``. Paths are relative to the working directory.
+    Absent means empty: ``""``, ``()`` or ``None``. Paths are relative to the working directory. ``ambient`` is no
+    option.
     """
 
     context: str = "."
@@ -102,6 +104,7 @@ class BuildRequest:
     username: str = ""
     password_stdin: bool = False
     password_env: str = ""
+    ambient: AmbientLogin | None = None
     # Prune
     prune: bool | None = None
     prune_keep: str = ""

@@ -152,12 +152,17 @@ class _Execution:
         def log_in() -> Finished:
             return self._do(login.command, stdin=password.encode())
 
-        with self._engine.credentials(login.registry):
+        with contextlib.ExitStack() as private:
+            private.enter_context(self._engine.credentials(login.registry))
             with self._phase("login"):
                 done = self._retrying.tried(log_in(), log_in, lambda done: ended_by("login", done))
             if done.code != 0:
+                private.close()
                 reason = Hiding(login.command, self._secrets.hidden).text(last_line(done))
-                raise login_error(login.registry, reason)
+                error = login_error(login.registry, reason)
+                if not (login.is_ambient and self._engine.has_login(login.registry)):
+                    raise error
+                self.warn(f"{error.message}; the stored login is used")
             yield
 
     # --- build -------------------------------------------------------------------------------------------

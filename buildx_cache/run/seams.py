@@ -67,7 +67,10 @@ class Engine(Protocol):
         """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
 
     def credentials(self, registry: str) -> AbstractContextManager[None]:
-        """While this lasts, a login is private to this call."""
+        """While this lasts, a login to the registry of this key is private to this call."""
+
+    def has_login(self, registry: str) -> bool:
+        """Whether the user has a stored login to the registry of this key."""
 
     def image_id(self, tag: str) -> str:
         """The ID of an image in the engine's store; empty if it is not there."""

@@ -169,7 +169,12 @@ def test_a_planted_secret_is_nowhere(docker: Docker, place: Place, end: str) -> 
         docker,
         *("build", "-t", f"{target}:1", *arguments, *place.options(docker)),
         cwd=place.written,
-        env={**place.environment(), "DOCKER_LOGIN": user, "DOCKER_PASSWORD": password},
+        env={
+            **place.environment(),
+            "DOCKER_REGISTRY": docker.auth_registry,
+            "DOCKER_LOGIN": user,
+            "DOCKER_PASSWORD": password,
+        },
         until="now it waits" if end == "interrupted" else "",
     )
 

@@ -310,7 +310,9 @@ def test_a_registry_that_wants_a_login_gets_the_cis_or_the_stored_one(docker: Do
     user, password = docker.env["ENGINE_AUTH_USER"], docker.env["ENGINE_AUTH_PASSWORD"]
 
     def inspected(**env: str) -> Ran:
-        return docker.tool("cache", "inspect", target, env={"DOCKER_CONFIG": own, **env})
+        return docker.tool(
+            "cache", "inspect", target, env={"DOCKER_CONFIG": own, "DOCKER_REGISTRY": docker.auth_registry, **env}
+        )
 
     assert inspected().code == 4
     wrong = inspected(DOCKER_LOGIN=user, DOCKER_PASSWORD="wrong-word")  # noqa: S106 -- it opens nothing

@@ -17,7 +17,11 @@ def target(docker: Docker) -> str:
 
 
 def login(docker: Docker) -> dict[str, str]:
-    return {"DOCKER_LOGIN": docker.env["ENGINE_AUTH_USER"], "DOCKER_PASSWORD": docker.env["ENGINE_AUTH_PASSWORD"]}
+    return {
+        "DOCKER_REGISTRY": docker.auth_registry,
+        "DOCKER_LOGIN": docker.env["ENGINE_AUTH_USER"],
+        "DOCKER_PASSWORD": docker.env["ENGINE_AUTH_PASSWORD"],
+    }
 
 
 def words(docker: Docker, project: Path, target: str) -> tuple[str, ...]:

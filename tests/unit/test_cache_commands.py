@@ -479,8 +479,17 @@ ROBOT = Password(username="robot", secret=Secret("hunter2"))
 @pytest.mark.parametrize(
     ("host", "env", "login"),
     [
-        ("registry.example.com", LOGIN, ROBOT),
+        ("registry.example.com", LOGIN, None),
+        ("localhost:5000", LOGIN, None),
+        ("", LOGIN, ROBOT),
+        ("docker.io", LOGIN, ROBOT),
+        ("registry-1.docker.io", LOGIN, ROBOT),
+        ("docker.io", {**LOGIN, "DOCKER_PASSWORD": "hunter2\n"}, ROBOT),
+        ("docker.io", {**LOGIN, "DOCKER_REGISTRY": "registry.example.com"}, None),
         ("registry.example.com", {**LOGIN, "DOCKER_REGISTRY": "registry.example.com"}, ROBOT),
+        ("registry.example.com", {**LOGIN, "DOCKER_REGISTRY": "HTTPS://Registry.Example.com/"}, ROBOT),
+        ("registry.example.com", {**LOGIN, "DOCKER_REGISTRY": "registry.example.com.evil.example"}, None),
+        ("registry.example.com:5000", {**LOGIN, "DOCKER_REGISTRY": "registry.example.com"}, None),
         ("registry.example.com", {**LOGIN, "DOCKER_REGISTRY": "https://registry.example.com/team"}, ROBOT),
         ("docker.io", {**LOGIN, "DOCKER_REGISTRY": "https://index.docker.io/v1/"}, ROBOT),
         ("other.example.com", {**LOGIN, "DOCKER_REGISTRY": "registry.example.com"}, None),

@@ -200,6 +200,34 @@ def test_no_login_shows_its_secret() -> None:
     assert "hush" not in repr(IdentityToken(secret=Secret("hush")))
 
 
+@pytest.mark.parametrize(
+    ("registry", "left"),
+    [
+        (HOST, {"other.example.com", HUB}),
+        (HUB, {HOST, f"https://{HOST}/v1/", "other.example.com"}),
+        ("other.example.com", {HOST, f"https://{HOST}/v1/", HUB}),
+        ("else.example.com", {HOST, f"https://{HOST}/v1/", "other.example.com", HUB}),
+    ],
+)
+def test_logins_in_the_environment_do_not_win_over_that_of_the_call(
+    config: Config, registry: str, left: set[str]
+) -> None:
+    auths = {key: {"auth": encoded("env:hush")} for key in (HOST, f"https://{HOST}/v1/", "other.example.com", HUB)}
+    given = {**config({}), "DOCKER_AUTH_CONFIG": json.dumps({"auths": auths})}
+    with private_configuration(given, registry) as env:
+        assert set(json.loads(env["DOCKER_AUTH_CONFIG"])["auths"]) == left
+        found = json.loads((Path(env["DOCKER_CONFIG"]) / "config.json").read_text())
+    assert found["credHelpers"] == {registry: ""}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"auths": 7}', "7", "\udcff", "[" * 100_000])
+def test_logins_in_the_environment_that_cannot_be_read_stay(config: Config, text: str) -> None:
+    given = {**config({}), "DOCKER_AUTH_CONFIG": text}
+    with private_configuration(given, HOST) as env:
+        assert env["DOCKER_AUTH_CONFIG"] == text
+    assert credential_for(given, HOST) is None
+
+
 @pytest.mark.parametrize("ends", ["well", "with an error"])
 def test_the_private_copy_is_the_owners_alone_and_gone_afterwards(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str

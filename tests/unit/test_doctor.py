@@ -156,6 +156,20 @@ def test_the_ci_is_told_by_what_it_says(tmp_path: Path, ci: CIContext, expected:
     [
         pytest.param(Credentials(folder="/d"), (OK, "logins: none stored", ""), id="none"),
         pytest.param(
+            Credentials(folder="/d", registries=("r",), ambient="docker.io"),
+            (OK, "logins: r, docker.io (DOCKER_LOGIN)", ""),
+            id="of-the-environment",
+        ),
+        pytest.param(
+            Credentials(folder="/d", registries=("r",), unusable="half a login"),
+            (
+                WARN,
+                "half a login",
+                "set DOCKER_LOGIN, DOCKER_PASSWORD and the DOCKER_REGISTRY that they are for, or none of them",
+            ),
+            id="half-of-the-environment",
+        ),
+        pytest.param(
             Credentials(folder="/d", broken="Expecting value"),
             (WARN, "/d/config.json: Expecting value", "mend the file: Docker ignores it"),
             id="broken",

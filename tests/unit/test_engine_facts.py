@@ -168,7 +168,6 @@ def test_what_docker_info_says_is_read() -> None:
         name="build-7",
         system="Debian GNU/Linux 12 (bookworm)",
         security=("name=seccomp,profile=builtin",),
-        index_server="https://index.docker.io/v1/",
     )
 
 

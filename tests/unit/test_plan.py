@@ -2153,7 +2153,7 @@ NOT_IN_ARGV = {
     "lazy",  # plans name folders
     "timeout", "progress", "report", "report_html", "report_junit", "report_md", "dotenv", "verbose", "quiet", "no_color", "password_env", "password_stdin", "cache_max_size",
 }  # fmt: skip
-FIELDS = {each.name: each.default for each in dataclasses.fields(BuildRequest)}
+FIELDS = {each.name: each.default for each in dataclasses.fields(BuildRequest) if each.name != "ambient"}
 
 
 def replaced(request: BuildRequest, name: str, value: Any) -> BuildRequest:  # noqa: ANN401 -- of any field

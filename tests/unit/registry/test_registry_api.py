@@ -11,13 +11,13 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, SSLError
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.redaction import Secret
-from buildx_cache.reference import parse_reference
+from buildx_cache.reference import is_loopback, parse_reference
 from buildx_cache.registry import transport
 from buildx_cache.registry.credential import Password
 from buildx_cache.registry.distribution import MANIFEST_LIMIT
 from buildx_cache.registry.providers import OWN, PROVIDERS, advice, provider_of
 from buildx_cache.registry.repository import connect
-from buildx_cache.registry.transport import Request, is_loopback, join, origin, printable
+from buildx_cache.registry.transport import Request, follow, join, may_lead, origin, printable
 from tests.unit.registry.fakes import HOST, PATH, Deletes, FakeRegistry, answer, errors
 
 
@@ -224,7 +224,7 @@ def redirecting(location: str, target: bytes = b"blob") -> FakeRegistry:
 def test_a_blob_is_read_where_the_registry_keeps_it_without_the_login_going_there() -> None:
     registry = redirecting("https://storage.example.net/blob?signature=1")
     api = registry.repository(Password(username="me", secret=Secret("hush"))).registry
-    with api.blob("sha256:" + "0" * 64) as pieces:
+    with api.blob("sha256:" + "0" * 64, 1) as pieces:
         assert pieces is not None
         assert b"".join(pieces) == b"blob"
     assert ["Authorization" in request.headers for request in registry.requests] == [False, True, False]
@@ -392,3 +392,50 @@ def test_paths_of_requests_are_the_repositorys_own() -> None:
     registry.cache("t")
     registry.repository().verify("t")
     assert all(request.url.startswith(f"https://{HOST}/v2/{PATH}/") for request in registry.requests)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "may"),
+    [
+        (f"https://{HOST}/x", "https://storage.example.com/x", True),
+        (f"https://{HOST}/x", f"https://{HOST}:8443/x", True),
+        (f"https://{HOST}/x", "https://10.0.0.1/x", True),
+        (f"https://{HOST}/x", "https://1.example.com/x", True),
+        (f"https://{HOST}/x", "http://storage.example.com/x", False),
+        (f"https://{HOST}/x", f"http://{HOST}/x", False),
+        ("http://localhost:5000/x", "http://storage.example.com/x", True),
+        ("http://localhost:5000/x", "https://storage.example.com/x", True),
+        ("http://localhost:5000/x", "http://127.0.0.1:9000/x", True),
+        ("http://127.0.0.1:5000/x", "http://localhost/x", True),
+        *(
+            (f"https://{HOST}/x", f"https://{near}/x", False)
+            for near in (
+                *("localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.1", "127.255.0.9:443", "0x7f.0.0.1"),
+                *(
+                    "0x7f000001",
+                    "2130706433",
+                    "0177.0.0.1",
+                    "0.0.0",
+                    "0",
+                    "localhost.",
+                    "[::1]",
+                    "[::]",
+                    "[::ffff:127.0.0.1]",
+                ),
+                *("169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "2852039166"),
+            )
+        ),
+    ],
+)
+def test_a_host_may_name_no_address_that_only_this_machine_reaches(here: str, there: str, may: bool) -> None:  # noqa: FBT001 -- a table
+    assert may_lead(here, there) is may
+    registry = FakeRegistry(guard=lambda request: answer(307, {"Location": there}) if request.url == here else None)
+    request = Request(method="GET", url=here, headers={"Authorization": "Basic x"})
+    if not may:
+        with pytest.raises(UnreachableError, match="no safe address"):
+            follow(registry, request)
+        assert len(registry.requests) == 1
+        return
+    _, come = follow(registry, request)
+    assert come == there
+    assert "Authorization" not in registry.requests[-1].headers

@@ -194,6 +194,49 @@ def test_a_realm_that_is_no_safe_address_gets_nothing(realm: str) -> None:
     assert asked(registry) == []
 
 
+@pytest.mark.parametrize(
+    ("host", "realm"),
+    [
+        ("localhost:5000", "http://auth.example.com/token"),
+        ("localhost:5000", "http://localhost.example.com/token"),
+        ("localhost:5000", "http://169.254.169.254/token"),
+        ("localhost:5000", "http://10.0.0.1/token"),
+        (HOST, "https://localhost/token"),
+        (HOST, "https://127.0.0.1/token"),
+        (HOST, "https://169.254.169.254/token"),
+        (HOST, "https://[::1]/token"),
+        (HOST, "https://[::ffff:127.0.0.1]/token"),
+        (HOST, "https://0x7f.1/token"),
+        (HOST, "https://2130706433/token"),
+    ],
+)
+def test_no_login_goes_over_plain_http_to_another_machine_nor_from_another_one_to_this(host: str, realm: str) -> None:
+    sent: list[Request] = []
+
+    def guard(request: Request) -> urllib3.HTTPResponse:
+        sent.append(request)
+        return answer(401, {"WWW-Authenticate": f'Bearer realm="{realm}"'})
+
+    repository = connect(parse_reference(f"{host}/app"), lambda _: PASSWORD, send=guard)
+    with pytest.raises(DeniedError, match="no safe address to log in at"):
+        repository.tags()
+    assert [request.headers.get("Authorization") for request in sent] == [None]
+
+
+@pytest.mark.parametrize("scheme", ["Basic", f'Bearer realm="{REALM}"'])
+def test_a_challenge_by_plain_http_of_another_machine_is_not_answered(scheme: str) -> None:
+    sent: list[Request] = []
+
+    def guard(request: Request) -> urllib3.HTTPResponse:
+        sent.append(request)
+        return answer(401, {"WWW-Authenticate": scheme})
+
+    repository = connect(parse_reference(f"{HOST}/app"), lambda _: PASSWORD, send=guard, plain_http=True)
+    with pytest.raises(DeniedError):
+        repository.tags()
+    assert [request.headers.get("Authorization") for request in sent] == [None]
+
+
 def test_a_plain_registry_on_this_machine_may_have_a_plain_token_service() -> None:
     def guard(request: Request) -> urllib3.HTTPResponse:
         if request.url.startswith("http://localhost:5001/"):
@@ -248,6 +291,37 @@ def test_the_login_is_looked_up_once_and_under_the_name_people_use() -> None:
         with pytest.raises(DeniedError):
             repository.tags()
     assert looked_up == ["docker.io"]
+
+
+@pytest.mark.parametrize("scheme", ["basic", "bearer"])
+@pytest.mark.parametrize(("second", "is_right"), [(PASSWORD, True), (IDENTITY, True), (None, False)])
+def test_where_one_login_is_refused_the_other_is_tried_once(
+    scheme: str,
+    second: Credential | None,
+    is_right: bool,  # noqa: FBT001 -- a table
+) -> None:
+    others: list[Credential | None] = []
+
+    def otherwise() -> Credential | None:
+        others.append(second)
+        return second
+
+    def service(request: Request) -> urllib3.HTTPResponse | None:
+        if not request.url.startswith(f"https://{HOST}/"):
+            right = request.headers.get("Authorization") == BASIC or b"refresh" in (request.body or b"")
+            return answer(200, content=b'{"token":"t0ken"}') if right else answer(401)
+        return bearer()(request) if request.headers.get("Authorization") != "Bearer t0ken" else None
+
+    wrong = Password(username="me", secret=Secret("wrong"), otherwise=otherwise)
+    registry = registry_with(basic if scheme == "basic" else service)
+    if is_right and (scheme, second) != ("basic", IDENTITY):
+        assert registry.repository(wrong).tags()
+    else:
+        with pytest.raises(DeniedError):
+            registry.repository(wrong).tags()
+    assert len(others) == 1
+    assert len(registry.requests) < 8
+    assert "wrong" not in repr(wrong)
 
 
 def test_nothing_shows_a_login() -> None:

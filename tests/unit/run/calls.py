@@ -106,6 +106,7 @@ class FakeEngine:
     gateways: Mapping[str, str] = field(default_factory=dict)
     fed: list[bytes] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
+    stored: bool = False
 
     @property
     def calls(self) -> int:
@@ -151,6 +152,10 @@ class FakeEngine:
             yield
         finally:
             self.acts.append(("forgotten", registry))
+
+    def has_login(self, registry: str) -> bool:
+        self.acts.append(("has_login", registry))
+        return self.stored
 
     def image_id(self, tag: str) -> str:
         self.acts.append(("image_id", tag))

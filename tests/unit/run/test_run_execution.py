@@ -282,6 +282,43 @@ def test_a_login_to_the_default_registry_is_called_so() -> None:
     assert told(outcome.error)[1] == "the login to the default registry was refused: denied"
 
 
+def from_the_environment(**asked: object) -> BuildPlan:
+    """Plan a build with the login of ``DOCKER_LOGIN``."""
+    plan = planned(tag=[APP], push=True, username="me", password_env="P", **asked)  # noqa: S106 -- same
+    assert plan.login is not None
+    return replace(plan, login=replace(plan.login, is_ambient=True))
+
+
+@pytest.mark.parametrize("stderr", ["denied: incorrect", "dial tcp: lookup registry.example.com: no such host"])
+def test_a_login_of_the_environment_that_fails_leaves_the_stored_one(stderr: str) -> None:
+    engine = FakeEngine(ends={"login": Ended(code=1, stderr=stderr)}, stored=True)
+    outcome, display = done(from_the_environment(), engine)
+    assert outcome.error is None
+    order = [act for act in engine.order if act not in ("run create", "run login")]
+    assert order == ["credentials", "forgotten", "has_login", "build"]
+    assert [text for text in display.warned if LOGIN in text] == [
+        text for text in outcome.report.warnings if LOGIN in text
+    ]
+    assert sum(LOGIN in text for text in display.warned) == 1
+    assert "hunter2" not in repr(outcome)
+
+
+def test_a_login_of_the_environment_that_fails_ends_the_call_where_none_is_stored() -> None:
+    engine = FakeEngine(ends={"login": Ended(code=1, stderr="denied: incorrect")})
+    outcome, _ = done(from_the_environment(), engine)
+    assert isinstance(outcome.error, DeniedError)
+    assert engine.order == ["run create", "credentials", "run login", "forgotten", "has_login"]
+
+
+def test_a_login_that_was_given_and_fails_ends_the_call_whatever_is_stored() -> None:
+    plan = planned(tag=[APP], push=True, username="me", password_env="P")  # noqa: S106 -- same
+    engine = FakeEngine(ends={"login": Ended(code=1, stderr="denied: incorrect")}, stored=True)
+    outcome, _ = done(plan, engine)
+    assert isinstance(outcome.error, DeniedError)
+    assert outcome.report.exit_code == 4
+    assert "build" not in engine.order
+
+
 def test_a_build_that_fails_ends_the_call() -> None:
     plan = planned(tag=[APP], push=True, username="me", password_env="P", rm_builder=True, prune=True)  # noqa: S106 -- same
     engine = FakeEngine(builds=[(BROKEN, 1)])
