@@ -30,6 +30,7 @@ _cache = partial(_option, "Cache")
 _builder = partial(_option, "Builder")
 _login = partial(_option, "Login")
 _prune = partial(_option, "Prune")
+_config = partial(_option, "Configuration")
 _output = partial(_option, "Output")
 
 _PAIR = "KEY=VALUE"
@@ -148,6 +149,15 @@ class Options:
     prune_keep: Annotated[Text, _prune("--prune-keep", metavar="SIZE", help="Keep at most this much.")] = None
     prune_older_than: Annotated[
         Text, _prune("--prune-older-than", metavar="DURATION", help="Drop what was not used for this long (7d).")
+    ] = None
+
+    config: Annotated[
+        Text,
+        _config("--config", metavar="FILE", help="Configuration file. Default: the repository's, if there is one."),
+    ] = None
+    trust_config: Annotated[
+        Switch,
+        _config("--trust-config", help="Let the repository's file set every option, logins and builder included."),
     ] = None
 
     timeout: Annotated[

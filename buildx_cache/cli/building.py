@@ -84,18 +84,22 @@ def _build(options: Options, ctx: typer.Context) -> None:
 
     env = dict(os.environ)
     with failing(env, no_color=bool(options.no_color)), interruptible():
-        request = read_request(options, ctx.obj or (), env)
+        asked = read_request(options, ctx.obj or (), env)
+        request = asked.request
         if request.timeout:
             interrupt_after(parse_duration(request.timeout) or 0.0)
         shown = cache(partial(display_for, request, env))
         with failing(env, display=shown):
+            for line in asked.lines:
+                _tell_always(line, request, shown())
             try:
                 password = read_password(request, env)
                 hidden = hidden_values(request, env, password)
                 have_masked(request, hidden, watched(unguarded(sys.stderr)), provider=provider_name(env))
                 forget_secrets(request, env, os.environ)
                 keep_out_of_metadata(request, env)
-                session = _session(request, env)
+                with asked.values_unshown():
+                    session = _session(request, env)
             except BuildxCacheError as error:
                 _tell_unbegun(request, env, error, shown())
                 raise
@@ -121,6 +125,17 @@ def _show(outcome: Outcome, display: Display) -> None:
     display.summary(outcome.report)
     if outcome.error:
         display.failure(outcome.error, outcome.trace)
+
+
+def _tell_always(line: str, request: BuildRequest, display: Display) -> None:
+    """Show a line also where the configuration file itself asks for quiet."""
+    from buildx_cache.request import Progress
+    from buildx_cache.wording import printable
+
+    if request.progress is Progress.QUIET:
+        print(printable(line), file=sys.stderr)
+    else:
+        display.say(line)
 
 
 def _session(request: BuildRequest, env: Mapping[str, str]) -> Session:
@@ -211,14 +226,19 @@ def _plan(options: Options, ctx: typer.Context, output_format: str | None, assum
     from buildx_cache.cli.reading import read_request
     from buildx_cache.cli.session import assumed_plan, open_session, parse_driver
     from buildx_cache.plan.render import plan_json, shell_lines
+    from buildx_cache.wording import printable
 
     env = dict(os.environ)
     with failing(env, no_color=bool(options.no_color)):
         chosen = _plan_format(output_format or PlanFormat.SHELL)
-        request = read_request(options, ctx.obj or (), env)
+        asked = read_request(options, ctx.obj or (), env)
+        request = asked.request
+        for line in asked.lines:
+            print(printable(line), file=sys.stderr)
         forget_secrets(request, env, os.environ)
         driver = parse_driver(assume_driver) if assume_driver else None
-        plan = assumed_plan(request, env, driver) if driver else open_session(request, env).plan
+        with asked.values_unshown():
+            plan = assumed_plan(request, env, driver) if driver else open_session(request, env).plan
         print(plan_json(plan) if chosen is PlanFormat.JSON else shell_lines(plan), end="")
 
 

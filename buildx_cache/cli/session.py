@@ -20,7 +20,7 @@ from buildx_cache.engine.git import read_git, work_tree
 from buildx_cache.engine.loaded import cache_home
 from buildx_cache.errors import UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
-from buildx_cache.request import BuildRequest, Driver, context_notes, is_remote_context, working_directory
+from buildx_cache.request import BuildRequest, Driver, context_notes, is_remote_context, read_text, working_directory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +82,12 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     place = Place(
         project=project, cache_dir=str(cache_home(env) / f"{project}{own}"), today=datetime.now(UTC).date().isoformat()
     )
-    return place, detect(env, git=lambda: read_git(folder, env), read_text=_read_text)
+    return place, detect(env, git=lambda: read_git(folder, env), read_text=read_text)
 
 
 def told_by_ci(env: Mapping[str, str]) -> CIContext:
     """What the CI alone tells, without git: for a call that fails before anything else is known."""
-    return detect(env, git=GitFacts, read_text=_read_text)
+    return detect(env, git=GitFacts, read_text=read_text)
 
 
 def parse_driver(name: str) -> Driver:
@@ -135,10 +135,3 @@ def _slug(name: str) -> str:
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-
-
-def _read_text(path: str) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except (OSError, ValueError):
-        return None

@@ -42,12 +42,20 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
             raise UsageError(f"the tag {template!r} needs {{{name}}}, which this build has none of", hint=_absent(name))
         return found
 
-    reference = parse_reference(_FIELD.sub(value, template))
+    reference = _reference(_FIELD.sub(value, template), template)
     if reference.digest:
         raise UsageError(f"the tag {template!r} holds a digest", hint="a digest is the build's result: leave it out")
     if reference.tag:
         return reference
     return Reference(host=reference.host, path=reference.path, tag="latest", digest="")
+
+
+def _reference(text: str, template: str) -> Reference:
+    try:
+        return parse_reference(text)
+    except UsageError as error:
+        made = f" of the tag {template!r}" if text != template else ""
+        raise UsageError(f"{error.message}{made}", hint=error.hint) from None
 
 
 def _absent(name: str) -> str:

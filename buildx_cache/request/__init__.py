@@ -5,30 +5,40 @@ the folders that a plan writes, is imported by who has a plan.
 """
 
 from buildx_cache.request.checks import REPORTS, check_paths, is_remote_context
-from buildx_cache.request.config import config_layer
+from buildx_cache.request.config import Configuration, found_config, named_config
 from buildx_cache.request.contexts import context_notes
-from buildx_cache.request.layers import Layer, environment_layer, make_request
-from buildx_cache.request.looking import working_directory
+from buildx_cache.request.layers import Layer, checked, converted, deciding, environment_layer, make_request, unusable
+from buildx_cache.request.looking import read_text, working_directory
 from buildx_cache.request.model import BuildRequest, Driver, Endpoint, Lazy, Progress, option_key, parse_endpoint
+from buildx_cache.request.trust import check_found, check_use
 from buildx_cache.request.units import parse_duration, parse_size
 
 __all__ = [
     "REPORTS",
     "BuildRequest",
+    "Configuration",
     "Driver",
     "Endpoint",
     "Layer",
     "Lazy",
     "Progress",
+    "check_found",
     "check_paths",
-    "config_layer",
+    "check_use",
+    "checked",
     "context_notes",
+    "converted",
+    "deciding",
     "environment_layer",
+    "found_config",
     "is_remote_context",
     "make_request",
+    "named_config",
     "option_key",
     "parse_duration",
     "parse_endpoint",
     "parse_size",
+    "read_text",
+    "unusable",
     "working_directory",
 ]

@@ -1,10 +1,17 @@
-"""The configuration file: ``buildx-cache.toml`` or ``[tool.buildx-cache]`` in ``pyproject.toml``."""
+"""The configuration file: ``buildx-cache.toml`` or ``[tool.buildx-cache]`` in ``pyproject.toml``.
+
+One that is found is the repository's: links to it are not followed, and ``trust`` says what it may set. One that the
+caller names is the caller's.
+"""
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.errors import UsageError
@@ -12,63 +19,153 @@ from buildx_cache.request.checks import is_remote_context
 from buildx_cache.request.layers import CONFIG_FIELDS, Layer
 from buildx_cache.request.looking import look
 from buildx_cache.request.model import option_key
+from buildx_cache.request.trust import Ground, ground_of
+from buildx_cache.working_copy import enclosing_top, first_link
+
+_OWN, _PYTHON = "buildx-cache.toml", "pyproject.toml"
+_SECTION = "tool.buildx-cache"
+_LARGEST = 1 << 20
+# tomllib takes time by the square of a dotted key's parts: a second for some five thousand.
+_DEEPEST = 32
+_DEEP = re.compile(
+    r"""(?<![\w.-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % _DEEPEST  # noqa: UP031 -- braces
+)
+_MEND = "mend the file, or move it away"
+_NAME_IT = "name the file itself with --config FILE or BUILDX_CACHE_CONFIG, or move it away"
 
 
-def config_layer(context: str, working_directory: Path) -> Layer | None:
-    """The options in the nearest configuration file, or None where there is none.
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """The options of the configuration file, if there is one.
+
+    ``ground`` is where the file was found, None where the caller vouches for it; ``standing`` says in few words whose
+    it is, and ``passed_over`` names a linked ``pyproject.toml`` that was not read.
+    """
+
+    layer: Layer | None = None
+    standing: str = ""
+    ground: Ground | None = None
+    passed_over: Path | None = None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What people see of it in every call."""
+        used = f"configuration: {self.layer.file} ({self.standing})" if self.layer else ""
+        skipped = f"configuration: {self.passed_over} is a symbolic link, and is not read" if self.passed_over else ""
+        return tuple(filter(None, (skipped, used)))
+
+
+def named_config(path: str) -> Configuration:
+    """Read the file that the caller names.
+
+    Raises:
+        UsageError: it does not exist, cannot be read, or holds what is no option.
+    """
+    file = Path(path)
+    found = _open(file, follow=True)
+    if found is None:
+        raise UsageError(f"--config {path} is not an ordinary file", hint="give a TOML file")
+    layer = _parse(file, found)
+    if layer is None:
+        raise UsageError(f"--config {path} has no table [{_SECTION}]", hint=f"write [{_SECTION}] and options below it")
+    return Configuration(layer=layer, standing="named by the caller")
+
+
+def found_config(context: str, working_directory: Path, *, is_trusted: bool) -> Configuration:
+    """Read the nearest configuration file, if there is one.
 
     ``buildx-cache.toml``, then ``[tool.buildx-cache]`` in ``pyproject.toml``: beside the build context first,
     then in the working directory.
 
     Raises:
-        UsageError: unreadable TOML, or a key that is no option.
+        UsageError: a link, unreadable TOML, or a key that is no option.
     """
-    beside = () if is_remote_context(context) else (working_directory / context,)
-    folders = dict.fromkeys((*beside, working_directory))
-    for folder in folders:
-        for file, section in (
-            (folder / "buildx-cache.toml", ""),
-            (folder / "pyproject.toml", "tool.buildx-cache"),
-        ):
-            if look(file).is_file and (layer := _read_config(file, section)) is not None:
-                return layer
-    return None
+    folder_of_context = None if is_remote_context(context) else working_directory / context
+    folders = dict.fromkeys(filter(None, (folder_of_context, working_directory)))
+    passed_over = None
+    for file in (folder / name for folder in folders for name in (_OWN, _PYTHON)):
+        if _leads_over_a_link(file, working_directory):
+            if file.name == _OWN:
+                raise UsageError(f"{file} is a symbolic link, or lies behind one", hint=_NAME_IT)
+            passed_over = passed_over or file
+        elif (found := _open(file, follow=False)) is not None and (layer := _parse(file, found)):
+            standing = "the repository's, trusted" if is_trusted else "the repository's"
+            ground = None if is_trusted else ground_of(file.parent, folder_of_context)
+            return Configuration(layer=layer, standing=standing, ground=ground, passed_over=passed_over)
+    return Configuration(passed_over=passed_over)
 
 
-def _read_config(file: Path, section: str) -> Layer | None:
+def _leads_over_a_link(file: Path, working_directory: Path) -> bool:
+    """Whether there is a link between the top of the working copy and the file, or the file is one."""
+    if not os.path.lexists(file):
+        return False
+    folder = Path(os.path.abspath(file.parent))  # noqa: PTH100 -- links are looked for
+    inside = working_directory if folder.is_relative_to(working_directory) else folder
+    return first_link(file, enclosing_top(folder, working_directory) or inside) is not None
+
+
+def _open(file: Path, *, follow: bool) -> bytes | None:
+    """Read a file without waiting for anybody; return None for what is no ordinary file.
+
+    Raises:
+        UsageError: it cannot be read or is too large; where the caller names it (``follow``), it does not exist.
+    """
+    if not follow and not look(file).is_file:
+        return None
+    try:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        with open(os.open(file, flags), "rb") as opened:  # noqa: PTH123 -- of a descriptor
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                return None
+            text = opened.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "that is no path"
+        raise UsageError(f"{file} cannot be read: {reason}", hint=_MEND) from None
+    if len(text) > _LARGEST:
+        raise UsageError(f"{file} cannot be read: it is larger than 1 MiB", hint=_MEND)
+    return text
+
+
+def _parse(file: Path, content: bytes) -> Layer | None:
+    """The options in a file, or None if it is a ``pyproject.toml`` without any."""
     import tomllib
 
+    is_python = file.name == _PYTHON
     try:
-        text = file.read_text(encoding="utf-8")
-        table: object = tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:  # tomllib lets Python's own limits through
-        if section and not isinstance(error, OSError) and "tool.buildx-cache" not in _lossy(file):
+        text = content.decode().replace("\r\n", "\n")
+        table: dict[str, object] = tomllib.loads(_shallow(text))
+    except (ValueError, RecursionError) as error:  # tomllib lets Python's own limits through
+        if is_python and _SECTION.encode() not in content:
             return None
-        raise UsageError(f"{file} cannot be read: {_reason(error)}", hint="mend the file, or move it away") from None
-    for key in section.split(".") if section else ():
-        table = table.get(key) if isinstance(table, dict) else None
-    if table is None:
+        raise UsageError(f"{file} cannot be read: {_reason(error)}", hint=_MEND) from None
+    section = _SECTION if is_python or table.keys() == {"tool"} else ""
+    options: object = table
+    for key in filter(None, section.split(".")):
+        options = options.get(key) if isinstance(options, dict) else None
+    if options is None:
         return None
-    if not isinstance(table, dict):
+    if not isinstance(options, dict):
         raise UsageError(f"{file}: {section} is not a table", hint=f"write [{section}] and options below it")
     lines = _key_lines(text, section)
-    return Layer(file=str(file), values=dict(_config_values(file, table, lines)), lines=lines)
+    return Layer(file=str(file), values=dict(_config_values(file, options, lines)), lines=lines)
+
+
+def _shallow(text: str) -> str:
+    if _DEEP.search(text):
+        raise RecursionError
+    return text
 
 
 def _reason(error: Exception) -> str:
+    """What is wrong, without a word of what the file holds."""
     match error:
-        case OSError():
-            return error.strerror or str(error)
         case UnicodeDecodeError():
             return f"it is not text in UTF-8 (byte {error.start})"
         case RecursionError():
             return "it is nested too deeply"
         case _:
-            return str(error)
-
-
-def _lossy(file: Path) -> str:
-    return file.read_bytes().decode(errors="replace")
+            place = re.search(r"\(at (?:line \d+, column \d+|end of document)\)$", str(error))
+            return f"it is not valid TOML {place[0] if place else ''}".rstrip()
 
 
 def _config_values(file: Path, table: Mapping[str, object], lines: Mapping[str, int]) -> Iterable[tuple[str, object]]:
@@ -79,7 +176,7 @@ def _config_values(file: Path, table: Mapping[str, object], lines: Mapping[str, 
             place = f"{file}:{line}" if line else str(file)
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"perhaps you meant {near[0]!r}?" if near else "see `buildx-cache build --help` for the options"
-            raise UsageError(f"{place}: unknown option {key!r}", hint=hint)
+            raise UsageError(f"{place}: unknown option {key[:40]!r}", hint=hint)
         yield known[key], value
 
 

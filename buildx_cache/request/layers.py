@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, get_type_hints
 
 from buildx_cache.caches import CacheKind, CacheMode, Compression, closest
-from buildx_cache.errors import UsageError
+from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
 from buildx_cache.request.checks import check
 from buildx_cache.request.model import BuildRequest, Driver, Lazy, Progress, option_key
 
@@ -41,11 +41,18 @@ class Layer:
             return f"{self.file}{line}: {option_key(name)}"
         return self.where.format(name=option_key(name), NAME=name.upper())
 
+    def show(self, value: object) -> str:
+        """Spell a wrong value for a message; name only the type of one that a file gives."""
+        return _toml_type(value) if self.file else repr(value)
+
 
 # Set on one command line only: in a file or the environment they would silently apply to every call.
 _COMMAND_LINE_ONLY = frozenset({"context", "buildx_flags", "password_stdin", "ambient"})
+# Set by the caller only: they say which file is read, and what it may do.
+_ABOUT_FILES = frozenset({"config", "trust_config"})
 _HINTS = get_type_hints(BuildRequest)
-CONFIG_FIELDS = tuple(name for name in _HINTS if name not in _COMMAND_LINE_ONLY)
+_VARIABLE_FIELDS = tuple(name for name in _HINTS if name not in _COMMAND_LINE_ONLY)
+CONFIG_FIELDS = tuple(name for name in _VARIABLE_FIELDS if name not in _ABOUT_FILES)
 
 
 def make_request(layers: Sequence[Layer]) -> BuildRequest:
@@ -56,19 +63,70 @@ def make_request(layers: Sequence[Layer]) -> BuildRequest:
     Raises:
         UsageError: a value of the wrong type or not among the choices, or a combination that cannot work.
     """
-    values: dict[str, Any] = {}
-    for name in _HINTS:
-        layer = next((layer for layer in layers if name in layer.values), None)
-        if layer is not None:
-            values[name] = _without_nul(name, _convert(name, layer.values[name], layer), layer)
-    request = _normalise(BuildRequest(**values))
-    check(request)
+    request = _normalise(BuildRequest(**converted(layers)))
+    checked(request, layers, check)
     return request
+
+
+def converted(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return each option that is set, in its own type.
+
+    Raises:
+        UsageError: a value of the wrong type or not among the choices.
+    """
+    return {
+        name: _without_nul(name, _convert(name, layer.values[name], layer), layer)
+        for name in _HINTS
+        if (layer := deciding(name, layers))
+    }
+
+
+def deciding(name: str, layers: Sequence[Layer]) -> Layer | None:
+    """Return the highest layer that sets the option."""
+    return next((layer for layer in layers if name in layer.values), None)
+
+
+def checked(request: BuildRequest, layers: Sequence[Layer], rule: Callable[[BuildRequest], None]) -> None:
+    """Apply a rule; what it refuses over a value of a file is told by place and key, without the value.
+
+    Raises:
+        BuildxCacheError: what the rule raises, or that.
+    """
+    try:
+        rule(request)
+    except (UsageError, ExhaustedError) as error:
+        name = next((name for name in _texts_of_files(layers) if not _fails_without(name, request, rule, error)), "")
+        if layer := deciding(name, layers):
+            raise unusable(layer, name, error) from None
+        raise
+
+
+def unusable(layer: Layer, name: str, error: BuildxCacheError) -> BuildxCacheError:
+    """Say that a value cannot be used, without the value."""
+    return type(error)(f"{layer.locate(name)}: this value cannot be used", hint=error.hint)
+
+
+def _texts_of_files(layers: Sequence[Layer]) -> Iterator[str]:
+    """The options that have free text from a file."""
+    hints = (name for name, hint in _HINTS.items() if hint in (str, tuple[str, ...]))
+    return (name for name in hints if (layer := deciding(name, layers)) and layer.file)
+
+
+def _fails_without(
+    name: str, request: BuildRequest, rule: Callable[[BuildRequest], None], error: BuildxCacheError
+) -> bool:
+    """Whether the same is refused where the option is not set."""
+    default = getattr(BuildRequest(), name)
+    try:
+        rule(dataclasses.replace(request, **{name: default}))
+    except BuildxCacheError as other:
+        return other.message == error.message
+    return False
 
 
 def environment_layer(env: Mapping[str, str]) -> Layer:
     """The ``BUILDX_CACHE_<OPTION>`` variables that are set; a list is one item a line."""
-    names = {name: ENV_PREFIX + name.upper() for name in CONFIG_FIELDS}
+    names = {name: ENV_PREFIX + name.upper() for name in _VARIABLE_FIELDS}
     values = {name: env[variable] for name, variable in names.items() if env.get(variable)}
     return Layer(where=ENV_PREFIX + "{NAME}", values=values)
 
@@ -121,7 +179,7 @@ def _to_choice(name: str, value: object, layer: Layer) -> StrEnum:
         return choices(str(value))
     except ValueError:
         raise UsageError(
-            f"{layer.locate(name)}: {value!r} is none of its values",
+            f"{layer.locate(name)}: {layer.show(value)} is none of its values",
             hint=closest(str(value), [choice.value for choice in choices]),
         ) from None
 
@@ -134,7 +192,12 @@ def _members(hint: object) -> tuple[object, ...]:
 
 
 def _wrong_type(name: str, value: object, layer: Layer, wanted: str) -> UsageError:
-    return UsageError(f"{layer.locate(name)}: {value!r} is not {wanted}", hint=f"give {wanted}")
+    return UsageError(f"{layer.locate(name)}: {layer.show(value)} is not {wanted}", hint=f"give {wanted}")
+
+
+def _toml_type(value: object) -> str:
+    kinds = {bool: "a boolean", int: "an integer", float: "a float", str: "this string", list: "this array"}
+    return {**kinds, dict: "a table"}.get(type(value), "a date or time")
 
 
 def _normalise(request: BuildRequest) -> BuildRequest:

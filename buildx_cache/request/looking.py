@@ -47,6 +47,14 @@ def look(path: str | Path) -> Found:
         return Found(hidden="that is no path")
 
 
+def read_text(path: str) -> str | None:
+    """Return what a CI's file says, as far as it can be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):
+        return None
+
+
 def working_directory() -> Path:
     """The folder in which the call was made.
 

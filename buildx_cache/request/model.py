@@ -109,6 +109,9 @@ class BuildRequest:
     prune: bool | None = None
     prune_keep: str = ""
     prune_older_than: str = ""
+    # Configuration
+    config: str = ""
+    trust_config: bool = False
     # Output
     timeout: str = ""
     progress: Progress = Progress.AUTO

@@ -197,7 +197,8 @@ def test_arguments_of_the_configuration_file_and_a_password_on_stdin(docker: Doc
 
     run = watch(
         docker,
-        *("build", "-t", f"{target}:1", "--username", user, "--password-stdin", *place.options(docker)),
+        *("build", "--config", str(place.project / "buildx-cache.toml"), "-t", f"{target}:1"),
+        *("--username", user, "--password-stdin", *place.options(docker)),
         cwd=place.written,
         env=place.environment(),
         stdin=f"{password}\n",

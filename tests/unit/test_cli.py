@@ -316,7 +316,7 @@ def test_the_ci_is_asked_before_git(call: CommandLine) -> None:
 
 def test_options_come_from_everywhere(call: CommandLine) -> None:
     (call.folder / "pyproject.toml").write_text(
-        '[tool.buildx-cache]\ntarget = "file"\nnetwork = "file"\nsbom = "false"\n'
+        '[tool.buildx-cache]\ntarget = "file"\nnetwork = "none"\nsbom = "false"\n'
     )
     (line,) = call.planned(
         *NO_CACHE,
@@ -325,10 +325,37 @@ def test_options_come_from_everywhere(call: CommandLine) -> None:
         BUILDX_CACHE_TARGET="env",
         BUILDX_CACHE_NETWORK="env",
         BUILDX_CACHE_ADD_HOST="a:1\nb:2",
+        BUILDX_CACHE_QUIET="true",
     )
     assert line == (
         "docker buildx build --builder default --target cli --network env --add-host a:1 --add-host b:2 --sbom false ."
     )
+
+
+@pytest.mark.parametrize("driver", [("--assume-driver", "docker"), ()], ids=["plan", "no engine"])
+def test_one_line_of_a_plan_names_the_configuration_file(call: CommandLine, driver: tuple[str, ...]) -> None:
+    (call.folder / "buildx-cache.toml").write_text("quiet = true\n")
+    called = call("plan", *driver, PATH="/nowhere")
+    place = f"{call.folder}/buildx-cache.toml"
+    assert (place in called.out, sum(place in line for line in called.err.splitlines())) == (False, 1)
+    assert place not in call("plan", *driver, "--quiet", PATH="/nowhere").err
+
+
+def test_one_line_of_a_build_names_the_configuration_file_though_that_asks_for_quiet(call: CommandLine) -> None:
+    (call.folder / "buildx-cache.toml").write_text("quiet = true\n")
+    called = call("build", PATH="/nowhere")
+    assert called.code == 3
+    assert sum("buildx-cache.toml" in line for line in called.err.splitlines()) == 1
+    assert "buildx-cache.toml" not in call("build", BUILDX_CACHE_QUIET="1", PATH="/nowhere").err
+
+
+@pytest.mark.parametrize("template", ["{nofield}-hunter2", "A{sha}:hunter2", "app:{pr}-hunter2", "x@sha256:hunter2"])
+def test_no_refusal_of_a_plan_shows_a_value_of_the_configuration_file(call: CommandLine, template: str) -> None:
+    (call.folder / "buildx-cache.toml").write_text(f"\ntag = [{json.dumps(template)}]\n")
+    called = call("plan", "--assume-driver", "docker", "--quiet")
+    assert (called.code, "hunter2" in called.err) == (2, False)
+    assert f"{call.folder}/buildx-cache.toml:2: tag: " in called.err
+    assert "hunter2" in call("plan", "--assume-driver", "docker", "-t", template).err
 
 
 LOGIN = {"DOCKER_REGISTRY": "ci.example.com", "DOCKER_LOGIN": "robot", "DOCKER_PASSWORD": "hunter2"}

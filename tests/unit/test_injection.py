@@ -169,7 +169,7 @@ def test_a_value_of_the_configuration_file_is_only_a_value(option: str, called: 
         (called.folder / "buildx-cache.toml").write_text(
             f"{option} = {json.dumps([text] if option == 'tag' else text)}\n"
         )
-        ran = called("plan", "--assume-driver", "docker-container")
+        ran = called("plan", "--assume-driver", "docker-container", "--config", "buildx-cache.toml")
         assert ran.code in (0, 2), (text, ran.err)
         check(ran.out)
         assert printable(ran.err) == ran.err

@@ -2151,7 +2151,7 @@ def test_only_folders_have_to_be_ascii() -> None:
 # A local folder is bounded by this program.
 NOT_IN_ARGV = {
     "lazy",  # plans name folders
-    "timeout", "progress", "report", "report_html", "report_junit", "report_md", "dotenv", "verbose", "quiet", "no_color", "password_env", "password_stdin", "cache_max_size",
+    "timeout", "progress", "report", "report_html", "report_junit", "report_md", "dotenv", "verbose", "quiet", "no_color", "password_env", "password_stdin", "cache_max_size", "config", "trust_config",
 }  # fmt: skip
 FIELDS = {each.name: each.default for each in dataclasses.fields(BuildRequest) if each.name != "ambient"}
 
@@ -2175,6 +2175,8 @@ def test_every_option_that_decides_a_command_line_is_in_the_table(name: str) -> 
 
 
 SHOWN: Mapping[str, object] = {
+    "config": "x.toml",
+    "trust_config": True,
     "timeout": "10m",
     "progress": Progress.QUIET,
     "report": "report.json",

@@ -20,8 +20,8 @@ from buildx_cache.request import (
     Lazy,
     Progress,
     check_paths,
-    config_layer,
     environment_layer,
+    found_config,
     is_remote_context,
     make_request,
     option_key,
@@ -164,17 +164,17 @@ PLATFORMS = "write OS/ARCH, such as linux/arm64"
         ),
         (
             Layer(file="buildx-cache.toml", values={"tag": 3}, lines={"tag": 7}),
-            "buildx-cache.toml:7: tag: 3 is not a list of strings",
+            "buildx-cache.toml:7: tag: an integer is not a list of strings",
             "give a list of strings",
         ),
         (
             Layer(file="{odd}/x.toml", values={"cache_dir": ["a"]}),
-            "{odd}/x.toml: cache-dir: ['a'] is not a string",
+            "{odd}/x.toml: cache-dir: this array is not a string",
             "give a string",
         ),
         (
             Layer(file="x.toml", values={"label": ["a=b", 1]}, lines={"label": 2}),
-            "x.toml:2: label: ['a=b', 1] is not a list of strings",
+            "x.toml:2: label: this array is not a list of strings",
             "give a list of strings",
         ),
         (
@@ -192,7 +192,7 @@ PLATFORMS = "write OS/ARCH, such as linux/arm64"
         (given(tag=("",)), "--tag is empty", "give REGISTRY/REPOSITORY:TAG; a variable in it may not be set"),
         (
             Layer(file="x.toml", values={"push": 1}, lines={"push": 1}),
-            "x.toml:1: push: 1 is not true or false",
+            "x.toml:1: push: an integer is not true or false",
             "give true or false",
         ),
     ],
@@ -381,7 +381,7 @@ class Tree:
         return file
 
     def layer(self, context: str = "app") -> Layer | None:
-        return config_layer(context, self.root)
+        return found_config(context, self.root, is_trusted=False).layer
 
     def refusal(self) -> tuple[str, str]:
         with pytest.raises(UsageError) as refused:
@@ -485,19 +485,19 @@ def test_every_kind_of_value_is_read_with_its_line(tree: Tree, path: str, head: 
         (
             "pyproject.toml",
             '[tool.other]\nx = 1\n[tool.buildx-cache]\n\ncache = "lokal"',
-            "./pyproject.toml:5: cache: 'lokal' is none of its values",
+            "./pyproject.toml:5: cache: this string is none of its values",
             "did you mean 'local'?",
         ),
         (
             "pyproject.toml",
             '[tool."buildx-cache"]\npush = "perhaps"',
-            "./pyproject.toml:2: push: 'perhaps' is not true or false",
+            "./pyproject.toml:2: push: this string is not true or false",
             "give true or false",
         ),
         (
             "pyproject.toml",
             'tool = {buildx-cache = {cache = "lokal"}}',
-            "./pyproject.toml: cache: 'lokal' is none of its values",
+            "./pyproject.toml: cache: this string is none of its values",
             "did you mean 'local'?",
         ),
         (
@@ -509,13 +509,13 @@ def test_every_kind_of_value_is_read_with_its_line(tree: Tree, path: str, head: 
         (
             "buildx-cache.toml",
             "push = yes",
-            "./buildx-cache.toml cannot be read: Invalid value (at line 1, column 8)",
+            "./buildx-cache.toml cannot be read: it is not valid TOML (at line 1, column 8)",
             "mend the file, or move it away",
         ),
         (
             "pyproject.toml",
             "[tool.buildx-cache]\npush =",
-            "./pyproject.toml cannot be read: Invalid value (at end of document)",
+            "./pyproject.toml cannot be read: it is not valid TOML (at end of document)",
             "mend the file, or move it away",
         ),
     ],
@@ -529,7 +529,7 @@ def test_a_wrong_configuration_is_refused_where_it_stands(
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("x = " + 5000 * "[", "it is nested too deeply"), ("x = 1" + 5000 * "0", "Exceeds the limit")],
+    [("x = " + 5000 * "[", "it is nested too deeply"), ("x = 1" + 5000 * "0", "it is not valid TOML")],
     ids=["nested", "number"],
 )
 def test_a_file_beyond_what_python_reads_is_refused(tree: Tree, text: str, reason: str) -> None:
@@ -760,11 +760,12 @@ def test_every_option_is_a_field_of_the_request_and_the_other_way_round() -> Non
     assert options == set(FIELDS) - {"buildx_flags"}
 
 
-def test_every_field_but_those_of_one_command_line_can_be_configured() -> None:
-    assert set(CONFIG_FIELDS) == set(FIELDS) - {"context", "buildx_flags", "password_stdin"}
+def test_every_field_but_those_of_the_caller_alone_can_be_configured() -> None:
+    own = {"context", "buildx_flags", "password_stdin", "config", "trust_config"}
+    assert set(CONFIG_FIELDS) == set(FIELDS) - own
 
 
-@pytest.mark.parametrize("name", CONFIG_FIELDS)
+@pytest.mark.parametrize("name", [*CONFIG_FIELDS, "config", "trust_config"])
 def test_every_field_can_be_set_in_the_environment(name: str) -> None:
     variable = f"BUILDX_CACHE_{name.upper()}"
     assert environment_layer({variable: "x"}).values == {name: "x"}

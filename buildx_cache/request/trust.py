@@ -1,0 +1,367 @@
+"""Which options a configuration file of the repository may set, and to which values.
+
+A file that is found beside the build context or in the working directory belongs to the repository, and anybody who
+opens a pull request can change it. It says how the image is built and shown. It does not say where credentials go,
+which builder is used, what of the host is read, or what is written outside of the working copy; in a fork's pull
+request it says nothing of caches and pushes. A file that the caller names or trusts may set everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from buildx_cache.caches import CacheEntry, CacheKind, from_csv, parse_export, parse_import
+from buildx_cache.errors import UsageError
+from buildx_cache.redaction import is_secret_argument
+from buildx_cache.request.layers import Layer, converted, deciding
+from buildx_cache.request.model import BuildRequest
+from buildx_cache.working_copy import leaves, nearest_top
+
+# What a hostile file can have looked at: items of a list, and files of each folder.
+_MOST_ITEMS = 100
+_MOST_ENTRIES = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Where a file was found: the ``root`` of its working copy, and the build ``context`` if that is a folder."""
+
+    root: Path
+    context: Path | None = None
+
+
+def ground_of(folder: Path, context: Path | None) -> Ground:
+    """Return the ground of a file in ``folder``.
+
+    The root is the top of the working copy around the folder, else the folder itself. A home folder that is itself a
+    working copy (of someone's settings) is no root for what lies below it.
+    """
+    folder, home = Path(os.path.realpath(folder)), Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 -- never raises
+    top = nearest_top(folder)
+    root = folder if top is None or home.is_relative_to(top) else top
+    return Ground(root=root, context=Path(os.path.realpath(context)) if context else None)
+
+
+# Say why one item of a value is refused; the empty string allows it.
+Check = Callable[[str, Ground], str]
+InFork = Callable[[object], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permission:
+    """What a found file may do with one option, and why.
+
+    ``check`` judges each item of a value; where there is no check, the option is the caller's alone. ``in_fork`` tells
+    whether a fork's pull request may set the value, too.
+    """
+
+    why: str
+    check: Check | None
+    in_fork: InFork
+
+
+def _any(_: str, __: Ground) -> str:
+    return ""
+
+
+def _as_elsewhere(_: object) -> bool:
+    return True
+
+
+# --- paths -------------------------------------------------------------------------------------------------
+
+
+def _path(text: str, ground: Ground) -> str:
+    if text == "-":
+        return "it is a stream of the call"
+    if text.startswith("~"):
+        return "it is in a home folder"
+    return leaves(Path(text), ground.root)
+
+
+def _layout(text: str, ground: Ground) -> str:
+    """Judge a folder of an OCI layout: Buildx follows links in it. A cache has a key file beside its folder."""
+    if found := _path(text, ground) or _path(f"{text.rstrip('/')}-key", ground):
+        return found
+    return _finding(text, os.DirEntry.is_symlink, "a symbolic link")
+
+
+def _exported(text: str, ground: Ground) -> str:
+    """Judge a folder that an image's files are written into: those that are there are replaced, ``.git`` included."""
+    return _path(text, ground) or _finding(text, _is_git, ".git")
+
+
+def _sent(text: str, ground: Ground) -> str:
+    """Judge a folder that the builder may read as a whole: ``.git/config`` often has the CI's token."""
+    if found := _path(text, ground):
+        return found
+    is_sent_already = ground.context is not None and Path(os.path.abspath(text)).is_relative_to(ground.context)  # noqa: PTH100 -- normalises `..`
+    return "" if is_sent_already else _finding(text, _is_git, ".git")
+
+
+def _is_git(entry: os.DirEntry[str]) -> bool:
+    return entry.name.casefold() == ".git"
+
+
+def _finding(folder: str, wanted: Callable[[os.DirEntry[str]], bool], what: str) -> str:
+    """Say that a folder holds something ``wanted``, or too much to tell; links are not followed."""
+    for number, entry in enumerate(_entries(folder)):
+        if wanted(entry):
+            return f"the folder holds {what}"
+        if number == _MOST_ENTRIES:
+            return f"the folder holds more than {_MOST_ENTRIES} files"
+    return ""
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    waiting = [folder]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+_FETCHED = ("http://", "https://")
+_LAYOUT_SCHEME = "oci-layout://"
+
+
+def _dockerfile(text: str, ground: Ground) -> str:
+    if text.startswith(_FETCHED):
+        return ""
+    return _path(text, ground) or _sent(os.path.dirname(text) or ".", ground)  # noqa: PTH120 -- as Buildx splits it
+
+
+def _build_context(text: str, ground: Ground) -> str:
+    place = text.partition("=")[2]
+    if place.startswith((*_FETCHED, "docker-image://")):
+        return ""
+    if place.startswith(_LAYOUT_SCHEME):  # PATH[:TAG][@DIGEST], read by digest
+        return _path(place.removeprefix(_LAYOUT_SCHEME).partition("@")[0].partition(":")[0], ground)
+    return _sent(place, ground)
+
+
+# --- other values ------------------------------------------------------------------------------------------
+
+
+def _build_arg(text: str, _: Ground) -> str:
+    name, given, value = text.partition("=")
+    if not given:
+        return "without a value it takes a variable of the job's environment into the build"
+    # Such a value goes by the environment of docker itself: DOCKER_HOST, LD_PRELOAD, SSH_AUTH_SOCK would steer that.
+    return "it looks like a secret, and would be set in docker's environment" if is_secret_argument(name, value) else ""
+
+
+def _network(text: str, _: Ground) -> str:
+    """Buildx grants ``network.host`` by itself for ``host`` (``build/opt.go``)."""
+    return "" if text in ("", "default", "none") else "it gives steps the host's network"
+
+
+def _output(text: str, ground: Ground) -> str:
+    pairs = _output_pairs(text)
+    keys = [key for key, _ in pairs]
+    fields = dict(pairs)
+    kind, place = fields.get("type", ""), fields.get("dest", "")
+    if len(set(keys)) != len(keys):
+        return "it gives an attribute twice"
+    if kind not in _OUTPUT_TYPES or not _OUTPUT_ATTRIBUTES.issuperset(keys):
+        return "it has a type or an attribute that only the caller sets"
+    if not place:
+        return ""
+    return (_exported if kind == "local" else _layout if "tar" in fields else _path)(place, ground)
+
+
+_OUTPUT_TYPES = ("local", "tar", "oci", "docker", "image", "registry", "cacheonly")
+# Not `context` (which engine is loaded) and `registry.insecure` (logins in clear). BuildKit's README, "Output".
+_OUTPUT_ATTRIBUTES = frozenset((
+    "type", "dest", "tar", "name", "push", "push-by-digest", "unpack", "store", "name-canonical", "oci-mediatypes",
+    "oci-artifact", "dangling-name-prefix", "compression", "compression-level", "force-compression",
+    "rewrite-timestamp", "source-date-epoch", "platform-split", "attestation-prefix",
+))  # fmt: skip
+
+
+def is_pushed(output: str) -> bool:
+    """Tell whether a ``--output`` pushes: ``push`` is on unless it is off by a word of Go's ``strconv.ParseBool``."""
+    fields = dict(_output_pairs(output))
+    return fields.get("type") == "registry" or fields.get("push", "f").lower() not in ("0", "f", "false")
+
+
+def _output_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """An output's attributes as Buildx reads them (``util/buildflags/export.go``); a bare path is a local export."""
+    try:
+        pairs = from_csv(text, option="--output")
+    except UsageError:
+        return ()
+    if len(pairs) == 1 and not text.startswith("type="):
+        return (("type", "tar" if text == "-" else "local"), ("dest", text)) if "=" not in text else ()
+    return tuple((key.lower(), value) for key, value in pairs)
+
+
+def _cache_entry(parse: Callable[[str], CacheEntry], text: str, ground: Ground) -> str:
+    try:
+        entry = parse(text)
+    except UsageError:
+        return ""  # whoever uses the value refuses it
+    if entry.type not in ("registry", "inline", "local"):
+        return "for its type Buildx fills in the caller's credentials"
+    if ("registry.insecure", "true") in entry.attributes:
+        return "it would send logins in clear"
+    return next(filter(None, (_layout(value, ground) for key, value in entry.attributes if key in ("src", "dest"))), "")
+
+
+# --- the table ---------------------------------------------------------------------------------------------
+
+
+def _rows(names: str, why: str, check: Check | None = _any, in_fork: InFork = _as_elsewhere) -> dict[str, Permission]:
+    return dict.fromkeys(names.split(), Permission(why=why, check=check, in_fork=in_fork))
+
+
+def _caches(names: str, check: Check = _any, left: object = None) -> dict[str, Permission]:
+    """Rows of options that a fork may set to nothing but what is ``left``: a value that takes something away."""
+    why = "it says which caches are read, written and pruned, which a fork's pull request does not decide"
+    return _rows(names, why, check, lambda value: value == left)
+
+
+def _pushes_nothing(outputs: object) -> bool:
+    return isinstance(outputs, tuple) and not any(map(is_pushed, outputs))
+
+
+_BUILT = "it says how the image is built, as the repository's Dockerfile does"
+_SHOWN = "it says how the build is shown"
+_NAMED = "it names the image, or keeps it in the engine"
+_PUSHED = "the image goes to its own registry, with a login stored for that"
+_RESULT = "a result stays in the working copy, or is pushed"
+_WRITTEN = "it is a file that the call writes"
+_READ = "it says which secrets of the host the build reads"
+_OUTSIDE = "a file outside of the working copy is the host's"
+_VALUE = "a build argument is a value, not a variable of the job's"
+_NETWORK = "the host's network reaches what only the host may"
+_PRIVILEGE = "it says which privileges the build has on the host"
+_BUILDER = "it says which builder does the work, and so who gets the build's files and logins"
+_LOGIN = "it says which credentials are used, and where they go"
+_FILES = "metadata_file iidfile report report_html report_junit report_md dotenv"
+PERMISSIONS: Mapping[str, Permission] = {
+    **_rows("target platform label annotation pull no_cache no_cache_filter add_host", _BUILT),
+    **_rows("attest provenance sbom shm_size ulimit", _BUILT),
+    **_rows("tag load", _NAMED),
+    **_rows("timeout progress verbose quiet no_color", _SHOWN),
+    **_rows("push", _PUSHED, in_fork=lambda value: value is False),
+    **_rows("output", _RESULT, _output, _pushes_nothing),
+    **_rows("file", _OUTSIDE, _dockerfile),
+    **_rows("build_context", _OUTSIDE, _build_context),
+    **_rows("build_arg", _VALUE, _build_arg),
+    **_rows("network", _NETWORK, _network),
+    **_rows(_FILES, _WRITTEN, _path),
+    **_rows("secret ssh", _READ, None),
+    **_rows("allow cgroup_parent", _PRIVILEGE, None),
+    **_rows("builder driver endpoint driver_opt buildkit_image buildkitd_config", _BUILDER, None),
+    **_rows("buildkitd_flags docker_context rm_builder", _BUILDER, None),
+    **_rows("registry username password_env", _LOGIN, None),
+    **_caches("cache", left=CacheKind.NONE),
+    **_caches("cache_read_only", left=True),
+    **_caches("prune", left=False),
+    **_caches("cache_dir", _layout),
+    **_caches("cache_from", partial(_cache_entry, parse_import)),
+    **_caches("cache_to", partial(_cache_entry, parse_export)),
+    **_caches("cache_ref cache_scope cache_mode cache_compression cache_max_size lazy strict_cache"),
+    **_caches("prune_keep prune_older_than"),
+}
+
+
+# --- judging a file ----------------------------------------------------------------------------------------
+
+_HINT = "name the file with --config FILE or BUILDX_CACHE_CONFIG, or trust it with --trust-config"
+_FORK = "this is a pull request from a fork"
+_FORK_HINT = f"set it in the job's command or environment, which a fork cannot change; or {_HINT}"
+
+
+def check_found(layer: Layer, ground: Ground, *, is_fork: bool) -> None:
+    """Refuse what a found file may not set, whether or not a higher layer sets it, too.
+
+    Raises:
+        UsageError: with the file, the key and the reason, without the value.
+    """
+    for name, value in converted((layer,)).items():
+        permission = PERMISSIONS[name]
+        if reason := _objection(permission, value, ground):
+            raise _refused(layer, name, reason, _HINT)
+        if is_fork and not permission.in_fork(value):
+            raise _refused(layer, name, _FORK, _FORK_HINT)
+
+
+def _objection(permission: Permission, value: object, ground: Ground) -> str:
+    check = permission.check
+    if check is None:
+        return permission.why
+    items = value if isinstance(value, tuple) else (str(value),)
+    if check is not _any and len(items) > _MOST_ITEMS:
+        return f"the list has more than {_MOST_ITEMS} items"
+    return next(filter(None, (check(item, ground) for item in items if item)), "")
+
+
+def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, is_fork: bool) -> None:
+    """Refuse what the merged request would make of the values of a found file, the ``layer``.
+
+    Raises:
+        UsageError: with the file, the key and the reason, without the value.
+    """
+    own = {name for name in layer.values if deciding(name, layers) is layer}
+    if is_fork and "tag" in own and _writes_to_registries(request):
+        raise _refused(layer, "tag", f"{_FORK}, and the image or its cache is pushed", _FORK_HINT)
+    named = "tag" if request.tag else "cache_ref"
+    says_where = request.registry or (request.ambient and request.ambient.registry)
+    if request.username and not says_where and named in own:
+        raise _refused(layer, named, "it would say where the login goes", "give --registry HOST with the login")
+    exports = [(text, dest) for text, kind, dest in _destinations(request) if kind == "local"]
+    for name, text, place in _places(request):
+        meeting = any(_meet(name, place, dest) for export, dest in exports if export != text)
+        if meeting and own & {name, "output"}:
+            blamed = name if name in own else "output"
+            raise _refused(layer, blamed, "an image that is exported there can put a link in the way", _HINT)
+
+
+def _refused(layer: Layer, name: str, reason: str, hint: str) -> UsageError:
+    return UsageError(f"{layer.locate(name)}: a file of the repository may not set this: {reason}", hint=hint)
+
+
+def _writes_to_registries(request: BuildRequest) -> bool:
+    """Whether the image or, which a fork's build does only where the caller says so, its cache is pushed."""
+    outputs = any(map(is_pushed, request.output)) or any("push" in flag for flag in request.buildx_flags)
+    return request.push or outputs or request.cache_read_only is False
+
+
+def _destinations(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
+    """Every output with its type and its place, if it has one."""
+    for text in request.output:
+        fields = dict(_output_pairs(text))
+        if fields.get("dest"):
+            yield text, fields.get("type", ""), fields["dest"]
+
+
+def _places(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
+    """Every path that a call reads or writes after an export, with its option: it may build again."""
+    for name in (*_FILES.split(), "cache_dir", "file"):
+        value: str = getattr(request, name)
+        if value:
+            yield name, value, value
+    for text in request.build_context:
+        yield "build_context", text, text.partition("=")[2].removeprefix(_LAYOUT_SCHEME)
+    for text in request.cache_from:
+        yield "cache_from", text, parse_import(text).get("src")
+    for text in request.cache_to:
+        yield "cache_to", text, parse_export(text).get("dest")
+    yield from (("output", text, place) for text, _, place in _destinations(request))
+
+
+def _meet(name: str, place: str, export: str) -> bool:
+    """Whether an export can put a link on the way to a place, or into a cache's folder."""
+    if not place:
+        return False
+    at, folder = Path(os.path.realpath(place)), Path(os.path.realpath(export))
+    return at.is_relative_to(folder) or (name in ("cache_dir", "cache_to") and folder.is_relative_to(at))

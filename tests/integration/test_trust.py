@@ -1,0 +1,197 @@
+"""A hostile repository's configuration file, on the real thing: nothing is sent, written or shown."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Docker, Ran
+
+FORK = {"CIRCLECI": "true", "CIRCLE_PR_NUMBER": "7", "CIRCLE_BRANCH": "topic", "CIRCLE_SHA1": "f" * 40}
+# What a job has in its environment, and must not be found anywhere.
+SECRETS = {"AWS_SECRET_ACCESS_KEY": "aws-hunter2-hunter2", "DOCKER_PASSWORD": "docker-hunter2-hunter2"}
+HOST_SECRET = "host-hunter2-hunter2"  # noqa: S105
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """A host of the attacker's: whoever connects is counted."""
+
+    socket: socket.socket
+    address: str
+
+    def callers(self) -> int:
+        with contextlib.suppress(BlockingIOError):
+            self.socket.accept()
+            return 1
+        return 0
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)  # noqa: FBT003 -- its only parameter
+        yield Listener(socket=server, address=f"127.0.0.1:{server.getsockname()[1]}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """Lines of the file, which speak of the attacker's {host} and of the caller's {home}, and what the job does."""
+
+    lines: str
+    words: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+
+
+LOGIN = {"DOCKER_LOGIN": "robot", "DOCKER_REGISTRY": "registry.example.com"}
+ATTACKS = {
+    "registry": Attack(lines='registry = "{host}"', env=LOGIN),
+    "password": Attack(lines='registry = "{host}"\nusername = "me"\npassword-env = "AWS_SECRET_ACCESS_KEY"'),
+    "tag of a login": Attack(
+        lines='tag = ["{host}/app:1"]', words=("--username", "robot", "--password-env", "DOCKER_PASSWORD")
+    ),
+    "variable": Attack(lines='build-arg = ["AWS_SECRET_ACCESS_KEY"]\noutput = ["type=local,dest=out"]'),
+    "engine": Attack(lines='build-arg = ["DOCKER_HOST=tcp://a:b@{host}"]\ncache = "none"'),
+    "endpoint": Attack(lines='driver = "remote"\nendpoint = ["tcp://{host}"]'),
+    "builder": Attack(lines='driver-opt = ["env.HTTP_PROXY=http://{host}"]'),
+    "s3": Attack(lines='cache-to = ["type=s3,bucket=b,region=r,endpoint_url=http://{host}"]'),
+    "gha": Attack(lines='cache-from = ["type=gha,url=http://{host}/"]', env={"ACTIONS_RUNTIME_TOKEN": "token"}),
+    "secret": Attack(lines='secret = ["id=x,src={home}/.bashrc"]'),
+    "context": Attack(lines='build-context = ["x={home}"]'),
+    "dockerfile": Attack(lines='file = "{home}/.bashrc"'),
+    "export": Attack(lines='output = ["type=local,dest={home}"]\ncache = "none"'),
+    "stdout": Attack(lines='output = ["-"]\ncache = "none"'),
+    "report": Attack(lines='report-md = "{home}/.bashrc"\ncache = "none"'),
+    "dotenv": Attack(lines='dotenv = "out/../link/.bashrc"\ncache = "none"'),
+    "exported link": Attack(lines='report-md = "out/made/.bashrc"\noutput = ["out"]\ncache = "none"'),
+    "cache folder": Attack(lines='cache = "local"\ncache-dir = "linked"'),
+    "fork": Attack(lines='cache-read-only = false\ncache-scope = "main"', env=FORK),
+    "fork's tag": Attack(lines='tag = ["{host}/prod:1"]', words=("--push",), env=FORK),
+    "value": Attack(lines="platform = ['host-hunter2-hunter2']"),
+}
+
+
+@pytest.fixture
+def repository(docker: Docker, tmp_path: Path) -> Path:
+    """A working copy with links, and a home folder with secrets."""
+    assert docker.scratch  # made before the home folder is looked at
+    top = tmp_path / "repository"
+    for folder in (".git", "out", "linked/blobs"):
+        (top / folder).mkdir(parents=True)
+    (top / "Dockerfile").write_text("FROM scratch\nARG AWS_SECRET_ACCESS_KEY\nCOPY files/ /\n")
+    (top / "files").mkdir()
+    (top / "files/made").symlink_to(docker.home)
+    (top / "link").symlink_to(docker.home)
+    (top / "linked/oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (top / "linked/index.json").write_text('{"schemaVersion":2,"manifests":[]}')
+    (top / "linked/blobs/sha256").symlink_to(docker.home)
+    (docker.home / ".bashrc").write_text(f"export TOKEN={HOST_SECRET}\n")
+    return top
+
+
+def tree(*folders: Path) -> dict[str, str]:
+    found = (each for folder in folders for each in [folder, *folder.rglob("*")])
+    return {str(path): _summary(path) for path in found}
+
+
+def _summary(path: Path) -> str:
+    if path.is_symlink():
+        return f"-> {path.readlink()}"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+
+
+def called(docker: Docker, repository: Path, *words: str, env: dict[str, str]) -> Ran:
+    """Call the program where a job does; no secret may be shown, whatever it does."""
+    ran = docker.tool(*words, cwd=repository, env={**SECRETS, **env})
+    shown = ran.stdout + ran.stderr
+    assert [each for each in (*SECRETS.values(), HOST_SECRET) if each in shown] == []
+    return ran
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_nothing_is_sent_or_written(docker: Docker, repository: Path, listener: Listener, name: str) -> None:
+    attack = ATTACKS[name]
+    (repository / "buildx-cache.toml").write_text(_filled(attack.lines, docker, listener))
+    before = tree(docker.home, repository)
+
+    def run(command: str) -> Ran:
+        return called(docker, repository, command, *attack.words, ".", env=attack.env)
+
+    with ThreadPoolExecutor() as both:
+        for ran in both.map(run, ("plan", "build")):
+            assert (ran.code, ran.stdout) == (2, ""), ran.stderr
+            assert f"{repository}/buildx-cache.toml" in ran.stderr
+    assert listener.callers() == 0
+    assert tree(docker.home, repository) == before
+
+
+def _filled(text: str, docker: Docker, listener: Listener) -> str:
+    return text.replace("{host}", listener.address).replace("{home}", str(docker.home))
+
+
+@pytest.mark.parametrize("words", ["doctor", "cache inspect linked", "cache prune linked --dry-run"])
+def test_other_commands_read_no_configuration(docker: Docker, repository: Path, listener: Listener, words: str) -> None:
+    lines = (attack.lines for name, attack in ATTACKS.items() if name in ("password", "endpoint", "exported link"))
+    (repository / "buildx-cache.toml").write_text(_filled("\n".join(lines), docker, listener))
+    before = tree(repository)
+    called(docker, repository, *words.split(), env={})
+    assert listener.callers() == 0
+    assert tree(repository) == before
+
+
+@pytest.mark.parametrize("name", ["buildx-cache.toml", "pyproject.toml"])
+def test_a_linked_file_shows_nothing_of_the_host(docker: Docker, repository: Path, name: str) -> None:
+    (docker.home / "x.toml").write_text(f'[tool.buildx-cache]\nplatform = ["{HOST_SECRET}"]\n{HOST_SECRET} = 1\n')
+    (repository / name).symlink_to(docker.home / "x.toml")
+    ran = called(docker, repository, "plan", "--assume-driver", "docker", ".", env={})
+    assert ran.code == (2 if name == "buildx-cache.toml" else 0)
+    assert f"{repository}/{name}" in ran.stderr
+
+
+def test_an_export_replaces_the_links_that_it_finds(docker: Docker, repository: Path) -> None:
+    """What a found file may export to is a folder of the repository, which can hold links."""
+    (repository / "out/made").symlink_to(docker.home)
+    (repository / "files/made").unlink()
+    (repository / "files/made").mkdir()
+    (repository / "files/made/.bashrc").write_text("touch /tmp/hacked")
+    (repository / "buildx-cache.toml").write_text('output = ["out"]\ncache = "none"\nquiet = true\nverbose = true\n')
+    before = tree(docker.home)
+    ran = called(docker, repository, "build", ".", env={})
+    assert ran.code == 0, ran.stderr
+    assert (repository / "out/made/.bashrc").read_text() == "touch /tmp/hacked"
+    assert not (repository / "out/made").is_symlink()
+    assert before.items() <= tree(docker.home).items()
+    assert [line for line in ran.stderr.splitlines() if f"{repository}/buildx-cache.toml" in line] != []
+
+
+def test_the_file_in_use_is_an_event(docker: Docker, repository: Path) -> None:
+    (repository / "ci.toml").write_text('driver = "remote"\nendpoint = ["tcp://127.0.0.1:1"]\ntimeout = "9s"\n')
+    words = ("build", "--progress", "json", "--config", "ci.toml", ".")
+    ran = called(docker, repository, *words, env={"DOCKER_HOST": "unix:///nowhere"})
+    assert ran.code == 3
+    events = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [each["event"] for each in events if "ci.toml" in each.get("text", "")] == ["message"]
+
+
+def test_a_file_that_the_caller_trusts_says_all(docker: Docker, repository: Path) -> None:
+    (repository / "buildx-cache.toml").write_text(
+        'registry = "r.example"\nusername = "me"\npassword-env = "PASSWORD"\n'
+    )
+    for words, env in (
+        (("--trust-config",), {}),
+        ((), {"BUILDX_CACHE_TRUST_CONFIG": "true"}),
+        (("--config", "buildx-cache.toml"), {}),
+        ((), {"BUILDX_CACHE_CONFIG": os.path.join(repository, "buildx-cache.toml")}),  # noqa: PTH118 -- a string
+    ):
+        ran = called(docker, repository, "plan", "--assume-driver", "docker", *words, ".", env=env)
+        assert (ran.code, "docker login --username me" in ran.stdout) == (0, True), ran.stderr
+        assert "buildx-cache.toml" in ran.stderr

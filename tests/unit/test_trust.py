@@ -1,0 +1,627 @@
+"""What a configuration file may set, by whose it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildx_cache.cli.reading import Asked, read_request
+from buildx_cache.errors import UsageError
+from buildx_cache.options import Options
+from buildx_cache.request import option_key
+from buildx_cache.request.layers import CONFIG_FIELDS
+from buildx_cache.request.trust import PERMISSIONS
+
+NOT_A_FORK = {"CIRCLECI": "true", "CIRCLE_BRANCH": "topic", "CIRCLE_SHA1": "f" * 40}
+FORK = {**NOT_A_FORK, "CIRCLE_PR_NUMBER": "7"}
+OUTSIDE = ("../x", "/etc/x", "~/x", ".git/x", "link/x", "sub/../../x")
+BELOW = ("out/x", "sub/../x", "./x")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Values of one option: ``left`` are set even in a fork, ``own`` only elsewhere, ``never`` by no found file."""
+
+    left: tuple[object, ...] = ()
+    own: tuple[object, ...] = ()
+    never: tuple[object, ...] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """What the command line says beside it, so that the call makes sense."""
+
+
+TAGGED = {"tag": ["app:1"]}
+FILES = Case(left=BELOW, never=(*OUTSIDE, "-"))
+PLAIN_OUTPUTS = (
+    *("out", "type=local,dest=out", "type=tar,dest=out.tar", "type=oci,dest=o,tar=false", "type=docker"),
+    *("type=image,name=app:2", "type=image,push=false,name=a", "type=cacheonly", '"type=local","dest=a,b"'),
+)
+PUSHED = (
+    "type=registry,name=a",
+    "type=image,push=true,name=a",
+    "type=image,push=",
+    "type=registry",
+    "type=image,push=1",
+    "TYPE=image,PUSH=t",
+)
+BAD_OUTPUTS = (
+    *("-", "type=tar,dest=-", "type=local,dest=.", "type=local,dest=nested", ".", "../x", "type=local,dest=link"),
+    *("type=oci,dest=/x", "type=docker,context=other", "type=image,registry.insecure=true", "type=other,dest=x"),
+    *("type=local,DEST=/x", "type=local, dest =/x", "type=tar,type=local,dest=sub", "type=oci,tar=false,dest=linked"),
+    *(
+        'type=local,"dest=/x',
+        "type=local,dest=in,dest=/x",
+        "dest=/x",
+        '"type=local","dest=../x"',
+        "type=local,dest=~/x",
+    ),
+)
+CACHES = ("type=registry,ref=r.example/a", "type=local,{}=sub/cache", "r.example/a:b")
+BAD_CACHES = (
+    *("gha", "type=gha", "type=s3,bucket=b,region=r", "type=azblob,name=n,account_url=u", "type=local,{}=../x"),
+    *("type=registry,ref=a,registry.insecure=true", "type=local,{}=sub,{}=/x", "type=local,{}=linked"),
+)
+KEYS: Mapping[str, Case] = {
+    "tag": Case(left=(["app:1"],)),
+    "push": Case(left=(False,), own=(True,), beside=TAGGED),
+    "load": Case(left=(True, False)),
+    "output": Case(
+        left=tuple([each] for each in PLAIN_OUTPUTS),
+        own=tuple([each] for each in PUSHED),
+        never=(*([each] for each in BAD_OUTPUTS), ["type=cacheonly"] * 101),
+    ),
+    "file": Case(
+        left=("Dockerfile", "sub/Dockerfile", "https://x.example/Dockerfile"),
+        never=(*OUTSIDE, "-", "file:///../../x"),
+    ),
+    "target": Case(left=("stage", "--push", "../x")),
+    "platform": Case(left=(["linux/arm64"],)),
+    "build_arg": Case(
+        left=(["A=b"], ["A="], ["A=b=c", "B=../x"], "A=b"),
+        never=(
+            *(["AWS_SECRET_ACCESS_KEY"], ["A=b", "DOCKER_PASSWORD"], "A=b\nC"),
+            *(["DOCKER_HOST=tcp://a:b@evil.example:1"], ["LD_PRELOAD=/w/x.so http://a:b@h"], ["SSH_AUTH_SOCK=x"]),
+        ),
+    ),
+    "build_context": Case(
+        left=(
+            *(["a=sub"], ["a=docker-image://alpine"], ["a=https://x.example/y.git"], ["a=oci-layout://sub:tag"]),
+            *(["a=git@x.example:y/z.git"], ["a=."]),
+        ),
+        never=(
+            *(["a=../x"], ["a=/etc"], ["a=~"], ["a=link"], ["a=oci-layout:///x"], ["a=oci-layout://../x@sha256:1"]),
+            *(["a=.git"], ["a=sub", "b=/etc"], ["a=git@x.example:a/../../../y"]),
+        ),
+    ),
+    "label": Case(left=(["a=b"],)),
+    "annotation": Case(left=(["a=b"],)),
+    "secret": Case(never=(["id=x,env=HOME"], ["id=x,src=sub/x"], [])),
+    "ssh": Case(never=(["default"],)),
+    "pull": Case(left=(True,)),
+    "no_cache": Case(left=(True,)),
+    "no_cache_filter": Case(left=(["stage"],)),
+    "network": Case(left=("none", "default"), never=("host", "HOST", "other")),
+    "add_host": Case(left=(["a:1.2.3.4"],)),
+    "allow": Case(never=(["network.host"],)),
+    "attest": Case(left=(["type=sbom"],)),
+    "provenance": Case(left=("mode=max",)),
+    "sbom": Case(left=("true",)),
+    "shm_size": Case(left=("1g",)),
+    "ulimit": Case(left=(["nofile=1"],)),
+    "cgroup_parent": Case(never=("x",)),
+    "metadata_file": FILES,
+    "iidfile": FILES,
+    "report": FILES,
+    "report_html": FILES,
+    "report_junit": FILES,
+    "report_md": FILES,
+    "dotenv": FILES,
+    "cache": Case(left=("none",), own=("local", "registry", "auto")),
+    "cache_dir": Case(own=("sub/cache", "new"), never=(*OUTSIDE, "-", "linked", "keyed")),
+    "cache_ref": Case(own=("r.example/a",)),
+    "cache_scope": Case(own=("main",)),
+    "cache_mode": Case(own=("min",)),
+    "cache_compression": Case(own=("zstd",)),
+    "cache_from": Case(
+        own=tuple([each.format("src")] for each in CACHES),
+        never=tuple([each.format("src", "src")] for each in BAD_CACHES),
+    ),
+    "cache_to": Case(
+        own=(["inline"], *([each.format("dest")] for each in CACHES)),
+        never=tuple([each.format("dest", "dest")] for each in BAD_CACHES if each != "gha"),
+    ),
+    "cache_read_only": Case(left=(True,), own=(False,)),
+    "cache_max_size": Case(own=("1GB",)),
+    "lazy": Case(own=("off", "auto")),
+    "strict_cache": Case(own=(True, False)),
+    "builder": Case(never=("x",)),
+    "driver": Case(never=("docker",)),
+    "endpoint": Case(never=(["tcp://evil.example:1"],)),
+    "driver_opt": Case(never=(["network=host"],)),
+    "buildkit_image": Case(never=("evil.example/x",)),
+    "buildkitd_config": Case(never=("sub/Dockerfile",)),
+    "buildkitd_flags": Case(never=("--debug",)),
+    "docker_context": Case(never=("x",)),
+    "rm_builder": Case(never=(True, False)),
+    "registry": Case(never=("evil.example",)),
+    "username": Case(never=("me",), beside={"password_stdin": True}),
+    "password_env": Case(never=("AWS_SECRET_ACCESS_KEY",), beside={"username": "me", "registry": "r.example"}),
+    "prune": Case(left=(False,), own=(True,)),
+    "prune_keep": Case(own=("1GB",)),
+    "prune_older_than": Case(own=("1d",)),
+    "timeout": Case(left=("1h",)),
+    "progress": Case(left=("plain", "json", "quiet")),
+    "verbose": Case(left=(True,)),
+    "quiet": Case(left=(True,)),
+    "no_color": Case(left=(True,)),
+}
+
+
+@pytest.fixture(scope="module")
+def whole_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working copy that a pull request has prepared."""
+    top = tmp_path_factory.mktemp("work") / "copy"
+    for folder in (".git", "sub", "out", "nested/deep/.git", "linked/blobs", "keyed"):
+        (top / folder).mkdir(parents=True)
+    for name in ("Dockerfile", "sub/Dockerfile"):
+        (top / name).write_text("FROM scratch\n")
+    (top / "nested/Dockerfile").write_text("FROM scratch\n")
+    (top / "link").symlink_to(top.parent)
+    (top / "linked/blobs/sha256").symlink_to(top.parent)
+    (top / "keyed-key").symlink_to(top.parent / "key")
+    return top
+
+
+@pytest.fixture
+def copy(whole_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(whole_copy)
+    monkeypatch.setenv("HOME", str(whole_copy.parent / "home"))
+    (whole_copy / "buildx-cache.toml").unlink(missing_ok=True)
+    return whole_copy
+
+
+def read(name: str, value: object, env: Mapping[str, str] = NOT_A_FORK, **options: Any) -> Asked:  # noqa: ANN401 -- of any option
+    Path("buildx-cache.toml").write_text(f"\n{option_key(name)} = {json.dumps(value)}\n")
+    return read_request(Options(**options), (), env)
+
+
+def refusal(name: str, value: object, env: Mapping[str, str] = NOT_A_FORK, **options: Any) -> UsageError:  # noqa: ANN401 -- same
+    with pytest.raises(UsageError) as refused:
+        read(name, value, env, **options)
+    return refused.value
+
+
+def test_every_option_is_in_the_table_and_has_its_reason() -> None:
+    assert set(PERMISSIONS) == set(CONFIG_FIELDS) == set(KEYS)
+    assert [name for name, each in PERMISSIONS.items() if len(each.why) < 10] == []
+
+
+def values(*kinds: str) -> list[tuple[str, object]]:
+    return [(name, value) for name, case in KEYS.items() for kind in kinds for value in getattr(case, kind)]
+
+
+@pytest.mark.parametrize(("name", "value"), values("left", "own"), ids=repr)
+@pytest.mark.usefixtures("copy")
+def test_a_found_file_sets_what_is_the_repositorys(name: str, value: object) -> None:
+    asked = read(name, value, **KEYS[name].beside)
+    assert len(asked.lines) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), values("left"), ids=repr)
+@pytest.mark.usefixtures("copy")
+def test_a_forks_file_sets_how_the_image_is_built_and_shown(name: str, value: object) -> None:
+    assert read(name, value, FORK, **KEYS[name].beside).file is not None
+
+
+@pytest.mark.parametrize("is_fork", [False, True], ids=["own", "fork"])
+@pytest.mark.parametrize(("name", "value"), values("never"), ids=repr)
+def test_a_found_file_does_not_set_what_is_the_callers(copy: Path, name: str, value: object, is_fork: bool) -> None:  # noqa: FBT001 -- a table
+    error = refusal(name, value, FORK if is_fork else NOT_A_FORK, **KEYS[name].beside)
+    assert error.message.startswith(f"{copy}/buildx-cache.toml:2: {option_key(name)}")
+    assert "--config" in error.hint
+    shown = error.message.removeprefix(f"{copy}/buildx-cache.toml:2: {option_key(name)}")
+    assert [text for text in texts(value) if text in shown] == []
+
+
+def texts(value: object) -> list[str]:
+    items = value if isinstance(value, list) else [value]
+    return [each for each in items if isinstance(each, str) and len(each) > 5]
+
+
+@pytest.mark.parametrize(("name", "value"), values("own"), ids=repr)
+@pytest.mark.usefixtures("copy")
+def test_a_forks_file_sets_nothing_of_caches_and_pushes(name: str, value: object) -> None:
+    error = refusal(name, value, FORK, **KEYS[name].beside)
+    assert f"buildx-cache.toml:2: {option_key(name)}: " in error.message
+    assert "environment" in error.hint
+    assert "--config" in error.hint
+
+
+NAMED: Mapping[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "named": ({"config": "buildx-cache.toml"}, {}),
+    "named by variable": ({}, {"BUILDX_CACHE_CONFIG": "buildx-cache.toml"}),
+    "trusted": ({"trust_config": True}, {}),
+    "trusted by variable": ({}, {"BUILDX_CACHE_TRUST_CONFIG": "true"}),
+}
+
+
+@pytest.mark.parametrize("how", NAMED)
+@pytest.mark.parametrize("ci", [NOT_A_FORK, FORK], ids=["own", "fork"])
+@pytest.mark.usefixtures("copy")
+def test_a_file_that_the_caller_names_or_trusts_sets_everything(how: str, ci: dict[str, str]) -> None:
+    options, env = NAMED[how]
+    everything = {
+        "tag": ["r.example/a"], "push": True, "build_arg": ["AWS_SECRET_ACCESS_KEY"], "secret": ["id=x,env=HOME"],
+        "ssh": ["default"], "network": "host", "allow": ["network.host"], "cgroup_parent": "x", "report": "../r.json",
+        "output": ["type=local,dest=../x"], "file": "link/copy/Dockerfile", "build_context": ["a=/etc"],
+        "cache_dir": "../cache", "cache_from": ["type=gha"], "cache_to": ["type=s3,bucket=b"], "cache_scope": "main",
+        "cache_read_only": False, "driver": "remote", "endpoint": ["tcp://x:1"], "driver_opt": ["a=b"],
+        "buildkit_image": "x", "buildkitd_flags": "--debug", "docker_context": "x", "rm_builder": True,
+        "registry": "r.example", "username": "me", "password_env": "AWS_SECRET_ACCESS_KEY", "prune": True,
+    }  # fmt: skip
+    lines = (f"{option_key(name)} = {json.dumps(value)}" for name, value in everything.items())
+    Path("buildx-cache.toml").write_text("\n".join(lines))
+    request = read_request(Options(**options), (), {**ci, **env}).request
+    got = {name: getattr(request, name) for name in everything}
+    assert got == {name: tuple(value) if isinstance(value, list) else value for name, value in everything.items()}
+
+
+@pytest.mark.parametrize("value", ['"x.toml"', "true"])
+@pytest.mark.parametrize("key", ["config", "trust-config"])
+@pytest.mark.usefixtures("copy")
+def test_no_file_says_which_file_is_read_or_trusted(key: str, value: str) -> None:
+    Path("buildx-cache.toml").write_text(f"{key} = {value}")
+    for options in (Options(), Options(config="buildx-cache.toml"), Options(trust_config=True)):
+        with pytest.raises(UsageError):
+            read_request(options, (), {})
+
+
+@pytest.mark.usefixtures("copy")
+def test_a_refused_key_is_refused_though_the_command_line_sets_it_too() -> None:
+    assert "registry" in refusal("registry", "evil.example", registry="r.example").message
+
+
+# --- what the merged request would make of it --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({"push": True}, ()),
+        ({"output": ["type=registry"]}, ()),
+        ({"output": ["type=image,push=true"]}, ()),
+        ({}, ("--push",)),
+        ({"cache_read_only": False, "cache": "registry"}, ()),
+    ],
+)
+@pytest.mark.usefixtures("copy")
+def test_a_forks_file_does_not_name_what_is_pushed(options: dict[str, Any], flags: tuple[str, ...]) -> None:
+    Path("buildx-cache.toml").write_text('tag = ["r.example/prod"]')
+    with pytest.raises(UsageError):
+        read_request(Options(**options), flags, FORK)
+    read_request(Options(**options), flags, NOT_A_FORK)
+    read_request(Options(**options, tag=["r.example/mine"]), flags, FORK)
+    read_request(Options(**options, trust_config=True), flags, FORK)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "more", "is_refused"),
+    [
+        ("tag", ["evil.example/a"], {}, True),
+        ("cache_ref", "evil.example/a", {}, True),
+        ("tag", ["evil.example/a"], {"registry": "r.example"}, False),
+        ("tag", ["evil.example/a"], {"tag": ["r.example/a"]}, False),
+        ("cache_ref", "evil.example/a", {"tag": ["r.example/a"]}, False),
+        ("tag", ["evil.example/a"], {"trust_config": True}, False),
+    ],
+)
+@pytest.mark.usefixtures("copy")
+def test_a_found_file_does_not_say_where_a_login_goes(
+    name: str,
+    value: object,
+    more: dict[str, Any],
+    is_refused: bool,  # noqa: FBT001 -- a table
+) -> None:
+    login: dict[str, Any] = {"username": "me", "password_env": "PASSWORD", **more}
+    if is_refused:
+        assert "--registry" in refusal(name, value, **login).hint
+    else:
+        read(name, value, **login)
+
+
+EXPORT: Mapping[str, Any] = {"output": ["type=local,dest=out"]}
+READ_OR_WRITTEN: Mapping[str, Any] = {
+    **dict.fromkeys(("report", "report_md", "dotenv", "metadata_file", "iidfile", "cache_dir"), "out/made/x"),
+    "file": "out/made",
+    "build_context": ["a=out/made"],
+    "cache_from": ["type=local,src=out/made/x"],
+    "cache_to": ["type=local,dest=./out/made/x"],
+}
+
+
+@pytest.mark.parametrize("name", READ_OR_WRITTEN)
+@pytest.mark.parametrize("whose", ["place", "export"])
+def test_no_image_puts_a_link_in_the_way(copy: Path, name: str, whose: str) -> None:
+    """The image's files are exported, links among them; then others are written, and a build may be tried again."""
+    (copy / "out/made").mkdir(exist_ok=True)
+    given: dict[str, Any] = {name: READ_OR_WRITTEN[name]}
+    if whose == "place":
+        assert option_key(name) in refusal(name, READ_OR_WRITTEN[name], **EXPORT).message
+    else:
+        assert "output" in refusal("output", EXPORT["output"], **given).message
+    Path("buildx-cache.toml").write_text("")
+    if name != "file":  # a folder here
+        read_request(Options(**EXPORT, **given), (), {})
+
+
+@pytest.mark.parametrize(
+    "value", [["out", "type=tar,dest=out/made/x"], ["out", "type=local,dest=./out/made"]], ids=repr
+)
+@pytest.mark.usefixtures("copy")
+def test_no_image_puts_a_link_in_the_way_of_another_output(value: list[str]) -> None:
+    assert "output" in refusal("output", value).message
+
+
+@pytest.mark.usefixtures("copy")
+def test_no_image_puts_a_link_into_the_callers_cache_folder() -> None:
+    assert "output" in refusal("output", ["sub/cache/blobs"], cache_dir="sub/cache").message
+
+
+# --- which file, and what of it is shown -------------------------------------------------------------------
+
+
+def test_the_dockerfiles_folder_is_no_way_to_a_repositorys_own_settings(copy: Path) -> None:
+    """A frontend of the Dockerfile's own may read every file beside it: ``.git/config`` often has the CI's token."""
+    Path("sub/buildx-cache.toml").write_text('file = "Dockerfile"')
+    try:
+        with pytest.raises(UsageError):
+            read_request(Options(context="sub"), (), {})
+        Path("sub/buildx-cache.toml").write_text('build-context = ["a=."]')
+        with pytest.raises(UsageError):
+            read_request(Options(context="sub"), (), {})
+        Path("sub/buildx-cache.toml").write_text('file = "sub/Dockerfile"\nbuild-context = ["a=out"]')
+        assert read_request(Options(context="sub"), (), {}).request.file == "sub/Dockerfile"
+    finally:
+        (copy / "sub/buildx-cache.toml").unlink()
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of an archive, without a repository."""
+    folder = tmp_path / "bare"
+    (folder / "app").mkdir(parents=True)
+    for name in ("Dockerfile", "app/Dockerfile"):
+        (folder / name).write_text("FROM scratch\n")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_without_a_repository_the_files_own_folder_is_the_working_copy(bare: Path) -> None:
+    (bare / "app/buildx-cache.toml").write_text('report = "report.json"')
+    with pytest.raises(UsageError):
+        read_request(Options(context="app"), (), {})
+    (bare / "app/buildx-cache.toml").write_text('report = "app/report.json"')
+    assert read_request(Options(context="app"), (), {}).request.report == "app/report.json"
+
+
+def test_a_home_folder_under_git_is_no_working_copy_of_what_lies_in_it(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare / ".git").mkdir()
+    monkeypatch.setenv("HOME", str(bare))
+    (bare / "app/buildx-cache.toml").write_text('dotenv = ".bashrc"')
+    with pytest.raises(UsageError):
+        read_request(Options(context="app"), (), {})
+
+
+@pytest.mark.parametrize("name", ["buildx-cache.toml", "app/buildx-cache.toml"])
+def test_a_linked_file_is_refused(bare: Path, name: str) -> None:
+    (bare / "secret").write_text('AWS_SECRET = "hunter2"')
+    (bare / name).symlink_to(bare / "secret")
+    for context in ("app",):
+        with pytest.raises(UsageError) as refused:
+            read_request(Options(context=context, trust_config=True), (), {})
+        assert "hunter2" not in refused.value.message
+        assert "--config" in refused.value.hint
+
+
+def test_a_file_behind_a_linked_folder_is_refused(bare: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "buildx-cache.toml").write_text('target = "x"')
+    (other / "Dockerfile").write_text("FROM scratch\n")
+    (bare / "linked").symlink_to(other)
+    for folder in (bare, other):
+        with pytest.raises(UsageError):
+            read_request(Options(context="linked"), (), {})
+        (folder / ".git").mkdir()
+    assert read_request(Options(context=str(other)), (), {}).request.target == "x"
+
+
+def test_a_linked_python_project_is_passed_over_and_told(bare: Path) -> None:
+    (bare / "elsewhere.toml").write_text('[tool.buildx-cache]\ntarget = "elsewhere"')
+    (bare / "app/pyproject.toml").symlink_to(bare / "elsewhere.toml")
+    (line,) = read_request(Options(context="app"), (), {}).lines
+    assert str(bare / "app/pyproject.toml") in line
+    (bare / "pyproject.toml").write_text('[tool.buildx-cache]\ntarget = "own"')
+    asked = read_request(Options(context="app"), (), {})
+    assert (asked.request.target, len(asked.lines)) == ("own", 2)
+
+
+@pytest.mark.parametrize("name", ["buildx-cache.toml", "pyproject.toml"])
+def test_what_is_no_ordinary_file_is_not_waited_for(bare: Path, name: str) -> None:
+    os.mkfifo(bare / name)
+    began = time.monotonic()
+    assert read_request(Options(), (), {}).file is None
+    with pytest.raises(UsageError):
+        read_request(Options(config=name), (), {})
+    assert time.monotonic() - began < 1
+    assert stat.S_ISFIFO((bare / name).stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * ((1 << 20) + 1),
+        ".".join("a" * 300_000) + " = 1",
+        "a = {" + ".".join("a" * 300_000) + " = 1}",
+        "[" + " . ".join(["'a'"] * 100_000) + "]",
+        "".join(['"\\""', "."] * 100_000) + "a = 1",
+        "a = " + "[" * 500_000,
+        "a" * 1_000_000,
+        '"' * 1_000_000,
+        "a = [" + "1," * 200_000,
+    ],
+    ids=["large", "dotted", "inline", "header", "escaped", "nested", "word", "quotes", "array"],
+)
+@pytest.mark.parametrize("name", ["buildx-cache.toml", "pyproject.toml"])
+def test_no_file_keeps_the_program_busy(bare: Path, name: str, text: str) -> None:
+    (bare / name).write_text(text if name == "buildx-cache.toml" else f"[tool.buildx-cache]\n{text}")
+    began = time.process_time()
+    with pytest.raises(UsageError):
+        read_request(Options(), (), {})
+    assert time.process_time() - began < 5
+
+
+def test_a_deep_folder_is_looked_through(bare: Path) -> None:
+    (bare / "buildx-cache.toml").write_text('output = ["deep"]')
+    folders = ["deep" + depth * "/d" for depth in range(1500)]
+    for folder in folders:
+        os.mkdir(folder)  # noqa: PTH102 -- quick
+    try:
+        assert read_request(Options(), (), {}).request.output == ("deep",)
+    finally:
+        for folder in reversed(folders):  # pytest's own clean-up is recursive
+            os.rmdir(folder)  # noqa: PTH106 -- quick
+
+
+# --- a file that is named ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ci.toml", 'target = "x"'),
+        ("ci.toml", '[tool.buildx-cache]\ntarget = "x"'),
+        ("buildx-cache.toml", '[tool.buildx-cache]\ntarget = "x"'),
+        ("pyproject.toml", '[project]\nname = "y"\n[tool.buildx-cache]\ntarget = "x"'),
+    ],
+)
+def test_a_named_file_is_read_alone(bare: Path, name: str, text: str) -> None:
+    (bare / "app/buildx-cache.toml").write_text("not TOML at all")
+    (bare / "app/pyproject.toml").symlink_to("nowhere")
+    (bare / name).write_text(text)
+    (bare / "link.toml").symlink_to(name)
+    assert read_request(Options(context="app", config=name), (), {}).request.target == "x"
+    if name == "ci.toml":
+        assert read_request(Options(context="app", config="link.toml"), (), {}).request.target == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("absent.toml", None),
+        ("app", None),
+        ("\0", None),
+        ("pyproject.toml", "[project]"),
+        ("x.toml", "]"),
+        ("x.toml", "hunter2 = 1"),
+        ("x.toml", "tool = 3"),
+        ("x.toml", "target = 'a'\n[tool.buildx-cache]\n"),
+    ],
+)
+def test_a_named_file_that_cannot_be_used_is_refused(bare: Path, name: str, text: str | None) -> None:
+    if text is not None:
+        (bare / name).write_text(text)
+    with pytest.raises(UsageError):
+        read_request(Options(config=name), (), {})
+
+
+# --- no value in an error ----------------------------------------------------------------------------------
+
+SECRET = "hunter2hunter2"  # noqa: S105
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'cache = "{SECRET}"',
+        f'lazy = ["{SECRET}"]',
+        f'push = "{SECRET}"',
+        f'tag = {{a = "{SECRET}"}}',
+        f'platform = ["{SECRET}"]',
+        f'prune-keep = "{SECRET}"',
+        f'timeout = "{SECRET}"',
+        f'build-arg = ["={SECRET}"]',
+        f'endpoint = ["{SECRET}=x"]',
+        f'endpoint = ["tcp://x:1,{SECRET}=x"]',
+        f'file = "{SECRET}"',
+        f'file = "https://me:{SECRET}@x.example/y"',
+        f'buildkitd-config = "{SECRET}"',
+        f'report = "Dockerfile/{SECRET}"',
+        f'iidfile = "{SECRET}/x"',
+        f'cache-from = ["type={SECRET}"]',
+        f'cache-from = ["type=local,{SECRET}=x"]',
+        f'cache-to = ["type=local,dest=x,mode={SECRET}"]',
+        f"cache-to = ['type=local,\"dest={SECRET}']",
+        f'cache-from = ["{SECRET.upper()}"]',
+        f'output = ["type=tar,dest=-,x={SECRET}"]\nprogress = "json"',
+        f'target = "{SECRET}\\u0000"',
+        f'= "{SECRET}"',
+        f'a = "{SECRET}',
+        f"a.b = 1\n[a.b.{SECRET}]",
+        f"{SECRET} = 1\n{SECRET} = 2",
+    ],
+)
+@pytest.mark.parametrize("is_trusted", [False, True], ids=["found", "trusted"])
+@pytest.mark.usefixtures("copy")
+def test_no_error_shows_a_value_of_a_file(line: str, is_trusted: bool) -> None:  # noqa: FBT001 -- a table
+    Path("buildx-cache.toml").write_text(line)
+    with pytest.raises(UsageError) as refused:
+        read_request(Options(trust_config=is_trusted), (), {})
+    assert SECRET not in (refused.value.message + refused.value.hint).lower()
+    assert "buildx-cache.toml" in refused.value.message
+
+
+def test_a_value_of_the_command_line_is_shown_as_ever(copy: Path) -> None:
+    (copy / "buildx-cache.toml").write_text('target = "x"\nprune-keep = "1GB"')
+    with pytest.raises(UsageError) as refused:
+        read_request(Options(platform=["what"]), (), {})
+    assert "'what'" in refused.value.message
+
+
+# --- the line of every call --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "count"),
+    [
+        ({}, {}, 1),
+        ({"progress": "json"}, {}, 1),
+        ({"quiet": True}, {}, 0),
+        ({"progress": "quiet"}, {}, 0),
+        ({}, {"BUILDX_CACHE_QUIET": "1"}, 0),
+        ({"trust_config": True}, {}, 1),
+        ({"config": "buildx-cache.toml"}, {}, 1),
+    ],
+)
+def test_one_line_names_the_file_unless_the_caller_wants_quiet(
+    copy: Path, options: dict[str, Any], env: dict[str, str], count: int
+) -> None:
+    (copy / "buildx-cache.toml").write_text("quiet = true")
+    lines = read_request(Options(**options), (), env).lines
+    assert len(lines) == count
+    assert all("buildx-cache.toml" in line for line in lines)
+
+
+def test_whose_file_it_is_is_told(copy: Path) -> None:
+    (copy / "buildx-cache.toml").write_text("verbose = true")
+    choices = (Options(), Options(trust_config=True), Options(config="buildx-cache.toml"))
+    assert len({read_request(each, (), {}).lines[0].partition("(")[2] for each in choices}) == 3
