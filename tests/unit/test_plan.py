@@ -2447,7 +2447,7 @@ NOWHERE = "the image stays in the builder's cache: add --push or --load to keep 
             {"tag": [f"{APP}:1"], "load": True, "cache": "registry"},
             CI_FORK,
             OWN_RUNNING,
-            ["a fork's pull request: the cache is only read"],
+            ["the build is of a fork, or may be: the cache is only read"],
             id="fork",
         ),
         pytest.param(
