@@ -10,12 +10,13 @@ import csv
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from buildx_cache.cache_tags import cache_tag, tag_for_platform
 from buildx_cache.errors import UsageError
-from buildx_cache.reference import Reference, parse_reference, safe_tag
+from buildx_cache.reference import Reference, parse_reference
 
 
 class CacheKind(StrEnum):
@@ -282,8 +283,6 @@ def _registry_imports(references: tuple[str, ...]) -> tuple[CacheEntry, ...]:
 
 Cache = LocalCache | RegistryCache | InlineCache
 
-REF_PREFIX = "buildcache-"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScopedRepository:
@@ -297,13 +296,11 @@ class ScopedRepository:
 
     def references(self, platform: str = "") -> tuple[Reference, ...]:
         """The scopes' references, the one to write first; of one platform's own caches where it is named."""
-        suffix = f"-{platform_suffix(platform)}" if platform else ""
-        own = self.repository.tag
-        names, prefix = ((own,), "") if own else (self.scopes, REF_PREFIX)
-        tags = dict.fromkeys(safe_tag(name, prefix=prefix, suffix=suffix) for name in names)
+        tags = dict.fromkeys(self._tags(platform))
         return tuple(dataclasses.replace(self.repository, tag=tag, digest="") for tag in tags)
 
-
-def platform_suffix(platform: str) -> str:
-    """``linux/arm64`` as part of a tag: ``linux-arm64``."""
-    return re.sub(r"[^a-z0-9]+", "-", platform.lower()).strip("-")
+    def _tags(self, platform: str) -> Iterable[str]:
+        own = self.repository.tag
+        if own:
+            return (tag_for_platform(own, platform) if platform else own,)
+        return (cache_tag(scope, platform) for scope in self.scopes)

@@ -106,7 +106,7 @@ def _ci(ci: CIContext) -> Check:
         return Check(name="ci", verdict=Verdict.OK, found=f"none; {where}, default branch {ci.default_branch}")
     found = f"{ci.provider}; branch {ci.branch or 'none'}, default branch {ci.default_branch}"
     if ci.is_fork:
-        return Check(name="ci", verdict=Verdict.OK, found=f"{found}; a fork's pull request: caches are only read")
+        return Check(name="ci", verdict=Verdict.OK, found=f"{found}; of a fork, or may be: caches are only read")
     if not (ci.branch or ci.tag):
         return Check(
             name="ci",

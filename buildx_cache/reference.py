@@ -1,4 +1,4 @@
-"""Image references and the registries in them: what a tag may look like, and names made safe to be one.
+"""Image references and the registries in them: what a tag may look like, and names made safe to be an image's tag.
 
 The grammar is that of the distribution project's ``reference`` package, which Docker and BuildKit share. Every name of
 Docker Hub is here.
@@ -143,18 +143,15 @@ def _no_registry(text: str, source: str) -> UsageError:
     return UsageError(f"{source} {shown!r} is not a registry", hint="write HOST or HOST:PORT, or docker.io")
 
 
-def safe_tag(name: str, *, suffix: str = "", prefix: str = "") -> str:
-    """A tag of at most 128 characters for any name, such as a branch's.
+def safe_tag(name: str) -> str:
+    """Write any name, such as a branch's, as an image tag of at most 128 characters.
 
-    A slash becomes a dash. Where more than that had to change, or the name had to be cut, eight digits of
-    the name's SHA-256 are appended, so that two such names never share a tag.
+    A slash becomes a dash: people expect ``feature-x``. Where more had to change, or the name had to be cut, eight
+    digits of the name's SHA-256 are appended. Two names can share a tag: a cache's is made by ``cache_tags.cache_tag``.
     """
     plain = _SLASH.sub("-", name)
-    cleaned = _FOREIGN.sub("-", plain)
-    if not prefix:
-        cleaned = cleaned.lstrip(".-")
-    room = MAX_TAG - len(prefix) - len(suffix)
-    if cleaned == plain and cleaned and len(cleaned) <= room:
-        return prefix + cleaned + suffix
+    cleaned = _FOREIGN.sub("-", plain).lstrip(".-")
+    if cleaned == plain and cleaned and len(cleaned) <= MAX_TAG:
+        return cleaned
     mark = "-" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return prefix + (cleaned[: room - len(mark)] + mark).lstrip("" if prefix else ".-") + suffix
+    return (cleaned[: MAX_TAG - len(mark)] + mark).lstrip(".-")

@@ -8,8 +8,9 @@ read a file are given to it.
 Every value counts as untrusted. Surrounding white space is dropped; a value that is empty, a placeholder, or
 that holds a control character is treated as absent.
 
-Forks fail closed: where a CI names both repositories of a pull request, anything but two equal names is a
-fork. Where it names none, ``is_fork`` stays false, because nothing is known.
+Forks fail closed: where a CI can tell a fork, a pull request counts as one's until the CI says otherwise. So does one
+whose source branch is not known, or is the target or the default branch where the CI tells nothing, and a build whose
+branch has a name that cannot be used: each would write another branch's cache.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class CIContext:
     build: str | None
     """The CI's own number of this build."""
     is_fork: bool = False
+    """Whether a fork's content is built, or may be: such a build only reads caches."""
 
     @property
     def is_ci(self) -> bool:
@@ -84,9 +86,12 @@ def detect(env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: Re
     if row.documents:
         variables = Variables(raw={**env, **row.documents(variables, read_text)})
     if _is_pull(row, variables):
-        return _complete(_read_pull(row, variables), git)
+        pull = _complete(_read_pull(row, variables), git)
+        return replace(pull, is_fork=pull.branch is None or _is_foreign(row, variables, pull))
     push = _read_push(row, variables)
-    return _complete(push, git) if push.branch or push.tag else _complete_from_head(push, git())
+    if push.branch or push.tag:
+        return _complete(push, git)
+    return _complete_from_head(push, git())
 
 
 def provider_name(env: Mapping[str, str]) -> str:
@@ -111,22 +116,41 @@ def _referenced(row: Provider, variables: Variables, what: str) -> str | None:
 
 
 def _read_pull(row: Provider, variables: Variables) -> CIContext:
-    is_foreign = bool(row.same_repository) and not _is_same_repository(row, variables)
     return replace(
         _read_any(row, variables),
         sha=variables.first(row.pull_sha, read_sha) or variables.first(row.sha, read_sha),
         branch=variables.first(row.source_branch, read_branch),
         pull_request=_pull_request(row, variables),
         target_branch=variables.first(row.target_branch, read_branch),
-        is_fork=is_foreign or variables.any(row.fork_marks),
     )
+
+
+def _is_foreign(row: Provider, variables: Variables, pull: CIContext) -> bool:
+    if variables.any(row.fork_marks):
+        return True
+    if row.own_marks:
+        return not variables.any(row.own_marks)
+    if row.same_repository:
+        return not _is_same_repository(row, variables)
+    # Nothing more is told: a fork's branch has any name, but from these two a repository seldom asks to pull.
+    return not row.fork_marks and pull.branch in (pull.target_branch, pull.default_branch)
 
 
 def _read_push(row: Provider, variables: Variables) -> CIContext:
     """Read a build of a branch or of a tag; of a tag, the variables of the branch hold something else."""
-    found = _read_any(row, variables)
-    branch = variables.first(row.branch, read_branch) or _referenced(row, variables, "branch")
-    return found if found.tag else replace(found, branch=branch)
+    found = replace(_read_any(row, variables), is_fork=variables.any(row.follow_marks))
+    if found.tag:
+        return found
+    if _is_spoilt(row, variables):
+        return replace(found, is_fork=True)
+    return replace(found, branch=variables.first(row.branch, read_branch) or _referenced(row, variables, "branch"))
+
+
+def _is_spoilt(row: Provider, variables: Variables) -> bool:
+    """Whether the CI names a branch that cannot be used, such as one with a line separator in its name."""
+    if variables.first(row.branch):
+        return variables.is_spoilt(row.branch, read_branch)
+    return any(map(variables.is_spoilt, (row.branch, row.ref, row.tag)))
 
 
 def _read_any(row: Provider, variables: Variables) -> CIContext:
@@ -159,5 +183,7 @@ def _complete(found: CIContext, git: Callable[[], GitFacts]) -> CIContext:
 
 def _complete_from_head(found: CIContext, facts: GitFacts) -> CIContext:
     """Place a build on the branch and the tag of the working copy, where the CI named neither."""
-    placed = replace(found, branch=clean(facts.branch), tag=clean(facts.tag))
+    branch, tag = clean(facts.branch), clean(facts.tag)
+    spoilt = bool(facts.branch and not branch) or bool(facts.tag and not tag and not branch)
+    placed = replace(found, branch=branch, tag=tag, is_fork=found.is_fork or spoilt)
     return _complete(placed, lambda: facts)

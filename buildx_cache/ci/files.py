@@ -22,26 +22,110 @@ _EVENT_PATHS = (
 )
 
 
+FOLLOWS_FORK = "event.follows_fork"
+"""Set where the event is no pull request's but may build what a fork has brought."""
+
+
 def github_event(variables: Variables, read_text: ReadText) -> Mapping[str, str]:
     """Read the payload of the event; see "Webhook events and payloads" in GitHub's documentation.
 
     ``head.repo`` is null once the fork was deleted. Nothing here trusts the payload's shape.
     """
-    path = variables.get("GITHUB_EVENT_PATH")
-    try:
-        event: object = json.loads((read_text(path) if path else None) or "null")
-    except (ValueError, RecursionError):
-        return {}
+    event = _event(variables, read_text)
     leaves = {f"event.{dotted}": _leaf(event, dotted) for dotted in _EVENT_PATHS}
+    is_own = _OWN_EVENTS.get(variables.get("GITHUB_EVENT_NAME") or "")
+    if is_own and not is_own(event, variables):
+        leaves[FOLLOWS_FORK] = "true"
     return {name: leaf for name, leaf in leaves.items() if leaf is not None}
 
 
+def _event(variables: Variables, read_text: ReadText) -> object:
+    path = variables.get("GITHUB_EVENT_PATH")
+    try:
+        return json.loads((read_text(path) if path else None) or "null")
+    except (ValueError, RecursionError):
+        return None
+
+
 def _leaf(tree: object, dotted: str) -> str | None:
+    found = _branch(tree, dotted)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return str(found)
+    return found if isinstance(found, str) else None
+
+
+def _branch(tree: object, dotted: str) -> object:
     for key in dotted.split("."):
         tree = tree.get(key) if isinstance(tree, dict) else None
-    if isinstance(tree, int) and not isinstance(tree, bool):
-        return str(tree)
-    return tree if isinstance(tree, str) else None
+    return tree
+
+
+# --- events that follow others -----------------------------------------------------------------------------
+
+# Their runs name the repository of the commit that they ran for. One that follows another event ran for the default
+# branch, and names this repository whatever that event brought.
+_TELLING_EVENTS = frozenset(
+    {"push", "pull_request", "merge_group", "schedule", "workflow_dispatch", "create", "release"}
+)
+
+
+def _is_own_run(event: object, _: Variables) -> bool:
+    head, base = _leaf(event, "workflow_run.head_repository.full_name"), _leaf(event, "repository.full_name")
+    return bool(head and head == base) and _leaf(event, "workflow_run.event") in _TELLING_EVENTS
+
+
+def _is_about_no_pull_request(event: object, _: Variables) -> bool:
+    issue = _branch(event, "issue")
+    return isinstance(issue, dict) and not issue.get("pull_request")
+
+
+def _has_own_branch(dotted: str) -> Callable[[object, Variables], bool]:
+    """``head_branch`` is null where the branch is a fork's."""
+    return lambda event, _: bool(_leaf(event, dotted))
+
+
+def _is_on_own_branch(event: object, _: Variables) -> bool:
+    """``branches`` are those of this repository that contain the commit."""
+    return isinstance(branches := _branch(event, "branches"), list) and bool(branches)
+
+
+def _deploys_named(_: object, variables: Variables) -> bool:
+    """GITHUB_REF is empty where a commit is deployed, which may be any, a fork's too."""
+    return bool(re.fullmatch("refs/(heads|tags)/.+", variables.get("GITHUB_REF") or ""))
+
+
+def _was_sent_without_pull_request(event: object, _: Variables) -> bool:
+    """What ``client_payload`` holds is the sender's; commands in comments send the pull request along."""
+    return isinstance(event, dict) and not _mentions(event.get("client_payload"), "pull_request")
+
+
+def _mentions(tree: object, key: str) -> bool:
+    waiting = [tree]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            if each.get(key):
+                return True
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+    return False
+
+
+_OWN_EVENTS: Mapping[str, Callable[[object, Variables], bool]] = {
+    "check_run": _has_own_branch("check_run.check_suite.head_branch"),
+    "check_suite": _has_own_branch("check_suite.head_branch"),
+    "deployment": _deploys_named,
+    "deployment_status": _deploys_named,
+    "issue_comment": _is_about_no_pull_request,
+    "repository_dispatch": _was_sent_without_pull_request,
+    "status": _is_on_own_branch,
+    "workflow_run": _is_own_run,
+}
+"""Says of an event that it brings nothing of a fork. The other events are pull requests, or bring nothing at all."""
+
+
+# --- TeamCity ----------------------------------------------------------------------------------------------
 
 
 _TEAMCITY_CONFIGURATION = "teamcity.configuration.properties.file"

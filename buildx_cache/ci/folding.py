@@ -15,18 +15,20 @@ from buildx_cache.ci.commands import github_command, teamcity_message
 # GitHub's runner takes `::` at the start of a line, spaces aside, and `##[` anywhere (`ActionCommand.cs`); the agent of
 # Azure `##vso[`, and that of TeamCity `##teamcity[`, anywhere; Buildkite its headings at the start. A blank within
 # makes none of it mean anything.
+# No pattern here looks twice at what it passed over: a log has lines of blanks, and blank lines, of any length.
 _START = r"(?:^|(?<=\r))"
+_BLANKS = r"[^\S\r\n]"
 _COMMAND = re.compile(
-    rf"{_START}\s*(?::(?=:)|(?P<heading>[-+~^])(?=(?P=heading){{2}}))|##(?=(?:vso|teamcity)?\[)",
+    rf"{_START}{_BLANKS}*+(?::(?=:)|(?P<heading>[-+~^])(?=(?P=heading){{2}}))|##(?=(?:vso|teamcity)?\[)",
     re.MULTILINE | re.IGNORECASE,
 )
 # What .NET passes over where it compares texts as people do, as both agents look for their marks.
 _PASSED_OVER = r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff0-\ufff8\U000e0000-\U000e0fff"  # noqa: E501
-_VEIL = f"[{_PASSED_OVER}]*"
+_VEIL = f"[{_PASSED_OVER}]*+"
 _VSO, _TEAMCITY = (_VEIL.join(mark) for mark in ("vso", "teamcity"))
 # The same commands with such characters anywhere in their marks.
 _VEILED_COMMAND = re.compile(
-    rf"{_START}[\s{_PASSED_OVER}]*(?::(?={_VEIL}:)|(?P<heading>[-+~^])(?=(?:{_VEIL}(?P=heading)){{2}}))"
+    rf"{_START}(?:{_BLANKS}|[{_PASSED_OVER}])*+(?::(?={_VEIL}:)|(?P<heading>[-+~^])(?=(?:{_VEIL}(?P=heading)){{2}}))"
     rf"|#(?={_VEIL}#{_VEIL}(?:{_VSO}|{_TEAMCITY})?{_VEIL}\[)",
     re.MULTILINE | re.IGNORECASE,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from buildx_cache.ci.files import ReadText, github_event, teamcity_properties
+from buildx_cache.ci.files import FOLLOWS_FORK, ReadText, github_event, teamcity_properties
 from buildx_cache.ci.variables import Mark, Names, Variables
 
 Documents = Callable[[Variables, ReadText], Mapping[str, str]]
@@ -38,6 +38,10 @@ class Provider:
     """Any one of them says that this is a pull request, should its number be unreadable."""
     fork_marks: tuple[Mark, ...] = ()
     """Any one of them says that this is a pull request from a fork."""
+    own_marks: tuple[Mark, ...] = ()
+    """Any one of them says that a pull request is from no fork; where a row has some, one has to."""
+    follow_marks: tuple[Mark, ...] = ()
+    """Any one of them says that this is no pull request, but may build what a fork has brought."""
     same_repository: tuple[tuple[str, str], ...] = ()
     """Source and target repository of a pull request; a name given twice has to be set."""
     default_branch: Names = ()
@@ -65,7 +69,8 @@ PROVIDERS: tuple[Provider, ...] = (
         build=("CIRCLE_BUILD_NUM",),
     ),
     # "Variables reference", "Events that trigger workflows". GITHUB_REF of a pull_request_target is the
-    # target branch, and reviews have no GITHUB_HEAD_REF: hence the event.
+    # target branch, and reviews have no GITHUB_HEAD_REF: hence the event. It also tells of the events that have the
+    # default branch for GITHUB_REF and follow a pull request.
     Provider(
         name="github",
         marks=(("GITHUB_ACTIONS", _TRUE),),
@@ -77,6 +82,7 @@ PROVIDERS: tuple[Provider, ...] = (
         target_branch=("GITHUB_BASE_REF", "event.pull_request.base.ref"),
         pull_request=("event.pull_request.number",),
         pull_marks=(("GITHUB_EVENT_NAME", "pull_request.*"), ("GITHUB_HEAD_REF", _SET)),
+        follow_marks=((FOLLOWS_FORK, _SET),),
         same_repository=(("event.pull_request.head.repo.full_name", "event.pull_request.base.repo.full_name"),),
         default_branch=("event.repository.default_branch",),
         build=("GITHUB_RUN_NUMBER",),
@@ -101,7 +107,8 @@ PROVIDERS: tuple[Provider, ...] = (
         default_branch=("CI_DEFAULT_BRANCH",),
         build=("CI_PIPELINE_IID",),
     ),
-    # "Environment variables". The branch of a tag build is the tag; that of a fork may be `owner:branch`.
+    # "Environment variables". The branch of a tag build is the tag; that of a fork may be `owner:branch`, which a
+    # trigger step can hand on to a build that is no pull request's.
     Provider(
         name="buildkite",
         marks=(("BUILDKITE", _TRUE),),
@@ -111,12 +118,14 @@ PROVIDERS: tuple[Provider, ...] = (
         target_branch=("BUILDKITE_PULL_REQUEST_BASE_BRANCH",),
         tag=("BUILDKITE_TAG",),
         pull_request=("BUILDKITE_PULL_REQUEST",),
+        follow_marks=(("BUILDKITE_BRANCH", ".*:.*"),),
         same_repository=(("BUILDKITE_PULL_REQUEST_REPO", "BUILDKITE_REPO"),),
         default_branch=("BUILDKITE_PIPELINE_DEFAULT_BRANCH",),
         build=("BUILDKITE_BUILD_NUMBER",),
     ),
     # "Use predefined variables". SYSTEM_PULLREQUEST_PULLREQUESTID is not the number where the repository is on
-    # GitHub; the number is set only there, and always in the reference.
+    # GitHub; the number is set only there, and always in the reference. A pipeline that another one's end triggers
+    # has that one's reference, and no SYSTEM_PULLREQUEST_.
     Provider(
         name="azure",
         marks=(("TF_BUILD", _TRUE),),
@@ -128,6 +137,7 @@ PROVIDERS: tuple[Provider, ...] = (
         pull_request=("SYSTEM_PULLREQUEST_PULLREQUESTNUMBER",),
         pull_marks=(("BUILD_REASON", "PullRequest"),),
         fork_marks=(("SYSTEM_PULLREQUEST_ISFORK", _TRUE),),
+        own_marks=(("SYSTEM_PULLREQUEST_ISFORK", "(?i:false)"),),
         build=("BUILD_BUILDNUMBER",),
     ),
     # "Variables and secrets". Pull requests from forks are not built.
@@ -157,10 +167,12 @@ PROVIDERS: tuple[Provider, ...] = (
         same_repository=(("TRAVIS_PULL_REQUEST_SLUG", "TRAVIS_REPO_SLUG"),),
         build=("TRAVIS_BUILD_NUMBER",),
     ),
-    # "Environment variables". Before Drone, whose variables it can carry for old plugins.
+    # "Environment variables". Before Drone, whose variables it can carry for old plugins. The reference tells of a
+    # deployment that it is one of a pull request.
     Provider(
         name="woodpecker",
         marks=(("CI", "woodpecker"),),
+        ref=("CI_COMMIT_REF",),
         sha=("CI_COMMIT_SHA",),
         branch=("CI_COMMIT_BRANCH",),
         source_branch=("CI_COMMIT_SOURCE_BRANCH",),
@@ -171,10 +183,12 @@ PROVIDERS: tuple[Provider, ...] = (
         default_branch=("CI_REPO_DEFAULT_BRANCH",),
         build=("CI_PIPELINE_NUMBER",),
     ),
-    # "Reference: variables". DRONE_BRANCH is the branch or the target, and a tag build's default branch.
+    # "Reference: variables". DRONE_BRANCH is the branch or the target, and a tag build's default branch. The reference
+    # tells of a promotion that it is one of a pull request.
     Provider(
         name="drone",
         marks=(("DRONE", _TRUE),),
+        ref=("DRONE_COMMIT_REF",),
         sha=("DRONE_COMMIT_SHA",),
         branch=("DRONE_BRANCH",),
         source_branch=("DRONE_SOURCE_BRANCH",),
@@ -189,7 +203,7 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         name="codebuild",
         marks=(("CODEBUILD_BUILD_ARN", _SET),),
-        ref=("CODEBUILD_WEBHOOK_TRIGGER",),
+        ref=("CODEBUILD_WEBHOOK_TRIGGER", "CODEBUILD_SOURCE_VERSION"),
         sha=("CODEBUILD_RESOLVED_SOURCE_VERSION",),
         source_branch=("CODEBUILD_WEBHOOK_HEAD_REF",),
         target_branch=("CODEBUILD_WEBHOOK_BASE_REF",),

@@ -16,8 +16,17 @@ Mark = tuple[str, str]
 _PLACEHOLDERS = frozenset({"", "<nil>", "<default>"})
 """CircleCI's empty pipeline value, and TeamCity's name for the branch its settings call the default."""
 
+_BLANK = " \t\r\n\f\v"
+
+_NO_NAMES = frozenset({"", "<default>", "detached"})
+"""What stands for no branch at all. Not ``<nil>``: a branch can be called so, and CIs name theirs without a pipeline
+value."""
+
 _CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories: control characters, lone surrogates, line and paragraph separators."""
+
+_FULL = (("^refs/heads/", ""),)
+"""For a variable that holds a full reference where others hold a name."""
 
 _REWRITES: Mapping[str, tuple[tuple[str, str], ...]] = {
     # CodeBuild's short forms, made references.
@@ -26,8 +35,24 @@ _REWRITES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("^tag/", "refs/tags/"),
         ("^pr/", "refs/pull/"),
     ),
+    # A name, in which only the `pull/N` of a fork is looked for: one that looks like a reference is none.
+    "CIRCLE_BRANCH": (("^refs/", "refs/heads/refs/"),),
+    "CODEBUILD_SOURCE_VERSION": (("^pr/", "refs/pull/"),),
+    **dict.fromkeys(
+        (
+            "CODEBUILD_WEBHOOK_BASE_REF",
+            "CODEBUILD_WEBHOOK_HEAD_REF",
+            "SYSTEM_PULLREQUEST_SOURCEBRANCH",
+            "SYSTEM_PULLREQUEST_TARGETBRANCH",
+            "teamcity.build.branch",
+            "teamcity.pullRequest.source.branch",
+            "teamcity.pullRequest.target.branch",
+            "vcsroot.branch",
+        ),
+        _FULL,
+    ),
     # Jenkins' git plugin names the remote-tracking branch, and "detached" where a bare commit was asked for.
-    "GIT_BRANCH": (("^(refs/remotes/)?origin/", ""), ("^detached$", "")),
+    "GIT_BRANCH": (("^detached$", ""), ("^(refs/remotes/)?origin/|^refs/heads/", "")),
 }
 """How a variable's value is rewritten before use: regular expressions and what replaces a match."""
 
@@ -66,12 +91,23 @@ class Variables:
         """Whether any of these variables has its value."""
         return any(re.fullmatch(pattern, self.get(name) or "") for name, pattern in marks)
 
+    def is_spoilt(self, names: Names, read: Callable[[str], str | None] = str) -> bool:
+        """Whether the first of these variables that is set holds nothing usable: a control character, a wrong form."""
+        name = next((name for name in names if (self.raw.get(name) or "").strip(_BLANK) not in _NO_NAMES), None)
+        if name is None:
+            return False
+        value = self.get(name)
+        return value is None or read(value) is None
+
 
 def clean(value: str | None) -> str | None:
-    """Strip a value; None for one that is empty, a placeholder, or that holds a control character."""
-    stripped = (value or "").strip()
+    """Strip a value; None for one that is empty, a placeholder, or that holds a control character.
+
+    White space that is not ASCII can be part of a name: with it cut off, the name would be another one.
+    """
+    stripped = (value or "").strip(_BLANK)
     hostile = any(unicodedata.category(character) in _CONTROL for character in stripped)
-    return None if hostile or stripped in _PLACEHOLDERS else stripped
+    return None if hostile or stripped in _PLACEHOLDERS or stripped != stripped.strip() else stripped
 
 
 def read_sha(value: str) -> str | None:
@@ -86,8 +122,11 @@ def read_number(value: str) -> str | None:
 
 
 def read_branch(value: str) -> str | None:
-    """Drop ``refs/heads/`` and Buildkite's ``owner:``; git allows no colon in a branch."""
-    name = value.removeprefix("refs/heads/").rpartition(":")[2]
+    """Drop Buildkite's ``owner:``; git allows no colon in a branch.
+
+    Refuse a name that is a full reference: of a branch called ``refs/heads/main``, ``main`` would be read.
+    """
+    name = value.rpartition(":")[2]
     return None if not name or name.startswith("refs/") else name
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from buildx_cache.caches import REF_PREFIX
+from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.cli.limits import RegistryLimits
 from buildx_cache.cli.output import Output
 from buildx_cache.display.registries import RegistryTables, UnreadableCache

@@ -308,7 +308,7 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
         ),
         (
             cache.read_only and request.cache_read_only is None,
-            "a fork's pull request: the cache is only read",
+            "the build is of a fork, or may be: the cache is only read",
         ),
         (
             not (request.push or request.load or request.output) and builder.driver != Driver.DOCKER,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import PurePath
 
+from buildx_cache.cache_tags import platform_text
 from buildx_cache.caches import (
     EXPORT_ATTRIBUTES,
     Cache,
@@ -18,7 +19,6 @@ from buildx_cache.caches import (
     ScopedRepository,
     parse_export,
     parse_import,
-    platform_suffix,
 )
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
@@ -144,7 +144,7 @@ def _repository(
 def _cache(kind: CacheKind, place: str | ScopedRepository, lane: str, builder: BuilderPlan) -> Cache:
     if isinstance(place, str):
         # A folder a platform, not a tag: Buildx fails the build where a folder has tags but not the one asked for.
-        return LocalCache(directory=str(PurePath(place, platform_suffix(lane)) if lane else place))
+        return LocalCache(directory=str(PurePath(place, platform_text(lane)) if lane else place))
     references = place.references(lane)
     if kind is CacheKind.INLINE:
         return InlineCache(images=tuple(map(str, references)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.caches import closest
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
@@ -30,7 +31,7 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
     """Fill in a template and check the reference it makes; a reference without a tag gets ``latest``.
 
     Raises:
-        UsageError: an unknown field, one without a value in this build, or an invalid reference.
+        UsageError: an unknown field, one without a value in this build, an invalid reference, or a cache's tag.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -45,6 +46,12 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
     reference = _reference(_FIELD.sub(value, template), template)
     if reference.digest:
         raise UsageError(f"the tag {template!r} holds a digest", hint="a digest is the build's result: leave it out")
+    if reference.tag.startswith(REF_PREFIX) and not _literal_start(template).startswith(REF_PREFIX):
+        # A branch called buildcache-main would overwrite the cache of main, and be read in its place.
+        raise UsageError(
+            f"the tag {template!r} makes {reference.tag!r} here: tags that begin with {REF_PREFIX} are caches",
+            hint="rename the branch or tag, or write something before the field: REPOSITORY:branch-{branch}",
+        )
     if reference.tag:
         return reference
     return Reference(host=reference.host, path=reference.path, tag="latest", digest="")
@@ -56,6 +63,11 @@ def _reference(text: str, template: str) -> Reference:
     except UsageError as error:
         made = f" of the tag {template!r}" if text != template else ""
         raise UsageError(f"{error.message}{made}", hint=error.hint) from None
+
+
+def _literal_start(template: str) -> str:
+    """Return what the template itself writes of the tag before its first field."""
+    return template.partition("{")[0].rpartition(":")[2]
 
 
 def _absent(name: str) -> str:

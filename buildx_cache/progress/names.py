@@ -25,7 +25,8 @@ class Label:
     total: int
 
 
-_STEP = re.compile(r"\[(?:(?P<place>[^\]]*) )?\s*(?P<number>\d{1,6})/(?P<total>\d{1,6})\] (?P<name>.*)", re.DOTALL)
+_STEP = re.compile(r"\[(?P<head>[^\]]*)\] (?P<name>.*)", re.DOTALL)
+_COUNT = re.compile(r"(?P<number>\d{1,6})/(?P<total>\d{1,6})")
 _PLATFORM = re.compile(r"[a-z0-9]+(?:\([^)]*\))?/[a-z0-9_]+(?:/[a-z0-9.]+)?(?:\([^)]*\))?(?:->\S+)?")
 _LINK = re.compile(r"^((?:ONBUILD )?)LINK (?=COPY |ADD )")
 _PREFIX = re.compile(r"\[[^\]]*\] ")
@@ -49,15 +50,17 @@ def step_label(name: str) -> Label | None:
     that merges it) get the same label, and so do the download and the copy of an ``ADD https://…``.
     """
     match = _STEP.match(name)
-    if match is None:
+    place, _, last = match["head"].rpartition(" ") if match else ("", "", "")
+    count = _COUNT.fullmatch(last.lstrip())
+    if match is None or count is None:
         return None
-    platform, stage = _place(match["place"] or "")
+    platform, stage = _place(place)
     return Label(
         name=_LINK.sub(r"\1", match["name"]),
         stage=stage,
         platform=platform,
-        number=int(match["number"]),
-        total=int(match["total"]),
+        number=int(count["number"]),
+        total=int(count["total"]),
     )
 
 
@@ -68,7 +71,8 @@ def folder_source(folder: str) -> str:
 
 def transfer_kind(name: str) -> TransferKind:
     """Return what a vertex that is no step moves."""
-    bare = _PREFIX.sub("", name, count=1)
+    prefix = _PREFIX.match(name)
+    bare = name[prefix.end() :] if prefix else name
     return next((kind for pattern, kind in _KINDS if pattern.match(bare)), "other")
 
 

@@ -7,27 +7,18 @@ belong to a branch that exists.
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from buildx_cache.caches import REF_PREFIX
+from buildx_cache.cache_tags import REF_PREFIX, scope_text, scopes_of
 from buildx_cache.errors import BuildxCacheError, CacheError, UsageError
 from buildx_cache.layout.decode import MalformedError
-from buildx_cache.reference import safe_tag
 from buildx_cache.registry.distribution import Removal, in_parallel
 from buildx_cache.registry.repository import Repository
 
 _HOUR = 3_600
 _ASTRAY = "none of the branches given has a cache here: the list may be a wrong one"
 _DAY = 24 * _HOUR
-
-# First words of a platform (Go's systems and architectures, and their other names in containerd's ``platforms``).
-_PLATFORM = re.compile(
-    r"-(?:aix|android|darwin|dragonfly|freebsd|illumos|ios|js|linux|netbsd|openbsd|plan9|solaris|wasi|wasip1|windows"
-    r"|zos|386|aarch64|amd64|arm|arm64|armel|armhf|i386|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64"
-    r"|s390x|wasm|x86)(?:-[a-z0-9]+)*"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,33 +163,16 @@ def _age(seconds: float) -> str:
     return f"1 {unit}" if number == 1 else f"{number} {unit}s"
 
 
-@dataclass(frozen=True, slots=True)
 class _Owners:
-    """Whose a tag may be. Names go forward to tags, never back: a tag does not tell its branch.
+    """Whose a tag is. Names go forward to tags, never back: a tag does not tell its branch."""
 
-    What follows a branch in a tag may be a platform (``main-linux-arm64``), or part of the branch's own name: the tag
-    is then both branches'.
-    """
-
-    branches: frozenset[str]
-    _by_suffix: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    def __init__(self, branches: frozenset[str]) -> None:
+        self.branches = branches
+        self._by_text = {scope_text(branch): branch for branch in branches}
 
     def of(self, tag: str) -> str:
-        """A branch that the tag may belong to; empty if there is none."""
-        return next((owner for suffix in _suffixes(tag) if (owner := self._tags(suffix).get(tag, ""))), "")
-
-    def _tags(self, suffix: str) -> Mapping[str, str]:
-        if suffix not in self._by_suffix:
-            named = {safe_tag(one, prefix=REF_PREFIX, suffix=suffix): one for one in self.branches}
-            self._by_suffix[suffix] = named
-        return self._by_suffix[suffix]
-
-
-def _suffixes(tag: str) -> Iterator[str]:
-    yield ""
-    for dash in re.finditer("-", tag):
-        if _PLATFORM.fullmatch(tag, dash.start()):
-            yield tag[dash.start() :]
+        """Name the branch that the tag belongs to, on any platform; empty if there is none."""
+        return next((self._by_text[text] for text in scopes_of(tag) if text in self._by_text), "")
 
 
 def delete(repository: Repository, choice: Choice) -> Deletion:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from buildx_cache.caches import REF_PREFIX
+from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.errors import CacheError
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role, Shape

@@ -14,7 +14,7 @@ from buildx_cache.request.looking import check_readable, check_written, look
 from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
 
-_PLATFORM = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_.-]+){0,2}", re.IGNORECASE)
+_PLATFORM = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_.-]+){0,2}", re.IGNORECASE | re.ASCII)
 _SEPARATOR = "/"
 # The words that may stand alone: systems and architectures that BuildKit builds for, as ``containerd/platforms`` knows
 # and spells them, and Buildx' own word for the builder's platform.

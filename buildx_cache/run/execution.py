@@ -447,7 +447,7 @@ def listening(command: Command, metadata: str) -> Command:
 def _read_metadata(path: str) -> dict[str, object]:
     try:
         metadata = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return metadata if isinstance(metadata, dict) else {}
 

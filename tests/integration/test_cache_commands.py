@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from buildx_cache.cache_tags import scope_text
 from tests.integration.conftest import Docker, Ran, write_project
 from tests.integration.engines import Engines
 
 LONG_AGO = 1_600_000_000
+FEATURE = scope_text("feature/x")
 
 
 def build(docker: Docker, project: Path, *words: str) -> Ran:
@@ -169,7 +171,7 @@ def filled(docker: Docker, project: Path) -> str:
     build(docker, project, "--cache", "registry", "--cache-scope", "main", "-t", f"{name}:1", "--push")
     with asked(name, "buildcache-main", "GET") as answer:
         media_type, manifest = answer.headers["Content-Type"], json.load(answer)
-    for branch in ("feature-x", "gone"):
+    for branch in (FEATURE, "gone"):
         content = json.dumps({**manifest, "annotations": {"branch": branch}}).encode()
         with asked(name, f"buildcache-{branch}", "PUT", {"Content-Type": media_type}, content) as answer:
             assert answer.status == 201
@@ -201,8 +203,8 @@ def test_a_repositorys_caches_are_listed(docker: Docker, shared: str) -> None:
     assert (ran.code, ran.stderr) == (0, "")
     assert is_readable(ran)
     listed = {line.split()[0] for line in ran.stdout.splitlines() if line.startswith("buildcache-")}
-    assert listed == {"buildcache-main", "buildcache-feature-x", "buildcache-gone"}
-    assert tags(docker, shared) == {"main", "feature-x", "gone"}
+    assert listed == {"buildcache-main", f"buildcache-{FEATURE}", "buildcache-gone"}
+    assert tags(docker, shared) == {"main", FEATURE, "gone"}
 
 
 def test_one_tags_cache_is_inspected(docker: Docker, shared: str) -> None:
@@ -243,8 +245,8 @@ def test_branches_that_git_no_longer_has_lose_their_caches(docker: Docker, repos
     told = docker.tool("cache", "prune", repository, "--keep-branches-from", "git", "--format", "json", cwd=clone)
     assert told.code == 0, told.stderr
     assert [each["tag"] for each in document(told)["deleted"]] == ["buildcache-gone"]
-    assert {each["tag"] for each in document(told)["kept"]} == {"buildcache-main", "buildcache-feature-x"}
-    assert tags(docker, repository) == {"main", "feature-x"}
+    assert {each["tag"] for each in document(told)["kept"]} == {"buildcache-main", f"buildcache-{FEATURE}"}
+    assert tags(docker, repository) == {"main", FEATURE}
     assert digest_in_registry(repository, "1").startswith("sha256:")
 
 
@@ -268,7 +270,7 @@ def test_an_origin_that_does_not_answer_keeps_every_cache(docker: Docker, shared
     ran = docker.tool("cache", "prune", shared, "--keep-branches-from", "git", cwd=clone)
     assert (ran.code, ran.stdout) == (5, "")
     assert "git ls-remote --heads origin" in ran.stderr
-    assert tags(docker, shared) == {"main", "feature-x", "gone"}
+    assert tags(docker, shared) == {"main", FEATURE, "gone"}
 
 
 def test_scopes_from_stdin_are_kept(docker: Docker, repository: str) -> None:
@@ -281,7 +283,7 @@ def test_young_caches_outlive_their_branch_where_age_is_asked_for(docker: Docker
     words = ("--keep-branches-from", "-", "--max-age", "7d")
     assert docker.tool("cache", "prune", shared, *words, stdin="main\n").code == 0
     assert docker.tool("cache", "prune", shared, "--max-age", "7d").code == 0
-    assert tags(docker, shared) == {"main", "feature-x", "gone"}
+    assert tags(docker, shared) == {"main", FEATURE, "gone"}
 
 
 def test_an_image_is_never_pruned(docker: Docker, shared: str) -> None:
@@ -293,7 +295,7 @@ def test_an_image_is_never_pruned(docker: Docker, shared: str) -> None:
 
 def test_one_named_cache_is_pruned(docker: Docker, repository: str) -> None:
     assert docker.tool("cache", "prune", f"{repository}:buildcache-gone").code == 0
-    assert tags(docker, repository) == {"main", "feature-x"}
+    assert tags(docker, repository) == {"main", FEATURE}
 
 
 @pytest.mark.parametrize("path", ["absent/app", "absent/app:1"])

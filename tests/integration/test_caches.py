@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache.cache_tags import cache_tag
 from tests.integration.conftest import GREETING, Docker
 
 KINDS = ("local", "registry", "inline")
@@ -99,11 +100,11 @@ def test_a_pull_request_reads_its_targets_cache_and_writes_its_own(docker: Docke
     assert ran.steps == (3, 3, 0)
     statuses = {entry["source"].rpartition(":")[2]: entry["status"] for entry in ran.report["cache"]["imports"]}
     assert statuses == {
-        "buildcache-feature-x": "absent",
+        cache_tag("feature/x"): "absent",
         "buildcache-develop": "hit",
         "buildcache-main": "absent",
     }
-    assert ran.report["cache"]["exports"][0]["target"] == f"{repository}:buildcache-feature-x"
+    assert ran.report["cache"]["exports"][0]["target"] == f"{repository}:{cache_tag('feature/x')}"
     assert ran.stdout.startswith(f"{repository}:aaaaaaa@sha256:")
 
 

@@ -1045,7 +1045,7 @@ def test_first_matching_row_wins(env: Mapping[str, str], provider: str) -> None:
         pytest.param(GitFacts(), built("none", default_branch="main"), id="no-git"),
         pytest.param(
             GitFacts(sha="", branch="a\nb", tag=" ", default_branch="\x1b[31m"),
-            built("none", default_branch="main"),
+            forked("none", default_branch="main"),
             id="nonsense",
         ),
     ],
@@ -1128,9 +1128,10 @@ def test_unusable_branch_is_absent(value: str) -> None:
     env = {**GITLAB, "CI_COMMIT_SHA": HEAD, "CI_COMMIT_BRANCH": value, "CI_DEFAULT_BRANCH": value}
     context = detect(env, git=Git(GitFacts()))
     assert (context.branch, context.default_branch) == (None, "main")
+    assert context.is_fork is bool(value.strip())  # it may be any branch's: main's cache is not written
 
 
-@pytest.mark.parametrize("value", ["  feature/x\n", "feature/x", "refs/heads/feature/x"])
+@pytest.mark.parametrize("value", ["  feature/x\n", "feature/x"])
 def test_usable_branch_is_trimmed(value: str) -> None:
     assert detect({**GITLAB, "CI_COMMIT_BRANCH": value}).branch == "feature/x"
 
@@ -1199,6 +1200,200 @@ def test_malformed_event(event: str | None) -> None:
         default_branch="trunk",
         build="3",
     )
+
+
+# --- what follows a fork -------------------------------------------------------------------------------------
+
+ACME = {"repository": {"full_name": "acme/app", "default_branch": "develop"}}
+OWN_HEAD = {"head_repository": {"full_name": "acme/app"}}
+FORK_HEAD = {"head_repository": {"full_name": "octocat/app"}}
+PULL = {"head": {"repo": {"full_name": "octocat/app"}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "is_fork"),
+    [
+        *(
+            ("workflow_run", {"workflow_run": {"event": trigger, **head}}, head is not OWN_HEAD)
+            for trigger in ("push", "pull_request", "merge_group", "schedule", "workflow_dispatch")
+            for head in (OWN_HEAD, FORK_HEAD, {"head_repository": None}, {})
+        ),
+        *(
+            ("workflow_run", {"workflow_run": {"event": trigger, **OWN_HEAD}}, True)
+            for trigger in ("pull_request_target", "workflow_run", "issue_comment", "check_suite", "", None, ["push"])
+        ),
+        ("workflow_run", {"workflow_run": {"event": "push", **OWN_HEAD}, "repository": None}, True),
+        ("workflow_run", {"workflow_run": {"event": "push"}, "repository": {}}, True),
+        ("issue_comment", {"issue": {"number": 1}}, False),
+        ("issue_comment", {"issue": {"number": 1, "pull_request": None}}, False),
+        ("issue_comment", {"issue": {"number": 1, "pull_request": {"url": "u"}}}, True),
+        ("issue_comment", {"issue": []}, True),
+        ("check_run", {"check_run": {"check_suite": {"head_branch": "feature/x"}}}, False),
+        ("check_run", {"check_run": {"check_suite": {"head_branch": None, "pull_requests": []}}}, True),
+        ("check_run", {"check_run": {"head_branch": "feature/x"}}, True),
+        ("check_suite", {"check_suite": {"head_branch": "feature/x"}}, False),
+        ("check_suite", {"check_suite": {"head_branch": None}}, True),
+        ("status", {"branches": [{"name": "feature/x"}]}, False),
+        ("status", {"branches": []}, True),
+        ("status", {"branches": {"name": "x"}}, True),
+        ("repository_dispatch", {"client_payload": {"image": "app"}}, False),
+        ("repository_dispatch", {"client_payload": {"pull_request": PULL}}, True),
+        ("repository_dispatch", {"client_payload": {"github": {"payload": [{"issue": {"pull_request": PULL}}]}}}, True),
+        # They bring nothing of a fork.
+        *((name, {}, False) for name in ("push", "schedule", "workflow_dispatch", "merge_group", "release", "create")),
+        *((name, {}, False) for name in ("issues", "discussion", "discussion_comment", "watch", "fork", "", "new_one")),
+        # They are pull requests.
+        *((f"pull_request{rest}", {}, True) for rest in ("", "_target", "_review", "_review_comment", "_comment")),
+    ],
+)
+def test_events_of_github(name: str, event: dict[str, object], *, is_fork: bool) -> None:
+    env = {**GITHUB, "GITHUB_EVENT_NAME": name, "GITHUB_REF": "refs/heads/develop", "GITHUB_SHA": HEAD}
+    context = detect(env, files={EVENT: json.dumps({**ACME, **event})})
+    assert context.is_fork is is_fork
+    assert context.branch == (None if name.startswith("pull_request") else "develop")
+
+
+FOLLOWING = ("workflow_run", "issue_comment", "check_run", "check_suite", "status", "repository_dispatch")
+
+
+@pytest.mark.parametrize("event", [None, "", "{", "[]", '"x"', "7", "null", "{}", "[" * 100_000])
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_an_event_that_cannot_be_read_may_be_a_forks(name: str, event: str | None) -> None:
+    env = {**GITHUB, "GITHUB_EVENT_NAME": name, "GITHUB_REF": "refs/heads/develop", "GITHUB_SHA": HEAD}
+    sent_nothing = (name, event) == ("repository_dispatch", "{}")
+    for told in (env, {**env, "GITHUB_EVENT_PATH": ""}):
+        context = detect(told, files={} if event is None else {EVENT: event})
+        assert context.is_fork or (sent_nothing and told is env)
+
+
+@pytest.mark.parametrize("name", ["deployment", "deployment_status"])
+@pytest.mark.parametrize(
+    ("reference", "is_fork"),
+    [("refs/heads/x", False), ("refs/tags/v1", False), ("", True), (HEAD, True), ("refs/pull/1/head", True)],
+)
+def test_a_deployment_of_a_bare_commit_may_be_a_forks(name: str, reference: str, *, is_fork: bool) -> None:
+    env = {**GITHUB, "GITHUB_EVENT_NAME": name, "GITHUB_REF": reference, "GITHUB_SHA": HEAD}
+    assert detect(env, files={EVENT: json.dumps(ACME)}).is_fork is is_fork
+
+
+@pytest.mark.parametrize(
+    ("env", "is_fork"),
+    [
+        pytest.param({**GITLAB_MERGE_REQUEST, "CI_PIPELINE_SOURCE": "parent_pipeline"}, False, id="gitlab-child"),
+        pytest.param(
+            {
+                **GITLAB_MERGE_REQUEST,
+                "CI_PIPELINE_SOURCE": "parent_pipeline",
+                "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "20001",
+            },
+            True,
+            id="gitlab-child-of-a-forks",
+        ),
+        pytest.param({**GITLAB, "CI_PIPELINE_SOURCE": "external_pull_request_event"}, True, id="gitlab-external"),
+        pytest.param(
+            {**AZURE, "BUILD_REASON": "ResourceTrigger", "BUILD_SOURCEBRANCH": "refs/pull/18/merge"},
+            True,
+            id="azure-after-a-pull-requests-pipeline",
+        ),
+        pytest.param(
+            {**AZURE, "BUILD_REASON": "ResourceTrigger", "BUILD_SOURCEBRANCH": "refs/heads/x"},
+            False,
+            id="azure-after-a-branchs-pipeline",
+        ),
+        pytest.param({**AZURE_PULL, "SYSTEM_PULLREQUEST_ISFORK": ""}, True, id="azure-silent"),
+        pytest.param({**AZURE_PULL, "SYSTEM_PULLREQUEST_ISFORK": "no\u2028"}, True, id="azure-odd"),
+        pytest.param({**BUILDKITE, "BUILDKITE_BRANCH": "octocat:develop"}, True, id="buildkite-triggered-by-a-forks"),
+        pytest.param({**BUILDKITE, "BUILDKITE_BRANCH": "develop"}, False, id="buildkite-triggered"),
+        pytest.param({**TRAVIS_PULL, "TRAVIS_PULL_REQUEST_SLUG": ""}, True, id="travis-silent"),
+        pytest.param({**SEMAPHORE_PULL, "SEMAPHORE_GIT_PR_SLUG": ""}, True, id="semaphore-silent"),
+        pytest.param({**APPVEYOR_PULL, "APPVEYOR_PULL_REQUEST_HEAD_REPO_NAME": ""}, True, id="appveyor-silent"),
+        # A repository has no pull request from a branch to itself, and seldom one from its default branch.
+        *(
+            pytest.param({**pull, source: branch}, branch != "feature/x", id=f"{pull[source]}-{source}-{branch}")
+            for pull, source in (
+                (WOODPECKER_PULL, "CI_COMMIT_SOURCE_BRANCH"),
+                (DRONE_PULL, "DRONE_SOURCE_BRANCH"),
+            )
+            for branch in ("feature/x", "release", "develop", "a\u2028b", "")
+        ),
+        pytest.param({**CODEBUILD_PULL, "CODEBUILD_WEBHOOK_HEAD_REF": "refs/heads/trunk"}, True, id="codebuild-trunk"),
+        pytest.param({**CODEBUILD, "CODEBUILD_SOURCE_VERSION": "pr/17"}, True, id="codebuild-by-hand"),
+        pytest.param({**CODEBUILD, "CODEBUILD_SOURCE_VERSION": HEAD}, False, id="codebuild-commit-by-hand"),
+        pytest.param(
+            {
+                **DRONE,
+                "DRONE_BRANCH": "release",
+                "DRONE_BUILD_EVENT": "promote",
+                "DRONE_COMMIT_REF": "refs/pull/4/head",
+            },
+            True,
+            id="drone-promotion-of-a-pull-request",
+        ),
+        pytest.param(
+            {
+                **WOODPECKER,
+                "CI_COMMIT_BRANCH": "release",
+                "CI_PIPELINE_EVENT": "deployment",
+                "CI_COMMIT_REF": "refs/pull/4/head",
+            },
+            True,
+            id="woodpecker-deployment-of-a-pull-request",
+        ),
+        pytest.param({**CIRCLECI, "CIRCLE_BRANCH": "pull/15/head"}, True, id="circleci-branch"),
+        pytest.param({**JENKINS_PULL, "CHANGE_BRANCH": ""}, True, id="jenkins-without-a-source"),
+        pytest.param({**BITBUCKET, "BITBUCKET_PR_ID": "3"}, True, id="bitbucket-without-a-source"),
+    ],
+)
+def test_what_a_fork_brings_is_told_apart(env: Mapping[str, str], *, is_fork: bool) -> None:
+    context = detect(env)
+    assert context.is_fork is is_fork
+
+
+# --- hostile names -------------------------------------------------------------------------------------------
+
+# How each CI names a branch that is pushed.
+PUSHES = (
+    (CIRCLECI, "CIRCLE_BRANCH", "{}"),
+    (GITHUB, "GITHUB_REF", "refs/heads/{}"),
+    (GITLAB, "CI_COMMIT_BRANCH", "{}"),
+    (BUILDKITE, "BUILDKITE_BRANCH", "{}"),
+    (AZURE, "BUILD_SOURCEBRANCH", "refs/heads/{}"),
+    (BITBUCKET, "BITBUCKET_BRANCH", "{}"),
+    (TRAVIS, "TRAVIS_BRANCH", "{}"),
+    (WOODPECKER, "CI_COMMIT_BRANCH", "{}"),
+    (DRONE, "DRONE_BRANCH", "{}"),
+    (CODEBUILD, "CODEBUILD_WEBHOOK_TRIGGER", "branch/{}"),
+    (SEMAPHORE, "SEMAPHORE_GIT_WORKING_BRANCH", "{}"),
+    (APPVEYOR, "APPVEYOR_REPO_BRANCH", "{}"),
+    (JENKINS, "BRANCH_NAME", "{}"),
+    (JENKINS, "GIT_BRANCH", "origin/{}"),
+)
+
+
+# Names that git takes for a branch's.
+ODD_NAMES = (
+    *("<nil>", "main\u2028", "\u2029main", "ma\x85in", "x\udcff", "main\xa0", "\u3000main", "\u2003", "\x1c"),
+    *("refs/heads/main", "refs/tags/v1", "detached", "MAIN", "m\u0430in"),
+)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize(("env", "variable", "form"), PUSHES, ids=[variable for _, variable, _ in PUSHES])
+def test_no_name_of_a_branch_makes_it_another_one(env: Mapping[str, str], variable: str, form: str, name: str) -> None:
+    context = detect({**env, variable: form.format(name)}, git=Git(GitFacts(sha=HEAD, default_branch="main")))
+    assert context.is_fork or context.branch == name
+    assert context.tag is None
+
+
+@pytest.mark.parametrize("name", ["x\\u2028", "\\u0085", "main\\u00a0"])
+def test_no_name_of_a_branch_makes_it_the_default_one_on_teamcity(name: str) -> None:
+    files = teamcity_files(f"teamcity.build.branch={name}", "vcsroot.branch=refs/heads/develop")
+    assert detect(TEAMCITY, files=files).is_fork
+
+
+@pytest.mark.parametrize("name", ["x\u2028", "main\xa0"])
+def test_no_name_of_a_branch_makes_it_the_default_one_outside_of_a_ci(name: str) -> None:
+    assert detect({}, git=Git(GitFacts(sha=HEAD, branch=name))).is_fork
 
 
 NAMES = sorted(

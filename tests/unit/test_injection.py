@@ -74,6 +74,27 @@ def test_a_branch_or_tag_is_only_a_name(ci: str, called: CommandLine) -> None:
         assert [each for each in references if not re.fullmatch(r"r\.example/app:buildcache-[\w.-]+", each)] == []
 
 
+@pytest.mark.parametrize(
+    ("head", "branch", "written"),
+    [
+        ("acme/app", "main", "buildcache-main"),
+        ("octocat/app", "main", ""),
+        ("acme/app", "main\u2028", ""),
+        ("acme/app", "main-linux-arm64", "buildcache-main-linux-arm64-0c7ec74873ea8b2e"),
+    ],
+)
+def test_whose_cache_a_run_after_another_one_writes(head: str, branch: str, written: str, called: CommandLine) -> None:
+    run = {"event": "push", "head_repository": {"full_name": head}}
+    event = called.folder / "event.json"
+    event.write_text(json.dumps({"workflow_run": run, "repository": {"full_name": "acme/app"}}))
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "workflow_run", "GITHUB_EVENT_PATH": str(event)}
+    words = ("plan", "--assume-driver", "docker-container", "-t", "r.example/app:1", "--push")
+    ran = called(*words, **github, GITHUB_REF=f"refs/heads/{branch}")
+    assert ran.code == 0, ran.err
+    assert re.findall(r"--cache-to type=registry,ref=r\.example/app:([^,]*)", ran.out) == ([written] if written else [])
+    assert "--cache-from type=registry,ref=r.example/app:buildcache-main" in ran.out
+
+
 # A row for each fact that a CI tells: its variables, and how it spells a value in them.
 SPELLINGS = ("{}", "refs/heads/{}", "refs/tags/{}", "refs/pull/{}/merge", "1{}", "https://example.com/pull/{}")
 TOLD = ("ref", "sha", "pull_sha", "branch", "source_branch", "target_branch", "tag", "pull_request", "build")

@@ -651,9 +651,9 @@ docker buildx build --builder docker-container-builder --tag registry.example.co
         facts=CONTAINER,
         lines=r"""
 docker buildx build --builder docker-container-builder --tag registry.example.com/team/app:1 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
-    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login,mode=max,ignore-error=true \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333,mode=max,ignore-error=true \
     --push .
 """,
     ),
@@ -716,9 +716,9 @@ docker buildx build --builder default --cache-from 'type=local,"src=.cache/a,b"'
         ci=CI_BRANCH,
         lines=r"""
 docker buildx build --builder default --tag registry.example.com/team/app:1 \
-    --cache-from type=registry,ref=registry.example.com/cache:buildcache-feature-login \
+    --cache-from type=registry,ref=registry.example.com/cache:buildcache-feature-login-df7c7aeb3560d333 \
     --cache-from type=registry,ref=registry.example.com/cache:buildcache-main \
-    --cache-to type=registry,ref=registry.example.com/cache:buildcache-feature-login,mode=max,ignore-error=true \
+    --cache-to type=registry,ref=registry.example.com/cache:buildcache-feature-login-df7c7aeb3560d333,mode=max,ignore-error=true \
     --push .
 """,
     ),
@@ -748,9 +748,9 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 \
         ci=CI_BRANCH,
         lines=r"""
 docker buildx build --builder default --tag registry.example.com/team/app:1 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-Nightly-1-c483fe9b \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-Nightly-1-c483fe9b21b07f63 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
-    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-Nightly-1-c483fe9b,mode=max,ignore-error=true \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-Nightly-1-c483fe9b21b07f63,mode=max,ignore-error=true \
     --push .
 """,
     ),
@@ -855,9 +855,9 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 \
         ci=CI_BRANCH,
         lines=r"""
 docker buildx build --builder default --tag registry.example.com/team/app:1 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
-    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login,mode=max,ignore-error=true \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333,mode=max,ignore-error=true \
     --push .
 """,
     ),
@@ -867,10 +867,10 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 \
         ci=CI_PULL_REQUEST,
         lines=r"""
 docker buildx build --builder default --tag registry.example.com/team/app:1 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2-ad9e2e3861a8a51c \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
-    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login,mode=max,ignore-error=true \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333,mode=max,ignore-error=true \
     --push .
 """,
     ),
@@ -880,8 +880,8 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 \
         ci=CI_FORK,
         lines=r"""
 docker buildx build --builder default --tag registry.example.com/team/app:1 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2-ad9e2e3861a8a51c \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main --push .
 """,
     ),
@@ -891,10 +891,10 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 \
         ci=CI_FORK,
         lines=r"""
 docker buildx build --builder default --tag registry.example.com/team/app:1 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2-ad9e2e3861a8a51c \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
-    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login,mode=max,ignore-error=true \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333,mode=max,ignore-error=true \
     --push .
 """,
     ),
@@ -926,9 +926,9 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 \
         ci=CI_PULL_REQUEST,
         lines=r"""
 docker buildx build --builder default --tag registry.example.com/team/app:1 \
-    --tag registry.example.com/team/app:buildcache-feature-login \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2 \
+    --tag registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2-ad9e2e3861a8a51c \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main --cache-to type=inline \
     --push .
 """,
@@ -949,9 +949,9 @@ docker buildx build --builder default --tag app:latest --cache-from type=local,s
         ci=CI_BRANCH,
         lines=r"""
 docker buildx build --builder default --tag registry.example.com/team/app:1 --platform linux/arm64 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-arm64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-arm64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-arm64 \
-    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-arm64,mode=max,ignore-error=true \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-arm64,mode=max,ignore-error=true \
     --push .
 """,
     ),
@@ -1001,25 +1001,25 @@ docker buildx build --builder docker-container-builder --tag registry.example.co
         lines=r"""
 docker buildx build --builder remote-builder --tag registry.example.com/team/app:1 \
     --platform linux/amd64,linux/arm64 --file F --target t --no-cache --build-arg A=1 --build-arg NPM_TOKEN \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-amd64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-amd64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-amd64 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-arm64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-arm64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-arm64 --push .
 docker buildx build --builder remote-builder --platform linux/amd64 --file F --target t --build-arg A=1 \
     --build-arg NPM_TOKEN \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-amd64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-amd64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-amd64 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-arm64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-arm64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-arm64 \
-    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-amd64,mode=max,ignore-error=true \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-amd64,mode=max,ignore-error=true \
     --output type=cacheonly .
 docker buildx build --builder remote-builder --platform linux/arm64 --file F --target t --build-arg A=1 \
     --build-arg NPM_TOKEN \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-amd64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-amd64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-amd64 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-arm64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-arm64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-arm64 \
-    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-arm64,mode=max,ignore-error=true \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-arm64,mode=max,ignore-error=true \
     --output type=cacheonly .
 """,
     ),
@@ -1057,11 +1057,11 @@ docker buildx build --builder remote-builder --tag registry.example.com/team/app
         lines=r"""
 docker buildx build --builder remote-builder --tag registry.example.com/team/app:1 \
     --platform linux/amd64,linux/arm64 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-amd64 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2-linux-amd64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-amd64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2-ad9e2e3861a8a51c-linux-amd64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-amd64 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-linux-arm64 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2-linux-arm64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-feature-login-df7c7aeb3560d333-linux-arm64 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-release-2-ad9e2e3861a8a51c-linux-arm64 \
     --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main-linux-arm64 --push .
 """,
     ),
@@ -2302,6 +2302,22 @@ def test_the_builds_that_write_caches_by_platform_have_the_secrets_too() -> None
             "build inside a git work tree with a commit, or in a CI",
             id="template-sha",
         ),
+        *(
+            pytest.param(
+                {"tag": [f"app:{template}"]},
+                replace(CI_MAIN, branch=branch, tag=branch),
+                CONTAINERD,
+                f"the tag 'app:{template}' makes {tag!r} here: tags that begin with buildcache- are caches",
+                "rename the branch or tag, or write something before the field: REPOSITORY:branch-{branch}",
+                id=f"template-a-caches-tag-{template}",
+            )
+            for template, branch, tag in (
+                ("{branch}", "buildcache-main", "buildcache-main"),
+                ("{tag}", "buildcache-main", "buildcache-main"),
+                ("{branch}-{tag}", "buildcache-", "buildcache--buildcache-"),
+                ("build{branch}", "cache/main", "buildcache-main"),
+            )
+        ),
         pytest.param(
             {"tag": ["app:{brnch}"]},
             LAPTOP,
@@ -2433,7 +2449,7 @@ NOWHERE = "the image stays in the builder's cache: add --push or --load to keep 
             {"tag": [f"{APP}:1"], "load": True, "cache": "registry"},
             CI_FORK,
             OWN_RUNNING,
-            ["a fork's pull request: the cache is only read"],
+            ["the build is of a fork, or may be: the cache is only read"],
             id="fork",
         ),
         pytest.param(

@@ -173,7 +173,7 @@ def test_metadata_goes_where_the_user_wants_it(tmp_path: Path) -> None:
     assert outcome.results == (f"{APP}@{DIGEST}",)
 
 
-@pytest.mark.parametrize("metadata", ["", "{", "[]"])
+@pytest.mark.parametrize("metadata", ["", "{", "[]", "[" * 100_000])
 def test_broken_metadata_does_not_stop_a_build(metadata: str) -> None:
     outcome, _ = done(planned(tag=["app"]), FakeEngine(metadata=metadata))
     assert outcome.error is None
