@@ -13,8 +13,10 @@ from buildx_cache.wording import printable
 
 HIDDEN = "***"
 
-# A scheme's length is bounded so that a long word costs no more than its length.
-_URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{0,31})://(?P<user>[^/\s]*)@", re.IGNORECASE)
+# What stands before the scheme's end is looked at once there is an @: a long text costs no more than its length.
+_URL_CREDENTIALS = re.compile(r"://(?P<user>[^/\s]*)@")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z", re.IGNORECASE)
+_LONGEST_SCHEME = 32
 # Parameters that sign a URL (S3, Google Cloud Storage, Azure's SAS, CloudFront) or are a token; `_state` is that of an
 # upload in distribution's registry.
 _URL_PARAMETER = re.compile(
@@ -82,10 +84,12 @@ def _without_credentials(text: str) -> str:
 
 
 def _without_password(match: re.Match[str]) -> str:
-    scheme = match["scheme"].lower()
-    if scheme in _IMAGE_SCHEMES or (scheme in _USER_SCHEMES and ":" not in match["user"]):
+    end = match.start()
+    found = _SCHEME.search(match.string[max(end - _LONGEST_SCHEME, 0) : end])
+    scheme = found[0].lower() if found else ""
+    if not scheme or scheme in _IMAGE_SCHEMES or (scheme in _USER_SCHEMES and ":" not in match["user"]):
         return match[0]
-    return f"{match['scheme']}://{HIDDEN}@"
+    return f"://{HIDDEN}@"
 
 
 class Redactor:
@@ -133,6 +137,7 @@ def secret_forms(values: Iterable[str]) -> tuple[str, ...]:
     values = tuple(values)
     parts = {*secret_parts(values), *(line for value in values for line in _odd_lines(value))}
     found = {printable(form) for part in parts for form in _spellings(part)}
+    found |= {" ".join(form.split()) for form in found}  # as of `echo $VALUE`
     return tuple(sorted((form for form in found if len(form) >= _SHORTEST), key=lambda form: (-len(form), form)))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# ECMA-48's sequences, begun by ESC or a C1 control: CSI; OSC, DCS, SOS, PM and APC with their text, to the end of the line
-# at most where nothing ends it; all others.
+# ECMA-48's sequences, begun by ESC or a C1 control: CSI; OSC, DCS, SOS, PM and APC with their text, to the end of the
+# line at most where nothing ends it; all others.
 _SEQUENCE = (
     r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"
     r"|(?:\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\n\x07\x1b\x9c]*+(?:\x07|\x1b\\|\x9c)?"

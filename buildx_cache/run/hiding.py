@@ -25,7 +25,7 @@ class Secrets:
     def redactor(self, command: Command) -> Redactor:
         """What takes them, and the secret build arguments of a command, out of texts."""
         arguments = (str(value) for name, value in command.secrets if is_hidden_argument(name, value))
-        return Redactor((*arguments, *self.hidden))
+        return Redactor((*arguments, *self.hidden, self.password or ""))
 
 
 class Hiding:
@@ -67,9 +67,12 @@ class Hiding:
         lines, rest = came[:end], came[end:]
         shown = b""
         if lines and (begun := self._begun.pop(key, None)):
-            first, _, lines = lines.partition(b"\n")
-            begun.add(first)
-            shown = self._shown(begun)
+            if begun.is_cut:
+                first, _, lines = lines.partition(b"\n")
+                begun.add(first)
+                shown = self._shown(begun)
+            else:
+                lines = begun.data + lines
         shown += self._without(lines)
         if rest:
             self._begun.setdefault(key, _Line(LINE_LIMIT + self._redactor.longest)).add(rest)
@@ -84,7 +87,7 @@ class Hiding:
             yield _spoken(*key, self._shown(self._begun.pop(key)))
 
     def _shown(self, line: _Line) -> bytes:
-        shown = self._redactor.log(_text(line.data))
+        shown = self._redactor.log(_text(_final(line.data)))
         if line.is_cut:  # it may end in the first part of a value
             shown = shown[: max(len(shown) - self._redactor.longest, 0)]
         return _bytes(shown + "\n")
@@ -104,16 +107,17 @@ class _Line:
         self.data = b""
         self.is_cut = False
         self._limit = limit
-        self._is_over = False
 
     def add(self, piece: bytes) -> None:
-        final = _final(piece)
-        if final and (self._is_over or b"\r" in piece.rstrip(b"\r")):
-            self.data, self.is_cut = b"", False
-        self._is_over = piece.endswith(b"\r") or (self._is_over and not final)
-        room = self._limit - len(self.data)
-        self.data += final[:room]
-        self.is_cut |= len(final) > room
+        if b"\r" in piece or self.data.endswith(b"\r"):
+            whole = self.data + piece
+            piece = _final(whole)
+            self.is_cut = (self.is_cut and whole.startswith(piece)) or len(piece) > self._limit
+            self.data = piece[: self._limit] + (b"\r" if whole.endswith(b"\r") else b"")
+        else:
+            room = self._limit - len(self.data)
+            self.data += piece[:room]
+            self.is_cut |= len(piece) > room
 
 
 def _final(line: bytes) -> bytes:

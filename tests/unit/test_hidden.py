@@ -59,6 +59,19 @@ def test_arguments_from_the_environment_and_the_password_are_hidden() -> None:
     assert hidden_values(asked, ENV, Secret("of-the-login")) == (Secret("of-the-login"), Secret("of-the-token"))
 
 
+def test_ordinary_arguments_are_not_hidden_but_every_secret_is() -> None:
+    env = {
+        "AUTH": "disabled",
+        "A_TOKEN": "short",
+        "SESSION_DRIVER": "memcached-of-mine",
+        "NPM_TOKEN": "true",
+        "X": "true",
+    }
+    asked = request(build_arg=[*env], secret=["id=x,env=X"])
+    assert hidden_values(asked, env, Secret("1234")) == (Secret("1234"), Secret("true"))
+    assert hidden_values(request(build_arg=[*env]), env, None) == ()
+
+
 def test_a_login_in_an_argument_from_the_environment_is_hidden() -> None:
     asked = request(build_arg=["HTTP_PROXY", "PLAIN"])
     env = {**ENV, "HTTP_PROXY": "http://me:abc@proxy"}
@@ -93,6 +106,8 @@ def test_a_password_is_in_no_environment_but_where_it_is_asked_for() -> None:
     [
         ("NPM_TOKEN=a", None, "disabled"),
         ("NPM_TOKEN", None, "disabled"),
+        ("GITHUB_PAT=true", None, "disabled"),
+        ("ENABLE_AUTH=true", None, None),
         ("NPM_TOKEN", "max", "max"),
         ("VERSION=1", None, None),
         ("INDEX=https://me:abc@example.com", None, "disabled"),
