@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache.cli import building
 from buildx_cache.cli.hidden import forget_secrets, hidden_values, keep_out_of_metadata
+from buildx_cache.errors import EngineError
 from buildx_cache.redaction import Secret
 from buildx_cache.request import BuildRequest, Layer, make_request
+from tests.unit.command_line import CommandLine
 
 
 def request(**values: object) -> BuildRequest:
@@ -117,3 +120,24 @@ def test_the_metadata_file_has_no_secret_unless_asked_for(argument: str, before:
     env = {} if before is None else {"BUILDX_METADATA_PROVENANCE": before}
     keep_out_of_metadata(request(build_arg=[argument]), env)
     assert env.get("BUILDX_METADATA_PROVENANCE") == after
+
+
+@pytest.mark.parametrize("progress", ["plain", "json", "quiet"])
+def test_what_a_call_without_a_plan_tells_has_no_secret(
+    progress: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise EngineError("docker said hunt\x1b[0mer2secret and of-an-\x00argument", hint="not hunter2\u200bsecret")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(building, "_session", fail)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    reports = ("--report", "r.json", "--report-html", "r.html", "--report-junit", "r.xml", "--report-md", "r.md")
+    words = ("--progress", progress, "--secret", "id=x,env=MINE", "--build-arg", "A_TOKEN=of-an-argument")
+    called = CommandLine(tmp_path, monkeypatch, capsys)("build", ".", *words, *reports, MINE="hunter2secret")
+    assert called.code == 3
+    written = "".join(path.read_text() for path in tmp_path.glob("r.*"))
+    assert "***" in written
+    assert "***" in called.out + called.err
+    for secret in ("hunter2secret", "of-an-argument"):
+        assert secret not in called.out + called.err + written
