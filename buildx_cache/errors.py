@@ -40,7 +40,7 @@ class BuildxCacheError(Exception):
         super().__init__(self.message)
 
     def rewrite(self, change: Callable[[str], str]) -> None:
-        """Change what is told of it: only who raises it knows the words, and only who shows it the secrets."""
+        """Apply ``change`` to message and hint, to redact secrets that the raiser did not know."""
         self.message, self.hint = change(self.message), change(self.hint)
         self.args = (self.message,)
 

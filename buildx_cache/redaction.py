@@ -57,19 +57,19 @@ def has_login(text: str) -> bool:
 
 
 def is_secret_argument(name: str, value: str) -> bool:
-    """Whether an argument is kept off the command line: by its name, or for a login in it, as of ``HTTP_PROXY``."""
+    """Tell whether an argument stays off the command line: for its name, or a login in a URL (``HTTP_PROXY``)."""
     return is_secret_name(name) or has_login(value)
 
 
 def is_hidden_argument(name: str, value: str) -> bool:
-    """Whether what a build says is searched for the value too: that of ``AUTH=disabled`` is a word like any other."""
+    """Tell whether the argument's value is redacted and masked, too; ``disabled`` of ``AUTH=disabled`` is not."""
     return is_secret_argument(name, value) and not is_ordinary(value)
 
 
 def redact(text: str) -> str:
     """``text`` without credentials and signatures inside URLs and without the secret attributes of cache entries.
 
-    Where control characters part or hide one, they are gone too; else they stay, as others have to show the text.
+    Control characters are removed where they split a credential, and kept elsewhere: a plan spells them.
     """
     clean = printable(text)
     hidden = _without_credentials(clean)
@@ -93,27 +93,29 @@ def _without_password(match: re.Match[str]) -> str:
 
 
 class Redactor:
-    r"""Takes values out of texts, in whatever form they stand there.
+    r"""Replace secret values in texts by ``***``, in every form in which a build may print them.
 
-    Control characters go first: ``hunt\x1b[0mer2`` is to be found, and what is looked for has none either.
+    Control characters are removed first, from texts and values: they split ``hunt\x1b[0mer2secret``.
     """
 
     def __init__(self, values: Iterable[str]) -> None:
         self._forms = secret_forms(values)
-        self._spaced = tuple(_spaced(form) for form in self._forms if len(form.split()) > 1)
+        self._words = tuple(form for form in self._forms if " " in form)
         self.longest = max(map(len, self._forms), default=0)
         """Characters of the longest form."""
 
     def text(self, text: str) -> str:
-        """Redact a text that others may show on one line: the space between a value's words may be any."""
+        """Redact a text that may be shown on one line: any white space matches that between a value's words."""
         text = self.log(text)
-        if self._spaced and _ODD_SPACE.search(text):
-            for pattern in self._spaced:
-                text = pattern.sub(HIDDEN, text)
+        if self._words and _ODD_SPACE.search(text):
+            line = " ".join(text.split())
+            for form in self._words:
+                if form in line:
+                    text = re.sub(r"\s+".join(map(re.escape, form.split())), HIDDEN, text)
         return text
 
     def log(self, text: str) -> str:
-        """Redact lines that are shown as they are."""
+        """Redact lines of a log, whose white space is kept."""
         text = printable(text)
         for form in self._forms:
             text = text.replace(form, HIDDEN)
@@ -121,10 +123,6 @@ class Redactor:
 
 
 _ODD_SPACE = re.compile(r"[^\S ]|\s\s")
-
-
-def _spaced(form: str) -> re.Pattern[str]:
-    return re.compile(r"\s+".join(map(re.escape, form.split())))
 
 
 def secret_forms(values: Iterable[str]) -> tuple[str, ...]:
@@ -162,7 +160,7 @@ def _parts(value: str) -> Iterator[str]:
 
 
 def _odd_lines(value: str) -> Iterator[str]:
-    """Lines with control characters in them, some of which end a line to others: they are shown without."""
+    """Yield the lines that have control characters, whole and without them."""
     lines = value.strip("\r\n").split("\n")
     shortest = _SHORTEST if len(lines) == 1 else _SHORTEST_PART
     for line in lines:

@@ -1,8 +1,7 @@
-"""Which names of build arguments and variables are those of secrets, and which values are secret under none.
+"""Tables of words: which build arguments and variables hold secrets, and which values are too common to redact.
 
 A name is read as words, whatever separates them: ``NPM_TOKEN``, ``npm-token``, ``npm.token``, ``npmToken``, ``TOKEN2``.
-Its last words decide. A secret that is missed is shown to everybody, and one too many is a ``***`` in a log: where a
-name may be either, it is a secret's.
+Its last words decide. A missed secret is public, a redacted word is only a nuisance: an ambiguous name is a secret's.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a build argument or variable of this name holds a secret: ``NPM_TOKEN``, not ``AUTHOR``."""
+    """Tell whether a build argument or variable of this name holds a secret: ``NPM_TOKEN``, not ``AUTHOR``."""
     words = _LETTERS.findall(name.lower())
     camel = [word.lower() for word in _CAMEL.findall(name)]
     if _SWITCH_WORDS.intersection(words[:1] if len(words) > 1 else camel[:1]):
@@ -107,7 +106,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_ordinary(value: str) -> bool:
-    """Whether a value is too common to be hidden: a boolean, a number, an ordinary word, and whatever is short."""
+    """Tell whether a value is too common to redact: a boolean, number or ordinary word, or under 8 characters."""
     word = value.strip()
     return len(word) < _SHORTEST or _NUMBER.fullmatch(word) is not None or word.lower() in _ORDINARY_WORDS
 

@@ -11,9 +11,9 @@ _SEQUENCE = (
     r"|(?:\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\n\x07\x1b\x9c]*+(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*+[0-Z\\-~]"
 )
-# C0 and C1 controls, but for the tab and the line break; what shows text in another order than it is in; line and
-# paragraph separators; and what is not shown at all (Unicode's Default_Ignorable_Code_Point, interlinear annotation,
-# noncharacters). A word with any of these inside would look whole, or become so where the next reader drops them.
+# C0 and C1 controls but tab and line feed; bidirectional controls; line and paragraph separators; and what is not shown
+# at all: Unicode's Default_Ignorable_Code_Point (zero width, variation selectors, soft hyphen, tags), interlinear
+# annotation, noncharacters. A word split by one of these looks whole, or becomes whole where a reader drops them.
 _UNSEEN = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u00ad\u034f\u115f\u1160\u17b4\u17b5"
     r"\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufffb\ufdd0-\ufdef\ufffe\uffff"
@@ -26,9 +26,9 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def printable(text: str) -> str:
-    """Remove terminal control sequences and whatever else is not seen: a build's log may say anything.
+    """Remove terminal control sequences and all other invisible characters: a build's log may hold any.
 
-    Do this before looking for anything in the text: what is looked for could be in pieces until then.
+    Call this before searching a text for secrets: such characters can split one.
     """
     if text.isascii() and len(text.encode().translate(None, _ASCII_CONTROLS)) == len(text):
         return text  # as nearly every text, told twenty times as fast
@@ -36,7 +36,7 @@ def printable(text: str) -> str:
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text is on one line, and all of it seen."""
+    """Tell whether a text is one line without invisible characters."""
     return text.isprintable() and printable(text) == text
 
 

@@ -48,7 +48,7 @@ def have_masked(request: BuildRequest, hidden: tuple[Secret, ...], log: TextIO, 
 
 
 def redactor(request: BuildRequest, hidden: tuple[Secret, ...]) -> Redactor:
-    """What takes the same values out of the words of a call that has no plan yet."""
+    """Build the redactor of a call that has no plan yet."""
     return Redactor((*hidden, *_hidden_arguments(request)))
 
 

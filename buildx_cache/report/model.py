@@ -213,7 +213,7 @@ class BuildReport:
 
 
 def rewritten_report(report: BuildReport, change: Callable[[str], str]) -> BuildReport:
-    """The report with what Docker and registries said in it changed; names of steps, and their errors, stay."""
+    """Apply ``change`` to the words of Docker and registries in a report. Steps are redacted before."""
     cache = report.cache
     return replace(
         report,

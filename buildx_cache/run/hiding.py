@@ -23,16 +23,17 @@ class Secrets:
     hidden: tuple[Secret, ...] = ()
 
     def redactor(self, command: Command) -> Redactor:
-        """What takes them, and the secret build arguments of a command, out of texts."""
+        """Build the redactor of these secrets and of a command's secret build arguments."""
         arguments = (str(value) for name, value in command.secrets if is_hidden_argument(name, value))
         return Redactor((*arguments, *self.hidden, self.password or ""))
 
 
 class Hiding:
-    """Takes control characters, then secret values, out of the events of a build: what comes after it only shows.
+    """Remove control characters, then redact secret values, in the events of a build: the only place for both.
 
-    A step's output comes in pieces that end anywhere, also inside an escape sequence and a value. A line is passed on
-    once it is whole, or its step has ended; neither a value nor a sequence goes on in the next.
+    A log comes in pieces that end anywhere, also inside an escape sequence or a value. A line is passed on when it is
+    complete or its step ends. Neither a value nor an escape sequence continues on the next line, so what is held back
+    is one line of each stream, up to ``LINE_LIMIT``; the rest of a longer line is dropped.
     """
 
     def __init__(self, redactor: Redactor) -> None:
@@ -40,7 +41,7 @@ class Hiding:
         self._begun: dict[tuple[str, int], _Line] = {}
 
     def take(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The events as they can be shown by now. Those of one message come together: ends of steps before logs."""
+        """Yield the events that can be shown now. In each message of BuildKit, ends of steps precede logs."""
         events = [*events]
         last = {event.vertex: number for number, event in enumerate(events) if isinstance(event, LogEvent)}
         over = set()
@@ -57,7 +58,7 @@ class Hiding:
             yield rewritten(event, self._redactor.text)
 
     def close(self) -> Iterator[Event]:
-        """The lines that have not ended when there are no more events."""
+        """Yield the incomplete lines when there are no more events."""
         for vertex in dict.fromkeys(vertex for vertex, _ in self._begun):
             yield from self._ended(vertex)
 
@@ -82,7 +83,7 @@ class Hiding:
             yield _spoken(event.vertex, event.stream, shown)
 
     def _ended(self, vertex: str) -> Iterator[LogEvent]:
-        """Lines that nothing ends: they get an end, so that whatever else comes is not put together with them."""
+        """Complete the incomplete lines of a vertex: a later piece must not join them."""
         for key in [key for key in self._begun if key[0] == vertex]:
             yield _spoken(*key, self._shown(self._begun.pop(key)))
 
@@ -101,7 +102,7 @@ class Hiding:
 
 
 class _Line:
-    """A line that has not ended: of what carriage returns part, the last; of that, so many bytes."""
+    """An incomplete line: at most ``limit`` bytes of what follows its last carriage return."""
 
     def __init__(self, limit: int) -> None:
         self.data = b""
@@ -121,7 +122,7 @@ class _Line:
 
 
 def _final(line: bytes) -> bytes:
-    """What a terminal would show last of a line redrawn with carriage returns."""
+    """Return what a terminal would show last of a line redrawn with carriage returns."""
     return line.rstrip(b"\r").rpartition(b"\r")[2]
 
 
