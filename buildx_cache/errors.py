@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from enum import IntEnum
 
 
@@ -37,6 +38,11 @@ class BuildxCacheError(Exception):
         self.message = redact(message)
         self.hint = redact(hint)
         super().__init__(self.message)
+
+    def rewrite(self, change: Callable[[str], str]) -> None:
+        """Apply ``change`` to message and hint, to redact secrets that the raiser did not know."""
+        self.message, self.hint = change(self.message), change(self.hint)
+        self.args = (self.message,)
 
 
 class UsageError(BuildxCacheError):

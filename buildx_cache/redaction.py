@@ -1,4 +1,4 @@
-"""What must never be shown: values that are secret by their name or by where they stand."""
+"""What must never be shown: values that are known, and credentials that can be told by where they stand."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote
 
+from buildx_cache.secret_names import is_ordinary, is_secret_name
+from buildx_cache.wording import printable
+
 HIDDEN = "***"
 
-# Names of build arguments and environment variables whose values are secrets, by the words in them.
-_SECRET_NAME = re.compile(
-    r"(?:^|[_.-])(?:TOKEN|SECRET|SECRETS|PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|CREDENTIALS?|CREDS"
-    r"|API_?KEY|APIKEY|AUTH|PRIVATE_?KEY|ACCESS_?KEY(?:_ID)?|SIGNING_?KEY|COOKIE|SESSION)(?:$|[_.-])"
-    r"|(?:TOKEN|SECRET|PASSWORD|APIKEY)$",
-    re.IGNORECASE,
-)
-# A scheme's length is bounded so that a long word costs no more than its length.
-_URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{0,31})://(?P<user>[^/\s]*)@", re.IGNORECASE)
+# What stands before the scheme's end is looked at once there is an @: a long text costs no more than its length.
+_URL_CREDENTIALS = re.compile(r"://(?P<user>[^/\s]*)@")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z", re.IGNORECASE)
+_LONGEST_SCHEME = 32
 # Parameters that sign a URL (S3, Google Cloud Storage, Azure's SAS, CloudFront) or are a token; `_state` is that of an
 # upload in distribution's registry.
 _URL_PARAMETER = re.compile(
@@ -53,23 +51,32 @@ class Secret(str):
         return HIDDEN
 
 
-def is_secret_name(name: str) -> bool:
-    """Whether a build argument or variable of this name holds a secret: ``NPM_TOKEN``, not ``AUTHOR``."""
-    return _SECRET_NAME.search(name) is not None
-
-
 def has_login(text: str) -> bool:
     """Whether there is a URL with credentials in ``text``: a password or token before the @."""
     return any(_without_password(match) != match[0] for match in _URL_CREDENTIALS.finditer(text))
 
 
 def is_secret_argument(name: str, value: str) -> bool:
-    """Whether a build argument is to be kept secret: by its name, or for a login in it, as of ``HTTP_PROXY``."""
+    """Tell whether an argument stays off the command line: for its name, or a login in a URL (``HTTP_PROXY``)."""
     return is_secret_name(name) or has_login(value)
 
 
+def is_hidden_argument(name: str, value: str) -> bool:
+    """Tell whether the argument's value is redacted and masked, too; ``disabled`` of ``AUTH=disabled`` is not."""
+    return is_secret_argument(name, value) and not is_ordinary(value)
+
+
 def redact(text: str) -> str:
-    """``text`` without credentials and signatures inside URLs and without the secret attributes of cache entries."""
+    """``text`` without credentials and signatures inside URLs and without the secret attributes of cache entries.
+
+    Control characters are removed where they split a credential, and kept elsewhere: a plan spells them.
+    """
+    clean = printable(text)
+    hidden = _without_credentials(clean)
+    return hidden if clean == text or hidden != clean else _without_credentials(text)
+
+
+def _without_credentials(text: str) -> str:
     text = _URL_CREDENTIALS.sub(_without_password, text)
     text = _URL_PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
     text = _QUOTED_SECRET_FIELD.sub(rf'"\g<name>{HIDDEN}"', text)
@@ -77,21 +84,59 @@ def redact(text: str) -> str:
 
 
 def _without_password(match: re.Match[str]) -> str:
-    scheme = match["scheme"].lower()
-    if scheme in _IMAGE_SCHEMES or (scheme in _USER_SCHEMES and ":" not in match["user"]):
+    end = match.start()
+    found = _SCHEME.search(match.string[max(end - _LONGEST_SCHEME, 0) : end])
+    scheme = found[0].lower() if found else ""
+    if not scheme or scheme in _IMAGE_SCHEMES or (scheme in _USER_SCHEMES and ":" not in match["user"]):
         return match[0]
-    return f"{match['scheme']}://{HIDDEN}@"
+    return f"://{HIDDEN}@"
+
+
+class Redactor:
+    r"""Replace secret values in texts by ``***``, in every form in which a build may print them.
+
+    Control characters are removed first, from texts and values: they split ``hunt\x1b[0mer2secret``.
+    """
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._forms = secret_forms(values)
+        self._words = tuple(form for form in self._forms if " " in form)
+        self.longest = max(map(len, self._forms), default=0)
+        """Characters of the longest form."""
+
+    def text(self, text: str) -> str:
+        """Redact a text that may be shown on one line: any white space matches that between a value's words."""
+        text = self.log(text)
+        if self._words and _ODD_SPACE.search(text):
+            line = " ".join(text.split())
+            for form in self._words:
+                if form in line:
+                    text = re.sub(r"\s+".join(map(re.escape, form.split())), HIDDEN, text)
+        return text
+
+    def log(self, text: str) -> str:
+        """Redact lines of a log, whose white space is kept."""
+        text = printable(text)
+        for form in self._forms:
+            text = text.replace(form, HIDDEN)
+        return text
+
+
+_ODD_SPACE = re.compile(r"[^\S ]|\s\s")
 
 
 def secret_forms(values: Iterable[str]) -> tuple[str, ...]:
-    """What to look for so that none of ``values`` is shown, longest first: no form has a line break.
+    """What to look for in printable text so that none of ``values`` is shown, longest first. No form has a line break.
 
     Beside a value itself, how it stands in a URL, in JSON and in base64, there also as a part of something longer such
     as ``user:password``. Of a value of several lines each line counts, and what it assigns to a secret name. Of a URL
     its password counts by itself, too.
     """
-    found = {form for part in secret_parts(values) for form in _spellings(part)}
-    return tuple(sorted(found, key=lambda form: (-len(form), form)))
+    values = tuple(values)
+    parts = {*secret_parts(values), *(line for value in values for line in _odd_lines(value))}
+    found = {printable(form) for part in parts for form in _spellings(part)}
+    found |= {" ".join(form.split()) for form in found}  # as of `echo $VALUE`
+    return tuple(sorted((form for form in found if len(form) >= _SHORTEST), key=lambda form: (-len(form), form)))
 
 
 def secret_parts(values: Iterable[str]) -> tuple[str, ...]:
@@ -101,8 +146,8 @@ def secret_parts(values: Iterable[str]) -> tuple[str, ...]:
 
 def _parts(value: str) -> Iterator[str]:
     lines = value.splitlines()
-    if len(lines) == 1 and len(lines[0]) >= _SHORTEST:
-        yield lines[0]
+    if len(lines) == 1 and len(line := lines[0].strip()) >= _SHORTEST:
+        yield line
     for line in map(str.strip, lines if len(lines) > 1 else ()):
         if len(line) >= _SHORTEST_PART:
             yield line
@@ -110,8 +155,18 @@ def _parts(value: str) -> Iterator[str]:
         yield from _passwords(line)
         name, _, assigned = line.partition("=")
         assigned = assigned.strip(" \t\"'")
-        if is_secret_name(name.strip()) and len(assigned) >= _SHORTEST_PART:
+        if is_secret_name(name.strip()) and not is_ordinary(assigned):
             yield assigned
+
+
+def _odd_lines(value: str) -> Iterator[str]:
+    """Yield the lines that have control characters, whole and without them."""
+    lines = value.strip("\r\n").split("\n")
+    shortest = _SHORTEST if len(lines) == 1 else _SHORTEST_PART
+    for line in lines:
+        shown = printable(line)
+        if shown != line and len(shown) >= shortest:
+            yield from (line, shown)
 
 
 def _passwords(line: str) -> Iterator[str]:
@@ -129,6 +184,7 @@ def _passwords(line: str) -> Iterator[str]:
 def _spellings(part: str) -> Iterator[str]:
     yield part
     raw = part.encode("utf-8", "surrogateescape")
+    yield raw.decode("utf-8", "replace")
     for quoted in (quote(raw, safe=""), quote_plus(raw)):
         yield quoted
         yield re.sub(r"%[0-9A-F]{2}", lambda digits: digits[0].lower(), quoted)

@@ -25,6 +25,7 @@ from buildx_cache.options import Options, takes_options
 if TYPE_CHECKING:
     from buildx_cache.cli.session import Session
     from buildx_cache.display import Display
+    from buildx_cache.redaction import Secret
     from buildx_cache.request import BuildRequest
     from buildx_cache.run import Outcome
 
@@ -78,7 +79,7 @@ class _Wording(DrawnCommand):
 
 def _build(options: Options, ctx: typer.Context) -> None:
     from buildx_cache.ci import provider_name
-    from buildx_cache.cli.hidden import forget_secrets, have_masked, hidden_values, keep_out_of_metadata
+    from buildx_cache.cli.hidden import forget_secrets, have_masked, hidden_values, keep_out_of_metadata, redactor
     from buildx_cache.cli.reading import read_password, read_request
     from buildx_cache.request.units import parse_duration
 
@@ -92,6 +93,7 @@ def _build(options: Options, ctx: typer.Context) -> None:
         with failing(env, display=shown):
             for line in asked.lines:
                 _tell_always(line, request, shown())
+            hidden: tuple[Secret, ...] = ()
             try:
                 password = read_password(request, env)
                 hidden = hidden_values(request, env, password)
@@ -101,6 +103,7 @@ def _build(options: Options, ctx: typer.Context) -> None:
                 with asked.values_unshown():
                     session = _session(request, env)
             except BuildxCacheError as error:
+                error.rewrite(redactor(request, hidden).text)
                 _tell_unbegun(request, env, error, shown())
                 raise
             from buildx_cache.run import Secrets, execute, step_record, with_context, with_saved

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from buildx_cache.caches import from_csv
 from buildx_cache.errors import UsageError
-from buildx_cache.redaction import Secret, is_secret_argument
+from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
 from buildx_cache.request.layers import ENV_PREFIX
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secre
     """
     values = (
         *((password,) if password else ()),
-        *(value for name, value in _inherited(request, env) if is_secret_argument(name, value)),
+        *(value for name, value in _inherited(request, env) if is_hidden_argument(name, value)),
         *(value for entry in request.secret if (value := _value(entry, env))),
     )
     return tuple(Secret(value) for value in dict.fromkeys(values))
@@ -41,12 +41,20 @@ def have_masked(request: BuildRequest, hidden: tuple[Secret, ...], log: TextIO, 
     """
     from buildx_cache.ci.masking import mask
 
-    given = (text.partition("=")[::2] for text in request.build_arg)
-    arguments = (value for name, value in given if is_secret_argument(name, value))
-    lines = mask(provider, (*hidden, *arguments))
+    lines = mask(provider, (*hidden, *_hidden_arguments(request)))
     if lines and _is_read_by_another(log):
         log.write("".join(f"{line}\n" for line in lines))
         log.flush()
+
+
+def redactor(request: BuildRequest, hidden: tuple[Secret, ...]) -> Redactor:
+    """Build the redactor of a call that has no plan yet."""
+    return Redactor((*hidden, *_hidden_arguments(request)))
+
+
+def _hidden_arguments(request: BuildRequest) -> Iterator[str]:
+    given = (text.partition("=")[::2] for text in request.build_arg)
+    return (value for name, value in given if is_hidden_argument(name, value))
 
 
 def _is_read_by_another(stream: TextIO) -> bool:

@@ -9,7 +9,9 @@ import shlex
 from buildx_cache.ci.folding import MARK, json_without_commands
 from buildx_cache.plan.facts import show_version
 from buildx_cache.plan.model import BuildPlan, Command, LoginPlan
-from buildx_cache.redaction import HIDDEN, is_secret_name, redact
+from buildx_cache.redaction import HIDDEN, redact
+from buildx_cache.secret_names import is_secret_name
+from buildx_cache.wording import is_printable
 
 SCHEMA = 1
 
@@ -34,13 +36,13 @@ def shell_line(command: Command) -> str:
 
 
 def _comment(text: str) -> str:
-    shown = "".join(character if character.isprintable() else " " for character in text)
+    shown = "".join(character if is_printable(character) else " " for character in text)
     return f"# {MARK.sub('# ', shown)}"
 
 
 def _quoted(word: str) -> str:
     """A word for a POSIX shell: on one line, and nothing in it tells a terminal or a CI what to do."""
-    if word.isprintable():
+    if is_printable(word):
         return MARK.sub("#''", shlex.quote(word))
     kept = word.rstrip("\n")  # `$(...)` drops these
     return f'"$(printf {shlex.quote("".join(map(_octal, kept)))})"' + "'\n'" * (len(word) - len(kept))
@@ -50,7 +52,7 @@ def _octal(character: str) -> str:
     """A character of ``printf``'s first argument."""
     if character in "\\%":
         return character * 2
-    if character.isprintable() and character not in "#-":  # nor an option
+    if is_printable(character) and character not in "#-":  # nor an option
         return character
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
@@ -130,4 +132,4 @@ def plan_json(plan: BuildPlan) -> str:
 
 
 def _escaped_unless_printable(match: re.Match[str]) -> str:
-    return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]
+    return match[0] if is_printable(match[0]) else json.dumps(match[0])[1:-1]

@@ -87,7 +87,10 @@ def rewritten(event: Event, change: Callable[[str], str]) -> Event:
             is_same = name == event.name and error == event.error  # as nearly always, and a copy takes its time
             return event if is_same else replace(event, name=name, error=error)
         case WarningEvent():
-            return replace(event, short=change(event.short), detail=tuple(map(change, event.detail)))
+            detail = tuple(map(change, event.detail))
+            return replace(
+                event, short=change(event.short), detail=detail, url=change(event.url), file=change(event.file)
+            )
         case TextLine():
             return TextLine(text=change(event.text))
         case _:

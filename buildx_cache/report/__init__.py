@@ -22,6 +22,7 @@ from buildx_cache.report.model import (
     StepReport,
     ToolReport,
     report_schema,
+    rewritten_report,
 )
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "StepReport",
     "ToolReport",
     "report_schema",
+    "rewritten_report",
 ]

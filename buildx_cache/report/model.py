@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any, Literal
 
@@ -209,6 +210,22 @@ class BuildReport:
         head = ("schema", "tool", "status")
         ordered = {key: document[key] for key in (*head, *document)}
         return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
+
+
+def rewritten_report(report: BuildReport, change: Callable[[str], str]) -> BuildReport:
+    """Apply ``change`` to the words of Docker and registries in a report. Steps are redacted before."""
+    cache = report.cache
+    return replace(
+        report,
+        cache=replace(
+            cache,
+            imports=tuple(replace(each, detail=change(each.detail)) for each in cache.imports),
+            exports=tuple(replace(each, detail=change(each.detail)) for each in cache.exports),
+            lazy=cache.lazy and replace(cache.lazy, why=change(cache.lazy.why)),
+        ),
+        retries=tuple(replace(each, reason=change(each.reason)) for each in report.retries),
+        warnings=tuple(map(change, report.warnings)),
+    )
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 -- any JSON value

@@ -29,7 +29,16 @@ from buildx_cache.plan import DIGEST, BuildPlan, Command, show_version
 from buildx_cache.plan.render import redacted_argv
 from buildx_cache.progress import BuildTrace, Event, StreamParser, TraceBuilder
 from buildx_cache.redaction import redact
-from buildx_cache.report import BuilderReport, BuildReport, CIReport, ImageReport, Phases, RetryReport, Status
+from buildx_cache.report import (
+    BuilderReport,
+    BuildReport,
+    CIReport,
+    ImageReport,
+    Phases,
+    RetryReport,
+    Status,
+    rewritten_report,
+)
 from buildx_cache.run.builder import CallsBuilder
 from buildx_cache.run.caches import Caches
 from buildx_cache.run.hiding import Hiding, Secrets
@@ -83,6 +92,7 @@ class _Execution:
         self._display = display
         self._ci = ci
         self._secrets = secrets
+        self._redactor = secrets.redactor(plan.build)
         self._retrying = Retrying(patience, self.say)
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
@@ -108,6 +118,7 @@ class _Execution:
                 self._caches.check()
             self._run()
         except BuildxCacheError as raised:
+            raised.rewrite(self._redactor.text)
             error = raised
         finally:
             self._loading.close()
@@ -120,10 +131,10 @@ class _Execution:
 
     def _announce(self) -> None:
         builder, cache = self._plan.builder, self._plan.cache
-        self._display.say(f"builder: {builder.name} ({builder.driver}): {builder.why}")
-        self._display.say(f"cache: {cache.kind}, scope {cache.scope}: {cache.why}")
+        self.say(f"builder: {builder.name} ({builder.driver}): {builder.why}")
+        self.say(f"cache: {cache.kind}, scope {cache.scope}: {cache.why}")
         for note in self._plan.notes:
-            self._display.warn(note)
+            self._display.warn(self._shown(note))
 
     def _run(self) -> None:
         self._builder.prepare()
@@ -158,8 +169,7 @@ class _Execution:
                 done = self._retrying.tried(log_in(), log_in, lambda done: ended_by("login", done))
             if done.code != 0:
                 private.close()
-                reason = Hiding(login.command, self._secrets.hidden).text(last_line(done))
-                error = login_error(login.registry, reason)
+                error = login_error(login.registry, last_line(done))
                 if not (login.is_ambient and self._engine.has_login(login.registry)):
                     raise error
                 self.warn(f"{error.message}; the stored login is used")
@@ -293,7 +303,7 @@ class _Execution:
 
         That is by raw progress, and metadata in a file.
         """
-        parser, hiding = StreamParser(), Hiding(command, self._secrets.hidden)
+        parser, hiding = StreamParser(), Hiding(self._redactor)
 
         def show(events: Iterable[Event]) -> None:
             for event in map(self._caches.take, events):
@@ -312,6 +322,10 @@ class _Execution:
             show(hiding.close())
         except AbandonedBuildError:
             return _CANCELLED
+        except InterruptedBuildError:
+            for event in hiding.close():  # displays show whole lines
+                trace.add(event)
+            raise
         return code
 
     # --- images and prune --------------------------------------------------------------------------------
@@ -352,18 +366,21 @@ class _Execution:
         return self._engine.run(command, stdin=stdin)
 
     def _note(self, command: Command) -> None:
-        argv = redacted_argv(command)
+        argv = tuple(map(self._redactor.text, redacted_argv(command)))
         self._commands.append(argv)
         self._display.command(shlex.join(argv))
 
     def say(self, text: str) -> None:
         """Something that takes a while begins."""
-        self._display.say(redact(text))
+        self._display.say(self._shown(text))
 
     def warn(self, text: str) -> None:
         """Something did not go as asked, but does not fail the call."""
-        self._warnings.append(redact(text))
-        self._display.warn(redact(text))
+        self._warnings.append(self._shown(text))
+        self._display.warn(self._shown(text))
+
+    def _shown(self, text: str) -> str:
+        return redact(self._redactor.text(text))
 
     @contextlib.contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -390,7 +407,7 @@ class _Execution:
     def _report(self, error: BuildxCacheError | None) -> BuildReport:
         plan, done = self._plan, self._is_built
         steps = step_reports(self._trace)
-        return BuildReport(
+        report = BuildReport(
             status=status_of(error),
             exit_code=error.exit_code if error else ExitCode.OK,
             started=self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -423,6 +440,7 @@ class _Execution:
             commands=tuple(self._commands),
             docker_calls=self._engine.calls,
         )
+        return rewritten_report(report, self._redactor.text)
 
 
 _TIMED = ("cache-export", "push")

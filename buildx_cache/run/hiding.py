@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from buildx_cache.plan import Command
 from buildx_cache.progress import Event
 from buildx_cache.progress.events import LogEvent, VertexEvent, rewritten
-from buildx_cache.redaction import HIDDEN, Secret, secret_forms
+from buildx_cache.redaction import Redactor, Secret, is_hidden_argument
 
-_HIDDEN = HIDDEN.encode()
+LINE_LIMIT = 64 * 1024
+"""Bytes taken of one line of a log, beside those of the longest value; reports and displays keep less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,81 +22,116 @@ class Secrets:
     password: Secret | None = None
     hidden: tuple[Secret, ...] = ()
 
+    def redactor(self, command: Command) -> Redactor:
+        """Build the redactor of these secrets and of a command's secret build arguments."""
+        arguments = (str(value) for name, value in command.secrets if is_hidden_argument(name, value))
+        return Redactor((*arguments, *self.hidden, self.password or ""))
+
 
 class Hiding:
-    """Takes the secret values of a command, and ``others``, out of the events of its build.
+    """Remove control characters, then redact secret values, in the events of a build: the only place for both.
 
-    A step's output comes in pieces that end anywhere. The end of one that could be the start of a value waits for the
-    next, or for the end of the step: never a whole line, as no form that is looked for has a line break.
+    A log comes in pieces that end anywhere, also inside an escape sequence or a value. A line is passed on when it is
+    complete or its step ends. Neither a value nor an escape sequence continues on the next line, so what is held back
+    is one line of each stream, up to ``LINE_LIMIT``; the rest of a longer line is dropped.
     """
 
-    def __init__(self, command: Command, others: Iterable[str] = ()) -> None:
-        self._texts = secret_forms((*(str(value) for _, value in command.secrets), *others))
-        self._forms = tuple(form.encode("utf-8", "surrogateescape") for form in self._texts)
-        self._first = re.compile(b"|".join({re.escape(form[:1]) for form in self._forms}))
-        self._longest = max(map(len, self._forms), default=0)
-        self._waiting: dict[tuple[str, int], bytes] = {}
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._begun: dict[tuple[str, int], _Line] = {}
 
-    def take(self, events: Iterable[Event]) -> Iterable[Event]:
-        """The events without the values, as they can be shown by now."""
-        return self._taken(events) if self._forms else events
-
-    def close(self) -> Iterator[Event]:
-        """What still waits when there are no more events."""
-        return self._ended([*self._waiting])
-
-    def text(self, text: str) -> str:
-        """``text`` without the values."""
-        for form in self._texts:
-            text = text.replace(form, HIDDEN)
-        return text
-
-    def _taken(self, events: Iterable[Event]) -> Iterator[Event]:
-        for event in events:
+    def take(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Yield the events that can be shown now. In each message of BuildKit, ends of steps precede logs."""
+        events = [*events]
+        last = {event.vertex: number for number, event in enumerate(events) if isinstance(event, LogEvent)}
+        over = set()
+        for number, event in enumerate(events):
             if isinstance(event, LogEvent):
                 yield from self._log(event)
+                if event.vertex in over and last[event.vertex] == number:
+                    yield from self._ended(event.vertex)
                 continue
-            if isinstance(event, VertexEvent) and event.completed is not None and self._waiting:
-                yield from self._ended([key for key in self._waiting if key[0] == event.digest])
-            yield rewritten(event, self.text)
+            if isinstance(event, VertexEvent) and event.completed is not None:
+                over.add(event.digest)
+                if last.get(event.digest, -1) < number:
+                    yield from self._ended(event.digest)
+            yield rewritten(event, self._redactor.text)
+
+    def close(self) -> Iterator[Event]:
+        """Yield the incomplete lines when there are no more events."""
+        for vertex in dict.fromkeys(vertex for vertex, _ in self._begun):
+            yield from self._ended(vertex)
 
     def _log(self, event: LogEvent) -> Iterator[LogEvent]:
-        key = (event.vertex, event.stream)
-        came = event.data
-        waited = self._waiting.pop(key, b"")
-        data = waited + came
-        shown = self._without(data)
-        if start := self._start_of_a_value(data):
-            before = self._without(data[: -len(start)])
-            if before + self._without(start) != shown:  # that start is the end of another value
-                start = self._start_of_a_value(shown)
-                before = shown[: len(shown) - len(start)]
-            shown = before
-        if start:
-            self._waiting[key] = start
+        key, came = (event.vertex, event.stream), event.data
+        end = came.rfind(b"\n") + 1
+        lines, rest = came[:end], came[end:]
+        shown = b""
+        if lines and (begun := self._begun.pop(key, None)):
+            if begun.is_cut:
+                first, _, lines = lines.partition(b"\n")
+                begun.add(first)
+                shown = self._shown(begun)
+            else:
+                lines = begun.data + lines
+        shown += self._without(lines)
+        if rest:
+            self._begun.setdefault(key, _Line(LINE_LIMIT + self._redactor.longest)).add(rest)
         if shown == came:
             yield event
         elif shown:
             yield _spoken(event.vertex, event.stream, shown)
 
-    def _ended(self, keys: Iterable[tuple[str, int]]) -> Iterator[LogEvent]:
-        for key in keys:
-            yield _spoken(*key, self._without(self._waiting.pop(key)))
+    def _ended(self, vertex: str) -> Iterator[LogEvent]:
+        """Complete the incomplete lines of a vertex: a later piece must not join them."""
+        for key in [key for key in self._begun if key[0] == vertex]:
+            yield _spoken(*key, self._shown(self._begun.pop(key)))
 
-    def _without(self, data: bytes) -> bytes:
-        for form in self._forms:
-            if form in data:
-                data = data.replace(form, _HIDDEN)
-        return data
+    def _shown(self, line: _Line) -> bytes:
+        shown = self._redactor.log(_text(_final(line.data)))
+        if line.is_cut:  # it may end in the first part of a value
+            shown = shown[: max(len(shown) - self._redactor.longest, 0)]
+        return _bytes(shown + "\n")
 
-    def _start_of_a_value(self, data: bytes) -> bytes:
-        """The longest end of ``data`` with which a value could begin."""
-        line = data[data.rfind(b"\n") + 1 :][1 - self._longest or len(data) :]
-        for first in self._first.finditer(line):
-            end = line[first.start() :]
-            if any(form.startswith(end) and form != end for form in self._forms):
-                return end
-        return b""
+    def _without(self, lines: bytes) -> bytes:
+        if b"\r" in lines:
+            lines = b"\n".join(map(_final, lines.split(b"\n")))
+        text = _text(lines)
+        shown = self._redactor.log(text)
+        return lines if shown == text else _bytes(shown)
+
+
+class _Line:
+    """An incomplete line: at most ``limit`` bytes of what follows its last carriage return."""
+
+    def __init__(self, limit: int) -> None:
+        self.data = b""
+        self.is_cut = False
+        self._limit = limit
+
+    def add(self, piece: bytes) -> None:
+        if b"\r" in piece or self.data.endswith(b"\r"):
+            whole = self.data + piece
+            piece = _final(whole)
+            self.is_cut = (self.is_cut and whole.startswith(piece)) or len(piece) > self._limit
+            self.data = piece[: self._limit] + (b"\r" if whole.endswith(b"\r") else b"")
+        else:
+            room = self._limit - len(self.data)
+            self.data += piece[:room]
+            self.is_cut |= len(piece) > room
+
+
+def _final(line: bytes) -> bytes:
+    """Return what a terminal would show last of a line redrawn with carriage returns."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _spoken(vertex: str, stream: int, data: bytes) -> LogEvent:

@@ -52,7 +52,11 @@ RUN echo one "$NPM_TOKEN" $FILE_TOKEN $ENV_TOKEN; echo -n "$NPM_TOKEN" | base64;
 RUN for part in 1 2 3; do echo -n "${NPM_TOKEN%-*}"; sleep 0.3; echo "-${NPM_TOKEN##*-}"; done
 RUN --mount=type=secret,id=variable --mount=type=secret,id=file \
     cd /run/secrets; cat variable; echo; cat file >&2; base64 variable; base64 file; \
-    head -c 7 file; sleep 0.3; tail -c +8 file; sleep 0.1
+    head -c 7 file; sleep 0.3; tail -c +8 file; head -c 5 variable; sleep 0.3; tail -c +6 variable
+RUN --mount=type=secret,id=file \
+    for between in '\033[0m' '\033]0;x\007' '\033(B' '\000' '\010' '\342\200\213' '\302\255' '\302\233m'; do \
+    printf "%s$between%s\n" "${NPM_TOKEN%-*}" "-${NPM_TOKEN##*-}"; \
+    head -c 7 /run/secrets/file; printf "$between"; sleep 0.1; tail -c +8 /run/secrets/file; done
 """
 ENDS = {
     "success": ("RUN echo done", 0),

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache.cli import building
 from buildx_cache.cli.hidden import forget_secrets, hidden_values, keep_out_of_metadata
+from buildx_cache.errors import EngineError
 from buildx_cache.redaction import Secret
 from buildx_cache.request import BuildRequest, Layer, make_request
+from tests.unit.command_line import CommandLine
 
 
 def request(**values: object) -> BuildRequest:
@@ -59,6 +62,19 @@ def test_arguments_from_the_environment_and_the_password_are_hidden() -> None:
     assert hidden_values(asked, ENV, Secret("of-the-login")) == (Secret("of-the-login"), Secret("of-the-token"))
 
 
+def test_ordinary_arguments_are_not_hidden_but_every_secret_is() -> None:
+    env = {
+        "AUTH": "disabled",
+        "A_TOKEN": "short",
+        "SESSION_DRIVER": "memcached-of-mine",
+        "NPM_TOKEN": "true",
+        "X": "true",
+    }
+    asked = request(build_arg=[*env], secret=["id=x,env=X"])
+    assert hidden_values(asked, env, Secret("1234")) == (Secret("1234"), Secret("true"))
+    assert hidden_values(request(build_arg=[*env]), env, None) == ()
+
+
 def test_a_login_in_an_argument_from_the_environment_is_hidden() -> None:
     asked = request(build_arg=["HTTP_PROXY", "PLAIN"])
     env = {**ENV, "HTTP_PROXY": "http://me:abc@proxy"}
@@ -93,6 +109,8 @@ def test_a_password_is_in_no_environment_but_where_it_is_asked_for() -> None:
     [
         ("NPM_TOKEN=a", None, "disabled"),
         ("NPM_TOKEN", None, "disabled"),
+        ("GITHUB_PAT=true", None, "disabled"),
+        ("ENABLE_AUTH=true", None, None),
         ("NPM_TOKEN", "max", "max"),
         ("VERSION=1", None, None),
         ("INDEX=https://me:abc@example.com", None, "disabled"),
@@ -102,3 +120,24 @@ def test_the_metadata_file_has_no_secret_unless_asked_for(argument: str, before:
     env = {} if before is None else {"BUILDX_METADATA_PROVENANCE": before}
     keep_out_of_metadata(request(build_arg=[argument]), env)
     assert env.get("BUILDX_METADATA_PROVENANCE") == after
+
+
+@pytest.mark.parametrize("progress", ["plain", "json", "quiet"])
+def test_what_a_call_without_a_plan_tells_has_no_secret(
+    progress: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise EngineError("docker said hunt\x1b[0mer2secret and of-an-\x00argument", hint="not hunter2\u200bsecret")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(building, "_session", fail)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    reports = ("--report", "r.json", "--report-html", "r.html", "--report-junit", "r.xml", "--report-md", "r.md")
+    words = ("--progress", progress, "--secret", "id=x,env=MINE", "--build-arg", "A_TOKEN=of-an-argument")
+    called = CommandLine(tmp_path, monkeypatch, capsys)("build", ".", *words, *reports, MINE="hunter2secret")
+    assert called.code == 3
+    written = "".join(path.read_text() for path in tmp_path.glob("r.*"))
+    assert "***" in written
+    assert "***" in called.out + called.err
+    for secret in ("hunter2secret", "of-an-argument"):
+        assert secret not in called.out + called.err + written

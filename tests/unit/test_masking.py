@@ -53,7 +53,9 @@ def test_a_ci_that_masks_nothing_is_told_nothing() -> None:
     assert [name for name in (*others, "none", "unheard of") if mask(name, ["a secret value"])] == []
 
 
-REQUEST = BuildRequest(build_arg=("NPM_TOKEN=of the argument", "PLAIN=shown", "DB_PASSWORD", "API_TOKEN="))
+# What cases of ordinary words come to is in the table of ``test_secret_names``.
+ORDINARY = ("ENABLE_AUTH=true", "SESSION_DRIVER=redis", "AUTH_PORT=8080", "TOKEN_TTL=3600", "AUTH=disabled", "PASS=no")
+REQUEST = BuildRequest(build_arg=("NPM_TOKEN=of the argument", "PLAIN=shown", "DB_PASSWORD", "API_TOKEN=", *ORDINARY))
 LINES = "::add-mask::of the login\n::add-mask::of the argument\n"
 
 

@@ -10,17 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildx_cache.plan import Command
-from buildx_cache.progress import Event
+from buildx_cache.progress import Event, TraceBuilder
 from buildx_cache.progress.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
-from buildx_cache.redaction import Secret
-from buildx_cache.run.hiding import Hiding
+from buildx_cache.redaction import Redactor, Secret
+from buildx_cache.run.hiding import LINE_LIMIT, Hiding, Secrets
 
 VALUE = "p/w+d ü-4711"
-PLAIN = Command(argv=("buildx", "build", "."))
 
 
 def hiding(*values: str) -> Hiding:
-    return Hiding(Command(argv=PLAIN.argv, secrets=tuple(("T", Secret(value)) for value in values)))
+    return Hiding(Redactor(values))
 
 
 def spoken(data: bytes, vertex: str = "a", stream: int = 1) -> LogEvent:
@@ -45,8 +44,9 @@ def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
 
 
 def test_nothing_to_hide_changes_nothing() -> None:
-    events: list[Event] = [vertex(), spoken(b"a"), TextLine(text="b")]
-    assert Hiding(PLAIN).take(events) is events
+    events: list[Event] = [vertex(), spoken(b"a\n"), TextLine(text="b")]
+    assert [*map(id, hiding().take(events))][:2] == [*map(id, events)][:2]
+    assert [*hiding("a value").take(events)] == events
 
 
 RAW = VALUE.encode()
@@ -83,7 +83,7 @@ def test_no_value_of_several_is_shown_whole_and_nothing_else_is_lost(
     out = shown(hiding(*values), split(text.encode(), cuts)).decode()
     assert not [value for value in values if value in out]
     if not any(value in text for value in values):
-        assert out == text
+        assert out == text + ("" if text.endswith("\n") or not text else "\n")
 
 
 @given(cuts=st.lists(st.integers(0, 100), max_size=5))
@@ -93,38 +93,72 @@ def test_a_value_that_begins_like_another_is_hidden_to_its_end(cuts: list[int]) 
 
 def test_a_line_is_shown_as_soon_as_it_ends() -> None:
     hides = hiding("secret-word")
-    for piece, expected in ((b"secret-w", b""), (b"alk\n", b"secret-walk\n"), (b"more sec\n", b"more sec\n")):
+    for piece, expected in ((b"secret-w", b""), (b"alk\n", b"secret-walk\n"), (b"more\nsec\n", b"more\nsec\n")):
         assert said(hides.take([spoken(piece)])) == expected
     assert said(hides.close()) == b""
 
 
-def test_what_waits_is_bounded_by_the_longest_value() -> None:
+@pytest.mark.parametrize("opening", [b"", b"\x1b]0;", b"\x1b["], ids=["text", "OSC without end", "CSI without end"])
+def test_what_waits_of_a_line_is_bounded(opening: bytes) -> None:
     hides = hiding("aaaaaaaab")
-    out = [said(hides.take([spoken(b"a" * 1000)])) for _ in range(50)]
-    assert [len(each) for each in out] == [992, *[1000] * 49]
+    out = [said(hides.take([spoken(opening if number == 0 else b"7" * 1000)])) for number in range(200)]
+    assert b"".join(out) == b""
+    assert sum(len(line.data) for line in hides._begun.values()) <= LINE_LIMIT + 100
+    (shown,) = (said(hides.take([spoken(piece)])) for piece in [b"aaaaaaaab\nnext\n"])
+    assert shown.endswith(b"\nnext\n")
+    assert len(shown) <= LINE_LIMIT + 100
+
+
+def test_a_value_at_the_end_of_what_is_kept_of_a_line_is_not_shown_by_half() -> None:
+    value = "hunter2-secret-and-more"
+    for before in range(LINE_LIMIT, LINE_LIMIT + len(value) + 1):
+        shown_of = shown(hiding(value), [b"-" * before, f"{value}-and-the-rest\n".encode()])
+        assert b"hunt" not in shown_of
+
+
+def test_a_line_is_what_the_last_carriage_return_leaves() -> None:
+    pieces = [b"10%\r20%", b"\r", b"30%", b"\r\r40", b"%\r", b"\nnext\r\n"]
+    assert shown(hiding("secret-word"), pieces) == b"40%\nnext\n"
+    assert shown(hiding("secret-word"), [b"x" * 2 * LINE_LIMIT + b"\r", b"secret-", b"word\r", b"\r\n"]) == b"***\n"
+    assert shown(hiding("secret-word"), [b"secret-\rword\n"]) == b"word\n"
 
 
 def test_streams_and_steps_do_not_mix() -> None:
     hides = hiding("secret-word")
-    came = [spoken(b"secret-"), spoken(b"word", stream=2), spoken(b"word", vertex="b"), spoken(b"word")]
-    assert [each.data for each in hides.take(came) if isinstance(each, LogEvent)] == [b"word", b"word", b"***"]
+    came = [spoken(b"secret-"), spoken(b"word\n", stream=2), spoken(b"word\n", vertex="b"), spoken(b"word\n")]
+    assert [each.data for each in hides.take(came) if isinstance(each, LogEvent)] == [b"word\n", b"word\n", b"***\n"]
 
 
 def test_what_waits_is_shown_before_its_step_ends() -> None:
     hides = hiding("secret-word")
     events = [*hides.take([spoken(b"secret-"), vertex("b", completed=2.0), vertex(completed=2.0)])]
-    assert events == [vertex("b", completed=2.0), spoken(b"secret-"), vertex(completed=2.0)]
+    assert events == [vertex("b", completed=2.0), spoken(b"secret-\n"), vertex(completed=2.0)]
     assert [*hides.close()] == []
 
 
+def test_the_log_of_the_message_that_ends_a_step_is_that_step_s_too() -> None:
+    hides = hiding("secret-word")
+    assert [*hides.take([spoken(b"secret-")])] == []
+    events = [*hides.take([vertex(completed=2.0), spoken(b"wo"), spoken(b"rd")])]
+    assert events == [vertex(completed=2.0), spoken(b"***\n")]
+
+
+def test_nothing_is_put_together_with_what_was_said_after_the_end_of_a_step() -> None:
+    hides, trace = hiding("secret-word"), TraceBuilder()
+    for events in ([vertex()], [spoken(b"secret-")], [vertex(completed=2.0)], [spoken(b"word\n")], [vertex()]):
+        for event in hides.take(events):
+            trace.add(event)
+    assert trace.log("a") == ("secret-", "word")
+
+
 def test_what_waits_at_the_end_is_shown() -> None:
-    assert shown(hiding("secret-word", "secret"), [b"secret"]) == b"***"
+    assert shown(hiding("secret-word", "secret"), [b"secret"]) == b"***\n"
 
 
 def test_every_other_text_is_cleared() -> None:
     events: list[Event] = [
         vertex(name=f"RUN echo {VALUE}", error=f"did not: {VALUE}"),
-        WarningEvent(vertex="a", level=1, short=VALUE, detail=(VALUE,), url="", file="Dockerfile", line=1),
+        WarningEvent(vertex="a", level=1, short=VALUE, detail=(VALUE,), url=f"x/{VALUE}", file=VALUE, line=1),
         TextLine(text=f"ERROR: {VALUE}"),
         StatusEvent(vertex="a", id="pull", current=0, total=0),
     ]
@@ -139,7 +173,7 @@ def test_what_is_too_short_is_no_secret(value: str) -> None:
 def test_of_several_lines_each_is_hidden() -> None:
     key = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----\n"
     out = shown(hiding(key), [b"1: MIIEvQIBADANBg\r\n", b"2: kqhkiG9w", b"0BAQEF\n"])
-    assert out == b"1: ***\r\n2: ***\n"
+    assert out == b"1: ***\n2: ***\n"
 
 
 def test_of_a_file_of_settings_the_secret_ones_are_hidden_alone_too() -> None:
@@ -155,8 +189,12 @@ def test_base64_that_is_wrapped_is_hidden() -> None:
 
 
 def test_bytes_that_are_no_text() -> None:
-    assert shown(hiding("\udcff\udcfepass"), [b"<\xff", b"\xfepass\xff>"]) == b"<***\xff>"
+    assert shown(hiding("\udcff\udcfepass"), [b"<\xff", b"\xfepass\xff>\n"]) == b"<***\xff>\n"
 
 
-def test_values_that_no_build_argument_has_are_hidden_too() -> None:
-    assert shown(Hiding(PLAIN, ("of-a-login",)), [b"of-a-", b"login\n"]) == b"***\n"
+def test_the_password_secrets_and_secret_arguments_are_hidden_but_not_ordinary_ones() -> None:
+    arguments = (("NPM_TOKEN", "of-the-argument"), ("AUTH", "disabled"), ("A_TOKEN", "short"), ("P", "http://u:p@host"))
+    command = Command(argv=(), secrets=tuple((name, Secret(value)) for name, value in arguments))
+    redactor = Secrets(hidden=(Secret("of-a-login"), Secret("true"))).redactor(command)
+    said_of_all = "of-the-argument disabled short http://u:p@host of-a-login true"
+    assert redactor.text(said_of_all) == "*** disabled short *** *** ***"

@@ -1,0 +1,131 @@
+"""Tables of words: which build arguments and variables hold secrets, and which values are too common to redact.
+
+A name is read as words, whatever separates them: ``NPM_TOKEN``, ``npm-token``, ``npm.token``, ``npmToken``, ``TOKEN2``.
+Its last words decide. A missed secret is public, a redacted word is only a nuisance: an ambiguous name is a secret's.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SECRETS = """
+    token, tokens, jwt
+    password, passwords, passwd, passphrase, passcode
+    secret, secrets, credential, credentials, creds
+    api key, access key, private key, secret key, signing key, encryption key, master key, ssh key, deploy key
+    license key, licence key
+    auth config                                         docker's logins, in DOCKER_AUTH_CONFIG
+    webhook, webhooks, webhook url, webhook uri         who knows the address may post there
+    connection string, conn string, conn str
+"""
+"""Secrets wherever they stand in a name, unless its last word is of ``_ABOUT``: ``PASSWORD_OF_ALICE``."""
+
+_LAST_ONLY = """
+    key, keys                                           but for those of _PLAIN_KEYS, and by themselves
+    pass, pwd, pgpass, sshpass, dbpass
+    auth, cookie, session, session id                   in the middle they name a subject: AUTH_SERVICE, COOKIE_BANNER
+    pat, pats                                           a personal access token
+    dsn                                                 a database's address, with its login
+    sas, sas url, sas uri                               a shared access signature
+    bearer, netrc, npmrc
+"""
+"""Secrets where they end a name; elsewhere these words are ordinary."""
+
+_PLAIN_KEYS = """
+    public, pub, publishable, authorized, trusted       the half that everybody may have
+    cache, primary, foreign, sort, partition, range, shard, index, object, routing, group, row, column, lookup
+    feature, flag, translation, idempotency, hot, shortcut
+    project, issue                                      SONAR_PROJECT_KEY, JIRA_ISSUE_KEY
+"""
+"""What stands before ``key`` where that is a name to look something up by."""
+
+_ABOUT = """
+    port, host, hostname, domain, url, urls, uri, server, address, addr, endpoint, region, arn
+    ttl, timeout, age, lifetime, expiry, expires, expiration, interval, duration
+    day, days, hour, hours, minute, minutes, second, seconds
+    driver, provider, backend, store, engine, manager, helper, plugin, validator, generator
+    method, mode, type, types, format, algorithm, algo, alg, strength, complexity, policy, rule, rules, pattern, regex
+    name, names, user, username, issuer, audience, scope, scopes, label, prefix, suffix, field, param, parameter
+    header, headers, var, variable, env
+    file, files, filename, path, paths, dir, directory, folder, location, mount, source
+    length, len, size, min, max, minimum, maximum, count, limit, retries, attempts, version
+    enabled, disabled, required, optional, rotation, encoding
+"""
+"""A last word that tells something about a secret, and is none: ``TOKEN_TTL``, ``PASSWORD_FILE``."""
+
+_SWITCHES = """
+    enable, enabled, disable, disabled, use, skip, allow, require, max, min, num
+"""
+"""A first word that makes a switch or a figure of the rest: ``ENABLE_AUTH``, ``MAX_TOKENS``."""
+
+_QUALIFIERS = """
+    prod, production, staging, stage, dev, development, test, testing, ci, old, new, next
+    v, b, base, json, pem, raw, plain, plaintext, text, data, value, content, contents
+"""
+"""Passed over at the end, as digits are everywhere: ``DB_PASS_PROD``, ``DEPLOY_KEY_BASE64``, ``TOKEN_V2``."""
+
+_ORDINARY = """
+    disabled, optional, required, automatic, undefined, anonymous, placeholder, production, development, localhost
+    postgres, postgresql, memcached, database, dynamodb, rabbitmq, filesystem, kubernetes, internal, external, standard
+    username, password, passphrase, credentials
+"""
+"""Words of eight letters and more that are no secret by whatever name; each shorter one is none anyway."""
+
+_SHORTEST = 8
+_NUMBER = re.compile(r"[+-]?\d[\d.,:_]*")  # a version, an address and a time, too
+
+
+def _phrases(table: str) -> frozenset[tuple[str, ...]]:
+    """Read a table: its phrases, without what explains a line of them."""
+    lines = (re.split(r" {3,}", line.strip())[0] for line in table.strip().splitlines())
+    return frozenset(tuple(phrase.split()) for line in lines for phrase in line.split(","))
+
+
+def _words(table: str) -> frozenset[str]:
+    return frozenset(word for (word,) in _phrases(table))
+
+
+_SECRET_PHRASES = _phrases(_SECRETS)
+_LAST_PHRASES = _SECRET_PHRASES | _phrases(_LAST_ONLY)
+_PLAIN_KEY_WORDS, _ABOUT_WORDS, _SWITCH_WORDS = map(_words, (_PLAIN_KEYS, _ABOUT, _SWITCHES))
+_QUALIFIER_WORDS, _ORDINARY_WORDS = map(_words, (_QUALIFIERS, _ORDINARY))
+# Of NPMTOKEN and SECRETKEY; a shorter one ends too many other words.
+_GLUED = tuple(glued for phrase in _SECRET_PHRASES if len(glued := "".join(phrase)) >= 5)  # noqa: PLR2004 -- see there
+
+_LETTERS = re.compile(r"[a-z]+")
+_CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a build argument or variable of this name holds a secret: ``NPM_TOKEN``, not ``AUTHOR``."""
+    words = _LETTERS.findall(name.lower())
+    camel = [word.lower() for word in _CAMEL.findall(name)]
+    if _SWITCH_WORDS.intersection(words[:1] if len(words) > 1 else camel[:1]):
+        return False
+    return _is_secret(words) or _is_secret(camel)
+
+
+def is_ordinary(value: str) -> bool:
+    """Tell whether a value is too common to redact: a boolean, number or ordinary word, or under 8 characters."""
+    word = value.strip()
+    return len(word) < _SHORTEST or _NUMBER.fullmatch(word) is not None or word.lower() in _ORDINARY_WORDS
+
+
+def _is_secret(words: list[str]) -> bool:
+    while len(words) > 1 and words[-1] in _QUALIFIER_WORDS:
+        words = words[:-1]
+    if _ends_as_secret(words):
+        return True
+    is_about = bool(_ABOUT_WORDS.intersection(words[-1:]))
+    return not is_about and any(_ends_in(words[:end], _SECRET_PHRASES) for end in range(1, len(words)))
+
+
+def _ends_as_secret(words: list[str]) -> bool:
+    if words[-1:] in (["key"], ["keys"]):
+        return len(words) > 1 and words[-2] not in _PLAIN_KEY_WORDS
+    return _ends_in(words, _LAST_PHRASES)
+
+
+def _ends_in(words: list[str], phrases: frozenset[tuple[str, ...]]) -> bool:
+    last = tuple(words[-3:])
+    return any(last[start:] in phrases for start in range(len(last))) or "".join(last[-1:]).endswith(_GLUED)
