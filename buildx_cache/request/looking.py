@@ -11,6 +11,7 @@ from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError, UsageError
 
+_LINKS = 40
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
@@ -45,6 +46,54 @@ def look(path: str | Path) -> Found:
         return Found() if error.errno in _ABSENT else Found(hidden=error.strerror or str(error))
     except ValueError:
         return Found(hidden="that is no path")
+
+
+def read_inside(root: Path, file: Path, limit: int) -> bytes:
+    """Read an ordinary file of a folder that is not trusted, without waiting for anything.
+
+    Links below ``root`` are followed as BuildKit follows them: as if ``root`` were the root of the file system.
+
+    Raises:
+        OSError: it is absent, no ordinary file, larger than ``limit`` bytes (``EFBIG``), or cannot be read.
+    """
+    found = root / _without_links(root, file)
+    descriptor = os.open(found, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as content:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not an ordinary file")
+        read = content.read(limit + 1)
+    if len(read) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit} bytes")
+    return read
+
+
+def has_file_inside(root: Path, file: Path) -> bool:
+    """Return True if there is an ordinary file, links below ``root`` followed as :func:`read_inside` does."""
+    try:
+        return stat.S_ISREG(os.lstat(root / _without_links(root, file)).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _without_links(root: Path, file: Path) -> str:
+    """Return the path of ``file`` below ``root`` with its links resolved inside of ``root``."""
+    waiting, found, links = [*file.relative_to(root).parts][::-1], list[str](), 0
+    while waiting:
+        part = waiting.pop()
+        if part in ("", ".", ".."):
+            found = found[:-1] if part == ".." else found
+            continue
+        try:
+            target = str(root.joinpath(*found, part).readlink())
+        except OSError:  # no link
+            found.append(part)
+            continue
+        links += 1
+        if links > _LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        found = [] if target.startswith("/") else found
+        waiting.extend(target.split("/")[::-1])
+    return os.path.join(*found) if found else "."  # noqa: PTH118
 
 
 def working_directory() -> Path:
