@@ -20,15 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildx_cache.request.globs import (
-    Automaton,
-    Item,
-    TooComplexError,
-    expression,
-    expression_items,
-    prefix_items,
-    suffix_items,
-)
+from buildx_cache.request.globs import Automaton, Programs, TooComplexError
 from buildx_cache.request.looking import read_inside
 
 LONGEST = 2 * 1024 * 1024
@@ -41,8 +33,10 @@ _SPACE = "".join(
 )
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _CHARACTER = r"(?:[^\\\]-]|\\.)"
-# What filepath.Match of Go takes for a pattern; with any other, Docker fails the build.
+# What filepath.Match of Go takes for the part of a pattern up to the next `*`; with any other, Docker fails the build.
 _VALID = re.compile(rf"(?:[^\\\[]|\\.|\[\^?+(?:{_CHARACTER}(?:-{_CHARACTER})?+)++\])*+", re.DOTALL)
+_PART = re.compile(r"\**+(?P<text>(?:\\.?+|\[(?:\\.|[^\]\\])*+\]?+|[^*\\\[])*+)", re.DOTALL)
+_DOT = frozenset({".", "?", "\\."})
 _WILD = re.compile(r"[*?\\\[\]]")
 _ONE_STARS = re.compile(r"(?P<before>[^*?\\\[\]]*+)\*\*(?P<after>[^*?\\\[\]]*+)")
 
@@ -77,12 +71,13 @@ class DockerIgnore:
         self._exceptions = [each.is_exception for each in patterns]
         self._exact: defaultdict[str, list[int]] = defaultdict(list)
         self._tails: defaultdict[str, list[int]] = defaultdict(list)
-        self._automaton = Automaton(self._beyond_lookup(patterns))
+        programs = Programs()
+        self._automaton = Automaton(self._beyond_lookup(patterns, programs), programs)
         self._tail_lengths = sorted({tail.count("/") + 1 for tail in self._tails})
         self.has_exceptions = True in self._exceptions
         self.top = Place(states=self._automaton.begin)
 
-    def _beyond_lookup(self, patterns: Sequence[Pattern]) -> Iterator[tuple[int, tuple[Item, ...]]]:
+    def _beyond_lookup(self, patterns: Sequence[Pattern], programs: Programs) -> Iterator[tuple[int, str]]:
         """Keep plain patterns for look-up, and yield the others for the automaton (``compile`` in patternmatcher)."""
         for number, pattern in enumerate(patterns):
             text = pattern.text
@@ -94,11 +89,11 @@ class DockerIgnore:
                 if rest.startswith("/"):
                     self._tails[rest[1:]].append(number)
                 else:
-                    yield number, suffix_items(rest)
+                    yield number, programs.suffix(rest)
             elif stars and not stars["after"]:
-                yield number, prefix_items(stars["before"])
-            elif items := expression_items(expression(text)):
-                yield number, items
+                yield number, programs.prefix(stars["before"])
+            else:
+                yield from ((number, program) for program in programs.alternatives(text))
 
     def below(self, place: Place, name: str, until: float = math.inf) -> Place:
         """Return the entry ``name`` of the folder at ``place``.
@@ -199,7 +194,17 @@ def _pattern(text: str) -> Pattern | None:
     text = _clean(text.strip(_SPACE))
     is_exception = text.startswith("!")
     text = text.removeprefix("!") if is_exception else text
-    return Pattern(text=text, is_exception=is_exception) if text and _VALID.fullmatch(text) else None
+    return Pattern(text=text, is_exception=is_exception) if text and _is_valid(text) else None
+
+
+def _is_valid(text: str) -> bool:
+    """Return True for what ``filepath.Match(text, ".")`` takes: it looks no further than it can match."""
+    part = _PART.match(text)
+    while part and _VALID.fullmatch(part["text"]):
+        if part["text"] not in _DOT:
+            return True
+        part = _PART.match(text, part.end())
+    return False
 
 
 def _clean(path: str) -> str:
