@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError, UsageError
+from buildx_cache.working_copy import first_link, prepared_root
 
 _LINKS = 40
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
@@ -131,7 +132,8 @@ def check_written(files: Sequence[tuple[str, str]]) -> None:
     """Refuse files that cannot be written, of which each comes with the option that asks for it.
 
     Raises:
-        UsageError: one is a folder or no ordinary file, lies below a file, or is asked for twice.
+        UsageError: one is a folder or no ordinary file, lies below a file, is asked for twice, or is behind a link that
+            a repository or another user can have made.
         ExhaustedError: this user may not write it.
     """
     seen: dict[str, str] = {}
@@ -150,6 +152,7 @@ def _check_written(path: str, option: str) -> None:
         raise UsageError(f"{option} {path} is not an ordinary file", hint=f"give one: {option} FILE")
     if found.hidden:
         raise UsageError(f"{option} {path} cannot be written: {found.hidden}", hint=f"give another {option}")
+    _check_links(path, option)
     folder = next(above for above in _above(path) if not look(above).is_absent)
     if not look(folder).is_folder:
         raise UsageError(f"{option} {path} lies below a file: {folder}", hint=f"give another {option}")
@@ -158,6 +161,17 @@ def _check_written(path: str, option: str) -> None:
             f"{option} {path} cannot be written: {folder} is not writable for this user",
             hint=f"check its permissions, or give another {option}",
         )
+
+
+def _check_links(path: str, option: str) -> None:
+    root = prepared_root(Path(path))
+    if root is not None and (link := first_link(Path(path), root)):
+        raise UsageError(
+            f"{option} {path} is behind a symbolic link of the working copy: {link}",
+            hint=f"give a file in an ordinary folder, or outside of {root}",
+        )
+    if os.path.islink(path) and os.lstat(path).st_uid not in {0, os.geteuid()}:  # noqa: PTH114 -- never raises
+        raise UsageError(f"{option} {path} is another user's symbolic link", hint=f"give another {option}")
 
 
 def _above(path: str) -> Iterator[Path]:
