@@ -7,7 +7,7 @@ import re
 # Everything a terminal could take for a command: C0 and C1 controls, but for the tab. And what shows text in another
 # order than it is in: the marks, embeddings and isolates of bidirectional text.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_LINE_BREAKS = re.compile(r"\s*[\r\n]\s*")
+_LINE_BREAKS = re.compile(r"(?<!\s)\s*[\r\n]\s*")  # tried once for each run of spaces
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 

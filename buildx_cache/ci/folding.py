@@ -17,16 +17,16 @@ from buildx_cache.ci.commands import github_command, teamcity_message
 # makes none of it mean anything.
 _START = r"(?:^|(?<=\r))"
 _COMMAND = re.compile(
-    rf"{_START}\s*(?::(?=:)|(?P<heading>[-+~^])(?=(?P=heading){{2}}))|##(?=(?:vso|teamcity)?\[)",
+    rf"{_START}[^\S\r\n]*+(?::(?=:)|(?P<heading>[-+~^])(?=(?P=heading){{2}}))|##(?=(?:vso|teamcity)?\[)",
     re.MULTILINE | re.IGNORECASE,
 )
 # What .NET passes over where it compares texts as people do, as both agents look for their marks.
 _PASSED_OVER = r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff0-\ufff8\U000e0000-\U000e0fff"  # noqa: E501
-_VEIL = f"[{_PASSED_OVER}]*"
+_VEIL = f"[{_PASSED_OVER}]*+"
 _VSO, _TEAMCITY = (_VEIL.join(mark) for mark in ("vso", "teamcity"))
 # The same commands with such characters anywhere in their marks.
 _VEILED_COMMAND = re.compile(
-    rf"{_START}[\s{_PASSED_OVER}]*(?::(?={_VEIL}:)|(?P<heading>[-+~^])(?=(?:{_VEIL}(?P=heading)){{2}}))"
+    rf"{_START}(?:[^\S\r\n]|[{_PASSED_OVER}])*+(?::(?={_VEIL}:)|(?P<heading>[-+~^])(?=(?:{_VEIL}(?P=heading)){{2}}))"
     rf"|#(?={_VEIL}#{_VEIL}(?:{_VSO}|{_TEAMCITY})?{_VEIL}\[)",
     re.MULTILINE | re.IGNORECASE,
 )

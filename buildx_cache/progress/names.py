@@ -25,7 +25,7 @@ class Label:
     total: int
 
 
-_STEP = re.compile(r"\[(?:(?P<place>[^\]]*) )?\s*(?P<number>\d{1,6})/(?P<total>\d{1,6})\] (?P<name>.*)", re.DOTALL)
+_STEP = re.compile(r"\[(?:(?P<place>[^\]]*) |\s*+)(?P<number>\d{1,6})/(?P<total>\d{1,6})\] (?P<name>.*)", re.DOTALL)
 _PLATFORM = re.compile(r"[a-z0-9]+(?:\([^)]*\))?/[a-z0-9_]+(?:/[a-z0-9.]+)?(?:\([^)]*\))?(?:->\S+)?")
 _LINK = re.compile(r"^((?:ONBUILD )?)LINK (?=COPY |ADD )")
 _PREFIX = re.compile(r"\[[^\]]*\] ")

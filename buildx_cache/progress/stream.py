@@ -19,7 +19,7 @@ VALUE_LIMIT = 8 * 1024 * 1024
 TEXT_LIMIT = 16 * 1024
 """Characters kept of one plain line."""
 
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_STRING = re.compile(r'"[^"\\]*+(?:\\.?[^"\\]*+)*+(?P<end>"?)')
 _INDENT = (b" ", b"\t")
 _INDENTED = re.compile(rb"(?:[ \t][^\n]*+\n)*+")
 _OPENING = b"{\n"
@@ -249,7 +249,7 @@ def _text(line: str) -> TextLine:
 
 def _depth(line: str) -> int | None:
     """Return how many brackets ``line`` leaves open, or None if a string does not end in it (then it is no JSON)."""
-    bare = _STRING.sub("", line)
+    bare = _STRING.sub(lambda found: "" if found["end"] else '"', line)
     if '"' in bare:
         return None
     return _count(bare, "{[") - _count(bare, "}]")

@@ -35,7 +35,7 @@ _LINK_LIMIT = 1 << 12
 _CHUNK = 1 << 16
 _PAGES = 1000
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
-_NEXT = re.compile(r'<(?P<url>[^>]*)>[^,<]*;\s*rel="?next"?', re.IGNORECASE)
+_NEXT = re.compile(r'<(?P<url>[^<>]*)>[^,<]*;\s*rel="?next"?', re.IGNORECASE)
 _ACCEPT = ", ".join(name for name, role in ROLES.items() if role.refers)
 
 _OK = frozenset({200, 201, 202, 204})

@@ -18,7 +18,7 @@ from buildx_cache.request.model import BuildRequest, Driver, Lazy, Progress, opt
 ENV_PREFIX = "BUILDX_CACHE_"
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
-_DAYS = re.compile(r"(\d+(?:\.\d+)?)d")
+_DAYS = re.compile(r"(?<!\d)(\d++(?:\.\d++)?)d")
 
 
 @dataclass(frozen=True, kw_only=True)
