@@ -1,24 +1,123 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and that no link of a repository leads elsewhere.
+
+A path that a repository can prepare comes with the folder below which that is so (``below``, see
+:func:`buildx_cache.working_copy.prepared_root`). From there on each folder is opened from the descriptor of the one
+above it and no symbolic link is followed, however others exchange folders for links meanwhile.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import tempfile
+import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-def write_text(path: Path, text: str) -> None:
+
+def write_text(path: Path, text: str, *, below: Path | None = None) -> None:
     """Put a text file in place in one step, readable by its owner only; its folder is made if need be.
 
     Raises:
         OSError: it cannot be written; what was there is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), below=below)
+
+
+def write_bytes(path: Path, content: bytes, *, below: Path | None = None, mode: int = 0o600) -> None:
+    """Put a file in place in one step; ``mode`` is restricted by the umask.
+
+    Raises:
+        OSError: it cannot be written; what was there is still there.
+    """
+    with _parent(path, below, makes=True) as folder:
+        temporary = f".{path.name}.{secrets.token_hex(4)}"
+        descriptor = os.open(temporary, _NEW, mode, dir_fd=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(content)
+            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+
+
+def make_parent(path: Path, *, below: Path | None = None) -> None:
+    """Make the folder of a file, and those above it.
+
+    Raises:
+        OSError: one cannot be made, or is none.
+    """
+    with _parent(path, below, makes=True):
+        pass
+
+
+def remove_file(path: Path, *, below: Path | None = None) -> None:
+    """Delete a file, or the link of that name, if it is there.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    with contextlib.suppress(FileNotFoundError), _parent(path, below, makes=False) as folder:
+        os.unlink(path.name, dir_fd=folder)
+
+
+def open_regular(path: Path, flags: int, mode: int = 0o600, *, below: Path | None = None) -> int:
+    """Open an ordinary file, without following a link to it or waiting for the other end of a pipe.
+
+    Raises:
+        OSError: it cannot be opened, or is something else.
+    """
+    with _parent(path, below, makes=False) as folder:
+        descriptor = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is not a regular file")
+
+
+def read_regular(path: Path, limit: int, *, below: Path | None = None) -> bytes:
+    """Read an ordinary file of up to ``limit`` bytes.
+
+    Raises:
+        OSError: it cannot be opened, is something else, or larger (``EFBIG``).
+    """
+    with os.fdopen(open_regular(path, os.O_RDONLY, below=below), "rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return content
+
+
+@contextlib.contextmanager
+def _parent(path: Path, below: Path | None, *, makes: bool) -> Iterator[int]:
+    """Open the folder of a file; where ``makes``, those that are missing are made."""
+    target = Path(os.path.abspath(path))  # noqa: PTH100 -- Path.absolute keeps `..`
+    if below is None and makes:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    root = target.parent if below is None else below
+    descriptor = os.open(root, _FOLDER)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as out:
-            out.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        for part in target.parent.relative_to(root).parts:
+            if makes:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=descriptor)
+            above, descriptor = descriptor, _folder_in(descriptor, part)
+            os.close(above)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _folder_in(folder: int, name: str) -> int:
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    except NotADirectoryError:
+        if stat.S_ISLNK(os.lstat(name, dir_fd=folder).st_mode):
+            raise OSError(errno.ELOOP, f"{name} is a symbolic link") from None
         raise

@@ -45,6 +45,15 @@ def first_link(path: Path, root: Path) -> Path | None:
     return next((Path(each) for each in way if each != str(root) and os.path.islink(each)), None)  # noqa: PTH114 -- never raises
 
 
+def prepared_root(path: Path) -> Path | None:
+    """Return the folder below which a repository can prepare what is on the way to ``path``; None where there is none.
+
+    It is the outermost folder on the way, links followed, that lies in a working copy. Above it, links are the user's.
+    """
+    above = reversed(_absolute(path).parents)
+    return next((each for each in above if nearest_top(Path(os.path.realpath(each))) is not None), None)
+
+
 def leaves(path: Path, root: Path) -> str:
     """Say why ``path`` does not stay inside ``root``; return "" where it does.
 

@@ -16,14 +16,16 @@ import os
 import re
 import secrets
 import shlex
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from buildx_cache.atomic import open_regular
 from buildx_cache.ci.commands import azure_command, teamcity_message
 from buildx_cache.report import BuildReport
 from buildx_cache.wording import size
+from buildx_cache.working_copy import prepared_root
 
 Values = Mapping[str, tuple[str, ...]]
 """Words by the name of the value, such as ``hit-ratio``."""
@@ -190,8 +192,9 @@ def _dotenv(path: str, values: Values, limit: int | None) -> Iterator[Addition]:
 def write_outputs(given: Outputs, log: TextIO) -> tuple[str, ...]:
     """Append to the files and print the lines; return warnings of what was not handed on. Files never fail the call.
 
-    A file that is absent is made, its folder is not. A symbolic link is not followed: the working copy of a pull
-    request may hold one that points anywhere. Nor is anything but a regular file written to, as a pipe could block.
+    A file that is absent is made, its folder is not. A symbolic link is not followed, nor is one on the way in a
+    working copy: a pull request may hold some that point anywhere. Nor is anything but a regular file of one name
+    written to: a pipe could block, and another name may be one elsewhere.
     """
     log.writelines(f"{line}\n" for line in given.lines)
     log.flush()
@@ -203,7 +206,7 @@ def _append(file: Addition) -> str:
     """Append at the start of a line; why that did not work, if so."""
     text = file.text.encode("utf-8", "backslashreplace")
     try:
-        with open(file.path, "a+b", opener=_open_regular) as stream:
+        with open(file.path, "a+b", opener=_open) as stream:
             end = stream.seek(0, os.SEEK_END)
             stream.seek(max(end - 1, 0))
             text = (b"" if stream.read(1) in (b"", b"\n") else b"\n") + text
@@ -231,14 +234,15 @@ def _write_whole(stream: BinaryIO, text: bytes, end: int) -> None:
         raise
 
 
-def _open_regular(path: str, flags: int) -> int:
-    """Open a file that is a regular one, without waiting for the other end of a pipe.
+def _open(path: str, flags: int) -> int:
+    """Open an ordinary file that has this name alone: a second one could be that of a file elsewhere.
 
     Raises:
         OSError: it cannot be opened, or is something else.
     """
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, _MODE)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    file = Path(path)
+    descriptor = open_regular(file, flags, _MODE, below=prepared_root(file))
+    if os.fstat(descriptor).st_nlink == 1:
         return descriptor
     os.close(descriptor)
-    raise OSError(errno.EINVAL, "it is not a regular file")
+    raise OSError(errno.EMLINK, "it has another name (a hard link)")

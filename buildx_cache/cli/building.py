@@ -185,12 +185,14 @@ def _hand_on(
 ) -> None:
     if not (request.dotenv or outcome.report.ci.provider != "none"):
         return
+    from buildx_cache.atomic import make_parent
     from buildx_cache.ci.annotations import annotate
     from buildx_cache.ci.outputs import outputs, write_outputs
+    from buildx_cache.working_copy import prepared_root
 
     if request.dotenv:  # like those of reports, its folder is made; where it cannot be, the writing says why
         with contextlib.suppress(OSError):
-            Path(request.dotenv).parent.mkdir(parents=True, exist_ok=True)
+            make_parent(Path(request.dotenv), below=prepared_root(Path(request.dotenv)))
     found = outcome.trace.warnings if outcome.trace else ()
     lines = annotate(outcome.report.ci.provider, found, _dockerfile(request, env))
     given = outputs(outcome.report, env, image_id=outcome.image_id, dotenv=request.dotenv, summary=summary)

@@ -50,7 +50,7 @@ _PAGES = 1000
 _TAGS = 100_000
 _LOGINS = 2  # of a request: what is known is too old or refused, and so may be the login of the environment
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
-_NEXT = re.compile(r'<(?P<url>[^>]*)>[^,<]*;\s*rel="?next"?', re.IGNORECASE)
+_NEXT = re.compile(r'<(?P<url>[^<>]*)>[^,<]*;\s*rel="?next"?', re.IGNORECASE)
 _ACCEPT = ", ".join(name for name, role in ROLES.items() if role.refers)
 
 _OK = frozenset({200, 201, 202, 204})

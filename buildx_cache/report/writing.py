@@ -6,6 +6,7 @@ from pathlib import Path
 
 from buildx_cache.atomic import write_text
 from buildx_cache.errors import ExhaustedError
+from buildx_cache.working_copy import prepared_root
 
 
 def write_report(text: str, path: str, option: str) -> None:
@@ -15,7 +16,7 @@ def write_report(text: str, path: str, option: str) -> None:
         ExhaustedError: it cannot be written there.
     """
     try:
-        write_text(Path(path), text)
+        write_text(Path(path), text, below=prepared_root(Path(path)))
     except OSError as error:
         raise ExhaustedError(
             f"the report cannot be written to {path}: {error.strerror}", hint=f"give another {option}"

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError, UsageError
+from buildx_cache.working_copy import first_link, prepared_root
 
+_LINKS = 40
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
@@ -55,6 +57,54 @@ def read_text(path: str) -> str | None:
         return None
 
 
+def read_inside(root: Path, file: Path, limit: int) -> bytes:
+    """Read an ordinary file of a folder that is not trusted, without waiting for anything.
+
+    Links below ``root`` are followed as BuildKit follows them: as if ``root`` were the root of the file system.
+
+    Raises:
+        OSError: it is absent, no ordinary file, larger than ``limit`` bytes (``EFBIG``), or cannot be read.
+    """
+    found = root / _without_links(root, file)
+    descriptor = os.open(found, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as content:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not an ordinary file")
+        read = content.read(limit + 1)
+    if len(read) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit} bytes")
+    return read
+
+
+def has_file_inside(root: Path, file: Path) -> bool:
+    """Return True if there is an ordinary file, links below ``root`` followed as :func:`read_inside` does."""
+    try:
+        return stat.S_ISREG(os.lstat(root / _without_links(root, file)).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _without_links(root: Path, file: Path) -> str:
+    """Return the path of ``file`` below ``root`` with its links resolved inside of ``root``."""
+    waiting, found, links = [*file.relative_to(root).parts][::-1], list[str](), 0
+    while waiting:
+        part = waiting.pop()
+        if part in ("", ".", ".."):
+            found = found[:-1] if part == ".." else found
+            continue
+        try:
+            target = str(root.joinpath(*found, part).readlink())
+        except OSError:  # no link
+            found.append(part)
+            continue
+        links += 1
+        if links > _LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        found = [] if target.startswith("/") else found
+        waiting.extend(target.split("/")[::-1])
+    return os.path.join(*found) if found else "."  # noqa: PTH118
+
+
 def working_directory() -> Path:
     """The folder in which the call was made.
 
@@ -90,7 +140,8 @@ def check_written(files: Sequence[tuple[str, str]]) -> None:
     """Refuse files that cannot be written, of which each comes with the option that asks for it.
 
     Raises:
-        UsageError: one is a folder or no ordinary file, lies below a file, or is asked for twice.
+        UsageError: one is a folder or no ordinary file, lies below a file, is asked for twice, or is behind a link that
+            a repository or another user can have made.
         ExhaustedError: this user may not write it.
     """
     seen: dict[str, str] = {}
@@ -109,6 +160,7 @@ def _check_written(path: str, option: str) -> None:
         raise UsageError(f"{option} {path} is not an ordinary file", hint=f"give one: {option} FILE")
     if found.hidden:
         raise UsageError(f"{option} {path} cannot be written: {found.hidden}", hint=f"give another {option}")
+    _check_links(path, option)
     folder = next(above for above in _above(path) if not look(above).is_absent)
     if not look(folder).is_folder:
         raise UsageError(f"{option} {path} lies below a file: {folder}", hint=f"give another {option}")
@@ -117,6 +169,17 @@ def _check_written(path: str, option: str) -> None:
             f"{option} {path} cannot be written: {folder} is not writable for this user",
             hint=f"check its permissions, or give another {option}",
         )
+
+
+def _check_links(path: str, option: str) -> None:
+    root = prepared_root(Path(path))
+    if root is not None and (link := first_link(Path(path), root)):
+        raise UsageError(
+            f"{option} {path} is behind a symbolic link of the working copy: {link}",
+            hint=f"give a file in an ordinary folder, or outside of {root}",
+        )
+    if os.path.islink(path) and os.lstat(path).st_uid not in {0, os.geteuid()}:  # noqa: PTH114 -- never raises
+        raise UsageError(f"{option} {path} is another user's symbolic link", hint=f"give another {option}")
 
 
 def _above(path: str) -> Iterator[Path]:

@@ -1,28 +1,38 @@
 """What makes a build context large, and the lines of ``.dockerignore`` that would leave it out.
 
-Sizes are of files that are sent: ``.dockerignore`` is read as moby/patternmatcher reads it, a pattern as a regular
-expression over the path from the context's root.
+Sizes are of files that are sent. A repository prepares all that is looked at: no file is waited for, none is read
+beyond a limit, and the whole takes :data:`SECONDS` at most, but for the reading of ``.dockerignore``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildx_cache.request.checks import is_remote_context
-from buildx_cache.request.contexts import ignore_lines, main_context
+from buildx_cache.request.contexts import main_context
+from buildx_cache.request.dockerignore import DockerIgnore, Place, load_dockerignore
+from buildx_cache.request.globs import TooComplexError
+from buildx_cache.request.looking import read_inside
 from buildx_cache.request.model import BuildRequest
 
 LARGE = 50_000_000
 """Bytes from which on it is worth a word."""
 
-_SECONDS, _FILES = 1.5, 300_000
+SECONDS = 1.5
+"""How long a context is looked at."""
+
+_FILES = 300_000
+_LONGEST = 1024 * 1024  # bytes of a Dockerfile
+_LONGEST_PATH = 4096  # PATH_MAX
 _SHOWN = 5
 _LEAST = 0.05
 _DOMINANT = 0.9
@@ -52,17 +62,32 @@ class _Folder:
     entries: dict[str, _Folder] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Named:
+    """A folder or a file on the way to what the build names; ``is_whole`` if it names this itself."""
+
+    is_whole: bool = False
+    entries: dict[str, _Named] = field(default_factory=dict)
+
+
 def heavy_entries(request: BuildRequest) -> tuple[Heavy, ...]:
     """The biggest entries of a local build context that no ``COPY``, ``ADD`` or mount of the Dockerfile names.
 
-    It looks for a second or two at most; of a context that takes longer it tells what it found.
+    It looks for :data:`SECONDS`; of a context that takes longer it tells what it found. Where the Dockerfile or
+    ``.dockerignore`` is beyond the limits, it tells nothing.
     """
     if is_remote_context(request.context):
         return ()
     context, dockerfile, ignore = main_context(request)
-    root = _weighed(str(context), [(back, _compiled(text)) for back, text in ignore_lines(ignore)])
-    named = (*_named(dockerfile), *_files_of_the_build(context, dockerfile, ignore))
-    found = sorted(_candidates(root, "", named), key=lambda each: -each[1])
+    until = time.monotonic() + SECONDS
+    try:
+        ignored = load_dockerignore(ignore, ignore.parent)
+        text = _text_of(dockerfile)
+    except TooComplexError:
+        return ()
+    named = _tree((*_named(text), *_files_of_the_build(context, dockerfile, ignore)))
+    root = _weighed(str(context), ignored, until)
+    found = sorted(_candidates(root, named), key=lambda each: -each[1])
     return tuple(
         Heavy(line=ignore_line(path), bytes=size) for path, size in found[:_SHOWN] if size >= _LEAST * root.bytes
     )
@@ -75,74 +100,37 @@ def ignore_line(path: str) -> str:
     return f"\\{line}" if line.startswith(("#", "!")) else line
 
 
-def is_ignored(path: str, patterns: Sequence[tuple[bool, re.Pattern[str]]]) -> bool:
-    """Whether a path, or a folder above it, is left out; later patterns win."""
-    ignored = False
-    for back, pattern in patterns:
-        if ignored is back and pattern.match(path):
-            ignored = not back
-    return ignored
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern that matches a path or a folder above it (``compile`` in moby/patternmatcher)."""
-    parts, at = [], 0
-    while at < len(pattern):
-        text, at = _translated(pattern, at)
-        parts.append(text)
-    try:
-        return re.compile(f"(?:{''.join(parts)})(?:/.*)?\\Z", re.DOTALL)
-    except re.error:
-        return re.compile(r"(?!)")
-
-
-def _translated(pattern: str, at: int) -> tuple[str, int]:
-    """The regular expression for what stands at ``at``, and where the next begins."""
-    if pattern.startswith("**", at):
-        after = at + 3 if pattern.startswith("**/", at) else at + 2
-        return ("(?:.*/)?" if after < len(pattern) else ".*"), after
-    match pattern[at]:
-        case "*":
-            return "[^/]*", at + 1
-        case "?":
-            return "[^/]", at + 1
-        case "[" if (end := pattern.find("]", at + 2)) > 0:
-            return pattern[at : end + 1], end + 1
-        case "\\" if at + 1 < len(pattern):
-            return re.escape(pattern[at + 1]), at + 2
-        case character:
-            return re.escape(character), at + 1
-
-
-def _weighed(root: str, patterns: Sequence[tuple[bool, re.Pattern[str]]]) -> _Folder:
-    """The folder with the bytes of all that is sent of it; links are not followed."""
-    until, files = time.monotonic() + _SECONDS, 0
-    may_come_back = any(back for back, _ in patterns)
+def _weighed(root: str, ignored: DockerIgnore, until: float) -> _Folder:
+    """The folder with the bytes of all that is sent of it, as far as the time suffices; links are not followed."""
     top = _Folder("")
-    waiting: list[tuple[str, tuple[_Folder, ...]]] = [("", (top,))]
-    while waiting and files < _FILES and time.monotonic() < until:
-        inside, above = waiting.pop()
-        for entry in _entries(os.path.join(root, inside)):  # noqa: PTH118 -- thousands of them
-            files += 1
-            path = f"{inside}/{entry.name}" if inside else entry.name
-            ignored = bool(patterns) and is_ignored(path, patterns)
-            if entry.is_dir(follow_symlinks=False):
-                if not ignored or may_come_back:
-                    folder = above[-1].entries.setdefault(entry.name, _Folder(entry.name))
-                    waiting.append((path, (*above, folder)))
-            elif not ignored and (size := _size(entry)):
-                above[-1].entries[entry.name] = _Folder(entry.name, size)
-                for folder in above:
-                    folder.bytes += size
+    with contextlib.suppress(TimeoutError):
+        _weigh(root, ignored, top, until)
     return top
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError:
-        return []
+def _weigh(root: str, ignored: DockerIgnore, top: _Folder, until: float) -> None:
+    files = 0
+    waiting: list[tuple[Place, tuple[_Folder, ...]]] = [(ignored.top, (top,))]
+    while waiting:
+        inside, above = waiting.pop()
+        for entry in _entries(os.path.join(root, inside.path)):  # noqa: PTH118 -- thousands of them
+            files += 1
+            if files > _FILES or time.monotonic() > until:
+                return
+            place = ignored.below(inside, entry.name, until)
+            if entry.is_dir(follow_symlinks=False):
+                if not place.is_ignored or ignored.has_exceptions:
+                    folder = above[-1].entries.setdefault(entry.name, _Folder(entry.name))
+                    waiting.append((place, (*above, folder)))
+            elif not place.is_ignored and (size := _size(entry)):
+                above[-1].entries[entry.name] = _Folder(entry.name, size)
+                for folder in above:
+                    folder.bytes += size
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        yield from entries
 
 
 def _size(entry: os.DirEntry[str]) -> int:
@@ -153,16 +141,21 @@ def _size(entry: os.DirEntry[str]) -> int:
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
-def _candidates(folder: _Folder, path: str, named: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _candidates(root: _Folder, named: _Named) -> Iterator[tuple[str, int]]:
     """Entries to leave out: deeper ones where the build names something inside, or one of them holds nearly all."""
-    for entry in folder.entries.values():
-        inside = f"{path}/{entry.name}" if path else entry.name
-        if any(inside == each or inside.startswith(f"{each}/") for each in named):
-            continue
-        if any(each.startswith(f"{inside}/") for each in named) or _is_mostly_one(entry):
-            yield from _candidates(entry, inside, named)
-        else:
-            yield inside, entry.bytes
+    nothing = _Named()
+    waiting = [("", root, named)]
+    while waiting:
+        path, folder, named_here = waiting.pop()
+        for entry in folder.entries.values():
+            inside = f"{path}/{entry.name}" if path else entry.name
+            named_inside = named_here.entries.get(entry.name, nothing)
+            if named_inside.is_whole:
+                continue
+            if named_inside.entries or _is_mostly_one(entry):
+                waiting.append((inside, entry, named_inside))
+            else:
+                yield inside, entry.bytes
 
 
 def _is_mostly_one(folder: _Folder) -> bool:
@@ -179,20 +172,44 @@ def _files_of_the_build(context: Path, *files: Path) -> Iterator[str]:
 
 
 _CONTINUED = re.compile(r"\\[ \t]*\r?\n")
-_COPY = re.compile(r"^\s*(?:ONBUILD\s+)?(?:COPY|ADD)\s+(?P<rest>.*)$", re.IGNORECASE | re.MULTILINE)
+_COPY = re.compile(r"^[^\S\n]*+(?:ONBUILD[^\S\n]++)?(?:COPY|ADD)[^\S\n]++(?P<rest>.*)$", re.IGNORECASE | re.MULTILINE)
 _MOUNT = re.compile(r"--mount=(?P<fields>\S*)")
 _OPEN = re.compile(r"[*?$\[]")  # from here on it is a pattern or a variable
-_FLAG = re.compile(r"--[a-z-]+(?:=\S*)?\s+")
+_FLAG = re.compile(r"--[a-z-]++(?:=\S*+)?\s++")
 
 
-def _named(dockerfile: Path) -> Iterator[str]:
-    """The paths that the Dockerfile names, without those that are the whole context or that a variable begins."""
+def _text_of(dockerfile: Path) -> str:
+    """Read the Dockerfile; nothing of one that cannot be read.
+
+    Raises:
+        TooComplexError: it is larger than is looked at.
+    """
     try:
-        text = _CONTINUED.sub(" ", dockerfile.read_text(encoding="utf-8", errors="surrogateescape"))
-    except OSError:
-        return
+        content = read_inside(dockerfile.parent, dockerfile, _LONGEST)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise TooComplexError from None
+        return ""
+    return _CONTINUED.sub(" ", content.decode("utf-8", "surrogateescape"))
+
+
+def _tree(paths: Iterable[str]) -> _Named:
+    """Arrange paths by their parts, to look them up in a time that does not depend on how many there are."""
+    root = _Named()
+    for path in paths:
+        if len(path) > _LONGEST_PATH:
+            continue
+        named = root
+        for part in path.split("/"):
+            named = named.entries.setdefault(part, _Named())
+        named.is_whole = True
+    return root
+
+
+def _named(text: str) -> Iterator[str]:
+    """The paths that a Dockerfile names, without those that are the whole context or that a variable begins."""
     for source in _sources(text):
-        plain = _OPEN.split(source)[0]
+        plain = _OPEN.split(source, maxsplit=1)[0]
         known = plain if plain == source else plain.rpartition("/")[0]
         if path := os.path.normpath(f"/{known}").strip("/"):
             yield path
@@ -200,13 +217,13 @@ def _named(dockerfile: Path) -> Iterator[str]:
 
 def _sources(text: str) -> Iterator[str]:
     for match in _COPY.finditer(text):
-        words = match["rest"]
-        while flag := _FLAG.match(words):
+        words, at = match["rest"], 0
+        while flag := _FLAG.match(words, at):
             if flag[0].startswith("--from="):
                 break
-            words = words[flag.end() :]
+            at = flag.end()
         else:
-            yield from _words(words)[:-1]
+            yield from _words(words[at:])[:-1]
     for match in _MOUNT.finditer(text):
         fields = dict(each.partition("=")[::2] for each in match["fields"].split(","))
         if fields.get("type", "bind") == "bind" and "from" not in fields:
@@ -217,6 +234,6 @@ def _words(text: str) -> list[str]:
     if text.lstrip().startswith("["):
         try:
             return [str(each) for each in json.loads(text)]
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
     return text.split()

@@ -12,16 +12,18 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from buildx_cache.atomic import write_text
+from buildx_cache.atomic import read_regular, write_text
 from buildx_cache.ci import CIContext
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import StepReport
 from buildx_cache.run.execution import Outcome
+from buildx_cache.working_copy import prepared_root
 
 RECORD = "buildx-cache-steps.json"
 """The record's name in a cache's folder."""
@@ -30,6 +32,7 @@ STEPS = 2000
 """Steps kept: those of the last builds."""
 
 _LONGEST = 256 * 1024
+_KEY = re.compile(r"[0-9a-f]{24}-[0-9]{1,9}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,20 +90,17 @@ def _keep(record: Path, known: Mapping[str, float], steps: Mapping[str, StepRepo
     used = {key: known[key] for key in steps if key in known} | ran
     kept = [*((key, seconds) for key, seconds in known.items() if key not in used), *used.items()][-STEPS:]
     with contextlib.suppress(OSError):
-        write_text(record, json.dumps(dict(kept), indent=0) + "\n")
+        write_text(record, json.dumps(dict(kept), indent=0) + "\n", below=prepared_root(record))
 
 
 def _known(record: Path) -> dict[str, float]:
     """What is on record; nothing of one that is damaged."""
     try:
-        if not record.is_file():
-            return {}
-        with record.open("rb") as content:
-            found = json.loads(content.read(_LONGEST))
+        found = json.loads(read_regular(record, _LONGEST, below=prepared_root(record)))
     except (OSError, ValueError, RecursionError):
         return {}
     pairs = found.items() if isinstance(found, dict) else ()
-    return {key: float(value) for key, value in pairs if _is_duration(value)}
+    return {key: float(value) for key, value in pairs if _KEY.fullmatch(key) and _is_duration(value)}
 
 
 def _is_duration(value: object) -> bool:

@@ -44,6 +44,7 @@ from buildx_cache.run.caches import Caches
 from buildx_cache.run.hiding import Hiding, Secrets
 from buildx_cache.run.loading import Loading
 from buildx_cache.run.login import login_error
+from buildx_cache.run.result_files import ResultFile, put_in_place, redirected, remove_stale, written_files
 from buildx_cache.run.retrying import Fault, Patience, Phase, Retrying, ended_by, fault
 from buildx_cache.run.seams import AbandonedBuildError, Engine, Finished, last_line
 from buildx_cache.scratch import scratch_folder
@@ -100,6 +101,7 @@ class _Execution:
         self._commands: list[tuple[str, ...]] = []
         self._warnings: list[str] = list(plan.notes)
         self._metadata: dict[str, object] = {}
+        self._files: tuple[ResultFile, ...] = ()
         self._trace: BuildTrace | None = None
         self._logs: Mapping[str, tuple[str, ...]] = {}
         self._caches = Caches(plan, self, engine, self._write_caches, self._retrying)
@@ -145,6 +147,8 @@ class _Execution:
             with self._phase("sweep"):
                 self._caches.tidy()
             self._prune()
+            for file in self._files:
+                put_in_place(file)
             self._caches.be_strict(trace)
         except InterruptedBuildError:
             self._builder.halt()
@@ -283,10 +287,12 @@ class _Execution:
 
     def _build_told(self, command: Command, trace: TraceBuilder, *, instead: Command | None = None) -> int:
         """Build, and read what Buildx tells of the image."""
+        remove_stale(command)
         with scratch_folder() as folder:
-            metadata = self._plan.metadata_file or str(folder / "metadata.json")
-            code = self._stream(command, trace, metadata, instead=instead)
+            metadata = str(folder / "metadata-file")
+            code = self._stream(command, trace, metadata, instead=redirected(instead or command, folder))
             self._metadata = _read_metadata(metadata)
+            self._files = written_files(command, folder) if code == 0 else ()
         return code
 
     def _write_caches(self, command: Command) -> tuple[BuildTrace, int]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import re
-import stat
 from pathlib import Path
 
-from buildx_cache.atomic import write_text
+from buildx_cache.atomic import read_regular, write_text
 from buildx_cache.run.seams import Tell
+from buildx_cache.working_copy import prepared_root
 
 _KEY = re.compile(rb"[0-9a-f]{64}\n")
 _LENGTH = 65
+_NO_KEY = frozenset({errno.EFBIG, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO})  # too long, or no file
 
 
 def write_key(folder: Path, key: str, tell: Tell) -> None:
@@ -22,21 +23,24 @@ def write_key(folder: Path, key: str, tell: Tell) -> None:
     """
     file = folder.with_name(f"{folder.name}-key")
     line = f"{key}\n".encode()
+    below = prepared_root(file)
     try:
-        found = _content(file)
+        found = _content(file, below)
         if found is not None and not _KEY.fullmatch(found):
             tell.warn(f"{file} is no key of a cache, and is left as it is: there is no file to key this cache on")
         elif found != line:
-            write_text(file, line.decode())
+            write_text(file, line.decode(), below=below)
     except OSError:
         return
 
 
-def _content(file: Path) -> bytes | None:
-    """The first bytes of an ordinary file; nothing of any other, None where there is none."""
-    if not os.path.lexists(file):
+def _content(file: Path, below: Path | None) -> bytes | None:
+    """The content of an ordinary file that is no longer than a key; nothing of any other, None where there is none."""
+    try:
+        return read_regular(file, _LENGTH, below=below)
+    except FileNotFoundError:
         return None
-    if not stat.S_ISREG(os.lstat(file).st_mode):
-        return b""
-    with file.open("rb") as content:
-        return content.read(_LENGTH + 1)
+    except OSError as error:
+        if error.errno in _NO_KEY:
+            return b""
+        raise

@@ -56,12 +56,12 @@ def test_whatever_stops_it_leaves_the_older_file_and_nothing_else(
     write_text(tmp_path / "file", "old")
     seen: list[list[str]] = []
 
-    def stop(self: Path, target: Path) -> Path:
+    def stop(new: str, target: str, **_: int) -> None:
         seen.append(names(tmp_path))
-        assert (self.read_text(), Path(target).read_text()) == ("new", "old")
+        assert ((tmp_path / new).read_text(), (tmp_path / target).read_text()) == ("new", "old")
         raise error
 
-    monkeypatch.setattr(Path, "replace", stop)
+    monkeypatch.setattr(os, "replace", stop)
     with pytest.raises(type(error)):
         write_text(tmp_path / "file", "new")
     assert len(seen[0]) == 2

@@ -11,11 +11,9 @@ import pytest
 from buildx_cache.cli.hidden import hidden_values
 from buildx_cache.cli.reading import read_password
 from buildx_cache.errors import UsageError
-from buildx_cache.plan import Command
-from buildx_cache.redaction import Secret
+from buildx_cache.redaction import Redactor, Secret
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.ambient import ambient_login
-from buildx_cache.run.hiding import Hiding
 
 ON_STDIN = BuildRequest(username="_json_key", password_stdin=True)
 IN_A_VARIABLE = BuildRequest(username="me", password_env="P")  # noqa: S106 -- a name
@@ -84,7 +82,7 @@ def test_an_environment_without_a_whole_pair_has_no_password() -> None:
 
 def test_every_line_of_a_password_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     password = on_stdin(monkeypatch, f"{KEY}\n".encode())
-    hiding = Hiding(Command(argv=()), hidden_values(ON_STDIN, {}, password))
+    hiding = Redactor(hidden_values(ON_STDIN, {}, password))
     lines = [line.strip() for line in KEY.splitlines() if len(line.strip()) >= 8]
     assert len(lines) == 3
     for line in lines:

@@ -236,15 +236,25 @@ def done(plan: BuildPlan, engine: FakeEngine, *, password: str = "hunter2") -> t
     secrets = Secrets(password=Secret(password) if plan.login else None)
     outcome = execute(plan, engine, display, CI, secrets, Patience(sleep=engine.slept.append))
     jsonschema.validate(json.loads(outcome.report.to_json()), report_schema())
-    assert outcome.report.commands == tuple(_ran(engine))
+    assert outcome.report.commands == tuple(_ran(engine, plan.metadata_file))
     return outcome, display
 
 
-def _ran(engine: FakeEngine) -> Iterator[tuple[str, ...]]:
-    """The command lines that the engine was given, without what this program adds to listen."""
+def _ran(engine: FakeEngine, metadata: str) -> Iterator[tuple[str, ...]]:
+    """The command lines that the engine was given, without what this program adds to listen.
+
+    A metadata file that the plan has is Buildx' in a private folder.
+    """
     for act, what in engine.acts:
         if isinstance(what, Command):
-            yield redacted_argv(unlistened(what) if act == "build" else what)
+            yield redacted_argv(_planned(unlistened(what), metadata) if act == "build" else what)
+
+
+def _planned(command: Command, metadata: str) -> Command:
+    words = list(command.argv)
+    if "--metadata-file" in words:
+        words[words.index("--metadata-file") + 1] = metadata
+    return replace(command, argv=tuple(words))
 
 
 def unlistened(command: Command) -> Command:

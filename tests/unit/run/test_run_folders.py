@@ -610,7 +610,7 @@ def test_what_is_no_key_in_the_key_files_place_stays(kind: str, tmp_path: Path) 
 
 
 def test_without_a_place_for_a_key_file_the_call_succeeds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: Path, __: str) -> None:
+    def full(_: Path, __: str, **___: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("buildx_cache.run.keyfile.write_text", full)

@@ -1,0 +1,213 @@
+"""Read ``.dockerignore`` and tell which paths of a build context it leaves out, as Docker does.
+
+Lines are read as moby/patternmatcher's ``ignorefile`` reads them, patterns as its ``New`` does. A path is left out as
+Buildx' walk of the context decides it (fsutil's ``filterFS`` with ``MatchesUsingParentResults``): a folder's matches
+count for all that is in it, but not those of patterns that changed nothing for the folder.
+
+The time is linear in the length of the path, see :mod:`buildx_cache.request.globs`. The limits are :data:`LONGEST`,
+Docker's own on a line, and the automaton's; a file beyond them is not read at all.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import math
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildx_cache.request.globs import Automaton, Programs, TooComplexError
+from buildx_cache.request.looking import read_inside
+
+LONGEST = 2 * 1024 * 1024
+"""The largest file that is read, in bytes."""
+
+_LINE = 64 * 1024  # bufio.MaxScanTokenSize: with a longer line Docker fails the build
+# What Go's unicode.IsSpace takes for a space; Python's strip() takes \x1c to \x1f, too.
+_SPACE = "".join(
+    map(chr, (*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000))
+)
+_UNDECODED = re.compile("[\udc80-\udcff]")
+_CHARACTER = r"(?:[^\\\]-]|\\.)"
+# What filepath.Match of Go takes for the part of a pattern up to the next `*`; with any other, Docker fails the build.
+_VALID = re.compile(rf"(?:[^\\\[]|\\.|\[\^?+(?:{_CHARACTER}(?:-{_CHARACTER})?+)++\])*+", re.DOTALL)
+_PART = re.compile(r"\**+(?P<text>(?:\\.?+|\[(?:\\.|[^\]\\])*+\]?+|[^*\\\[])*+)", re.DOTALL)
+_DOT = frozenset({".", "?", "\\."})
+_WILD = re.compile(r"[*?\\\[\]]")
+_ONE_STARS = re.compile(r"(?P<before>[^*?\\\[\]]*+)\*\*(?P<after>[^*?\\\[\]]*+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """A pattern of the file, cleaned; ``is_exception`` if its line begins with ``!``, which brings back."""
+
+    text: str
+    is_exception: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path of the build context, and how far the patterns match it."""
+
+    path: str = ""
+    is_ignored: bool = False
+    matched: tuple[int, ...] = ()
+    states: int = 0
+
+
+class DockerIgnore:
+    """What a list of patterns leaves out."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        """Prepare the patterns.
+
+        Raises:
+            TooComplexError: they are beyond the limits of the automaton.
+        """
+        self._exceptions = [each.is_exception for each in patterns]
+        self._exact: defaultdict[str, list[int]] = defaultdict(list)
+        self._tails: defaultdict[str, list[int]] = defaultdict(list)
+        programs = Programs()
+        self._automaton = Automaton(self._beyond_lookup(patterns, programs), programs)
+        self._tail_lengths = sorted({tail.count("/") + 1 for tail in self._tails})
+        self.has_exceptions = True in self._exceptions
+        self.top = Place(states=self._automaton.begin)
+
+    def _beyond_lookup(self, patterns: Sequence[Pattern], programs: Programs) -> Iterator[tuple[int, str]]:
+        """Keep plain patterns for look-up, and yield the others for the automaton (``compile`` in patternmatcher)."""
+        for number, pattern in enumerate(patterns):
+            text = pattern.text
+            stars = _ONE_STARS.fullmatch(text)
+            if not _WILD.search(text):
+                self._exact[text].append(number)
+            elif stars and not stars["before"]:
+                rest = text[2:]
+                if rest.startswith("/"):
+                    self._tails[rest[1:]].append(number)
+                else:
+                    yield number, programs.suffix(rest)
+            elif stars and not stars["after"]:
+                yield number, programs.prefix(stars["before"])
+            else:
+                yield from ((number, program) for program in programs.alternatives(text))
+
+    def below(self, place: Place, name: str, until: float = math.inf) -> Place:
+        """Return the entry ``name`` of the folder at ``place``.
+
+        Raises:
+            TimeoutError: ``time.monotonic()`` is past ``until``.
+        """
+        path = f"{place.path}/{name}" if place.path else name
+        if place.is_ignored and not self.has_exceptions:
+            return Place(path, is_ignored=True)
+        states = self._automaton.advance(place.states, f"/{name}" if place.path else name, until)
+        if not self.has_exceptions:
+            is_ignored = self._automaton.accepts(states) or next(self._looked_up(path, name), None) is not None
+            return Place(path, is_ignored=is_ignored, states=states)
+        is_ignored, matched = self._decided({*self._looked_up(path, name), *self._automaton.matched(states)}, place)
+        return Place(path, is_ignored=is_ignored, matched=matched, states=states)
+
+    def _looked_up(self, path: str, name: str) -> Iterator[int]:
+        yield from self._exact.get(path, ())
+        if self._tail_lengths == [1]:
+            yield from self._tails.get(name, ())
+            return
+        parts = path.split("/")
+        for length in self._tail_lengths:
+            if length > len(parts):
+                return
+            yield from self._tails.get("/".join(parts[-length:]), ())
+
+    def _decided(self, own: set[int], folder: Place) -> tuple[bool, tuple[int, ...]]:
+        """Return whether a path is ignored, and the patterns that count for what is in it.
+
+        A pattern that would change nothing is not asked, so that what it would match counts only for entries that it
+        matches by itself; what matched the folder counts in any case.
+        """
+        is_ignored, counting, of_folder = False, [], set(folder.matched)
+        for number in sorted(own | of_folder):
+            is_exception = self._exceptions[number]
+            if number in of_folder or is_exception is is_ignored:
+                counting.append(number)
+                is_ignored = not is_exception
+        return is_ignored, tuple(counting)
+
+    def is_ignored(self, path: str, until: float = math.inf) -> bool:
+        """Return True if the path, relative to the build context, is left out.
+
+        Raises:
+            TimeoutError: ``time.monotonic()`` is past ``until``.
+        """
+        place = self.top
+        for name in filter(None, path.split("/")):
+            place = self.below(place, name, until)
+        return place.is_ignored
+
+
+def load_dockerignore(file: Path, root: Path) -> DockerIgnore:
+    """Read the file, which BuildKit reads with ``root`` as the root of all links.
+
+    A file that is absent, no ordinary one or cannot be read leaves out nothing, as for Docker.
+
+    Raises:
+        TooComplexError: it is beyond the limits.
+    """
+    try:
+        content = read_inside(root, file, LONGEST)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise TooComplexError from None
+        content = b""
+    return DockerIgnore(parse_dockerignore(content))
+
+
+def parse_dockerignore(content: bytes) -> tuple[Pattern, ...]:
+    """Return the patterns of a file's content; those for which Docker fails the build match nothing, and are left out.
+
+    Raises:
+        TooComplexError: a line is longer than Docker takes.
+    """
+    return tuple(found for text in _lines(content) if (found := _pattern(text)))
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    """Read lines as ``ignorefile.ReadAll`` does."""
+    text = _UNDECODED.sub("\ufffd", content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
+    for line in text.split("\n"):
+        if len(line) >= _LINE:
+            raise TooComplexError
+        pattern = line.strip(_SPACE)
+        if not pattern or line.startswith("#"):
+            continue
+        sign = "!" if pattern.startswith("!") else ""
+        pattern = pattern.removeprefix(sign).strip(_SPACE)
+        cleaned = _clean(pattern) if pattern else ""
+        yield sign + (cleaned[1:] if len(cleaned) > 1 and cleaned.startswith("/") else cleaned)
+
+
+def _pattern(text: str) -> Pattern | None:
+    """Read a pattern as ``patternmatcher.New`` does; None for one that it refuses."""
+    text = _clean(text.strip(_SPACE))
+    is_exception = text.startswith("!")
+    text = text.removeprefix("!") if is_exception else text
+    return Pattern(text=text, is_exception=is_exception) if text and _is_valid(text) else None
+
+
+def _is_valid(text: str) -> bool:
+    """Return True for what ``filepath.Match(text, ".")`` takes: it looks no further than it can match."""
+    part = _PART.match(text)
+    while part and _VALID.fullmatch(part["text"]):
+        if part["text"] not in _DOT:
+            return True
+        part = _PART.match(text, part.end())
+    return False
+
+
+def _clean(path: str) -> str:
+    """Clean a path as ``filepath.Clean`` of Go does, which knows no ``//`` at the front."""
+    cleaned = posixpath.normpath(path)
+    return cleaned[1:] if cleaned.startswith("//") else cleaned

@@ -1,0 +1,264 @@
+"""What is written follows no link that a repository can have committed, and none that is put in its way meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import itertools
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildx_cache.atomic import read_regular, write_text
+from buildx_cache.ci.outputs import Addition, Outputs, write_outputs
+from buildx_cache.errors import ExhaustedError, UsageError
+from buildx_cache.plan import Command
+from buildx_cache.report.writing import write_report
+from buildx_cache.request import BuildRequest
+from buildx_cache.request.checks import REPORTS, check_paths
+from buildx_cache.run.keyfile import write_key
+from buildx_cache.run.result_files import ResultFile, put_in_place, redirected, remove_stale
+from buildx_cache.working_copy import prepared_root
+from tests.unit.run.calls import RecordingDisplay
+
+NAME = "file-key"
+
+
+class Home:
+    """A folder of the user's, and a working copy of a repository that is not trusted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.copy = folder / "home", folder / "copy"
+        (self.folder / "empty").mkdir(parents=True)
+        (self.folder / NAME).write_text("mine\n")
+        (self.folder / "locked").mkdir(mode=0o500)
+        (self.copy / ".git").mkdir(parents=True)
+        (self.copy / "Dockerfile").write_text("FROM scratch\n")
+        self.before = self.state()
+
+    def state(self) -> str:
+        found = hashlib.sha256()
+        for path in sorted(self.folder.rglob("*")):
+            what = os.lstat(path)
+            found.update(f"{path}\0{what.st_mode}\0{what.st_ino}\0{what.st_mtime_ns}\0".encode())
+            found.update(path.read_bytes() if path.is_file() else b"")
+        return found.hexdigest()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    made = Home(tmp_path)
+    yield made
+    assert made.state() == made.before
+
+
+POSITIONS: dict[str, tuple[str, str, str]] = {
+    # what is a link, where it leads, and the file that is asked for
+    "file": (NAME, "../home/file-key", NAME),
+    "absent-file": (NAME, "../home/new", NAME),
+    "parent": ("out", "../home", f"out/{NAME}"),
+    "parent-of-new-folders": ("out", "../home/empty", f"out/a/b/{NAME}"),
+    "grandparent": ("out", "../home", f"out/empty/{NAME}"),
+    "dangling": ("out", "../home/new", f"out/{NAME}"),
+    "loop": ("out", "out", f"out/{NAME}"),
+    "locked": ("out", "../home/locked", f"out/{NAME}"),
+    "inside": ("out", ".git", f"out/{NAME}"),
+    "absolute": ("out", "/tmp", f"out/{NAME}"),
+    "back-and-forth": ("out", "../home/empty", f"./sub/../out/../out/{NAME}"),
+}
+OPTIONS = (*REPORTS, "dotenv", "metadata_file", "iidfile")
+FROM = ("relative", "absolute", "through-a-link-of-the-user")
+
+
+def asking(**options: Any) -> BuildRequest:  # noqa: ANN401 -- of any option
+    return BuildRequest(**{"context": "-", **options})
+
+
+def asked(home: Home, position: str, start: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    link, target, path = POSITIONS[position]
+    (home.copy / link).symlink_to(target)
+    monkeypatch.chdir(home.copy)
+    if start == "through-a-link-of-the-user":
+        (home.copy.parent / "mine").symlink_to(home.copy)
+        return str(home.copy.parent / "mine" / path)
+    return path if start == "relative" else f"{home.copy}/{path}"
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("start", FROM)
+@pytest.mark.parametrize("position", POSITIONS)
+def test_a_path_behind_a_link_is_refused_before_anything(
+    home: Home, position: str, start: str, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = asked(home, position, start, monkeypatch)
+    with pytest.raises(UsageError) as raised:
+        check_paths(asking(context=str(home.copy), **{option: path}))
+    assert POSITIONS[position][0] in raised.value.message
+
+
+def report(path: Path) -> None:
+    write_report("{}", str(path), "--report")
+
+
+def dotenv(path: Path) -> None:
+    write_outputs(Outputs(files=(Addition(name="--dotenv", path=str(path), text="a=b\n"),)), io.StringIO())
+
+
+def key(path: Path) -> None:
+    write_key(path.with_name("file"), "a" * 64, RecordingDisplay())
+
+
+def result(path: Path) -> None:
+    put_in_place(ResultFile(option="--iidfile", path=str(path), content=b"sha256:1"))
+
+
+def stale(path: Path) -> None:
+    remove_stale(Command(argv=("buildx", "build", "--iidfile", str(path), ".")))
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "report": report,
+    "dotenv": dotenv,
+    "key": key,
+    "result": result,
+    "stale": stale,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("start", FROM)
+@pytest.mark.parametrize("position", POSITIONS)
+def test_nothing_is_written_behind_a_link(
+    home: Home, position: str, start: str, writer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = asked(home, position, start, monkeypatch)
+    inside = sorted((home.copy / ".git").iterdir())
+    with contextlib.suppress(ExhaustedError):
+        WRITERS[writer](Path(path))
+    assert sorted((home.copy / ".git").iterdir()) == inside
+    assert not Path("/tmp", NAME).exists()
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_folder_that_turns_into_a_link_meanwhile_leads_nowhere(home: Home, writer: str) -> None:
+    real, link, out = home.copy / "real", home.copy / "link", home.copy / "out"
+    real.mkdir()
+    link.symlink_to(home.folder)
+    done = threading.Event()
+
+    def flip() -> None:
+        for number in itertools.count():
+            for source in (real, link):
+                try:
+                    source.rename(out)
+                    out.rename(source)
+                except OSError:  # a folder of that name was made meanwhile
+                    out.rename(home.copy / f"made-{number}-{source.name}")
+            if done.is_set():
+                return
+
+    flipping = threading.Thread(target=flip)
+    flipping.start()
+    try:
+        for _ in range(150):
+            with contextlib.suppress(ExhaustedError):
+                WRITERS[writer](out / NAME)
+    finally:
+        done.set()
+        flipping.join()
+    assert {name for name in os.listdir(home.folder)} == {"empty", "locked", NAME}  # noqa: C416, PTH208
+
+
+@pytest.mark.parametrize(
+    ("link", "path", "root"),
+    [("mine", "mine/out/x", "mine"), ("sub-of-mine", "sub-of-mine/x", "sub-of-mine"), ("", "copy/out/x", "copy")],
+)
+def test_links_count_from_where_the_way_enters_a_working_copy(home: Home, link: str, path: str, root: str) -> None:
+    top = home.copy.parent
+    (home.copy / "sub").mkdir()
+    if link:
+        (top / link).symlink_to(home.copy / "sub" if link.startswith("sub") else home.copy)
+    assert prepared_root(top / path) == top / root
+    assert prepared_root(top / "elsewhere/x") is None
+
+
+def test_outside_of_a_working_copy_the_users_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    (tmp_path / "last").symlink_to(tmp_path / "disk/last")
+    for writer, path in itertools.product((report, dotenv, result), ("out/x", "out/y/z")):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        check_paths(BuildRequest(context="-", report=str(tmp_path / path)))
+        writer(tmp_path / path)
+        assert (tmp_path / "disk" / path.removeprefix("out/")).exists()
+        (tmp_path / path).unlink()
+    (tmp_path / "disk/last").touch()
+    check_paths(BuildRequest(context="-", iidfile=str(tmp_path / "last")))
+    result(tmp_path / "last")
+    assert (tmp_path / "disk/last").read_bytes() == b"sha256:1"
+
+
+def test_a_link_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").touch()
+    (tmp_path / "last").symlink_to("mine")
+    owner = os.geteuid()
+    if owner == 0:
+        os.lchown(tmp_path / "last", 12345, 12345)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    for option in OPTIONS:
+        with pytest.raises(UsageError, match="another user's"):
+            check_paths(asking(**{option: str(tmp_path / "last")}))
+
+
+def test_a_second_name_of_a_file_is_not_appended_to(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine\n")
+    (tmp_path / "dotenv").hardlink_to(tmp_path / "mine")
+    given = Outputs(files=(Addition(name="--dotenv", path=str(tmp_path / "dotenv"), text="a=b\n"),))
+    assert len(write_outputs(given, io.StringIO())) == 1
+    assert (tmp_path / "mine").read_text() == "mine\n"
+
+
+def test_in_an_ordinary_folder_of_a_working_copy_all_is_written_as_elsewhere(home: Home) -> None:
+    for name, writer in WRITERS.items():
+        path = home.copy / name / "new" / NAME
+        path.parent.mkdir(parents=True)
+        writer(path)
+    modes = {path.parts[-3]: stat.S_IMODE(path.stat().st_mode) for path in home.copy.rglob(NAME)}
+    umask = os.umask(0)
+    os.umask(umask)
+    assert modes == {"report": 0o600, "dotenv": 0o644 & ~umask, "key": 0o600, "result": 0o644 & ~umask}
+
+
+def test_folders_that_are_missing_are_made_below_the_root(home: Home) -> None:
+    write_text(home.copy / "a/b/c", "x", below=home.copy)
+    assert (home.copy / "a/b/c").read_text() == "x"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder", "large", "device"])
+def test_only_an_ordinary_file_within_the_limit_is_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file"
+    make: dict[str, Callable[[], object]] = {
+        "fifo": lambda: os.mkfifo(path),
+        "link": lambda: path.symlink_to("/etc/passwd"),
+        "folder": path.mkdir,
+        "large": lambda: path.write_bytes(b"x" * 11),
+        "device": lambda: None,
+    }
+    make[kind]()
+    with pytest.raises(OSError, match=r".+"):
+        read_regular(Path("/dev/zero") if kind == "device" else path, 10)
+
+
+def test_buildx_is_given_a_private_folder_for_its_files(tmp_path: Path) -> None:
+    words = ("buildx", "build", "--metadata-file", "m", "--iidfile", "i", "--tag", "i", ".")
+    assert redirected(Command(argv=words), tmp_path).argv == (
+        *("buildx", "build", "--metadata-file", f"{tmp_path}/metadata-file", "--iidfile", f"{tmp_path}/iidfile"),
+        *("--tag", "i", "."),
+    )
