@@ -16,8 +16,8 @@ from buildx_cache.engine.git_environment import OFFLINE, SETTINGS
 from buildx_cache.engine.process import Completed, capture_within
 from buildx_cache.plan.facts import Version, parse_version
 
-_HEAD = "HEAD -> refs/heads/"
-_TAG = "tag: refs/tags/"
+_HEAD = "HEAD -> "
+_TAG = "tag: "
 _ORIGIN = "refs/remotes/origin/"
 # Seconds and bytes. An honest repository answers at once; a file of another may be a FIFO, or have no end.
 _LIMITS = (10.0, 1 << 20)
@@ -41,9 +41,10 @@ def read_git(top: Path | None, env: Mapping[str, str]) -> GitFacts:
         top: the top of the working copy (``working_copy.enclosing_top``); None where there is none.
         env: the caller's environment.
     """
-    # One line: the commit, then every name that points at it, spelled in full and separated by commas.
-    head = ask(top, env, "log", "-1", "--format=%H %D", "--decorate=full", "--no-color", "--no-mailmap")
-    sha, _, names = head.partition(" ")
+    # The last line: the commit, then the names that point at it, separated by commas. `--missing` has git, of any
+    # version, fetch nothing: unlike `log`, which would begin to, and write `FETCH_HEAD`, before it is refused.
+    head = ask(top, env, "rev-list", "--max-count=1", "--missing=allow-any", "--format=%H %D", "HEAD")
+    sha, _, names = head.rpartition("\n")[2].partition(" ")
     points = names.split(", ")
     origin = ask(top, env, "symbolic-ref", "--quiet", _ORIGIN + "HEAD")
     return GitFacts(

@@ -11,12 +11,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import trustme
 
+from buildx_cache.ci import GitFacts
 from buildx_cache.engine.git import ask, read_git
 from buildx_cache.engine.git_origin import branches
 from buildx_cache.engine.process import capture_within
@@ -56,6 +57,18 @@ def test_an_embedded_repository_chooses_neither_commit_nor_branch_nor_project(tm
         assert f"example.com/x:trunk-{commit_of(top)[:7]}" in ran.stdout
         assert "release" not in ran.stdout
         assert "buildx-cache-top-" in ran.stdout
+
+
+def test_commit_branch_tag_and_default_branch_are_those_of_the_working_copy(tmp_path: Path) -> None:
+    top, clone = honest(tmp_path / "top"), tmp_path / "clone"
+    git(top, "tag", "--annotate", "v1", "--message", "one")
+    git(tmp_path, "clone", "--quiet", "--filter=blob:none", f"file://{top}", str(clone))
+    git(clone, "config", "color.ui", "always")
+    git(clone, "checkout", "--quiet", "-b", "feature/x")
+    facts = GitFacts(sha=commit_of(top), branch="feature/x", tag="v1", default_branch="trunk")
+    assert read_git(clone, user(tmp_path, tmp_path)) == facts
+    git(clone, "checkout", "--quiet", "--detach")
+    assert read_git(clone, user(tmp_path, tmp_path)) == replace(facts, branch=None)
 
 
 def test_an_honest_repository_is_in_the_provenance(tmp_path: Path, docker: Docker) -> None:

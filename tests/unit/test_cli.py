@@ -51,7 +51,8 @@ def _git(argv: tuple[str, ...], *, env: Mapping[str, str], within: tuple[float, 
     assert all(within)
     assert argv[0] == "git"
     assert "HOME" in env
-    return Completed(code=0, stdout=f"{SHA} HEAD -> refs/heads/topic" if "log" in argv else "refs/remotes/origin/main")
+    said = f"commit {SHA}\n{SHA} HEAD -> topic" if "rev-list" in argv else "refs/remotes/origin/main"
+    return Completed(code=0, stdout=said)
 
 
 # --- help --------------------------------------------------------------------------------------------------

@@ -437,18 +437,23 @@ SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
     ("head", "origin", "facts"),
     [
         pytest.param(
-            f"{SHA} HEAD -> refs/heads/feature/x, tag: refs/tags/v1, refs/remotes/origin/feature/x\n",
+            f"commit {SHA}\n{SHA} HEAD -> feature/x, tag: v1, origin/feature/x\n",
             "refs/remotes/origin/trunk\n",
             GitFacts(sha=SHA, branch="feature/x", tag="v1", default_branch="trunk"),
             id="branch-with-a-tag",
         ),
         pytest.param(
-            f"{SHA} HEAD, refs/remotes/origin/main\n",
+            f"commit {SHA}\n{SHA} HEAD, origin/main\n",
             "",
             GitFacts(sha=SHA, branch=None, tag=None, default_branch=None),
             id="detached",
         ),
-        pytest.param(f"{SHA} \n", "", GitFacts(sha=SHA, branch=None, tag=None, default_branch=None), id="bare-commit"),
+        pytest.param(
+            f"commit {SHA}\n{SHA} \n",
+            "",
+            GitFacts(sha=SHA, branch=None, tag=None, default_branch=None),
+            id="bare-commit",
+        ),
         pytest.param("", "", GitFacts(sha=None, branch=None, tag=None, default_branch=None), id="no-repository"),
     ],
 )
@@ -462,7 +467,7 @@ def test_git_is_read_in_two_calls(
         assert env["GIT_ALLOW_PROTOCOL"] == "none"
         assert "TOKEN" not in env
         calls.append(argv)
-        said = head if "log" in argv else origin
+        said = head if "rev-list" in argv else origin
         return Completed(code=0 if said else 128, stdout=said, stderr="" if said else "fatal: not a git repository")
 
     monkeypatch.setattr(git, "capture_within", answer)
