@@ -28,7 +28,7 @@ _TRANSPORT = re.compile(
 )
 _REMOTE = "buildx-cache-origin"
 # A host or user that begins with `-` would be an option of ssh.
-_HOST = r"(?:[^\s@/:\[\]-][^\s@/:\[\]]*|\[[0-9A-Fa-f:.]+\])"
+_HOST = r"(?:[^\s@/:\[\]%-][^\s@/:\[\]%]*|\[[0-9A-Fa-f:.]+\])"
 _USER = r"(?:[^\s@/:-][^\s@/:]*@)?"
 _HTTPS = re.compile(rf"https://(?:[^\s@/]*@)?{_HOST}(?::[0-9]+)?/\S*")
 _SSH = re.compile(rf"ssh://{_USER}{_HOST}(?::[0-9]+)?/\S*")
@@ -50,7 +50,7 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
             "--keep-branches-from git: here is no git repository with a remote `origin`",
             hint=f"run it in a clone, or {_IN_A_FILE}",
         )
-    if not any(kind.fullmatch(address) for kind in (_HTTPS, _SSH, _SCP)):
+    if not _is_taken(address):
         raise UsageError(
             f"--keep-branches-from git: origin is neither at an https nor at an ssh address: {redact(address)}",
             hint=_IN_A_FILE,
@@ -63,6 +63,20 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
             hint=f"run it in an empty folder, where only your own git configuration counts, or {_IN_A_FILE}",
         )
     return names
+
+
+def _is_taken(address: str) -> bool:
+    """Return whether an address is one of https or ssh that git and its helpers read as it is spelled.
+
+    A line break in it, percent-encoded, would be another line to a credential helper: one that names another host.
+    """
+    if not unquote(address).isprintable() or not any(kind.fullmatch(address) for kind in (_HTTPS, _SSH, _SCP)):
+        return False
+    try:
+        urlsplit(address)
+    except ValueError:  # no such IPv6 address, or a host that Unicode spells in another way
+        return False
+    return True
 
 
 def _origin(top: Path | None, env: Mapping[str, str]) -> str:

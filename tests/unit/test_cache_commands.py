@@ -602,6 +602,13 @@ def test_origin_is_asked_by_https_and_ssh(call: CommandLine, address: str) -> No
         "https://example.com/a\nb",
         "https://exa\tmple.com/a",
         "git@example.com:a\nb",
+        "https://user%0ahost=github.com@example.com/a",
+        "https://user%0d:pass@example.com/a",
+        "https://exa%6dple.com/a",
+        "https://example.com/a%0ahost=github.com",
+        "ssh://git@exa%0ample.com/a",
+        "https://[:::]/a",
+        "https://example\u2100.com/a",
         "",
     ],
 )
