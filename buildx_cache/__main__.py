@@ -1,12 +1,29 @@
 """The program, as ``buildx-cache`` and as ``python -m buildx_cache``: what comes before its imports."""
+# ruff: noqa: E402 -- the working folder is left out before anything is imported that could be in it
 
-from __future__ import annotations
+import os
+import sys
+
+
+def _forget_working_folder() -> None:
+    """Import nothing from the working folder, where ``python -m`` looks first: a repository can hold a ``typer/``.
+
+    Python itself has imported the two modules above; even ``from __future__`` would look for a file. What it imports to
+    find this package at all (``contextlib``, ``types``, ``warnings`` and so on, ``buildx_cache`` too) is beyond reach.
+    """
+    try:
+        here = os.getcwd()  # noqa: PTH109 -- pathlib would be imported
+    except OSError:  # it is gone, and holds nothing
+        return
+    sys.path[:] = [place for place in sys.path if place not in ("", here)]
+
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    _forget_working_folder()
 
 import contextlib
 import gc
-import os
 import signal
-import sys
 from collections.abc import Iterator
 from typing import NoReturn
 

@@ -14,8 +14,12 @@ from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.plan import Facts, show_version
 from buildx_cache.plan.builder import obstacle
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.folders import check_cache_directory
+
+OLDEST_GIT: Version = (2, 38, 0)
+"""The first git that can be told not to take ordinary files for a repository (``safe.bareRepository``)."""
 
 
 class Verdict(StrEnum):
@@ -52,9 +56,18 @@ class Credentials:
 
 
 def examine(
-    inspect: Callable[[], Facts], ci: CIContext, credentials: Credentials, cache_dir: str, path: str
+    inspect: Callable[[], Facts],
+    ci: CIContext,
+    credentials: Credentials,
+    cache_dir: str,
+    path: str,
+    *,
+    git: Version,
 ) -> Iterator[Check]:
-    """All checks, in the order of what depends on what. ``path`` is the search path for credential helpers."""
+    """All checks, in the order of what depends on what. ``path`` is the search path for credential helpers.
+
+    ``git`` is the version of git, unknown where there is none.
+    """
     try:
         facts = inspect()
     except BuildxCacheError as error:
@@ -62,6 +75,7 @@ def examine(
     else:
         yield from _docker(facts)
     yield _cache_folder(cache_dir)
+    yield _git(git)
     yield _ci(ci)
     yield _credentials(credentials, path)
 
@@ -98,6 +112,19 @@ def _cache_folder(directory: str) -> Check:
         return Check(name="cache folder", verdict=Verdict.FAIL, found=error.message, advice=error.hint)
     state = "holds a cache" if (Path(directory) / "index.json").is_file() else "not there yet: it will be made"
     return Check(name="cache folder", verdict=Verdict.OK, found=f"{directory}: {state}")
+
+
+def _git(version: Version) -> Check:
+    if version == UNKNOWN_VERSION:
+        return Check(name="git", verdict=Verdict.OK, found="not on PATH: the CI alone tells commit and branch")
+    if version < OLDEST_GIT:
+        return Check(
+            name="git",
+            verdict=Verdict.WARN,
+            found=f"{show_version(version)} may take ordinary files of a repository for another repository",
+            advice=f"upgrade git to {show_version(OLDEST_GIT)} or newer",
+        )
+    return Check(name="git", verdict=Verdict.OK, found=show_version(version))
 
 
 def _ci(ci: CIContext) -> Check:

@@ -36,6 +36,7 @@ def _doctor(
     from buildx_cache.doctor import Verdict, examine
     from buildx_cache.engine.credentials import stored_credentials
     from buildx_cache.engine.docker import DockerEngine
+    from buildx_cache.engine.git import git_version
     from buildx_cache.request import BuildRequest
     from buildx_cache.request.ambient import ambient_login
 
@@ -52,6 +53,7 @@ def _doctor(
                 credentials,
                 cache_dir or place.cache_dir,
                 env.get("PATH", ""),
+                git=git_version(env),
             )
         )
     checks_table(checks, sys.stdout, color=wants_color(env, no_color=False, terminal=sys.stdout.isatty()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.cli.hidden import forget_secrets
-from buildx_cache.engine.git import branches
+from buildx_cache.engine.git_origin import branches
 from buildx_cache.errors import UsageError
 from buildx_cache.request import BuildRequest, parse_duration, parse_size, working_directory
+from buildx_cache.working_copy import nearest_top
 
 # What git puts before a branch's name: a commit, a mark of what is checked out, the full name's own parts.
 _GIT_LINE = re.compile(r"^(?:[0-9a-f]{40,64}\s+)?(?:[*+]\s+)?(?:refs/heads/)?")
@@ -96,7 +98,7 @@ def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
     if source == "git":
         needed = dict(env)
         forget_secrets(BuildRequest(), needed)
-        return branches(working_directory(), needed)
+        return branches(nearest_top(Path(os.path.realpath(working_directory()))), needed)
     lines = (line for text in _lines(source) if (line := text.strip()) and not line.startswith("#"))
     names = tuple(name for line in lines for name in _branches_in(line))
     if not names:

@@ -16,11 +16,13 @@ from pathlib import Path
 from buildx_cache.caches import closest
 from buildx_cache.ci import CIContext, GitFacts, detect
 from buildx_cache.engine.docker import DockerEngine
-from buildx_cache.engine.git import read_git, work_tree
+from buildx_cache.engine.git import read_git
 from buildx_cache.engine.loaded import cache_home
+from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.errors import UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
 from buildx_cache.request import BuildRequest, Driver, context_notes, is_remote_context, read_text, working_directory
+from buildx_cache.working_copy import enclosing_top
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,8 @@ def open_session(
         BuildxCacheError: no usable Docker, or a request that it cannot carry out.
     """
     place, ci = surroundings(request, env)
-    engine = DockerEngine(env, request.docker_context, while_building)
+    provenance = git_provenance(*_places(request), env)
+    engine = DockerEngine({**env, **provenance.env}, request.docker_context, while_building)
     # The project's own builder where the request alone asks for it: then the current one is of no interest.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
     with engine.asking(own or request.builder) as answers:
@@ -57,6 +60,8 @@ def open_session(
     elif own := needed_builder(request, ci, facts):
         facts = replace(facts, own_builder=engine.find_builder(own))
     plan = _noted(make_plan(request, ci, facts), request)
+    if provenance.note:
+        plan = replace(plan, notes=(*plan.notes, provenance.note))
     from buildx_cache.request.folders import check_cache_directories
 
     check_cache_directories(plan.cache.written_folders)
@@ -73,16 +78,23 @@ def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:
 
 def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, CIContext]:
     """Where this project keeps its things, and what the CI (or git) tells."""
-    here = working_directory()
-    folder = here if is_remote_context(request.context) else Path(os.path.realpath(request.context))
-    top = work_tree(folder)
-    project = f"{_slug(top.name)}-{_digest(str(top))}"
-    parts = (str(folder.relative_to(top)), request.context if is_remote_context(request.context) else "", request.file)
+    context, top = _places(request)
+    folder = context or Path(os.path.realpath(working_directory()))
+    root = top or folder
+    project = f"{_slug(root.name)}-{_digest(str(root))}"
+    parts = (str(folder.relative_to(root)), request.context if is_remote_context(request.context) else "", request.file)
     own = "" if parts == (".", "", "") else f"-{_digest(*parts)}"
     place = Place(
         project=project, cache_dir=str(cache_home(env) / f"{project}{own}"), today=datetime.now(UTC).date().isoformat()
     )
-    return place, detect(env, git=lambda: read_git(folder, env), read_text=read_text)
+    return place, detect(env, git=lambda: read_git(top, env), read_text=read_text)
+
+
+def _places(request: BuildRequest) -> tuple[Path | None, Path | None]:
+    """Return the build context's folder, None where BuildKit fetches it, and the top of the working copy around it."""
+    here = Path(os.path.realpath(working_directory()))
+    context = None if is_remote_context(request.context) else Path(os.path.realpath(request.context))
+    return context, enclosing_top(context or here, here)
 
 
 def told_by_ci(env: Mapping[str, str]) -> CIContext:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildx_cache.engine.git_environment import guarded
 from buildx_cache.engine.home import home_folder
 from buildx_cache.engine.process import Completed, capture
 from buildx_cache.errors import DeniedError
@@ -215,7 +216,7 @@ def _ask_helper(env: Mapping[str, str], helper: str, server: str) -> Credential 
     """docker-credential-helpers' protocol: the server on stdin, JSON on stdout, or there a message and exit code 1."""
     program = f"docker-credential-{helper}"
     try:
-        done = capture((program, "get"), env=env, stdin=server.encode())
+        done = capture((program, "get"), env=guarded(env), stdin=server.encode())
     except OSError as error:
         raise DeniedError(
             f"the credential helper {program} cannot be started: {error.strerror}",

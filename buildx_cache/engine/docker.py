@@ -31,6 +31,7 @@ from typing import IO, TYPE_CHECKING
 from buildx_cache.engine.ahead import INFO, docker_command
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, credential_for, current_context, private_configuration
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
+from buildx_cache.engine.git_environment import guarded
 from buildx_cache.engine.inspection import parse_builder, parse_gateway, parse_info, tls_from_environment
 from buildx_cache.engine.loaded import remember, remembered
 from buildx_cache.engine.plugin import buildx_itself, inspection, without_docker
@@ -54,7 +55,7 @@ class DockerEngine:
     """One Docker command line in one environment and context. While each build starts, ``while_building`` is called."""
 
     def __init__(self, env: Mapping[str, str], context: str = "", while_building: Callable[[], object] = tuple) -> None:
-        self._env = dict(env)
+        self._env = guarded(env)  # Buildx asks git about the build context
         self._given_context = context
         self._while_building = while_building
         self._kept_stdin: IO[bytes] | None = None

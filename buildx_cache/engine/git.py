@@ -1,34 +1,52 @@
-"""What ``git`` says of the working copy, and of the repository it came from."""
+"""git, and what it tells of the working copy.
+
+The working copy is not trusted, its ``.git`` included: a build context may come from an archive. Every call of git goes
+through ``run_git``, and asks about one known folder, or about an empty one.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from buildx_cache.ci import GitFacts
-from buildx_cache.engine.process import capture
-from buildx_cache.errors import UnreachableError, UsageError
+from buildx_cache.engine.git_environment import OFFLINE, SETTINGS
+from buildx_cache.engine.process import Completed, capture_within
+from buildx_cache.plan.facts import Version, parse_version
 
-_HEAD = "HEAD -> refs/heads/"
-_TAG = "tag: refs/tags/"
+_HEAD = "HEAD -> "
+_TAG = "tag: "
 _ORIGIN = "refs/remotes/origin/"
-_HEADS = "refs/heads/"
+# Seconds and bytes. An honest repository answers at once; a file of another may be a FIFO, or have no end.
+_LIMITS = (10.0, 1 << 20)
+# What a local question needs: the program, and the user's own configuration, which says which folders are safe.
+_PASSED_ON = re.compile(
+    "PATH|HOME|XDG_CONFIG_HOME|SUDO_UID|TMPDIR|GIT_EXEC_PATH"
+    "|GIT_CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|COUNT|(?:KEY|VALUE)_[0-9]+)"
+)
 
 
-def work_tree(folder: Path) -> Path:
-    """The top of the work tree that ``folder`` lies in; ``folder`` itself where there is none."""
-    above = (folder, *folder.parents)
-    return next((each for each in above if os.path.exists(each / ".git")), folder)  # noqa: PTH110 -- never raises
+def is_bare(folder: Path) -> bool:
+    """Return whether git may take a folder for a bare repository, as ``is_git_directory`` of its ``setup.c`` does."""
+    found = {name for name in ("HEAD", "objects", "refs", "commondir") if os.path.lexists(folder / name)}
+    return found >= {"HEAD", "objects", "refs"} or found >= {"HEAD", "commondir"}
 
 
-def read_git(folder: Path, env: Mapping[str, str]) -> GitFacts:
-    """Commit, branch, tag and default branch, in two calls; no git, no repository, no answer are all "unknown"."""
-    # One line: the commit, then every name that points at it, spelled in full and separated by commas.
-    head = _git(folder, env, "-c", "log.showSignature=false", "log", "-1", "--format=%H %D", "--decorate=full")
-    sha, _, names = head.partition(" ")
+def read_git(top: Path | None, env: Mapping[str, str]) -> GitFacts:
+    """Read commit, branch, tag and default branch in two calls; each is None where git does not tell it.
+
+    Args:
+        top: the top of the working copy (``working_copy.enclosing_top``); None where there is none.
+        env: the caller's environment.
+    """
+    # The last line: the commit, then the names that point at it, separated by commas. `--missing` has git, of any
+    # version, fetch nothing: unlike `log`, which would begin to, and write `FETCH_HEAD`, before it is refused.
+    head = ask(top, env, "rev-list", "--max-count=1", "--missing=allow-any", "--format=%H %D", "HEAD")
+    sha, _, names = head.rpartition("\n")[2].partition(" ")
     points = names.split(", ")
-    origin = _git(folder, env, "symbolic-ref", "--quiet", _ORIGIN + "HEAD")
+    origin = ask(top, env, "symbolic-ref", "--quiet", _ORIGIN + "HEAD")
     return GitFacts(
         sha=sha or None,
         branch=_named(points, _HEAD),
@@ -37,37 +55,37 @@ def read_git(folder: Path, env: Mapping[str, str]) -> GitFacts:
     )
 
 
-def branches(folder: Path, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Every branch of ``origin``, which is asked: a CI's shallow clone knows only the one it builds.
+def ask(top: Path | None, env: Mapping[str, str], *words: str) -> str:
+    """Ask git about the working copy at ``top``, without network; return "" where it does not answer.
 
-    Raises:
-        UsageError: there is no git, or ``folder`` lies in no repository that has an ``origin``.
-        UnreachableError: ``origin`` does not answer, or has no branches.
+    A ``top`` that may be a bare repository is not asked about: git would obey its settings where ``.git`` is not valid.
     """
-    instead = "or give the branches in a file, one a line: --keep-branches-from FILE"
-    if not _git(folder, env, "remote", "get-url", "origin"):
-        raise UsageError(
-            "--keep-branches-from git: here is no git repository with a remote `origin`",
-            hint=f"run it in a clone, {instead}",
-        )
-    # Without a prompt for a password, which nobody might see.
-    heads = _git(folder, {**env, "GIT_TERMINAL_PROMPT": "0"}, "ls-remote", "--heads", "origin")
-    names = tuple(line.partition(_HEADS)[2] for line in heads.splitlines() if _HEADS in line)
-    if not names:
-        raise UnreachableError(
-            "--keep-branches-from git: `git ls-remote --heads origin` names no branches",
-            hint=f"run it to see why, {instead}",
-        )
-    return names
+    if top is None or is_bare(top):
+        return ""
+    done = run_git(
+        ("-C", str(top), *words), {**_own(env), **OFFLINE, "GIT_CEILING_DIRECTORIES": str(top.parent)}, _LIMITS
+    )
+    return done.stdout.strip() if done.code == 0 else ""
+
+
+def git_version(env: Mapping[str, str]) -> Version:
+    """Return the version of git; unknown where there is none."""
+    return parse_version(run_git(("--version",), {**_own(env), **OFFLINE}, _LIMITS).stdout)
+
+
+def run_git(words: tuple[str, ...], env: Mapping[str, str], within: tuple[float, int]) -> Completed:
+    """Run git in an environment, within seconds and bytes; a git that is not there or takes longer fails."""
+    settings = (word for name, value in SETTINGS for word in ("-c", f"{name}={value}"))
+    try:
+        return capture_within(("git", "--no-pager", "--no-optional-locks", *settings, *words), env=env, within=within)
+    except OSError:
+        return Completed(code=-1)
+
+
+def _own(env: Mapping[str, str]) -> dict[str, str]:
+    """Return what a local question needs of the environment."""
+    return {**{name: text for name, text in env.items() if _PASSED_ON.fullmatch(name)}, "LC_ALL": "C"}
 
 
 def _named(points: list[str], prefix: str) -> str | None:
     return next((point.removeprefix(prefix) for point in points if point.startswith(prefix)), None)
-
-
-def _git(folder: Path, env: Mapping[str, str], *words: str) -> str:
-    try:
-        done = capture(("git", "-C", str(folder), *words), env=env)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.code == 0 else ""

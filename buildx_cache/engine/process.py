@@ -6,10 +6,12 @@ Every child is a session of its own, so that a terminal's Ctrl-C reaches only th
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -47,6 +49,38 @@ def capture(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"") 
     with _child(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         out, err = child.communicate(stdin)
         return Completed(code=child.returncode, stdout=_text(out), stderr=_text(err))
+
+
+def capture_within(argv: Sequence[str], *, env: Mapping[str, str], within: tuple[float, int]) -> Completed:
+    """Run a short command whose time and output have limits, in seconds and bytes; its stderr is not kept.
+
+    Raises:
+        OSError: the program cannot be started, or is at a limit (``TimeoutError``): then it is killed.
+    """
+    seconds, most = within
+    end = time.monotonic() + seconds
+    with _child(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        try:
+            if child.stdout is None:
+                raise AssertionError
+            out = _read_within(child.stdout.fileno(), end, most)
+            return Completed(code=child.wait(max(0.0, end - time.monotonic())), stdout=_text(out))
+        except (TimeoutError, subprocess.TimeoutExpired):
+            os.killpg(child.pid, signal.SIGKILL)  # asked politely it might go on writing
+            raise TimeoutError(errno.ETIMEDOUT, f"{argv[0]} is at its limit") from None
+
+
+def _read_within(source: int, end: float, most: int) -> bytes:
+    """Read a descriptor to its end, up to a time of the monotonic clock and a number of bytes."""
+    ready = select.poll()
+    ready.register(source, select.POLLIN)
+    pieces = bytearray()
+    while len(pieces) <= most and ready.poll(max(0.0, end - time.monotonic()) * 1000):
+        piece = os.read(source, _CHUNK)
+        if not piece:
+            return bytes(pieces)
+        pieces += piece
+    raise TimeoutError
 
 
 def feed(argv: Sequence[str], *, env: Mapping[str, str], write: Callable[[IO[bytes]], None]) -> Completed:
@@ -106,14 +140,12 @@ def _chunks(source: int) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _child(
-    argv: Sequence[str], *, env: Mapping[str, str], stdin: int, stdout: int | None
+    argv: Sequence[str], *, env: Mapping[str, str], stdin: int, stdout: int | None, stderr: int = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[bytes]]:
     with contextlib.ExitStack() as stack:
         with held():
             child = stack.enter_context(
-                subprocess.Popen(
-                    argv, env=env, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True
-                )
+                subprocess.Popen(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
             )
             stack.enter_context(_guarded(child.pid))
             stack.push(lambda kind, *_: _stop(child) if kind else None)

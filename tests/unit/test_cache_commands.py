@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -542,39 +543,151 @@ def test_branches_come_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
 HEADS = "83a20ec0\trefs/heads/feature/x\n83a20ec1\trefs/heads/main\n"
 
 
-def _git(answers: Mapping[str, Completed]) -> Any:  # noqa: ANN401 -- a stand-in for a function
-    def capture(argv: tuple[str, ...], *, env: Mapping[str, str]) -> Completed:
-        assert argv[:3] == ("git", "-C", str(Path.cwd()))
-        if argv[3] == "ls-remote":
-            assert argv[3:] == ("ls-remote", "--heads", "origin")
-            assert env["GIT_TERMINAL_PROMPT"] == "0"
-        return answers[argv[3]]
+Seen = list[tuple[tuple[str, ...], Mapping[str, str]]]
+
+
+def _git(answers: Mapping[str, Completed], seen: Seen | None = None) -> Any:  # noqa: ANN401 -- a stand-in for a function
+    def capture(argv: tuple[str, ...], *, env: Mapping[str, str], within: tuple[float, int]) -> Completed:
+        assert all(within)
+        if seen is not None:
+            seen.append((argv, env))
+        return next(answer for word, answer in answers.items() if word in argv)
 
     return capture
 
 
-def test_branches_are_those_that_origin_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_branches_are_those_that_origin_has(call: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    (call.folder / ".git").mkdir()
     answers = {
-        "remote": Completed(code=0, stdout="git@example.com:a.git\n"),
+        "config": Completed(code=0, stdout="git@example.com:a.git\0"),
         "ls-remote": Completed(code=0, stdout=HEADS),
     }
-    monkeypatch.setattr(git, "capture", _git(answers))
+    monkeypatch.setattr(git, "capture_within", _git(answers))
     assert kept_branches("git", {}) == ("feature/x", "main")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.com/a.git",
+        "https://example.com:8443/a.git",
+        "https://user:pa%40ss@example.com/a.git",
+        "https://[::1]:8443/a",
+        "ssh://git@example.com:22/a.git",
+        "ssh://example.com/~me/a.git",
+        "git@example.com:org/a.git",
+        "example.com:/srv/a.git",
+        "git@[::1]:a.git",
+    ],
+)
+def test_origin_is_asked_by_https_and_ssh(call: CommandLine, address: str) -> None:
+    assert _asked(call, address) == ("feature/x", "main")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/srv/a.git",
+        "../a.git",
+        "./a:b",
+        "a.git",
+        "file:///srv/a.git",
+        "http://example.com/a.git",
+        "git://example.com/a.git",
+        "ftp://example.com/a.git",
+        "ext::sh -c true",
+        "ext::true",
+        "fd::17",
+        "user@ext::true",
+        "transport::https://example.com/a",
+        "HTTPS://example.com/a.git",
+        "ssh://-oProxyCommand=true/a",
+        "ssh://-oProxyCommand=true@example.com/a",
+        "-oProxyCommand=true:a",
+        "git@-oProxyCommand=true:a",
+        "example.com:-a",
+        "https://-example.com/a",
+        "https://example.com/a b",
+        "https://example.com/a\nb",
+        "https://exa\tmple.com/a",
+        "git@example.com:a\nb",
+        "https://user%0ahost=github.com@example.com/a",
+        "https://user%0d:pass@example.com/a",
+        "https://exa%6dple.com/a",
+        "https://example.com/a%0ahost=github.com",
+        "ssh://git@exa%0ample.com/a",
+        "https://[:::]/a",
+        "https://example\u2100.com/a",
+        "",
+    ],
+)
+def test_origin_is_asked_by_nothing_else(call: CommandLine, address: str) -> None:
+    with pytest.raises(UsageError, match="--keep-branches-from git"):
+        _asked(call, address)
+
+
+def test_a_login_in_origins_address_is_on_no_command_line(call: CommandLine) -> None:
+    seen: Seen = []
+    _asked(call, "https://gitlab-ci-token:hunter2@example.com:8443/a.git", seen)
+    argv, env = seen[-1]
+    assert "hunter2" not in " ".join(argv)
+    count = int(env["GIT_CONFIG_COUNT"])
+    own = {env[f"GIT_CONFIG_KEY_{number}"]: env[f"GIT_CONFIG_VALUE_{number}"] for number in range(count)}
+    basic = base64.b64encode(b"gitlab-ci-token:hunter2").decode()
+    assert own == {
+        "remote.buildx-cache-origin.url": "https://example.com:8443/a.git",
+        "http.https://example.com:8443.extraHeader": f"Authorization: Basic {basic}",
+    }
+
+
+def test_a_login_in_origins_address_is_in_no_error(call: CommandLine) -> None:
+    with pytest.raises(UsageError) as caught:
+        _asked(call, "http://gitlab-ci-token:hunter2@example.com/a.git")
+    assert "hunter2" not in f"{caught.value.message}{caught.value.hint}"
+
+
+def test_a_server_is_asked_with_the_users_settings_and_none_of_a_repository(call: CommandLine) -> None:
+    seen: Seen = []
+    own = {
+        "GIT_SSH_COMMAND": "ssh -i key",
+        "SSH_AUTH_SOCK": "/s",
+        "https_proxy": "p",
+        "GIT_SSL_CAINFO": "/ca",
+        "T": "t",
+    }
+    others = {"GIT_DIR": "/evil", "GIT_TRACE": "/x", "GIT_EXTERNAL_DIFF": "x"}
+    _asked(call, "git@example.com:a", seen, **own, **others, GIT_ALLOW_PROTOCOL="ext")
+    (_, local), (_, remote) = seen
+    assert {name for name in own if name in local} == set()
+    assert {**remote, **own} == remote
+    assert (local["GIT_ALLOW_PROTOCOL"], remote["GIT_ALLOW_PROTOCOL"]) == ("none", "https:ssh")
+    assert others.keys() & (local.keys() | remote.keys()) == set()
+
+
+def _asked(call: CommandLine, address: str, seen: Seen | None = None, **env: str) -> tuple[str, ...]:
+    answers = {
+        "config": Completed(code=0, stdout=f"{address}\0https://second.example.com/a\0"),
+        "ls-remote": Completed(code=0, stdout=HEADS),
+    }
+    (call.folder / ".git").mkdir()
+    call.patch.setattr(git, "capture_within", _git(answers, seen))
+    return kept_branches("git", env)
 
 
 @pytest.mark.parametrize(
     ("remote", "heads", "error"),
     [
         (Completed(code=2), Completed(code=0, stdout=HEADS), UsageError),
-        (Completed(code=0, stdout="x\n"), Completed(code=128, stderr="fatal: unreachable"), UnreachableError),
-        (Completed(code=0, stdout="x\n"), Completed(code=0), UnreachableError),
-        (Completed(code=0, stdout="x\n"), Completed(code=1, stdout=HEADS), UnreachableError),
+        (Completed(code=0, stdout="a:x\0"), Completed(code=128), UnreachableError),
+        (Completed(code=0, stdout="a:x\0"), Completed(code=0), UnreachableError),
+        (Completed(code=0, stdout="a:x\0"), Completed(code=1, stdout=HEADS), UnreachableError),
     ],
     ids=["no-origin", "no-answer", "no-branches", "half-an-answer"],
 )
 def test_branches_that_cannot_be_known_are_an_error(
-    monkeypatch: pytest.MonkeyPatch, remote: Completed, heads: Completed, error: type[Exception]
+    call: CommandLine, monkeypatch: pytest.MonkeyPatch, remote: Completed, heads: Completed, error: type[Exception]
 ) -> None:
-    monkeypatch.setattr(git, "capture", _git({"remote": remote, "ls-remote": heads}))
+    (call.folder / ".git").mkdir()
+    monkeypatch.setattr(git, "capture_within", _git({"config": remote, "ls-remote": heads}))
     with pytest.raises(error, match="--keep-branches-from git"):
         kept_branches("git", {})

@@ -42,15 +42,17 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.chdir(folder)
     for name, value in {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": "/cache", "COLUMNS": "80"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(git, "capture", _git)
+    monkeypatch.setattr(git, "capture_within", _git)
     monkeypatch.setattr(sys.modules["__main__"], "__package__", "")  # else the usage line names pytest's
     return CommandLine(folder, monkeypatch, capsys)
 
 
-def _git(argv: tuple[str, ...], *, env: Mapping[str, str]) -> Completed:
+def _git(argv: tuple[str, ...], *, env: Mapping[str, str], within: tuple[float, int]) -> Completed:
+    assert all(within)
     assert argv[0] == "git"
     assert "HOME" in env
-    return Completed(code=0, stdout=f"{SHA} HEAD -> refs/heads/topic" if "log" in argv else "refs/remotes/origin/main")
+    said = f"commit {SHA}\n{SHA} HEAD -> topic" if "rev-list" in argv else "refs/remotes/origin/main"
+    return Completed(code=0, stdout=said)
 
 
 # --- help --------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from buildx_cache.ci import CIContext
 from buildx_cache.doctor import Check, Credentials, Verdict, examine
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
+from buildx_cache.plan.facts import Version
 
 LAPTOP = CIContext(
     provider="none",
@@ -44,7 +45,8 @@ def checks(
     cache_dir: str = "",
     path: str = "",
 ) -> dict[str, tuple[Verdict, str, str]]:
-    found = tuple(examine(answering(facts), ci, credentials, cache_dir or str(tmp_path / "cache"), path))
+    cache_dir = cache_dir or str(tmp_path / "cache")
+    found = tuple(examine(answering(facts), ci, credentials, cache_dir, path, git=(2, 39, 5)))
     assert len({check.name for check in found}) == len(found)
     return {check.name: (check.verdict, check.found, check.advice) for check in found}
 
@@ -64,15 +66,27 @@ def test_a_ready_machine_has_one_line_a_check(tmp_path: Path) -> None:
         "buildx": (OK, "0.29.1", ""),
         "builder": (OK, "default (driver docker, BuildKit 0.25.1) can export every kind of cache", ""),
         "cache folder": (OK, f"{tmp_path}/cache: not there yet: it will be made", ""),
+        "git": (OK, "2.39.5", ""),
         "ci": (OK, "none; branch topic, default branch main", ""),
         "credentials": (OK, "logins: registry.example.com, other.example.com", ""),
     }
 
 
+@pytest.mark.parametrize(
+    ("version", "verdict"), [((2, 30, 2), WARN), ((2, 37, 9), WARN), ((2, 38, 0), OK), ((3, 0, 0), OK), ((0, 0, 0), OK)]
+)
+def test_a_git_that_takes_files_for_a_repository_is_told_apart(
+    tmp_path: Path, version: Version, verdict: Verdict
+) -> None:
+    found = examine(answering(FACTS), LAPTOP, LOGINS, str(tmp_path / "cache"), "", git=version)
+    check = next(check for check in found if check.name == "git")
+    assert (check.verdict, bool(check.advice)) == (verdict, verdict is WARN)
+
+
 def test_without_docker_the_rest_is_still_checked(tmp_path: Path) -> None:
     found = checks(tmp_path, facts=EngineError("Docker is not running", hint="start it"))
     assert found["docker"] == (FAIL, "Docker is not running", "start it")
-    assert list(found) == ["docker", "cache folder", "ci", "credentials"]
+    assert list(found) == ["docker", "cache folder", "git", "ci", "credentials"]
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,10 @@ from buildx_cache.engine.credentials import (
     stored_credentials,
 )
 from buildx_cache.engine.docker import DockerEngine, _engine_error
+from buildx_cache.engine.git_environment import guarded
 from buildx_cache.engine.inspection import parse_builder, tls_from_environment
 from buildx_cache.engine.process import Completed
+from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.plan import Builder, Command, Node, TlsEndpoint
 from buildx_cache.redaction import Secret
 
@@ -435,18 +437,23 @@ SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
     ("head", "origin", "facts"),
     [
         pytest.param(
-            f"{SHA} HEAD -> refs/heads/feature/x, tag: refs/tags/v1, refs/remotes/origin/feature/x\n",
+            f"commit {SHA}\n{SHA} HEAD -> feature/x, tag: v1, origin/feature/x\n",
             "refs/remotes/origin/trunk\n",
             GitFacts(sha=SHA, branch="feature/x", tag="v1", default_branch="trunk"),
             id="branch-with-a-tag",
         ),
         pytest.param(
-            f"{SHA} HEAD, refs/remotes/origin/main\n",
+            f"commit {SHA}\n{SHA} HEAD, origin/main\n",
             "",
             GitFacts(sha=SHA, branch=None, tag=None, default_branch=None),
             id="detached",
         ),
-        pytest.param(f"{SHA} \n", "", GitFacts(sha=SHA, branch=None, tag=None, default_branch=None), id="bare-commit"),
+        pytest.param(
+            f"commit {SHA}\n{SHA} \n",
+            "",
+            GitFacts(sha=SHA, branch=None, tag=None, default_branch=None),
+            id="bare-commit",
+        ),
         pytest.param("", "", GitFacts(sha=None, branch=None, tag=None, default_branch=None), id="no-repository"),
     ],
 )
@@ -455,31 +462,131 @@ def test_git_is_read_in_two_calls(
 ) -> None:
     calls: list[tuple[str, ...]] = []
 
-    def answer(argv: tuple[str, ...], *, env: Mapping[str, str]) -> Completed:
-        assert env == {"PATH": "/bin"}
+    def answer(argv: tuple[str, ...], *, env: Mapping[str, str], within: tuple[float, int]) -> Completed:
+        assert all(within)
+        assert env["GIT_ALLOW_PROTOCOL"] == "none"
+        assert "TOKEN" not in env
         calls.append(argv)
-        said = head if "log" in argv else origin
+        said = head if "rev-list" in argv else origin
         return Completed(code=0 if said else 128, stdout=said, stderr="" if said else "fatal: not a git repository")
 
-    monkeypatch.setattr(git, "capture", answer)
-    assert git.read_git(tmp_path, {"PATH": "/bin"}) == facts
-    assert [argv[:3] for argv in calls] == [("git", "-C", str(tmp_path))] * 2
+    monkeypatch.setattr(git, "capture_within", answer)
+    assert git.read_git(tmp_path, {"PATH": "/bin", "TOKEN": "x"}) == facts
+    assert [argv[argv.index("-C") + 1] for argv in calls] == [str(tmp_path)] * 2
 
 
 def test_without_git_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def absent(argv: tuple[str, ...], *, env: Mapping[str, str]) -> Completed:
-        raise FileNotFoundError(argv[0], env)
+    def absent(argv: tuple[str, ...], *, env: Mapping[str, str], within: tuple[float, int]) -> Completed:
+        raise FileNotFoundError(argv[0], env, within)
 
-    monkeypatch.setattr(git, "capture", absent)
+    monkeypatch.setattr(git, "capture_within", absent)
     assert git.read_git(tmp_path, {}) == GitFacts(sha=None, branch=None, tag=None, default_branch=None)
 
 
-def test_the_work_tree_is_the_nearest_folder_above_with_a_repository(tmp_path: Path) -> None:
-    inner = tmp_path / "tree" / "sub" / "folder"
-    inner.mkdir(parents=True)
-    (tmp_path / "tree" / ".git").write_text("gitdir: elsewhere")
-    assert git.work_tree(inner) == tmp_path / "tree"
-    assert git.work_tree(tmp_path / "tree") == tmp_path / "tree"
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        (("HEAD", "objects", "refs"), True),
+        (("HEAD", "commondir"), True),
+        (("HEAD", "objects"), False),
+        (("objects", "refs", "config"), False),
+        (("HEAD",), False),
+    ],
+    ids=str,
+)
+def test_a_folder_that_may_be_a_bare_repository_is_not_asked_about(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: tuple[str, ...], *, found: bool
+) -> None:
+    for name in (*there, ".git"):
+        (tmp_path / name).mkdir()
+    asked: list[object] = []
+
+    def answer(argv: tuple[str, ...], **_: object) -> Completed:
+        asked.append(argv)
+        return Completed(code=0, stdout=SHA)
+
+    monkeypatch.setattr(git, "capture_within", answer)
+    assert git.is_bare(tmp_path) is found
+    assert (git.read_git(tmp_path, {}).sha is None) is found
+    assert (asked == []) is found
+
+
+def test_without_a_working_copy_git_is_not_asked() -> None:
+    assert git.read_git(None, {}) == GitFacts(sha=None, branch=None, tag=None, default_branch=None)
+
+
+@pytest.mark.parametrize(
+    ("own", "count"),
+    [
+        ({}, "5"),
+        ({"GIT_CONFIG_COUNT": ""}, "5"),
+        ({"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}, "6"),
+        ({"GIT_CONFIG_COUNT": "many"}, "many"),  # git refuses to run
+    ],
+    ids=str,
+)
+def test_the_users_own_settings_of_git_stay(own: dict[str, str], count: str) -> None:
+    env = guarded({**own, "GIT_ALLOW_PROTOCOL": "ext"})
+    assert env == {**env, **own, "GIT_CONFIG_COUNT": count, "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+    numbers = range(int(count)) if count.isdecimal() else range(0)
+    settings = {env[f"GIT_CONFIG_KEY_{number}"]: env[f"GIT_CONFIG_VALUE_{number}"] for number in numbers}
+    assert settings.get("safe.bareRepository", "explicit") == "explicit"
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have git list settings of a repository."""
+
+    def tell(names: str) -> None:
+        listed = "".join(f"{name.replace(' ', chr(0))}\0" for name in names.splitlines())
+        monkeypatch.setattr(git, "capture_within", lambda *_, **__: Completed(code=0, stdout=listed))
+
+    return tell
+
+
+@pytest.mark.parametrize(
+    ("names", "env", "expected"),
+    [
+        ("local core.bare\nlocal remote.origin.url\nlocal http.https://github.com/.extraheader", {}, {}),
+        ("global remote.x.promisor\nlocal core.bare\ncommand mailmap.file", {}, {}),
+        ("local core.bare", {"BUILDX_GIT_CHECK_DIRTY": "false"}, {}),
+        ("local core.bare", {"BUILDX_GIT_CHECK_DIRTY": "True"}, {"BUILDX_GIT_CHECK_DIRTY": "false"}),
+        ("local core.bare\nlocal remote.origin.promisor", {}, None),
+        ("local core.bare\nlocal extensions.partialClone", {}, None),
+        ("local core.bare\nworktree remote.a.b.partialclonefilter", {}, None),
+        ("local core.bare\nlocal mailmap.file", {}, None),
+        ("global core.bare", {}, None),
+        ("", {"BUILDX_GIT_INFO": "true"}, None),
+    ],
+    ids=str,
+)
+def test_buildx_asks_git_only_where_nothing_of_the_repository_runs(
+    told: Callable[[str], None], tmp_path: Path, names: str, env: dict[str, str], expected: dict[str, str] | None
+) -> None:
+    (tmp_path / ".git").mkdir()
+    told(names)
+    found = git_provenance(tmp_path, tmp_path, env)
+    off = {"BUILDX_GIT_INFO": "false", "BUILDX_GIT_LABELS": "false"}
+    assert (dict(found.env), bool(found.note)) == (off if expected is None else expected, expected != {})
+
+
+@pytest.mark.parametrize(
+    "embedded", ["app/.git", "app/HEAD app/objects app/refs", "HEAD objects refs", "app/HEAD app/commondir"]
+)
+def test_buildx_does_not_ask_git_where_another_repository_is_in_the_way(
+    told: Callable[[str], None], tmp_path: Path, embedded: str
+) -> None:
+    told("local core.bare")
+    context = tmp_path / "app" / "deeper"
+    for folder in (".git", "app/deeper", *embedded.split()):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    assert git_provenance(context, tmp_path, {}).env["BUILDX_GIT_INFO"] == "false"
+
+
+def test_buildx_does_not_ask_git_about_a_remote_context(tmp_path: Path) -> None:
+    """It would look for a folder of that name, which a repository can have."""
+    found = git_provenance(None, tmp_path, {})
+    assert (found.env["BUILDX_GIT_INFO"], found.note) == ("false", "")
 
 
 # --- images that were loaded -------------------------------------------------------------------------------
@@ -630,4 +737,5 @@ def test_a_proxy_that_is_meant_for_the_build_is_not_used_by_buildx_itself(
     monkeypatch.setattr(engine, "_starting", lambda: contextlib.nullcontext("docker"))
     secrets = tuple((name, Secret(value)) for name, value in given.items())
     engine.run(Command(argv=("buildx", "build", "."), secrets=secrets))
-    assert seen == [expected]
+    added = {name for name in seen[0] if name.startswith("GIT_")}
+    assert {name: text for name, text in seen[0].items() if name not in added} == expected

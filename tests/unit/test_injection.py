@@ -48,7 +48,7 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(git, "capture", lambda *_, **__: Completed(code=1))  # there is no repository
+    monkeypatch.setattr(git, "capture_within", lambda *_, **__: Completed(code=1))  # there is no repository
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     return CommandLine(tmp_path, monkeypatch, capsys)
 

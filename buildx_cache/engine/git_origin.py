@@ -1,0 +1,119 @@
+"""The branches of the repository that the working copy came from: git asks its server.
+
+The repository's configuration gives the address and nothing else. How the server is reached, and with which login, is
+in the address or the user's own: git is run in an empty folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from buildx_cache.engine.git import ask, run_git
+from buildx_cache.engine.git_environment import configured
+from buildx_cache.errors import UnreachableError, UsageError
+from buildx_cache.redaction import redact
+from buildx_cache.scratch import scratch_folder
+
+_HEADS = "refs/heads/"
+# Seconds and bytes: about a hundred thousand branches.
+_LIMITS = (60.0, 1 << 24)
+# git's variables that lead to a server. Its others choose repositories, commands and files to write traces to.
+_TRANSPORT = re.compile(
+    r"GIT_(?:SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|HTTP_\w+|PROXY_\w+|EXEC_PATH"
+    r"|CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|COUNT|(?:KEY|VALUE)_[0-9]+))"
+)
+_REMOTE = "buildx-cache-origin"
+# A host or user that begins with `-` would be an option of ssh.
+_HOST = r"(?:[^\s@/:\[\]%-][^\s@/:\[\]%]*|\[[0-9A-Fa-f:.]+\])"
+_USER = r"(?:[^\s@/:-][^\s@/:]*@)?"
+_HTTPS = re.compile(rf"https://(?:[^\s@/]*@)?{_HOST}(?::[0-9]+)?/\S*")
+_SSH = re.compile(rf"ssh://{_USER}{_HOST}(?::[0-9]+)?/\S*")
+# `user@host:path` is ssh; `ext::command` and `file://path` are not.
+_SCP = re.compile(rf"{_USER}{_HOST}:(?![:-]|//)\S+")
+_IN_A_FILE = "give the branches in a file, one a line: --keep-branches-from FILE"
+
+
+def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Ask ``origin`` for all of its branches: a CI's shallow clone has only the one it builds.
+
+    Raises:
+        UsageError: there is no git, ``top`` has no ``origin``, or its address is neither of https nor of ssh.
+        UnreachableError: ``origin`` does not answer, or has no branches.
+    """
+    address = _origin(top, env)
+    if not address:
+        raise UsageError(
+            "--keep-branches-from git: here is no git repository with a remote `origin`",
+            hint=f"run it in a clone, or {_IN_A_FILE}",
+        )
+    if not _is_taken(address):
+        raise UsageError(
+            f"--keep-branches-from git: origin is neither at an https nor at an ssh address: {redact(address)}",
+            hint=_IN_A_FILE,
+        )
+    heads = _ask_server(address, env)
+    names = tuple(line.partition(_HEADS)[2] for line in heads.splitlines() if _HEADS in line)
+    if not names:
+        raise UnreachableError(
+            f"--keep-branches-from git: `git ls-remote --heads` names no branches of {redact(address)}",
+            hint=f"run it in an empty folder, where only your own git configuration counts, or {_IN_A_FILE}",
+        )
+    return names
+
+
+def _is_taken(address: str) -> bool:
+    """Return whether an address is one of https or ssh that git and its helpers read as it is spelled.
+
+    A line break in it, percent-encoded, would be another line to a credential helper: one that names another host.
+    """
+    if not unquote(address).isprintable() or not any(kind.fullmatch(address) for kind in (_HTTPS, _SSH, _SCP)):
+        return False
+    try:
+        urlsplit(address)
+    except ValueError:  # no such IPv6 address, or a host that Unicode spells in another way
+        return False
+    return True
+
+
+def _origin(top: Path | None, env: Mapping[str, str]) -> str:
+    """Read the address of ``origin`` as the repository itself spells it; the first one, as git does."""
+    words = ("config", "--local", "--no-includes", "--null", "--get-all", "remote.origin.url")
+    return ask(top, env, *words).partition("\0")[0]
+
+
+def _ask_server(address: str, env: Mapping[str, str]) -> str:
+    # A credential helper of the user's may read any variable.
+    connecting = {name: text for name, text in env.items() if not name.startswith("GIT_") or _TRANSPORT.fullmatch(name)}
+    with scratch_folder() as folder:
+        own = {
+            **configured(connecting, _settings(address)),
+            "GIT_ALLOW_PROTOCOL": "https:ssh",
+            "GIT_CEILING_DIRECTORIES": str(folder.parent),
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+        done = run_git(("-C", str(folder), "ls-remote", "--heads", _REMOTE), own, _LIMITS)
+    return done.stdout if done.code == 0 else ""
+
+
+def _settings(address: str) -> tuple[tuple[str, str], ...]:
+    """Return git's settings for a remote at ``address``; git writes its URL on the command line of its own helper.
+
+    So a login in it becomes the header that git would send, and a user name the one that git's helpers are asked for.
+    """
+    parts = urlsplit(address)
+    login, _, place = parts.netloc.rpartition("@")
+    if parts.scheme != "https" or not login:
+        return ((f"remote.{_REMOTE}.url", address),)
+    server = f"https://{place}"
+    user, colon, password = (unquote(part) for part in login.partition(":"))
+    basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return (
+        (f"remote.{_REMOTE}.url", parts._replace(netloc=place).geturl()),
+        (f"http.{server}.extraHeader", f"Authorization: Basic {basic}")
+        if colon
+        else (f"credential.{server}.username", user),
+    )
