@@ -110,7 +110,7 @@ def test_work_grows_as_the_folder_does(shape: Shape, tmp_path: Path, monkeypatch
 def test_many_tags_that_share_many_layers_take_seconds(tmp_path: Path) -> None:
     """With a set of blobs for each tag it took minutes."""
     made = Layout(tmp_path / "cache")
-    indexes_in_each_other(made, 1500)
+    indexes_in_each_other(made, 1000)
     made.write_index()
     started = time.process_time()
     use(made.folder)
