@@ -218,6 +218,19 @@ def test_an_own_folder_in_a_shared_one_is_held_and_nobody_else_can_hold_it(
     assert as_user(user, take_index) == 0o600
 
 
+@pytest.mark.parametrize("user", [ROOT, ONE])
+def test_a_folder_of_a_group_that_has_its_user_alone_is_held(user: int, shared: Path) -> None:
+    """As under the umask 002."""
+    as_user(user, partial(make_cache, shared / "cache", 0o775))
+    assert as_user(user, partial(hold, shared / "cache", Sharing.SHARED)) == "held"
+
+
+def test_what_another_user_may_not_look_into_is_no_cache(shared: Path) -> None:
+    (shared / "cache" / "blobs").mkdir(parents=True)
+    (shared / "cache" / "blobs").chmod(0o700)
+    assert as_user(ONE, partial(layout.is_foreign, shared / "cache"))
+
+
 @pytest.mark.parametrize(("user", "attacker"), PAIRS)
 def test_a_lock_of_another_user_is_moved_out_of_the_way(user: int, attacker: int, shared: Path) -> None:
     folder = shared / "cache"
