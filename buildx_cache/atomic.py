@@ -15,6 +15,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from buildx_cache.permissions import PARENT_MODE, make_parents
+
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -99,14 +101,14 @@ def _parent(path: Path, below: Path | None, *, makes: bool) -> Iterator[int]:
     """Open the folder of a file; where ``makes``, those that are missing are made."""
     target = Path(os.path.abspath(path))  # noqa: PTH100 -- Path.absolute keeps `..`
     if below is None and makes:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_parents(target)
     root = target.parent if below is None else below
     descriptor = os.open(root, _FOLDER)
     try:
         for part in target.parent.relative_to(root).parts:
             if makes:
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=descriptor)
+                    os.mkdir(part, PARENT_MODE, dir_fd=descriptor)
             above, descriptor = descriptor, _folder_in(descriptor, part)
             os.close(above)
         yield descriptor

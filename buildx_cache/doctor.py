@@ -11,7 +11,8 @@ from pathlib import Path
 
 from buildx_cache.caches import CacheKind
 from buildx_cache.ci import CIContext
-from buildx_cache.errors import BuildxCacheError
+from buildx_cache.errors import BuildxCacheError, ExposedError
+from buildx_cache.layout import refuse_exposed
 from buildx_cache.plan import Facts, show_version
 from buildx_cache.plan.builder import obstacle
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
@@ -110,6 +111,10 @@ def _cache_folder(directory: str) -> Check:
         check_cache_directory(directory)
     except BuildxCacheError as error:
         return Check(name="cache folder", verdict=Verdict.FAIL, found=error.message, advice=error.hint)
+    try:
+        refuse_exposed(Path(directory))
+    except ExposedError as error:
+        return Check(name="cache folder", verdict=Verdict.WARN, found=error.message, advice=error.hint)
     state = "holds a cache" if (Path(directory) / "index.json").is_file() else "not there yet: it will be made"
     return Check(name="cache folder", verdict=Verdict.OK, found=f"{directory}: {state}")
 

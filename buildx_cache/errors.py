@@ -85,6 +85,10 @@ class LockedError(ExhaustedError):
     """Another process holds a cache folder for too long."""
 
 
+class ExposedError(ExhaustedError):
+    """Another user may change a cache folder."""
+
+
 class CacheError(BuildxCacheError):
     """The cache is damaged, or failed under ``--strict-cache``."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.interrupts import held
+from buildx_cache.permissions import exposure_of
 
 _PREFIX = "buildx-cache-call-"
 _LOCK = ".lock"
@@ -79,9 +80,9 @@ def _clear(place: Path) -> None:
         found = [entry for entry in entries if entry.name.startswith(_PREFIX)]
     for entry in found:
         with contextlib.suppress(OSError):
-            state = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and _is_left(Path(entry.path)):
-                shutil.rmtree(entry.path, ignore_errors=True)
+            folder, state = Path(entry.path), entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(state.st_mode) and not exposure_of(folder, state) and _is_left(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_left(folder: Path) -> bool:

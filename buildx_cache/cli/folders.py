@@ -99,6 +99,9 @@ def _lost_index(found: Reach) -> Iterator[Finding]:
 
 
 def _shared(path: Path) -> AbstractContextManager[object]:
+    """Hold a folder against pruning; one that another user may change is only looked at."""
+    if layout.exposure(path):
+        return nullcontext()
     return layout.lock(path, timeout=LOCK_SECONDS, sharing=Sharing.SHARED)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from buildx_cache.layout import Finding, Layer, Severity, damaged
+from buildx_cache.layout import LISTED_TAGS, Finding, Layer, Severity, damaged
 from buildx_cache.wording import age, counted, printable, short_digest, size, with_short_digests
 
 UNKNOWN = "-"
@@ -91,7 +91,8 @@ class Sheet:
             table.add_column("tags", overflow="ellipsis", no_wrap=True, max_width=_TAGS)
         for layer in layers[:count]:
             kind = re.split(r"[.+]", layer.media_type)[-1]
-            tags = tag_name(layer.tags[0]) if len(layer.tags) == 1 else counted(len(layer.tags), "tag")
+            many = counted(len(layer.tags), "tag") + (" or more" if len(layer.tags) == LISTED_TAGS else "")
+            tags = tag_name(layer.tags[0]) if len(layer.tags) == 1 else many
             row = (short_digest(layer.digest), size(layer.size), self._age(layer.created), kind)
             table.add_row(*row, *((cell(tags),) if several else ()))
         self._print(table)

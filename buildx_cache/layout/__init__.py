@@ -12,6 +12,7 @@ from buildx_cache.layout.indexing import cache_key
 from buildx_cache.layout.inventory import Layer, as_json, finding_json, layers_by_size, rfc3339
 from buildx_cache.layout.locking import Held, Sharing, lock
 from buildx_cache.layout.model import (
+    LISTED_TAGS,
     Blob,
     Bounded,
     Finding,
@@ -27,7 +28,7 @@ from buildx_cache.layout.model import (
     damaged,
 )
 from buildx_cache.layout.origins import forget_origin
-from buildx_cache.layout.ownership import is_foreign, is_layout
+from buildx_cache.layout.ownership import exposure, is_file, is_foreign, is_layout, is_own, refuse_exposed
 from buildx_cache.layout.pruning import prune
 from buildx_cache.layout.reachable import reach
 from buildx_cache.layout.recovery import blob_names, repair_index
@@ -35,6 +36,7 @@ from buildx_cache.layout.sweeping import sweep
 from buildx_cache.layout.verification import unsound, verify
 
 __all__ = [
+    "LISTED_TAGS",
     "Archive",
     "Blob",
     "Bounded",
@@ -57,11 +59,14 @@ __all__ = [
     "damage_of",
     "damaged",
     "delete_image_folders",
+    "exposure",
     "finding_json",
     "forget_origin",
     "is_aside",
+    "is_file",
     "is_foreign",
     "is_layout",
+    "is_own",
     "layers_by_size",
     "leftovers",
     "lock",
@@ -69,6 +74,7 @@ __all__ = [
     "prune",
     "reach",
     "read_archive",
+    "refuse_exposed",
     "repair_index",
     "rfc3339",
     "salvage",

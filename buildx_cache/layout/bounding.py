@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
+from buildx_cache.layout.blobsets import BlobSet, Weights
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.graph import walk
 from buildx_cache.layout.indexing import index_entries, replace_entries
@@ -50,7 +52,7 @@ def drop(
                 return _bounded(found.live_bytes, max_size, Swept(dry_run=dry_run, obstacles=obstacles))
             doomed = choose(store, found)
             gone = frozenset(tag.position for tag in doomed)
-            live = blobs_of(tag for tag in found.tags if tag.position not in gone)
+            live = blobs_of([tag for tag in found.tags if tag.position not in gone])
             live_bytes = size_on_disk(store, live)
             if gone and not dry_run:
                 entries = [entry for place, entry in enumerate(index_entries(graph.index)) if place not in gone]
@@ -71,18 +73,29 @@ def _bounded(live_bytes: int, max_size: int | None, swept: Swept, dropped: tuple
 
 def oldest(store: Store, tags: Sequence[Tag], *, max_size: int, keep_tag: str) -> tuple[Tag, ...]:
     """Those of ``tags`` to drop, oldest first, so that the others take at most ``max_size`` bytes."""
-    holders = Counter(digest for tag in tags for digest in tag.blobs)
-    live = size_on_disk(store, blobs_of(tags))
-    doomed: list[Tag] = []
-    for tag in sorted((tag for tag in tags if tag.name != keep_tag), key=lambda tag: tag.age_key):
-        if live <= max_size:
+    if not tags:
+        return ()
+    sizes = _sizes(store, tags)
+    droppable = sorted((tag for tag in tags if tag.name != keep_tag), key=lambda tag: tag.age_key)
+    left = _union(tag for tag in tags if tag.name == keep_tag)
+    stay = len(droppable)
+    for tag in reversed(droppable):
+        left |= tag.closure.bits
+        if sizes.of(left) > max_size:
             break
-        holders.subtract(tag.blobs)
-        live -= size_on_disk(store, frozenset(digest for digest in tag.blobs if holders[digest] == 0))
-        doomed.append(tag)
-    return tuple(doomed)
+        stay -= 1
+    return tuple(droppable[:stay])
 
 
-def blobs_of(tags: Iterable[Tag]) -> frozenset[str]:
-    """The digests under any of the tags."""
-    return frozenset[str]().union(*(tag.blobs for tag in tags))
+def _sizes(store: Store, tags: Sequence[Tag]) -> Weights:
+    every = BlobSet(numbering=tags[0].closure.numbering, bits=_union(tags))
+    return Weights(every.numbering, {name: file.size for name in every if (file := store.file(name))})
+
+
+def _union(tags: Iterable[Tag]) -> int:
+    return reduce(or_, (tag.closure.bits for tag in tags), 0)
+
+
+def blobs_of(tags: Sequence[Tag]) -> frozenset[str]:
+    """The digests under any of the tags of a folder."""
+    return frozenset(BlobSet(numbering=tags[0].closure.numbering, bits=_union(tags))) if tags else frozenset()

@@ -18,8 +18,8 @@ from buildx_cache.layout.decode import MalformedError, tag_of
 from buildx_cache.layout.indexing import index_entries, replace_file, with_entries
 from buildx_cache.layout.locking import index_lock
 from buildx_cache.layout.model import Kind, Salvaged
-from buildx_cache.layout.ownership import is_file, refuse_foreign
-from buildx_cache.layout.recovery import is_whole, lost_manifest, with_tag
+from buildx_cache.layout.ownership import is_file, is_own, refuse_foreign
+from buildx_cache.layout.recovery import lost_manifest, whole_entries, with_tag
 from buildx_cache.layout.store import (
     ALGORITHM,
     BLOBS,
@@ -33,6 +33,7 @@ from buildx_cache.layout.store import (
     open_store,
 )
 from buildx_cache.layout.verification import contents
+from buildx_cache.permissions import exposure_of
 
 _MARK = ".buildx-cache-aside"
 _DONE = ".buildx-cache-salvaged"
@@ -45,9 +46,10 @@ _ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM)
 def set_aside(folder: Path) -> Path:
     """Move the folder's index, blobs and partial writes to a new folder beside it, which is returned.
 
-    The folder itself and its lock stay, so that a mount point works too; where nothing can be made beside it, the
-    new folder is made inside. Index first: once it is gone, nobody imports. Older folders set aside that were
-    salvaged are deleted, so that one remains at most. Call it while holding the folder exclusively.
+    The folder itself and its lock stay, so that a mount point works too; where nothing can be made beside it, or
+    another user may write there, the new folder is made inside. Index first: once it is gone, nobody imports. Older
+    folders set aside that were salvaged are deleted, so that one remains at most. Call it while holding the folder
+    exclusively.
 
     Raises:
         ExhaustedError: it cannot be moved, or is no cache's.
@@ -152,13 +154,13 @@ def _salvage(aside: Path, folder: Path) -> Salvaged:
 
 def _put_mark(path: Path) -> None:
     """An empty file, never through a symbolic link."""
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644))
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
 
 
 def _blobs_folder(folder: Path) -> Path:
     """``blobs/sha256`` of a folder, made where absent; never through a symbolic link."""
     for part in (folder, folder / BLOBS, folder / BLOBS / ALGORITHM):
-        part.mkdir(exist_ok=True)
+        part.mkdir(mode=0o755, exist_ok=True)
         if part.is_symlink():
             raise MalformedError(Kind.NOT_A_FILE, f"{part} is a symbolic link")
     return folder / BLOBS / ALGORITHM
@@ -176,7 +178,7 @@ def _restore_tags(aside: Path, store: Store) -> tuple[str, ...]:
     """Add the old entries that are whole to the folder's index, and a lost default tag; the names of those added."""
     with open_store(aside) as rest:
         old_index, old = _index(rest)
-    whole = [entry for entry in old or () if is_whole(store, entry)]
+    whole = whole_entries(store, old or ())
     with index_lock(store.root):
         index, present = _index(store)
         names = {tag_of(entry) for entry in present or ()}
@@ -220,10 +222,16 @@ def is_aside(folder: Path) -> bool:
 
 
 def _asides(folder: Path) -> list[Path]:
-    """Folders that carry our mark, beside the folder and in it."""
+    """Folders that this user's calls set aside, beside the folder and in it: anybody can make one that looks so."""
     places = ((folder.parent, f"{folder.name}.damaged-"), (folder, ".damaged-"))
-    named = [place for parent, prefix in places for place in _listed(parent) if place.name.startswith(prefix)]
-    return sorted(filter(is_aside, named))
+    named = [
+        place
+        for parent, prefix in places
+        if is_own(parent)
+        for place in _listed(parent)
+        if place.name.startswith(prefix)
+    ]
+    return sorted(place for place in named if is_aside(place) and is_own(place) and is_own(place / _MARK))
 
 
 def _listed(parent: Path) -> list[Path]:
@@ -243,17 +251,19 @@ def _make_aside(folder: Path) -> Path:
         if os.path.lexists(beside) or os.path.lexists(inside):
             continue
         aside = _make_beside(folder, beside) or inside
-        aside.mkdir(exist_ok=True)
+        aside.mkdir(mode=0o700, exist_ok=True)
         _put_mark(aside / _MARK)
         return aside
     raise OSError(errno.EEXIST, "too many folders were set aside before")
 
 
 def _make_beside(folder: Path, beside: Path) -> Path | None:
-    """The new folder, or None where it cannot be made or renames cannot reach it."""
+    """The new folder, or None where another user may write, it cannot be made, or renames cannot reach it."""
+    if exposure_of(folder.parent, folder.parent.stat()):
+        return None
     device = folder.stat().st_dev
     try:
-        beside.mkdir()
+        beside.mkdir(mode=0o700)
     except OSError as error:
         if error.errno in _ELSEWHERE:
             return None

@@ -21,7 +21,18 @@ from buildx_cache.layout.decode import (
     parse_object,
 )
 from buildx_cache.layout.indexing import index_entries
-from buildx_cache.layout.model import DOCUMENTS_LIMIT, FINDINGS_LIMIT, Descriptor, Finding, Kind, Role
+from buildx_cache.layout.model import (
+    BLOBS_LIMIT,
+    DOCUMENTS_LIMIT,
+    FINDINGS_LIMIT,
+    MANIFESTS_LIMIT,
+    TAGS_LIMIT,
+    Descriptor,
+    Finding,
+    Kind,
+    Role,
+    Severity,
+)
 from buildx_cache.layout.store import INDEX, Store
 
 
@@ -37,8 +48,9 @@ class Root:
 class Graph:
     """What leads where.
 
-    ``children`` is keyed by the digests of documents that could be read. ``links`` holds every reference once, with
-    what names it. ``obstacles`` are the findings that leave the reach unknown.
+    ``children`` is keyed by the digests of documents that were looked at. ``links`` holds every reference once, with
+    what names it. ``obstacles`` are the findings that leave the reach unknown, ``broken`` the documents that are
+    damaged.
     """
 
     index: bytes
@@ -47,17 +59,7 @@ class Graph:
     links: Mapping[Descriptor, tuple[str, ...]]
     findings: tuple[Finding, ...]
     obstacles: tuple[Finding, ...]
-
-    def closure(self, digest: str) -> frozenset[str]:
-        """The blob and all that it leads to."""
-        seen = {digest}
-        queue = [digest]
-        while queue:
-            for child in self.children.get(queue.pop(), ()):
-                if child.digest not in seen:
-                    seen.add(child.digest)
-                    queue.append(child.digest)
-        return frozenset(seen)
+    broken: frozenset[str]
 
 
 class Findings:
@@ -95,6 +97,8 @@ class _Walk:
     findings: Findings = field(default_factory=Findings)
     obstacles: Findings = field(default_factory=Findings)
     names: set[tuple[str, str]] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    digests: set[str] = field(default_factory=set)
     budget: int = DOCUMENTS_LIMIT
 
     def run(self) -> Graph:
@@ -102,6 +106,7 @@ class _Walk:
         queue = [root.descriptor for root in self.roots]
         for found in queue:
             self.links.setdefault(_untagged(found), {})[_referrer(found.tag)] = None
+            self.digests.add(found.digest)
         while queue:
             queue.extend(self._expand(queue.pop()))
         return Graph(
@@ -111,12 +116,15 @@ class _Walk:
             links={found: tuple(by) for found, by in self.links.items()},
             findings=tuple(self.findings),
             obstacles=tuple(self.obstacles),
+            broken=frozenset(self.broken),
         )
 
     def _obstacle(self, error: MalformedError, blob: str, referrer: str, *, kind: Kind | None = None) -> None:
         finding = Finding(kind=kind or error.kind, blob=blob, referrer=referrer, problem=error.problem)
         self.findings.add(finding)
         self.obstacles.add(finding)
+        if finding.severity is Severity.DAMAGE:
+            self.broken.add(blob if is_digest(blob) else referrer)
 
     def _read_roots(self) -> None:
         try:
@@ -126,7 +134,9 @@ class _Walk:
             kind = Kind.ABSENT if error.kind is Kind.MISSING else Kind.INDEX
             self._obstacle(error, INDEX, "", kind=kind)
             return
-        for position, entry in enumerate(entries):
+        if len(entries) > TAGS_LIMIT:
+            self._obstacle(MalformedError(Kind.INDEX, f"has more than {TAGS_LIMIT} entries"), INDEX, "")
+        for position, entry in enumerate(entries[:TAGS_LIMIT]):
             try:
                 self.roots.append(Root(position=position, descriptor=descriptor(entry)))
                 self._note_name(entry)
@@ -152,6 +162,7 @@ class _Walk:
         try:
             document = self._document(parent)
             found = list(self._named(document, parent))
+            self._count(found)
         except MalformedError as error:
             self._obstacle(error, parent.digest, next(iter(self.links[_untagged(parent)])))
             return []
@@ -160,7 +171,15 @@ class _Walk:
             self.links.setdefault(_untagged(child), {})[parent.digest] = None
         return [child for child in found if child.role.refers]
 
+    def _count(self, found: list[Descriptor]) -> None:
+        new = {child.digest for child in found} - self.digests
+        if len(self.digests) + len(new) > BLOBS_LIMIT:
+            raise MalformedError(Kind.DOCUMENT, f"leads to more than {BLOBS_LIMIT} blobs, with others")
+        self.digests |= new
+
     def _document(self, of: Descriptor) -> Mapping[str, object]:
+        if len(self.children) > MANIFESTS_LIMIT:
+            raise MalformedError(Kind.DOCUMENT, f"comes after {MANIFESTS_LIMIT} other manifests")
         content = self.store.read_document(of.digest)
         self.budget -= len(content)
         if self.budget < 0:

@@ -22,7 +22,9 @@ from typing import IO
 from buildx_cache.layout.decode import IMAGE_NAME, INDEX_TAG, MalformedError
 from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.model import OCI_INDEX, Descriptor, Kind, Role
+from buildx_cache.layout.ownership import is_own
 from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, LAYOUT, LAYOUT_DOCUMENT, LOADING, open_store
+from buildx_cache.permissions import make_folder
 
 _MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
@@ -39,7 +41,7 @@ def new_image_folder(cache: Path) -> Path:
     try:
         with open_store(cache) as store:
             blobs = folder / BLOBS / ALGORITHM
-            blobs.mkdir(parents=True)
+            make_folder(blobs)
             for name, file in store.files.items():
                 if file.regular:
                     os.link(name, blobs / name, src_dir_fd=store.blobs, follow_symlinks=False)
@@ -51,7 +53,7 @@ def new_image_folder(cache: Path) -> Path:
 
 def delete_image_folders(cache: Path) -> None:
     """Delete what calls that were killed left in a cache's folder. Call it while holding the folder exclusively."""
-    for left in cache.glob(f"{LOADING}*"):
+    for left in filter(is_own, cache.glob(f"{LOADING}*")):
         shutil.rmtree(left, ignore_errors=True)
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from buildx_cache.layout.model import ROLES, Finding, Reach, Role, Tag
+from buildx_cache.layout.blobsets import Numbering
+from buildx_cache.layout.model import LISTED_TAGS, ROLES, Finding, Reach, Role, Tag
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A layer and the tags that hold it; ``created`` (seconds since the epoch) is when its step ran, where known.
+    """A layer and the first hundred tags that hold it.
 
+    ``created`` (seconds since the epoch) is when its step ran, where known.
     A cache does not tell the step's text: records hold cache keys, which are digests, and layer descriptors a time.
     """
 
@@ -27,18 +29,34 @@ class Layer:
 
 def layers_by_size(found: Reach) -> tuple[Layer, ...]:
     """The reachable layers, largest first."""
+    blobs = [blob for blob in found.blobs if ROLES[blob.media_type] is Role.LAYER]
+    held = _holders(found.tags, [blob.digest for blob in blobs])
     layers = [
         Layer(
             digest=blob.digest,
             size=blob.size,
             media_type=blob.media_type,
             created=blob.created,
-            tags=tuple(tag.name for tag in found.tags if blob.digest in tag.blobs),
+            tags=tuple(held[blob.digest]),
         )
-        for blob in found.blobs
-        if ROLES[blob.media_type] is Role.LAYER
+        for blob in blobs
     ]
     return tuple(sorted(layers, key=lambda layer: (-layer.size, layer.digest)))
+
+
+def _holders(tags: Sequence[Tag], layers: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """The first hundred tags that hold each layer; those that have as many are looked for no more."""
+    held: dict[str, list[str]] = {digest: [] for digest in layers}
+    numbering = tags[0].closure.numbering if tags else Numbering(())
+    wanted = numbering.bits(layers)
+    for tag in tags:
+        full = []
+        for digest in numbering.names(tag.closure.bits & wanted):
+            held[digest].append(tag.name)
+            if len(held[digest]) == LISTED_TAGS:
+                full.append(digest)
+        wanted &= ~numbering.bits(full) if full else -1
+    return held
 
 
 def as_json(found: Reach, findings: Iterable[Finding] = ()) -> dict[str, object]:

@@ -23,12 +23,15 @@ from pathlib import Path
 from buildx_cache.errors import ExhaustedError, LockedError
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.model import Kind
-from buildx_cache.layout.ownership import is_file, is_foreign, refuse_foreign
+from buildx_cache.layout.ownership import is_foreign, is_own, refuse_exposed, refuse_foreign
 from buildx_cache.layout.store import INDEX_LOCK, LOCK
+from buildx_cache.permissions import make_folder
 
 _POLL_SECONDS = 0.05
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ODD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a symbolic link, a folder, a socket
+_OTHERS = "belongs to another user"
+_MODE = 0o600  # whoever can open a lock file can hold it
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -55,7 +58,8 @@ def lock(folder: Path, *, timeout: float, sharing: Sharing = Sharing.EXCLUSIVE) 
     the folder, and so that it stays when the content is set aside. A build holds it shared from its verification
     to the end of its export, and asks for it exclusively to sweep: the last of several builds at once gets it.
     A folder that cannot be written, or is no cache's (:func:`is_foreign`), is shared without a lock: nobody deletes
-    from it. What is in the lock's place and no ordinary file is renamed, and never followed.
+    from it. Only this user can open the lock. What is in its place and no ordinary file of this user's is renamed, and
+    never followed.
 
     Args:
         folder: the layout folder.
@@ -64,6 +68,7 @@ def lock(folder: Path, *, timeout: float, sharing: Sharing = Sharing.EXCLUSIVE) 
 
     Raises:
         LockedError: it was held by another build for the whole time.
+        ExposedError: the folder is not this user's alone.
         ExhaustedError: the lock file cannot be written, or the folder is no cache's.
     """
     file = _lock_folder(folder, sharing, timeout)
@@ -79,18 +84,20 @@ class _HeldError(Exception):
 
 
 class _OddError(OSError):
-    """What is in the lock's place is a symbolic link, a folder, a FIFO: no ordinary file."""
+    """What is in the lock's place is a symbolic link, a folder, a FIFO or another user's: no file of this user's."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(errno.EINVAL, f"{path.name} is not an ordinary file")
+    def __init__(self, path: Path, problem: str = "is not an ordinary file") -> None:
+        super().__init__(errno.EINVAL, f"{path.name} {problem}")
 
 
 def _lock_folder(folder: Path, sharing: Sharing, timeout: float) -> int | None:
+    refuse_exposed(folder)
     if sharing is Sharing.SHARED and is_foreign(folder):
         return None
     refuse_foreign(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        refuse_exposed(folder)  # another user may have been quicker
         return _acquire_cleared(folder / LOCK, sharing, time.monotonic() + timeout)
     except _HeldError:
         raise LockedError(
@@ -149,7 +156,7 @@ def _move_odd(path: Path) -> None:
     odd = next(name for name in free if not os.path.lexists(name))
     try:
         path.rename(odd)
-        if is_file(odd):  # another build was quicker, and this is its lock
+        if is_own(odd) and odd.is_file():  # another build was quicker, and this is its lock
             odd.rename(path)
     except FileNotFoundError:
         return
@@ -176,13 +183,35 @@ def _acquire(path: Path, sharing: Sharing, deadline: float, root: int | None = N
 
 def _open(path: Path, root: int | None) -> int:
     try:
-        file = os.open(path, _OPEN, 0o644, dir_fd=root)
+        file = os.open(path, _OPEN, _MODE, dir_fd=root)
+    except PermissionError as error:
+        raise _OddError(path, _OTHERS) if _is_others(path, root) else error from None
     except OSError as error:
         raise _OddError(path) if error.errno in _ODD else error from None
-    if not stat.S_ISREG(os.fstat(file).st_mode):
+    try:
+        _take(file, path)
+    except OSError:
         os.close(file)
-        raise _OddError(path)
+        raise
     return file
+
+
+def _take(file: int, path: Path) -> None:
+    """Make sure that a lock file is an ordinary one, and that no other user can open it."""
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode):
+        raise _OddError(path)
+    if found.st_uid != os.geteuid():
+        raise _OddError(path, _OTHERS)
+    if stat.S_IMODE(found.st_mode) != _MODE:
+        os.fchmod(file, _MODE)
+
+
+def _is_others(path: Path, root: int | None) -> bool:
+    try:
+        return os.stat(path, dir_fd=root, follow_symlinks=False).st_uid != os.geteuid()
+    except OSError:
+        return False
 
 
 def _try(file: int, sharing: Sharing) -> bool:

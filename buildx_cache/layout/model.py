@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
 
+from buildx_cache.layout.blobsets import BlobSet
+
 IMPORT_LIMIT = 1 << 20
 """Bytes. BuildKit imports no larger cache manifest or cacheconfig (``cache/remotecache/import.go``, readBlob)."""
 
@@ -14,7 +16,19 @@ DOCUMENT_LIMIT = 8 << 20
 """Bytes of one index, manifest or config that are read at most; containerd's own limit for a manifest."""
 
 DOCUMENTS_LIMIT = 128 << 20
-"""Bytes of all documents of one folder that are read at most."""
+"""Bytes of all manifests of one folder that are read at most, and of all configs of one."""
+
+TAGS_LIMIT = 10_000
+"""Entries of index.json that are followed at most."""
+
+MANIFESTS_LIMIT = 10_000
+"""Manifests and indexes of one folder that are read at most."""
+
+BLOBS_LIMIT = 100_000
+"""Blobs that a folder's index may lead to."""
+
+LISTED_TAGS = 100
+"""Tags that are listed at most with a layer that they hold."""
 
 FINDINGS_LIMIT = 1000
 """Findings listed at most; the last one then says that there are more."""
@@ -203,13 +217,18 @@ class Tag:
     digest: str
     position: int
     shape: Shape
-    blobs: frozenset[str]
+    closure: BlobSet
     layers: int
     records: int | None
     live_bytes: int
     own_bytes: int
     created: float | None
     written: float | None
+
+    @property
+    def blobs(self) -> frozenset[str]:
+        """The digests of every blob under it; made anew every time."""
+        return frozenset(self.closure)
 
     @property
     def age_key(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Whether a folder may be taken for a cache's: any other is not written to."""
+"""Whether a folder may be taken for a cache's, and for this user's alone: any other is not written to."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from buildx_cache.errors import ExhaustedError
+from buildx_cache.errors import ExhaustedError, ExposedError
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, INGEST, LAYOUT, LOCK, is_blob_name, open_store
+from buildx_cache.permissions import Exposure, exposure_of, exposure_on_the_way
+
+_INNER = (INDEX, LAYOUT, BLOBS, f"{BLOBS}/{ALGORITHM}", INGEST)
+_SEARCH = stat.S_IXGRP | stat.S_IXOTH
 
 
 def is_layout(folder: Path) -> bool:
@@ -45,7 +49,10 @@ def _strange(folder: Path, expected: Callable[[str], bool]) -> list[str]:
         return []
     if folder.is_symlink() or not folder.is_dir():
         return [folder.name]
-    return [entry.name for entry in folder.iterdir() if not expected(entry.name)]
+    try:
+        return [entry.name for entry in folder.iterdir() if not expected(entry.name)]
+    except OSError:
+        return [folder.name]
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -59,6 +66,58 @@ def refuse_foreign(folder: Path) -> None:
             f"the folder {folder} is no cache of Buildx: it has files of that name, but no {LAYOUT} and no blobs",
             hint="choose another folder with --cache-dir; if it is the cache, delete it",
         )
+
+
+def exposure(folder: Path) -> Exposure | None:
+    """Tell why a cache's folder is not this user's alone; None where it is, and where there is no folder yet.
+
+    It is where the folder and what leads to the blobs in it belong to this user, nobody else may write them, and
+    nobody else can put another folder in its place.
+    """
+    if found := exposure_on_the_way(folder):
+        return found
+    try:
+        state = folder.stat()
+    except OSError:
+        return None
+    return exposure_of(folder, state) or _inner_exposure(folder, is_closed=not state.st_mode & _SEARCH)
+
+
+def _inner_exposure(folder: Path, *, is_closed: bool) -> Exposure | None:
+    """The same of what is in the folder; nobody gets to it in a folder that is closed to others, whatever its mode."""
+    for name in _INNER:
+        try:
+            state = (folder / name).lstat()
+        except OSError:
+            continue
+        found = exposure_of(folder / name, state)
+        if found and not stat.S_ISLNK(state.st_mode) and not (is_closed and state.st_uid == os.geteuid()):
+            return found
+    return None
+
+
+def refuse_exposed(folder: Path) -> None:
+    """Stop before a folder is used that another user may change.
+
+    Raises:
+        ExposedError: it is such a folder.
+    """
+    if found := exposure(folder):
+        inside = found.path.is_relative_to(folder)
+        cure = f"`{found.cure} {folder if inside else found.path}`"
+        raise ExposedError(
+            f"the cache folder {folder} is not this user's alone: {found}",
+            hint=f"run {cure} if no other user has changed it, or choose another with --cache-dir",
+        )
+
+
+def is_own(path: Path) -> bool:
+    """Whether there is a folder or an ordinary file, no link to one, that is this user's alone."""
+    try:
+        found = path.lstat()
+    except (OSError, ValueError):
+        return False
+    return (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)) and exposure_of(path, found) is None
 
 
 def is_file(path: Path) -> bool:

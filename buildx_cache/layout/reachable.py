@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from buildx_cache.layout.blobsets import BlobSet, Numbering, Weights
+from buildx_cache.layout.closures import closures, leaves_first
 from buildx_cache.layout.decode import MalformedError, parse_object
 from buildx_cache.layout.graph import Graph, Root, walk
-from buildx_cache.layout.model import Blob, Descriptor, Finding, Reach, Role, Shape, Tag
+from buildx_cache.layout.model import DOCUMENTS_LIMIT, Blob, Descriptor, Finding, Kind, Reach, Role, Shape, Tag
 from buildx_cache.layout.records import Records, read_records
 from buildx_cache.layout.store import BlobFile, Store, open_store
 
@@ -81,40 +83,76 @@ def _blobs(graph: Graph) -> tuple[Blob, ...]:
 
 
 def _tags(store: Store, graph: Graph) -> Iterator[Tag]:
-    closures = {root.descriptor.digest: graph.closure(root.descriptor.digest) for root in graph.roots}
-    holders = Counter(digest for root in graph.roots for digest in closures[root.descriptor.digest])
-    layers = {found.digest for found in graph.links if found.role is Role.LAYER}
-    configs = {digest: found for digest, _, found in cache_configs(store, graph)}
+    names = [found.digest for found in graph.links]
+    numbering = Numbering(names)
+    closed = closures(graph, numbering)
+    sizes = Weights(numbering, {name: file.size for name in names if (file := store.file(name))})
+    layers = numbering.bits(found.digest for found in graph.links if found.role is Role.LAYER)
+    read = {digest: found for digest, _, found in cache_configs(store, graph) if isinstance(found, Records)}
+    records = Weights(numbering, {digest: found.records for digest, found in read.items()})
+    configs = numbering.bits(read)
+    newest = _newest(graph, read)
+    alone = _held_once(closed[root.descriptor.digest] for root in graph.roots)
     for root in graph.roots:
-        closure = closures[root.descriptor.digest]
-        own = frozenset(digest for digest in closure if holders[digest] == 1)
-        read = [found for found in map(configs.get, closure) if isinstance(found, Records)]
+        bits = closed[root.descriptor.digest]
         yield Tag(
             name=root.descriptor.tag,
             digest=root.descriptor.digest,
             position=root.position,
             shape=_shape(graph, root),
-            blobs=closure,
-            layers=len(closure & layers),
-            records=sum(found.records for found in read) if read else None,
-            live_bytes=size_on_disk(store, closure),
-            own_bytes=size_on_disk(store, own),
-            created=max((found.newest for found in read if found.newest is not None), default=None),
+            closure=BlobSet(numbering=numbering, bits=bits),
+            layers=(bits & layers).bit_count(),
+            records=records.of(bits) if bits & configs else None,
+            live_bytes=sizes.of(bits),
+            own_bytes=sizes.of(bits & alone),
+            created=newest.get(root.descriptor.digest),
             written=_modified(store.file(root.descriptor.digest)),
         )
 
 
+def _held_once(sets: Iterable[int]) -> int:
+    """The blobs that are in just one of these sets."""
+    once = twice = 0
+    for bits in sets:
+        twice |= once & bits
+        once |= bits
+    return once & ~twice
+
+
+def _newest(graph: Graph, read: Mapping[str, Records]) -> Mapping[str, float]:
+    """The newest time of the records below each document, and of each cacheconfig, where one is known."""
+    found = {digest: records.newest for digest, records in read.items() if records.newest is not None}
+    for digest in leaves_first(graph):
+        below = [found[child.digest] for child in graph.children[digest] if child.digest in found]
+        if below:
+            found[digest] = max(below)
+    return found
+
+
 def cache_configs(store: Store, graph: Graph) -> Iterator[tuple[str, str, Records | MalformedError]]:
-    """Every cacheconfig: its digest, its manifest's, and what was read of it."""
+    """Every cacheconfig with each manifest that names it: both digests, and what was read of it. Each is read once."""
+    budget = DOCUMENTS_LIMIT
+    read: dict[str, Records | MalformedError] = {}
     for parent, children in graph.children.items():
+        configs = {child.digest for child in children if child.role is Role.CACHE_CONFIG}
         provided = frozenset(child.digest for child in children if child.role is not Role.CACHE_CONFIG)
-        for digest in {child.digest for child in children if child.role is Role.CACHE_CONFIG}:
-            yield digest, parent, _read_config(store, digest, provided)
+        for digest in configs:
+            if digest not in read:
+                file = store.file(digest)
+                budget -= file.size if file else 0
+                read[digest] = _read_config(store, digest) if budget >= 0 else TOO_MUCH
+            found = read[digest]
+            if isinstance(found, Records):
+                found = replace(found, faults=found.faults_in(provided))
+            yield digest, parent, found
 
 
-def _read_config(store: Store, digest: str, provided: frozenset[str]) -> Records | MalformedError:
+TOO_MUCH = MalformedError(Kind.DOCUMENT, f"comes after {DOCUMENTS_LIMIT} bytes of other configs")
+
+
+def _read_config(store: Store, digest: str) -> Records | MalformedError:
     try:
-        return read_records(parse_object(store.read_document(digest)), provided)
+        return read_records(parse_object(store.read_document(digest)))
     except MalformedError as error:
         return error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from buildx_cache.layout.decode import MalformedError, integer, is_digest, items, mapping, seconds, shown
 from buildx_cache.layout.model import Kind
@@ -19,16 +19,31 @@ _NO_PARENT = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
-    """What a cacheconfig holds: numbers of layers and records, the newest time (seconds since the epoch), faults."""
+    """What a cacheconfig holds: numbers of layers and records, the newest time (seconds since the epoch), faults.
+
+    ``places`` has the layers' digests, each with a place of it in the list.
+    """
 
     layers: int
     records: int
     newest: float | None
     faults: tuple[str, ...]
+    places: Mapping[str, int]
+
+    def faults_in(self, provided: frozenset[str]) -> tuple[str, ...]:
+        """The faults where a manifest lists the layers ``provided``; no more than 20."""
+        if self.places.keys() <= provided:  # looks at no more of them than there are in the manifest
+            return self.faults
+        absent = (
+            f"layer {place}: its blob {blob} is not in the manifest"
+            for blob, place in self.places.items()
+            if blob not in provided
+        )
+        return tuple(islice(chain(self.faults, absent), _FAULTS))
 
 
-def read_records(config: Mapping[str, object], provided: frozenset[str]) -> Records:
-    """Look through a cacheconfig; ``provided`` are the digests of the layers that its manifest lists.
+def read_records(config: Mapping[str, object]) -> Records:
+    """Look through a cacheconfig.
 
     At most 20 faults are told. A part that is no list at all counts as empty, and as a fault.
     """
@@ -38,10 +53,16 @@ def read_records(config: Mapping[str, object], provided: frozenset[str]) -> Reco
     faults = [
         *layers_fault,
         *records_fault,
-        *islice(reader.layer_faults(layers, provided), _FAULTS),
+        *islice(reader.layer_faults(layers), _FAULTS),
         *islice(reader.record_faults(records), _FAULTS),
     ]
-    return Records(layers=len(layers), records=len(records), newest=reader.newest, faults=tuple(faults[:_FAULTS]))
+    return Records(
+        layers=len(layers),
+        records=len(records),
+        newest=reader.newest,
+        faults=tuple(faults[:_FAULTS]),
+        places=reader.places,
+    )
 
 
 def _list(config: Mapping[str, object], key: str) -> tuple[list[object], tuple[str, ...]]:
@@ -56,25 +77,25 @@ class _Reader:
         self.layers = layers
         self.records = records
         self.newest: float | None = None
+        self.places: dict[str, int] = {}
 
-    def layer_faults(self, layers: Sequence[object], provided: frozenset[str]) -> Iterator[str]:
+    def layer_faults(self, layers: Sequence[object]) -> Iterator[str]:
         parents: list[tuple[int, ...]] = []
         for place, value in enumerate(layers):
             parent = _NO_PARENT
             try:
-                parent = self._layer(mapping(value, "it"), provided)
+                parent = self._layer(mapping(value, "it"), place)
             except MalformedError as error:
                 yield f"layer {place}: {error.problem}"
             parents.append(() if parent == _NO_PARENT else (parent,))
         if has_cycle(parents):
             yield "its layers are their own parents"
 
-    def _layer(self, layer: Mapping[str, object], provided: frozenset[str]) -> int:
+    def _layer(self, layer: Mapping[str, object], place: int) -> int:
         blob = layer.get("blob")
-        if not is_digest(blob):
+        if not isinstance(blob, str) or not is_digest(blob):
             raise _fault(f"has no sha256 digest but {shown(blob)}")
-        if blob not in provided:
-            raise _fault(f"its blob {blob} is not in the manifest")
+        self.places[blob] = place
         parent = integer(layer, "parent")
         return parent if parent == _NO_PARENT else _in_range(parent, self.layers, "parent")
 
@@ -98,10 +119,10 @@ class _Reader:
             _in_range(integer(result, "layer"), self.layers, "layer")
             self._see(result)
         for value in items(record, "chains"):
-            chain = mapping(value, "a chain")
-            for number in items(chain, "layers"):
+            results = mapping(value, "a chain")
+            for number in items(results, "layers"):
                 _in_range(integer({"layer": number}, "layer"), self.layers, "layer")
-            self._see(chain)
+            self._see(results)
 
     def _inputs(self, record: Mapping[str, object]) -> tuple[int, ...]:
         found: list[int] = []

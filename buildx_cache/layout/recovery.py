@@ -7,15 +7,15 @@ local one at the digest of the other, while the manifest that it should name lie
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from buildx_cache.layout.decode import INDEX_TAG, MalformedError, parse_object, tag_of
 from buildx_cache.layout.graph import walk
 from buildx_cache.layout.indexing import index_entries, replace_entries, with_entries
-from buildx_cache.layout.model import IMPORT_LIMIT, OCI_INDEX, OCI_MANIFEST, Finding, Kind, Repaired, Role, damaged
+from buildx_cache.layout.model import IMPORT_LIMIT, OCI_INDEX, OCI_MANIFEST, TAGS_LIMIT, Finding, Kind, Repaired, Role
 from buildx_cache.layout.store import INDEX, Store, open_store
-from buildx_cache.layout.verification import faults_of
+from buildx_cache.layout.verification import damaged_documents
 
 Entry = dict[str, object]
 
@@ -96,14 +96,18 @@ def lost_manifest(store: Store, *, tagged: frozenset[str], candidates: frozenset
     }
     outer = caches - inner
     possible = outer - tagged if candidates is None else outer & candidates
-    found = [entries[digest] for digest in possible if is_whole(store, entries[digest])]
-    return found[0] if len(found) == 1 else None
+    found = possible - damaged_documents(store, graph)
+    return entries[found.pop()] if len(found) == 1 and len(entries) <= TAGS_LIMIT else None
 
 
-def is_whole(store: Store, entry: object) -> bool:
-    """Whether all that an entry of index.json leads to is there and sound, the content of layers left out."""
-    graph = walk(store, with_entries(b"", [entry]))
-    return not damaged((*graph.obstacles, *faults_of(store, graph)))
+def whole_entries(store: Store, entries: Sequence[object]) -> list[object]:
+    """Those entries of an index.json of which all that they lead to is there and sound, the content of layers left out.
+
+    No more are looked at than an index may have.
+    """
+    graph = walk(store, with_entries(b"", entries))
+    broken = damaged_documents(store, graph)
+    return [entries[root.position] for root in graph.roots if root.descriptor.digest not in broken]
 
 
 def _documents(store: Store) -> Iterator[Entry]:

@@ -10,10 +10,12 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from buildx_cache.layout.decode import MalformedError, parse_object
+from buildx_cache.layout.closures import leaves_first
+from buildx_cache.layout.decode import MalformedError, is_digest, parse_object
 from buildx_cache.layout.graph import Findings, Graph, walk
-from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role
-from buildx_cache.layout.reachable import cache_configs
+from buildx_cache.layout.model import DOCUMENTS_LIMIT, IMPORT_LIMIT, Descriptor, Finding, Kind, Role, damage_of
+from buildx_cache.layout.reachable import TOO_MUCH, cache_configs
+from buildx_cache.layout.records import Records
 from buildx_cache.layout.store import LAYOUT, Store, open_store
 
 _CHUNK = 1 << 20
@@ -77,20 +79,43 @@ def _limit_faults(graph: Graph) -> Iterator[Finding]:
 
 
 def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
-    """Of configs that are present: an absent one was told with the sizes."""
+    """Of configs that are present, each read once: an absent one was told with the sizes."""
+    seen = set()
     for digest, parent, found in cache_configs(store, graph):
-        for fault in () if isinstance(found, MalformedError) else found.faults:
-            yield Finding(kind=Kind.RECORDS, blob=digest, referrer=parent, problem=fault)
+        seen.add(digest)
+        if isinstance(found, Records):
+            for fault in found.faults:
+                yield Finding(kind=Kind.RECORDS, blob=digest, referrer=parent, problem=fault)
+        elif _present(store, digest) is not None:
+            yield Finding(kind=found.kind, blob=digest, referrer=parent, problem=found.problem)
+    budget = DOCUMENTS_LIMIT
     for of, referrers in graph.links.items():
-        if of.role in (Role.CONFIG, Role.CACHE_CONFIG) and _present(store, of.digest) is not None:
-            yield from _document_fault(store, of, referrers[0])
+        size = _present(store, of.digest)
+        if of.role in (Role.CONFIG, Role.CACHE_CONFIG) and of.digest not in seen and size is not None:
+            seen.add(of.digest)
+            budget -= size
+            yield from _document_fault(store, of, referrers[0], is_too_much=budget < 0)
 
 
-def _document_fault(store: Store, of: Descriptor, referrer: str) -> Iterator[Finding]:
+def _document_fault(store: Store, of: Descriptor, referrer: str, *, is_too_much: bool) -> Iterator[Finding]:
     try:
+        if is_too_much:
+            raise TOO_MUCH
         parse_object(store.read_document(of.digest))
     except MalformedError as error:
         yield Finding(kind=error.kind, blob=of.digest, referrer=referrer, problem=error.problem)
+
+
+def damaged_documents(store: Store, graph: Graph) -> frozenset[str]:
+    """What leads to damage, the content of layers left out: each root, document and blob of which that is so."""
+    found = set(graph.broken)
+    for fault in damage_of(faults_of(store, graph)):
+        # What is wrong with records may be right in another manifest.
+        found.add(fault.blob if is_digest(fault.blob) and fault.kind is not Kind.RECORDS else fault.referrer)
+    for digest in leaves_first(graph):
+        if any(child.digest in found for child in graph.children[digest]):
+            found.add(digest)
+    return frozenset(found)
 
 
 def unsound(folder: Path, digests: Collection[str]) -> tuple[Finding, ...]:

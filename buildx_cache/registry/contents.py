@@ -186,8 +186,8 @@ class _Walk:
                 self._fault(error, child.digest, parent.digest)
                 continue
             if config is not None:
-                self.records[child.digest] = read_records(config, frozenset(layers))
-                for fault in self.records[child.digest].faults:
+                self.records[child.digest] = read_records(config)
+                for fault in self.records[child.digest].faults_in(frozenset(layers)):
                     self._fault(MalformedError(Kind.RECORDS, fault), child.digest, parent.digest)
 
 

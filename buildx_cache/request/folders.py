@@ -55,7 +55,7 @@ def check_cache_directory(directory: str) -> None:
             f"the cache folder cannot be written: {path}",
             hint="check its permissions, give another --cache-dir, or only read it: --cache-read-only",
         )
-    if layout.is_foreign(path):
+    if layout.is_foreign(path) and not layout.exposure(path):  # one that another user may change is done without
         raise UsageError(
             f"the cache folder holds an index.json or blobs of something else: {path}",
             hint="give the cache a folder of its own with --cache-dir",

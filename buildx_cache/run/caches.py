@@ -87,12 +87,13 @@ class Caches:
         """Hold, verify and serve local folders; leave out of the plan what cannot be imported from them.
 
         Raises:
-            ExhaustedError: a folder cannot be made, or another process keeps it.
-            CacheError: one is damaged, and the call is strict.
+            ExhaustedError: a folder cannot be made; or another process keeps it, and the call is strict.
+            CacheError: one is damaged or another user may change it, and the call is strict.
         """
         verdicts = self._folders.check()
         self._verdicts |= {verdict.entry: verdict for verdict in verdicts}
         self.plan = self.plan.without(imports=[verdict.entry for verdict in verdicts if verdict.status])
+        self._leave_out_avoided()
         self.serving.start(self._folders.sources(self.plan.cache.imports))
 
     @contextmanager
@@ -234,6 +235,13 @@ class Caches:
             said = (f"the cache {entry.place} is {status}: {damage or error}", came_of_it, what_now)
             self._warn("; ".join(part for part in said if part))
         self.plan = self.plan.without(imports=left_out)
+        self._leave_out_avoided()
+
+    def _leave_out_avoided(self) -> None:
+        """Write nothing to a folder that is avoided."""
+        avoided = self._folders.avoided(self.plan.cache.written)
+        self._exports |= {entry: skipped_export(entry, reason) for entry, reason in avoided.items()}
+        self.plan = self.plan.without(exports=avoided.keys())
 
     def _imports_themselves(self, phase: str) -> bool:
         """Have BuildKit read the folders whose servers it could not read from; whether there were any."""

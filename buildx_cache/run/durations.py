@@ -1,8 +1,8 @@
 """How long steps took when they last ran, so that a build from the cache can tell what it saved.
 
 The record stands in the folder of a local cache, which a CI keeps from job to job: neither an import nor a sweep looks
-at it there. Of other caches it is kept on the machine, but for a CI's, which is thrown away. It holds hashes and
-seconds only; whatever becomes of it, no build fails.
+at it there. Of other caches, and of a folder that another user may change, it is kept on the machine, but for a CI's,
+which is thrown away. It holds hashes and seconds only; whatever becomes of it, no build fails.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from buildx_cache import layout
 from buildx_cache.atomic import read_regular, write_text
 from buildx_cache.ci import CIContext
 from buildx_cache.plan import BuildPlan
@@ -45,7 +46,7 @@ class StepRecord:
 
 def step_record(plan: BuildPlan, ci: CIContext, project: str) -> StepRecord:
     """Where the record of a call that ended is; ``project`` is the project's own path in the user's cache directory."""
-    if folder := plan.cache.directory:
+    if (folder := plan.cache.directory) and not layout.exposure(Path(folder)):
         writes = not plan.cache.read_only and os.path.isdir(folder)  # noqa: PTH112 -- is False where nothing can be told
         return StepRecord(path=Path(folder) / RECORD, writes=writes)
     return StepRecord(path=Path(f"{project}-steps.json"), writes=ci.provider == "none")

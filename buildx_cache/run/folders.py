@@ -17,7 +17,7 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.caches import CacheEntry
-from buildx_cache.errors import CacheError, ExhaustedError, LockedError
+from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
 from buildx_cache.layout import Bounded, Finding, Kind, Sharing, Swept, Tag
 from buildx_cache.outcome import Verdict
 from buildx_cache.plan import BuildPlan
@@ -27,24 +27,27 @@ from buildx_cache.run.seams import Tell
 from buildx_cache.serve import REPOSITORY
 from buildx_cache.wording import size
 
-# To be alone with a folder takes the end of every other build in it. Who is alone sweeps in a moment, mends in minutes.
-_SHARED_SECONDS = 600.0
+# To be alone with a folder takes the end of every other build in it. Who is alone sweeps in a moment, mends in minutes:
+# to build without the cache is quicker than to wait for that.
+_SHARED_SECONDS = 60.0
 _MEND_SECONDS = 10.0
 _TIDY_SECONDS = 2.0
 Damage = tuple[Finding, ...]
 
 
 class _Folder:
-    """One folder, this call's hold on it, and how the build found it.
+    """One folder, this call's hold on it, and how the build found it. ``names`` are the paths that lead to it.
 
     ``tags``, ``key`` (of the index), ``blobs`` (digests) and ``findings`` are from when it was last looked at;
-    ``mended`` says what was wrong with it before, in words.
+    ``mended`` says what was wrong with it before, in words, and ``avoided`` why this call neither reads nor writes it.
     """
 
-    def __init__(self, path: Path, tag: str, *, written: bool) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.tag = tag
-        self.written = written
+        self.names: dict[str, None] = {}
+        self.tag = ""
+        self.written = False
+        self.avoided = ""
         self._since: float | None = None
         self._clock = 0.0
         self.tags: Mapping[str, Tag] = {}
@@ -58,9 +61,13 @@ class _Folder:
         """Keep others from sweeping it. A folder that does not exist and is only read is left so.
 
         Raises:
-            ExhaustedError: another process is alone with it for too long, or it cannot be made.
+            LockedError: another process is alone with it for too long.
+            ExposedError: another user may change it.
+            ExhaustedError: it cannot be made.
         """
         if self._hold is None and (self.written or self.path.is_dir()):
+            for name in self.names:
+                layout.refuse_exposed(Path(name))
             stack = ExitStack()
             try:
                 held = stack.enter_context(layout.lock(self.path, timeout=_TIDY_SECONDS, sharing=Sharing.SHARED))
@@ -72,6 +79,11 @@ class _Folder:
                 self._since, self._clock = held.since, time.monotonic()
 
     @property
+    def is_held(self) -> bool:
+        """Whether it is there, and this call has its share of it."""
+        return self._hold is not None
+
+    @property
     def since(self) -> float | None:
         """When it was first held, in seconds since the epoch, by the clock as it goes now.
 
@@ -80,6 +92,12 @@ class _Folder:
         if self._since is None:
             return None
         return min(self._since, time.time() - (time.monotonic() - self._clock))
+
+    def avoid(self, why: str) -> None:
+        """Neither read nor write it in this call any more."""
+        self.release()
+        self.avoided, self.mended, self.key = why, "", ""
+        self.tags, self.blobs, self.findings = {}, frozenset(), ()
 
     def release(self) -> None:
         """Let others sweep it."""
@@ -119,11 +137,12 @@ class Folders:
     def __init__(self, plan: BuildPlan, tell: Tell) -> None:
         self._plan = plan
         self._tell = tell
-        read = {_real(entry.get("src")): entry for entry in plan.cache.imports if entry.type == "local"}
-        written = {_real(entry.get("dest")): entry for entry in plan.cache.written if entry.type == "local"}
-        self._folders = {
-            path: _Folder(path, entry.tag, written=path in written) for path, entry in {**read, **written}.items()
-        }
+        self._folders: dict[Path, _Folder] = {}
+        local = ((entry, place) for entry, place in _places(plan) if entry.type == "local")
+        for entry, place in local:
+            folder = self._folders.setdefault(_real(place), _Folder(_real(place)))
+            folder.names |= {place: None}
+            folder.tag, folder.written = entry.tag, entry in plan.cache.written
 
     def close(self) -> None:
         """Release every folder."""
@@ -135,15 +154,34 @@ class Folders:
     def check(self) -> tuple[Verdict, ...]:
         """Take hold of the folders and verify them: what is left out of the import, what was mended.
 
+        A folder that another user may change, or that another process keeps, is avoided.
+
         Raises:
-            ExhaustedError: a folder cannot be made, or another process keeps it.
-            CacheError: one is damaged, and the call is strict.
+            ExhaustedError: a folder cannot be made; or another process keeps it, and the call is strict.
+            CacheError: one is damaged or another user may change it, and the call is strict.
         """
         for folder in self._folders.values():
-            self._ready(folder)
+            with self._avoiding(folder):
+                self._ready(folder)
         local = (entry for entry in self._plan.cache.imports if entry.type == "local")
         verdicts = (_verdict(entry, self._source(entry)) for entry in local)
         return tuple(verdict for verdict in verdicts if verdict)
+
+    @contextmanager
+    def _avoiding(self, folder: _Folder) -> Iterator[None]:
+        """Go on without a folder that cannot be held."""
+        try:
+            yield
+        except (ExposedError, LockedError) as error:
+            if self._plan.strict_cache:
+                raise CacheError(error.message, hint=error.hint) if isinstance(error, ExposedError) else error from None
+            folder.avoid(error.message)
+            self._tell.warn(f"{error.message}; this build neither reads nor writes it: {error.hint}")
+
+    def avoided(self, entries: Iterable[CacheEntry]) -> Mapping[CacheEntry, str]:
+        """Those of these exports whose folder is avoided, each with the reason."""
+        local = ((entry, self._target(entry)) for entry in entries if entry.type == "local")
+        return {entry: folder.avoided for entry, folder in local if folder.avoided}
 
     def _ready(self, folder: _Folder) -> None:
         """Hold a folder, and set it aside if it is damaged."""
@@ -223,9 +261,11 @@ class Folders:
         """Set a local import's damaged blobs aside, found by content; what came of it, in words."""
         folder = self._source(entry)
         blobs = folder.blobs
-        came_of_it = self._set_aside(folder, lambda: bool(layout.unsound(folder.path, blobs)))
-        folder.look()
-        folder.mended = damage
+        came_of_it = "it is left as it is"
+        with self._avoiding(folder):
+            came_of_it = self._set_aside(folder, lambda: bool(layout.unsound(folder.path, blobs)))
+            folder.look()
+            folder.mended = damage
         return came_of_it
 
     def sources(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, Path]:
@@ -261,7 +301,7 @@ class Folders:
 
     def tidy(self) -> LocalReport | None:
         """Mend, sweep and bound every folder that was written, and write the key file; None if none was."""
-        written = [folder for folder in self._folders.values() if folder.written]
+        written = [folder for folder in self._folders.values() if folder.written and not folder.avoided]
         if not written:
             return None
         limit = self._plan.cache.max_size
@@ -338,6 +378,12 @@ class Folders:
             write_key(Path(self._plan.cache.directory or written[0].path).absolute(), key, self._tell)
 
 
+def _places(plan: BuildPlan) -> Iterator[tuple[CacheEntry, str]]:
+    """What is read, then what is written, each with its place."""
+    yield from ((entry, entry.get("src")) for entry in plan.cache.imports)
+    yield from ((entry, entry.get("dest")) for entry in plan.cache.written)
+
+
 def _real(path: str) -> Path:
     return Path(os.path.realpath(path))
 
@@ -357,13 +403,17 @@ def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:
     """What is known of an import before the build; it is left out where Buildx would fail over it."""
     name = entry.tag
     tag = folder.tags.get(name)
+    if folder.avoided:
+        return Verdict(entry=entry, status="skipped", detail=folder.avoided)
+    if not folder.is_held or (tag is None and folder.key and not entry.get("digest")):
+        # What another user puts in the place of an absent folder meanwhile is not to be read.
+        lacks = f"has no cache {name!r}" if folder.is_held else "does not exist"
+        return Verdict(entry=entry, status="absent", detail=f"the folder {lacks}")
     if folder.damage or (folder.mended and tag is None):
         return Verdict(entry=entry, status="damaged", detail=folder.mended or _summary(folder.damage))
     if folder.mended:
         return Verdict(entry=entry, detail=f"mended: {folder.mended}")
-    if tag is None and folder.key and not entry.get("digest"):
-        return Verdict(entry=entry, status="absent", detail=f"the folder has no cache {name!r}")
-    large = [found for found in folder.findings if found.kind is Kind.TOO_LARGE and tag and found.blob in tag.blobs]
+    large = [found for found in folder.findings if found.kind is Kind.TOO_LARGE and tag and found.blob in tag.closure]
     if large:
         return Verdict(entry=entry, status="skipped", detail=f"{large[0]}; {large[0].remedy}")
     return None

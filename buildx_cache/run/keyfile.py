@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from pathlib import Path
 
+from buildx_cache import layout
 from buildx_cache.atomic import read_regular, write_text
 from buildx_cache.run.seams import Tell
 from buildx_cache.working_copy import prepared_root
@@ -18,8 +20,8 @@ _NO_KEY = frozenset({errno.EFBIG, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno
 def write_key(folder: Path, key: str, tell: Tell) -> None:
     """Write a key (64 hexadecimal digits) that changes when the cache does; the same key is not written again.
 
-    A file of that name that holds anything but a key is somebody else's and stays. There is none where nothing can be
-    written beside the folder.
+    A file of that name that another user may write, or that holds anything but a key, is somebody else's and stays.
+    There is none where nothing can be written beside the folder.
     """
     file = folder.with_name(f"{folder.name}-key")
     line = f"{key}\n".encode()
@@ -35,7 +37,9 @@ def write_key(folder: Path, key: str, tell: Tell) -> None:
 
 
 def _content(file: Path, below: Path | None) -> bytes | None:
-    """The content of an ordinary file that is no longer than a key; nothing of any other, None where there is none."""
+    """Read this user's ordinary file of a key's length; nothing of any other, None where there is none."""
+    if os.path.lexists(file) and not layout.is_own(file):
+        return b""
     try:
         return read_regular(file, _LENGTH, below=below)
     except FileNotFoundError:

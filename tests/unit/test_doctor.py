@@ -127,6 +127,13 @@ def test_a_cache_folder_with_a_cache(tmp_path: Path) -> None:
     assert checks(tmp_path, cache_dir=str(tmp_path))["cache folder"] == (OK, f"{tmp_path}: holds a cache", "")
 
 
+def test_a_cache_folder_that_others_may_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    verdict, found, advice = checks(tmp_path, cache_dir=str(tmp_path))["cache folder"]
+    assert verdict is WARN
+    assert (str(tmp_path) in found, f"chmod -R go-w {tmp_path}" in advice) == (True, True)
+
+
 def test_a_cache_folder_that_is_a_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")

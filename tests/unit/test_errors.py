@@ -18,6 +18,7 @@ from buildx_cache.errors import BuildxCacheError, ExitCode, InterruptedBuildErro
         (errors.UnreachableError, 5),
         (errors.ExhaustedError, 6),
         (errors.LockedError, 6),
+        (errors.ExposedError, 6),
         (errors.CacheError, 7),
     ],
 )
@@ -72,7 +73,7 @@ def test_the_exit_codes_are_those_of_the_contract() -> None:
 def test_every_error_is_covered_here() -> None:
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BuildxCacheError)}
     signals = {InterruptedBuildError}
-    assert len(kinds - signals - {BuildxCacheError}) == 8
+    assert len(kinds - signals - {BuildxCacheError}) == 9
 
 
 def test_what_was_interrupted_is_told_by_who_is_nearest() -> None:

@@ -297,10 +297,10 @@ def test_where_nothing_can_be_made_beside_the_folder_it_is_set_aside_within(
     latest(made, made.cache([b"one"]))
     mkdir = Path.mkdir
 
-    def refuse(path: Path, *, exist_ok: bool = False) -> None:
+    def refuse(path: Path, mode: int = 0o777, *, exist_ok: bool = False) -> None:
         if path.parent == made.folder.parent:
             raise OSError(30, "Read-only file system")
-        mkdir(path, exist_ok=exist_ok)
+        mkdir(path, mode, exist_ok=exist_ok)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     aside = layout.set_aside(made.folder)

@@ -54,6 +54,11 @@ def imports_of(report: BuildReport) -> list[str]:
     return [each.status for each in report.cache.imports]
 
 
+def statuses(report: BuildReport) -> tuple[list[str], list[str]]:
+    """Of the imports and of the exports."""
+    return imports_of(report), [each.status for each in report.cache.exports]
+
+
 def contents(folder: Path) -> dict[str, tuple[bytes, float]]:
     """Every file with its content and time, but for the lock."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".buildx-cache.lock")
@@ -495,32 +500,140 @@ def test_a_folder_that_another_build_uses_is_not_swept(tmp_path: Path, monkeypat
     assert digest_of(b"dead") not in layout.present()
 
 
-def test_a_folder_that_another_process_keeps_for_itself_ends_the_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "_SHARED_SECONDS", 0.0)
     monkeypatch.setattr(folders, "_TIDY_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_a_folder_that_another_process_keeps_for_itself_costs_the_cache_and_not_the_build(tmp_path: Path) -> None:
+    cache_in(tmp_path / "cache")
+    before = contents(tmp_path / "cache")
+    engine = working(stream=MADE)
+    with layouts.lock(tmp_path / "cache", timeout=0.0):
+        outcome, display = done(local_plan(tmp_path / "cache"), engine)
+    assert outcome.error is None
+    assert {"--cache-from", "--cache-to"}.isdisjoint(engine.built[0].argv)
+    assert statuses(outcome.report) == (["skipped"], ["skipped"])
+    assert outcome.report.cache.local is None
+    assert len(display.warned) == 1
+    assert f"another build holds the cache folder {tmp_path}/cache" in display.warned[0]
+    assert contents(tmp_path / "cache") == before
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_a_folder_that_another_process_keeps_for_itself_ends_a_strict_call(tmp_path: Path) -> None:
     cache_in(tmp_path / "cache")
     engine = FakeEngine()
     with layouts.lock(tmp_path / "cache", timeout=0.0):
-        outcome, _ = done(local_plan(tmp_path / "cache"), engine)
+        outcome, _ = done(local_plan(tmp_path / "cache", strict_cache=True), engine)
     kind, message, _ = told(outcome.error)
     assert (kind, message) == (LockedError, f"another build holds the cache folder {tmp_path}/cache (waited 0.0s)")
     assert engine.acts == []
     assert outcome.report.exit_code == 6
 
 
-def test_the_first_of_two_folders_is_free_again_where_the_second_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(folders, "_SHARED_SECONDS", 0.0)
-    monkeypatch.setattr(folders, "_TIDY_SECONDS", 0.0)
+@pytest.mark.usefixtures("_no_waiting")
+def test_the_first_of_two_folders_is_free_again_where_the_second_is_kept(tmp_path: Path) -> None:
     cache_in(tmp_path / "a")
     cache_in(tmp_path / "b")
+    plan = by_hand(cache_from=[f"type=local,src={tmp_path}/{name}" for name in "ab"], strict_cache=True)
     with layouts.lock(tmp_path / "b", timeout=0.0):
-        outcome, _ = done(by_hand(cache_from=[f"type=local,src={tmp_path}/{name}" for name in "ab"]), FakeEngine())
+        outcome, _ = done(plan, FakeEngine())
     assert isinstance(outcome.error, LockedError)
     assert is_free(tmp_path / "a")
+
+
+# --- a folder that others may change -----------------------------------------------------------------------
+
+
+def others_may_write(folder: Path) -> None:
+    folder.chmod(0o777)
+
+
+def others_may_write_the_blobs(folder: Path) -> None:
+    (folder / "blobs").chmod(0o777)
+
+
+def others_may_write_the_index(folder: Path) -> None:
+    (folder / "index.json").chmod(0o666)
+
+
+def others_may_exchange_it(folder: Path) -> None:
+    folder.parent.chmod(0o777)
+
+
+EXPOSED = (others_may_write, others_may_write_the_blobs, others_may_write_the_index, others_may_exchange_it)
+
+
+@pytest.mark.parametrize("expose", EXPOSED, ids=lambda expose: expose.__name__)
+@pytest.mark.parametrize("read_only", [True, False], ids=["read", "written"])
+def test_a_folder_that_others_may_change_is_neither_read_nor_written(
+    expose: Callable[[Path], None],
+    read_only: bool,  # noqa: FBT001 -- a table
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "above" / "cache"
+    cache_in(folder)
+    expose(folder)
+    before = contents(folder)
+    engine = working(stream=MADE)
+    outcome, display = done(local_plan(folder, cache_read_only=read_only), engine)
+    assert outcome.error is None
+    assert {"--cache-from", "--cache-to"}.isdisjoint(engine.built[0].argv)
+    assert statuses(outcome.report) == (["skipped"], [] if read_only else ["skipped"])
+    assert outcome.report.cache.local is None
+    (warning,) = display.warned
+    assert (str(folder) in warning, "chmod -R go-w" in warning) == (True, True)
+    assert contents(folder) == before
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["cache"]
+
+
+def test_a_folder_that_others_may_change_ends_a_strict_call_before_all(tmp_path: Path) -> None:
+    cache_in(tmp_path / "cache")
+    others_may_write(tmp_path / "cache")
+    engine = FakeEngine()
+    outcome, _ = done(local_plan(tmp_path / "cache", strict_cache=True), engine)
+    assert isinstance(outcome.error, CacheError)
+    assert engine.acts == []
+
+
+def test_what_others_may_write_below_a_folder_that_is_closed_to_them_does_not_matter(tmp_path: Path) -> None:
+    """As after an export with the umask 000, which GitLab's runners have."""
+    cache_in(tmp_path / "cache")
+    (tmp_path / "cache" / "blobs").chmod(0o777)
+    (tmp_path / "cache").chmod(0o700)
+    outcome, display = done(local_plan(tmp_path / "cache"), working())
+    assert (statuses(outcome.report)[0], display.warned) == (["hit"], [])
+
+
+def test_folders_above_the_working_directory_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who can exchange these can exchange what is built, too; in a CI's container they often belong to another user."""
+    cache_in(tmp_path / "job" / "cache")
+    tmp_path.chmod(0o777)
+    monkeypatch.chdir(tmp_path / "job")
+    outcome, display = done(local_plan(tmp_path / "job" / "cache"), working())
+    assert (statuses(outcome.report)[0], display.warned) == (["hit"], [])
+
+
+def test_a_folder_that_is_made_is_this_users_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        done(local_plan(tmp_path / "above" / "cache"), working())
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "above", tmp_path / "above" / "cache")] == [
+        0o755,
+        0o700,
+    ]
+
+
+def test_a_folder_that_is_not_there_and_only_read_cannot_be_put_there_meanwhile(tmp_path: Path) -> None:
+    engine = working(stream=MADE)
+    outcome, display = done(local_plan(tmp_path / "cache", cache_read_only=True), engine)
+    assert "--cache-from" not in engine.built[0].argv
+    assert (statuses(outcome.report)[0], display.warned) == (["absent"], [])
 
 
 # --- the key file ------------------------------------------------------------------------------------------

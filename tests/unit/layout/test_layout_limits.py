@@ -1,0 +1,171 @@
+"""Folders made to keep a reader busy: what many tags share is looked at once, and there are limits to all of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildx_cache import layout
+from buildx_cache.layout import Kind, blobsets, graph, inventory, reachable
+from buildx_cache.layout.blobsets import Numbering
+from tests.unit.layout.layouts import CACHE_CONFIG, OCI_INDEX, OCI_MANIFEST, Json, Layout, config_of, digest_of
+
+Shape = Callable[[Layout, int], None]
+
+
+def _layers(made: Layout, count: int) -> list[Json]:
+    return [made.put(b"%d" % number) for number in range(count)]
+
+
+def _manifest(made: Layout, layers: list[Json], config: Json, number: int = 0) -> Json:
+    notes = {"number": str(number)}
+    parts = {"config": config, "layers": layers, "annotations": notes}
+    return made.put_json({"schemaVersion": 2, "mediaType": OCI_MANIFEST, **parts}, OCI_MANIFEST)
+
+
+def _index(made: Layout, entries: list[Json], number: int) -> Json:
+    notes = {"number": str(number)}
+    parts = {"manifests": entries, "annotations": notes}
+    return made.put_json({"schemaVersion": 2, "mediaType": OCI_INDEX, **parts}, OCI_INDEX)
+
+
+def tags_of_one_manifest(made: Layout, count: int) -> None:
+    root = _manifest(made, _layers(made, count), made.put_json(config_of([]), CACHE_CONFIG))
+    for number in range(count):
+        made.tag(f"tag-{number}", root)
+
+
+def indexes_of_one_manifest(made: Layout, count: int) -> None:
+    root = _manifest(made, _layers(made, count), made.put_json(config_of([]), CACHE_CONFIG))
+    for number in range(count):
+        made.tag(f"tag-{number}", _index(made, [root], number))
+
+
+def indexes_in_each_other(made: Layout, count: int) -> None:
+    inner = made.cache([b"layer"])
+    for number, layer in enumerate(_layers(made, count)):
+        inner = _index(made, [inner, layer], number)
+        made.tag(f"tag-{number}", inner)
+
+
+def manifests_of_one_config(made: Layout, count: int) -> None:
+    config = made.put_json(config_of([digest_of(b"%d" % number) for number in range(count)]), CACHE_CONFIG)
+    for number in range(count):
+        made.tag(f"tag-{number}", _manifest(made, _layers(made, 1), config, number))
+
+
+SHAPES: tuple[Shape, ...] = (
+    tags_of_one_manifest,
+    indexes_of_one_manifest,
+    indexes_in_each_other,
+    manifests_of_one_config,
+)
+
+
+def use(folder: Path) -> None:
+    """All that a build and the cache commands do with a folder."""
+    findings = layout.verify(folder)
+    found = layout.reach(folder)
+    layout.as_json(found, findings)
+    layout.bound(folder, max_size=found.live_bytes // 2, keep_tag="tag-0", dry_run=True)
+    layout.sweep(folder)
+    layout.repair_index(folder, tag="lost")
+    layout.salvage(layout.set_aside(folder), folder)
+
+
+class Counted:
+    """Blobs that were looked up one by one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        for owner, name in ((blobsets.Numbering, "bits"), (layout.store.Store, "read_document")):
+            monkeypatch.setattr(owner, name, self._counting(getattr(owner, name)))
+
+    def _counting(self, real: Callable[..., object]) -> Callable[..., object]:
+        def counting(owner: object, given: object) -> object:
+            listed = given if isinstance(given, str) else list(given)  # type: ignore[call-overload]
+            self.count += 1 if isinstance(listed, str) else len(listed)
+            return real(owner, listed)
+
+        return counting
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_work_grows_as_the_folder_does(shape: Shape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted(monkeypatch)
+    spent = []
+    for count in (50, 200):
+        made = Layout(tmp_path / str(count))
+        shape(made, count)
+        made.write_index()
+        before = counted.count
+        use(made.folder)
+        spent.append(counted.count - before)
+    assert spent[1] < 5 * spent[0]
+
+
+def test_many_tags_that_share_many_layers_take_seconds(tmp_path: Path) -> None:
+    """With a set of blobs for each tag it took minutes."""
+    made = Layout(tmp_path / "cache")
+    indexes_in_each_other(made, 1000)
+    made.write_index()
+    started = time.process_time()
+    use(made.folder)
+    assert time.process_time() - started < 10
+
+
+def _obstacle(folder: Path) -> layout.Finding:
+    obstacle = layout.reach(folder).obstacles[0]
+    assert obstacle in layout.verify(folder)
+    assert layout.damaged([obstacle])
+    assert layout.sweep(folder).obstacles
+    return obstacle
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind", "problem"),
+    [
+        ("TAGS_LIMIT", Kind.INDEX, "has more than 5 entries"),
+        ("MANIFESTS_LIMIT", Kind.DOCUMENT, "comes after 5 other manifests"),
+        ("BLOBS_LIMIT", Kind.DOCUMENT, "leads to more than 5 blobs, with others"),
+    ],
+)
+def test_a_folder_beyond_a_limit_is_damaged_and_nothing_goes_from_it(
+    limit: str, kind: Kind, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Layout(tmp_path / "cache")
+    indexes_of_one_manifest(made, 6)
+    made.write_index()
+    before = made.present()
+    monkeypatch.setattr(graph, limit, 5)
+    found = _obstacle(made.folder)
+    assert (found.kind, found.problem) == (kind, problem)
+    assert made.present() == before
+
+
+def test_configs_beyond_their_limit_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Layout(tmp_path / "cache")
+    made.tag("latest", made.cache([b"layer"]))
+    made.write_index()
+    monkeypatch.setattr(reachable, "DOCUMENTS_LIMIT", 5)
+    (tag,) = layout.reach(made.folder).tags
+    assert tag.records is None
+    assert [finding.kind for finding in layout.damage_of(layout.verify(made.folder))] == [Kind.DOCUMENT]
+
+
+def test_a_layer_lists_no_more_than_a_hundred_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Layout(tmp_path / "cache")
+    tags_of_one_manifest(made, 6)
+    made.write_index()
+    monkeypatch.setattr(inventory, "LISTED_TAGS", 3)
+    layers = layout.layers_by_size(layout.reach(made.folder))
+    assert [layer.tags for layer in layers] == [("tag-0", "tag-1", "tag-2")] * 6
+
+
+def test_a_numbering_has_each_blob_once() -> None:
+    numbering = Numbering(["a", "b", "a", "c"])
+    assert list(numbering.names(numbering.bits(["c", "a", "x", "a"]))) == ["a", "c"]
+    assert list(numbering.names(0)) == []
