@@ -87,7 +87,7 @@ KEYS: Mapping[str, Case] = {
         left=(["A=b"], ["A="], ["A=b=c", "B=../x"], "A=b"),
         never=(
             *(["AWS_SECRET_ACCESS_KEY"], ["A=b", "DOCKER_PASSWORD"], "A=b\nC"),
-            *(["DOCKER_HOST=tcp://a:b@evil.example:1"], ["LD_PRELOAD=/w/x.so http://a:b@h"], ["SSH_AUTH_SOCK=x"]),
+            *(["DOCKER_HOST=tcp://a:b@evil.example:1"], ["LD_PRELOAD=/w/x.so http://a:b@h"], ["NPM_TOKEN=x"]),
         ),
     ),
     "build_context": Case(
