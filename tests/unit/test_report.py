@@ -202,10 +202,10 @@ def test_a_report_that_cannot_be_written_leaves_the_older_one(tmp_path: Path, mo
     file = tmp_path / "report.json"
     write_report(EMPTY.to_json(), str(file), "--report")
 
-    def full(self: Path, target: Path) -> Path:
-        raise OSError(28, "No space left on device", str(self), None, str(target))
+    def full(new: str, target: str, **_: int) -> None:
+        raise OSError(28, "No space left on device", new, None, target)
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(ExhaustedError) as failed:
         write_report(FULL.to_json(), str(file), "--report")
     assert failed.value.message == f"the report cannot be written to {file}: No space left on device"
