@@ -202,8 +202,8 @@ def test_a_report_that_cannot_be_written_leaves_the_older_one(tmp_path: Path, mo
     file = tmp_path / "report.json"
     write_report(EMPTY.to_json(), str(file), "--report")
 
-    def full(source: str, target: str, **_: int) -> None:
-        raise OSError(28, "No space left on device", source, None, target)
+    def full(new: str, target: str, **_: int) -> None:
+        raise OSError(28, "No space left on device", new, None, target)
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(ExhaustedError) as failed:
