@@ -69,23 +69,17 @@ def leaves(path: Path, root: Path) -> str:
     return f"{link} is a symbolic link" if link is not None else ""
 
 
-def led_outside(path: Path, here: Path) -> Path | None:
+def led_outside(path: Path) -> Path | None:
     """Return the link of a working copy by which ``path`` leaves it; None where no link does.
 
     Whoever calls can name any path, and may not know that a repository made a part of it a link to another place. A
     link that stays in the working copy does no harm.
-
-    Args:
-        path: relative paths start at ``here``.
-        here: the working directory, absolute and without links.
     """
-    target = _absolute(here / path)
-    outer = nearest_top(here)
-    if outer is None or not target.is_relative_to(outer):
-        outer = next((each for each in reversed(target.parents) if os.path.lexists(each / _GIT)), None)
-    if outer is None or Path(os.path.realpath(target)).is_relative_to(os.path.realpath(outer)):
+    root = prepared_root(path)
+    top = nearest_top(Path(os.path.realpath(root))) if root else None
+    if root is None or top is None or Path(os.path.realpath(path)).is_relative_to(top):
         return None
-    return first_link(target, outer)
+    return first_link(path, root)
 
 
 def _absolute(path: Path) -> Path:

@@ -7,10 +7,9 @@ import stat
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, TextIO
 
-from buildx_cache.caches import from_csv
-from buildx_cache.errors import UsageError
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
 from buildx_cache.request.layers import ENV_PREFIX
+from buildx_cache.request.local_paths import secret_sources
 
 if TYPE_CHECKING:
     from buildx_cache.request import BuildRequest
@@ -80,7 +79,7 @@ def forget_secrets(request: BuildRequest, *environments: MutableMapping[str, str
 
     ``docker login`` gets the password on its stdin. What a ``--secret`` or a ``--build-arg`` names stays.
     """
-    needed = {*_named_arguments(request), *(name for entry in request.secret for name in _places(entry)[0])}
+    needed = {*_named_arguments(request), *(name for entry in request.secret for name in secret_sources(entry)[0])}
     passwords = {request.password_env or _PASSWORD, _PASSWORD}
     for environment in environments:
         for name in [name for name in environment if name in passwords or name.startswith(ENV_PREFIX)]:
@@ -98,26 +97,11 @@ def _inherited(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[
 
 
 def _value(entry: str, env: Mapping[str, str]) -> str:
-    variables, path = _places(entry)
+    variables, path = secret_sources(entry)
     for name in variables:
         if name in env:
             return env[name]
     return _content(path) if path else ""
-
-
-def _places(entry: str) -> tuple[tuple[str, ...], str]:
-    """The variables and the file that a secret may come from: Buildx' ``util/buildflags/secrets.go``."""
-    try:
-        fields = {name.lower(): value for name, value in from_csv(entry, option="--secret")}
-    except UsageError:  # Buildx will say it better
-        return (), ""
-    source = fields.get("source", fields.get("src", ""))
-    if name := fields.get("env", ""):
-        return (name,), ""
-    if fields.get("type") == "env":
-        return (source,), ""
-    identity = fields.get("id", "")
-    return ((), source) if source or fields.get("type") == "file" else ((identity,), identity)
 
 
 def _content(path: str) -> str:

@@ -10,9 +10,11 @@ from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import has_login
 from buildx_cache.reference import registry_key
+from buildx_cache.request.local_paths import RESULT_FILES, is_path, read_paths, used_paths
 from buildx_cache.request.looking import check_readable, check_written, look
 from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
+from buildx_cache.working_copy import led_outside
 
 _PLATFORM = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_.-]+){0,2}", re.IGNORECASE | re.ASCII)
 _SEPARATOR = "/"
@@ -194,10 +196,6 @@ def _is_to_stdout(spec: str) -> bool:
     return spec == "-" or "dest=-" in (field.strip() for field in spec.split(","))
 
 
-REPORTS = ("report", "report_html", "report_junit", "report_md")
-"""The options that have a report written to a file, each in a form of its own."""
-
-
 def check_paths(request: BuildRequest) -> None:
     """Refuse a context, Dockerfile or configuration that cannot be read, and a report that cannot be written.
 
@@ -206,6 +204,7 @@ def check_paths(request: BuildRequest) -> None:
         ExhaustedError: a report's folder is not writable for this user.
     """
     _check_reports(request)
+    _check_links(request)
     if is_remote_context(request.context):
         return
     context = Path(request.context)
@@ -227,9 +226,20 @@ def check_paths(request: BuildRequest) -> None:
                 check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
 
 
+def _check_links(request: BuildRequest) -> None:
+    """Refuse a path that a committed link leads out of the working copy: the repository would choose what it means."""
+    for each in (*read_paths(request), *used_paths(request)):
+        is_local = is_path(each.path) and not is_remote_context(each.path)
+        if is_local and (link := led_outside(Path(each.path))):
+            what = "the build context" if each.name == "context" else f"--{option_key(each.name)}"
+            raise UsageError(
+                f"{what} {each.path} leaves the working copy by its symbolic link {link}",
+                hint="give the path that is meant, if you trust the link",
+            )
+
+
 def _check_reports(request: BuildRequest) -> None:
-    options = (*REPORTS, "dotenv", "metadata_file", "iidfile")
-    given = ((f"--{option_key(name)}", getattr(request, name)) for name in options)
+    given = ((f"--{option_key(name)}", getattr(request, name)) for name in RESULT_FILES)
     check_written([(option, path) for option, path in given if path])
     for option, path in (("--metadata-file", request.metadata_file), ("--iidfile", request.iidfile)):
         if path and look(Path(path).parent).is_absent:

@@ -20,7 +20,7 @@ from buildx_cache.request.layers import CONFIG_FIELDS, Layer
 from buildx_cache.request.looking import look
 from buildx_cache.request.model import option_key
 from buildx_cache.request.trust import Ground, ground_of
-from buildx_cache.working_copy import enclosing_top, first_link
+from buildx_cache.working_copy import enclosing_top, first_link, led_outside
 
 _OWN, _PYTHON = "buildx-cache.toml", "pyproject.toml"
 _SECTION = "tool.buildx-cache"
@@ -62,6 +62,10 @@ def named_config(path: str) -> Configuration:
         UsageError: it does not exist, cannot be read, or holds what is no option.
     """
     file = Path(path)
+    if link := led_outside(file):
+        raise UsageError(
+            f"--config {path} leaves the working copy by its symbolic link {link}", hint="give the path that is meant"
+        )
     found = _open(file, follow=True)
     if found is None:
         raise UsageError(f"--config {path} is not an ordinary file", hint="give a TOML file")

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from buildx_cache.request.checks import REPORTS, is_remote_context
+from buildx_cache.request.checks import is_remote_context
 from buildx_cache.request.dockerignore import DockerIgnore, load_dockerignore
 from buildx_cache.request.globs import TooComplexError
+from buildx_cache.request.local_paths import RESULT_FILES
 from buildx_cache.request.looking import has_file_inside, look
 from buildx_cache.request.model import BuildRequest, option_key
 
@@ -109,7 +110,7 @@ def _note(directory: str, context: _Context) -> str:
 
 def _files(request: BuildRequest) -> Iterator[tuple[str, str]]:
     """The files that a call writes, each with the option that asks for it."""
-    for name in (*REPORTS, "dotenv", "metadata_file", "iidfile"):
+    for name in RESULT_FILES:
         if path := getattr(request, name):
             yield f"--{option_key(name)}", path
 

@@ -15,10 +15,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from buildx_cache.caches import CacheEntry, CacheKind, from_csv, parse_export, parse_import
+from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import is_secret_argument
 from buildx_cache.request.layers import Layer, converted, deciding
+from buildx_cache.request.local_paths import (
+    LAYOUT_SCHEME,
+    RESULT_FILES,
+    LocalPath,
+    context_folder,
+    output_pairs,
+    used_paths,
+)
 from buildx_cache.request.model import BuildRequest
 from buildx_cache.working_copy import leaves, nearest_top
 
@@ -129,7 +137,6 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 _FETCHED = ("http://", "https://")
-_LAYOUT_SCHEME = "oci-layout://"
 
 
 def _dockerfile(text: str, ground: Ground) -> str:
@@ -142,8 +149,8 @@ def _build_context(text: str, ground: Ground) -> str:
     place = text.partition("=")[2]
     if place.startswith((*_FETCHED, "docker-image://")):
         return ""
-    if place.startswith(_LAYOUT_SCHEME):  # PATH[:TAG][@DIGEST], read by digest
-        return _path(place.removeprefix(_LAYOUT_SCHEME).partition("@")[0].partition(":")[0], ground)
+    if place.startswith(LAYOUT_SCHEME):  # read by digest
+        return _path(context_folder(text), ground)
     return _sent(place, ground)
 
 
@@ -164,7 +171,7 @@ def _network(text: str, _: Ground) -> str:
 
 
 def _output(text: str, ground: Ground) -> str:
-    pairs = _output_pairs(text)
+    pairs = output_pairs(text)
     keys = [key for key, _ in pairs]
     fields = dict(pairs)
     kind, place = fields.get("type", ""), fields.get("dest", "")
@@ -188,19 +195,8 @@ _OUTPUT_ATTRIBUTES = frozenset((
 
 def is_pushed(output: str) -> bool:
     """Tell whether a ``--output`` pushes: ``push`` is on unless it is off by a word of Go's ``strconv.ParseBool``."""
-    fields = dict(_output_pairs(output))
+    fields = dict(output_pairs(output))
     return fields.get("type") == "registry" or fields.get("push", "f").lower() not in ("0", "f", "false")
-
-
-def _output_pairs(text: str) -> tuple[tuple[str, str], ...]:
-    """An output's attributes as Buildx reads them (``util/buildflags/export.go``); a bare path is a local export."""
-    try:
-        pairs = from_csv(text, option="--output")
-    except UsageError:
-        return ()
-    if len(pairs) == 1 and not text.startswith("type="):
-        return (("type", "tar" if text == "-" else "local"), ("dest", text)) if "=" not in text else ()
-    return tuple((key.lower(), value) for key, value in pairs)
 
 
 def _cache_entry(parse: Callable[[str], CacheEntry], text: str, ground: Ground) -> str:
@@ -245,7 +241,6 @@ _NETWORK = "the host's network reaches what only the host may"
 _PRIVILEGE = "it says which privileges the build has on the host"
 _BUILDER = "it says which builder does the work, and so who gets the build's files and logins"
 _LOGIN = "it says which credentials are used, and where they go"
-_FILES = "metadata_file iidfile report report_html report_junit report_md dotenv"
 PERMISSIONS: Mapping[str, Permission] = {
     **_rows("target platform label annotation pull no_cache no_cache_filter add_host", _BUILT),
     **_rows("attest provenance sbom shm_size ulimit", _BUILT),
@@ -257,7 +252,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     **_rows("build_context", _OUTSIDE, _build_context),
     **_rows("build_arg", _VALUE, _build_arg),
     **_rows("network", _NETWORK, _network),
-    **_rows(_FILES, _WRITTEN, _path),
+    **_rows(" ".join(RESULT_FILES), _WRITTEN, _path),
     **_rows("secret ssh", _READ, None),
     **_rows("allow cgroup_parent", _PRIVILEGE, None),
     **_rows("builder driver endpoint driver_opt buildkit_image buildkitd_config", _BUILDER, None),
@@ -318,11 +313,11 @@ def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, i
     says_where = request.registry or (request.ambient and request.ambient.registry)
     if request.username and not says_where and named in own:
         raise _refused(layer, named, "it would say where the login goes", "give --registry HOST with the login")
-    exports = [(text, dest) for text, kind, dest in _destinations(request) if kind == "local"]
-    for name, text, place in _places(request):
-        meeting = any(_meet(name, place, dest) for export, dest in exports if export != text)
-        if meeting and own & {name, "output"}:
-            blamed = name if name in own else "output"
+    exports = tuple(_exported_folders(request))
+    for used in used_paths(request):
+        meeting = any(_meet(used, export.path) for export in exports if export.text != used.text)
+        if meeting and own & {used.name, "output"}:
+            blamed = used.name if used.name in own else "output"
             raise _refused(layer, blamed, "an image that is exported there can put a link in the way", _HINT)
 
 
@@ -336,32 +331,17 @@ def _writes_to_registries(request: BuildRequest) -> bool:
     return request.push or outputs or request.cache_read_only is False
 
 
-def _destinations(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
-    """Every output with its type and its place, if it has one."""
-    for text in request.output:
-        fields = dict(_output_pairs(text))
-        if fields.get("dest"):
-            yield text, fields.get("type", ""), fields["dest"]
+def _exported_folders(request: BuildRequest) -> Iterator[LocalPath]:
+    return (each for each in used_paths(request) if each.name == "output" and _is_local(each.text))
 
 
-def _places(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
-    """Every path that a call reads or writes after an export, with its option: it may build again."""
-    for name in (*_FILES.split(), "cache_dir", "file"):
-        value: str = getattr(request, name)
-        if value:
-            yield name, value, value
-    for text in request.build_context:
-        yield "build_context", text, text.partition("=")[2].removeprefix(_LAYOUT_SCHEME)
-    for text in request.cache_from:
-        yield "cache_from", text, parse_import(text).get("src")
-    for text in request.cache_to:
-        yield "cache_to", text, parse_export(text).get("dest")
-    yield from (("output", text, place) for text, _, place in _destinations(request))
+def _is_local(output: str) -> bool:
+    return dict(output_pairs(output)).get("type") == "local"
 
 
-def _meet(name: str, place: str, export: str) -> bool:
-    """Whether an export can put a link on the way to a place, or into a cache's folder."""
-    if not place:
+def _meet(used: LocalPath, export: str) -> bool:
+    """Whether an export can put a link on the way to a path, or into a cache's folder."""
+    if not used.path:
         return False
-    at, folder = Path(os.path.realpath(place)), Path(os.path.realpath(export))
-    return at.is_relative_to(folder) or (name in ("cache_dir", "cache_to") and folder.is_relative_to(at))
+    at, folder = Path(os.path.realpath(used.path)), Path(os.path.realpath(export))
+    return at.is_relative_to(folder) or (used.name in ("cache_dir", "cache_to") and folder.is_relative_to(at))

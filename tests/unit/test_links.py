@@ -20,8 +20,8 @@ from buildx_cache.ci.outputs import Addition, Outputs, write_outputs
 from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.plan import Command
 from buildx_cache.report.writing import write_report
-from buildx_cache.request import BuildRequest
-from buildx_cache.request.checks import REPORTS, check_paths
+from buildx_cache.request import REPORTS, BuildRequest
+from buildx_cache.request.checks import check_paths
 from buildx_cache.run.keyfile import write_key
 from buildx_cache.run.result_files import ResultFile, put_in_place, redirected, remove_stale
 from buildx_cache.working_copy import prepared_root
@@ -262,3 +262,36 @@ def test_buildx_is_given_a_private_folder_for_its_files(tmp_path: Path) -> None:
         *("buildx", "build", "--metadata-file", f"{tmp_path}/metadata-file", "--iidfile", f"{tmp_path}/iidfile"),
         *("--tag", "i", "."),
     )
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        pytest.param({"context": "out"}, id="context"),
+        pytest.param({"context": "out/app"}, id="below-a-link"),
+        pytest.param({"file": "out/Dockerfile"}, id="file"),
+        pytest.param({"build_context": ("x=out",)}, id="build-context"),
+        pytest.param({"build_context": ("x=oci-layout://out:tag",)}, id="layout"),
+        pytest.param({"cache_dir": "out/cache"}, id="cache-dir"),
+        pytest.param({"cache_from": ("type=local,src=out",)}, id="cache-from"),
+        pytest.param({"cache_to": ("type=local,dest=out",)}, id="cache-to"),
+        pytest.param({"output": ("out",)}, id="output"),
+        pytest.param({"output": ("type=tar,dest=out/x.tar",)}, id="tar"),
+        pytest.param({"secret": ("id=x,src=out/credentials",)}, id="secret"),
+    ],
+)
+def test_no_committed_link_says_which_folder_of_the_host_is_meant(
+    option: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("repo/.git", "repo/inside/app", "host/app"):
+        (tmp_path / folder).mkdir(parents=True)
+    for place in (tmp_path / "repo", *tmp_path.rglob("app"), tmp_path / "repo/inside", tmp_path / "host"):
+        (place / "Dockerfile").write_text("FROM scratch\n")
+    link = tmp_path / "repo/out"
+    monkeypatch.chdir(tmp_path / "repo")
+    link.symlink_to("inside")
+    check_paths(BuildRequest(**option))
+    link.unlink()
+    link.symlink_to(tmp_path / "host")
+    with pytest.raises(UsageError):
+        check_paths(BuildRequest(**option))

@@ -1,0 +1,87 @@
+"""The local paths that a request names, each with its option."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from buildx_cache.caches import from_csv, parse_export, parse_import
+from buildx_cache.errors import UsageError
+from buildx_cache.request.model import BuildRequest
+
+REPORTS = ("report", "report_html", "report_junit", "report_md")
+"""The options that have a report written to a file, each in a form of its own."""
+RESULT_FILES = (*REPORTS, "dotenv", "metadata_file", "iidfile")
+"""The options that have a file written."""
+LAYOUT_SCHEME = "oci-layout://"
+_SCHEME = "://"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalPath:
+    """A path, with the option that names it and the value in which it stands."""
+
+    name: str
+    text: str
+    path: str
+
+
+def read_paths(request: BuildRequest) -> Iterator[LocalPath]:
+    """Yield the build context, and what of the host a build step may read."""
+    yield LocalPath(name="context", text=request.context, path=request.context)
+    for text in request.secret:
+        yield LocalPath(name="secret", text=text, path=secret_sources(text)[1])
+
+
+def used_paths(request: BuildRequest) -> Iterator[LocalPath]:
+    """Yield every path that the call reads or writes while or after it builds; some are empty, or addresses."""
+    for name in (*RESULT_FILES, "cache_dir", "file"):
+        value: str = getattr(request, name)
+        yield LocalPath(name=name, text=value, path=value)
+    for text in request.build_context:
+        yield LocalPath(name="build_context", text=text, path=context_folder(text))
+    for text in request.cache_from:
+        yield LocalPath(name="cache_from", text=text, path=parse_import(text).get("src"))
+    for text in request.cache_to:
+        yield LocalPath(name="cache_to", text=text, path=parse_export(text).get("dest"))
+    for text in request.output:
+        yield LocalPath(name="output", text=text, path=dict(output_pairs(text)).get("dest", ""))
+
+
+def context_folder(build_context: str) -> str:
+    """Return the place of a ``NAME=PLACE``; of a layout, ``oci-layout://PATH[:TAG][@DIGEST]``, its path."""
+    place = build_context.partition("=")[2]
+    if not place.startswith(LAYOUT_SCHEME):
+        return place
+    return place.removeprefix(LAYOUT_SCHEME).partition("@")[0].partition(":")[0]
+
+
+def is_path(text: str) -> bool:
+    """Return False for what is empty, a stream or an address."""
+    return text not in ("", "-") and _SCHEME not in text
+
+
+def output_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Read an output's attributes as Buildx does (``util/buildflags/export.go``); a bare path is a local export."""
+    try:
+        pairs = from_csv(text, option="--output")
+    except UsageError:
+        return ()
+    if len(pairs) == 1 and not text.startswith("type="):
+        return (("type", "tar" if text == "-" else "local"), ("dest", text)) if "=" not in text else ()
+    return tuple((key.lower(), value) for key, value in pairs)
+
+
+def secret_sources(entry: str) -> tuple[tuple[str, ...], str]:
+    """Find the variables and the file that a secret may come from, as Buildx does (``util/buildflags/secrets.go``)."""
+    try:
+        fields = {name.lower(): value for name, value in from_csv(entry, option="--secret")}
+    except UsageError:  # Buildx will say it better
+        return (), ""
+    source = fields.get("source", fields.get("src", ""))
+    if name := fields.get("env", ""):
+        return (name,), ""
+    if fields.get("type") == "env":
+        return (source,), ""
+    identity = fields.get("id", "")
+    return ((), source) if source or fields.get("type") == "file" else ((identity,), identity)
