@@ -8,6 +8,7 @@ gives git an environment of its own, in which no variable makes an untrusted rep
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,11 @@ from buildx_cache.working_copy import nearest_top
 _WITHOUT_GIT = {"BUILDX_GIT_INFO": "false", "BUILDX_GIT_LABELS": "false"}
 _DIRTY = "BUILDX_GIT_CHECK_DIRTY"
 _TRUE = frozenset({"1", "t", "true"})
-# With one of these, git fetches a missing object, for which it runs what the repository names; or it reads a file that
-# may have no end. Everything else that names a command has no part in the three questions.
-_HARMFUL = re.compile(r"extensions\.partialclone|remote\..*\.(?:promisor|partialclonefilter)|mailmap\..*")
+# With one of these, `git show` runs a program to verify a signature, or reads a file that may have no end. Nothing else
+# that names a command has a part in what Buildx asks.
+_HARMFUL = re.compile(r"log\.showsignature|gpg\.(?:.*\.)?program|mailmap\..*")
+# With one of these, git fetches an object that is missing, for which it runs what the repository names.
+_FETCHING = re.compile(r"extensions\.partialclone|remote\..*\.(?:promisor|partialclonefilter)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class Provenance:
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables for Buildx."""
     note: str = ""
-    """What the user set, or would have, and does not get; empty if nothing."""
+    """What is said about provenance that was turned off; empty if nothing."""
 
 
 def git_provenance(context: Path | None, top: Path | None, env: Mapping[str, str]) -> Provenance:
@@ -41,7 +44,7 @@ def git_provenance(context: Path | None, top: Path | None, env: Mapping[str, str
         top: the top of its working copy; None where there is none.
         env: the caller's environment.
     """
-    if context is None:
+    if context is None or shutil.which("git", path=env.get("PATH")) is None:
         return Provenance(env=_WITHOUT_GIT)
     reason = _embedded(context, top) or _harmful(top, env)
     if reason:
@@ -73,4 +76,11 @@ def _harmful(top: Path | None, env: Mapping[str, str]) -> str:
     if not own:
         return f"git does not read the configuration of {top}"
     harmful = next((name for name in own if _HARMFUL.fullmatch(name.lower())), "")
-    return f"{harmful} in the configuration of {top} lets git run commands" if harmful else ""
+    if not harmful and not _has_head(top, env):
+        harmful = next((name for name in own if _FETCHING.fullmatch(name.lower())), "")
+    return f"the setting {harmful} of {top} can make git run commands" if harmful else ""
+
+
+def _has_head(top: Path, env: Mapping[str, str]) -> bool:
+    """Return whether the commit of HEAD is there: of an honest partial clone it is, and Buildx asks for no more."""
+    return bool(ask(top, env, "rev-list", "--max-count=1", "--missing=allow-any", "--format=%B", "HEAD"))

@@ -296,6 +296,28 @@ def _with_a_commit(folder: Path, traps: Traps) -> Hostile:
     return Hostile(here=top, context=top, is_whole=True)
 
 
+def _asked_by_buildx(folder: Path, traps: Traps) -> Hostile:
+    """Nothing keeps Buildx from asking git: whatever else names a command must have no part in it."""
+    found = _with_a_commit(folder, traps)
+    config = folder / ".git" / "config"
+    kept = (line for line in config.read_text().splitlines() if not line.strip().startswith(_TELLING))
+    config.write_text("".join(f"{line}\n" for line in kept))
+    included = traps.folder / "included"
+    included.write_text("")
+    return found
+
+
+def _with_a_signature(folder: Path, traps: Traps) -> Hostile:
+    """Only the program that verifies the signature of the commit is named."""
+    found = _with_a_commit(folder, traps)
+    program = f"[gpg]\n\tprogram = {traps.folder / 'bin/gpg'}\n"
+    (folder / ".git" / "config").write_text(f"[core]\n\tbare = false\n[log]\n\tshowSignature = true\n{program}")
+    return found
+
+
+_TELLING = ("promisor", "partialC", "partialc", "showSignature", "program")
+
+
 def _filled_work_tree(top: Path, git: Path, traps: Traps) -> None:
     top.mkdir(parents=True, exist_ok=True)
     git.mkdir()
@@ -324,6 +346,8 @@ POSITIONS: Mapping[str, Callable[[Path, Traps], Hostile]] = {
     "archive-elsewhere": _beside_the_working_folder,
     "git-file": _pointed_at,
     "archive-with-a-commit": _with_a_commit,
+    "archive-that-buildx-asks": _asked_by_buildx,
+    "archive-with-a-signature": _with_a_signature,
 }
 
 

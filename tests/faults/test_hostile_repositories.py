@@ -14,8 +14,9 @@ import pytest
 
 from buildx_cache.ci.providers import PROVIDERS
 from buildx_cache.cli.session import assumed_plan
+from buildx_cache.engine.provenance import Provenance, git_provenance
 from buildx_cache.request import BuildRequest, Driver
-from tests.faults.hostile_repositories import PLAIN, POSITIONS, Hostile, Traps, setting_traps, state_of
+from tests.faults.hostile_repositories import PLAIN, POSITIONS, Hostile, Traps, honest, setting_traps, state_of
 from tests.integration.conftest import Docker, old_docker, special
 
 __all__ = ["old_docker", "special"]
@@ -130,3 +131,24 @@ def test_no_build_of_an_old_buildx_has_a_repository_run_its_commands(
     old_docker: Docker, tmp_path: Path, traps: Traps, home: Path, position: str
 ) -> None:
     builds_harmlessly(old_docker, hostile(position, tmp_path, traps), traps, home)
+
+
+def test_buildx_asks_git_where_nothing_can_be_run(tmp_path: Path, traps: Traps) -> None:
+    found = hostile("archive-that-buildx-asks", tmp_path, traps)
+    assert git_provenance(found.context, found.here, {"PATH": traps.path}) == Provenance()
+    signed = hostile("archive-with-a-signature", tmp_path / "signed", traps)
+    assert git_provenance(signed.context, signed.here, {"PATH": traps.path}).note
+
+
+def test_an_honest_partial_clone_keeps_its_provenance(tmp_path: Path, traps: Traps) -> None:
+    origin, clone = honest(tmp_path / "origin"), tmp_path / "clone"
+    config = ("-c", "uploadpack.allowFilter=true")
+    words = ("git", *config, "clone", "--quiet", "--filter=blob:none", f"file://{origin}", str(clone))
+    subprocess.run(words, env=PLAIN, check=True, capture_output=True)
+    assert "promisor" in (clone / ".git/config").read_text()
+    assert git_provenance(clone, clone, {"PATH": traps.path}) == Provenance()
+
+
+def test_without_git_there_is_nothing_to_say(tmp_path: Path) -> None:
+    top = honest(tmp_path / "own")
+    assert not git_provenance(top, top, {"PATH": str(tmp_path)}).note

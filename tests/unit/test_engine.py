@@ -530,16 +530,17 @@ def test_the_users_own_settings_of_git_stay(own: dict[str, str], count: str) -> 
     assert env == {**env, **own, "GIT_CONFIG_COUNT": count, "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
     numbers = range(int(count)) if count.isdecimal() else range(0)
     settings = {env[f"GIT_CONFIG_KEY_{number}"]: env[f"GIT_CONFIG_VALUE_{number}"] for number in numbers}
-    assert settings.get("safe.bareRepository", "explicit") == "explicit"
+    assert settings.get("safe.bareRepository") == ("explicit" if numbers else None)
 
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Have git list settings of a repository."""
+    """Have git list settings of a repository whose HEAD it does not have."""
 
     def tell(names: str) -> None:
         listed = "".join(f"{name.replace(' ', chr(0))}\0" for name in names.splitlines())
-        monkeypatch.setattr(git, "capture_within", lambda *_, **__: Completed(code=0, stdout=listed))
+        answers = {True: Completed(code=0, stdout=listed), False: Completed(code=128)}
+        monkeypatch.setattr(git, "capture_within", lambda argv, **_: answers["config" in argv])
 
     return tell
 
@@ -555,6 +556,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         ("local core.bare\nlocal extensions.partialClone", {}, None),
         ("local core.bare\nworktree remote.a.b.partialclonefilter", {}, None),
         ("local core.bare\nlocal mailmap.file", {}, None),
+        ("local core.bare\nlocal log.showSignature", {}, None),
+        ("local core.bare\nlocal gpg.ssh.program", {}, None),
         ("global core.bare", {}, None),
         ("", {"BUILDX_GIT_INFO": "true"}, None),
     ],
