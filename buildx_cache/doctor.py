@@ -126,7 +126,7 @@ def _git(version: Version) -> Check:
         return Check(
             name="git",
             verdict=Verdict.WARN,
-            found=f"{show_version(version)} may take ordinary files of a repository for another repository",
+            found=f"{show_version(version)} can mistake committed files for a repository",
             advice=f"upgrade git to {show_version(OLDEST_GIT)} or newer",
         )
     return Check(name="git", verdict=Verdict.OK, found=show_version(version))

@@ -10,8 +10,8 @@ import re
 
 _SECRETS = """
     token, tokens, jwt
-    password, passwords, passwd, passphrase, passcode
-    secret, secrets, credential, credentials, creds
+    password, passwords, passwd, passphrase, passcode, pass word, pass phrase, pass code
+    secret, secrets, credential, credentials, cred, creds
     api key, access key, private key, secret key, signing key, encryption key, master key, ssh key, deploy key
     license key, licence key
     auth config                                         docker's logins, in DOCKER_AUTH_CONFIG
@@ -22,7 +22,7 @@ _SECRETS = """
 
 _LAST_ONLY = """
     key, keys                                           but for those of _PLAIN_KEYS, and by themselves
-    pass, pwd, pgpass, sshpass, dbpass
+    pass, pwd, pw, pgpass, sshpass, dbpass
     auth, cookie, session, session id                   in the middle they name a subject: AUTH_SERVICE, COOKIE_BANNER
     pat, pats                                           a personal access token
     dsn                                                 a database's address, with its login
@@ -72,7 +72,8 @@ _ORDINARY = """
 """Words of eight letters and more that are no secret by whatever name; each shorter one is none anyway."""
 
 _SHORTEST = 8
-_NUMBER = re.compile(r"[+-]?\d[\d.,:_]*")  # a version, an address and a time, too
+# A figure, a version, an address or a time; a longer number can be a key.
+_NUMBER = re.compile(r"[+-]?\d[\d.,:_]{0,15}")
 
 
 def _phrases(table: str) -> frozenset[tuple[str, ...]]:

@@ -32,6 +32,17 @@ def enclosing_top(folder: Path, here: Path) -> Path | None:
     return outer if outer is not None and folder.is_relative_to(outer) else nearest_top(folder)
 
 
+def project_top(folder: Path) -> Path | None:
+    """Return the nearest top, unless the user's home lies in it: a home under git holds settings, and no project.
+
+    Args:
+        folder: an absolute path without links.
+    """
+    top = nearest_top(folder)
+    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 -- never raises
+    return None if top is None or home.is_relative_to(top) else top
+
+
 def first_link(path: Path, root: Path) -> Path | None:
     """Return the first symbolic link on the way from ``root`` down to ``path``, ``path`` itself included.
 
@@ -51,7 +62,7 @@ def prepared_root(path: Path) -> Path | None:
     It is the outermost folder on the way, links followed, that lies in a working copy. Above it, links are the user's.
     """
     above = reversed(_absolute(path).parents)
-    return next((each for each in above if nearest_top(Path(os.path.realpath(each))) is not None), None)
+    return next((each for each in above if project_top(Path(os.path.realpath(each))) is not None), None)
 
 
 def leaves(path: Path, root: Path) -> str:
@@ -76,7 +87,7 @@ def led_outside(path: Path) -> Path | None:
     link that stays in the working copy does no harm.
     """
     root = prepared_root(path)
-    top = nearest_top(Path(os.path.realpath(root))) if root else None
+    top = project_top(Path(os.path.realpath(root))) if root else None
     if root is None or top is None or Path(os.path.realpath(path)).is_relative_to(top):
         return None
     return first_link(path, root)

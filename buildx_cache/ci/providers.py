@@ -150,6 +150,7 @@ PROVIDERS: tuple[Provider, ...] = (
         target_branch=("BITBUCKET_PR_DESTINATION_BRANCH",),
         tag=("BITBUCKET_TAG",),
         pull_request=("BITBUCKET_PR_ID",),
+        own_marks=(("BITBUCKET_PR_ID", _SET),),
         build=("BITBUCKET_BUILD_NUMBER",),
     ),
     # "Environment variables". TRAVIS_BRANCH is the branch, the target or the tag.

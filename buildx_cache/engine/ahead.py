@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, current_context
+from buildx_cache.engine.git_environment import guarded
 from buildx_cache.engine.plugin import buildx_itself, inspection, without_docker
 from buildx_cache.engine.questions import asked_ahead
 from buildx_cache.errors import UsageError
@@ -42,7 +43,7 @@ def builder_asked(name: str, env: Mapping[str, str], *, context: str) -> Iterato
     if not plugin:
         yield
         return
-    with asked_ahead((plugin, *inspection(name)), env=without_docker(env)):
+    with asked_ahead((plugin, *inspection(name)), env=without_docker(guarded(env))):
         yield
 
 

@@ -59,8 +59,8 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
     names = tuple(line.partition(_HEADS)[2] for line in heads.splitlines() if _HEADS in line)
     if not names:
         raise UnreachableError(
-            f"--keep-branches-from git: `git ls-remote --heads` names no branches of {redact(address)}",
-            hint=f"run it in an empty folder, where only your own git configuration counts, or {_IN_A_FILE}",
+            f"--keep-branches-from git: `git ls-remote --heads` lists no branches of {redact(address)}",
+            hint=f"git must reach it with your own login, not the checkout's; or {_IN_A_FILE}",
         )
     return names
 

@@ -115,10 +115,10 @@ def paced(manager: urllib3.PoolManager, pace: Pace, expected: Expected) -> None:
     response: Callable[..., http.client.HTTPResponse] = partial(_Answer, pace=pace, expected=expected)
 
     class Plain(HTTPConnection):
-        response_class = response  # type: ignore[assignment]
+        response_class = staticmethod(response)  # type: ignore[assignment]
 
     class Secure(HTTPSConnection):
-        response_class = response  # type: ignore[assignment]
+        response_class = staticmethod(response)  # type: ignore[assignment]
 
     class PlainPool(urllib3.HTTPConnectionPool):
         ConnectionCls = Plain

@@ -41,7 +41,7 @@ def ambient_login(env: Mapping[str, str]) -> AmbientLogin:
     """Read the pair; the password stays in the environment."""
     empty = [name for name in (USERNAME, PASSWORD) if not env.get(name, "").strip("\r\n")]
     return AmbientLogin(
-        registry=env.get(REGISTRY, ""),
+        registry=env.get(REGISTRY, "").strip(),
         username="" if empty else env[USERNAME],
         missing=empty[0] if len(empty) == 1 else "",
     )

@@ -204,7 +204,7 @@ def check_paths(request: BuildRequest) -> None:
         ExhaustedError: a report's folder is not writable for this user.
     """
     _check_reports(request)
-    _check_links(request)
+    _refuse_links_outside(request)
     if is_remote_context(request.context):
         return
     context = Path(request.context)
@@ -226,7 +226,7 @@ def check_paths(request: BuildRequest) -> None:
                 check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
 
 
-def _check_links(request: BuildRequest) -> None:
+def _refuse_links_outside(request: BuildRequest) -> None:
     """Refuse a path that a committed link leads out of the working copy: the repository would choose what it means."""
     for each in (*read_paths(request), *used_paths(request)):
         is_local = is_path(each.path) and not is_remote_context(each.path)

@@ -20,7 +20,7 @@ from buildx_cache.request.layers import CONFIG_FIELDS, Layer
 from buildx_cache.request.looking import look
 from buildx_cache.request.model import option_key
 from buildx_cache.request.trust import Ground, ground_of
-from buildx_cache.working_copy import enclosing_top, first_link, led_outside
+from buildx_cache.working_copy import led_outside
 
 _OWN, _PYTHON = "buildx-cache.toml", "pyproject.toml"
 _SECTION = "tool.buildx-cache"
@@ -88,7 +88,7 @@ def found_config(context: str, working_directory: Path, *, is_trusted: bool) -> 
     folders = dict.fromkeys(filter(None, (folder_of_context, working_directory)))
     passed_over = None
     for file in (folder / name for folder in folders for name in (_OWN, _PYTHON)):
-        if _leads_over_a_link(file, working_directory):
+        if _leads_over_a_link(file):
             if file.name == _OWN:
                 raise UsageError(f"{file} is a symbolic link, or lies behind one", hint=_NAME_IT)
             passed_over = passed_over or file
@@ -99,13 +99,9 @@ def found_config(context: str, working_directory: Path, *, is_trusted: bool) -> 
     return Configuration(passed_over=passed_over)
 
 
-def _leads_over_a_link(file: Path, working_directory: Path) -> bool:
-    """Whether there is a link between the top of the working copy and the file, or the file is one."""
-    if not os.path.lexists(file):
-        return False
-    folder = Path(os.path.abspath(file.parent))  # noqa: PTH100 -- links are looked for
-    inside = working_directory if folder.is_relative_to(working_directory) else folder
-    return first_link(file, enclosing_top(folder, working_directory) or inside) is not None
+def _leads_over_a_link(file: Path) -> bool:
+    """Return whether the file is a link, or lies behind one that leaves the working copy."""
+    return os.path.lexists(file) and (file.is_symlink() or led_outside(file.parent) is not None)
 
 
 def _open(file: Path, *, follow: bool) -> bytes | None:

@@ -81,8 +81,8 @@ def _context(folder: Path, ignore: Path, until: float) -> _Context:
 
 def _unread(context: _Context) -> str:
     return (
-        f"{context.file} has more patterns than are looked at: whether a cache or a report is part of the "
-        f"build context {context.folder} is not known"
+        f"{context.file} exceeds the limit of patterns: this program cannot tell whether the build context "
+        f"{context.folder} includes a cache or a report"
     )
 
 

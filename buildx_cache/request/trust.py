@@ -28,11 +28,11 @@ from buildx_cache.request.local_paths import (
     used_paths,
 )
 from buildx_cache.request.model import BuildRequest
-from buildx_cache.working_copy import leaves, nearest_top
+from buildx_cache.working_copy import leaves, project_top
 
 # What a hostile file can have looked at: items of a list, and files of each folder.
 _MOST_ITEMS = 100
-_MOST_ENTRIES = 100_000
+_MOST_ENTRIES = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +46,10 @@ class Ground:
 def ground_of(folder: Path, context: Path | None) -> Ground:
     """Return the ground of a file in ``folder``.
 
-    The root is the top of the working copy around the folder, else the folder itself. A home folder that is itself a
-    working copy (of someone's settings) is no root for what lies below it.
+    The root is the top of the working copy around the folder, else the folder itself.
     """
-    folder, home = Path(os.path.realpath(folder)), Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 -- never raises
-    top = nearest_top(folder)
-    root = folder if top is None or home.is_relative_to(top) else top
-    return Ground(root=root, context=Path(os.path.realpath(context)) if context else None)
+    folder = Path(os.path.realpath(folder))
+    return Ground(root=project_top(folder) or folder, context=Path(os.path.realpath(context)) if context else None)
 
 
 # Say why one item of a value is refused; the empty string allows it.
@@ -88,7 +85,7 @@ def _path(text: str, ground: Ground) -> str:
     if text == "-":
         return "it is a stream of the call"
     if text.startswith("~"):
-        return "it is in a home folder"
+        return "the path is in a home folder"
     return leaves(Path(text), ground.root)
 
 
@@ -318,11 +315,11 @@ def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, i
         meeting = any(_meet(used, export.path) for export in exports if export.text != used.text)
         if meeting and own & {used.name, "output"}:
             blamed = used.name if used.name in own else "output"
-            raise _refused(layer, blamed, "an image that is exported there can put a link in the way", _HINT)
+            raise _refused(layer, blamed, "an exported image could place a symbolic link there", _HINT)
 
 
 def _refused(layer: Layer, name: str, reason: str, hint: str) -> UsageError:
-    return UsageError(f"{layer.locate(name)}: a file of the repository may not set this: {reason}", hint=hint)
+    return UsageError(f"{layer.locate(name)}: not allowed in a file of the repository: {reason}", hint=hint)
 
 
 def _writes_to_registries(request: BuildRequest) -> bool:

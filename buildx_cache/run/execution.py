@@ -143,12 +143,12 @@ class _Execution:
         try:
             with self._login():
                 trace = self._build()
+                for file in self._files:
+                    put_in_place(file)
                 self._caches.export_nodes()
             with self._phase("sweep"):
                 self._caches.tidy()
             self._prune()
-            for file in self._files:
-                put_in_place(file)
             self._caches.be_strict(trace)
         except InterruptedBuildError:
             self._builder.halt()

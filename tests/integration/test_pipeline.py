@@ -62,6 +62,6 @@ def test_a_local_cache_is_keyed_on_its_index(config: dict[str, Any]) -> None:
     steps = [step for each in config["jobs"]["hello"]["steps"] if "when" in each for step in each["when"]["steps"]]
     save = next(step["save_cache"] for step in steps if isinstance(step, dict) and "save_cache" in step)
     restore = next(step["restore_cache"] for step in steps if isinstance(step, dict) and "restore_cache" in step)
-    assert '{{ arch }}-{{ .Branch }}-{{ checksum ".buildx-cache/index.json" }}' in save["key"]
+    assert '{{ arch }}-{{ .Branch }}-{{ checksum "/home/circleci/buildx-cache/index.json" }}' in save["key"]
     assert all(save["key"].startswith(key.partition("{{ .Branch")[0].removesuffix("main-")) for key in restore["keys"])
     assert len(restore["keys"]) == 3

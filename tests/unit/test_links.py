@@ -60,7 +60,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 POSITIONS: dict[str, tuple[str, str, str]] = {
     # what is a link, where it leads, and the file that is asked for
-    "file": (NAME, "../home/file-key", NAME),
+    "file": (NAME, f"../home/{NAME}", NAME),
     "absent-file": (NAME, "../home/new", NAME),
     "parent": ("out", "../home", f"out/{NAME}"),
     "parent-of-new-folders": ("out", "../home/empty", f"out/a/b/{NAME}"),
@@ -69,7 +69,7 @@ POSITIONS: dict[str, tuple[str, str, str]] = {
     "loop": ("out", "out", f"out/{NAME}"),
     "locked": ("out", "../home/locked", f"out/{NAME}"),
     "inside": ("out", ".git", f"out/{NAME}"),
-    "absolute": ("out", "/tmp", f"out/{NAME}"),
+    "absolute": ("out", "/", f"out/{NAME}"),
     "back-and-forth": ("out", "../home/empty", f"./sub/../out/../out/{NAME}"),
 }
 OPTIONS = (*REPORTS, "dotenv", "metadata_file", "iidfile")
@@ -142,7 +142,7 @@ def test_nothing_is_written_behind_a_link(
     with contextlib.suppress(ExhaustedError):
         WRITERS[writer](Path(path))
     assert sorted((home.copy / ".git").iterdir()) == inside
-    assert not Path("/tmp", NAME).exists()
+    assert not Path("/", NAME).exists()
 
 
 @pytest.mark.parametrize("writer", WRITERS)
