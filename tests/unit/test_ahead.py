@@ -12,6 +12,7 @@ import pytest
 
 from buildx_cache.engine import ahead
 from buildx_cache.engine.ahead import INFO, builder_asked, info_asked
+from buildx_cache.engine.git_environment import guarded
 
 Asked = list[tuple[tuple[str, ...], dict[str, str]]]
 
@@ -103,7 +104,7 @@ def configuration(tmp_path: Path) -> Path:
 def test_buildx_is_asked_for_a_builder_that_was_named(asked: Asked, configuration: Path, env: dict[str, str]) -> None:
     env = {**ENV, **env, "DOCKER_CONFIG": str(configuration)}
     with builder_asked("ci", env, context=""):
-        assert asked == [((f"{configuration}/cli-plugins/docker-buildx", "inspect", "ci"), env)]
+        assert asked == [((f"{configuration}/cli-plugins/docker-buildx", "inspect", "ci"), guarded(env))]
 
 
 @pytest.mark.parametrize(
