@@ -19,7 +19,7 @@ from buildx_cache.caches import CacheEntry, CacheKind, from_csv, parse_export, p
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import is_secret_argument
 from buildx_cache.request.layers import Layer, converted, deciding
-from buildx_cache.request.model import BuildRequest
+from buildx_cache.request.model import BuildRequest, Progress
 from buildx_cache.working_copy import leaves, nearest_top
 
 # What a hostile file can have looked at: items of a list, and files of each folder.
@@ -158,6 +158,10 @@ def _build_arg(text: str, _: Ground) -> str:
     return "it looks like a secret, and would be set in docker's environment" if is_secret_argument(name, value) else ""
 
 
+def _progress(text: str, _: Ground) -> str:
+    return "stdout would hold events, where the caller expects the image" if text == Progress.JSON else ""
+
+
 def _network(text: str, _: Ground) -> str:
     """Buildx grants ``network.host`` by itself for ``host`` (``build/opt.go``)."""
     return "" if text in ("", "default", "none") else "it gives steps the host's network"
@@ -184,6 +188,11 @@ _OUTPUT_ATTRIBUTES = frozenset((
     "oci-artifact", "dangling-name-prefix", "compression", "compression-level", "force-compression",
     "rewrite-timestamp", "source-date-epoch", "platform-split", "attestation-prefix",
 ))  # fmt: skip
+
+
+def _names_image(output: str) -> bool:
+    """Tell whether a ``--output`` names an image: the caller's ``--push`` would push it under that name."""
+    return "name" in dict(_output_pairs(output))
 
 
 def is_pushed(output: str) -> bool:
@@ -250,7 +259,8 @@ PERMISSIONS: Mapping[str, Permission] = {
     **_rows("target platform label annotation pull no_cache no_cache_filter add_host", _BUILT),
     **_rows("attest provenance sbom shm_size ulimit", _BUILT),
     **_rows("tag load", _NAMED),
-    **_rows("timeout progress verbose quiet no_color", _SHOWN),
+    **_rows("timeout verbose quiet no_color", _SHOWN),
+    **_rows("progress", _SHOWN, _progress),
     **_rows("push", _PUSHED, in_fork=lambda value: value is False),
     **_rows("output", _RESULT, _output, _pushes_nothing),
     **_rows("file", _OUTSIDE, _dockerfile),
@@ -312,8 +322,9 @@ def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, i
         UsageError: with the file, the key and the reason, without the value.
     """
     own = {name for name in layer.values if deciding(name, layers) is layer}
-    if is_fork and "tag" in own and _writes_to_registries(request):
-        raise _refused(layer, "tag", f"{_FORK}, and the image or its cache is pushed", _FORK_HINT)
+    naming = own & {"tag", *(("output",) if any(map(_names_image, request.output)) else ())}
+    if is_fork and naming and _writes_to_registries(request):
+        raise _refused(layer, min(naming), f"{_FORK}, and the image or its cache is pushed", _FORK_HINT)
     named = "tag" if request.tag else "cache_ref"
     says_where = request.registry or (request.ambient and request.ambient.registry)
     if request.username and not says_where and named in own:
@@ -332,8 +343,13 @@ def _refused(layer: Layer, name: str, reason: str, hint: str) -> UsageError:
 
 def _writes_to_registries(request: BuildRequest) -> bool:
     """Whether the image or, which a fork's build does only where the caller says so, its cache is pushed."""
-    outputs = any(map(is_pushed, request.output)) or any("push" in flag for flag in request.buildx_flags)
-    return request.push or outputs or request.cache_read_only is False
+    return pushes_image(request) or request.cache_read_only is False
+
+
+def pushes_image(request: BuildRequest) -> bool:
+    """Tell whether the image is pushed, or may be by flags of Buildx' own."""
+    flags = any("push" in flag or "registry" in flag for flag in request.buildx_flags)
+    return request.push or flags or any(map(is_pushed, request.output))
 
 
 def _destinations(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
