@@ -25,10 +25,10 @@ from buildx_cache.plan.model import (
     LoginPlan,
     ServingPlan,
 )
-from buildx_cache.plan.tags import expand_tag
+from buildx_cache.plan.tags import check_fork, expand_tag
 from buildx_cache.redaction import Secret, is_secret_argument
 from buildx_cache.reference import Reference
-from buildx_cache.request import BuildRequest, Driver
+from buildx_cache.request import BuildRequest, Driver, pushes_image
 
 __all__ = [
     "DIGEST",
@@ -106,6 +106,8 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         EngineError: the builder asked for does not exist.
     """
     tags = _tags(request, ci, facts)
+    for template in request.tag if pushes_image(request) else ():
+        check_fork(template, ci)
     chosen = choose_kind(request, facts, tags)
     builder = plan_builder(request, facts, chosen[0])
     cache = plan_cache(request, ci, facts, builder, chosen, tags)

@@ -10,7 +10,7 @@ from buildx_cache.request.contexts import context_notes
 from buildx_cache.request.layers import Layer, checked, converted, deciding, environment_layer, make_request, unusable
 from buildx_cache.request.looking import read_text, working_directory
 from buildx_cache.request.model import BuildRequest, Driver, Endpoint, Lazy, Progress, option_key, parse_endpoint
-from buildx_cache.request.trust import check_found, check_use
+from buildx_cache.request.trust import check_found, check_use, pushes_image
 from buildx_cache.request.units import parse_duration, parse_size
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "parse_duration",
     "parse_endpoint",
     "parse_size",
+    "pushes_image",
     "read_text",
     "unusable",
     "working_directory",
