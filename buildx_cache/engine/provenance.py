@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from buildx_cache.engine.git import ask, is_bare
+from buildx_cache.engine.git import ask, asked, is_bare
 from buildx_cache.working_copy import nearest_top
 
 _WITHOUT_GIT = {"BUILDX_GIT_INFO": "false", "BUILDX_GIT_LABELS": "false"}
@@ -72,5 +72,8 @@ def _harmful(top: Path | None, env: Mapping[str, str]) -> str:
     own = [name for scope, name in zip(words[::2], words[1::2], strict=False) if scope in ("local", "worktree")]
     if not own:
         return f"git does not read the configuration of {top}"
-    harmful = next((name for name in own if _HARMFUL.fullmatch(name.lower())), "")
-    return f"{harmful} in the configuration of {top} lets git run commands" if harmful else ""
+    if harmful := next((name for name in own if _HARMFUL.fullmatch(name.lower())), ""):
+        return f"{harmful} in the configuration of {top} lets git run commands"
+    # As Buildx asks it, which waits without end: an archive can hold a FIFO where git reads a name or a commit.
+    shown = asked(top, env, "-c", "log.mailmap=true", "show", "--format=%H", "--quiet", "HEAD", "--")
+    return f"git does not come to an end in {top}" if shown.code < 0 else ""
