@@ -626,6 +626,51 @@ def test_paths_that_can_be_read_are_taken(request_: BuildRequest) -> None:
     check_paths(request_)
 
 
+WAITED_FOR = {
+    "Dockerfile": BuildRequest(),
+    "folder/Dockerfile": BuildRequest(context="folder"),
+    "other.Dockerfile": BuildRequest(file="other.Dockerfile"),
+    ".dockerignore": BuildRequest(),
+    "Dockerfile.dockerignore": BuildRequest(),
+    "Dockerfile.rego": BuildRequest(),
+    "folder/.dockerignore": BuildRequest(build_context=("named=folder",)),
+}
+
+
+@pytest.mark.parametrize("how", ["pipe", "link to a pipe"])
+@pytest.mark.parametrize("place", WAITED_FOR)
+def test_nothing_that_docker_would_wait_for_is_handed_to_it(project: Path, place: str, how: str) -> None:
+    file = project / place
+    file.unlink(missing_ok=True)
+    fifo = file if how == "pipe" else file.with_name("fifo")
+    os.mkfifo(fifo)
+    if how != "pipe":
+        file.symlink_to("fifo")
+    with pytest.raises(UsageError):
+        check_paths(WAITED_FOR[place])
+
+
+@pytest.mark.parametrize("request_", [BuildRequest(), BuildRequest(context="-", file="Dockerfile")], ids=["dir", "tar"])
+def test_a_policy_is_no_link(project: Path, request_: BuildRequest) -> None:
+    policy = project / "Dockerfile.rego"
+    policy.write_text("package docker\n")
+    check_paths(request_)
+    policy.rename(project / "other.rego")
+    for target in ("/proc/self/environ", "other.rego", "absent"):
+        policy.symlink_to(target)
+        with pytest.raises(UsageError):
+            check_paths(request_)
+        policy.unlink()
+
+
+@pytest.mark.parametrize("address", ["https://example.com/x.git#main", "git@example.com:x", "github.com/x/y"])
+def test_a_folder_is_not_taken_for_an_address(project: Path, address: str) -> None:
+    check_paths(BuildRequest(context=address))
+    (project / address).mkdir(parents=True)
+    with pytest.raises(UsageError):
+        check_paths(BuildRequest(context=address))
+
+
 def _deny(monkeypatch: pytest.MonkeyPatch, denied: Path) -> None:
     """The tests may run as root, whom no permission stops."""
     reads = os.access
