@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from pathlib import Path
 
-from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
+from buildx_cache.caches import CacheKind, CacheMode, from_csv, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import has_login
 from buildx_cache.reference import registry_key
-from buildx_cache.request.looking import check_readable, check_written, is_unending, look
+from buildx_cache.request.looking import check_readable, check_written, is_ordinary, is_unending, look
 from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
 
 IGNORE = ".dockerignore"
+LAYOUT_SCHEME = "oci-layout://"
+_LAYOUT = ("index.json", "index.json.lock", "oci-layout", "blobs", "blobs/sha256", "ingest")
 _PLATFORM = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_.-]+){0,2}", re.IGNORECASE | re.ASCII)
 _SEPARATOR = "/"
 # The words that may stand alone: systems and architectures that BuildKit builds for, as ``containerd/platforms`` knows
@@ -209,6 +210,7 @@ def check_paths(request: BuildRequest) -> None:
     """
     _check_reports(request)
     _check_policy(request)
+    _check_layouts(request)
     if is_remote_context(request.context):
         _check_shadow(request.context)
         return
@@ -247,10 +249,25 @@ def _check_policy(request: BuildRequest) -> None:
     """Refuse a policy that is no ordinary file: Buildx follows a link (``build/opt.go``), and shows what is no Rego."""
     dockerfile = request.file or f"{request.context}/Dockerfile"
     policy = f"{dockerfile}.rego"
-    if dockerfile == "-" or _is_url(dockerfile) or not os.path.lexists(policy):
-        return
-    if not stat.S_ISREG(os.lstat(policy).st_mode):
+    if dockerfile != "-" and not _is_url(dockerfile) and not is_ordinary(Path(policy)):
         raise UsageError(f"the policy of the build is not an ordinary file: {policy}", hint="make it one")
+
+
+def _check_layouts(request: BuildRequest) -> None:
+    """Refuse a layout that leads elsewhere: Buildx follows a link in it, and shows all of an ``index.json`` of no JSON.
+
+    The folders of caches are verified before they are used.
+    """
+    contexts = (text.partition("=")[2] for text in request.build_context)
+    places = (text.removeprefix(LAYOUT_SCHEME) for text in contexts if text.startswith(LAYOUT_SCHEME))
+    read = (place[: cut.start()] for place in places for cut in re.finditer("[@:]|$", place))
+    outputs = ({key.lower(): value for key, value in from_csv(text, option="--output")} for text in request.output)
+    written = (fields.get("dest", "") for fields in outputs if "tar" in fields)
+    for folder in filter(None, (*read, *written)):
+        if strange := next((name for name in _LAYOUT if not is_ordinary(Path(folder, name))), ""):
+            raise UsageError(
+                f"the layout {folder} holds a link, a pipe or a device: {strange}", hint="give another folder"
+            )
 
 
 def _check_waits(*files: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from pathlib import Path
 from buildx_cache.caches import CacheEntry, CacheKind, from_csv, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import is_secret_argument
+from buildx_cache.request.checks import LAYOUT_SCHEME
 from buildx_cache.request.layers import Layer, converted, deciding
 from buildx_cache.request.model import BuildRequest, Progress
 from buildx_cache.working_copy import leaves, nearest_top
@@ -129,7 +131,8 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 _FETCHED = ("http://", "https://")
-_LAYOUT_SCHEME = "oci-layout://"
+# Before 0.32, Buildx cut at the first `@` and `:`, and since then at the last (``util/ocilayout/parse.go``).
+_LAYOUT_PLACE = re.compile(r"(?P<folder>[^:@]+)(?::[\w.-]+)?(?:@[\w:]+)?", re.ASCII)
 
 
 def _dockerfile(text: str, ground: Ground) -> str:
@@ -142,8 +145,9 @@ def _build_context(text: str, ground: Ground) -> str:
     place = text.partition("=")[2]
     if place.startswith((*_FETCHED, "docker-image://")):
         return ""
-    if place.startswith(_LAYOUT_SCHEME):  # PATH[:TAG][@DIGEST], read by digest
-        return _path(place.removeprefix(_LAYOUT_SCHEME).partition("@")[0].partition(":")[0], ground)
+    if place.startswith(LAYOUT_SCHEME):
+        layout = _LAYOUT_PLACE.fullmatch(place.removeprefix(LAYOUT_SCHEME))
+        return _layout(layout["folder"], ground) if layout else "its folder is not clear to every version of Buildx"
     return _sent(place, ground)
 
 
@@ -367,7 +371,7 @@ def _places(request: BuildRequest) -> Iterator[tuple[str, str, str]]:
         if value:
             yield name, value, value
     for text in request.build_context:
-        yield "build_context", text, text.partition("=")[2].removeprefix(_LAYOUT_SCHEME)
+        yield "build_context", text, text.partition("=")[2].removeprefix(LAYOUT_SCHEME)
     for text in request.cache_from:
         yield "cache_from", text, parse_import(text).get("src")
     for text in request.cache_to:

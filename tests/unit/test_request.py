@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -661,6 +662,34 @@ def test_a_policy_is_no_link(project: Path, request_: BuildRequest) -> None:
         with pytest.raises(UsageError):
             check_paths(request_)
         policy.unlink()
+
+
+IN_LAYOUT = ("index.json", "index.json.lock", "oci-layout", "blobs", "blobs/sha256", "ingest")
+OF_LAYOUT = (
+    *(BuildRequest(build_context=(f"x=oci-layout://l{ending}",)) for ending in ("", ":tag", f"@sha256:{'1' * 64}")),
+    BuildRequest(output=("type=oci,dest=l,tar=false",)),
+    BuildRequest(output=("type=docker,tar=false,DEST=l",)),
+)
+
+
+@pytest.mark.parametrize("request_", OF_LAYOUT, ids=repr)
+def test_a_layout_leads_nowhere_else(project: Path, request_: BuildRequest) -> None:
+    layout = project / "l"
+    (layout / "blobs").mkdir(parents=True)
+    (layout / "index.json").write_text("{}")
+    check_paths(request_)
+    (layout / "index.json").unlink()
+    for name in IN_LAYOUT:
+        with contextlib.suppress(OSError):
+            (layout / name).rmdir()
+        (layout / name).symlink_to("/proc/self/environ")
+        with pytest.raises(UsageError):
+            check_paths(request_)
+        (layout / name).unlink()
+        (layout / "blobs").mkdir(exist_ok=True)
+    os.mkfifo(layout / "index.json")
+    with pytest.raises(UsageError):
+        check_paths(request_)
 
 
 @pytest.mark.parametrize("address", ["https://example.com/x.git#main", "git@example.com:x", "github.com/x/y"])

@@ -97,7 +97,12 @@ KEYS: Mapping[str, Case] = {
         ),
         never=(
             *(["a=../x"], ["a=/etc"], ["a=~"], ["a=link"], ["a=oci-layout:///x"], ["a=oci-layout://../x@sha256:1"]),
-            *(["a=.git"], ["a=sub", "b=/etc"], ["a=git@x.example:a/../../../y"]),
+            *(["a=.git"], ["a=sub", "b=/etc"], ["a=git@x.example:a/../../../y"], ["a=oci-layout://linked:tag"]),
+            *(
+                ["a=oci-layout://a:b/../../x:tag"],
+                ["a=oci-layout://a@b/../../x"],
+                [f"a=oci-layout://linked@sha256:{'1' * 64}"],
+            ),
         ),
     ),
     "label": Case(left=(["a=b"],)),
