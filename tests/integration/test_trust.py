@@ -178,6 +178,16 @@ def test_an_export_replaces_the_links_that_it_finds(docker: Docker, repository: 
 
 
 @pytest.mark.parametrize(
+    "lines", ['target = "--iidfile"\nlabel = ["--help"]', 'output = ["--iidfile"]', 'target = "-"']
+)
+def test_no_value_is_taken_for_an_option(docker: Docker, repository: Path, lines: str) -> None:
+    """With `docker buildx build --help` nothing would be built, and the call would succeed."""
+    (repository / "buildx-cache.toml").write_text(f'cache = "none"\n{lines}\n')
+    ran = called(docker, repository, "build", ".", env={})
+    assert ("Usage" in ran.stdout, ran.code) == (False, 0 if "output" in lines else 1), ran.stderr
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("--build-context", "x=oci-layout://environ:tag"),

@@ -15,6 +15,7 @@ from buildx_cache.caches import CacheKind, CacheMode, Compression
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import EngineError, UsageError
 from buildx_cache.plan import (
+    PASSED_ON,
     Builder,
     BuildPlan,
     Command,
@@ -2246,6 +2247,27 @@ def test_the_builds_that_write_caches_by_platform_have_the_secrets_too() -> None
     plan = plan_of(asked, facts=REMOTE)
     assert [command.secrets for command in plan.node_exports] == [(("NPM_TOKEN", Secret("abc123")),)] * 2
     assert not any("abc123" in word for word in words_of(plan))
+
+
+# --- values that look like options -------------------------------------------------------------------------
+
+OPTIONS = ("--iidfile", "--metadata-file", "--load", "--push", "--cache-from", "--output", "-")
+
+
+@pytest.mark.parametrize("name", [*PASSED_ON, "build_arg", "output"])
+def test_no_value_is_a_word_that_is_an_option(name: str) -> None:
+    is_list = isinstance(FIELDS[name], tuple)
+    for option in OPTIONS:
+        if (name, option) in {("file", "-"), ("output", "-")}:
+            continue
+        plan = plan_of({"cache": "none", name: [option] if is_list else option})
+        assert option not in plan.build.argv
+        assert [word for word in plan.build.argv if word.endswith(f"={option}")] != []
+
+
+def test_stdin_is_read_for_a_dockerfile_alone() -> None:
+    assert "-" in plan_of({"cache": "none", "file": "-"}).build.argv
+    assert "-" not in plan_of({"cache": "none", "output": ["-"]}).build.argv
 
 
 # --- what a fork's build does not push ---------------------------------------------------------------------
