@@ -56,16 +56,20 @@ def read_git(top: Path | None, env: Mapping[str, str]) -> GitFacts:
 
 
 def ask(top: Path | None, env: Mapping[str, str], *words: str) -> str:
-    """Ask git about the working copy at ``top``, without network; return "" where it does not answer.
+    """Ask git about the working copy at ``top``, without network; return "" where it does not answer."""
+    done = asked(top, env, *words)
+    return done.stdout.strip() if done.code == 0 else ""
+
+
+def asked(top: Path | None, env: Mapping[str, str], *words: str) -> Completed:
+    """Do the same, and return how git ended; the code is negative where it did not end by itself.
 
     A ``top`` that may be a bare repository is not asked about: git would obey its settings where ``.git`` is not valid.
     """
     if top is None or is_bare(top):
-        return ""
-    done = run_git(
-        ("-C", str(top), *words), {**_own(env), **OFFLINE, "GIT_CEILING_DIRECTORIES": str(top.parent)}, _LIMITS
-    )
-    return done.stdout.strip() if done.code == 0 else ""
+        return Completed(code=-1)
+    own = {**_own(env), **OFFLINE, "GIT_CEILING_DIRECTORIES": str(top.parent)}
+    return run_git(("-C", str(top), *words), own, _LIMITS)
 
 
 def git_version(env: Mapping[str, str]) -> Version:

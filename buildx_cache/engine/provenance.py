@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from buildx_cache.engine.git import ask, is_bare
+from buildx_cache.engine.git import ask, asked, is_bare
 from buildx_cache.working_copy import nearest_top
 
 _WITHOUT_GIT = {"BUILDX_GIT_INFO": "false", "BUILDX_GIT_LABELS": "false"}
@@ -78,7 +78,11 @@ def _harmful(top: Path | None, env: Mapping[str, str]) -> str:
     harmful = next((name for name in own if _HARMFUL.fullmatch(name.lower())), "")
     if not harmful and not _has_head(top, env):
         harmful = next((name for name in own if _FETCHING.fullmatch(name.lower())), "")
-    return f"the setting {harmful} of {top} can make git run commands" if harmful else ""
+    if harmful:
+        return f"the setting {harmful} of {top} can make git run commands"
+    # As Buildx asks it, which waits without end: an archive can hold a FIFO where git reads a name or a commit.
+    shown = asked(top, env, "-c", "log.mailmap=true", "show", "--format=%H", "--quiet", "HEAD", "--")
+    return f"git does not come to an end in {top}" if shown.code < 0 else ""
 
 
 def _has_head(top: Path, env: Mapping[str, str]) -> bool:

@@ -25,10 +25,10 @@ from buildx_cache.plan.model import (
     LoginPlan,
     ServingPlan,
 )
-from buildx_cache.plan.tags import expand_tag
+from buildx_cache.plan.tags import check_fork, expand_tag
 from buildx_cache.redaction import Secret, is_secret_argument
 from buildx_cache.reference import Reference
-from buildx_cache.request import BuildRequest, Driver
+from buildx_cache.request import BuildRequest, Driver, pushes_image
 
 __all__ = [
     "DIGEST",
@@ -106,6 +106,8 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         EngineError: the builder asked for does not exist.
     """
     tags = _tags(request, ci, facts)
+    for template in request.tag if pushes_image(request) else ():
+        check_fork(template, ci)
     chosen = choose_kind(request, facts, tags)
     builder = plan_builder(request, facts, chosen[0])
     cache = plan_cache(request, ci, facts, builder, chosen, tags)
@@ -185,7 +187,7 @@ def _build(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image:
     for tag in dict.fromkeys((*image.tags, *cache.tags)):
         words += ["--tag", tag]
     if image.platforms:
-        words += ["--platform", ",".join(image.platforms)]
+        words += _option("--platform", ",".join(image.platforms))
     words += _passed_on(request, tuple(PASSED_ON))
     words += [flag for field, flag in _SWITCHES.items() if getattr(request, field)]
     words += _build_args(request)
@@ -205,16 +207,25 @@ def _passed_on(request: BuildRequest, fields: tuple[str, ...]) -> list[str]:
     for field in fields:
         value: str | tuple[str, ...] = getattr(request, field)
         for item in (value,) if isinstance(value, str) else value:
-            words += [PASSED_ON[field], item] if item else []
+            words += _option(PASSED_ON[field], item) if item else []
     return words
+
+
+def _option(flag: str, value: str) -> tuple[str, ...]:
+    """Spell an option so that no word of the command line is taken for another option than it is.
+
+    Whoever carries the plan out looks for words: for files that Buildx is to write, and for ``-``, which is stdin.
+    """
+    is_joined = value.startswith("-") and (flag, value) != ("--file", "-")
+    return (f"{flag}={value}",) if is_joined else (flag, value)
 
 
 def _build_args(request: BuildRequest) -> list[str]:
     """Build arguments; one that is to be kept secret by name only, its value goes by the environment."""
-    words = []
+    words: list[str] = []
     for text in request.build_arg:
         name, given, value = text.partition("=")
-        words += ["--build-arg", name if given and is_secret_argument(name, value) else text]
+        words += _option("--build-arg", name if given and is_secret_argument(name, value) else text)
     return words
 
 
@@ -236,7 +247,7 @@ def _outputs(request: BuildRequest, builder: BuilderPlan) -> list[str]:
     if load and (request.push or outputs):
         outputs.insert(0, "type=docker")  # of several exporters, Buildx tells the digest of the last: what is pushed
     if outputs:
-        return [word for output in outputs for word in ("--output", output)]
+        return [word for output in outputs for word in _option("--output", output)]
     return [flag for flag, wanted in (("--push", request.push), ("--load", load)) if wanted]
 
 
@@ -262,7 +273,7 @@ def _cache_build(
     exports: tuple[CacheEntry, ...],
 ) -> Command:
     """A build after the image's that does nothing but write caches: all its steps are in the builder's."""
-    words = [*_head(request, builder), *(("--platform", ",".join(platforms)) if platforms else ())]
+    words = [*_head(request, builder), *(_option("--platform", ",".join(platforms)) if platforms else ())]
     words += [*_passed_on(request, _DECIDES_STEPS), *_build_args(request)]
     words += [word for entry in cache.imports for word in ("--cache-from", str(entry))]
     words += [word for entry in exports for word in ("--cache-to", str(entry))]

@@ -14,6 +14,8 @@ from buildx_cache.reference import Reference, parse_reference, safe_tag
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _SHORT_SHA = 7
+# What a CI itself calls a fork's branch: `pull/7` of CircleCI, `owner:branch` of Buildkite, which no branch is called.
+_CIS_OWN = re.compile(r"pull/[0-9]+(?:/|$)|[^:]+:", re.ASCII)
 
 # Each template field, and where its value comes from; None means there is none in this build.
 FIELDS: Mapping[str, Callable[[CIContext, Facts], str | None]] = {
@@ -55,6 +57,27 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
     if reference.tag:
         return reference
     return Reference(host=reference.host, path=reference.path, tag="latest", digest="")
+
+
+def check_fork(template: str, ci: CIContext) -> None:
+    """Refuse a template whose pushed tag would be that of a branch or commit that a fork only shares a name with.
+
+    A fork names its branches as it likes: ``main``, too. A build that follows a fork's, and is no pull request, has the
+    default branch for its own.
+
+    Raises:
+        UsageError: the field, and what to use instead.
+    """
+    if not ci.is_fork or (ci.branch and _CIS_OWN.match(ci.branch)):
+        return
+    borrowed = ("branch",) if ci.pull_request else ("branch", "tag", "sha", "short_sha")
+    if name := next((field for field in _FIELD.findall(template) if field in borrowed), ""):
+        raise UsageError(
+            f"the tag {template!r} is not pushed for a fork: its {{{name}}} may be that of another build",
+            hint="use {pr} or {sha} in a pull request, write the tag out, or do not push it"
+            if ci.pull_request
+            else "write the tag out, or do not push it",
+        )
 
 
 def _reference(text: str, template: str) -> Reference:

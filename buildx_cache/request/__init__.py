@@ -11,7 +11,7 @@ from buildx_cache.request.layers import Layer, checked, converted, deciding, env
 from buildx_cache.request.local_paths import REPORTS
 from buildx_cache.request.looking import read_text, working_directory
 from buildx_cache.request.model import BuildRequest, Driver, Endpoint, Lazy, Progress, option_key, parse_endpoint
-from buildx_cache.request.trust import check_found, check_use
+from buildx_cache.request.trust import check_found, check_use, pushes_image
 from buildx_cache.request.units import parse_duration, parse_size
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "parse_duration",
     "parse_endpoint",
     "parse_size",
+    "pushes_image",
     "read_text",
     "unusable",
     "working_directory",

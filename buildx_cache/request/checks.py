@@ -10,12 +10,14 @@ from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import has_login
 from buildx_cache.reference import registry_key
-from buildx_cache.request.local_paths import RESULT_FILES, is_path, read_paths, used_paths
-from buildx_cache.request.looking import check_readable, check_written, look
+from buildx_cache.request.local_paths import RESULT_FILES, is_path, layout_folders, output_pairs, read_paths, used_paths
+from buildx_cache.request.looking import check_readable, check_written, is_ordinary, is_unending, look
 from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
 from buildx_cache.working_copy import led_outside
 
+IGNORE = ".dockerignore"
+_LAYOUT = ("index.json", "index.json.lock", "oci-layout", "blobs", "blobs/sha256", "ingest")
 _PLATFORM = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_.-]+){0,2}", re.IGNORECASE | re.ASCII)
 _SEPARATOR = "/"
 # The words that may stand alone: systems and architectures that BuildKit builds for, as ``containerd/platforms`` knows
@@ -205,7 +207,10 @@ def check_paths(request: BuildRequest) -> None:
     """
     _check_reports(request)
     _refuse_links_outside(request)
+    _check_policy(request)
+    _check_layouts(request)
     if is_remote_context(request.context):
+        _check_shadow(request.context)
         return
     context = Path(request.context)
     found = look(context)
@@ -218,6 +223,9 @@ def check_paths(request: BuildRequest) -> None:
     dockerfile = Path(request.file) if request.file else context / "Dockerfile"
     if request.file != "-" and not _is_url(request.file):
         check_readable(dockerfile, "the Dockerfile", "give it with -f/--file")
+        _check_waits(dockerfile, dockerfile.with_name(f"{dockerfile.name}{IGNORE}"))
+    named = (Path(text.partition("=")[2]) for text in request.build_context)
+    _check_waits(context / IGNORE, *(folder / IGNORE for folder in named if look(folder).is_folder))
     if request.buildkitd_config:
         check_readable(Path(request.buildkitd_config), "--buildkitd-config", "give the path of a buildkitd.toml")
     for endpoint in map(parse_endpoint, request.endpoint):
@@ -236,6 +244,45 @@ def _refuse_links_outside(request: BuildRequest) -> None:
                 f"{what} {each.path} leaves the working copy by its symbolic link {link}",
                 hint="give the path that is meant, if you trust the link",
             )
+
+
+def _check_shadow(context: str) -> None:
+    """Refuse an address that is a folder here, too, of the repository maybe: Buildx takes that (``build/opt.go``)."""
+    if context != "-" and look(context).is_folder:
+        raise UsageError(
+            f"the build context {context!r} is an address, and a folder of that name is here, which Buildx would build",
+            hint="write ./ in front of it to build the folder; remove the folder to build what is at the address",
+        )
+
+
+def _check_policy(request: BuildRequest) -> None:
+    """Refuse a policy that is no ordinary file: Buildx follows a link (``build/opt.go``), and shows what is no Rego."""
+    dockerfile = request.file or f"{request.context}/Dockerfile"
+    policy = f"{dockerfile}.rego"
+    if dockerfile != "-" and not _is_url(dockerfile) and not is_ordinary(Path(policy)):
+        raise UsageError(f"the policy of the build is not an ordinary file: {policy}", hint="make it one")
+
+
+def _check_layouts(request: BuildRequest) -> None:
+    """Refuse a layout that leads elsewhere: Buildx follows a link in it, and shows all of an ``index.json`` of no JSON.
+
+    The folders of caches are verified before they are used.
+    """
+    read = (folder for text in request.build_context for folder in layout_folders(text))
+    outputs = (dict(output_pairs(text)) for text in request.output)
+    written = (fields.get("dest", "") for fields in outputs if "tar" in fields)
+    for folder in filter(None, (*read, *written)):
+        if strange := next((name for name in _LAYOUT if not is_ordinary(Path(folder, name))), ""):
+            raise UsageError(
+                f"the layout {folder} holds a link, a pipe or a device: {strange}", hint="give another folder"
+            )
+
+
+def _check_waits(*files: Path) -> None:
+    """Refuse pipes and devices, which BuildKit would read, and wait for, where it looks for files of its own."""
+    for file in files:
+        if is_unending(file.parent, file):
+            raise UsageError(f"{file} is a pipe or a device", hint="make it an ordinary file; -f - reads stdin")
 
 
 def _check_reports(request: BuildRequest) -> None:

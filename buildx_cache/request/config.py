@@ -27,8 +27,9 @@ _SECTION = "tool.buildx-cache"
 _LARGEST = 1 << 20
 # tomllib takes time by the square of a dotted key's parts: a second for some five thousand.
 _DEEPEST = 32
+# A part begins at no escaped quote: each quote in a string would be looked at as the beginning of another.
 _DEEP = re.compile(
-    r"""(?<![\w.-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % _DEEPEST  # noqa: UP031 -- braces
+    r"""(?<![\w.\\-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % _DEEPEST  # noqa: UP031 -- braces
 )
 _MEND = "mend the file, or move it away"
 _NAME_IT = "name the file itself with --config FILE or BUILDX_CACHE_CONFIG, or move it away"

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from buildx_cache.request.checks import is_remote_context
+from buildx_cache.request.checks import IGNORE, is_remote_context
 from buildx_cache.request.dockerignore import DockerIgnore, load_dockerignore
 from buildx_cache.request.globs import TooComplexError
 from buildx_cache.request.local_paths import RESULT_FILES
 from buildx_cache.request.looking import has_file_inside, look
 from buildx_cache.request.model import BuildRequest, option_key
 
-_IGNORE = ".dockerignore"
 _SECONDS = 1.5
 # What a cache folder holds: an entry of each kind. A folder of which one is sent is part of the context.
 _HELD = ("index.json", "oci-layout", f"blobs/sha256/{'0' * 64}")
@@ -68,7 +67,7 @@ def _contexts(request: BuildRequest, until: float) -> Iterator[_Context]:
     for text in request.build_context:
         named = Path(text.partition("=")[2])
         if named.name and look(named).is_folder:
-            yield _context(named, named / _IGNORE, until)
+            yield _context(named, named / IGNORE, until)
 
 
 def _context(folder: Path, ignore: Path, until: float) -> _Context:
@@ -90,8 +89,8 @@ def main_context(request: BuildRequest) -> tuple[Path, Path, Path]:
     """A local build context, its Dockerfile, and the file that says what is left out of it."""
     context = Path(request.context)
     dockerfile = Path(request.file) if request.file else context / "Dockerfile"
-    own = dockerfile.with_name(dockerfile.name + _IGNORE)
-    return context, dockerfile, own if has_file_inside(own.parent, own) else context / _IGNORE
+    own = dockerfile.with_name(dockerfile.name + IGNORE)
+    return context, dockerfile, own if has_file_inside(own.parent, own) else context / IGNORE
 
 
 def _note(directory: str, context: _Context) -> str:

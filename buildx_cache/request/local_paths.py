@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,7 +40,8 @@ def used_paths(request: BuildRequest) -> Iterator[LocalPath]:
         value: str = getattr(request, name)
         yield LocalPath(name=name, text=value, path=value)
     for text in request.build_context:
-        yield LocalPath(name="build_context", text=text, path=context_folder(text))
+        for folder in layout_folders(text) or (text.partition("=")[2],):
+            yield LocalPath(name="build_context", text=text, path=folder)
     for text in request.cache_from:
         yield LocalPath(name="cache_from", text=text, path=parse_import(text).get("src"))
     for text in request.cache_to:
@@ -48,12 +50,16 @@ def used_paths(request: BuildRequest) -> Iterator[LocalPath]:
         yield LocalPath(name="output", text=text, path=dict(output_pairs(text)).get("dest", ""))
 
 
-def context_folder(build_context: str) -> str:
-    """Return the place of a ``NAME=PLACE``; of a layout, ``oci-layout://PATH[:TAG][@DIGEST]``, its path."""
+def layout_folders(build_context: str) -> tuple[str, ...]:
+    """Return the folders that a ``NAME=oci-layout://PATH[:TAG][@DIGEST]`` can mean; none of any other context.
+
+    Before 0.32, Buildx cut at the first ``@`` and ``:``, and since then at the last (``util/ocilayout/parse.go``).
+    """
     place = build_context.partition("=")[2]
     if not place.startswith(LAYOUT_SCHEME):
-        return place
-    return place.removeprefix(LAYOUT_SCHEME).partition("@")[0].partition(":")[0]
+        return ()
+    place = place.removeprefix(LAYOUT_SCHEME)
+    return tuple(place[: cut.start()] for cut in re.finditer("[@:]|$", place))
 
 
 def is_path(text: str) -> bool:

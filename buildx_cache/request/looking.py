@@ -84,6 +84,24 @@ def has_file_inside(root: Path, file: Path) -> bool:
         return False
 
 
+def is_ordinary(path: Path) -> bool:
+    """Return True if nothing else is there than a file or a folder: no link, no pipe, no device."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def is_unending(root: Path, file: Path) -> bool:
+    """Return True if a pipe, a socket or a device is there, links below ``root`` followed the same way."""
+    try:
+        mode = os.lstat(root / _without_links(root, file)).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+
+
 def _without_links(root: Path, file: Path) -> str:
     """Return the path of ``file`` below ``root`` with its links resolved inside of ``root``."""
     waiting, found, links = [*file.relative_to(root).parts][::-1], list[str](), 0

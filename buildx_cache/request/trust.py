@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,11 +24,10 @@ from buildx_cache.request.local_paths import (
     LAYOUT_SCHEME,
     RESULT_FILES,
     LocalPath,
-    context_folder,
     output_pairs,
     used_paths,
 )
-from buildx_cache.request.model import BuildRequest
+from buildx_cache.request.model import BuildRequest, Progress
 from buildx_cache.working_copy import leaves, project_top
 
 # What a hostile file can have looked at: items of a list, and files of each folder.
@@ -134,6 +134,8 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 _FETCHED = ("http://", "https://")
+# Before 0.32, Buildx cut at the first `@` and `:`, and since then at the last (``util/ocilayout/parse.go``).
+_LAYOUT_PLACE = re.compile(r"(?P<folder>[^:@]+)(?::[\w.-]+)?(?:@[\w:]+)?", re.ASCII)
 
 
 def _dockerfile(text: str, ground: Ground) -> str:
@@ -146,8 +148,9 @@ def _build_context(text: str, ground: Ground) -> str:
     place = text.partition("=")[2]
     if place.startswith((*_FETCHED, "docker-image://")):
         return ""
-    if place.startswith(LAYOUT_SCHEME):  # read by digest
-        return _path(context_folder(text), ground)
+    if place.startswith(LAYOUT_SCHEME):
+        layout = _LAYOUT_PLACE.fullmatch(place.removeprefix(LAYOUT_SCHEME))
+        return _layout(layout["folder"], ground) if layout else "its folder is not clear to every version of Buildx"
     return _sent(place, ground)
 
 
@@ -160,6 +163,10 @@ def _build_arg(text: str, _: Ground) -> str:
         return "without a value it takes a variable of the job's environment into the build"
     # Such a value goes by the environment of docker itself: DOCKER_HOST, LD_PRELOAD, SSH_AUTH_SOCK would steer that.
     return "it looks like a secret, and would be set in docker's environment" if is_secret_argument(name, value) else ""
+
+
+def _progress(text: str, _: Ground) -> str:
+    return "stdout would hold events, where the caller expects the image" if text == Progress.JSON else ""
 
 
 def _network(text: str, _: Ground) -> str:
@@ -188,6 +195,11 @@ _OUTPUT_ATTRIBUTES = frozenset((
     "oci-artifact", "dangling-name-prefix", "compression", "compression-level", "force-compression",
     "rewrite-timestamp", "source-date-epoch", "platform-split", "attestation-prefix",
 ))  # fmt: skip
+
+
+def _names_image(output: str) -> bool:
+    """Tell whether a ``--output`` names an image: the caller's ``--push`` would push it under that name."""
+    return "name" in dict(output_pairs(output))
 
 
 def is_pushed(output: str) -> bool:
@@ -242,7 +254,8 @@ PERMISSIONS: Mapping[str, Permission] = {
     **_rows("target platform label annotation pull no_cache no_cache_filter add_host", _BUILT),
     **_rows("attest provenance sbom shm_size ulimit", _BUILT),
     **_rows("tag load", _NAMED),
-    **_rows("timeout progress verbose quiet no_color", _SHOWN),
+    **_rows("timeout verbose quiet no_color", _SHOWN),
+    **_rows("progress", _SHOWN, _progress),
     **_rows("push", _PUSHED, in_fork=lambda value: value is False),
     **_rows("output", _RESULT, _output, _pushes_nothing),
     **_rows("file", _OUTSIDE, _dockerfile),
@@ -304,8 +317,9 @@ def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, i
         UsageError: with the file, the key and the reason, without the value.
     """
     own = {name for name in layer.values if deciding(name, layers) is layer}
-    if is_fork and "tag" in own and _writes_to_registries(request):
-        raise _refused(layer, "tag", f"{_FORK}, and the image or its cache is pushed", _FORK_HINT)
+    naming = own & {"tag", *(("output",) if any(map(_names_image, request.output)) else ())}
+    if is_fork and naming and _writes_to_registries(request):
+        raise _refused(layer, min(naming), f"{_FORK}, and the image or its cache is pushed", _FORK_HINT)
     named = "tag" if request.tag else "cache_ref"
     says_where = request.registry or (request.ambient and request.ambient.registry)
     if request.username and not says_where and named in own:
@@ -324,8 +338,13 @@ def _refused(layer: Layer, name: str, reason: str, hint: str) -> UsageError:
 
 def _writes_to_registries(request: BuildRequest) -> bool:
     """Whether the image or, which a fork's build does only where the caller says so, its cache is pushed."""
-    outputs = any(map(is_pushed, request.output)) or any("push" in flag for flag in request.buildx_flags)
-    return request.push or outputs or request.cache_read_only is False
+    return pushes_image(request) or request.cache_read_only is False
+
+
+def pushes_image(request: BuildRequest) -> bool:
+    """Tell whether the image is pushed, or may be by flags of Buildx' own."""
+    flags = any("push" in flag or "registry" in flag for flag in request.buildx_flags)
+    return request.push or flags or any(map(is_pushed, request.output))
 
 
 def _exported_folders(request: BuildRequest) -> Iterator[LocalPath]:

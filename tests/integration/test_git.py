@@ -21,6 +21,7 @@ from buildx_cache.ci import GitFacts
 from buildx_cache.engine.git import ask, read_git
 from buildx_cache.engine.git_origin import branches
 from buildx_cache.engine.process import capture_within
+from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.errors import UnreachableError
 from tests.faults.hostile_repositories import PLAIN, WHO, honest
 from tests.faults.watched import watch
@@ -200,6 +201,25 @@ def test_a_repository_does_not_hold_git_up(tmp_path: Path, monkeypatch: pytest.M
     assert read_git(top, user(tmp_path, tmp_path)).sha is None
     assert ask(top, user(tmp_path, tmp_path), "config", "--list", "--show-scope") == ""
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("place", [".mailmap", ".git/refs/heads/trunk", ".git/packed-refs"])
+def test_buildx_does_not_ask_git_where_that_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    top = honest(tmp_path / "top")
+    assert git_provenance(top, top, user(tmp_path, tmp_path)).note == ""
+    monkeypatch.setattr("buildx_cache.engine.git._LIMITS", (0.5, 1 << 20))
+    (top / place).unlink(missing_ok=True)
+    os.mkfifo(top / place)
+    found = git_provenance(top, top, user(tmp_path, tmp_path))
+    assert (found.env.get("BUILDX_GIT_INFO"), bool(found.note)) == ("false", True)
+
+
+def test_a_repository_without_a_commit_is_honest(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "top")
+    top = tmp_path / "top"
+    assert git_provenance(top, top, user(tmp_path, tmp_path)).note == ""
 
 
 def test_what_a_command_says_has_a_limit() -> None:

@@ -69,6 +69,8 @@ ATTACKS = {
     "context": Attack(lines='build-context = ["x={home}"]'),
     "dockerfile": Attack(lines='file = "{home}/.bashrc"'),
     "export": Attack(lines='output = ["type=local,dest={home}"]\ncache = "none"'),
+    "layout": Attack(lines='build-context = ["x=oci-layout://environ:tag"]\ncache = "none"'),
+    "named output": Attack(lines='output = ["type=image,name={host}/prod:1"]', words=("--push",), env=FORK),
     "stdout": Attack(lines='output = ["-"]\ncache = "none"'),
     "report": Attack(lines='report-md = "{home}/.bashrc"\ncache = "none"'),
     "dotenv": Attack(lines='dotenv = "out/../link/.bashrc"\ncache = "none"'),
@@ -91,6 +93,8 @@ def repository(docker: Docker, tmp_path: Path) -> Path:
     (top / "files").mkdir()
     (top / "files/made").symlink_to(docker.home)
     (top / "link").symlink_to(docker.home)
+    (top / "environ").mkdir()
+    (top / "environ/index.json").symlink_to("/proc/self/environ")
     (top / "linked/oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     (top / "linked/index.json").write_text('{"schemaVersion":2,"manifests":[]}')
     (top / "linked/blobs/sha256").symlink_to(docker.home)
@@ -171,6 +175,32 @@ def test_an_export_replaces_the_links_that_it_finds(docker: Docker, repository: 
     assert not (repository / "out/made").is_symlink()
     assert before.items() <= tree(docker.home).items()
     assert [line for line in ran.stderr.splitlines() if f"{repository}/buildx-cache.toml" in line] != []
+
+
+@pytest.mark.parametrize(
+    "lines", ['target = "--iidfile"\nlabel = ["--help"]', 'output = ["--iidfile"]', 'target = "-"']
+)
+def test_no_value_is_taken_for_an_option(docker: Docker, repository: Path, lines: str) -> None:
+    """With `docker buildx build --help` nothing would be built, and the call would succeed."""
+    (repository / "buildx-cache.toml").write_text(f'cache = "none"\n{lines}\n')
+    ran = called(docker, repository, "build", ".", env={})
+    assert ("Usage" in ran.stdout, ran.code) == (False, 0 if "output" in lines else 1), ran.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--build-context", "x=oci-layout://environ:tag"),
+        ("--output", "type=oci,dest=environ,tar=false"),
+        ("--file", "environ/Dockerfile"),
+    ],
+    ids=["read", "written", "policy"],
+)
+def test_no_link_shows_the_environment(docker: Docker, repository: Path, words: tuple[str, ...]) -> None:
+    """Buildx would show all of what is no index, and the line that is no Rego."""
+    (repository / "environ/Dockerfile").write_text("FROM scratch\nCOPY files/ /\n")
+    (repository / "environ/Dockerfile.rego").symlink_to("/proc/self/environ")
+    assert called(docker, repository, "build", "--cache", "none", *words, ".", env={}).code == 2
 
 
 def test_the_file_in_use_is_an_event(docker: Docker, repository: Path) -> None:

@@ -15,6 +15,7 @@ from buildx_cache.caches import CacheKind, CacheMode, Compression
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import EngineError, UsageError
 from buildx_cache.plan import (
+    PASSED_ON,
     Builder,
     BuildPlan,
     Command,
@@ -2246,6 +2247,56 @@ def test_the_builds_that_write_caches_by_platform_have_the_secrets_too() -> None
     plan = plan_of(asked, facts=REMOTE)
     assert [command.secrets for command in plan.node_exports] == [(("NPM_TOKEN", Secret("abc123")),)] * 2
     assert not any("abc123" in word for word in words_of(plan))
+
+
+# --- values that look like options -------------------------------------------------------------------------
+
+OPTIONS = ("--iidfile", "--metadata-file", "--load", "--push", "--cache-from", "--output", "-")
+
+
+@pytest.mark.parametrize("name", [*PASSED_ON, "build_arg", "output"])
+def test_no_value_is_a_word_that_is_an_option(name: str) -> None:
+    is_list = isinstance(FIELDS[name], tuple)
+    for option in OPTIONS:
+        if (name, option) in {("file", "-"), ("output", "-")}:
+            continue
+        plan = plan_of({"cache": "none", name: [option] if is_list else option})
+        assert option not in plan.build.argv
+        assert [word for word in plan.build.argv if word.endswith(f"={option}")] != []
+
+
+def test_stdin_is_read_for_a_dockerfile_alone() -> None:
+    assert "-" in plan_of({"cache": "none", "file": "-"}).build.argv
+    assert "-" not in plan_of({"cache": "none", "output": ["-"]}).build.argv
+
+
+# --- what a fork's build does not push ---------------------------------------------------------------------
+
+FOLLOWS_FORK = replace(CI_MAIN, is_fork=True)
+
+
+@pytest.mark.parametrize("pushing", [{"push": True}, {"output": ["type=registry"]}, {"buildx_flags": ("--push",)}])
+@pytest.mark.parametrize(
+    ("ci", "field"),
+    [(CI_FORK, "branch"), *((replace(FOLLOWS_FORK, tag="v1"), each) for each in ("branch", "tag", "sha", "short_sha"))],
+)
+def test_a_fork_takes_no_tag_of_another_build(ci: CIContext, field: str, pushing: dict[str, Any]) -> None:
+    asked = {"tag": [f"{APP}:1", f"{APP}:x-{{{field}}}"], "cache": "none"}
+    with pytest.raises(UsageError):
+        plan_of({**asked, **pushing}, ci=ci)
+    assert plan_of({**asked, "load": True}, ci=ci).image.tags
+    assert plan_of({**asked, **pushing}, ci=replace(ci, is_fork=False)).image.tags
+
+
+@pytest.mark.parametrize("branch", ["pull/7", "pull/7/head", "them:main"])
+def test_a_fork_whose_branch_the_ci_names_has_that_for_a_tag(branch: str) -> None:
+    ci = replace(CI_FORK, branch=branch)
+    assert plan_of({"tag": [f"{APP}:{{branch}}"], "push": True}, ci=ci).image.tags != (f"{APP}:main",)
+
+
+@pytest.mark.parametrize("field", ["pr", "sha", "short_sha", "date", "build"])
+def test_a_fork_has_tags_of_its_own(field: str) -> None:
+    assert plan_of({"tag": [f"{APP}:{{{field}}}"], "push": True}, ci=CI_FORK).image.tags
 
 
 # --- what is refused ---------------------------------------------------------------------------------------

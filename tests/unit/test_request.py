@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -624,6 +625,79 @@ def test_a_path_that_cannot_be_read_is_refused(request_: BuildRequest, message: 
 @pytest.mark.usefixtures("project")
 def test_paths_that_can_be_read_are_taken(request_: BuildRequest) -> None:
     check_paths(request_)
+
+
+WAITED_FOR = {
+    "Dockerfile": BuildRequest(),
+    "folder/Dockerfile": BuildRequest(context="folder"),
+    "other.Dockerfile": BuildRequest(file="other.Dockerfile"),
+    ".dockerignore": BuildRequest(),
+    "Dockerfile.dockerignore": BuildRequest(),
+    "Dockerfile.rego": BuildRequest(),
+    "folder/.dockerignore": BuildRequest(build_context=("named=folder",)),
+}
+
+
+@pytest.mark.parametrize("how", ["pipe", "link to a pipe"])
+@pytest.mark.parametrize("place", WAITED_FOR)
+def test_nothing_that_docker_would_wait_for_is_handed_to_it(project: Path, place: str, how: str) -> None:
+    file = project / place
+    file.unlink(missing_ok=True)
+    fifo = file if how == "pipe" else file.with_name("fifo")
+    os.mkfifo(fifo)
+    if how != "pipe":
+        file.symlink_to("fifo")
+    with pytest.raises(UsageError):
+        check_paths(WAITED_FOR[place])
+
+
+@pytest.mark.parametrize("request_", [BuildRequest(), BuildRequest(context="-", file="Dockerfile")], ids=["dir", "tar"])
+def test_a_policy_is_no_link(project: Path, request_: BuildRequest) -> None:
+    policy = project / "Dockerfile.rego"
+    policy.write_text("package docker\n")
+    check_paths(request_)
+    policy.rename(project / "other.rego")
+    for target in ("/proc/self/environ", "other.rego", "absent"):
+        policy.symlink_to(target)
+        with pytest.raises(UsageError):
+            check_paths(request_)
+        policy.unlink()
+
+
+IN_LAYOUT = ("index.json", "index.json.lock", "oci-layout", "blobs", "blobs/sha256", "ingest")
+OF_LAYOUT = (
+    *(BuildRequest(build_context=(f"x=oci-layout://l{ending}",)) for ending in ("", ":tag", f"@sha256:{'1' * 64}")),
+    BuildRequest(output=("type=oci,dest=l,tar=false",)),
+    BuildRequest(output=("type=docker,tar=false,DEST=l",)),
+)
+
+
+@pytest.mark.parametrize("request_", OF_LAYOUT, ids=repr)
+def test_a_layout_leads_nowhere_else(project: Path, request_: BuildRequest) -> None:
+    layout = project / "l"
+    (layout / "blobs").mkdir(parents=True)
+    (layout / "index.json").write_text("{}")
+    check_paths(request_)
+    (layout / "index.json").unlink()
+    for name in IN_LAYOUT:
+        with contextlib.suppress(OSError):
+            (layout / name).rmdir()
+        (layout / name).symlink_to("/proc/self/environ")
+        with pytest.raises(UsageError):
+            check_paths(request_)
+        (layout / name).unlink()
+        (layout / "blobs").mkdir(exist_ok=True)
+    os.mkfifo(layout / "index.json")
+    with pytest.raises(UsageError):
+        check_paths(request_)
+
+
+@pytest.mark.parametrize("address", ["https://example.com/x.git#main", "git@example.com:x", "github.com/x/y"])
+def test_a_folder_is_not_taken_for_an_address(project: Path, address: str) -> None:
+    check_paths(BuildRequest(context=address))
+    (project / address).mkdir(parents=True)
+    with pytest.raises(UsageError):
+        check_paths(BuildRequest(context=address))
 
 
 def _deny(monkeypatch: pytest.MonkeyPatch, denied: Path) -> None:

@@ -97,7 +97,12 @@ KEYS: Mapping[str, Case] = {
         ),
         never=(
             *(["a=../x"], ["a=/etc"], ["a=~"], ["a=link"], ["a=oci-layout:///x"], ["a=oci-layout://../x@sha256:1"]),
-            *(["a=.git"], ["a=sub", "b=/etc"], ["a=git@x.example:a/../../../y"]),
+            *(["a=.git"], ["a=sub", "b=/etc"], ["a=git@x.example:a/../../../y"], ["a=oci-layout://linked:tag"]),
+            *(
+                ["a=oci-layout://a:b/../../x:tag"],
+                ["a=oci-layout://a@b/../../x"],
+                [f"a=oci-layout://linked@sha256:{'1' * 64}"],
+            ),
         ),
     ),
     "label": Case(left=(["a=b"],)),
@@ -157,7 +162,7 @@ KEYS: Mapping[str, Case] = {
     "prune_keep": Case(own=("1GB",)),
     "prune_older_than": Case(own=("1d",)),
     "timeout": Case(left=("1h",)),
-    "progress": Case(left=("plain", "json", "quiet")),
+    "progress": Case(left=("plain", "live", "quiet"), never=("json",)),
     "verbose": Case(left=(True,)),
     "quiet": Case(left=(True,)),
     "no_color": Case(left=(True,)),
@@ -298,11 +303,17 @@ def test_a_refused_key_is_refused_though_the_command_line_sets_it_too() -> None:
         ({"output": ["type=registry"]}, ()),
         ({"output": ["type=image,push=true"]}, ()),
         ({}, ("--push",)),
+        ({}, ("-o", "type=registry")),
         ({"cache_read_only": False, "cache": "registry"}, ()),
     ],
 )
 @pytest.mark.usefixtures("copy")
 def test_a_forks_file_does_not_name_what_is_pushed(options: dict[str, Any], flags: tuple[str, ...]) -> None:
+    Path("buildx-cache.toml").write_text('output = ["type=image,name=r.example/prod"]')
+    if "output" not in options:
+        with pytest.raises(UsageError):
+            read_request(Options(**options), flags, FORK)
+        read_request(Options(**options), flags, NOT_A_FORK)
     Path("buildx-cache.toml").write_text('tag = ["r.example/prod"]')
     with pytest.raises(UsageError):
         read_request(Options(**options), flags, FORK)
@@ -479,9 +490,10 @@ def test_what_is_no_ordinary_file_is_not_waited_for(bare: Path, name: str) -> No
         "a = " + "[" * 500_000,
         "a" * 1_000_000,
         '"' * 1_000_000,
+        'a = "' + '\\"' * 500_000,
         "a = [" + "1," * 200_000,
     ],
-    ids=["large", "dotted", "inline", "header", "escaped", "nested", "word", "quotes", "array"],
+    ids=["large", "dotted", "inline", "header", "escaped", "nested", "word", "quotes", "escapes", "array"],
 )
 @pytest.mark.parametrize("name", ["buildx-cache.toml", "pyproject.toml"])
 def test_no_file_keeps_the_program_busy(bare: Path, name: str, text: str) -> None:
