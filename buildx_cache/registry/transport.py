@@ -111,7 +111,13 @@ def _goes_direct(url: SplitResult, no_proxy: str) -> bool:
 
 
 def _proxy(address: str) -> urllib3.ProxyManager:
-    parts = urlsplit(address if "://" in address else f"http://{address}")
+    try:
+        return _proxy_at(urlsplit(address if "://" in address else f"http://{address}"))
+    except ValueError:
+        raise UnreachableError("the proxy's address is malformed", hint="write http://HOST:PORT") from None
+
+
+def _proxy_at(parts: SplitResult) -> urllib3.ProxyManager:
     host = parts.netloc.rpartition("@")[2]
     if parts.scheme not in _PORTS:
         raise UnreachableError(
