@@ -16,6 +16,7 @@ from buildx_cache.errors import (
 )
 from buildx_cache.progress import BuildTrace, Step
 from buildx_cache.redaction import redact
+from buildx_cache.wording import bounded
 
 _STEP_FAILED = re.compile(r"process .* did not complete successfully: (?P<ending>.*)", re.DOTALL)
 _EXIT_CODE = re.compile(r"exit code: \d+")
@@ -267,13 +268,13 @@ _ANY_OTHER_COMMAND = Cause(
 
 
 def find_cause(words: str) -> Cause | None:
-    """What BuildKit's words mean, if they are known."""
-    return _first(_CAUSES, words)
+    """What the words of BuildKit or Docker mean, if they are known."""
+    return _first(_CAUSES, bounded(words))
 
 
 def diagnose(trace: BuildTrace, code: int) -> BuildxCacheError:
     """The error for a build that ended with ``code``, not zero."""
-    words = redact(trace.error) or f"docker buildx build ended with code {code}"
+    words = bounded(redact(trace.error)) or f"docker buildx build ended with code {code}"
     step = trace.failed
     if step and (match := _STEP_FAILED.search(words)):
         return _command_failed(step, match["ending"], trace.log_tail)

@@ -40,7 +40,7 @@ _IMPORT_ERRORS: tuple[tuple[re.Pattern[str], ImportStatus], ...] = (
 # What a failed export is called in the report, by the error that the same words would be of a build.
 _EXPORT_CAUSES = {DeniedError: "denied", UnreachableError: "unreachable", ExhaustedError: "full"}
 # Buildx says so and goes on without the import (buildx' ``build/opt.go`` and BuildKit's ``client/solve.go``).
-_LOCAL_ABSENT = re.compile(r"local cache import at (?P<place>.+?) not found due to err")
+_LOCAL_ABSENT = re.compile(r"(?:WARNING: )?local cache import at (?P<place>.+?) not found due to err")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def is_imported(entry: CacheEntry, trace: BuildTrace) -> bool:
 
 def _absence(entry: CacheEntry, trace: BuildTrace) -> str:
     for line in trace.text:
-        if (match := _LOCAL_ABSENT.search(line)) and match["place"] == entry.place:
+        if (match := _LOCAL_ABSENT.match(line)) and match["place"] == entry.place:
             return line.removeprefix("WARNING:").strip()
     return ""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus, unquote
 
 from buildx_cache.secret_names import is_ordinary, is_secret_name
@@ -40,6 +43,9 @@ _SHORTEST_PART = 8
 _SHORTEST_TOKEN = 20
 # `base64` ends its lines here.
 _BASE64_LINE = 76
+
+
+_Value = TypeVar("_Value")
 
 
 class Secret(str):
@@ -120,6 +126,19 @@ class Redactor:
         for form in self._forms:
             text = text.replace(form, HIDDEN)
         return text
+
+
+def rewritten(value: _Value, change: Callable[[str], str]) -> _Value:
+    """Apply ``change`` to every text in a value, in tuples and dataclasses too."""
+    found: Any = value
+    if isinstance(found, str) and not isinstance(found, Enum):
+        found = change(found)
+    elif isinstance(found, tuple):
+        found = tuple(rewritten(each, change) for each in found)
+    elif dataclasses.is_dataclass(found) and not isinstance(found, type):
+        names = [field.name for field in dataclasses.fields(found)]
+        found = dataclasses.replace(found, **{name: rewritten(getattr(found, name), change) for name in names})
+    return found  # type: ignore[no-any-return]
 
 
 _ODD_SPACE = re.compile(r"[^\S ]|\s\s")

@@ -70,7 +70,7 @@ def parse_reference(text: str) -> Reference:
         UsageError: ``text`` is not one.
     """
     match = _REFERENCE.fullmatch(text)
-    if match is None:
+    if match is None or not _is_address(match["host"] or ""):
         raise UsageError(f"{text!r} is not an image reference", hint=_reference_hint(text))
     host, path = match["host"] or "", match["path"]
     if host and not _names_a_host(host):
@@ -104,7 +104,7 @@ def registry_key(text: str, source: str = "the registry") -> str:
     if not text:
         return HUB_KEY
     match = _REGISTRY.fullmatch(text)
-    if match is None or _port(match["host"]) > _MAX_PORT:
+    if match is None or _port(match["host"]) > _MAX_PORT or not _is_address(match["host"]):
         raise _no_registry(text, source)
     host = match["host"].lower()
     if host in (*HUB_HOSTS, _HUB_SITE):
@@ -126,6 +126,16 @@ def is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_address(host: str) -> bool:
+    """Whether what stands in brackets is an IPv6 address: the grammar does not tell."""
+    if not host.startswith("["):
+        return True
+    try:
+        return bool(ipaddress.IPv6Address(host[1:].partition("]")[0]))
     except ValueError:
         return False
 

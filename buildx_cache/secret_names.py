@@ -12,7 +12,7 @@ _SECRETS = """
     token, tokens, jwt
     password, passwords, passwd, passphrase, passcode, pass word, pass phrase, pass code
     secret, secrets, credential, credentials, cred, creds
-    api key, access key, private key, secret key, signing key, encryption key, master key, ssh key, deploy key
+    api key, access key, auth key, private key, secret key, signing key, encryption key, master key, ssh key, deploy key
     license key, licence key
     auth config                                         docker's logins, in DOCKER_AUTH_CONFIG
     webhook, webhooks, webhook url, webhook uri         who knows the address may post there
@@ -36,6 +36,7 @@ _PLAIN_KEYS = """
     cache, primary, foreign, sort, partition, range, shard, index, object, routing, group, row, column, lookup
     feature, flag, translation, idempotency, hot, shortcut
     project, issue                                      SONAR_PROJECT_KEY, JIRA_ISSUE_KEY
+    site, anon                                          reCAPTCHA's and Supabase's, which each page holds
 """
 """What stands before ``key`` where that is a name to look something up by."""
 
@@ -57,6 +58,11 @@ _SWITCHES = """
     enable, enabled, disable, disabled, use, skip, allow, require, max, min, num
 """
 """A first word that makes a switch or a figure of the rest: ``ENABLE_AUTH``, ``MAX_TOKENS``."""
+
+_PUBLISHED = """
+    next public, nuxt public, expo public
+"""
+"""First words that have a framework write the value into each page: ``NEXT_PUBLIC_MAPBOX_TOKEN``."""
 
 _QUALIFIERS = """
     prod, production, staging, stage, dev, development, test, testing, ci, old, new, next
@@ -87,12 +93,15 @@ def _words(table: str) -> frozenset[str]:
 
 
 _SECRET_PHRASES = _phrases(_SECRETS)
+_PUBLISHED_PHRASES = _phrases(_PUBLISHED)
 _LAST_PHRASES = _SECRET_PHRASES | _phrases(_LAST_ONLY)
 _PLAIN_KEY_WORDS, _ABOUT_WORDS, _SWITCH_WORDS = map(_words, (_PLAIN_KEYS, _ABOUT, _SWITCHES))
 _QUALIFIER_WORDS, _ORDINARY_WORDS = map(_words, (_QUALIFIERS, _ORDINARY))
 # Of NPMTOKEN and SECRETKEY; a shorter one ends too many other words.
 _GLUED = tuple(glued for phrase in _SECRET_PHRASES if len(glued := "".join(phrase)) >= 5)  # noqa: PLR2004 -- see there
 
+# Bundler's login to a gem server, whose host has __ for each dot; its other settings with __ are no logins.
+_BUNDLER = re.compile(r"BUNDLE_(?!(?:BUILD|LOCAL|MIRROR|PLUGINS|DISABLE_\w+)__)\w+__\w+", re.IGNORECASE)
 _LETTERS = re.compile(r"[a-z]+")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
@@ -103,7 +112,9 @@ def is_secret_name(name: str) -> bool:
     camel = [word.lower() for word in _CAMEL.findall(name)]
     if _SWITCH_WORDS.intersection(words[:1] if len(words) > 1 else camel[:1]):
         return False
-    return _is_secret(words) or _is_secret(camel)
+    if tuple(words[:2]) in _PUBLISHED_PHRASES:
+        return False
+    return _is_secret(words) or _is_secret(camel) or _BUNDLER.fullmatch(name) is not None
 
 
 def is_ordinary(value: str) -> bool:

@@ -25,6 +25,16 @@ _LINE_BREAKS = re.compile(r"(?<!\s)\s*[\r\n]\s*+")  # from where white space beg
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+MESSAGE_LIMIT = 4096
+"""Characters of an error that are kept. Patterns are searched in it, some in quadratic time."""
+
+
+def bounded(text: str) -> str:
+    """Cut the middle out of an error that is too long: what failed stands first, why it failed last."""
+    half = MESSAGE_LIMIT // 2
+    return text if len(text) <= MESSAGE_LIMIT else f"{text[:half]} [...] {text[-half:]}"
+
+
 def printable(text: str) -> str:
     """Remove terminal control sequences and all other invisible characters: a build's log may hold any.
 

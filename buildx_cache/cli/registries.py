@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol, TypeVar
 
 from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.cli.limits import RegistryLimits
 from buildx_cache.cli.output import Output
 from buildx_cache.display.registries import RegistryTables, UnreadableCache
 from buildx_cache.engine.credentials import credential_for
-from buildx_cache.errors import CacheError, UsageError
+from buildx_cache.errors import BuildxCacheError, CacheError, UsageError
 from buildx_cache.layout import damage_of, damaged, finding_json, rfc3339
-from buildx_cache.redaction import Secret
+from buildx_cache.redaction import Redactor, Secret, rewritten
 from buildx_cache.reference import Reference, registry_key
 from buildx_cache.registry.credential import Credential, Password
 from buildx_cache.registry.distribution import in_parallel
 from buildx_cache.registry.pruning import Choice, Deletion, Judged, choose, delete, survey
 from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
 from buildx_cache.request.ambient import PASSWORD, USERNAME, ambient_login, half_a_login, without_newline
+from buildx_cache.request.layers import ENV_PREFIX
 from buildx_cache.wording import counted
+
+_Value = TypeVar("_Value")
+
+
+class _Redact(Protocol):
+    """Redacts what was sent to log in, in whatever came from a registry."""
+
+    def __call__(self, value: _Value, /) -> _Value: ...
 
 
 def inspect_reference(reference: Reference, env: Mapping[str, str], output: Output, layers: int) -> None:
@@ -30,18 +41,17 @@ def inspect_reference(reference: Reference, env: Mapping[str, str], output: Outp
         UnreachableError: the registry does not answer.
         CacheError: the tag's manifest cannot be read.
     """
-    repository = _connect(reference, env, output)
-    name = _name(reference)
-    if name:
-        with output.working(f"asking {repository.name}"):
-            found = repository.inspect(name)
-        _tables(output).inspected(repository.name, found, layers=layers)
-        output.document(repository=repository.name, caches=[_cache_json(found)])
-        return
-    with output.working(f"listing the caches of {repository.name}"):
-        caches = _listed(repository)
-    _tables(output).listed(repository.name, caches)
-    output.document(repository=repository.name, caches=[_cache_json(each) for each in caches])
+    with _connected(reference, env, output) as (repository, redact):
+        if name := _name(reference):
+            with output.working(f"asking {repository.name}"):
+                found = redact(repository.inspect(name))
+            _tables(output).inspected(repository.name, found, layers=layers)
+            output.document(repository=repository.name, caches=[_cache_json(found)])
+            return
+        with output.working(f"listing the caches of {repository.name}"):
+            caches = redact(_listed(repository))
+        _tables(output).listed(repository.name, caches)
+        output.document(repository=repository.name, caches=[_cache_json(each) for each in caches])
 
 
 def verify_reference(reference: Reference, env: Mapping[str, str], output: Output, *, deep: bool) -> None:
@@ -53,19 +63,20 @@ def verify_reference(reference: Reference, env: Mapping[str, str], output: Outpu
         DeniedError: the user may not read it.
         UnreachableError: the registry does not answer.
     """
-    repository = _connect(reference, env, output)
-    tags = (_name(reference),) if _name(reference) else repository.cache_tags()
-    if not tags:
-        raise UsageError(f"{repository.name} has no tag {REF_PREFIX}*", hint="name the cache's tag: REPOSITORY:TAG")
     documents, faults = [], 0
-    for tag in tags:
-        with output.working(f"{'reading' if deep else 'asking for'} {repository.name}:{tag}"):
-            findings = repository.verify(tag, deep=deep)
-        faults += len(damage_of(findings))
-        sound = not damaged(findings)
-        _tables(output).verified(f"{repository.name}:{tag}", findings, deep=deep)
-        documents.append({"tag": tag, "sound": sound, "findings": [finding_json(each) for each in findings]})
-    output.document(repository=repository.name, deep=deep, sound=not faults, caches=documents)
+    with _connected(reference, env, output) as (repository, redact):
+        tags = (_name(reference),) if _name(reference) else repository.cache_tags()
+        if not tags:
+            raise UsageError(f"{repository.name} has no tag {REF_PREFIX}*", hint="name the cache's tag: REPOSITORY:TAG")
+        for tag in tags:
+            with output.working(f"{'reading' if deep else 'asking for'} {repository.name}:{redact(tag)}"):
+                findings = redact(repository.verify(tag, deep=deep))
+            faults += len(damage_of(findings))
+            sound = not damaged(findings)
+            _tables(output).verified(f"{repository.name}:{redact(tag)}", findings, deep=deep)
+            named = [finding_json(each) for each in findings]
+            documents.append({"tag": redact(tag), "sound": sound, "findings": named})
+        output.document(repository=repository.name, deep=deep, sound=not faults, caches=documents)
     if faults:
         raise CacheError(
             f"the cache in {reference} is damaged: {counted(faults, 'fault')}",
@@ -90,23 +101,23 @@ def prune_reference(
             f"{taken}nothing says which tags may go",
             hint="give --max-age, --keep-branches-from, or one tag: REPOSITORY:TAG",
         )
-    repository = _connect(reference, env, output)
-    if reference.tag:
-        _check_is_cache(repository, reference.tag)
-    with output.working(f"listing the caches of {repository.name}"):
-        tags = survey(repository, reference.tag)
-    choice = choose(tags, now=output.now, max_age=limits.max_age, branches=limits.branches)
-    with output.working(f"deleting from {repository.name}"):
-        done = _would_be(choice) if dry_run else delete(repository, choice)
-    _tables(output).pruned(repository.name, done, dry_run=dry_run)
-    output.document(
-        repository=repository.name,
-        dry_run=dry_run,
-        deleted=[_judged_json(each) for each in done.deleted],
-        kept=[_judged_json(each) for each in done.kept],
-    )
-    if done.error:
-        raise done.error
+    with _connected(reference, env, output) as (repository, redact):
+        if reference.tag:
+            _check_is_cache(repository, reference.tag)
+        with output.working(f"listing the caches of {repository.name}"):
+            tags = survey(repository, reference.tag)
+        choice = choose(tags, now=output.now, max_age=limits.max_age, branches=limits.branches)
+        with output.working(f"deleting from {repository.name}"):
+            done = redact(_would_be(choice) if dry_run else delete(repository, choice))
+        _tables(output).pruned(repository.name, done, dry_run=dry_run)
+        output.document(
+            repository=repository.name,
+            dry_run=dry_run,
+            deleted=[_judged_json(each) for each in done.deleted],
+            kept=[_judged_json(each) for each in done.kept],
+        )
+        if done.error:
+            raise done.error
 
 
 def credential(host: str, env: Mapping[str, str], warn: Callable[[str], object] = str) -> Credential | None:
@@ -120,16 +131,33 @@ def credential(host: str, env: Mapping[str, str], warn: Callable[[str], object] 
     """
 
     def stored() -> Credential | None:
-        found = credential_for(env, host)
+        found = credential_for(others, host)
         if found:
             warn(f"{host} refused {USERNAME}; the stored login is used")
         return found
 
+    others = {name: value for name, value in env.items() if name != PASSWORD and not name.startswith(ENV_PREFIX)}
     ambient = ambient_login(env)
     if not ambient.username or registry_key(host) != ambient.key:
-        return credential_for(env, host)
+        return credential_for(others, host)
     secret = Secret(without_newline(env[PASSWORD]))
     return Password(username=ambient.username, secret=secret, otherwise=stored)
+
+
+@contextlib.contextmanager
+def _connected(reference: Reference, env: Mapping[str, str], output: Output) -> Iterator[tuple[Repository, _Redact]]:
+    """Connect to the repository; redact what was sent to log in there, in errors too: an answer can repeat it."""
+    repository = _connect(reference, env, output)
+
+    def redact(value: _Value) -> _Value:
+        secrets = repository.secrets
+        return rewritten(value, Redactor(secrets).text) if secrets else value
+
+    try:
+        yield repository, redact
+    except BuildxCacheError as error:
+        error.rewrite(redact)
+        raise
 
 
 def _connect(reference: Reference, env: Mapping[str, str], output: Output) -> Repository:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeGuard
 
+from buildx_cache.wording import MESSAGE_LIMIT, bounded
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -80,10 +82,14 @@ Event = VertexEvent | StatusEvent | LogEvent | WarningEvent | TextLine
 
 
 def rewritten(event: Event, change: Callable[[str], str]) -> Event:
-    """The event with every text of BuildKit's own in it changed; logs, which are a step's, stay as they are."""
+    """The event with every text of BuildKit's own in it changed; logs, which are a step's, stay as they are.
+
+    Errors and plain lines quote a Dockerfile and registries at any length. They are cut after the change, so that no
+    cut leaves a part of what is redacted.
+    """
     match event:
         case VertexEvent():
-            name, error = change(event.name), change(event.error) if event.error else ""
+            name, error = change(event.name), bounded(change(event.error)) if event.error else ""
             is_same = name == event.name and error == event.error  # as nearly always, and a copy takes its time
             return event if is_same else replace(event, name=name, error=error)
         case WarningEvent():
@@ -92,7 +98,7 @@ def rewritten(event: Event, change: Callable[[str], str]) -> Event:
                 event, short=change(event.short), detail=detail, url=change(event.url), file=change(event.file)
             )
         case TextLine():
-            return TextLine(text=change(event.text))
+            return TextLine(text=change(event.text)[:MESSAGE_LIMIT])
         case _:
             return event
 

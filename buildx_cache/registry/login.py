@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from urllib3.exceptions import HTTPError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError
+from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback
 from buildx_cache.registry.credential import Credential, IdentityToken, Password
 from buildx_cache.registry.transport import Request, Send, follow, host_of, join, may_lead, printable, unreachable
@@ -59,7 +60,13 @@ class Login:
     send: Send = field(repr=False)
     _headers: dict[str, str] = field(default_factory=dict, repr=False)
     _credentials: list[Credential | None] = field(default_factory=list, repr=False)
+    _sent: dict[Secret, None] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The passwords and tokens that were sent: an answer can repeat them."""
+        return tuple(self._sent)
 
     def header(self, action: str) -> str:
         """What to send for ``action`` (pull, delete); empty before the registry asked."""
@@ -88,8 +95,13 @@ class Login:
     def login(self) -> Credential | None:
         """The user's login."""
         if not self._credentials:
-            self._credentials.append(self.credential(self.host))
+            self._take(self.credential(self.host))
         return self._credentials[0]
+
+    def _take(self, credential: Credential | None) -> None:
+        self._credentials[:] = [credential]
+        if credential:
+            self._sent[credential.secret] = None
 
     def _take_basic(self, action: str, used: str) -> None:
         login = self.login()
@@ -112,7 +124,7 @@ class Login:
         second = first.otherwise() if isinstance(first, Password) and first.otherwise else None
         if second is None:
             return False
-        self._credentials[:] = [second]
+        self._take(second)
         return True
 
     def denied(self, what: str, reason: str = "") -> DeniedError:
@@ -146,6 +158,7 @@ class Login:
         token = _token_in(content)
         if not token:
             raise UnreachableError(f"{host_of(request.url)} answers a login with no token", hint="try again later")
+        self._sent[Secret(token)] = None
         return token
 
     def _no_token(self, url: str, status: int) -> BuildxCacheError:

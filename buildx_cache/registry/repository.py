@@ -10,6 +10,7 @@ from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.errors import CacheError
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role, Shape
+from buildx_cache.redaction import Secret
 from buildx_cache.reference import DOCKER_HUB, HUB_HOSTS, Reference, is_loopback
 from buildx_cache.registry.contents import Contents, RemoteFinding, check_blob, read_contents
 from buildx_cache.registry.credential import Credential
@@ -71,6 +72,11 @@ class Repository:
     def name(self) -> str:
         """``host/path``, for people."""
         return self.registry.name
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The passwords and tokens that were sent to the registry."""
+        return self.registry.login.secrets
 
     def tags(self) -> tuple[str, ...]:
         """Every tag.

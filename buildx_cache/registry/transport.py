@@ -15,6 +15,7 @@ from urllib3.util import make_headers
 from buildx_cache.errors import BuildxCacheError, UnreachableError
 from buildx_cache.reference import is_loopback
 from buildx_cache.registry.pace import RETRIED, Expected, Pace, paced
+from buildx_cache.wording import printable as without_controls
 
 CONNECTIONS = 8
 """Requests to one host at a time."""
@@ -110,7 +111,13 @@ def _goes_direct(url: SplitResult, no_proxy: str) -> bool:
 
 
 def _proxy(address: str) -> urllib3.ProxyManager:
-    parts = urlsplit(address if "://" in address else f"http://{address}")
+    try:
+        return _proxy_at(urlsplit(address if "://" in address else f"http://{address}"))
+    except ValueError:
+        raise UnreachableError("the proxy's address is malformed", hint="write http://HOST:PORT") from None
+
+
+def _proxy_at(parts: SplitResult) -> urllib3.ProxyManager:
     host = parts.netloc.rpartition("@")[2]
     if parts.scheme not in _PORTS:
         raise UnreachableError(
@@ -232,6 +239,6 @@ def _is_web(parts: SplitResult) -> bool:
 
 def printable(text: str, limit: int = 200) -> str:
     """A registry's words, short and on one line, without what could steer a terminal."""
-    clean = "".join(sign if sign.isprintable() else " " for sign in text[: 4 * limit])
-    clean = " ".join(clean.split())
+    clean = " ".join(without_controls(text[: 4 * limit]).split())
+    clean = "".join(sign if sign.isprintable() else " " for sign in clean)
     return clean if len(clean) <= limit else clean[:limit] + "..."

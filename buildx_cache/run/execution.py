@@ -24,6 +24,7 @@ from buildx_cache.errors import (
     InterruptedBuildError,
     UnreachableError,
 )
+from buildx_cache.layout.decode import is_digest
 from buildx_cache.outcome import step_reports
 from buildx_cache.plan import DIGEST, BuildPlan, Command, show_version
 from buildx_cache.plan.render import redacted_argv
@@ -348,7 +349,7 @@ class _Execution:
         image = self._plan.image
         if not image.load:
             return
-        self._image_id = str(self._metadata.get(image.told_id, ""))
+        self._image_id = self._digest(image.told_id)
         if image.tags and not self._image_id:
             self._image_id = self._engine.image_id(image.tags[0])
         if self._image_id:
@@ -407,8 +408,14 @@ class _Execution:
         if error is not None:
             return ()
         if report.image.pushed:
-            return tuple(f"{tag}@{report.image.digest}" for tag in report.image.tags)
+            digest = f"@{report.image.digest}" if report.image.digest else ""
+            return tuple(f"{tag}{digest}" for tag in report.image.tags)
         return (self._image_id,) if self._image_id else ()
+
+    def _digest(self, name: str) -> str:
+        """Return a digest from Buildx' metadata; empty where it is none: it goes to stdout and to later steps."""
+        value = self._metadata.get(name)
+        return value if isinstance(value, str) and is_digest(value) else ""
 
     def _report(self, error: BuildxCacheError | None) -> BuildReport:
         plan, done = self._plan, self._is_built
@@ -419,7 +426,7 @@ class _Execution:
             started=self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             seconds=time.monotonic() - self._clock,
             image=ImageReport(
-                digest=str(self._metadata.get(DIGEST, "")) if done else "",
+                digest=self._digest(DIGEST) if done else "",
                 tags=plan.image.tags,
                 pushed=plan.image.push and done,
                 loaded=plan.image.load and done,

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import json
+import os
+import re
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -283,3 +287,75 @@ def test_the_login_of_the_environment_goes_to_its_own_registry_and_then_the_stor
     assert ran.code == 0, ran.stderr
     assert [BASIC in head for head in server.heads] == [False, True, False]
     assert "DOCKER_LOGIN" in ran.stderr
+
+
+# --- what was sent comes back ------------------------------------------------------------------------------------
+
+
+def sent(head: bytes) -> str:
+    """What a request holds to log in: the password, or the token that it bought."""
+    found = re.search(rb"\r\nAuthorization: (?P<scheme>\w+) (?P<value>\S+)", head, re.IGNORECASE)
+    if found is None:
+        return ""
+    value = found["value"].decode()
+    return base64.b64decode(value).decode().partition(":")[2] if found["scheme"] == b"Basic" else value
+
+
+def _error(secret: str) -> tuple[int, object]:
+    halves = f"{secret[:5]}\x1b[0m{secret[5:]}"
+    return 400, {"errors": [{"code": secret, "message": f"{halves} {base64.b64encode(secret.encode()).decode()}"}]}
+
+
+def _tags(secret: str) -> tuple[int, object]:
+    layers = [{"mediaType": f"{secret}+gzip", "digest": f"sha256:{'a' * 64}", "size": 1}, {"digest": secret}]
+    oci = "application/vnd.oci.image.manifest.v1+json"
+    return 200, {"mediaType": oci, "config": secret, "layers": layers, "tags": [f"buildcache-{secret}"]}
+
+
+@pytest.mark.parametrize(
+    ("command", "scheme", "says"),
+    [
+        (("inspect",), "Basic", _tags),
+        (("inspect",), "Bearer", _error),
+        (("inspect", "--format", "json"), "Bearer", _tags),
+        (("verify",), "Basic", _tags),
+        (("verify",), "Basic", _error),
+        (("prune", "--dry-run", "--max-age", "0s"), "Bearer", _tags),
+    ],
+)
+def test_a_login_that_a_registry_repeats_is_not_shown(
+    docker: Docker, command: tuple[str, ...], scheme: str, says: Callable[[str], tuple[int, object]]
+) -> None:
+    secrets = ["correct-swordfish", "t0ken-of-the-service"]
+
+    def talk(client: socket.socket, head: bytes) -> None:
+        if head.startswith(b"GET /token"):
+            answer(200, f'{{"token":"{secrets[1]}"}}'.encode())(client, head)
+        elif secret := sent(head):
+            status, document = says(secret)
+            answer(status, json.dumps(document).encode())(client, head)
+        else:
+            challenge = f'WWW-Authenticate: {scheme} realm="http://{server.host}/token"'
+            answer(401, b"", challenge)(client, head)
+
+    with listening(talk) as server:
+        env = {"DOCKER_LOGIN": "me", "DOCKER_PASSWORD": secrets[0], "DOCKER_REGISTRY": server.host}
+        ran = docker.tool("cache", *command, f"{server.host}/x", env=env)
+        assert "***" in ran.stdout + ran.stderr
+    for form in (*secrets, *(base64.b64encode(secret.encode()).decode()[:-4] for secret in secrets)):
+        assert form not in ran.stdout + ran.stderr
+        assert form[5:] not in ran.stdout + ran.stderr
+
+
+def test_a_credential_helper_is_not_given_the_login_of_the_environment(docker: Docker, tmp_path: Path) -> None:
+    helper = tmp_path / "docker-credential-spy"
+    helper.write_text(f"#!/bin/sh\nenv > {tmp_path}/env\necho '{{}}'\n")
+    helper.chmod(0o755)
+    (docker.home / "config.json").write_text('{"credsStore": "spy"}')
+    with listening(answer(401, b"", 'WWW-Authenticate: Basic realm="r"')) as server:
+        env = {"DOCKER_LOGIN": "me", "DOCKER_PASSWORD": "hunter2", "BUILDX_CACHE_USERNAME": "x"}
+        env |= {"DOCKER_CONFIG": str(docker.home), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        docker.tool("cache", "inspect", f"{server.host}/x", env=env)
+    seen = (tmp_path / "env").read_text()
+    assert "hunter2" not in seen
+    assert "BUILDX_CACHE_" not in seen

@@ -10,17 +10,22 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.cache_tags import cache_tag
+from buildx_cache.caches import CacheEntry
 from buildx_cache.ci.annotations import annotate
 from buildx_cache.ci.folding import json_without_commands, without_commands
-from buildx_cache.progress import StreamParser
+from buildx_cache.diagnose import diagnose, find_cause
+from buildx_cache.outcome import export_report, is_imported
+from buildx_cache.progress import StreamParser, TraceBuilder
+from buildx_cache.progress.events import TextLine, VertexEvent
 from buildx_cache.progress.names import step_label, transfer_kind
-from buildx_cache.redaction import redact
+from buildx_cache.redaction import Redactor, redact
 from buildx_cache.reference import safe_tag
 from buildx_cache.registry.distribution import _NEXT
 from buildx_cache.report.markup import clipped, one_line
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.layers import _days_to_hours
 from buildx_cache.request.weighing import heavy_entries
+from buildx_cache.run.hiding import Hiding
 from buildx_cache.wording import as_message, printable
 
 LENGTH = 50_000
@@ -32,6 +37,20 @@ def parsed(text: str) -> None:
     parser = StreamParser()
     parser.feed(f"{text}\n".encode())
     parser.close()
+
+
+def failed(text: str) -> None:
+    """Read a text as BuildKit's and Buildx' last words, as a Dockerfile or a registry can have it."""
+    name = "[1/1] RUN x"
+    vertex = VertexEvent(digest="x", inputs=(), name=name, started=1, completed=2, cached=False, error=text)
+    lines = (TextLine(text=f"WARNING: {text}"[: 16 * 1024]) for _ in range(10))
+    trace = TraceBuilder()
+    for event in Hiding(Redactor(())).take((vertex, *lines)):
+        trace.add(event)
+    diagnose(trace.trace(), 1)
+    local = CacheEntry(type="local", attributes=(("src", "/c"),))
+    is_imported(local, trace.trace())
+    export_report(local, trace.trace())
 
 
 READERS: dict[str, Callable[[str], object]] = {
@@ -51,6 +70,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "clipped": lambda text: clipped(text, 600),
     "one_line": one_line,
     "duration": _days_to_hours,
+    "find_cause": find_cause,
+    "failed": failed,
 }
 # What begins a text, and what it goes on with.
 TEXTS = (
@@ -60,6 +81,22 @@ TEXTS = (
     *(("[", repeated) for repeated in (" ", "\n ", "a ", "1/")),
     *(('{"', repeated) for repeated in ('\\"', '\\\\"', '"', "[", "a")),
     *(("http://", repeated) for repeated in ("a:", "a@", "a:b@", "/")),
+    *(
+        ("", repeated)
+        for repeated in (
+            "unable to access ",
+            "load metadata for x: ",
+            "resolve image config for x: ",
+            "lookup ",
+            "lookup a",
+            "could not lock ",
+            "process ",
+            "local cache import at ",
+            "no builder ",
+            "secret ",
+            "http://a/v2/",
+        )
+    ),
     *(("x", repeated) for repeated in (" ", "\x1b[", "\x1b]0", "\x9b0", "-", ".", "/", "a/")),
 )
 

@@ -98,6 +98,8 @@ EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:
         ("org/-app", EXAMPLE),
         ("app:tést", EXAMPLE),
         ("app:1\n", EXAMPLE),
+        ("[1:2]/app", EXAMPLE),
+        ("[:::::]:5000/app", EXAMPLE),
         ("App", LOWER),
         ("registry.example.com/Team/app:1", LOWER),
         ("https://registry.example.com/app", "leave out the scheme: HOST/REPOSITORY:TAG"),

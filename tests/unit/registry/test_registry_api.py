@@ -335,6 +335,13 @@ def test_a_proxy_that_cannot_be_used_is_told_without_its_login() -> None:
     assert "hush" not in caught.value.message
 
 
+@pytest.mark.parametrize("place", ["proxy:port", "[::1", "[::1]x:1", "proxy:99999"])
+def test_a_malformed_proxy_is_told_without_its_login(place: str) -> None:
+    with pytest.raises(UnreachableError) as caught:
+        transport.sender({"HTTPS_PROXY": f"http://me:hush@{place}"})
+    assert "hush" not in caught.value.message
+
+
 def test_a_proxys_login_is_given_to_it_alone() -> None:
     manager = transport._proxy("http://me:p%40ss@proxy:3128")
     assert manager.proxy_headers["proxy-authorization"] == "Basic bWU6cEBzcw=="

@@ -122,6 +122,8 @@ def test_a_build_is_listened_to(argv: tuple[str, ...], metadata: str, listened: 
     assert listening(Command(argv=argv, secrets=secrets), metadata) == Command(argv=listened, secrets=secrets)
 
 
+CONFIG = f"sha256:{'cd' * 32}"
+
 # --- results -----------------------------------------------------------------------------------------------
 
 
@@ -139,12 +141,12 @@ def test_an_image_that_is_only_loaded_is_a_result_by_its_id() -> None:
 
 @pytest.mark.parametrize(
     ("store", "identifier"),
-    [(Store.CLASSIC, "sha256:config"), (Store.CONTAINERD, DIGEST)],
+    [(Store.CLASSIC, CONFIG), (Store.CONTAINERD, DIGEST)],
     ids=["classic", "containerd"],
 )
 @pytest.mark.parametrize("tags", [{}, {"tag": ["app"]}], ids=["unnamed", "named"])
 def test_a_loaded_image_is_known_by_the_metadata(store: Store, identifier: str, tags: Mapping[str, object]) -> None:
-    engine = FakeEngine(metadata={"containerimage.config.digest": "sha256:config", "containerimage.digest": DIGEST})
+    engine = FakeEngine(metadata={"containerimage.config.digest": CONFIG, "containerimage.digest": DIGEST})
     outcome, _ = done(planned(replace(FACTS, store=store), load=True, **tags), engine)
     assert outcome.results == (identifier,)
     assert engine.acts[-1] == ("loaded", identifier)
@@ -171,6 +173,17 @@ def test_metadata_goes_where_the_user_wants_it(tmp_path: Path) -> None:
     outcome, _ = done(planned(tag=[APP], push=True, metadata_file=str(file)), FakeEngine())
     assert json.loads(file.read_text()) == {"containerimage.digest": DIGEST}
     assert outcome.results == (f"{APP}@{DIGEST}",)
+
+
+@pytest.mark.parametrize(
+    "digest", ["", 7, None, {}, "x", "sha256:ab", f"{DIGEST}\n::add-path::/x", f" {DIGEST}", f"sha512:{'ab' * 64}"]
+)
+def test_what_is_no_digest_goes_nowhere(digest: object) -> None:
+    metadata = {"containerimage.digest": digest, "containerimage.config.digest": digest}
+    pushed, _ = done(planned(tag=[APP], push=True), FakeEngine(metadata=metadata))
+    assert (pushed.results, pushed.report.image.digest) == ((APP,), "")
+    loaded, _ = done(planned(tag=["app"], load=True), FakeEngine(metadata=metadata, images=["sha256:new"]))
+    assert (loaded.results, loaded.report.image.digest) == (("sha256:new",), "")
 
 
 @pytest.mark.parametrize("metadata", ["", "{", "[]", "[" * 100_000])

@@ -14,6 +14,7 @@ from buildx_cache.progress import Event, TraceBuilder
 from buildx_cache.progress.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
 from buildx_cache.redaction import Redactor, Secret
 from buildx_cache.run.hiding import LINE_LIMIT, Hiding, Secrets
+from buildx_cache.wording import MESSAGE_LIMIT
 
 VALUE = "p/w+d ü-4711"
 
@@ -47,6 +48,18 @@ def test_nothing_to_hide_changes_nothing() -> None:
     events: list[Event] = [vertex(), spoken(b"a\n"), TextLine(text="b")]
     assert [*map(id, hiding().take(events))][:2] == [*map(id, events)][:2]
     assert [*hiding("a value").take(events)] == events
+
+
+def test_the_middle_of_a_long_error_is_left_out_and_no_part_of_a_value_stays_at_the_cut() -> None:
+    value = "0123456789" * 10
+    for before in range(MESSAGE_LIMIT // 2 - 120, MESSAGE_LIMIT // 2 + 20, 7):
+        error = "x" * before + value + "y" * 5 * MESSAGE_LIMIT + value + "z" * before
+        (seen,) = hiding(value).take([vertex(error=error)])
+        assert isinstance(seen, VertexEvent)
+        assert len(seen.error) < MESSAGE_LIMIT + 10
+        assert (seen.error[0], seen.error[-1]) == ("x", "z")
+        assert "012" not in seen.error
+        assert "789" not in seen.error
 
 
 RAW = VALUE.encode()
