@@ -23,6 +23,9 @@ from buildx_cache.request.ambient import PASSWORD, USERNAME, ambient_login, half
 from buildx_cache.request.layers import ENV_PREFIX
 from buildx_cache.wording import counted
 
+_LISTED_LAYERS = 200_000
+"""Layers that a list of caches takes at most: a registry can name any number of them."""
+
 _Value = TypeVar("_Value")
 
 
@@ -190,12 +193,18 @@ def _check_is_cache(repository: Repository, tag: str) -> None:
 
 def _listed(repository: Repository) -> tuple[RemoteCache | UnreadableCache, ...]:
     """The repository's caches, the newest first."""
+    layers = 0
 
     def look(tag: str) -> RemoteCache | UnreadableCache:
+        nonlocal layers
         try:
-            return repository.inspect(tag)
+            found = repository.inspect(tag)
         except CacheError as error:
             return UnreadableCache(tag=tag, problem=error.message)
+        layers += len(found.layers)
+        if layers > _LISTED_LAYERS:
+            return UnreadableCache(tag=tag, problem=f"{tag} has more layers than a list takes: inspect it by its name")
+        return found
 
     found = in_parallel(look, repository.cache_tags())
     return tuple(sorted(found, key=lambda each: (-(each.created or 0.0), each.tag)))

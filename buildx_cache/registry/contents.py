@@ -8,12 +8,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from buildx_cache.errors import UsageError
 from buildx_cache.layout.decode import MalformedError, descriptor, items, parse_object
 from buildx_cache.layout.model import (
     DOCUMENT_LIMIT,
-    DOCUMENTS_LIMIT,
     FINDINGS_LIMIT,
     Descriptor,
     Finding,
@@ -25,6 +25,10 @@ from buildx_cache.layout.records import Records, read_records
 from buildx_cache.registry.distribution import Distribution
 
 _DOCUMENTS = 256
+_BYTES = 32 << 20
+"""Of all documents of one tag, several of which are read at a time. BuildKit imports manifests of at most 1 MiB."""
+_BLOBS = 50_000
+"""That one tag may lead to."""
 _INLINE = "moby.buildkit.cache.v0"
 _INLINE_LIMIT = DOCUMENT_LIMIT
 
@@ -96,7 +100,7 @@ class _Walk:
     documents: dict[str, Mapping[str, object]] = field(default_factory=dict)
     records: dict[str, Records] = field(default_factory=dict)
     findings: dict[Finding, None] = field(default_factory=dict)
-    budget: int = DOCUMENTS_LIMIT
+    budget: int = _BYTES
 
     def run(self, root: Descriptor, tag: str, document: Mapping[str, object]) -> Contents:
         self.links[root] = tag
@@ -123,7 +127,14 @@ class _Walk:
 
     def _expand(self, parent: Descriptor) -> list[Descriptor]:
         """Read the documents that ``parent`` names; those that name more are given back."""
-        self.children[parent] = tuple(self._named(parent))
+        most = _BLOBS - len(self.links)
+        self.children[parent] = tuple(islice(self._named(parent), most))
+        if len(self.children[parent]) == most:
+            self._fault(
+                MalformedError(Kind.MORE, f"names more than the {_BLOBS} blobs that are followed"),
+                parent.digest,
+                self.links[parent],
+            )
         deeper: list[Descriptor] = []
         for child in self.children[parent]:
             if child in self.links:

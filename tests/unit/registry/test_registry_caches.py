@@ -10,8 +10,11 @@ import pytest
 import urllib3
 from urllib3.exceptions import IncompleteRead
 
+from buildx_cache.cli import registries
+from buildx_cache.display.registries import UnreadableCache
 from buildx_cache.errors import CacheError, UnreachableError, UsageError
 from buildx_cache.layout.model import Finding, Kind, Shape
+from buildx_cache.registry import contents
 from buildx_cache.registry.repository import Holds
 from buildx_cache.registry.transport import Request
 from tests.unit.registry.fakes import (
@@ -215,6 +218,27 @@ def test_an_index_of_too_many_images_is_not_read_to_its_end(registry: FakeRegist
     registry.put_manifest({"mediaType": INDEX, "manifests": others}, INDEX, "t")
     assert Kind.MORE in {one.kind for one in faults_of(registry)}
     assert len(registry.requests) < 600
+
+
+def test_a_manifest_of_too_many_layers_is_not_followed_to_its_end(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "_BLOBS", 10)
+    layers = [{"mediaType": LAYER, "digest": f"sha256:{number:064x}", "size": 1} for number in range(30)]
+    registry.put_manifest({"mediaType": MANIFEST, "layers": layers}, MANIFEST, "t")
+    found = registry.repository().inspect("t")
+    assert len(found.layers) < 10
+    assert Kind.MORE in {finding.kind for finding in found.findings}
+
+
+def test_a_list_of_caches_takes_so_many_layers_and_no_more(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registries, "_LISTED_LAYERS", 1)
+    for place in range(3):
+        registry.image(f"buildcache-{place}", layers=(str(place).encode(),))
+    listed = registries._listed(registry.repository())
+    assert [type(each) for each in listed].count(UnreadableCache) == 2
 
 
 def test_a_lost_image_of_an_index_is_found(registry: FakeRegistry) -> None:
