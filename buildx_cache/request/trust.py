@@ -343,7 +343,7 @@ def _writes_to_registries(request: BuildRequest) -> bool:
 
 def pushes_image(request: BuildRequest) -> bool:
     """Tell whether the image is pushed, or may be by flags of Buildx' own."""
-    flags = any("push" in flag or "registry" in flag for flag in request.buildx_flags)
+    flags = any("push" in flag or "type=registry" in flag for flag in request.buildx_flags)
     return request.push or flags or any(map(is_pushed, request.output))
 
 
