@@ -343,6 +343,20 @@ def test_what_looks_like_a_killed_calls_is_deleted_only_where_it_is_ours_alone(
     assert sorted(path.name for path in shared.iterdir()) == ["buildx-cache-call-open", "buildx-cache-call-others"]
 
 
+@pytest.mark.parametrize("user", [ROOT, ONE])
+def test_no_private_folder_is_made_where_another_user_can_exchange_it(user: int, shared: Path) -> None:
+    """The attack: in a temporary folder that is not sticky, another user's Docker configuration takes its place."""
+
+    def call() -> bool:
+        with scratch.scratch_folder(shared) as folder:
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            return folder.is_relative_to(shared)
+
+    assert as_user(user, call)
+    shared.chmod(0o777)
+    assert not as_user(user, call)
+
+
 # --- builds ------------------------------------------------------------------------------------------------
 
 
