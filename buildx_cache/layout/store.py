@@ -164,7 +164,7 @@ def _odd_ingests(root: int) -> Iterator[Finding]:
 
 
 def _is_partial_write(ingest: int, name: str) -> bool:
-    """Tell whether nothing in a partial write is a link, has a second name elsewhere, or is a special file."""
+    """Tell whether nothing in a partial write is a link, a folder or a special file."""
     try:
         with _opened(name, ingest) as folder:
             files = [os.stat(file, dir_fd=folder, follow_symlinks=False) for file in names_in(folder)]
@@ -172,7 +172,7 @@ def _is_partial_write(ingest: int, name: str) -> bool:
         return True
     except OSError:
         return False
-    return all(stat.S_ISREG(file.st_mode) and file.st_nlink <= 1 for file in files)
+    return all(stat.S_ISREG(file.st_mode) for file in files)
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def _delete_blob(store: Store, name: str, seen: BlobFile) -> bool:
 def _stale_ingests(store: Store, limit: float) -> Iterator[tuple[str, int]]:
     """Find the partial writes that no export is at: folders of ordinary files (containerd, content/local).
 
-    They are untouched since ``limit``, or from a future in which they could stay for ever, or a huge hole.
+    They are untouched since ``limit``, or from a future in which they could stay for ever, or no export made them.
     """
     latest = time.time() + GRACE_SECONDS
     try:
@@ -172,15 +172,18 @@ def _stale_ingests(store: Store, limit: float) -> Iterator[tuple[str, int]]:
         for name in filter(is_blob_name, names_in(parent)):
             files = _ingest_files(parent, name)
             newest = max((file.st_mtime for file in files), default=limit)
-            if files and (not limit <= newest <= latest or any(map(_is_hollow, files))):
+            if files and (not limit <= newest <= latest or any(map(_is_odd, files[1:]))):
                 yield name, sum(file.st_size for file in files[1:])
     finally:
         os.close(parent)
 
 
-def _is_hollow(file: os.stat_result) -> bool:
-    """Tell whether a file is hardly more than a hole: an export would read all of it, and no export makes one."""
-    return file.st_size > _HOLLOW_BYTES and file.st_blocks * _BLOCK < file.st_size // 10
+def _is_odd(file: os.stat_result) -> bool:
+    """Tell whether no export made a file: it has another name elsewhere, or is hardly more than a hole.
+
+    An export would write to the other name's file, too, and read all of the hole.
+    """
+    return file.st_nlink > 1 or (file.st_size > _HOLLOW_BYTES and file.st_blocks * _BLOCK < file.st_size // 10)
 
 
 def _ingest_files(parent: int, name: str) -> list[os.stat_result]:

@@ -20,7 +20,7 @@ def build(docker: Docker, project: Path, folder: Path) -> Ran:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
+    folder = tmp_path_factory.mktemp("hostile") / "project"
     write_project(folder)
     return folder
 

@@ -201,10 +201,13 @@ def test_partial_writes_that_would_stay_for_ever_or_take_an_export_for_ever_go(m
     future = _partial_write(made, "a" * 64, time.time() + 10**6)
     hollow = _partial_write(made, "b" * 64, time.time())
     os.truncate(hollow / "data", 2 << 30)
+    linked = _partial_write(made, "d" * 64, time.time())
+    (made.folder.parent / "outside").hardlink_to(linked / "data")
     fresh = _partial_write(made, "c" * 64, time.time())
     assert layout.has_stale_writes(made.folder)
     layout.delete_stale_writes(made.folder)
-    assert (future.exists(), hollow.exists(), fresh.exists()) == (False, False, True)
+    assert [path.exists() for path in (future, hollow, linked, fresh)] == [False, False, False, True]
+    assert (made.folder.parent / "outside").read_bytes() == b"12345"
     assert not layout.has_stale_writes(made.folder)
 
 
