@@ -144,7 +144,7 @@ def _ci(ci: CIContext) -> Check:
             name="ci",
             verdict=Verdict.WARN,
             found=f"{found}: neither branch nor tag is known",
-            advice="give --cache-scope, or the default branch's cache is written",
+            advice="give --cache-scope, or a cache in a registry is only read",
         )
     return Check(name="ci", verdict=Verdict.OK, found=found)
 

@@ -1,10 +1,15 @@
 """Who beside this user may write a file or folder, or put another one in its place.
 
 Only modes and owners are looked at. Root, and whoever owns ``/``, can do anything and count as trusted.
+
+In a container, who owns the working directory counts as trusted, too: it is who started the container (GitHub's
+container jobs run as root, with a ``HOME`` and a checkout of the runner's user). In a pod of Kubernetes, modes do not
+count: volumes are open to all there, and the node has no other users.
 """
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -15,6 +20,9 @@ from pathlib import Path
 
 PARENT_MODE = 0o755
 """Of folders that are made on the way to a file, whatever the umask."""
+_CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_HOSTS = Path("/etc/hosts")
+_POD_MARK = b"# Kubernetes-managed hosts file"
 _MAX_LINKS = 40  # as many as Linux follows
 
 
@@ -33,6 +41,13 @@ class Exposure:
 def exposure_of(path: Path, found: os.stat_result) -> Exposure | None:
     """Tell why a file or folder is not this user's alone: another user owns it or may write it."""
     if found.st_uid != os.geteuid():
+        return _owned(path, found)
+    return _writable(path, found)
+
+
+def exposure_to_untrusted(path: Path, found: os.stat_result) -> Exposure | None:
+    """Tell why a file or folder is open to a user who is not trusted; it need not be this user's own."""
+    if found.st_uid not in _trusted():
         return _owned(path, found)
     return _writable(path, found)
 
@@ -103,7 +118,24 @@ def _exchangeable(folder: Path, name: str, found: os.stat_result) -> Exposure | 
 
 
 def _trusted() -> tuple[int, ...]:
-    return (0, os.geteuid(), Path("/").stat().st_uid)
+    return (0, os.geteuid(), Path("/").stat().st_uid, *_starter())
+
+
+def _starter() -> tuple[int, ...]:
+    """Give the user who started this container, if it is one."""
+    if not (_is_pod() or any(mark.exists() for mark in _CONTAINER_MARKS)):
+        return ()
+    with contextlib.suppress(OSError):  # the working directory is gone
+        return (Path.cwd().stat().st_uid,)
+    return ()
+
+
+def _is_pod() -> bool:
+    try:
+        with _HOSTS.open("rb") as hosts:
+            return hosts.read(len(_POD_MARK)) == _POD_MARK
+    except OSError:
+        return False
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
@@ -144,7 +176,7 @@ def _writable(path: Path, found: os.stat_result) -> Exposure | None:
     elif found.st_mode & stat.S_IWGRP and not _is_private(found.st_gid):
         who = f"the group {_group(found.st_gid)}"
     problem = f"can be written by {who}{_mode(found)}"
-    return Exposure(path=path, problem=problem, cure="chmod -R go-w") if who else None
+    return Exposure(path=path, problem=problem, cure="chmod -R go-w") if who and not _is_pod() else None
 
 
 def _mode(found: os.stat_result) -> str:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.interrupts import held
-from buildx_cache.permissions import exposure_of
+from buildx_cache.permissions import exposure_of, exposure_on_the_way
 
 _PREFIX = "buildx-cache-call-"
 _LOCK = ".lock"
+_OTHERS = (Path("/dev/shm"), Path("/var/tmp"))  # noqa: S108 -- sticky, as a rule
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -35,7 +36,7 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """
     with contextlib.ExitStack() as stack:
         with making("folder"):
-            place = parent or Path(tempfile.gettempdir())
+            place = _safe_place(parent or Path(tempfile.gettempdir()))
             _clear(place)
             with held():
                 folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
@@ -58,6 +59,12 @@ def making(what: str) -> Iterator[None]:
             f"no temporary {what} can be made: {error.strerror or error}",
             hint="free some space there, or set TMPDIR to a folder that can be written",
         ) from None
+
+
+def _safe_place(wanted: Path) -> Path:
+    """Choose where no other user can put a folder of his own in the place of the new one; ``wanted`` if nowhere."""
+    places = (wanted, *(other for other in _OTHERS if os.access(other, os.W_OK | os.X_OK)))
+    return next((place for place in places if not exposure_on_the_way(place / _PREFIX)), wanted)
 
 
 def _delete(folder: Path) -> None:

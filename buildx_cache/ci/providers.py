@@ -259,7 +259,8 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # "Using environment variables", and the page `env-vars.html` of every server. Last of the named:
     # JENKINS_URL is often set for a whole machine. BRANCH_NAME of a change request is made up (`PR-24`), of a
-    # tag it is the tag.
+    # tag it is the tag. The plugins "GitHub Pull Request Builder" and "GitLab" build pull requests, forks' too, in
+    # jobs that are no change requests.
     Provider(
         name="jenkins",
         marks=(("JENKINS_URL", _SET),),
@@ -270,7 +271,7 @@ PROVIDERS: tuple[Provider, ...] = (
         tag=("TAG_NAME",),
         pull_request=("CHANGE_ID",),
         pull_marks=(("CHANGE_ID", _SET),),
-        fork_marks=(("CHANGE_FORK", _SET),),
+        fork_marks=(("CHANGE_FORK", _SET), ("ghprbPullId", _SET), ("gitlabMergeRequestIid", _SET)),
         build=("BUILD_NUMBER",),
     ),
     Provider(name="ci", marks=(("CI", _TRUE),)),

@@ -42,7 +42,8 @@ def _folder(path: Path, text: str) -> Folder:
     if not path.is_dir():
         raise UsageError(f"the cache folder is a file: {text}", hint="give the --cache-dir of your builds")
     try:
-        caches = tuple(each for each in (path, *sorted(path.iterdir())) if _is_cache(each))
+        inner = sorted(each for each in path.iterdir() if not each.is_symlink())  # a link may lead to any other cache
+        caches = tuple(each for each in (path, *inner) if _is_cache(each))
     except OSError as error:
         raise UsageError(
             f"the cache folder cannot be read: {text}: {error.strerror}", hint="check its permissions"

@@ -32,7 +32,7 @@ from buildx_cache.layout.ownership import exposure, is_file, is_foreign, is_layo
 from buildx_cache.layout.pruning import prune
 from buildx_cache.layout.reachable import reach
 from buildx_cache.layout.recovery import blob_names, repair_index
-from buildx_cache.layout.sweeping import sweep
+from buildx_cache.layout.sweeping import delete_stale_writes, has_stale_writes, sweep
 from buildx_cache.layout.verification import unsound, verify
 
 __all__ = [
@@ -59,9 +59,11 @@ __all__ = [
     "damage_of",
     "damaged",
     "delete_image_folders",
+    "delete_stale_writes",
     "exposure",
     "finding_json",
     "forget_origin",
+    "has_stale_writes",
     "is_aside",
     "is_file",
     "is_foreign",

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout.decode import MalformedError, tag_of
+from buildx_cache.layout.deleting import delete_folder
 from buildx_cache.layout.indexing import index_entries, replace_file, with_entries
 from buildx_cache.layout.locking import index_lock
 from buildx_cache.layout.model import Kind, Salvaged
@@ -94,7 +94,7 @@ def _discard(aside: Path) -> None:
         return
     for part in (*parts, *marks):
         if _is_folder(part):
-            shutil.rmtree(part)
+            delete_folder(part)
         else:
             part.unlink()
     aside.rmdir()

@@ -9,6 +9,7 @@ The containerd image store reads an archive by ``index.json``. The classic one k
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from buildx_cache.layout.decode import IMAGE_NAME, INDEX_TAG, MalformedError
+from buildx_cache.layout.deleting import delete_folder
 from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.model import OCI_INDEX, Descriptor, Kind, Role
 from buildx_cache.layout.ownership import is_own
@@ -54,7 +56,8 @@ def new_image_folder(cache: Path) -> Path:
 def delete_image_folders(cache: Path) -> None:
     """Delete what calls that were killed left in a cache's folder. Call it while holding the folder exclusively."""
     for left in filter(is_own, cache.glob(f"{LOADING}*")):
-        shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            delete_folder(left)
 
 
 class Archive:

@@ -10,7 +10,7 @@ from pathlib import Path
 from buildx_cache.errors import ExhaustedError, ExposedError
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, INGEST, LAYOUT, LOCK, is_blob_name, open_store
-from buildx_cache.permissions import Exposure, exposure_of, exposure_on_the_way
+from buildx_cache.permissions import Exposure, exposure_of, exposure_on_the_way, exposure_to_untrusted
 
 _INNER = (INDEX, LAYOUT, BLOBS, f"{BLOBS}/{ALGORITHM}", INGEST)
 _SEARCH = stat.S_IXGRP | stat.S_IXOTH
@@ -71,8 +71,8 @@ def refuse_foreign(folder: Path) -> None:
 def exposure(folder: Path) -> Exposure | None:
     """Tell why a cache's folder is not this user's alone; None where it is, and where there is no folder yet.
 
-    It is where the folder and what leads to the blobs in it belong to this user, nobody else may write them, and
-    nobody else can put another folder in its place.
+    It is where the folder and what leads to the blobs in it belong to this user or to one who is trusted, nobody else
+    may write them, and nobody else can put another folder in its place.
     """
     if found := exposure_on_the_way(folder):
         return found
@@ -80,7 +80,7 @@ def exposure(folder: Path) -> Exposure | None:
         state = folder.stat()
     except OSError:
         return None
-    return exposure_of(folder, state) or _inner_exposure(folder, is_closed=not state.st_mode & _SEARCH)
+    return exposure_to_untrusted(folder, state) or _inner_exposure(folder, is_closed=not state.st_mode & _SEARCH)
 
 
 def _inner_exposure(folder: Path, *, is_closed: bool) -> Exposure | None:
@@ -90,7 +90,7 @@ def _inner_exposure(folder: Path, *, is_closed: bool) -> Exposure | None:
             state = (folder / name).lstat()
         except OSError:
             continue
-        found = exposure_of(folder / name, state)
+        found = exposure_to_untrusted(folder / name, state)
         if found and not stat.S_ISLNK(state.st_mode) and not (is_closed and state.st_uid == os.geteuid()):
             return found
     return None

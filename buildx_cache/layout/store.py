@@ -145,6 +145,43 @@ def _stumbling_blocks(root: int) -> Iterator[Finding]:
         with contextlib.suppress(FileNotFoundError):
             if not is_right(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
                 yield Finding(kind=Kind.NOT_A_FILE, blob=name, referrer="", problem=problem)
+    with contextlib.suppress(OSError):
+        yield from _odd_ingests(root)
+
+
+def _odd_ingests(root: int) -> Iterator[Finding]:
+    """Find the first partial write that an export would continue somewhere else.
+
+    Containerd opens the files of a partial write by name (``plugins/content/local``, ``resumeStatus``) and follows
+    links: the export then writes to any file, or waits for the reader of a FIFO. The names are predictable.
+    """
+    with _opened(INGEST, root) as ingest:
+        for name in filter(is_blob_name, names_in(ingest)):
+            if not _is_partial_write(ingest, name):
+                problem = "is not a folder of ordinary files"
+                yield Finding(kind=Kind.NOT_A_FILE, blob=f"{INGEST}/{name}", referrer="", problem=problem)
+                return
+
+
+def _is_partial_write(ingest: int, name: str) -> bool:
+    """Tell whether nothing in a partial write is a link, a folder or a special file."""
+    try:
+        with _opened(name, ingest) as folder:
+            files = [os.stat(file, dir_fd=folder, follow_symlinks=False) for file in names_in(folder)]
+    except FileNotFoundError:  # its export has ended
+        return True
+    except OSError:
+        return False
+    return all(stat.S_ISREG(file.st_mode) for file in files)
+
+
+@contextmanager
+def _opened(name: str, parent: int) -> Iterator[int]:
+    folder = os.open(name, _FOLDER, dir_fd=parent)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def _open_blobs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -18,6 +19,8 @@ from buildx_cache.layout.store import INDEX, INGEST, LAYOUT, BlobFile, Store, is
 GRACE_SECONDS = 600.0
 """Seconds for which an unreachable blob, or an untouched partial write, may still belong to an export under way."""
 
+_HOLLOW_BYTES = 1 << 30
+_BLOCK = 512  # bytes, of ``st_blocks``
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -51,6 +54,26 @@ def sweep(folder: Path, *, keep_since: float | None = None, dry_run: bool = Fals
     except MalformedError as error:
         obstacle = Finding(kind=error.kind, blob=str(folder), referrer="", problem=error.problem)
         return Swept(dry_run=dry_run, obstacles=(obstacle,))
+
+
+def has_stale_writes(folder: Path) -> bool:
+    """Tell whether there are partial writes that :func:`delete_stale_writes` would delete."""
+    try:
+        with open_store(folder) as store:
+            return any(_stale_ingests(store, time.time() - GRACE_SECONDS))
+    except (MalformedError, OSError):
+        return False
+
+
+def delete_stale_writes(folder: Path) -> None:
+    """Delete the partial writes of exports that died. Call it while holding the folder exclusively.
+
+    An export reads the partial write of each of its blobs before it goes on with it, fails over wrong content, and
+    leaves it as it was.
+    """
+    with contextlib.suppress(MalformedError, OSError), open_store(folder) as store:
+        for name, _ in [*_stale_ingests(store, time.time() - GRACE_SECONDS)]:
+            _delete_ingest(store, name)
 
 
 def reachable(graph: Graph) -> frozenset[str]:
@@ -136,7 +159,11 @@ def _delete_blob(store: Store, name: str, seen: BlobFile) -> bool:
 
 
 def _stale_ingests(store: Store, limit: float) -> Iterator[tuple[str, int]]:
-    """Partial writes untouched since ``limit``: folders of ordinary files (containerd, content/local)."""
+    """Find the partial writes that no export is at: folders of ordinary files (containerd, content/local).
+
+    They are untouched since ``limit``, or from a future in which they could stay for ever, or no export made them.
+    """
+    latest = time.time() + GRACE_SECONDS
     try:
         parent = os.open(INGEST, _FOLDER, dir_fd=store.root)
     except OSError:
@@ -144,10 +171,19 @@ def _stale_ingests(store: Store, limit: float) -> Iterator[tuple[str, int]]:
     try:
         for name in filter(is_blob_name, names_in(parent)):
             files = _ingest_files(parent, name)
-            if files and max(file.st_mtime for file in files) < limit:
+            newest = max((file.st_mtime for file in files), default=limit)
+            if files and (not limit <= newest <= latest or any(map(_is_odd, files[1:]))):
                 yield name, sum(file.st_size for file in files[1:])
     finally:
         os.close(parent)
+
+
+def _is_odd(file: os.stat_result) -> bool:
+    """Tell whether no export made a file: it has another name elsewhere, or is hardly more than a hole.
+
+    An export would write to the other name's file, too, and read all of the hole.
+    """
+    return file.st_nlink > 1 or (file.st_size > _HOLLOW_BYTES and file.st_blocks * _BLOCK < file.st_size // 10)
 
 
 def _ingest_files(parent: int, name: str) -> list[os.stat_result]:

@@ -11,7 +11,7 @@ from buildx_cache.caches import CacheEntry, CacheKind, Compression, from_csv
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.builder import docker, own_builder_name, plan_builder, wants_own
-from buildx_cache.plan.caching import choose_kind, plan_cache
+from buildx_cache.plan.caching import choose_kind, is_unplaced, plan_cache
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
 from buildx_cache.plan.loading import plan_loading
 from buildx_cache.plan.login import login_notes, plan_login
@@ -320,6 +320,10 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
         (
             cache.read_only and request.cache_read_only is None,
             "the build is of a fork, or may be: the cache is only read",
+        ),
+        (
+            is_unplaced(request, ci, cache.kind) and not cache.read_only,
+            f"{ci.provider} tells neither branch nor tag: the cache is only read; write it with --cache-scope",
         ),
         (
             not (request.push or request.load or request.output) and builder.driver != Driver.DOCKER,

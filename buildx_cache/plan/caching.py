@@ -67,6 +67,12 @@ def own_scope(request: BuildRequest, ci: CIContext) -> str:
     return request.cache_scope or ci.branch or ci.default_branch or "main"
 
 
+def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
+    """Tell whether a CI says nothing of what it builds, be it a fork's commit: no branch's cache is then written."""
+    known = ci.branch or ci.tag or request.cache_scope or request.cache_read_only is not None
+    return ci.is_ci and not known and kind in (CacheKind.REGISTRY, CacheKind.INLINE)
+
+
 def scopes(own: str, ci: CIContext) -> tuple[str, ...]:
     """Whose cache is read: own scope, then the pull request's target, then the default branch; each once."""
     wanted = (own, ci.target_branch, ci.default_branch)
@@ -104,7 +110,7 @@ def plan_cache(
     place = directory or _repository(request, kind, tags, scopes(scope, ci))
     names = lanes(request, builder, kind)
     caches = tuple(_cache(kind, place, name, builder) for name in names) if place else ()
-    exports = _exports(request, caches) if not read_only else ()
+    exports = _exports(request, caches) if not (read_only or is_unplaced(request, ci, kind)) else ()
     extra = tuple(_forgiving(request, parse_export(text)) for text in request.cache_to) if not read_only else ()
     apart = len(names) > 1
     imports = _unique(

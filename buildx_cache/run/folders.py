@@ -26,6 +26,7 @@ from buildx_cache.run.keyfile import write_key
 from buildx_cache.run.seams import Tell
 from buildx_cache.serve import REPOSITORY
 from buildx_cache.wording import size
+from buildx_cache.working_copy import first_link
 
 # To be alone with a folder takes the end of every other build in it. Who is alone sweeps in a moment, mends in minutes:
 # to build without the cache is quicker than to wait for that.
@@ -185,9 +186,12 @@ class Folders:
 
     def _ready(self, folder: _Folder) -> None:
         """Hold a folder, and set it aside if it is damaged."""
+        self._refuse_link(folder)
         folder.hold(self._tell)
         if folder.written and layout.leftovers(folder.path):
             self._finish_salvage(folder)
+        if folder.written and layout.has_stale_writes(folder.path):
+            self._delete_stale_writes(folder)
         folder.look()
         if folder.damage and self._plan.strict_cache:
             raise CacheError(
@@ -199,11 +203,25 @@ class Folders:
         if folder.written and folder.blobs and not folder.tags:
             self._find_index(folder)
 
+    def _refuse_link(self, folder: _Folder) -> None:
+        """Stop before a platform's folder is used that is a link: what is in a cache folder may lead anywhere."""
+        root = Path(self._plan.cache.directory).absolute()
+        for link in filter(None, (first_link(Path(name), root) for name in folder.names)):
+            raise ExposedError(
+                f"the cache folder {link} is a symbolic link", hint="delete it, or choose another with --cache-dir"
+            )
+
     def _finish_salvage(self, folder: _Folder) -> None:
         """Take up what an earlier call set aside and was killed over."""
         with folder.alone(_TIDY_SECONDS) as alone, contextlib.suppress(ExhaustedError):
-            for aside in layout.leftovers(folder.path) if alone else ():
+            for aside in layout.leftovers(folder.path)[:1] if alone else ():  # each takes to read the whole folder
                 layout.salvage(aside, folder.path)
+        folder.hold(self._tell)
+
+    def _delete_stale_writes(self, folder: _Folder) -> None:
+        with folder.alone(_TIDY_SECONDS) as alone:
+            if alone:
+                layout.delete_stale_writes(folder.path)
         folder.hold(self._tell)
 
     def _set_aside_damaged(self, folder: _Folder) -> None:

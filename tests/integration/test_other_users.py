@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache import layout, scratch
+from buildx_cache import layout, permissions, scratch
 from buildx_cache.cli.limits import Limits
 from buildx_cache.cli.upkeep import inspect_cache, prune_cache, verify_cache
 from buildx_cache.errors import BuildxCacheError, CacheError, ExitCode, ExposedError
@@ -225,6 +225,55 @@ def test_a_folder_of_a_group_that_has_its_user_alone_is_held(user: int, shared: 
     assert as_user(user, partial(hold, shared / "cache", Sharing.SHARED)) == "held"
 
 
+@pytest.mark.parametrize(
+    ("starter", "marked", "exposed"), [(OTHER, True, False), (OTHER, False, True), (ONE, True, True)]
+)
+def test_who_started_the_container_is_trusted(
+    starter: int,
+    marked: bool,  # noqa: FBT001 -- a table
+    exposed: bool,  # noqa: FBT001 -- a table
+    shared: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """GitHub's container jobs: root, with a HOME and a checkout of the runner's user."""
+    home, checkout, mark = shared / "home", shared / "checkout", shared / "mark"
+    as_user(OTHER, home.mkdir)
+    as_user(starter, checkout.mkdir)
+    make_cache(home / ".cache" / "app")
+    restored = home / ".cache" / "restored"
+    as_user(OTHER, partial(make_cache, shared / "made"))
+    (shared / "made").rename(restored)
+    monkeypatch.setattr(permissions, "_CONTAINER_MARKS", (mark,))
+    if marked:
+        mark.touch()
+    monkeypatch.chdir(checkout)
+    for folder in (home / ".cache" / "app", restored):
+        assert bool(layout.exposure(folder)) is exposed
+    if not exposed:
+        prune(restored)
+        assert hold(restored, Sharing.EXCLUSIVE)
+
+
+def test_modes_do_not_count_in_a_pod(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A volume of Kubernetes is open to all, and belongs to root."""
+    volume, hosts = shared / "volume", shared / "hosts"
+    volume.mkdir()
+    volume.chmod(0o777)
+    as_user(ONE, partial(make_cache, volume / "cache", 0o777))
+    assert as_user(ONE, lambda: layout.exposure(volume / "cache") is not None)
+    hosts.write_text("# Kubernetes-managed hosts file.\n127.0.0.1 localhost\n")
+    hosts.chmod(0o644)
+    monkeypatch.setattr(permissions, "_HOSTS", hosts)
+    assert as_user(ONE, lambda: layout.exposure(volume / "cache") is None)
+    assert as_user(OTHER, lambda: layout.exposure(volume / "cache") is not None)
+
+
+def test_a_folder_of_root_is_read_without_a_lock(shared: Path) -> None:
+    make_cache(shared / "cache")
+    assert as_user(ONE, lambda: layout.exposure(shared / "cache") is None)
+    assert as_user(ONE, partial(hold, shared / "cache", Sharing.SHARED))
+
+
 def test_what_another_user_may_not_look_into_is_no_cache(shared: Path) -> None:
     (shared / "cache" / "blobs").mkdir(parents=True)
     (shared / "cache" / "blobs").chmod(0o700)
@@ -341,6 +390,20 @@ def test_what_looks_like_a_killed_calls_is_deleted_only_where_it_is_ours_alone(
 
     as_user(user, call)
     assert sorted(path.name for path in shared.iterdir()) == ["buildx-cache-call-open", "buildx-cache-call-others"]
+
+
+@pytest.mark.parametrize("user", [ROOT, ONE])
+def test_no_private_folder_is_made_where_another_user_can_exchange_it(user: int, shared: Path) -> None:
+    """The attack: in a temporary folder that is not sticky, another user's Docker configuration takes its place."""
+
+    def call() -> bool:
+        with scratch.scratch_folder(shared) as folder:
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            return folder.is_relative_to(shared)
+
+    assert as_user(user, call)
+    shared.chmod(0o777)
+    assert not as_user(user, call)
 
 
 # --- builds ------------------------------------------------------------------------------------------------

@@ -217,6 +217,16 @@ def test_inspect_shows_each_platforms_cache(call: CommandLine) -> None:
     assert [cache["folder"] for cache in found["caches"]] == ["fleet/linux-amd64", "fleet/linux-arm64"]
 
 
+def test_a_link_in_a_cache_folder_leads_to_no_other_cache(call: CommandLine) -> None:
+    make(call.folder / "fleet")
+    other = make(call.folder / "other", junk=1)
+    before = other.present()
+    (call.folder / "fleet" / "linux-amd64").symlink_to(other.folder)
+    assert parse_target("fleet") == Folder(path=Path("fleet"), caches=(Path("fleet"),))
+    assert call("cache", "prune", "fleet", "--max-age", "30d").code == 0
+    assert other.present() == before
+
+
 def test_inspect_changes_nothing_and_tells_damage(call: CommandLine) -> None:
     layout = make(call.folder / "cache")
     layout.path(digest_of(OLD)).unlink()

@@ -967,6 +967,14 @@ CASES = (
         env={**JENKINS_PULL, "CHANGE_ID": "I8473b95934b5732ac55d26311a706c9c2bde9940x"},
         expected=replace(built("jenkins", **JENKINS_PULLED), pull_request=None),
     ),
+    *(
+        Case(
+            id=f"jenkins-fork-{mark}",
+            env={**JENKINS, "GIT_BRANCH": "origin/main", mark: "12"},
+            expected=forked("jenkins", sha=HEAD, default_branch="trunk", build="153"),
+        )
+        for mark in ("ghprbPullId", "gitlabMergeRequestIid")
+    ),
     Case(
         id="jenkins-tag",
         env={**JENKINS, "BRANCH_NAME": "v1.2.0", "GIT_BRANCH": "v1.2.0", "TAG_NAME": "v1.2.0"},

@@ -162,7 +162,7 @@ def test_a_cache_folder_that_is_a_file(tmp_path: Path) -> None:
             (
                 WARN,
                 "circleci; branch none, default branch main: neither branch nor tag is known",
-                "give --cache-scope, or the default branch's cache is written",
+                "give --cache-scope, or a cache in a registry is only read",
             ),
             id="silent",
         ),

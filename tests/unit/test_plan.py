@@ -50,6 +50,7 @@ CI_MAIN = replace(LAPTOP, provider="circleci", build="77")
 CI_BRANCH = replace(CI_MAIN, branch="feature/login")
 CI_PULL_REQUEST = replace(CI_BRANCH, pull_request="12", target_branch="release/2")
 CI_FORK = replace(CI_PULL_REQUEST, is_fork=True)
+CI_NOWHERE = replace(CI_MAIN, branch=None)
 CI_TAG = replace(CI_MAIN, branch=None, tag="v1.2+rc1")
 CI_SILENT = replace(CI_MAIN, branch=None, sha=None, default_branch=None, build=None)
 
@@ -887,6 +888,28 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 \
 """,
     ),
     Case(
+        id="ci-that-tells-neither-branch-nor-tag",
+        asked={"tag": [f"{APP}:1"], "push": True, "cache_to": ["type=local,dest=c"]},
+        ci=CI_NOWHERE,
+        lines=r"""
+docker buildx build --builder default --tag registry.example.com/team/app:1 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
+    --cache-to type=local,dest=c,ignore-error=true --push .
+""",
+    ),
+    Case(
+        id="ci-that-tells-neither-branch-nor-tag-with-a-scope",
+        asked={"tag": [f"{APP}:1"], "push": True, "cache_scope": "nightly"},
+        ci=CI_NOWHERE,
+        lines=r"""
+docker buildx build --builder default --tag registry.example.com/team/app:1 \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-nightly \
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
+    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-nightly,mode=max,ignore-error=true \
+    --push .
+""",
+    ),
+    Case(
         id="fork-that-may-write",
         asked={"tag": [f"{APP}:1"], "push": True, "cache_read_only": False},
         ci=CI_FORK,
@@ -916,9 +939,7 @@ docker buildx build --builder default --tag registry.example.com/team/app:1 \
         ci=CI_SILENT,
         lines=r"""
 docker buildx build --builder default --tag registry.example.com/team/app:1 \
-    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main \
-    --cache-to type=registry,ref=registry.example.com/team/app:buildcache-main,mode=max,ignore-error=true \
-    --push .
+    --cache-from type=registry,ref=registry.example.com/team/app:buildcache-main --push .
 """,
     ),
     Case(

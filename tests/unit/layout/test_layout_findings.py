@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -357,9 +358,22 @@ def _file(path: Path) -> None:
     path.touch()
 
 
+WRITE = f"ingest/{'a' * 64}"
+
+
+def _partial_write(path: Path, plant: Callable[[Path], None]) -> None:
+    path.mkdir()
+    plant(path / "data")
+
+
 @pytest.mark.parametrize(
     ("name", "plant", "problem"),
     [
+        *((WRITE, plant, "is not a folder of ordinary files") for plant in (os.mkfifo, _file, _link)),
+        *(
+            (WRITE, partial(_partial_write, plant=plant), "is not a folder of ordinary files")
+            for plant in (os.mkfifo, _link, Path.mkdir)
+        ),
         ("index.json.lock", os.mkfifo, "is not an ordinary file"),
         ("index.json.lock", Path.mkdir, "is not an ordinary file"),
         ("index.json.lock", _link, "is not an ordinary file"),

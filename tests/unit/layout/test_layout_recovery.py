@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -412,3 +413,34 @@ def test_whatever_was_set_aside_is_deleted_after_its_salvage(made: Layout) -> No
     assert {path.name for path in aside.iterdir()} == names | {".buildx-cache-aside", ".buildx-cache-salvaged"}
     assert layout.set_aside(made.folder) == aside
     assert {path.name for path in aside.iterdir()} & {"index.json.lock", digest_of(b"two")[7:]} == set()
+
+
+def nested(folder: Path, depth: int) -> None:
+    """Make folders in one another, deeper than any path is long."""
+    folder.mkdir()
+    opened = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("deep", dir_fd=opened)
+        inner = os.open("deep", os.O_RDONLY, dir_fd=opened)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=opened))
+        os.close(opened)
+        opened = inner
+    os.close(opened)
+
+
+def test_deep_folders_are_deleted_without_end_of_the_stack(made: Layout) -> None:
+    outside = made.folder.parent / "outside"
+    nested(made.folder / ".buildx-cache-load-x", 3000)
+    (made.folder / ".buildx-cache-load-x" / "0").mkdir()
+    outside.mkdir()
+    (outside / "mine").touch()
+    (made.folder / ".buildx-cache-load-x" / "0" / "link").symlink_to(outside)
+    layout.delete_image_folders(made.folder)
+    assert not list(made.folder.glob(".buildx-cache-load-*"))
+    assert (outside / "mine").exists()
+    (made.folder / "index.json").write_bytes(b"{}")
+    aside = layout.set_aside(made.folder)
+    layout.salvage(aside, made.folder)
+    nested(aside / "ingest" / "deep", 3000)
+    layout.set_aside(made.folder)
+    assert not (aside / "ingest" / "deep").exists()

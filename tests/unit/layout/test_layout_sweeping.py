@@ -197,6 +197,20 @@ def test_stale_partial_writes_go_and_fresh_ones_stay(made: Layout) -> None:
     assert (stale.exists(), fresh.exists()) == (False, True)
 
 
+def test_partial_writes_that_would_stay_for_ever_or_take_an_export_for_ever_go(made: Layout) -> None:
+    future = _partial_write(made, "a" * 64, time.time() + 10**6)
+    hollow = _partial_write(made, "b" * 64, time.time())
+    os.truncate(hollow / "data", 2 << 30)
+    linked = _partial_write(made, "d" * 64, time.time())
+    (made.folder.parent / "outside").hardlink_to(linked / "data")
+    fresh = _partial_write(made, "c" * 64, time.time())
+    assert layout.has_stale_writes(made.folder)
+    layout.delete_stale_writes(made.folder)
+    assert [path.exists() for path in (future, hollow, linked, fresh)] == [False, False, False, True]
+    assert (made.folder.parent / "outside").read_bytes() == b"12345"
+    assert not layout.has_stale_writes(made.folder)
+
+
 def test_what_is_no_partial_write_stays_in_ingest(made: Layout) -> None:
     somebodys = _partial_write(made, "photos", LONG_AGO)
     odd = _partial_write(made, "a" * 64, LONG_AGO)

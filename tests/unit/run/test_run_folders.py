@@ -7,11 +7,13 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from buildx_cache import layout as layouts
+from buildx_cache.caches import ExportStyle, LocalCache
 from buildx_cache.errors import BuildFailedError, CacheError, LockedError
 from buildx_cache.layout import Sharing
 from buildx_cache.plan import BuildPlan
@@ -747,3 +749,21 @@ def test_a_changed_layer_that_the_build_does_not_read_costs_nothing(tmp_path: Pa
     outcome, display = done(local_plan(tmp_path / "cache"), engine := working())
     assert (outcome.error, display.warned) == (None, [])
     assert "--cache-from" in engine.built[0].argv
+
+
+def test_a_link_in_the_place_of_a_platforms_folder_is_not_used(tmp_path: Path) -> None:
+    """The attack: a restored cache has another folder of this user's where a platform's cache is kept."""
+    precious = cache_in(tmp_path / "precious")
+    before = contents(precious.folder)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "linux-amd64").symlink_to(precious.folder)
+    plan = local_plan(tmp_path / "cache")
+    there = str(tmp_path / "cache" / "linux-amd64")
+    cache = replace(
+        plan.cache,
+        imports=LocalCache(directory=there).imports(),
+        exports=LocalCache(directory=there).exports(ExportStyle()),
+    )
+    report = done(replace(plan, cache=cache), working())[0].report
+    assert statuses(report) == (["skipped"], ["skipped"])
+    assert contents(precious.folder) == before

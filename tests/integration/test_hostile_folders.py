@@ -1,0 +1,81 @@
+"""Cache folders that a CI restored from somewhere: a build writes nothing outside of them and waits for nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Docker, Ran, write_project
+
+
+def build(docker: Docker, project: Path, folder: Path) -> Ran:
+    words = ("--driver", "docker", "--cache", "local", "--cache-dir", str(folder))
+    return docker.tool("build", *words, "--build-arg", f"BASE={docker.base}", str(project))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile") / "project"
+    write_project(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digests(docker: Docker, project: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Of what a build of the project exports."""
+    folder = tmp_path_factory.mktemp("known") / "cache"
+    assert build(docker, project, folder).code == 0
+    return [blob.name for blob in (folder / "blobs" / "sha256").iterdir()]
+
+
+def as_link(place: Path, outside: Path) -> None:
+    place.mkdir()
+    (place / "data").symlink_to(outside / place.name)
+
+
+def as_second_name(place: Path, outside: Path) -> None:
+    place.mkdir()
+    (outside / place.name).touch()
+    (place / "data").hardlink_to(outside / place.name)
+
+
+def as_linked_folder(place: Path, outside: Path) -> None:
+    place.symlink_to(outside)
+
+
+def as_fifo(place: Path, _: Path) -> None:
+    place.mkdir()
+    os.mkfifo(place / "data")
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
+    return {path.name: (stat.S_IMODE(path.lstat().st_mode), path.lstat().st_size) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("plant", [as_link, as_second_name, as_linked_folder, as_fifo], ids=lambda one: one.__name__)
+def test_an_export_goes_on_with_no_partial_write_that_leads_outside(
+    plant: Callable[[Path, Path], None], docker: Docker, project: Path, digests: list[str], tmp_path: Path
+) -> None:
+    """The attack: Buildx opens ``ingest/HASH/data`` by name, and the hash is that of the layer's digest."""
+    outside, ingest = tmp_path / "outside", tmp_path / "cache" / "ingest"
+    outside.mkdir()
+    ingest.mkdir(parents=True)
+    for digest in digests:
+        reference = f"layer-sha256:{digest}"
+        place = ingest / hashlib.sha256(reference.encode()).hexdigest()
+        plant(place, outside)
+        if not place.is_symlink():
+            (place / "ref").write_text(reference)
+            for name in ("startedat", "updatedat"):
+                (place / name).write_text("2026-01-01T00:00:00Z")
+    before = listing(outside)
+    ran = build(docker, project, tmp_path / "cache")
+    assert ran.code == 0, ran.stderr
+    assert listing(outside) == before
+    assert ran.report["cache"]["exports"][0]["status"] == "written"
+    assert ran.report["cache"]["local"]["sound"] is True
