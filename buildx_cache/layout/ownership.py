@@ -103,11 +103,11 @@ def refuse_exposed(folder: Path) -> None:
         ExposedError: it is such a folder.
     """
     if found := exposure(folder):
-        inside = found.path.is_relative_to(folder)
-        cure = f"`{found.cure} {folder if inside else found.path}`"
+        is_inside = found.path.is_relative_to(folder)
+        cure = f"run `{found.cure} {folder}` if no other user has changed it, or " if is_inside else ""
         raise ExposedError(
             f"the cache folder {folder} is not this user's alone: {found}",
-            hint=f"run {cure} if no other user has changed it, or choose another with --cache-dir",
+            hint=f"{cure}choose another folder with --cache-dir",
         )
 
 
