@@ -8,29 +8,12 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.integration.conftest import Docker, Ran, write_project
 
 
 def build(docker: Docker, project: Path, folder: Path) -> Ran:
     words = ("--driver", "docker", "--cache", "local", "--cache-dir", str(folder))
     return docker.tool("build", *words, "--build-arg", f"BASE={docker.base}", str(project))
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hostile") / "project"
-    write_project(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def digests(docker: Docker, project: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Of what a build of the project exports."""
-    folder = tmp_path_factory.mktemp("known") / "cache"
-    assert build(docker, project, folder).code == 0
-    return [blob.name for blob in (folder / "blobs" / "sha256").iterdir()]
 
 
 def as_link(place: Path, outside: Path) -> None:
@@ -57,14 +40,10 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
     return {path.name: (stat.S_IMODE(path.lstat().st_mode), path.lstat().st_size) for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("plant", [as_link, as_second_name, as_linked_folder, as_fifo], ids=lambda one: one.__name__)
-def test_an_export_goes_on_with_no_partial_write_that_leads_outside(
-    plant: Callable[[Path, Path], None], docker: Docker, project: Path, digests: list[str], tmp_path: Path
-) -> None:
-    """The attack: Buildx opens ``ingest/HASH/data`` by name, and the hash is that of the layer's digest."""
-    outside, ingest = tmp_path / "outside", tmp_path / "cache" / "ingest"
-    outside.mkdir()
+def plant_all(ingest: Path, outside: Path, digests: list[str], plant: Callable[[Path, Path], None]) -> None:
+    """Begin a partial write of each of these layers."""
     ingest.mkdir(parents=True)
+    outside.mkdir()
     for digest in digests:
         reference = f"layer-sha256:{digest}"
         place = ingest / hashlib.sha256(reference.encode()).hexdigest()
@@ -73,9 +52,19 @@ def test_an_export_goes_on_with_no_partial_write_that_leads_outside(
             (place / "ref").write_text(reference)
             for name in ("startedat", "updatedat"):
                 (place / name).write_text("2026-01-01T00:00:00Z")
-    before = listing(outside)
-    ran = build(docker, project, tmp_path / "cache")
-    assert ran.code == 0, ran.stderr
-    assert listing(outside) == before
-    assert ran.report["cache"]["exports"][0]["status"] == "written"
-    assert ran.report["cache"]["local"]["sound"] is True
+
+
+def test_an_export_goes_on_with_no_partial_write_that_leads_outside(docker: Docker, tmp_path: Path) -> None:
+    """The attack: Buildx opens ``ingest/HASH/data`` by name, and the hash is that of the layer's digest."""
+    project = write_project(tmp_path / "hostile")
+    assert build(docker, project, tmp_path / "known").code == 0
+    digests = [blob.name for blob in (tmp_path / "known" / "blobs" / "sha256").iterdir()]
+    for plant in (as_link, as_second_name, as_linked_folder, as_fifo):
+        folder, outside = tmp_path / plant.__name__, tmp_path / f"outside-{plant.__name__}"
+        plant_all(folder / "ingest", outside, digests, plant)
+        before = listing(outside)
+        ran = build(docker, project, folder)
+        assert ran.code == 0, ran.stderr
+        assert listing(outside) == before, plant
+        assert ran.report["cache"]["exports"][0]["status"] == "written"
+        assert ran.report["cache"]["local"]["sound"] is True
