@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pwd
 from pathlib import Path
 
 _GIT = ".git"
@@ -38,8 +39,21 @@ def project_top(folder: Path) -> Path | None:
     Args:
         folder: an absolute path without links.
     """
-    top = nearest_top(folder)
     home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 -- never raises
+    top = _prepared_top(folder)
+    return None if top is None or home.is_relative_to(top) else top
+
+
+def _prepared_top(folder: Path) -> Path | None:
+    """Return the nearest top, unless the home of the user database lies in it.
+
+    ``HOME`` does not count: CI jobs often set it to their checkout, whose links are the repository's all the same.
+    """
+    top = nearest_top(folder)
+    try:
+        home = Path(os.path.realpath(pwd.getpwuid(os.geteuid()).pw_dir))
+    except KeyError:  # a container's user may have no entry
+        return top
     return None if top is None or home.is_relative_to(top) else top
 
 
@@ -62,7 +76,7 @@ def prepared_root(path: Path) -> Path | None:
     It is the outermost folder on the way, links followed, that lies in a working copy. Above it, links are the user's.
     """
     above = reversed(_absolute(path).parents)
-    return next((each for each in above if project_top(Path(os.path.realpath(each))) is not None), None)
+    return next((each for each in above if _prepared_top(Path(os.path.realpath(each))) is not None), None)
 
 
 def leaves(path: Path, root: Path) -> str:
@@ -87,7 +101,7 @@ def led_outside(path: Path) -> Path | None:
     link that stays in the working copy does no harm.
     """
     root = prepared_root(path)
-    top = project_top(Path(os.path.realpath(root))) if root else None
+    top = _prepared_top(Path(os.path.realpath(root))) if root else None
     if root is None or top is None or Path(os.path.realpath(path)).is_relative_to(top):
         return None
     return first_link(path, root)

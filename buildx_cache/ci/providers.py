@@ -259,8 +259,10 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     # "Using environment variables", and the page `env-vars.html` of every server. Last of the named:
     # JENKINS_URL is often set for a whole machine. BRANCH_NAME of a change request is made up (`PR-24`), of a
-    # tag it is the tag. The plugins "GitHub Pull Request Builder" and "GitLab" build pull requests, forks' too, in
-    # jobs that are no change requests.
+    # tag it is the tag. Other plugins build pull requests, forks' too, in jobs that are no change requests, and
+    # GIT_BRANCH may then be the target: "GitHub Pull Request Builder", "GitHub Integration", "GitLab", "Gitee",
+    # "Bitbucket Push and Pull Request", "Stash" and "Bitbucket Pull Request Builder"; and "Gerrit Trigger" each change
+    # that somebody proposes.
     Provider(
         name="jenkins",
         marks=(("JENKINS_URL", _SET),),
@@ -271,7 +273,16 @@ PROVIDERS: tuple[Provider, ...] = (
         tag=("TAG_NAME",),
         pull_request=("CHANGE_ID",),
         pull_marks=(("CHANGE_ID", _SET),),
-        fork_marks=(("CHANGE_FORK", _SET), ("ghprbPullId", _SET), ("gitlabMergeRequestIid", _SET)),
+        fork_marks=(
+            ("CHANGE_FORK", _SET),
+            ("ghprbPullId", _SET),
+            ("GITHUB_PR_NUMBER", _SET),
+            ("gitlabMergeRequestIid", _SET),
+            ("giteePullRequestIid", _SET),
+            ("BITBUCKET_PULL_REQUEST_ID", _SET),
+            ("pullRequestId", _SET),
+            ("GERRIT_EVENT_TYPE", r"(?!(?:change-merged|ref-updated|ref-replicated)\Z).+"),
+        ),
         build=("BUILD_NUMBER",),
     ),
     Provider(name="ci", marks=(("CI", _TRUE),)),

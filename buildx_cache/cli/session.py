@@ -62,8 +62,9 @@ def open_session(
     plan = _noted(make_plan(request, ci, facts), request)
     if provenance.note:
         plan = replace(plan, notes=(*plan.notes, provenance.note))
-    from buildx_cache.request.folders import check_cache_directories
+    from buildx_cache.request.folders import check_cache_directories, check_exported_folders
 
+    check_exported_folders(request, plan.cache.written_folders)
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place)
 

@@ -63,10 +63,10 @@ def delete_image_folders(cache: Path) -> None:
 class Archive:
     """What ``index.json`` of a folder leads to, and nothing else that is in it."""
 
-    def __init__(self, folder: Path, documents: Mapping[str, bytes], digests: Iterable[str]) -> None:
+    def __init__(self, folder: Path, documents: Mapping[str, bytes], blobs: Iterable[Descriptor]) -> None:
         self._folder = folder
         self._documents = documents
-        self._digests = sorted(set(digests))
+        self._sizes = {blob.digest: blob.size for blob in blobs}
 
     def write(self, out: IO[bytes]) -> None:
         """Write it as a tar stream, which has no end where a blob has other content than its digest says.
@@ -84,10 +84,12 @@ class Archive:
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
-            for digest in self._digests:
+            for digest, size in sorted(self._sizes.items()):
                 with (self._folder / _place(digest)).open("rb") as file:
                     info = tarfile.TarInfo(_place(digest))
                     info.size = os.fstat(file.fileno()).st_size
+                    if info.size != size:  # the cache's may be one of many TB that holds nothing
+                        raise MalformedError(Kind.SIZE, f"{digest} has {info.size} bytes, not {size}")
                     blob = _Hashed(file)
                     tar.addfile(info, blob)  # type: ignore[arg-type]  # it is only read from
                 if blob.digest != digest:
@@ -132,7 +134,7 @@ def read_archive(folder: Path, names: Sequence[str]) -> Archive:
         INDEX: _index(graph.roots[0].descriptor, names),
         **_classic(graph, names),
     }
-    return Archive(folder, documents, (found.digest for found in graph.links))
+    return Archive(folder, documents, graph.links)
 
 
 def _index(root: Descriptor, names: Sequence[str]) -> bytes:

@@ -40,7 +40,7 @@ def forget_origin(folder: Path, *, tag: str, repository: str) -> bool:
             graph = walk(store)
             root = next((root for root in graph.roots if root.descriptor.tag == tag), None)
             return root is not None and _forget(store, graph, root, repository)
-    except MalformedError:
+    except (MalformedError, RecursionError):  # indented JSON is written less deep than it is read
         return False
 
 

@@ -7,13 +7,23 @@ local one at the digest of the other, while the manifest that it should name lie
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from buildx_cache.layout.decode import INDEX_TAG, MalformedError, parse_object, tag_of
 from buildx_cache.layout.graph import walk
 from buildx_cache.layout.indexing import index_entries, replace_entries, with_entries
-from buildx_cache.layout.model import IMPORT_LIMIT, OCI_INDEX, OCI_MANIFEST, TAGS_LIMIT, Finding, Kind, Repaired, Role
+from buildx_cache.layout.model import (
+    DOCUMENTS_LIMIT,
+    IMPORT_LIMIT,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    TAGS_LIMIT,
+    Finding,
+    Kind,
+    Repaired,
+    Role,
+)
 from buildx_cache.layout.store import INDEX, Store, open_store
 from buildx_cache.layout.verification import damaged_documents
 
@@ -110,24 +120,34 @@ def whole_entries(store: Store, entries: Sequence[object]) -> list[object]:
     return [entries[root.position] for root in graph.roots if root.descriptor.digest not in broken]
 
 
-def _documents(store: Store) -> Iterator[Entry]:
-    """An entry for each blob that may be a manifest or an index that can be imported."""
-    for name, file in store.files.items():
-        if not file.regular or file.size > IMPORT_LIMIT:
-            continue
-        try:
-            media_type = _media_type(store, "sha256:" + name)
-        except MalformedError:
-            continue
-        if media_type is not None:
-            yield {"mediaType": media_type, "digest": "sha256:" + name, "size": file.size}
+def _documents(store: Store) -> list[Entry]:
+    """Make an entry for each blob that may be a manifest or an index to import; none where there are too many bytes."""
+    digests = [digest for digest in map("sha256:{}".format, store.files) if _is_small_object(store, digest)]
+    sizes = {digest: file.size for digest in digests if (file := store.file(digest))}
+    if sum(sizes.values()) > DOCUMENTS_LIMIT:
+        return []
+    types = {digest: _media_type(store, digest) for digest in digests}
+    return [
+        {"mediaType": types[digest], "digest": digest, "size": sizes[digest]} for digest in digests if types[digest]
+    ]
+
+
+def _is_small_object(store: Store, digest: str) -> bool:
+    file = store.file(digest)
+    if file is None or not file.regular or file.size > IMPORT_LIMIT:
+        return False
+    try:
+        with os.fdopen(store.open_blob(digest), "rb") as content:
+            return content.read(1) == b"{"
+    except (MalformedError, OSError):
+        return False
 
 
 def _media_type(store: Store, digest: str) -> object:
-    """What a manifest says it is, or is by its shape; None for another blob."""
-    with os.fdopen(store.open_blob(digest), "rb") as content:
-        if content.read(1) != b"{":
-            return None
-    document = parse_object(store.read_document(digest))
+    """Return what a manifest says it is, or is by its shape; None for another blob."""
+    try:
+        document = parse_object(store.read_document(digest))
+    except MalformedError:
+        return None
     by_shape = OCI_MANIFEST if "config" in document else OCI_INDEX if "manifests" in document else None
     return document.get("mediaType", by_shape) if by_shape else None

@@ -8,6 +8,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.integration.conftest import Docker, Ran, write_project
 
 
@@ -68,3 +70,23 @@ def test_an_export_goes_on_with_no_partial_write_that_leads_outside(docker: Dock
         assert listing(outside) == before, plant
         assert ran.report["cache"]["exports"][0]["status"] == "written"
         assert ran.report["cache"]["local"]["sound"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "env"),
+    [
+        (("--cache-dir", "out/cache"), {}),
+        (("--cache-to", "type=local,dest=out/cache"), {}),
+        ((), {"XDG_CACHE_HOME": "out"}),
+    ],
+    ids=["cache-dir", "cache-to", "default"],
+)
+def test_no_exported_image_has_links_where_the_cache_is_written(
+    docker: Docker, tmp_path: Path, words: tuple[str, ...], env: dict[str, str]
+) -> None:
+    """The attack: the image holds partial writes that are links, which Buildx finds once the image is exported."""
+    project = write_project(tmp_path / "hostile")
+    env = {name: str(project / folder) for name, folder in env.items()}
+    kind = ("--cache", "none") if "--cache-to" in words else ("--cache", "local")
+    ran = docker.tool("build", "--driver", "docker", *kind, *words, "-o", "out", ".", cwd=project, env=env)
+    assert (ran.code, (project / "out").exists()) == (2, False), ran.stderr

@@ -970,10 +970,23 @@ CASES = (
     *(
         Case(
             id=f"jenkins-fork-{mark}",
-            env={**JENKINS, "GIT_BRANCH": "origin/main", mark: "12"},
+            env={**JENKINS, "GIT_BRANCH": "origin/main", mark: value},
             expected=forked("jenkins", sha=HEAD, default_branch="trunk", build="153"),
         )
-        for mark in ("ghprbPullId", "gitlabMergeRequestIid")
+        for mark, value in (
+            *((name, "12") for name in ("ghprbPullId", "GITHUB_PR_NUMBER", "gitlabMergeRequestIid")),
+            *((name, "12") for name in ("giteePullRequestIid", "BITBUCKET_PULL_REQUEST_ID", "pullRequestId")),
+            ("GERRIT_EVENT_TYPE", "patchset-created"),
+            ("GERRIT_EVENT_TYPE", "change-merged-not"),
+        )
+    ),
+    *(
+        Case(
+            id=f"jenkins-gerrit-{event}",
+            env={**JENKINS, "GIT_BRANCH": "main", "GERRIT_EVENT_TYPE": event},
+            expected=built("jenkins", sha=HEAD, branch="main", default_branch="trunk", build="153"),
+        )
+        for event in ("change-merged", "ref-updated")
     ),
     Case(
         id="jenkins-tag",

@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import os
+import pwd
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -173,6 +174,23 @@ def test_a_folder_that_turns_into_a_link_meanwhile_leads_nowhere(home: Home, wri
         done.set()
         flipping.join()
     assert {name for name in os.listdir(home.folder)} == {"empty", "locked", NAME}  # noqa: C416, PTH208
+
+
+def test_a_job_whose_home_is_its_checkout_follows_no_links_of_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.copy / "out").symlink_to(home.folder)
+    monkeypatch.chdir(home.copy)
+    for place in (home.copy, home.copy / "sub"):
+        monkeypatch.setenv("HOME", str(place))
+        assert prepared_root(Path("out/new")) == home.copy
+        for values in ({"report": "out/new"}, {"cache_dir": "out"}, {"output": ("out",)}):
+            with pytest.raises(UsageError):
+                check_paths(asking(**values))
+
+
+def test_a_home_of_the_user_database_is_no_working_copy(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = pwd.struct_passwd(("me", "x", os.geteuid(), 0, "", str(home.copy), "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: user)
+    assert prepared_root(home.copy / "out" / "new") is None
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from buildx_cache.request import (
     option_key,
     parse_endpoint,
 )
-from buildx_cache.request.folders import check_cache_directories, check_cache_directory
+from buildx_cache.request.folders import check_cache_directories, check_cache_directory, check_exported_folders
 from buildx_cache.request.layers import CONFIG_FIELDS
 
 
@@ -785,6 +785,34 @@ def test_each_of_several_cache_folders_is_looked_at() -> None:
     check_cache_directories(("folder/linux-amd64", "folder/linux-arm64"))
     with pytest.raises(UsageError):
         check_cache_directories(("folder", "file"))
+
+
+EXPORTED = (
+    BuildRequest(output=("out",)),
+    BuildRequest(output=("type=local,dest=out",)),
+    BuildRequest(output=("type=LOCAL,dest=elsewhere", "type=local,DEST=./out/../out/")),
+    BuildRequest(output=("link",)),
+    BuildRequest(buildx_flags=("-o", "out")),
+    BuildRequest(buildx_flags=("--sbom=true", "--output=type=local,dest=out")),
+    BuildRequest(buildx_flags=("-otype=local,dest=out",)),
+)
+
+
+@pytest.mark.parametrize("request_", EXPORTED, ids=repr)
+def test_no_image_is_exported_over_a_cache_that_is_written(project: Path, request_: BuildRequest) -> None:
+    (project / "out").mkdir()
+    (project / "link").symlink_to("out")
+    check_exported_folders(request_, ("cache", "outer", str(project / "output")))
+    for cache in ("out", "out/cache", str(project / "out" / "a" / "b"), "."):
+        with pytest.raises(UsageError):
+            check_exported_folders(request_, ("cache", cache))
+
+
+def test_no_image_is_exported_over_a_layout_that_is_written(project: Path) -> None:
+    for layout, is_refused in (("out/layout", True), ("layout", False)):
+        outputs = (f"type=oci,tar=false,dest={layout}", "type=local,dest=out")
+        with pytest.raises(UsageError) if is_refused else contextlib.nullcontext():
+            check_exported_folders(BuildRequest(output=outputs), (str(project / "cache"),))
 
 
 # --- endpoints ---------------------------------------------------------------------------------------------

@@ -108,6 +108,16 @@ def test_a_layer_of_other_content_ends_the_writing(made: Layout) -> None:
     assert not out.getvalue().endswith(bytes(1024))  # an archive ends with two empty blocks
 
 
+def test_no_more_of_a_layer_is_written_than_its_manifest_says(made: Layout) -> None:
+    layer = made.put(b"one")
+    hold(made, made.image([b"one"]))
+    os.truncate(made.path(str(layer["digest"])), 1 << 30)
+    out = io.BytesIO()
+    with pytest.raises(MalformedError, match="bytes, not 3"):
+        layout.read_archive(made.folder, NAMES).write(out)
+    assert len(out.getvalue()) < 1 << 20
+
+
 def test_a_layer_that_is_not_there_ends_the_writing(made: Layout) -> None:
     layer = made.put(b"one")
     hold(made, made.image([b"one"]))

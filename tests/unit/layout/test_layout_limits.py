@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -169,3 +170,50 @@ def test_a_numbering_has_each_blob_once() -> None:
     numbering = Numbering(["a", "b", "a", "c"])
     assert list(numbering.names(numbering.bits(["c", "a", "x", "a"]))) == ["a", "c"]
     assert list(numbering.names(0)) == []
+
+
+def _shares(first: Path, name: str) -> None:
+    first.with_name(name).hardlink_to(first)
+
+
+def _hollow(first: Path, name: str) -> None:
+    os.truncate(first, 1 << 40)
+    first.with_name(name).touch()
+    os.truncate(first.with_name(name), 1 << 40)
+
+
+@pytest.mark.parametrize("make", [_shares, _hollow], ids=["second names", "holes"])
+def test_content_that_takes_no_space_takes_no_time(make: Callable[[Path, str], None], tmp_path: Path) -> None:
+    """An archive of a few KB can hold many TB of both."""
+    made = Layout(tmp_path / "cache")
+    first = made.path(str(made.put(bytes(range(256)) * 4096)["digest"]))
+    for number in range(1, 3000):
+        make(first, f"{number:064x}")
+    (made.folder / "index.json").write_text("damaged")
+    started = time.process_time()
+    assert len(layout.unsound(made.folder, ["sha256:" + path.name for path in made.blobs.iterdir()])) >= 2999
+    layout.salvage(layout.set_aside(made.folder), made.folder)
+    assert time.process_time() - started < 5
+
+
+def test_a_hole_of_a_sound_blob_is_no_damage(tmp_path: Path) -> None:
+    made = Layout(tmp_path / "cache")
+    for content in (b"", b"1" * 100, b"1" * (1 << 17) + bytes(1 << 19) + b"1", bytes(1 << 15)):
+        layer = made.put(content)
+        os.truncate(made.path(str(layer["digest"])), 0)
+        with made.path(str(layer["digest"])).open("r+b") as file:
+            for at in (at for at in range(0, len(content), 1 << 12) if any(content[at : at + (1 << 12)])):
+                file.seek(at)
+                file.write(content[at : at + (1 << 12)])
+            file.truncate(len(content))
+    assert layout.unsound(made.folder, sorted(made.present())) == ()
+
+
+def test_documents_that_take_no_space_are_not_read(tmp_path: Path) -> None:
+    made = Layout(tmp_path / "cache")
+    first = made.path(str(made.put(b"{" + bytes((1 << 20) - 1))["digest"]))
+    for number in range(1, 2000):
+        _shares(first, f"{number:064x}")
+    started = time.process_time()
+    assert layout.repair_index(made.folder).restored == ""
+    assert time.process_time() - started < 1
