@@ -28,7 +28,7 @@ from buildx_cache.request.local_paths import (
     used_paths,
 )
 from buildx_cache.request.model import BuildRequest, Progress
-from buildx_cache.working_copy import leaves, project_top
+from buildx_cache.working_copy import leaves, places, project_top
 
 # What a hostile file can have looked at: items of a list, and files of each folder.
 _MOST_ITEMS = 100
@@ -360,4 +360,5 @@ def _meet(used: LocalPath, export: str) -> bool:
     if not used.path:
         return False
     at, folder = Path(os.path.realpath(used.path)), Path(os.path.realpath(export))
-    return at.is_relative_to(folder) or (used.name in ("cache_dir", "cache_to") and folder.is_relative_to(at))
+    is_below = any(Path(os.path.realpath(place)).is_relative_to(folder) for place in places(Path(used.path)))
+    return is_below or (used.name in ("cache_dir", "cache_to") and folder.is_relative_to(at))

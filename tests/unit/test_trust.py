@@ -373,7 +373,13 @@ def test_no_image_puts_a_link_in_the_way(copy: Path, name: str, whose: str) -> N
 
 
 @pytest.mark.parametrize(
-    "value", [["out", "type=tar,dest=out/made/x"], ["out", "type=local,dest=./out/made"]], ids=repr
+    "value",
+    [
+        ["out", "type=tar,dest=out/made/x"],
+        ["out", "type=local,dest=./out/made"],
+        ["out", "type=tar,dest=out/new/../../sub/x"],
+    ],
+    ids=repr,
 )
 @pytest.mark.usefixtures("copy")
 def test_no_image_puts_a_link_in_the_way_of_another_output(value: list[str]) -> None:
