@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import pwd
+from collections.abc import Iterator
 from pathlib import Path
 
 _GIT = ".git"
@@ -58,16 +59,16 @@ def _prepared_top(folder: Path) -> Path | None:
 
 
 def first_link(path: Path, root: Path) -> Path | None:
-    """Return the first symbolic link on the way from ``root`` down to ``path``, ``path`` itself included.
+    """Return the first symbolic link below ``root`` on the way to ``path``, ``path`` itself included.
 
-    Return None where there is no link, or where ``path`` is not below ``root``. ``..`` is resolved by its spelling, as
-    the kernel would do it on a way without links.
+    Each place that is spelled is on the way, also one that ``..`` leaves again: the kernel goes on from where a link
+    leads, while Docker, in part, drops ``link/..`` from a path. Return None where there is no link, or where ``path``
+    is not below ``root``.
     """
-    target = _absolute(path)
-    if not target.is_relative_to(root):
+    if not _absolute(path).is_relative_to(root):
         return None
-    way = itertools.accumulate(target.relative_to(root).parts, os.path.join, initial=str(root))
-    return next((Path(each) for each in way if each != str(root) and os.path.islink(each)), None)  # noqa: PTH114 -- never raises
+    way = (_absolute(place) for place in places(path))
+    return next((each for each in way if each != root and each.is_relative_to(root) and _is_link(each)), None)
 
 
 def prepared_root(path: Path) -> Path | None:
@@ -82,10 +83,12 @@ def prepared_root(path: Path) -> Path | None:
 def leaves(path: Path, root: Path) -> str:
     """Say why ``path`` does not stay inside ``root``; return "" where it does.
 
-    A path stays inside if it is spelled below ``root``, meets no symbolic link on the way, and does not enter a
-    ``.git``, whose files git runs or obeys.
+    A path stays inside if it is spelled below ``root``, meets no symbolic link on the way, none before a ``..`` at all,
+    and does not enter a ``.git``, whose files git runs or obeys.
     """
-    target = _absolute(path)
+    target, left = _absolute(path), _left_again(path)
+    if left is not None and (link := first_link(left, Path(left.anchor))):
+        return f"{link} is a symbolic link, and `..` follows"
     if not target.is_relative_to(root):
         return f"it is outside of {root}"
     if _GIT in (part.casefold() for part in target.relative_to(root).parts):
@@ -98,13 +101,39 @@ def led_outside(path: Path) -> Path | None:
     """Return the link of a working copy by which ``path`` leaves it; None where no link does.
 
     Whoever calls can name any path, and may not know that a repository made a part of it a link to another place. A
-    link that stays in the working copy does no harm.
+    link that stays in the working copy does no harm, but before a ``..``, which then means what the link chooses.
     """
+    left = _left_again(path)
+    above = prepared_root(left) if left is not None else None
+    if left is not None and above is not None and (link := first_link(left, above)):
+        return link
     root = prepared_root(path)
     top = _prepared_top(Path(os.path.realpath(root))) if root else None
     if root is None or top is None or Path(os.path.realpath(path)).is_relative_to(top):
         return None
     return first_link(path, root)
+
+
+def places(path: Path) -> Iterator[Path]:
+    """Yield the places on the way to a path as it is spelled, from the root of the file system on."""
+    return map(Path, itertools.accumulate(_spelled(path).parts, os.path.join))
+
+
+def _left_again(path: Path) -> Path | None:
+    """Return the part of a path before its last ``..``, absolute, as it is spelled; None if there is none."""
+    parts = _spelled(path).parts
+    if ".." not in parts:
+        return None
+    return Path(*parts[: len(parts) - 1 - parts[::-1].index("..")])
+
+
+def _spelled(path: Path) -> Path:
+    """Return an absolute path, with each ``..`` where it was. The working directory is known without links."""
+    return path if path.is_absolute() else Path(os.getcwd(), path)  # noqa: PTH109 -- as abspath does it
+
+
+def _is_link(path: Path) -> bool:
+    return os.path.islink(path)  # noqa: PTH114 -- never raises
 
 
 def _absolute(path: Path) -> Path:

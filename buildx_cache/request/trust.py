@@ -28,7 +28,7 @@ from buildx_cache.request.local_paths import (
     used_paths,
 )
 from buildx_cache.request.model import BuildRequest, Progress
-from buildx_cache.working_copy import leaves, project_top
+from buildx_cache.working_copy import leaves, places, project_top
 
 # What a hostile file can have looked at: items of a list, and files of each folder.
 _MOST_ITEMS = 100
@@ -175,6 +175,8 @@ def _network(text: str, _: Ground) -> str:
 
 
 def _output(text: str, ground: Ground) -> str:
+    if "\r" in text or "\n" in text:  # Python's csv drops one at the end, Buildx may keep it: another path
+        return "it is not one line"
     pairs = output_pairs(text)
     keys = [key for key, _ in pairs]
     fields = dict(pairs)
@@ -360,4 +362,5 @@ def _meet(used: LocalPath, export: str) -> bool:
     if not used.path:
         return False
     at, folder = Path(os.path.realpath(used.path)), Path(os.path.realpath(export))
-    return at.is_relative_to(folder) or (used.name in ("cache_dir", "cache_to") and folder.is_relative_to(at))
+    is_below = any(Path(os.path.realpath(place)).is_relative_to(folder) for place in places(Path(used.path)))
+    return is_below or (used.name in ("cache_dir", "cache_to") and folder.is_relative_to(at))

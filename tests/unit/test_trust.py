@@ -373,7 +373,13 @@ def test_no_image_puts_a_link_in_the_way(copy: Path, name: str, whose: str) -> N
 
 
 @pytest.mark.parametrize(
-    "value", [["out", "type=tar,dest=out/made/x"], ["out", "type=local,dest=./out/made"]], ids=repr
+    "value",
+    [
+        ["out", "type=tar,dest=out/made/x"],
+        ["out", "type=local,dest=./out/made"],
+        ["out", "type=tar,dest=out/new/../../sub/x"],
+    ],
+    ids=repr,
 )
 @pytest.mark.usefixtures("copy")
 def test_no_image_puts_a_link_in_the_way_of_another_output(value: list[str]) -> None:
@@ -639,3 +645,11 @@ def test_whose_file_it_is_is_told(copy: Path) -> None:
     (copy / "buildx-cache.toml").write_text("verbose = true")
     choices = (Options(), Options(trust_config=True), Options(config="buildx-cache.toml"))
     assert len({read_request(each, (), {}).lines[0].partition("(")[2] for each in choices}) == 3
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"], ids=repr)
+@pytest.mark.parametrize("value", ["type=tar,dest=out/x{}", "type=tar,dest=out/x,name=a{}", '"type=tar","dest=o{}x"'])
+@pytest.mark.usefixtures("copy")
+def test_no_line_end_makes_a_path_another_one(value: str, end: str) -> None:
+    """Python drops it, Buildx keeps a carriage return: another path would be written than the one judged."""
+    assert "output" in refusal("output", [value.format(end)]).message

@@ -64,6 +64,27 @@ def test_a_link_that_stays_in_the_working_copy_is_harmless(root: Path) -> None:
     assert led_outside(root / "sub/new/x") is None
 
 
+@pytest.mark.parametrize("target", [".", "sub", "/", "/absent", "sub/vendor"])
+@pytest.mark.parametrize("path", ["link/..", "link/../x", "link/a/../../x", "sub/../link/../x", "absent/../link/../x"])
+def test_no_way_goes_through_a_link_and_back(
+    root: Path, target: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel goes on from where the link leads; a path that is normalised says nothing of it."""
+    (root / "link").symlink_to(target)
+    monkeypatch.chdir(root)
+    for spelled in (Path(path), root / path):
+        assert leaves(spelled, root)
+        assert first_link(spelled, root) == root / "link"
+        assert led_outside(spelled) == root / "link"
+
+
+def test_a_link_of_the_system_leads_no_found_path_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root.parent / "system").symlink_to("/usr/bin")
+    monkeypatch.chdir(root)
+    assert leaves(Path("../system/../repo/x"), root)
+    assert leaves(Path("../repo/x"), root) == ""
+
+
 def test_a_path_outside_of_every_working_copy_is_the_callers(root: Path) -> None:
     (root.parent / "link").symlink_to("elsewhere")
     assert led_outside(root.parent / "link/x") is None
