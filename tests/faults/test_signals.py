@@ -254,9 +254,10 @@ def test_after_a_kill_nothing_goes_on_and_the_next_call_cleans_up(scene: Scene) 
     assert scene.left() == []
 
 
-def test_calls_that_are_stopped_at_random_leave_nothing(docker: Docker, tmp_path: Path) -> None:
-    print(f"seed {_SEED}")  # noqa: T201 - pytest shows it with a failure
-    numbers = random.Random(_SEED)  # noqa: S311 - nothing secret
+@pytest.mark.parametrize("half", [0, 1])  # for two processes
+def test_calls_that_are_stopped_at_random_leave_nothing(docker: Docker, tmp_path: Path, half: int) -> None:
+    print(f"seed {_SEED + half}")  # noqa: T201 - pytest shows it with a failure
+    numbers = random.Random(_SEED + half)  # noqa: S311 - nothing secret
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
     phase = Phase(words=("LOGIN", "LOAD"))
     with Proxy(docker.registry) as proxy:
@@ -265,7 +266,7 @@ def test_calls_that_are_stopped_at_random_leave_nothing(docker: Docker, tmp_path
         scene.build()
         seconds = time.monotonic() - began
         killed: set[str] = set()
-        for round_ in range(_KILLS):
+        for round_ in range(_KILLS // 2):
             number = numbers.choice(signals)
             with scene.log.open("wb") as log:
                 call = subprocess.Popen(
