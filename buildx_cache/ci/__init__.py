@@ -66,7 +66,7 @@ class CIContext:
     build: str | None
     """The CI's own number of this build."""
     is_fork: bool = False
-    """Whether a fork's content is built, or may be: such a build only reads caches."""
+    """Whether the build has, or may have, a fork's content. Such a build only reads caches."""
 
     @property
     def is_ci(self) -> bool:
