@@ -32,10 +32,10 @@ _MANY = 200_000
 
 
 def main() -> NoReturn:
-    """Run the command line; while it is imported, Docker may be asked already."""
+    """Run the command line."""
     _have_streams()
     try:
-        with _garbage_left_alone(), _docker_asked():
+        with _garbage_left_alone():
             from buildx_cache.cli import main as run  # noqa: PLC0415 -- this is where the imports begin
 
             run()
@@ -54,18 +54,6 @@ def _garbage_left_alone() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
-
-
-@contextlib.contextmanager
-def _docker_asked() -> Iterator[None]:
-    """Have a ``build`` ask what takes longest to be answered before it knows all that it is to do."""
-    if sys.argv[1:2] != ["build"]:
-        yield
-        return
-    from buildx_cache.engine.ahead import info_asked  # noqa: PLC0415 -- only for this
-
-    with info_asked(sys.argv[1:], os.environ):  # noqa: TID251 -- the command line begins here
-        yield
 
 
 def _have_streams() -> None:

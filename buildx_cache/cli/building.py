@@ -23,7 +23,6 @@ from buildx_cache.interrupts import interrupt_after, interruptible
 from buildx_cache.options import Options, takes_options
 
 if TYPE_CHECKING:
-    from buildx_cache.cli.session import Session
     from buildx_cache.display import Display
     from buildx_cache.redaction import Secret
     from buildx_cache.request import BuildRequest
@@ -81,6 +80,7 @@ def _build(options: Options, ctx: typer.Context) -> None:
     from buildx_cache.ci import provider_name
     from buildx_cache.cli.hidden import forget_secrets, have_masked, hidden_values, keep_out_of_metadata, redactor
     from buildx_cache.cli.reading import read_password, read_request
+    from buildx_cache.cli.session import open_session
     from buildx_cache.request.units import parse_duration
 
     env = dict(os.environ)
@@ -101,7 +101,7 @@ def _build(options: Options, ctx: typer.Context) -> None:
                 forget_secrets(request, env, os.environ)
                 keep_out_of_metadata(request, env)
                 with asked.values_unshown():
-                    session = _session(request, env)
+                    session = open_session(request, env)
             except BuildxCacheError as error:
                 error.rewrite(redactor(request, hidden).text)
                 _tell_unbegun(request, env, error, shown())
@@ -139,16 +139,6 @@ def _tell_always(line: str, request: BuildRequest, display: Display) -> None:
         print(printable(line), file=sys.stderr)
     else:
         display.say(line)
-
-
-def _session(request: BuildRequest, env: Mapping[str, str]) -> Session:
-    """Ask and decide; a builder that is named is asked for before the rest is imported."""
-    from buildx_cache.engine.ahead import builder_asked
-
-    with builder_asked(request.builder, env, context=request.docker_context):
-        from buildx_cache.cli.session import open_session
-
-        return open_session(request, env, while_asking=_what_builds, while_building=partial(_what_follows, request))
 
 
 def _tell_unbegun(request: BuildRequest, env: Mapping[str, str], error: BuildxCacheError, display: Display) -> None:
@@ -208,22 +198,6 @@ def _dockerfile(request: BuildRequest, env: Mapping[str, str]) -> str:
         return ""
     root = next((env[name] for name in ("GITHUB_WORKSPACE", "BUILD_SOURCESDIRECTORY") if env.get(name)), ".")
     return os.path.relpath(request.file or f"{request.context}/Dockerfile", root)
-
-
-def _what_builds() -> None:
-    """Import what a build needs once there is a plan: as long as Docker takes to answer, that costs nothing."""
-    import buildx_cache.display
-    import buildx_cache.run  # noqa: F401
-
-
-def _what_follows(request: BuildRequest) -> None:
-    """Import what comes after a build: it takes longer to start."""
-    import buildx_cache.report.forms
-    import buildx_cache.report.writing
-    import buildx_cache.request.weighing  # noqa: F401
-
-    if request.load and request.push:  # what is loaded has to be asked for
-        import python_on_whales  # noqa: F401
 
 
 def _plan(options: Options, ctx: typer.Context, output_format: str | None, assume_driver: str | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from buildx_cache.caches import closest
 from buildx_cache.ci import CIContext, GitFacts, detect
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import read_git
+from buildx_cache.engine.git_environment import guarded
 from buildx_cache.engine.loaded import cache_home
 from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.errors import UsageError
@@ -35,26 +36,18 @@ class Session:
     place: Place
 
 
-def open_session(
-    request: BuildRequest,
-    env: Mapping[str, str],
-    *,
-    while_asking: Callable[[], object] = tuple,
-    while_building: Callable[[], object] = tuple,
-) -> Session:
-    """Ask Docker what is there, and decide. The one is called while the answers come, the other while a build starts.
+def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
+    """Ask Docker what is there, and decide.
 
     Raises:
         BuildxCacheError: no usable Docker, or a request that it cannot carry out.
     """
     place, ci = surroundings(request, env)
     provenance = git_provenance(*_places(request), env)
-    engine = DockerEngine({**env, **provenance.env}, request.docker_context, while_building)
+    engine = docker_engine({**env, **provenance.env}, request.docker_context)
     # The project's own builder where the request alone asks for it: then the current one is of no interest.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
-    with engine.asking(own or request.builder) as answers:
-        while_asking()
-        facts = answers(place)
+    facts = engine.facts(place, own or request.builder)
     if own:
         facts = replace(facts, builder=None, own_builder=facts.builder)
     elif own := needed_builder(request, ci, facts):
@@ -67,6 +60,16 @@ def open_session(
     check_exported_folders(request, plan.cache.written_folders)
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place)
+
+
+def docker_engine(env: Mapping[str, str], context: str = "") -> DockerEngine:
+    """Make the engine of one environment. python-on-whales starts docker with this process' own: it is made the same.
+
+    Buildx asks git about the build context: git is told to run nothing of the repository's.
+    """
+    children = guarded(env)
+    os.environ.update(children)
+    return DockerEngine(children, context)
 
 
 def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:

@@ -1,19 +1,4 @@
-"""The Docker engine: what is asked of it, and the plan's own commands, which run as they are printed.
-
-python-on-whales looks after loaded images. What every call needs is asked, and the plan's commands are run, by child
-processes of ours, because in 0.81
-
-- it asks one question after the other, and its import takes longer than most answers, 130 milliseconds;
-- what it was told is asked again once it is 10 milliseconds old, so that nobody knows how often it runs ``docker``;
-- ``buildx.build`` cannot be cancelled, merges stdout and stderr, takes one ``cache_to``, stringifies a tuple of
-  ``cache_from``, quotes no CSV, and lacks ``--annotation``, ``--no-cache-filter``, ``--shm-size``, ``--ulimit``;
-- ``buildx.create``, ``inspect`` and ``build`` list every builder, which a dead remote one stalls for 20 seconds;
-- ``buildx.create`` has no ``--append`` and ``--node``, ``buildx.prune`` no ``--builder`` and no space limit;
-- ``login`` writes "Login Succeeded" to our stdout; ``context.create`` does not quote its endpoint;
-- ``str(DockerException)`` holds the whole command line.
-
-When upstream catches up, ``DockerEngine.asking``, ``DockerEngine.run`` and ``DockerEngine.build`` are what to replace.
-"""
+"""The Docker engine: facts about it, and the effects of a plan, by python-on-whales."""
 
 from __future__ import annotations
 
@@ -25,46 +10,57 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-from buildx_cache.engine.ahead import INFO, docker_command
+import pydantic
+from python_on_whales.client_config import ClientNotFoundError, ParsingError
+from python_on_whales.exceptions import DockerException
+
+from buildx_cache.engine.client import Docker
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, credential_for, current_context, private_configuration
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
-from buildx_cache.engine.git_environment import guarded
-from buildx_cache.engine.inspection import parse_builder, parse_gateway, parse_info, tls_from_environment
+from buildx_cache.engine.inspection import gateway_of, store_of, tls_from_environment
 from buildx_cache.engine.loaded import remember, remembered
-from buildx_cache.engine.plugin import buildx_itself, inspection, without_docker
-from buildx_cache.engine.process import Completed, capture, feed, follow
-from buildx_cache.engine.questions import Answer, asking
+from buildx_cache.engine.process import Completed
 from buildx_cache.errors import DeniedError, EngineError, UsageError
-from buildx_cache.plan import Builder, Command, Facts, Place, show_version
+from buildx_cache.plan import Builder, BuildInvocation, Facts, Place, Step, parse_version, show_version
 from buildx_cache.plan.facts import Version
+from buildx_cache.plan.steps import (
+    BootBuilder,
+    CreateContext,
+    CreateNode,
+    KillContainer,
+    LoadImage,
+    LogIn,
+    PruneBuilder,
+    RemoveBuilder,
+    RemoveContainer,
+    RemoveContext,
+    RemoveVolume,
+)
 from buildx_cache.redaction import redact
 from buildx_cache.scratch import making
-
-if TYPE_CHECKING:
-    from python_on_whales.components.image.cli_wrapper import ImageCLI
 
 # rawjson progress and --metadata-file for every driver (docker/buildx#2218).
 OLDEST_BUILDX = (0, 13, 0)
 _SOCKET = "unix:///var/run/docker.sock"
+# What python-on-whales raises where the command line does not answer as it expects.
+_UNREADABLE = (ParsingError, pydantic.ValidationError, json.JSONDecodeError, RecursionError, TypeError)
 
 
 class DockerEngine:
-    """One Docker command line in one environment and context. While each build starts, ``while_building`` is called."""
+    """The engine that one environment and context name. Its commands inherit this process' environment."""
 
-    def __init__(self, env: Mapping[str, str], context: str = "", while_building: Callable[[], object] = tuple) -> None:
-        self._env = guarded(env)  # Buildx asks git about the build context
-        self._given_context = context
-        self._while_building = while_building
+    def __init__(self, env: Mapping[str, str], context: str = "") -> None:
+        self._env = env
+        self._docker = Docker(context)
         self._kept_stdin: IO[bytes] | None = None
         self.context = context or current_context(env)
         self.tls = tls_from_environment(env) if self.context == DEFAULT_CONTEXT else None
         self.calls = 0
         """How often the docker command line was run."""
 
-    # --- what is there -----------------------------------------------------------------------------------
+    # --- facts -------------------------------------------------------------------------------------------
 
     def facts(self, place: Place, builder: str = "") -> Facts:
         """Ask the engine, Buildx, the context, and the builder of that name (the current one by default).
@@ -72,137 +68,168 @@ class DockerEngine:
         Raises:
             EngineError: Docker or Buildx is absent, too old or not running, or there is no such context.
         """
-        with self.asking(builder) as facts:
-            return facts(place)
-
-    @contextlib.contextmanager
-    def asking(self, builder: str = "") -> Iterator[Callable[[Place], Facts]]:
-        """Ask the same, everything at once; what this yields waits for the answers.
-
-        Raises:
-            EngineError: there is no docker command; what the answers mean is raised when they are waited for.
-        """
-        with (
-            self._question(*INFO) as info,
-            self._asked_builder(builder) as found,
-            self._asked_endpoint() as endpoint,
-            self._asked_contexts() as contexts,
-        ):
-            yield lambda place: self._facts(place, info, found, endpoint, contexts)
-
-    def _facts(self, place: Place, info: Answer, found: Answer, endpoint: Answer, contexts: Answer) -> Facts:
-        try:
-            engine = parse_info(_said(info()))
-        except ValueError:
-            raise _engine_error("`docker info` does not say it in JSON") from None
-        if engine.errors:
-            raise _engine_error("\n".join(engine.errors))
+        with self._asking():
+            info = self._docker.system.info()
+        if not info.server_version:  # older command lines end well although no engine answered (docker/cli#5900)
+            with self._asking():
+                self._docker.version()
+            raise _engine_error("`docker info` tells no version of the engine")
+        plugins = (info.client_info.plugins if info.client_info else None) or []
+        endpoint = self._endpoint()
         whereabouts = Whereabouts(
-            endpoint=_said(endpoint()).strip(),
-            name=engine.name,
-            system=engine.system,
-            security=engine.security,
+            endpoint=endpoint,
+            name=info.name or "",
+            system=info.operating_system or "",
+            security=tuple(info.security_options or ()),
             own_name=os.uname().nodename,
             own_platform=sys.platform,
         )
         return Facts(
-            docker=engine.docker,
-            buildx=_usable(engine.buildx),
-            store=engine.store,
+            docker=info.server_version,
+            buildx=_usable(next((plugin.version or "" for plugin in plugins if plugin.name == "buildx"), None)),
+            store=store_of(info.driver_status or []),
             context=self.context,
             place=place,
             tls=self.tls,
-            builder=_builder(found()),
-            endpoint=whereabouts.endpoint,
+            builder=self.find_builder(builder),
+            endpoint=endpoint,
             elsewhere=elsewhere(whereabouts),
-            contexts=tuple(_said(contexts()).split()),
+            contexts=self._contexts(),
         )
-
-    @contextlib.contextmanager
-    def _asked_builder(self, name: str) -> Iterator[Answer]:
-        """One builder, the current one for an empty name: a list of all would ask each of them.
-
-        Buildx itself is asked, but for a context and TLS, which docker alone tells it of.
-        """
-        words = inspection(name)
-        plugin = "" if self._given_context or self.tls else buildx_itself(self._env)
-        if plugin:
-            with self._starting(plugin), asking((plugin, *words), env=without_docker(self._env)) as answer:
-                yield answer
-        else:
-            with self._question("buildx", *words) as answer:
-                yield answer
-
-    def _asked_endpoint(self) -> AbstractContextManager[Answer]:
-        """Where the engine is; of the default context that is known."""
-        if self.context == DEFAULT_CONTEXT:
-            return _known(self._env.get("DOCKER_HOST") or _SOCKET)
-        return self._question("context", "inspect", "--format", "{{.Endpoints.docker.Host}}", self.context)
-
-    def _asked_contexts(self) -> AbstractContextManager[Answer]:
-        """Which contexts there are, as far as the plan needs them."""
-        return self._question("context", "ls", "--format", "{{.Name}}") if self.tls else _known("")
-
-    @contextlib.contextmanager
-    def _question(self, *words: str) -> Iterator[Answer]:
-        given = ("--context", self._given_context) if self._given_context else ()
-        with self._starting() as docker, asking((docker, *given, *words), env=self._env) as answer:
-            yield answer
-
-    def _ask(self, *words: str) -> Completed:
-        with self._question(*words) as answer:
-            return answer()
 
     def find_builder(self, name: str) -> Builder | None:
         """The builder of that name, or the current one for an empty name; None if there is none."""
-        with self._asked_builder(name) as found:
-            return _builder(found())
+        try:
+            with self._calling():
+                return self._docker.buildx.find(name)
+        except DockerException:
+            return None
+
+    def _endpoint(self) -> str:
+        """Where the engine is; of the default context that is known."""
+        if self.context == DEFAULT_CONTEXT:
+            return self._env.get("DOCKER_HOST") or _SOCKET
+        with self._asking():
+            return (self._docker.context.inspect(self.context).endpoints["docker"].host or "").strip()
+
+    def _contexts(self) -> tuple[str, ...]:
+        """Which contexts there are, as far as the plan needs them."""
+        if not self.tls:
+            return ()
+        with self._asking():
+            return tuple(context.name for context in self._docker.context.list())
 
     def gateway(self, network: str) -> str:
         """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
-        done = self._ask("network", "inspect", "--format", "{{.Driver}} {{json .IPAM.Config}}", network)
-        driver, _, pools = done.stdout.partition(" ")
-        return parse_gateway(pools) if driver == "bridge" else ""  # others' gateways are the network's around the host
+        try:
+            with self._calling():
+                found = self._docker.network.inspect(network)
+                is_bridge = found.driver == "bridge"  # others' gateways are the network's around the host
+                return gateway_of(found.ipam.config or []) if is_bridge else ""
+        except DockerException:
+            return ""
 
-    # --- what is done ------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turn what a question to the engine fails with into an error of the engine."""
+        try:
+            with self._calling():
+                yield
+        except DockerException as error:
+            raise _engine_error(error.stderr or "") from None
 
-    def run(self, command: Command, *, stdin: bytes = b"") -> Completed:
-        """Run a short command of the plan.
+    @contextlib.contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Count a docker command.
+
+        Raises:
+            EngineError: there is none, it cannot be started, or what it says is not understood.
+            UsageError: its command line is longer than the system takes.
+        """
+        self.calls += 1
+        try:
+            yield
+        except ClientNotFoundError:
+            raise EngineError(
+                "the docker command is not on PATH", hint="install Docker's command line (docker-ce-cli or docker-cli)"
+            ) from None
+        except _UNREADABLE:
+            raise _engine_error("its answer is not understood") from None
+        except OSError as error:
+            if not str(error.filename).endswith("docker"):
+                raise
+            if error.errno == errno.E2BIG:
+                raise UsageError(
+                    "the docker command line is longer than this system takes: 128 KiB a word, some 2 MB in all",
+                    hint="give large values in files: --secret id=NAME,src=FILE, or files of the build context",
+                ) from None
+            raise EngineError(
+                f"{error.filename} cannot be started: {error.strerror}", hint="install Docker anew"
+            ) from None
+
+    # --- effects -----------------------------------------------------------------------------------------
+
+    def perform(self, step: Step, *, password: bytes = b"") -> Completed:
+        """Carry out a short step of the plan.
 
         Raises:
             EngineError: there is no docker command.
         """
-        with self._starting() as docker:
-            return capture((docker, *command.argv), env=self._child_env(command), stdin=stdin)
+        try:
+            with self._calling():
+                self._perform(step, password)
+        except DockerException as error:
+            return Completed(code=error.return_code, stderr=error.stderr or "")
+        except UnicodeDecodeError as error:  # python-on-whales reads what a failed command said as UTF-8
+            return Completed(code=1, stderr=error.object.decode("utf-8", "replace"))
+        return Completed(code=0)
 
-    def feed(self, command: Command, write: Callable[[IO[bytes]], None]) -> Completed:
-        """Run a command of the plan that reads what ``write`` writes.
+    def _perform(self, step: Step, password: bytes) -> None:  # noqa: C901 -- one line a kind of step
+        docker = self._docker
+        match step:
+            case CreateContext():
+                docker.context.create_for_tls(step)
+            case RemoveContext():
+                docker.context.remove(step.name, force=True)
+            case CreateNode():
+                docker.buildx.create_node(step)
+            case BootBuilder():
+                docker.buildx.boot(step)
+            case RemoveBuilder():
+                docker.buildx.remove(step.builder)
+            case KillContainer():
+                docker.container.kill(step.container)
+            case RemoveContainer():
+                docker.container.remove(step.container, force=True)
+            case RemoveVolume():
+                docker.volume.remove_if_there(step)
+            case PruneBuilder():
+                docker.buildx.prune_builder(step)
+            case LogIn():
+                docker.log_in(step, password, env=self._env)
+            case LoadImage():
+                raise AssertionError("an image is loaded by load_image")
+
+    def load_image(self, step: LoadImage, write: Callable[[IO[bytes]], None]) -> Completed:
+        """Load an image from an archive that ``write`` writes.
 
         Raises:
             EngineError: there is no docker command.
             OSError: ``write`` raised it.
         """
-        with self._starting() as docker:
-            return feed((docker, *command.argv), env=self._child_env(command), write=write)
+        with self._calling():
+            return self._docker.image.load_from(step, write, env=self._env)
 
-    def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
-        """Run a build, handing over its stderr as it comes; returns its exit code.
+    def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
+        """Run a build, handing over its stderr as it comes; returns its exit code."""
+        stdin = self._stdin(build) if build.reads_stdin else None
+        with self._calling():
+            env = self._child_env(build)
+            return self._docker.buildx.follow_build(build, env=env, stdin=stdin, on_stderr=on_stderr)
 
-        It may read this program's stdin where ``-`` stands for a Dockerfile or a build context.
-        """
-        stdin = self._stdin(command) if "-" in command.argv else None
-        with self._starting() as docker:
-            return follow(
-                (docker, *command.argv),
-                env=self._child_env(command),
-                on_stderr=on_stderr,
-                stdin=stdin,
-                meanwhile=self._while_building,
-            )
-
-    def _stdin(self, command: Command) -> int:
+    def _stdin(self, build: BuildInvocation) -> int:
         """A descriptor of this program's stdin; where a cache may make a second build of it, of a copy in a file."""
-        if self._kept_stdin is None and not any(word in command.argv for word in ("--cache-from", "--cache-to")):
+        if self._kept_stdin is None and not (build.imports or build.exports):
             return sys.stdin.fileno()
         if self._kept_stdin is None:
             with making("file"):
@@ -211,6 +238,12 @@ class DockerEngine:
                 self._kept_stdin.flush()
         self._kept_stdin.seek(0)
         return self._kept_stdin.fileno()
+
+    def _child_env(self, build: BuildInvocation) -> dict[str, str]:
+        given = {name: str(value) for name, value in build.secrets}
+        return {**self._env, **given, **_unproxied(given, self._env)}
+
+    # --- logins ------------------------------------------------------------------------------------------
 
     def has_login(self, registry: str) -> bool:
         """Whether the user has a stored login to a registry, as far as can be told."""
@@ -221,7 +254,7 @@ class DockerEngine:
 
     @contextlib.contextmanager
     def credentials(self, registry: str) -> Iterator[None]:
-        """While this lasts, commands use a private copy of the user's Docker configuration."""
+        """While this lasts, logins and builds use a private copy of the user's Docker configuration."""
         outside = self._env
         with private_configuration(outside, registry) as env:
             self._env = env
@@ -230,45 +263,13 @@ class DockerEngine:
             finally:
                 self._env = outside
 
-    @contextlib.contextmanager
-    def _starting(self, program: str = "") -> Iterator[str]:
-        """The path of the docker command, or of a program instead of it, which is run once with it.
-
-        Raises:
-            EngineError: there is none, or it cannot be started.
-            UsageError: its command line is longer than the system takes.
-        """
-        docker = program or docker_command(self._env)
-        if docker is None:
-            raise EngineError(
-                "the docker command is not on PATH", hint="install Docker's command line (docker-ce-cli or docker-cli)"
-            )
-        self.calls += 1
-        try:
-            yield docker
-        except OSError as error:
-            if error.filename != docker:
-                raise
-            if error.errno == errno.E2BIG:
-                raise UsageError(
-                    "the docker command line is longer than this system takes: 128 KiB a word, some 2 MB in all",
-                    hint="give large values in files: --secret id=NAME,src=FILE, or files of the build context",
-                ) from None
-            raise EngineError(f"{docker} cannot be started: {error.strerror}", hint="install Docker anew") from None
-
-    def _child_env(self, command: Command) -> dict[str, str]:
-        given = {name: str(value) for name, value in command.secrets}
-        return {**self._env, **given, **_unproxied(given, self._env)}
-
     # --- images ------------------------------------------------------------------------------------------
 
     def image_id(self, tag: str) -> str:
         """The ID of an image in the engine's store; empty if it is not there."""
-        from python_on_whales.exceptions import DockerException
-
-        self.calls += 1
         try:
-            return str(self._images().inspect(tag).id)
+            with self._calling():
+                return str(self._docker.image.inspect(tag).id)
         except DockerException:
             return ""
 
@@ -280,48 +281,25 @@ class DockerEngine:
         """Remove an image that this program loaded, unless it has a tag or a container; whether it is gone."""
         if image_id not in remembered(self._env):
             return False
-        tags = self._ask("image", "inspect", "--format", "{{json .RepoTags}}", image_id)
-        if tags.code != 0 or json.loads(tags.stdout):
-            return False
-        return self._remove_image(image_id)
-
-    def _remove_image(self, image_id: str) -> bool:
-        from python_on_whales.exceptions import DockerException
-
-        self.calls += 1
         try:
-            self._images().remove(image_id)
+            with self._calling():
+                image = self._docker.image.inspect(image_id)
+                if image.repo_tags:
+                    return False
+            with self._calling():
+                image.remove()
         except DockerException:
             return False
         return True
 
-    def _images(self) -> ImageCLI:
-        from python_on_whales import DockerClient
 
-        return DockerClient(context=self._given_context or None).image
-
-
-def _builder(done: Completed) -> Builder | None:
-    return parse_builder(done.stdout) if done.code == 0 else None
-
-
-def _known(text: str) -> AbstractContextManager[Answer]:
-    """The answer to a question that need not be asked."""
-    return nullcontext(lambda: Completed(code=0, stdout=text))
-
-
-def _said(done: Completed) -> str:
-    if done.code != 0:
-        raise _engine_error(done.stderr)
-    return done.stdout
-
-
-def _usable(buildx: Version | None) -> Version:
-    if buildx is None:
+def _usable(version: str | None) -> Version:
+    if version is None:
         raise EngineError(
             "Docker's Buildx plugin is not installed",
             hint="install the package docker-buildx-plugin (Docker's own) or docker-buildx (Debian, Ubuntu)",
         )
+    buildx = parse_version(version)
     if buildx < OLDEST_BUILDX:
         raise EngineError(
             f"Buildx {show_version(buildx)} is too old: {show_version(OLDEST_BUILDX)} is needed",

@@ -3,76 +3,33 @@
 from __future__ import annotations
 
 import ast
-import json
+import ipaddress
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from buildx_cache.engine.home import home_folder
 from buildx_cache.plan import Builder, Node, Store, TlsEndpoint, parse_version
-from buildx_cache.plan.facts import Version
 
 _CONTAINERD = "io.containerd.snapshotter"
 # One driver option: buildx prints Go's `%s=%q`, in no order (its ``commands/inspect.go``).
 _OPTION = re.compile(r'([^\s=]+)=("(?:[^"\\]|\\.)*")')
 
 
-@dataclass(frozen=True, kw_only=True)
-class EngineInfo:
-    """What ``docker info`` says of the engine and of the command line's plugins."""
-
-    docker: str = ""
-    buildx: Version | None = None
-    """None: there is no such plugin."""
-    store: Store = Store.CLASSIC
-    name: str = ""
-    system: str = ""
-    security: tuple[str, ...] = ()
-    errors: tuple[str, ...] = ()
-    """Why the engine did not answer: older command lines say so here, and end well (docker/cli#5900)."""
+def store_of(driver_status: Sequence[Sequence[str]]) -> Store:
+    """Tell the image store from what the engine says of its storage driver."""
+    is_containerd = any(value.startswith(_CONTAINERD) for _, value in driver_status)
+    return Store.CONTAINERD if is_containerd else Store.CLASSIC
 
 
-def parse_info(text: str) -> EngineInfo:
-    """Read ``docker info --format {{json .}}``; what is not there stays empty.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    try:
-        return _info(json.loads(text))
-    except (AttributeError, TypeError, RecursionError) as error:
-        raise ValueError("not what docker info says") from error
-
-
-def _info(said: Any) -> EngineInfo:  # noqa: ANN401 -- whatever JSON can say
-    client = said.get("ClientInfo") or {}
-    plugins = {plugin.get("Name"): plugin.get("Version") or "" for plugin in client.get("Plugins") or ()}
-    status = said.get("DriverStatus") or ()
-    containerd = any(value.startswith(_CONTAINERD) for _, value in status)
-    return EngineInfo(
-        docker=said.get("ServerVersion") or "",
-        buildx=parse_version(plugins["buildx"]) if "buildx" in plugins else None,
-        store=Store.CONTAINERD if containerd else Store.CLASSIC,
-        name=said.get("Name") or "",
-        system=said.get("OperatingSystem") or "",
-        security=tuple(said.get("SecurityOptions") or ()),
-        errors=tuple(said.get("ServerErrors") or ()),
-    )
-
-
-def parse_gateway(text: str) -> str:
-    """Read the address configuration of ``docker network inspect``: the IPv4 gateway, else the IPv6 one, else empty."""
-    gateways = [_gateway(pool) for pool in json.loads(text) or ()]
-    return min(filter(None, gateways), key=lambda address: ":" in address, default="")
+def gateway_of(pools: Sequence[Mapping[str, str]]) -> str:
+    """Return the IPv4 gateway of a network's address pools, else the IPv6 one, else the empty string."""
+    return min(filter(None, map(_gateway, pools)), key=lambda address: ":" in address, default="")
 
 
 def _gateway(pool: Mapping[str, str]) -> str:
     """Docker does not tell the gateway where only the subnet was given: it takes the first address then."""
     if pool.get("Gateway") or pool.get("IPRange") or not pool.get("Subnet"):
         return pool.get("Gateway", "").partition("/")[0]
-    import ipaddress
-
     return str(next(iter(ipaddress.ip_network(pool["Subnet"]).hosts()), ""))
 
 

@@ -5,45 +5,49 @@ Pure: no clock, no environment, no input or output. ``run.execute`` carries the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from buildx_cache.caches import CacheEntry, CacheKind, Compression, from_csv
+from buildx_cache.caches import CacheEntry, CacheKind, Compression
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
-from buildx_cache.plan.builder import docker, own_builder_name, plan_builder, wants_own
+from buildx_cache.plan.builder import own_builder_name, plan_builder, wants_own
 from buildx_cache.plan.caching import choose_kind, is_unplaced, plan_cache
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
+from buildx_cache.plan.invocation import PASSED_ON, SWITCHES, BuildArg, BuildInvocation, Output, parse_build_arg
 from buildx_cache.plan.loading import plan_loading
 from buildx_cache.plan.login import login_notes, plan_login
 from buildx_cache.plan.model import (
     BuilderPlan,
     BuildPlan,
     CachePlan,
-    Command,
     ImagePlan,
     LoadingPlan,
     LoginPlan,
     ServingPlan,
 )
+from buildx_cache.plan.steps import PruneBuilder, Step
 from buildx_cache.plan.tags import check_fork, expand_tag
-from buildx_cache.redaction import Secret, is_secret_argument
 from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, pushes_image
 
 __all__ = [
     "DIGEST",
+    "BuildArg",
+    "BuildInvocation",
     "BuildPlan",
     "Builder",
     "BuilderPlan",
     "CachePlan",
-    "Command",
     "Facts",
     "ImagePlan",
     "LoadingPlan",
     "LoginPlan",
     "Node",
+    "Output",
     "Place",
     "ServingPlan",
+    "Step",
     "Store",
     "TlsEndpoint",
     "make_plan",
@@ -52,29 +56,6 @@ __all__ = [
     "show_version",
 ]
 
-# The options passed to `docker buildx build` as they are: field, flag. In this order on the command line.
-PASSED_ON: Mapping[str, str] = {
-    "file": "--file",
-    "target": "--target",
-    "build_context": "--build-context",
-    "label": "--label",
-    "annotation": "--annotation",
-    "secret": "--secret",
-    "ssh": "--ssh",
-    "no_cache_filter": "--no-cache-filter",
-    "network": "--network",
-    "add_host": "--add-host",
-    "allow": "--allow",
-    "attest": "--attest",
-    "provenance": "--provenance",
-    "sbom": "--sbom",
-    "shm_size": "--shm-size",
-    "ulimit": "--ulimit",
-    "cgroup_parent": "--cgroup-parent",
-    "metadata_file": "--metadata-file",
-    "iidfile": "--iidfile",
-}
-_SWITCHES: Mapping[str, str] = {"pull": "--pull", "no_cache": "--no-cache"}
 # What a cache export of one platform repeats of the image's build: all that decides the steps.
 _DECIDES_STEPS = (
     "file", "target", "build_context", "label", "secret", "ssh", "network", "add_host", "allow",
@@ -127,6 +108,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         cache=cache,
         image=image,
         build=_build(request, builder, cache, image),
+        docker_context=request.docker_context,
         metadata_file=request.metadata_file,
         login=plan_login(request, tags),
         node_exports=tuple(
@@ -182,80 +164,50 @@ def _unusable(cache: CachePlan) -> str:
 # --- the build -------------------------------------------------------------------------------------------
 
 
-def _build(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image: ImagePlan) -> Command:
-    words = [*_head(request, builder)]
-    for tag in dict.fromkeys((*image.tags, *cache.tags)):
-        words += ["--tag", tag]
-    if image.platforms:
-        words += _option("--platform", ",".join(image.platforms))
-    words += _passed_on(request, tuple(PASSED_ON))
-    words += [flag for field, flag in _SWITCHES.items() if getattr(request, field)]
-    words += _build_args(request)
-    words += [word for entry in cache.imports for word in ("--cache-from", str(entry))]
-    words += [word for entry in cache.exports for word in ("--cache-to", str(entry))]
-    words += _outputs(request, builder)
-    words += [*request.buildx_flags, request.context]
-    return Command(argv=tuple(words), secrets=_secrets(request))
+def _build(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image: ImagePlan) -> BuildInvocation:
+    build = BuildInvocation(
+        builder=builder.name,
+        context=request.context,
+        tags=tuple(dict.fromkeys((*image.tags, *cache.tags))),
+        platforms=image.platforms,
+        build_args=_build_args(request),
+        imports=cache.imports,
+        exports=cache.exports,
+        flags=request.buildx_flags,
+    )
+    return _with_results(replace(build, **_passed_on(request, (*PASSED_ON, *SWITCHES))), request, builder)
 
 
-def _head(request: BuildRequest, builder: BuilderPlan) -> tuple[str, ...]:
-    return docker(request, "buildx", "build", "--builder", builder.name)
+def _passed_on(request: BuildRequest, fields: tuple[str, ...]) -> dict[str, Any]:
+    return {field: getattr(request, field) for field in fields}
 
 
-def _passed_on(request: BuildRequest, fields: tuple[str, ...]) -> list[str]:
-    words: list[str] = []
-    for field in fields:
-        value: str | tuple[str, ...] = getattr(request, field)
-        for item in (value,) if isinstance(value, str) else value:
-            words += _option(PASSED_ON[field], item) if item else []
-    return words
+def _build_args(request: BuildRequest) -> tuple[BuildArg, ...]:
+    return tuple(map(parse_build_arg, request.build_arg))
 
 
-def _option(flag: str, value: str) -> tuple[str, ...]:
-    """Spell an option so that no word of the command line is taken for another option than it is.
-
-    Whoever carries the plan out looks for words: for files that Buildx is to write, and for ``-``, which is stdin.
-    """
-    is_joined = value.startswith("-") and (flag, value) != ("--file", "-")
-    return (f"{flag}={value}",) if is_joined else (flag, value)
-
-
-def _build_args(request: BuildRequest) -> list[str]:
-    """Build arguments; one that is to be kept secret by name only, its value goes by the environment."""
-    words: list[str] = []
-    for text in request.build_arg:
-        name, given, value = text.partition("=")
-        words += _option("--build-arg", name if given and is_secret_argument(name, value) else text)
-    return words
-
-
-def _secrets(request: BuildRequest) -> tuple[tuple[str, Secret], ...]:
-    pairs = (text.partition("=") for text in request.build_arg)
-    return tuple((name, Secret(value)) for name, given, value in pairs if given and is_secret_argument(name, value))
-
-
-def _outputs(request: BuildRequest, builder: BuilderPlan) -> list[str]:
-    """Every result of one solve: pushed, loaded, and whatever else is asked for.
+def _with_results(build: BuildInvocation, request: BuildRequest, builder: BuilderPlan) -> BuildInvocation:
+    """Add every result of one solve: pushed, loaded, and whatever else is asked for.
 
     The engine's own builder keeps what it pushes, so that loading it again would be for nothing.
     """
     load = request.load and not (request.push and builder.driver == Driver.DOCKER)
     style = _image_style(request.cache_compression)
-    outputs = list(request.output)
+    outputs = [Output(spec=spec) for spec in request.output]
     if request.push and (style or load or outputs):
         outputs = _pushed(outputs, ("push=true", *style))
     if load and (request.push or outputs):
-        outputs.insert(0, "type=docker")  # of several exporters, Buildx tells the digest of the last: what is pushed
+        outputs.insert(0, Output(spec="type=docker"))  # Buildx tells the digest of the last exporter: what is pushed
     if outputs:
-        return [word for output in outputs for word in _option("--output", output)]
-    return [flag for flag, wanted in (("--push", request.push), ("--load", load)) if wanted]
+        return replace(build, outputs=tuple(outputs))
+    return replace(build, push=request.push, load=load)
 
 
-def _pushed(outputs: list[str], style: tuple[str, ...]) -> list[str]:
-    """The outputs with the images among them pushed, as ``--push`` does it; there is at least one."""
-    images = [output for output in outputs if ("type", "image") in from_csv(output, option="--output")]
+def _pushed(outputs: list[Output], attributes: tuple[str, ...]) -> list[Output]:
+    """Push the images among the outputs, as ``--push`` does it; there is at least one."""
+    images = [output for output in outputs if output.is_image]
     others = [output for output in outputs if output not in images]
-    return [*others, *(",".join((image, *style)) for image in images or ("type=image",))]
+    return [*others, *(image.adding(*attributes) for image in images or (Output(spec="type=image"),))]
 
 
 def _image_style(compression: Compression | None) -> tuple[str, ...]:
@@ -271,31 +223,34 @@ def _cache_build(
     cache: CachePlan,
     platforms: tuple[str, ...],
     exports: tuple[CacheEntry, ...],
-) -> Command:
+) -> BuildInvocation:
     """A build after the image's that does nothing but write caches: all its steps are in the builder's."""
-    words = [*_head(request, builder), *(_option("--platform", ",".join(platforms)) if platforms else ())]
-    words += [*_passed_on(request, _DECIDES_STEPS), *_build_args(request)]
-    words += [word for entry in cache.imports for word in ("--cache-from", str(entry))]
-    words += [word for entry in exports for word in ("--cache-to", str(entry))]
-    words += ["--output", "type=cacheonly", request.context]
-    return Command(argv=tuple(words), secrets=_secrets(request))
+    return BuildInvocation(
+        builder=builder.name,
+        context=request.context,
+        platforms=platforms,
+        build_args=_build_args(request),
+        imports=cache.imports,
+        exports=exports,
+        outputs=(Output(spec="type=cacheonly"),),
+        **_passed_on(request, _DECIDES_STEPS),
+    )
 
 
 # --- prune, notes ----------------------------------------------------------------------------------------
 
 
-def _prune(request: BuildRequest, ci: CIContext, facts: Facts, builder: BuilderPlan) -> Command | None:
+def _prune(request: BuildRequest, ci: CIContext, facts: Facts, builder: BuilderPlan) -> PruneBuilder | None:
     """Prune the builder's cache: its own where the CI's default asks, any when the user does."""
     wanted = (ci.is_ci and builder.owned) if request.prune is None else request.prune
     if not wanted or builder.temporary:
         return None
-    words = ["buildx", "prune", "--builder", builder.name, "--force"]
-    if request.prune_keep:
-        space = "--max-used-space" if facts.buildx >= _MAX_USED_SPACE else "--keep-storage"
-        words += [space, request.prune_keep]
-    age = request.prune_older_than or ("" if request.prune_keep else _PRUNE_AGE)
-    words += ["--filter", f"until={age}"] if age else []
-    return Command(argv=docker(request, *words))
+    return PruneBuilder(
+        builder=builder.name,
+        space=request.prune_keep,
+        space_option="--max-used-space" if facts.buildx >= _MAX_USED_SPACE else "--keep-storage",
+        age=request.prune_older_than or ("" if request.prune_keep else _PRUNE_AGE),
+    )
 
 
 def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: CachePlan) -> tuple[str, ...]:
@@ -330,7 +285,7 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
             "the image stays in the builder's cache: add --push or --load to keep it",
         ),
         (
-            any(is_secret_argument(*text.partition("=")[::2]) for text in request.build_arg),
+            any(argument.is_secret for argument in _build_args(request)),
             "build arguments are kept in the image's history and provenance: hand secrets over with --secret",
         ),
         (

@@ -7,8 +7,18 @@ from collections.abc import Callable
 
 from buildx_cache.caches import CacheKind, to_csv
 from buildx_cache.errors import EngineError, UsageError
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store, TlsEndpoint
-from buildx_cache.plan.model import BuilderPlan, Command
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
+from buildx_cache.plan.model import BuilderPlan
+from buildx_cache.plan.steps import (
+    BootBuilder,
+    CreateContext,
+    CreateNode,
+    KillContainer,
+    RemoveBuilder,
+    RemoveContainer,
+    RemoveContext,
+    RemoveVolume,
+)
 from buildx_cache.request import BuildRequest, Driver, Endpoint, parse_endpoint
 
 OWN_PREFIX = "buildx-cache-"
@@ -90,7 +100,7 @@ def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPl
             f"the builder {builder.name!r} (driver {builder.driver}, classic image store) {reason}",
             hint="leave out --builder to have a docker-container builder made",
         )
-    boot = None if builder.running else _boot(request, builder.name)
+    boot = None if builder.running else BootBuilder(builder=builder.name)
     return BuilderPlan(
         name=builder.name,
         driver=builder.driver,
@@ -121,9 +131,9 @@ def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
     driver = request.driver or Driver.DOCKER_CONTAINER
     context_name, context = _named_context(request, facts, name)
     existing = facts.own_builder
-    remove = [Command(argv=docker(request, "buildx", "rm", name))]
+    remove: list[RemoveBuilder | RemoveContext] = [RemoveBuilder(builder=name)]
     if context or (request.rm_builder and context_name != request.docker_context):
-        remove.append(Command(argv=("context", "rm", "--force", context_name)))
+        remove.append(RemoveContext(name=context_name))
     has_container = driver == Driver.DOCKER_CONTAINER and not request.endpoint
     return BuilderPlan(
         name=name,
@@ -134,12 +144,12 @@ def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
         owned=True,
         context=None if existing else context,
         create=() if existing else _create(request, facts, name, driver, context_name),
-        boot=_boot(request, name) if existing and not existing.running else None,
+        boot=BootBuilder(builder=name) if existing and not existing.running else None,
         remove=tuple(remove),
         temporary=request.rm_builder,
-        halt=_halt(request, name) if has_container else None,
-        scrap=_scrap(request, name) if has_container else (),
-        reboot=_boot(request, name),
+        halt=KillContainer(container=_container(name)) if has_container else None,
+        scrap=_scrap(name) if has_container else (),
+        reboot=BootBuilder(builder=name),
     )
 
 
@@ -151,7 +161,7 @@ def _why_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
     return f"{again}: the engine's builder {reason}" if reason else f"{again}, as the builder options ask"
 
 
-def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[str, Command | None]:
+def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[str, CreateContext | None]:
     """The context the builder is made in, and how to make it where TLS comes from the environment.
 
     ``buildx create`` refuses the default context then (buildx' ``commands/create.go``). Builders that stay share one;
@@ -165,64 +175,39 @@ def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[s
     name = f"{builder}-{endpoint}" if request.rm_builder else f"{OWN_PREFIX}{endpoint}"
     if name in facts.contexts:
         return name, None
-    create = ("context", "create", name, "--docker", _context_endpoint(facts.tls))
-    return name, Command(argv=(*create, "--description", "made by buildx-cache"))
+    return name, CreateContext(name=name, tls=facts.tls)
 
 
-def _context_endpoint(tls: TlsEndpoint) -> str:
-    files = [f"{key}={tls.cert_path}/{key}.pem" for key in ("ca", "cert", "key")]
-    skip = [] if tls.verify else ["skip-tls-verify=true"]
-    return to_csv([f"host={tls.host}", *files, *skip])
-
-
-def _create(request: BuildRequest, facts: Facts, name: str, driver: str, context_name: str) -> tuple[Command, ...]:
+def _create(request: BuildRequest, facts: Facts, name: str, driver: str, context_name: str) -> tuple[CreateNode, ...]:
     nodes = [parse_endpoint(text) for text in request.endpoint] or [Endpoint(address=context_name)]
-    commands = []
-    for index, node in enumerate(nodes):
-        which = ("--append",) if index else ("--driver", driver)
-        last = ("--bootstrap",) if index == len(nodes) - 1 else ()
-        options = (*which, *_node_options(request, facts, node), *last)
-        # `create` refuses an address for kubernetes: the kubeconfig names the cluster (buildx' builder/builder.go).
-        address = (node.address,) if node.address and driver != Driver.KUBERNETES else ()
-        commands.append(Command(argv=docker(request, "buildx", "create", "--name", name, *options, *address)))
-    return tuple(commands)
-
-
-def _node_options(request: BuildRequest, facts: Facts, node: Endpoint) -> tuple[str, ...]:
-    words = ["--node", node.name] if node.name else []
-    for platform in node.platforms:
-        words += ["--platform", platform]
     image = [f"image={request.buildkit_image}"] if request.buildkit_image else []
-    for option in (*image, *request.driver_opt, *(to_csv([f"{key}={value}"]) for key, value in node.options)):
-        words += ["--driver-opt", option]
-    if request.buildkitd_config:
-        words += [
-            "--buildkitd-config" if facts.buildx >= _BUILDKITD_CONFIG else "--config",
-            request.buildkitd_config,
-        ]
-    if request.buildkitd_flags:
-        words += ["--buildkitd-flags", request.buildkitd_flags]
-    return tuple(words)
+    return tuple(
+        CreateNode(
+            builder=name,
+            driver="" if index else driver,
+            node=node.name,
+            platforms=node.platforms,
+            driver_options=(
+                *image,
+                *request.driver_opt,
+                *(to_csv([f"{key}={value}"]) for key, value in node.options),
+            ),
+            config=request.buildkitd_config,
+            config_option="--buildkitd-config" if facts.buildx >= _BUILDKITD_CONFIG else "--config",
+            buildkitd_flags=request.buildkitd_flags,
+            bootstrap=index == len(nodes) - 1,
+            # `create` refuses an address for kubernetes: the kubeconfig names the cluster (buildx' builder/builder.go).
+            address="" if driver == Driver.KUBERNETES else node.address,
+        )
+        for index, node in enumerate(nodes)
+    )
 
 
-def _boot(request: BuildRequest, name: str) -> Command:
-    return Command(argv=docker(request, "buildx", "inspect", "--bootstrap", name))
-
-
-def _halt(request: BuildRequest, name: str) -> Command:
-    return Command(argv=docker(request, "container", "kill", _container(name)))
-
-
-def _scrap(request: BuildRequest, name: str) -> tuple[Command, ...]:
-    words = (("container", "rm", _container(name)), ("volume", "rm", f"{_container(name)}_state"))
-    return tuple(Command(argv=docker(request, *verb, "--force", what)) for *verb, what in words)
+def _scrap(name: str) -> tuple[RemoveContainer | RemoveVolume, ...]:
+    container = _container(name)
+    return RemoveContainer(container=container), RemoveVolume(volume=f"{container}_state")
 
 
 def _container(name: str) -> str:
     """The container of a builder's only node; its volume has this name too (``driver/docker-container``)."""
     return f"buildx_buildkit_{name}0"
-
-
-def docker(request: BuildRequest, *words: str) -> tuple[str, ...]:
-    """``words`` in the Docker context asked for: the flag wins over ``DOCKER_HOST``, the variable would not."""
-    return ("--context", request.docker_context, *words) if request.docker_context else words

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from buildx_cache.errors import UsageError
-from buildx_cache.plan.builder import docker
-from buildx_cache.plan.model import Command, LoginPlan
+from buildx_cache.plan.model import LoginPlan
 from buildx_cache.reference import DOCKER_HUB, HUB_KEY, Reference, parse_reference, registry_key, registry_name
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.ambient import PASSWORD, REGISTRY, USERNAME, AmbientLogin, half_a_login
@@ -78,11 +77,4 @@ def _spelled(key: str, hosts: tuple[str, ...]) -> str:
 
 
 def _plan(request: BuildRequest, username: str, password_env: str, registry: str) -> LoginPlan:
-    words = ("login", "--username", username, "--password-stdin", *(() if registry == HUB_KEY else (registry,)))
-    return LoginPlan(
-        registry=registry,
-        username=username,
-        password_env=password_env,
-        is_ambient=not request.username,
-        command=Command(argv=docker(request, *words)),
-    )
+    return LoginPlan(registry=registry, username=username, password_env=password_env, is_ambient=not request.username)

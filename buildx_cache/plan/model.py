@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from buildx_cache.caches import CacheEntry, CacheKind
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
-from buildx_cache.redaction import Secret
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """One call of the ``docker`` command line: the words after ``docker``, and secrets for its environment."""
-
-    argv: tuple[str, ...]
-    secrets: tuple[tuple[str, Secret], ...] = ()
-
-    def without(self, option: str, values: Collection[str]) -> Command:
-        """The same call without ``option`` where it has one of ``values``."""
-        words: list[str] = []
-        for word in self.argv:
-            if word in values and words and words[-1] == option:
-                words.pop()
-            else:
-                words.append(word)
-        return replace(self, argv=tuple(words))
-
-    def exchanging(self, flag: str, *words: str) -> Command:
-        """The same call with other words for the last ``flag``, an option without a value."""
-        place = next((place for place in reversed(range(len(self.argv))) if self.argv[place] == flag), None)
-        if place is None:
-            return self
-        return replace(self, argv=(*self.argv[:place], *words, *self.argv[place + 1 :]))
-
-    def replacing(self, option: str, values: Mapping[str, str]) -> Command:
-        """The same call with other values of ``option``: those that ``values`` has for them."""
-        words = [
-            values.get(word, word) if before == option else word
-            for before, word in zip(("", *self.argv), self.argv, strict=False)
-        ]
-        return replace(self, argv=tuple(words))
+from buildx_cache.plan.invocation import BuildInvocation
+from buildx_cache.plan.steps import (
+    BootBuilder,
+    CreateContext,
+    CreateNode,
+    KillContainer,
+    LoadImage,
+    LogIn,
+    PruneBuilder,
+    RemoveBuilder,
+    RemoveContainer,
+    RemoveContext,
+    RemoveVolume,
+    Step,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,20 +35,20 @@ class BuilderPlan:
     nodes: int = 1
     owned: bool = False
     """Whether it is this project's own, so that it may be pruned and removed."""
-    context: Command | None = None
+    context: CreateContext | None = None
     """Makes the Docker context that the builder needs."""
-    create: tuple[Command, ...] = ()
-    boot: Command | None = None
+    create: tuple[CreateNode, ...] = ()
+    boot: BootBuilder | None = None
     """The same as ``reboot``, where it is known not to run."""
-    remove: tuple[Command, ...] = ()
+    remove: tuple[RemoveBuilder | RemoveContext, ...] = ()
     """Undoes ``context`` and ``create``: after the call where asked, or at once if they fail."""
     temporary: bool = False
     """Whether it is removed after the call."""
-    halt: Command | None = None
+    halt: KillContainer | None = None
     """Ends it at once, however busy it is; what it has is there when it is booted again."""
-    scrap: tuple[Command, ...] = ()
+    scrap: tuple[RemoveContainer | RemoveVolume, ...] = ()
     """Removes what ``remove`` leaves when it is stopped halfway: Buildx forgets a builder before its volume is gone."""
-    reboot: Command | None = None
+    reboot: BootBuilder | None = None
     """Boots it where it is there and does not run."""
 
 
@@ -82,7 +63,11 @@ class LoginPlan:
     """The variable that holds the password; empty: it comes on stdin."""
     is_ambient: bool = False
     """Whether it comes from ``DOCKER_LOGIN``: where it fails, a stored login does."""
-    command: Command
+
+    @property
+    def step(self) -> LogIn:
+        """The login, but for its password."""
+        return LogIn(registry=self.registry, username=self.username)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +120,7 @@ class LoadingPlan:
     """
 
     why: str = ""
-    command: Command | None = None
+    step: LoadImage | None = None
     """Loads the image, from an archive on its stdin; None where BuildKit sends the image."""
     names: tuple[str, ...] = ()
     """What the image is called there, in full."""
@@ -161,31 +146,28 @@ class BuildPlan:
     builder: BuilderPlan
     cache: CachePlan
     image: ImagePlan
-    build: Command
+    build: BuildInvocation
+    docker_context: str = ""
+    """The Docker context that every command is run in; empty: the current one."""
     metadata_file: str = ""
     """Where the user wants Buildx' metadata; empty: nowhere in particular."""
     login: LoginPlan | None = None
-    node_exports: tuple[Command, ...] = ()
+    node_exports: tuple[BuildInvocation, ...] = ()
     """The builds that write ``CachePlan.node_exports``, after the image's."""
-    cache_build: Command | None = None
+    cache_build: BuildInvocation | None = None
     """Writes ``CachePlan.exports`` without the image; runs only where a damaged cache kept them from being written.
 
     None where Buildx' own flags are passed on, since it would not repeat them and might build something else.
     """
-    prune: Command | None = None
+    prune: PruneBuilder | None = None
     strict_cache: bool = False
     notes: tuple[str, ...] = ()
 
     def without(self, *, imports: Collection[CacheEntry] = (), exports: Collection[CacheEntry] = ()) -> BuildPlan:
         """The plan that goes on without some of its cache entries, such as damaged or denied ones."""
-        sources, targets = frozenset(map(str, imports)), frozenset(map(str, exports))
-
-        def shorn(command: Command) -> Command:
-            return command.without("--cache-from", sources).without("--cache-to", targets)
-
         nodes = [
-            (export, shorn(command))
-            for export, command in zip(self.cache.node_exports, self.node_exports, strict=True)
+            (export, build.without(imports=imports, exports=exports))
+            for export, build in zip(self.cache.node_exports, self.node_exports, strict=True)
             if export[1] not in exports
         ]
         cache = replace(
@@ -194,25 +176,26 @@ class BuildPlan:
             exports=tuple(entry for entry in self.cache.exports if entry not in exports),
             node_exports=tuple(export for export, _ in nodes),
         )
+        cache_build = self.cache_build.without(imports=imports, exports=exports) if self.cache_build else None
         return replace(
             self,
             cache=cache,
-            build=shorn(self.build),
-            node_exports=tuple(command for _, command in nodes),
-            cache_build=shorn(self.cache_build) if self.cache_build and cache.exports else None,
+            build=self.build.without(imports=imports, exports=exports),
+            node_exports=tuple(build for _, build in nodes),
+            cache_build=cache_build if cache.exports else None,
         )
 
-    def phases(self) -> tuple[tuple[str, Command], ...]:
-        """The commands in the order in which they run, each with the name of its phase."""
+    def phases(self) -> tuple[tuple[str, Step | BuildInvocation], ...]:
+        """The steps in the order in which they run, each with the name of its phase."""
         builder = self.builder
-        steps: list[tuple[str, Command | None]] = [
+        steps: list[tuple[str, Step | BuildInvocation | None]] = [
             ("context", builder.context),
-            *(("builder", command) for command in builder.create),
+            *(("builder", step) for step in builder.create),
             ("builder", builder.boot),
-            ("login", self.login.command if self.login else None),
+            ("login", self.login.step if self.login else None),
             ("build", self.build),
-            *(("export", command) for command in self.node_exports),
+            *(("export", build) for build in self.node_exports),
             ("prune", self.prune),
-            *(("remove", command) for command in (builder.remove if builder.temporary else ())),
+            *(("remove", step) for step in (builder.remove if builder.temporary else ())),
         ]
-        return tuple((phase, command) for phase, command in steps if command is not None)
+        return tuple((phase, step) for phase, step in steps if step is not None)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterable, Sequence
 
 from buildx_cache.ci.folding import MARK, json_without_commands
 from buildx_cache.plan.facts import show_version
-from buildx_cache.plan.model import BuildPlan, Command, LoginPlan
+from buildx_cache.plan.invocation import BuildInvocation
+from buildx_cache.plan.model import BuildPlan, LoginPlan
+from buildx_cache.plan.steps import Step
 from buildx_cache.redaction import HIDDEN, redact
 from buildx_cache.secret_names import is_secret_name
 from buildx_cache.wording import is_printable
@@ -23,16 +26,27 @@ def shell_lines(plan: BuildPlan) -> str:
         _comment(f"cache: {plan.cache.kind}: {plan.cache.why}"),
         *(_comment(f"note: {note}") for note in plan.notes),
     ]
-    for phase, command in plan.phases():
-        lines += [f"# {name} is taken from the environment" for name, _ in command.secrets]
+    for phase, step in plan.phases():
+        lines += [f"# {name} is taken from the environment" for name in _environment(step)]
         source = _password(plan.login) if phase == "login" and plan.login else ""
-        lines.append(source + shell_line(command))
+        lines.append(source + shell_line(command_line(plan, step)))
     return "\n".join(lines) + "\n"
 
 
-def shell_line(command: Command) -> str:
-    """One command, quoted for a shell, without secrets."""
-    return " ".join(map(_quoted, redacted_argv(command)))
+def command_line(plan: BuildPlan, step: Step | BuildInvocation) -> tuple[str, ...]:
+    """The whole command line of a step of the plan, without secrets."""
+    context = ("--context", plan.docker_context) if plan.docker_context else ()
+    return ("docker", *redacted((*context, *step.argv)))
+
+
+def _environment(step: Step | BuildInvocation) -> tuple[str, ...]:
+    """The variables that a step takes secrets from."""
+    return tuple(name for name, _ in step.secrets) if isinstance(step, BuildInvocation) else ()
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """One command line, quoted for a shell."""
+    return " ".join(map(_quoted, words))
 
 
 def _comment(text: str) -> str:
@@ -57,12 +71,9 @@ def _octal(character: str) -> str:
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
-def redacted_argv(command: Command) -> tuple[str, ...]:
-    """The whole command line, ``docker`` included, without secrets."""
-    return (
-        "docker",
-        *(_redacted(option, word) for option, word in zip(("", *command.argv), command.argv, strict=False)),
-    )
+def redacted(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of a command line without secrets."""
+    return tuple(_redacted(option, word) for option, word in zip(("", *words), words, strict=False))
 
 
 # Options that take NAME=VALUE: a value is hidden if its name looks secret. The plan's own build arguments of that kind
@@ -113,7 +124,7 @@ def plan_json(plan: BuildPlan) -> str:
             "tags": list(plan.image.tags),
             "push": plan.image.push,
             "load": plan.image.load,
-            "loading": {"from_folder": plan.image.loading.command is not None, "why": plan.image.loading.why},
+            "loading": {"from_folder": plan.image.loading.step is not None, "why": plan.image.loading.why},
             "platforms": list(plan.image.platforms),
         },
         "login": {"registry": plan.login.registry, "username": plan.login.username} if plan.login else None,
@@ -121,10 +132,10 @@ def plan_json(plan: BuildPlan) -> str:
         "commands": [
             {
                 "phase": phase,
-                "argv": list(redacted_argv(command)),
-                "environment": [name for name, _ in command.secrets],
+                "argv": list(command_line(plan, step)),
+                "environment": list(_environment(step)),
             }
-            for phase, command in plan.phases()
+            for phase, step in plan.phases()
         ],
     }
     text = json_without_commands(json.dumps(document, indent=2, ensure_ascii=False))

@@ -6,22 +6,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from buildx_cache.errors import BuildxCacheError, EngineError, InterruptedBuildError
-from buildx_cache.plan import BuilderPlan, Command
+from buildx_cache.plan import BuilderPlan, Step
+from buildx_cache.plan.steps import CreateNode
 from buildx_cache.run.retrying import Retrying, ended_by
 from buildx_cache.run.seams import Finished, last_line
 
 # Another call made the same builder since this one looked; the build boots it (buildx' ``builder/builder.go``).
 _EXISTS = "existing instance for"
-_BOOTS = "--bootstrap"
 
 
 class CallsBuilder:
-    """The builder that a call's plan names; ``do`` runs a command of it, ``phase`` lasts while something does."""
+    """The builder that a call's plan names; ``do`` carries out a step of it, ``phase`` lasts while something does."""
 
     def __init__(
         self,
         plan: BuilderPlan,
-        do: Callable[[Command], Finished],
+        do: Callable[[Step], Finished],
         phase: Callable[[str], AbstractContextManager[None]],
         retrying: Retrying,
     ) -> None:
@@ -49,8 +49,8 @@ class CallsBuilder:
             with self._phase("context"):
                 self._must(plan.context, "the Docker context could not be made")
         with self._phase("builder"):
-            for command in plan.create:
-                self._must(command, f"the builder {plan.name!r} could not be made or does not boot", tolerated=_EXISTS)
+            for step in plan.create:
+                self._must(step, f"the builder {plan.name!r} could not be made or does not boot", tolerated=_EXISTS)
             if plan.boot:
                 self._must(plan.boot, f"the builder {plan.name!r} does not boot")
 
@@ -83,18 +83,19 @@ class CallsBuilder:
             return self._undo()
         except InterruptedBuildError:
             self._undo()  # there is only one signal
-            for command in self._plan.scrap:
-                self._do(command)
+            for step in self._plan.scrap:
+                self._do(step)
             raise
 
     def _undo(self) -> str:
-        ended = [self._do(command) for command in self._plan.remove]
+        ended = [self._do(step) for step in self._plan.remove]
         return next((last_line(done) for done in ended if done.code != 0), "")
 
-    def _must(self, command: Command, failure: str, *, tolerated: str = "") -> None:
+    def _must(self, step: Step, failure: str, *, tolerated: str = "") -> None:
         # Buildx refuses to make a builder twice: one that did not boot is only booted.
-        again = self._plan.reboot if self._plan.reboot and _BOOTS in command.argv else command
-        done = self._retrying.tried(self._do(command), lambda: self._do(again), lambda done: ended_by("builder", done))
+        boots = isinstance(step, CreateNode) and step.bootstrap
+        again = self._plan.reboot if self._plan.reboot and boots else step
+        done = self._retrying.tried(self._do(step), lambda: self._do(again), lambda done: ended_by("builder", done))
         if done.code != 0 and not (tolerated and tolerated in done.stderr):
             raise EngineError(f"{failure}: {last_line(done)}", hint=_hint(done.stderr))
 

@@ -25,7 +25,7 @@ from buildx_cache.outcome import (
     is_imported,
     skipped_export,
 )
-from buildx_cache.plan import BuildPlan, Command
+from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.progress.names import transfer_kind
 from buildx_cache.redaction import redact
@@ -56,7 +56,7 @@ class Caches:
         plan: BuildPlan,
         tell: Tell,
         engine: Engine,
-        export: Callable[[Command], tuple[BuildTrace, int]],
+        export: Callable[[BuildInvocation], tuple[BuildTrace, int]],
         retrying: Retrying,
     ) -> None:
         self.plan = plan
@@ -110,9 +110,9 @@ class Caches:
         finally:
             self._is_watching = False
 
-    def command(self, planned: Command) -> Command:
+    def served(self, planned: BuildInvocation) -> BuildInvocation:
         """A build that imports what is served from there."""
-        return self.serving.command(planned)
+        return self.serving.served(planned)
 
     def take(self, event: Event) -> Event:
         """An event of it, in the plan's words.
@@ -293,14 +293,14 @@ class Caches:
     def _write_again(self, lost: Collection[CacheEntry]) -> None:
         """Write caches once more, by a build that does nothing else."""
         others = [entry for entry in self.plan.cache.exports if entry not in lost]
-        command = self.plan.without(exports=others).cache_build
-        if command is None:
+        build = self.plan.without(exports=others).cache_build
+        if build is None:
             return
         self.retries.append(RetryReport(phase="export", reason="a damaged import kept it from being written", count=1))
-        self._write_only(lost, command)
+        self._write_only(lost, build)
 
-    def _write_only(self, entries: Collection[CacheEntry], command: Command) -> None:
-        trace, code = self._export_by(command)
+    def _write_only(self, entries: Collection[CacheEntry], build: BuildInvocation) -> None:
+        trace, code = self._export_by(build)
         self._exports |= {entry: self._exported(entry, trace, code) for entry in entries}
 
     def _retry_exports(self, exports: Collection[CacheEntry]) -> None:
@@ -312,8 +312,8 @@ class Caches:
         def again() -> None:
             entries = failed()
             others = [entry for entry in self.plan.cache.exports if entry not in entries]
-            if command := self.plan.without(exports=others).cache_build:
-                self._write_only(entries, command)
+            if build := self.plan.without(exports=others).cache_build:
+                self._write_only(entries, build)
 
         self._retrying.tried(None, again, lambda _: next(map(self._fault, failed()), None))
 
@@ -328,21 +328,21 @@ class Caches:
             CacheError: one failed, and the call is strict.
         """
         exports = zip(self.plan.cache.node_exports, self.plan.node_exports, strict=True)
-        for (_, entry), command in exports:
+        for (_, entry), build in exports:
             if _repository(entry) in self._read_only:
                 self._exports[entry] = skipped_export(entry, "writing there was denied before")
                 continue
-            self._write_only([entry], command)
-            self._retry_node(entry, command)
+            self._write_only([entry], build)
+            self._retry_node(entry, build)
             self._tell_failed(entry)
 
-    def _retry_node(self, entry: CacheEntry, command: Command) -> None:
-        self._retrying.tried(None, lambda: self._write_only([entry], command), lambda _: self._fault(entry))
+    def _retry_node(self, entry: CacheEntry, build: BuildInvocation) -> None:
+        self._retrying.tried(None, lambda: self._write_only([entry], build), lambda _: self._fault(entry))
 
-    def _export_by(self, command: Command) -> tuple[BuildTrace, int]:
+    def _export_by(self, build: BuildInvocation) -> tuple[BuildTrace, int]:
         """Run a build that does nothing but write caches; once more where it could not read from a server."""
-        trace, code = self._export(command)
-        return self._export(command) if self._imports_themselves("export") else (trace, code)
+        trace, code = self._export(build)
+        return self._export(build) if self._imports_themselves("export") else (trace, code)
 
     def _exported(self, entry: CacheEntry, trace: BuildTrace, code: int = 0) -> ExportReport:
         report = export_report(entry, trace)

@@ -7,13 +7,11 @@ folder stays locked.
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from buildx_cache.ci import CIContext
 from buildx_cache.diagnose import diagnose
@@ -26,8 +24,8 @@ from buildx_cache.errors import (
 )
 from buildx_cache.layout.decode import is_digest
 from buildx_cache.outcome import step_reports
-from buildx_cache.plan import DIGEST, BuildPlan, Command, show_version
-from buildx_cache.plan.render import redacted_argv
+from buildx_cache.plan import DIGEST, BuildInvocation, BuildPlan, Step, show_version
+from buildx_cache.plan.render import command_line
 from buildx_cache.progress import BuildTrace, Event, StreamParser, TraceBuilder
 from buildx_cache.redaction import redact
 from buildx_cache.report import (
@@ -45,7 +43,14 @@ from buildx_cache.run.caches import Caches
 from buildx_cache.run.hiding import Hiding, Secrets
 from buildx_cache.run.loading import Loading
 from buildx_cache.run.login import login_error
-from buildx_cache.run.result_files import ResultFile, put_in_place, redirected, remove_stale, written_files
+from buildx_cache.run.result_files import (
+    ResultFile,
+    metadata_of,
+    put_in_place,
+    redirected,
+    remove_stale,
+    written_files,
+)
 from buildx_cache.run.retrying import Fault, Patience, Phase, Retrying, ended_by, fault
 from buildx_cache.run.seams import AbandonedBuildError, Engine, Finished, last_line
 from buildx_cache.scratch import scratch_folder
@@ -101,7 +106,7 @@ class _Execution:
         self._phases = Phases()
         self._commands: list[tuple[str, ...]] = []
         self._warnings: list[str] = list(plan.notes)
-        self._metadata: dict[str, object] = {}
+        self._metadata: Mapping[str, object] = {}
         self._files: tuple[ResultFile, ...] = ()
         self._trace: BuildTrace | None = None
         self._logs: Mapping[str, tuple[str, ...]] = {}
@@ -166,7 +171,7 @@ class _Execution:
             return
 
         def log_in() -> Finished:
-            return self._do(login.command, stdin=password.encode())
+            return self._do(login.step, password=password.encode())
 
         with contextlib.ExitStack() as private:
             private.enter_context(self._engine.credentials(login.registry))
@@ -250,11 +255,11 @@ class _Execution:
 
     def _load(self) -> None:
         """Have the engine read what the build wrote for it; where it does not, have BuildKit send it after all."""
-        command = self._plan.image.loading.command
-        if command is None or not self._loading.is_on:
+        step = self._plan.image.loading.step
+        if step is None or not self._loading.is_on:
             return
         with self._phase("build"):
-            self._note(command)
+            self._note(step)
             reason = self._loading.load()
             if not reason:
                 return
@@ -274,7 +279,7 @@ class _Execution:
         with self._phase("build"):
             try:
                 planned = self._caches.plan.build
-                instead = self._loading.command(planned, self._caches.folder)
+                instead = self._loading.written(planned, self._caches.folder)
                 with self._caches.watching():
                     code = self._build_told(planned, builder, instead=instead)
             except InterruptedBuildError as stopped:
@@ -286,30 +291,26 @@ class _Execution:
         self._phases = replace(self._phases, export=export, push=push)
         return self._trace, code
 
-    def _build_told(self, command: Command, trace: TraceBuilder, *, instead: Command | None = None) -> int:
-        """Build, and read what Buildx tells of the image."""
-        remove_stale(command)
+    def _build_told(
+        self, build: BuildInvocation, trace: TraceBuilder, *, instead: BuildInvocation | None = None
+    ) -> int:
+        """Build, or run a build ``instead`` that comes to the same, and read what Buildx tells of the image."""
+        remove_stale(build)
         with scratch_folder() as folder:
-            metadata = str(folder / "metadata-file")
-            code = self._stream(command, trace, metadata, instead=redirected(instead or command, folder))
-            self._metadata = _read_metadata(metadata)
-            self._files = written_files(command, folder) if code == 0 else ()
+            code = self._stream(build, trace, instead=redirected(instead or build, folder))
+            self._metadata = metadata_of(folder)
+            self._files = written_files(build, folder) if code == 0 else ()
         return code
 
-    def _write_caches(self, command: Command) -> tuple[BuildTrace, int]:
+    def _write_caches(self, build: BuildInvocation) -> tuple[BuildTrace, int]:
         """Run a build that does nothing but write caches; it is not the one that the report's steps are of."""
         builder = TraceBuilder()
         with self._phase("export"):
-            code = self._stream(command, builder)
+            code = self._stream(build, builder)
         return builder.trace(), code
 
-    def _stream(
-        self, command: Command, trace: TraceBuilder, metadata: str = "", *, instead: Command | None = None
-    ) -> int:
-        """Run a build, or one ``instead`` that comes to the same, the way this program listens.
-
-        That is by raw progress, and metadata in a file.
-        """
+    def _stream(self, build: BuildInvocation, trace: TraceBuilder, *, instead: BuildInvocation | None = None) -> int:
+        """Run a build, or one ``instead`` that comes to the same, and follow its raw progress."""
         parser, hiding = StreamParser(), Hiding(self._redactor)
 
         def show(events: Iterable[Event]) -> None:
@@ -322,9 +323,10 @@ class _Execution:
                 self._caches.wait()
             show(hiding.take(parser.feed(chunk)))
 
-        self._note(command)
+        self._note(build)
+        followed = replace(self._caches.served(instead or build), progress="rawjson")
         try:
-            code = self._engine.build(self._caches.command(listening(instead or command, metadata)), take)
+            code = self._engine.build(followed, take)
             show(hiding.take(parser.close()))
             show(hiding.close())
         except AbandonedBuildError:
@@ -368,12 +370,12 @@ class _Execution:
 
     # --- bookkeeping -------------------------------------------------------------------------------------
 
-    def _do(self, command: Command, *, stdin: bytes = b"") -> Finished:
-        self._note(command)
-        return self._engine.run(command, stdin=stdin)
+    def _do(self, step: Step, *, password: bytes = b"") -> Finished:
+        self._note(step)
+        return self._engine.perform(step, password=password)
 
-    def _note(self, command: Command) -> None:
-        argv = tuple(map(self._redactor.text, redacted_argv(command)))
+    def _note(self, step: Step | BuildInvocation) -> None:
+        argv = tuple(map(self._redactor.text, command_line(self._plan, step)))
         self._commands.append(argv)
         self._display.command(shlex.join(argv))
 
@@ -461,26 +463,6 @@ _CANCELLED = 130
 _SHOWN_UNFINISHED = 2
 # What writes to a registry, by what of a build it is; a strict call's build fails over its cache.
 _WRITING: Mapping[str, Phase] = {"image-export": "push", "push": "push", "cache-export": "export"}
-
-
-def listening(command: Command, metadata: str) -> Command:
-    """A planned build with the flags by which this program hears of it: they change nothing of what is built.
-
-    A metadata file that the user asked for is in the plan already.
-    """
-    position = command.argv.index("build") + 1
-    flags = ["--progress", "rawjson"]
-    if metadata and "--metadata-file" not in command.argv:
-        flags += ["--metadata-file", metadata]
-    return replace(command, argv=(*command.argv[:position], *flags, *command.argv[position:]))
-
-
-def _read_metadata(path: str) -> dict[str, object]:
-    try:
-        metadata = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return metadata if isinstance(metadata, dict) else {}
 
 
 def status_of(error: BuildxCacheError | None) -> Status:

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from buildx_cache.plan import Command
+from buildx_cache.plan import BuildInvocation
 from buildx_cache.progress import Event
 from buildx_cache.progress.events import LogEvent, VertexEvent, rewritten
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument
@@ -22,9 +22,9 @@ class Secrets:
     password: Secret | None = None
     hidden: tuple[Secret, ...] = ()
 
-    def redactor(self, command: Command) -> Redactor:
-        """Build the redactor of these secrets and of a command's secret build arguments."""
-        arguments = (str(value) for name, value in command.secrets if is_hidden_argument(name, value))
+    def redactor(self, build: BuildInvocation) -> Redactor:
+        """Build the redactor of these secrets and of a build's secret arguments."""
+        arguments = (str(value) for name, value in build.secrets if is_hidden_argument(name, value))
         return Redactor((*arguments, *self.hidden, self.password or ""))
 
 

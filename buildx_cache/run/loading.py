@@ -6,17 +6,15 @@ To everybody else the build is the planned one, with ``--load``, and that is wha
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.caches import CacheEntry
 from buildx_cache.layout.decode import MalformedError
-from buildx_cache.plan import Command, LoadingPlan
+from buildx_cache.plan import BuildInvocation, LoadingPlan, Output
 from buildx_cache.progress import BuildTrace
 from buildx_cache.run.seams import Engine
-
-# How a plan has BuildKit send the image to the engine.
-_FLAG = "--load"
 
 
 class Loading:
@@ -34,17 +32,17 @@ class Loading:
 
     # --- the build -----------------------------------------------------------------------------------------
 
-    def command(self, planned: Command, cache: Path | None) -> Command:
+    def written(self, planned: BuildInvocation, cache: Path | None) -> BuildInvocation:
         """A build that writes its image beside the layers of the cache's folder; without one the planned build."""
         self.close()
-        if self._plan.command is None or cache is None:
+        if self._plan.step is None or cache is None:
             return planned
         try:
             self._folder = layout.new_image_folder(cache)
         except (MalformedError, OSError):
             return planned
         output = str(CacheEntry(type="oci", attributes=(("tar", "false"), ("dest", str(self._folder)))))
-        return planned.exchanging(_FLAG, "--output", output)
+        return replace(planned, load=False, outputs=(Output(spec=output),))
 
     def may_retry(self, trace: BuildTrace) -> bool:
         """Whether a build that failed did so over the folder, which the next one goes without."""
@@ -57,11 +55,11 @@ class Loading:
 
     def load(self) -> str:
         """Have the engine read the image; why that did not work, if so."""
-        if self._folder is None or self._plan.command is None:
+        if self._folder is None or self._plan.step is None:
             return ""
         try:
             archive = layout.read_archive(self._folder, self._plan.names)
-            done = self._engine.feed(self._plan.command, archive.write)
+            done = self._engine.load_image(self._plan.step, archive.write)
         except MalformedError as error:
             return f"its folder is damaged: {error.problem}"
         except OSError as error:

@@ -7,13 +7,15 @@ put in place without following any.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildx_cache.atomic import remove_file, write_bytes
 from buildx_cache.errors import ExhaustedError
-from buildx_cache.plan import Command
+from buildx_cache.plan import BuildInvocation
 from buildx_cache.working_copy import prepared_root
 
 _ID, _METADATA = "--iidfile", "--metadata-file"
@@ -29,31 +31,41 @@ class ResultFile:
     content: bytes
 
 
-def redirected(command: Command, folder: Path) -> Command:
-    """Return the build with its files in ``folder``."""
-    words = list(command.argv)
-    for at, option in _options(command):
-        words[at + 1] = str(folder / option.removeprefix("--"))
-    return replace(command, argv=tuple(words))
+def redirected(build: BuildInvocation, folder: Path) -> BuildInvocation:
+    """Return the build with its files in ``folder``; its metadata is always wanted."""
+    flags = list(build.flags)
+    for at, option in _flags(build):
+        flags[at + 1] = str(_file(folder, option))
+    iidfile = str(_file(folder, _ID)) if build.iidfile else ""
+    metadata = "" if _METADATA in build.flags else str(_file(folder, _METADATA))
+    return replace(build, flags=tuple(flags), iidfile=iidfile, metadata_file=metadata)
 
 
-def written_files(command: Command, folder: Path) -> tuple[ResultFile, ...]:
-    """Read the files of a build that was :func:`redirected` to ``folder``; ``command`` is the one that was planned."""
+def written_files(build: BuildInvocation, folder: Path) -> tuple[ResultFile, ...]:
+    """Read the files of a build that was :func:`redirected` to ``folder``; ``build`` is the one that was planned."""
     found = []
-    for at, option in _options(command):
+    for option, path in _asked(build):
         with contextlib.suppress(OSError):
-            content = (folder / option.removeprefix("--")).read_bytes()
-            found.append(ResultFile(option=option, path=command.argv[at + 1], content=content))
+            found.append(ResultFile(option=option, path=path, content=_file(folder, option).read_bytes()))
     return tuple(found)
 
 
-def remove_stale(command: Command) -> None:
+def metadata_of(folder: Path) -> Mapping[str, object]:
+    """Read the metadata of a build that was :func:`redirected` to ``folder``; empty where Buildx wrote none."""
+    try:
+        metadata = json.loads(_file(folder, _METADATA).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def remove_stale(build: BuildInvocation) -> None:
     """Delete the ID of an earlier build, as Buildx does before it begins."""
-    for at, option in _options(command):
+    for option, path in _asked(build):
         if option == _ID:
             with contextlib.suppress(OSError):
-                path, below = _place(command.argv[at + 1])
-                remove_file(path, below=below)
+                where, below = _place(path)
+                remove_file(where, below=below)
 
 
 def put_in_place(file: ResultFile) -> None:
@@ -78,6 +90,17 @@ def _place(text: str) -> tuple[Path, Path | None]:
     return (path if below else Path(os.path.realpath(path))), below
 
 
-def _options(command: Command) -> tuple[tuple[int, str], ...]:
-    words = command.argv
-    return tuple((at, words[at]) for at in range(words.index("build"), len(words) - 1) if words[at] in {_ID, _METADATA})
+def _asked(build: BuildInvocation) -> Iterator[tuple[str, str]]:
+    """The files that are asked for: option, path. Of one that is given twice, the last counts."""
+    yield from ((option, path) for option, path in ((_METADATA, build.metadata_file), (_ID, build.iidfile)) if path)
+    yield from ((option, build.flags[at + 1]) for at, option in _flags(build))
+
+
+def _flags(build: BuildInvocation) -> tuple[tuple[int, str], ...]:
+    """Where the flags after ``--`` ask for files."""
+    words = build.flags
+    return tuple((at, words[at]) for at in range(len(words) - 1) if words[at] in {_ID, _METADATA})
+
+
+def _file(folder: Path, option: str) -> Path:
+    return folder / option.removeprefix("--")

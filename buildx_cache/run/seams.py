@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import IO, Protocol
 
-from buildx_cache.plan import Command
+from buildx_cache.plan import BuildInvocation, Step
+from buildx_cache.plan.steps import LoadImage
 from buildx_cache.redaction import redact
 
 NO_REASON = "no reason given"
@@ -47,17 +48,17 @@ def last_line(done: Finished) -> str:
 class Engine(Protocol):
     """The effects a plan has."""
 
-    def run(self, command: Command, *, stdin: bytes = b"") -> Finished:
-        """Run a short command to its end."""
+    def perform(self, step: Step, *, password: bytes = b"") -> Finished:
+        """Carry out a short step to its end; a login takes a password."""
 
-    def feed(self, command: Command, write: Callable[[IO[bytes]], None]) -> Finished:
-        """Run a command that reads what ``write`` writes, and may end before it has read all of it."""
+    def load_image(self, step: LoadImage, write: Callable[[IO[bytes]], None]) -> Finished:
+        """Load an image from an archive that ``write`` writes; the engine need not read all of it."""
 
     @property
     def calls(self) -> int:
         """How often the docker command line was run."""
 
-    def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
+    def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
         """Run a build, handing over its stderr as it comes, and nothing a few times a second; returns its exit code.
 
         What ``on_stderr`` raises ends the build.

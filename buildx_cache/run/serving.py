@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import ExhaustedError
-from buildx_cache.plan import Command, ServingPlan
+from buildx_cache.plan import BuildInvocation, ServingPlan
 from buildx_cache.plan.serving import HOST
 from buildx_cache.progress import Event
 from buildx_cache.progress.events import VertexEvent, rewritten
@@ -121,10 +121,10 @@ class Serving:
 
     # --- while it runs -----------------------------------------------------------------------------------
 
-    def command(self, planned: Command) -> Command:
+    def served(self, planned: BuildInvocation) -> BuildInvocation:
         """A build that imports from the servers what the planned one imports from folders."""
-        values = {str(source.planned): str(source.instead) for source in self._sources.values()}
-        return planned.replacing("--cache-from", values) if values else planned
+        instead = {source.planned: source.instead for source in self._sources.values()}
+        return replace(planned, imports=tuple(instead.get(entry, entry) for entry in planned.imports))
 
     def take(self, event: Event) -> Event:
         """An event in the plan's words.

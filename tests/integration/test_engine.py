@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,9 @@ from typing import Any
 import pytest
 
 from buildx_cache.engine.docker import DockerEngine
-from buildx_cache.engine.inspection import parse_builder
-from buildx_cache.engine.plugin import buildx_itself
-from buildx_cache.engine.process import follow
-from buildx_cache.engine.questions import asked_ahead, asking
 from buildx_cache.plan import Place
 from tests.integration.conftest import PROJECT, Docker
-from tests.integration.test_plan import record, shimmed
+from tests.integration.test_plan import record
 from tests.integration.tls import tls_front
 
 PLACE = Place(project="app", cache_dir="/cache", today="2025-11-24")
@@ -28,8 +23,19 @@ PLAIN: Any = None  # without a context for TLS, asyncio serves plain TCP
 OPTIONS = (("env.X", 'a, "b c" d=é\\e'), ("image", "a/b:1"), ("network", "host"))
 
 
-def engine(docker: Docker, **env: str) -> DockerEngine:
-    return DockerEngine(docker.child_env(**env))
+Engines = Callable[..., DockerEngine]
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engines:
+    """Make the engine of a Docker, in its environment."""
+
+    def make(docker: Docker, **env: str) -> DockerEngine:
+        for name, value in docker.child_env(**env).items():
+            monkeypatch.setenv(name, value)
+        return DockerEngine(docker.child_env(**env))
+
+    return make
 
 
 def local(docker: Docker) -> Docker:
@@ -42,26 +48,11 @@ ENGINES = [("forky", "containerd"), ("forky", "classic"), ("trixie", "containerd
 
 
 @pytest.mark.parametrize(("suite", "store"), ENGINES)
-def test_an_engine_on_this_host_is_not_elsewhere(special: Callable[[str, str], Docker], suite: str, store: str) -> None:
+def test_an_engine_on_this_host_is_not_elsewhere(
+    special: Callable[[str, str], Docker], engine: Engines, suite: str, store: str
+) -> None:
     found = engine(special(suite, store)).facts(PLACE)
     assert (found.elsewhere, found.store, found.context) == ("", store, "default")
-
-
-@pytest.mark.parametrize(("suite", "store"), ENGINES)
-def test_buildx_is_found_where_docker_finds_it_and_says_the_same(
-    special: Callable[[str, str], Docker], suite: str, store: str
-) -> None:
-    docker = special(suite, store)
-    plugins = json.loads(docker.docker("info", "--format", "{{json .ClientInfo.Plugins}}"))
-    found = buildx_itself(docker.child_env())
-    assert found == next(plugin["Path"] for plugin in plugins if plugin["Name"] == "buildx")
-    for name in ("", "default", "nowhere"):
-        words = ("inspect", name) if name else ("inspect",)
-        itself, asked = (
-            subprocess.run((*program, *words), env=docker.child_env(), capture_output=True, text=True, check=False)
-            for program in ((found,), ("docker", "buildx"))
-        )
-        assert (itself.returncode, parse_builder(itself.stdout)) == (asked.returncode, parse_builder(asked.stdout))
 
 
 WHERE = (
@@ -85,14 +76,14 @@ def test_an_engine_whose_socket_is_mounted_in_is_elsewhere(docker: Docker) -> No
     assert said.stdout == f"the engine's host is {name!r}, and this is 'job-1'\n"
 
 
-def test_an_engine_behind_a_port_is_elsewhere(docker: Docker) -> None:
+def test_an_engine_behind_a_port_is_elsewhere(docker: Docker, engine: Engines) -> None:
     path = docker.env.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
     with tls_front(path, PLAIN) as port:
         host = f"tcp://127.0.0.1:{port}"
         assert engine(docker, DOCKER_HOST=host).facts(PLACE).elsewhere == f"the engine is at {host}"
 
 
-def test_the_endpoint_of_a_context_is_found(docker: Docker) -> None:
+def test_the_endpoint_of_a_context_is_found(docker: Docker, engine: Engines) -> None:
     path = docker.env.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
     with tls_front(path, PLAIN) as port:
         docker.docker("context", "create", "engine-test", "--docker", f"host=tcp://127.0.0.1:{port}")
@@ -105,7 +96,7 @@ def test_the_endpoint_of_a_context_is_found(docker: Docker) -> None:
 
 @pytest.mark.parametrize(("suite", "store"), [ENGINES[0], ENGINES[2]])
 def test_driver_options_are_read_as_buildx_prints_them(
-    special: Callable[[str, str], Docker], suite: str, store: str
+    special: Callable[[str, str], Docker], engine: Engines, suite: str, store: str
 ) -> None:
     docker = special(suite, store)
     given = 'network=host,"env.X=a, ""b c"" d=é\\e"'
@@ -118,7 +109,7 @@ def test_driver_options_are_read_as_buildx_prints_them(
     assert [node.options for node in found.nodes] == [OPTIONS]
 
 
-def test_a_network_has_a_gateway_or_none(docker: Docker) -> None:
+def test_a_network_has_a_gateway_or_none(docker: Docker, engine: Engines) -> None:
     asked = engine(docker)
     docker.docker("network", "create", "--subnet", "10.254.17.0/24", "engine-test")
     try:
@@ -129,116 +120,6 @@ def test_a_network_has_a_gateway_or_none(docker: Docker) -> None:
     assert asked.gateway("bridge") == found[0].get("Gateway", "")
     assert [asked.gateway(name) for name in ("host", "none", "engine-test")] == ["", "", ""]
     assert asked.calls == 5
-
-
-@pytest.mark.parametrize("ask", [asking, asked_ahead])
-def test_a_question_that_nobody_waits_for_is_ended(tmp_path: Path, ask: Any) -> None:  # noqa: ANN401 -- two shapes
-    started = tmp_path / "started"
-    # The shell waits for a child of its own, as the docker command does for a plugin.
-    script = f"sh -c 'echo $$ > {started}; exec sleep 600'; true"
-    with ask(("sh", "-c", script), env=os.environ):
-        while not started.exists() or not started.read_text():
-            time.sleep(0.01)
-    deadline = time.monotonic() + 10
-    while not has_ended(int(started.read_text())):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def has_ended(child: int) -> bool:
-    """Whether a process is no more, or is only waited for; whoever does that may come at any moment."""
-    try:
-        state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return state == "Z"
-
-
-def test_a_question_is_answered(tmp_path: Path) -> None:
-    with asking(("sh", "-c", "pwd; echo no >&2; exit 3"), env={"PATH": os.environ["PATH"]}) as answer:
-        said = answer()
-    assert (said.code, said.stdout.strip(), said.stderr) == (3, os.fspath(Path.cwd()), "no\n")
-    with pytest.raises(FileNotFoundError), asking((str(tmp_path / "absent"),), env={}):
-        pass
-
-
-SAY = ("sh", "-c", "echo ${WORD?there is none}; echo . >> said")
-
-
-def test_who_asks_what_was_asked_already_gets_that_answer_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    env = {"PATH": os.environ["PATH"], "WORD": "later"}
-    with asked_ahead(SAY, env={**env, "WORD": "ahead"}):
-        for word in ("ahead", "later"):
-            with asking(SAY, env=env) as answer:
-                assert answer().stdout == f"{word}\n"
-    assert (tmp_path / "said").read_text() == ".\n.\n"
-    with asked_ahead(SAY, env=env):
-        pass
-    with asking(SAY, env={**env, "WORD": "anew"}) as answer:
-        assert answer().stdout == "anew\n"
-
-
-def test_what_fails_for_want_of_the_environment_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    env = {"PATH": os.environ["PATH"]}
-    with asked_ahead(SAY, env=env), asking(SAY, env={**env, "WORD": "whole"}) as answer:
-        assert (answer().code, answer().stdout) == (0, "whole\n")
-    with asked_ahead((str(tmp_path / "absent"),), env=env):
-        pass
-
-
-def test_what_fails_with_the_whole_environment_is_not_asked_again(tmp_path: Path) -> None:
-    words = ("sh", "-c", f"echo . >> {tmp_path}/said; exit 3")
-    env = {"PATH": os.environ["PATH"]}
-    with asked_ahead(words, env=dict(env)), asking(words, env=dict(env)) as answer:
-        assert answer().code == 3
-    assert (tmp_path / "said").read_text() == ".\n"
-
-
-@pytest.mark.parametrize(("name", "code"), [("default", 0), ("none-of-that-name", 3)], ids=["there", "absent"])
-def test_buildx_is_asked_once_for_a_builder_that_was_named(
-    docker: Docker, project: Path, tmp_path: Path, name: str, code: int
-) -> None:
-    """Buildx here is a script that notes its words."""
-    log, plugin = tmp_path / "asked", tmp_path / "docker-buildx"
-    (tmp_path / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(tmp_path)]}))
-    real = buildx_itself(docker.child_env())
-    plugin.write_text(f'#!/bin/sh\necho "$*" >> {log}\nexec {real} "$@"\n')
-    plugin.chmod(0o755)
-    words = ("-t", "app", "--load", "--builder", name, "--build-arg", f"BASE={docker.base}", str(project))
-    ran = docker.tool("build", *words, env={"DOCKER_CONFIG": str(tmp_path)})
-    assert ran.code == code, ran.stderr
-    assert [line for line in log.read_text().splitlines() if "inspect" in line] == [f"inspect {name}"]
-
-
-ENVIRONMENTS = "tr '\\0' '\\n' < /proc/$$/environ > {folder}/$(date +%s%N).$1"
-
-
-@pytest.mark.parametrize("needed", ["PATH", "TOKEN"], ids=["enough", "not-enough"])
-def test_a_build_asks_the_engine_ahead_without_secrets(
-    docker: Docker, project: Path, tmp_path: Path, needed: str
-) -> None:
-    """``docker`` here is a script that says with what it was called; without what it needs it fails."""
-    folder = tmp_path / "called"
-    folder.mkdir()
-    noting = ENVIRONMENTS.replace("{folder}", str(folder))
-    env = shimmed(docker, tmp_path / "shim", f'#!/bin/sh\n{noting}\n: "${{{needed}?}}"\nexec {{docker}} "$@"\n')
-    words = ("-t", docker.repository(), "--push", "--build-arg", f"BASE={docker.base}", str(project))
-    ran = docker.build(*words, env={**env, "TOKEN": "hidden", "BUILDX_CACHE_NO_COLOR": "1"})
-    asked = [path.read_text() for path in sorted(folder.glob("*.system"))]
-    assert ["hidden" in each for each in asked] == ([False] if needed == "PATH" else [False, True])
-    assert not any("BUILDX_CACHE_" in each for each in asked)
-    assert ran.report["image"]["pushed"] is True
-
-
-def test_what_is_done_meanwhile_comes_before_what_a_command_says() -> None:
-    told: list[bytes] = []
-    command = ("sh", "-c", "echo said >&2; exit 3")
-    code = follow(
-        command, env=dict(os.environ), on_stderr=told.append, stdin=None, meanwhile=lambda: told.append(b"meanwhile\n")
-    )
-    assert (code, [each for each in told if each]) == (3, [b"meanwhile\n", b"said\n"])
 
 
 @pytest.mark.parametrize("load", [False, True], ids=["push", "load"])
@@ -254,9 +135,9 @@ def test_every_call_of_docker_is_counted(docker: Docker, project: Path, tmp_path
         called = [tuple(line.split("\0")[:-1]) for line in log.read_text().splitlines()]
     finally:
         docker.docker("buildx", "rm", first.report["builder"]["name"])
-    assert ran.report["docker_calls"] == len(called) + 1  # Buildx is asked for the builder without docker
+    assert ran.report["docker_calls"] == len(called)
     questions = [words[:2] for words in called if "build" not in words]
-    assert questions == [("system", "info"), *(LOADING if load else ())]
+    assert questions == [("system", "info"), ("buildx", "inspect"), *(LOADING if load else ())]
 
 
 # Which image has the tag before; that it has none any more once the other is loaded; what the builder keeps.

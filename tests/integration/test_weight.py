@@ -48,18 +48,3 @@ def test_without_docker_little_is_imported(
     docker: Docker, project: Path, words: tuple[str, ...], heavy: set[str]
 ) -> None:
     assert imported(*words, env=docker.child_env(), cwd=project) == heavy
-
-
-def test_a_build_needs_no_docker_client_but_dockers_own(docker: Docker, project: Path) -> None:
-    words = ("-t", docker.repository(), "--build-arg", f"BASE={docker.base}", str(project))
-    for result in ("--push", "--load"):
-        assert imported("build", *words, result, env=docker.child_env()) == set()
-    assert imported("plan", *words, env=docker.child_env()) == set()
-
-
-def test_what_follows_a_build_is_imported_while_it_starts(docker: Docker, project: Path) -> None:
-    words = ("-t", docker.repository(), "--push", "--load", "--build-arg", f"BASE={docker.base}", str(project))
-    lines = told("build", *words, env=docker.child_env(), cwd=project)
-    first = next(number for number, line in enumerate(lines) if "[1/" in line)
-    assert any(line.endswith(" python_on_whales") for line in lines[:first])
-    assert [line for line in lines[first:] if line.startswith(IMPORT)] == []

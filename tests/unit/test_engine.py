@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from buildx_cache.caches import CacheEntry
 from buildx_cache.ci import GitFacts
 from buildx_cache.doctor import Credentials
-from buildx_cache.engine import docker as docker_engine
-from buildx_cache.engine import git, loaded
+from buildx_cache.engine import client, git, loaded
 from buildx_cache.engine.credentials import (
     buildx_folder,
     configuration_folder,
@@ -26,7 +26,7 @@ from buildx_cache.engine.git_environment import guarded
 from buildx_cache.engine.inspection import parse_builder, tls_from_environment
 from buildx_cache.engine.process import Completed
 from buildx_cache.engine.provenance import git_provenance
-from buildx_cache.plan import Builder, Command, Node, TlsEndpoint
+from buildx_cache.plan import BuildArg, Builder, BuildInvocation, Node, Output, TlsEndpoint
 from buildx_cache.redaction import Secret
 
 # --- docker buildx inspect, as it was said ------------------------------------------------------------------
@@ -662,13 +662,12 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes | None]]:
         env: Mapping[str, str],
         on_stderr: Callable[[bytes], None],
         stdin: int | None,
-        meanwhile: Callable[[], object],
     ) -> int:
-        del argv, env, on_stderr, meanwhile
+        del argv, env, on_stderr
         seen.append(None if stdin is None else os.read(stdin, 1 << 20))
         return 0
 
-    monkeypatch.setattr(docker_engine, "follow", follow)
+    monkeypatch.setattr(client, "follow", follow)
     reader, writer = os.pipe()
     os.write(writer, b"straight from the pipe")
     monkeypatch.setattr(sys, "stdin", StandardInput(b"FROM scratch\n" * 9000, reader))
@@ -677,36 +676,49 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes | None]]:
     os.close(writer)
 
 
-def build_by(engine: DockerEngine, *words: str) -> None:
-    engine.build(Command(argv=("buildx", "build", *words)), print)
-
-
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerEngine]:
-    made = DockerEngine({})
-    monkeypatch.setattr(made, "_starting", lambda: contextlib.nullcontext("docker"))
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    made = DockerEngine({"HOME": "/nowhere"})
     yield made
     if made._kept_stdin is not None:
         made._kept_stdin.close()
 
 
-@pytest.mark.parametrize("option", ["--cache-from", "--cache-to"])
+CACHE = CacheEntry(type="local", attributes=(("src", "c"),))
+STDIN = BuildInvocation(builder="b", context="-")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        replace(STDIN, imports=(CACHE,)),
+        replace(STDIN, exports=(CACHE,)),
+        replace(STDIN, context=".", file="-", exports=(CACHE,)),
+        *(
+            replace(STDIN, context=".", flags=flags, exports=(CACHE,))
+            for flags in (("-f", "-"), ("--file=-",), ("-f-",))
+        ),
+    ],
+    ids=["import", "export", "dockerfile", "flag", "long-flag", "short-flag"],
+)
 def test_every_build_of_a_call_with_a_cache_reads_the_same_stdin(
-    option: str, engine: DockerEngine, read: list[bytes | None]
+    build: BuildInvocation, engine: DockerEngine, read: list[bytes | None]
 ) -> None:
-    build_by(engine, option, "type=local,src=c", "-")
-    build_by(engine, option, "type=local,src=c", "-")
-    build_by(engine, "-")  # the caches are left out
+    for each in (build, build, build.without(imports=[CACHE], exports=[CACHE])):
+        engine.build(each, print)
     assert read == 3 * [b"FROM scratch\n" * 9000]
 
 
 def test_a_build_without_a_cache_reads_stdin_as_it_comes(engine: DockerEngine, read: list[bytes | None]) -> None:
-    build_by(engine, "-")
+    engine.build(STDIN, print)
     assert read == [b"straight from the pipe"]
 
 
-def test_a_build_that_needs_no_stdin_gets_none(engine: DockerEngine, read: list[bytes | None]) -> None:
-    build_by(engine, "--cache-from", "type=local,src=c", ".")
+@pytest.mark.parametrize("output", ["", "-", "type=tar,dest=-"])
+def test_a_build_that_needs_no_stdin_gets_none(output: str, engine: DockerEngine, read: list[bytes | None]) -> None:
+    outputs = (Output(spec=output),) if output else ()
+    engine.build(BuildInvocation(builder="b", context=".", imports=(CACHE,), outputs=outputs), print)
     assert read == [None]
 
 
@@ -730,15 +742,15 @@ def test_a_proxy_that_is_meant_for_the_build_is_not_used_by_buildx_itself(
 ) -> None:
     seen: list[Mapping[str, str]] = []
 
-    def capture(argv: tuple[str, ...], *, env: Mapping[str, str], stdin: bytes) -> Completed:
-        del argv, stdin
+    def follow(argv: tuple[str, ...], *, env: Mapping[str, str], **_: object) -> int:
+        del argv
         seen.append(env)
-        return Completed(code=0)
+        return 0
 
-    monkeypatch.setattr(docker_engine, "capture", capture)
-    engine = DockerEngine(own)
-    monkeypatch.setattr(engine, "_starting", lambda: contextlib.nullcontext("docker"))
-    secrets = tuple((name, Secret(value)) for name, value in given.items())
-    engine.run(Command(argv=("buildx", "build", "."), secrets=secrets))
-    added = {name for name in seen[0] if name.startswith("GIT_")}
-    assert {name: text for name, text in seen[0].items() if name not in added} == expected
+    monkeypatch.setattr(client, "follow", follow)
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    arguments = tuple(BuildArg(name=name, value=Secret(text), is_secret=True) for name, text in given.items())
+    DockerEngine({"HOME": "/nowhere", **own}).build(
+        BuildInvocation(builder="b", context=".", build_args=arguments), print
+    )
+    assert seen == [{"HOME": "/nowhere", **expected}]

@@ -11,6 +11,7 @@ import pwd
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from buildx_cache.atomic import read_regular, write_text
 from buildx_cache.ci.outputs import Addition, Outputs, write_outputs
 from buildx_cache.errors import ExhaustedError, UsageError
-from buildx_cache.plan import Command
+from buildx_cache.plan import BuildInvocation
 from buildx_cache.report.writing import write_report
 from buildx_cache.request import REPORTS, BuildRequest
 from buildx_cache.request.checks import check_paths
@@ -120,7 +121,7 @@ def result(path: Path) -> None:
 
 
 def stale(path: Path) -> None:
-    remove_stale(Command(argv=("buildx", "build", "--iidfile", str(path), ".")))
+    remove_stale(BuildInvocation(builder="b", context=".", iidfile=str(path)))
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
@@ -275,11 +276,15 @@ def test_only_an_ordinary_file_within_the_limit_is_read(tmp_path: Path, kind: st
 
 
 def test_buildx_is_given_a_private_folder_for_its_files(tmp_path: Path) -> None:
-    words = ("buildx", "build", "--metadata-file", "m", "--iidfile", "i", "--tag", "i", ".")
-    assert redirected(Command(argv=words), tmp_path).argv == (
-        *("buildx", "build", "--metadata-file", f"{tmp_path}/metadata-file", "--iidfile", f"{tmp_path}/iidfile"),
-        *("--tag", "i", "."),
-    )
+    build = BuildInvocation(builder="b", context=".", tags=("i",), metadata_file="m", iidfile="i")
+    private = replace(build, metadata_file=f"{tmp_path}/metadata-file", iidfile=f"{tmp_path}/iidfile")
+    assert redirected(build, tmp_path) == private
+
+
+def test_files_that_flags_after_the_dashes_ask_for_are_private_too(tmp_path: Path) -> None:
+    build = BuildInvocation(builder="b", context=".", flags=("--iidfile", "i", "--metadata-file", "m"))
+    flags = ("--iidfile", f"{tmp_path}/iidfile", "--metadata-file", f"{tmp_path}/metadata-file")
+    assert redirected(build, tmp_path) == replace(build, flags=flags)
 
 
 @pytest.mark.parametrize(

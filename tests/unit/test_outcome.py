@@ -16,7 +16,7 @@ from buildx_cache.outcome import (
     skipped_export,
     step_reports,
 )
-from buildx_cache.plan import BuilderPlan, BuildPlan, CachePlan, Command, ImagePlan
+from buildx_cache.plan import BuilderPlan, BuildInvocation, BuildPlan, CachePlan, ImagePlan
 from buildx_cache.progress import BuildTrace, Step, Transfer
 from buildx_cache.progress.names import transfer_kind
 from buildx_cache.report import (
@@ -70,9 +70,9 @@ def plan(
     cache = CachePlan(
         kind=CacheKind.REGISTRY, why="", scope="main", imports=imports, exports=exports, node_exports=node_exports
     )
-    command = Command(argv=("buildx", "build", "."))
+    build = BuildInvocation(builder="b", context=".")
     return BuildPlan(
-        builder=BuilderPlan(name="b", driver="remote", why=""), cache=cache, image=ImagePlan(), build=command
+        builder=BuilderPlan(name="b", driver="remote", why=""), cache=cache, image=ImagePlan(), build=build
     )
 
 

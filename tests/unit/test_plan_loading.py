@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from buildx_cache.plan import Facts, LoadingPlan, Store
-from buildx_cache.plan.render import plan_json
+from buildx_cache.plan.render import command_line, plan_json
 from tests.unit.run.calls import APP, FACTS, FLEET, planned
 from tests.unit.test_plan_serving import given
 
@@ -49,9 +49,10 @@ def test_what_keeps_an_image_from_being_loaded_from_a_folder(case: Case) -> None
 
 
 def test_the_engine_that_is_asked_for_loads_it() -> None:
-    loading = planned(**LOCAL, docker_context="there", lazy="on").image.loading
-    assert loading.command
-    assert loading.command.argv == ("--context", "there", "image", "load")
+    plan = planned(**LOCAL, docker_context="there", lazy="on")
+    loading = plan.image.loading
+    assert loading.step
+    assert command_line(plan, loading.step) == ("docker", "--context", "there", "image", "load")
     assert loading.names == (APP,)
     assert loading.why == "the cache is in a folder"
 
@@ -59,5 +60,5 @@ def test_the_engine_that_is_asked_for_loads_it() -> None:
 def test_the_planned_build_says_load() -> None:
     plan = planned(**LOCAL)
     assert plan.build.argv[-2:] == ("--load", ".")
-    assert all("image load" not in " ".join(command.argv) for _, command in plan.phases())
+    assert all("image load" not in " ".join(step.argv) for _, step in plan.phases())
     assert json.loads(plan_json(plan))["image"]["loading"]["from_folder"] is True

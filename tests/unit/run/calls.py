@@ -10,15 +10,28 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import jsonschema
 
 from buildx_cache import layout
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, InterruptedBuildError
-from buildx_cache.plan import Builder, BuildPlan, Command, Facts, Node, Place, Store, TlsEndpoint, make_plan
-from buildx_cache.plan.render import redacted_argv
+from buildx_cache.plan import (
+    Builder,
+    BuildInvocation,
+    BuildPlan,
+    Facts,
+    Node,
+    Output,
+    Place,
+    Step,
+    Store,
+    TlsEndpoint,
+    make_plan,
+)
+from buildx_cache.plan.render import command_line
+from buildx_cache.plan.steps import LoadImage
 from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.redaction import Secret
 from buildx_cache.report import BuildReport, report_schema
@@ -86,6 +99,7 @@ class Ended:
 
 
 Act = tuple[str, object]
+CACHE_ONLY = (Output(spec="type=cacheonly"),)
 
 
 @dataclass(kw_only=True)
@@ -116,32 +130,32 @@ class FakeEngine:
         self.acts.append(("gateway", network))
         return self.gateways.get(network, "")
 
-    def run(self, command: Command, *, stdin: bytes = b"") -> Ended:
-        line = " ".join(command.argv)
-        self.acts.append((f"run <{stdin.decode()}" if stdin else "run", command))
-        if self.interrupt in command.argv:
+    def perform(self, step: Step, *, password: bytes = b"") -> Ended:
+        line = " ".join(step.argv)
+        self.acts.append((f"run <{password.decode()}" if password else "run", step))
+        if self.interrupt in step.argv:
             self.interrupt = ""  # further ones are ignored
             raise InterruptedBuildError(signal.SIGINT)
         return next((end for word, end in self.ends.items() if word in line), Ended())
 
-    def feed(self, command: Command, write: Callable[[IO[bytes]], None]) -> Ended:
+    def load_image(self, step: LoadImage, write: Callable[[IO[bytes]], None]) -> Ended:
         archive = io.BytesIO()
         write(archive)
         self.fed.append(archive.getvalue())
-        return self.run(command)
+        return self.perform(step)
 
-    def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
+    def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
         for deed in self.deeds[len(self.built) :][:1]:
             deed()
-        self.acts.append(("build", command))
+        self.acts.append(("build", build))
         stream, code = self.builds.pop(0) if len(self.builds) > 1 or not self.stays else self.builds[0]
         for start in range(0, len(stream), 50):
             on_stderr(stream[start : start + 50])
             on_stderr(b"")  # silence
         if self.interrupt == "build":
             raise InterruptedBuildError(signal.SIGTERM)
-        if "--metadata-file" in command.argv and code == 0:
-            path = Path(command.argv[command.argv.index("--metadata-file") + 1])
+        if "--metadata-file" in build.argv and code == 0:
+            path = Path(build.argv[build.argv.index("--metadata-file") + 1])
             path.write_text(json.dumps(self.metadata) if not isinstance(self.metadata, str) else self.metadata)
         return code
 
@@ -169,9 +183,9 @@ class FakeEngine:
         return True
 
     @property
-    def built(self) -> list[Command]:
-        """The builds that ran, without what this program adds to listen."""
-        return [unlistened(what) for act, what in self.acts if act == "build" and isinstance(what, Command)]
+    def built(self) -> list[BuildInvocation]:
+        """The builds that ran, without what this program adds to follow them."""
+        return [planned_build(what) for _, what in self.acts if isinstance(what, BuildInvocation)]
 
     @property
     def order(self) -> list[str]:
@@ -180,10 +194,10 @@ class FakeEngine:
 
 
 def _short(act: str, what: object) -> str:
-    if not isinstance(what, Command) or act == "build":
+    if isinstance(what, str | BuildInvocation):
         return act
     verbs = ("context", "create", "inspect", "login", "prune", "rm", "kill", "container", "volume")
-    return " ".join(["run", *(word for word in what.argv if word in verbs)])
+    return " ".join(["run", *(word for word in cast("Step", what).argv if word in verbs)])
 
 
 @dataclass(kw_only=True)
@@ -236,35 +250,23 @@ def done(plan: BuildPlan, engine: FakeEngine, *, password: str = "hunter2") -> t
     secrets = Secrets(password=Secret(password) if plan.login else None)
     outcome = execute(plan, engine, display, CI, secrets, Patience(sleep=engine.slept.append))
     jsonschema.validate(json.loads(outcome.report.to_json()), report_schema())
-    assert outcome.report.commands == tuple(_ran(engine, plan.metadata_file))
+    assert outcome.report.commands == tuple(_ran(engine, plan))
     return outcome, display
 
 
-def _ran(engine: FakeEngine, metadata: str) -> Iterator[tuple[str, ...]]:
-    """The command lines that the engine was given, without what this program adds to listen.
-
-    A metadata file that the plan has is Buildx' in a private folder.
-    """
-    for act, what in engine.acts:
-        if isinstance(what, Command):
-            yield redacted_argv(_planned(unlistened(what), metadata) if act == "build" else what)
-
-
-def _planned(command: Command, metadata: str) -> Command:
-    words = list(command.argv)
-    if "--metadata-file" in words:
-        words[words.index("--metadata-file") + 1] = metadata
-    return replace(command, argv=tuple(words))
+def _ran(engine: FakeEngine, plan: BuildPlan) -> Iterator[tuple[str, ...]]:
+    """The command lines that the engine was given, without what this program adds to follow a build."""
+    for _, what in engine.acts:
+        if isinstance(what, BuildInvocation):
+            named = plan.metadata_file if what.metadata_file and what.outputs != CACHE_ONLY else ""
+            yield command_line(plan, planned_build(what, named))
+        elif not isinstance(what, str):
+            yield command_line(plan, cast("Step", what))
 
 
-def unlistened(command: Command) -> Command:
-    words = list(command.argv)
-    position = words.index("build") + 1
-    assert words[position : position + 2] == ["--progress", "rawjson"]
-    del words[position : position + 2]
-    if words[position] == "--metadata-file":
-        del words[position : position + 2]
-    return replace(command, argv=tuple(words))
+def planned_build(build: BuildInvocation, metadata_file: str = "") -> BuildInvocation:
+    assert build.progress == "rawjson"
+    return replace(build, progress="", metadata_file=metadata_file)
 
 
 def told(error: BuildxCacheError | None) -> tuple[type[BuildxCacheError], str, str]:

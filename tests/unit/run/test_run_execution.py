@@ -18,11 +18,9 @@ from buildx_cache.errors import (
     InterruptedBuildError,
     UnreachableError,
 )
-from buildx_cache.plan import BuildPlan, Command, Facts, Store
-from buildx_cache.plan.render import redacted_argv
+from buildx_cache.plan import BuildPlan, Facts, Store
+from buildx_cache.plan.render import command_line
 from buildx_cache.progress import VertexEvent
-from buildx_cache.redaction import Secret
-from buildx_cache.run import listening
 from tests.unit.run.calls import (
     APP,
     BROKEN,
@@ -82,7 +80,7 @@ def test_what_runs_is_what_was_planned() -> None:
     )
     engine = FakeEngine()
     outcome, display = done(plan, engine)
-    assert list(outcome.report.commands) == [redacted_argv(command) for _, command in plan.phases()]
+    assert list(outcome.report.commands) == [command_line(plan, step) for _, step in plan.phases()]
     assert len(display.commands) == 3
     assert "abc123" not in repr(outcome.report) + repr(display.commands)
 
@@ -103,23 +101,6 @@ def test_pruning_comes_after_the_login_is_forgotten() -> None:
     engine = FakeEngine()
     done(planned(tag=[APP], push=True, prune=True, username="me", password_env="P"), engine)  # noqa: S106 -- same
     assert engine.order == ["run create", "credentials", "run login", "build", "forgotten", "run prune"]
-
-
-@pytest.mark.parametrize(
-    ("argv", "metadata", "listened"),
-    [
-        (("buildx", "build", "."), "/m", ("buildx", "build", "--progress", "rawjson", "--metadata-file", "/m", ".")),
-        (("buildx", "build", "."), "", ("buildx", "build", "--progress", "rawjson", ".")),
-        (
-            ("--context", "x", "buildx", "build", "--metadata-file", "mine", "build"),
-            "mine",
-            ("--context", "x", "buildx", "build", "--progress", "rawjson", "--metadata-file", "mine", "build"),
-        ),
-    ],
-)
-def test_a_build_is_listened_to(argv: tuple[str, ...], metadata: str, listened: tuple[str, ...]) -> None:
-    secrets = (("T", Secret("x")),)
-    assert listening(Command(argv=argv, secrets=secrets), metadata) == Command(argv=listened, secrets=secrets)
 
 
 CONFIG = f"sha256:{'cd' * 32}"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildx_cache.plan import Command
+from buildx_cache.plan import BuildArg, BuildInvocation
 from buildx_cache.progress import Event, TraceBuilder
 from buildx_cache.progress.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
 from buildx_cache.redaction import Redactor, Secret
@@ -207,7 +207,8 @@ def test_bytes_that_are_no_text() -> None:
 
 def test_the_password_secrets_and_secret_arguments_are_hidden_but_not_ordinary_ones() -> None:
     arguments = (("NPM_TOKEN", "of-the-argument"), ("AUTH", "disabled"), ("A_TOKEN", "short"), ("P", "http://u:p@host"))
-    command = Command(argv=(), secrets=tuple((name, Secret(value)) for name, value in arguments))
-    redactor = Secrets(hidden=(Secret("of-a-login"), Secret("true"))).redactor(command)
+    given = tuple(BuildArg(name=name, value=Secret(value), is_secret=True) for name, value in arguments)
+    build = BuildInvocation(builder="b", context=".", build_args=given)
+    redactor = Secrets(hidden=(Secret("of-a-login"), Secret("true"))).redactor(build)
     said_of_all = "of-the-argument disabled short http://u:p@host of-a-login true"
     assert redactor.text(said_of_all) == "*** disabled short *** *** ***"

@@ -6,7 +6,6 @@ import errno
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
@@ -14,7 +13,7 @@ import pytest
 
 from buildx_cache import layout
 from buildx_cache.errors import BuildFailedError, InterruptedBuildError
-from buildx_cache.plan import BuildPlan, Command
+from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import report_schema
 from buildx_cache.run import Outcome, execute
 from tests.unit.layout.layouts import Layout
@@ -58,16 +57,15 @@ class Exporting(FakeEngine):
     outputs: list[list[str]] = field(default_factory=list)
     exports: bool = True
 
-    def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
-        words = [word for before, word in pairwise(command.argv) if before == "--output"]
-        self.outputs.append([*words, *(word for word in command.argv if word == "--load")])
+    def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
+        self.outputs.append([*(each.spec for each in build.outputs), *(["--load"] if build.load else [])])
         if self.folder and self.exports:
             made = Layout(self.folder)
             root = made.image([b"one", b"two", b"three"])
             made.tag("1", root)
             made.write_index()
             self.metadata = {"containerimage.digest": root["digest"]}
-        return super().build(command, on_stderr)
+        return super().build(build, on_stderr)
 
     @property
     def folder(self) -> Path | None:
@@ -147,12 +145,12 @@ def test_where_buildkit_cannot_send_it_either_the_call_fails(cache: Layout) -> N
 def test_a_build_that_fails_over_the_folder_is_run_as_planned(cache: Layout) -> None:
     @dataclass(kw_only=True)
     class Failing(Exporting):
-        def build(self, command: Command, on_stderr: Callable[[bytes], None]) -> int:
+        def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
             if not self.outputs:
-                code = super().build(command, on_stderr)
+                code = super().build(build, on_stderr)
                 on_stderr(f"ERROR: failed to build: mkdir {self.folder}: no space left on device\n".encode())
                 return code
-            return super().build(command, on_stderr)
+            return super().build(build, on_stderr)
 
     engine = Failing(builds=[(b"", 1), (MADE, 0)])
     outcome, display = run(plan_of(cache), engine, cache)

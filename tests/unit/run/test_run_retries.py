@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from buildx_cache.errors import DeniedError, ExitCode, InterruptedBuildError, UnreachableError
+from buildx_cache.plan import Step
 from buildx_cache.run.retrying import Patience, Retrying, fault
 from tests.unit.run.calls import (
     APP,
@@ -121,13 +122,13 @@ def test_other_failures_are_not_tried_again(build: tuple[bytes, int]) -> None:
 
 def ending(engine: FakeEngine, word: str, ends: list[Ended]) -> Callable[[], int]:
     """Have the commands with this word end like that, one after another; how many are left."""
-    run = engine.run
+    perform = engine.perform
 
-    def run_next(command: object, *, stdin: bytes = b"") -> Ended:
-        ended = run(command, stdin=stdin)  # type: ignore[arg-type]
-        return ends.pop(0) if word in command.argv and ends else ended  # type: ignore[attr-defined]
+    def perform_next(step: Step, *, password: bytes = b"") -> Ended:
+        ended = perform(step, password=password)
+        return ends.pop(0) if word in step.argv and ends else ended
 
-    engine.run = run_next  # type: ignore[method-assign]
+    engine.perform = perform_next  # type: ignore[method-assign]
     return lambda: len(ends)
 
 

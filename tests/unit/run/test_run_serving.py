@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from buildx_cache.errors import ExhaustedError
-from buildx_cache.plan import BuildPlan, Command
+from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import BuildReport, LazyReport, report_schema
 from buildx_cache.run import execute, serving
 from buildx_cache.serve import Requests, Served
@@ -93,7 +93,7 @@ def run(plan: BuildPlan, *builds: tuple[bytes, int], **more: object) -> Ran:
 
 def imports(engine: FakeEngine) -> list[list[str]]:
     """The sources of each build as the engine was given it."""
-    lines = [what.argv for act, what in engine.acts if act == "build" and isinstance(what, Command)]
+    lines = [what.argv for act, what in engine.acts if act == "build" and isinstance(what, BuildInvocation)]
     return [[word for before, word in pairwise(line) if before == "--cache-from"] for line in lines]
 
 
