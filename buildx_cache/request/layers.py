@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, get_type_hints
 
@@ -214,4 +215,4 @@ def _normalise(request: BuildRequest) -> BuildRequest:
 
 def _days_to_hours(duration: str) -> str:
     """Buildx takes Go durations, which know no days."""
-    return _DAYS.sub(lambda match: f"{float(match[1]) * 24:g}h", duration)
+    return _DAYS.sub(lambda match: f"{(Decimal(match[1]) * 24).normalize():f}h", duration)

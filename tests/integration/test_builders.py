@@ -185,15 +185,16 @@ def test_tls_from_the_environment_gets_a_named_context(
     assert again.steps == (3, 3, 0)
 
 
-def test_a_docker_context_is_used_for_all_of_it(docker: Docker, project: Path) -> None:
+@pytest.mark.parametrize("name", ["elsewhere", "build"])  # "build" is Buildx' own word, too
+def test_a_docker_context_is_used_for_all_of_it(docker: Docker, project: Path, name: str) -> None:
     host = docker.env.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    docker.docker("context", "create", "elsewhere", "--docker", f"host={host}")
+    docker.docker("context", "create", name, "--docker", f"host={host}")
     try:
         ran = docker.build(
-            *("--docker-context", "elsewhere", "--cache", "none", *docker.new_builder, *words(docker, project)),
+            *("--docker-context", name, "--cache", "none", *docker.new_builder, *words(docker, project)),
             env={"DOCKER_HOST": "unix:///nonexistent.sock"},
         )
-        assert all(command[1:3] == ["--context", "elsewhere"] for command in ran.report["commands"])
+        assert all(command[1:3] == ["--context", name] for command in ran.report["commands"])
         assert docker.greeting("app") == "one"
     finally:
-        docker.docker("context", "rm", "--force", "elsewhere")
+        docker.docker("context", "rm", "--force", name)

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from tests.integration.conftest import PROJECT, Docker
+from tests.integration.conftest import PROGRAM, PROJECT, Docker
 
 
 def words(docker: Docker, project: Path) -> tuple[str, ...]:
@@ -193,3 +194,24 @@ def test_the_doctor_without_docker(docker: Docker) -> None:
     assert ran.code == 3
     assert "fail docker" in ran.stdout
     assert "start Docker" in ran.stdout
+
+
+@pytest.mark.parametrize("output", ["-", "type=tar,dest=-"])
+def test_a_result_on_stdout_waits_for_no_stdin(docker: Docker, tmp_path: Path, output: str) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    words = ("build", "-o", output, "--cache", "local", "--cache-dir", str(tmp_path / "cache"), str(tmp_path / "app"))
+    with subprocess.Popen(
+        (sys.executable, *PROGRAM, *words),
+        env=docker.child_env(),
+        stdin=subprocess.PIPE,  # stays open
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as call:
+        try:
+            assert call.stdout is not None
+            with tarfile.open(fileobj=call.stdout, mode="r|") as archive:
+                assert archive.getnames() != []
+            assert call.wait(60) == 0
+        finally:
+            call.kill()

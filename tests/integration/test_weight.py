@@ -41,7 +41,6 @@ def told(*words: str, env: dict[str, str], cwd: Path) -> list[str]:
         pytest.param(("--version",), set(), id="version"),
         pytest.param(("--help",), {"rich"}, id="help"),
         pytest.param(("build", "--help"), {"rich"}, id="help-of-build"),
-        pytest.param(PLAN, set(), id="plan-without-docker"),
     ],
 )
 def test_without_docker_little_is_imported(

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+import buildx_cache
 
 Failed = pytest.fail.Exception
 
@@ -58,3 +62,12 @@ def test_what_leaves_the_process_fails_the_test(deed: Callable[[], object], even
 
 def test_the_guard_cannot_be_swallowed_as_an_ordinary_error() -> None:
     assert not issubclass(Failed, Exception)
+
+
+PACKAGE = Path(buildx_cache.__file__).parent
+STARTS = re.compile(r"\bsubprocess\b|\bos\.(exec|spawn|posix_spawn|fork|system|popen)|\bpty\b|create_subprocess")
+
+
+def test_one_module_starts_processes() -> None:
+    starting = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if STARTS.search(path.read_text())]
+    assert starting == [Path("engine/process.py")]

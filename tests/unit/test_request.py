@@ -117,6 +117,8 @@ def test_words_that_mean_no(text: str) -> None:
         ({"platform": ["linux/amd64, linux/arm64", "linux/amd64"]}, "platform", ("linux/amd64", "linux/arm64")),
         ({"tag": ["app:1", "app:2", "app:1"]}, "tag", ("app:1", "app:2")),
         ({"prune_older_than": "7d"}, "prune_older_than", "168h"),
+        ({"prune_older_than": "50000d"}, "prune_older_than", "1200000h"),
+        ({"prune_older_than": "0.5d1h"}, "prune_older_than", "12h1h"),
         ({"prune_older_than": "1.5d"}, "prune_older_than", "36h"),
         ({"prune_older_than": "1d12h"}, "prune_older_than", "24h12h"),
         ({"prune_older_than": "90m"}, "prune_older_than", "90m"),
