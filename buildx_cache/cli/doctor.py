@@ -31,10 +31,11 @@ def _doctor(
     One line each; exit 0, or 3 if a build cannot work.
     """
     from buildx_cache.cli.hidden import forget_secrets
-    from buildx_cache.cli.session import docker_engine, surroundings
+    from buildx_cache.cli.session import surroundings
     from buildx_cache.display.tables import checks_table
     from buildx_cache.doctor import Verdict, examine
     from buildx_cache.engine.credentials import stored_credentials
+    from buildx_cache.engine.docker import DockerEngine
     from buildx_cache.engine.git import git_version
     from buildx_cache.request import BuildRequest
     from buildx_cache.request.ambient import ambient_login
@@ -47,7 +48,7 @@ def _doctor(
         place, ci = surroundings(BuildRequest(), env)
         checks = tuple(
             examine(
-                lambda: docker_engine(env, docker_context).facts(place),
+                lambda: DockerEngine(env, docker_context).facts(place),
                 ci,
                 credentials,
                 cache_dir or place.cache_dir,

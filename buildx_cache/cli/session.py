@@ -17,7 +17,6 @@ from buildx_cache.caches import closest
 from buildx_cache.ci import CIContext, GitFacts, detect
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import read_git
-from buildx_cache.engine.git_environment import guarded
 from buildx_cache.engine.loaded import cache_home
 from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.errors import UsageError
@@ -44,7 +43,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
     """
     place, ci = surroundings(request, env)
     provenance = git_provenance(*_places(request), env)
-    engine = docker_engine({**env, **provenance.env}, request.docker_context)
+    engine = DockerEngine({**env, **provenance.env}, request.docker_context)
     # The project's own builder where the request alone asks for it: then the current one is of no interest.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
     facts = engine.facts(place, own or request.builder)
@@ -60,16 +59,6 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
     check_exported_folders(request, plan.cache.written_folders)
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place)
-
-
-def docker_engine(env: Mapping[str, str], context: str = "") -> DockerEngine:
-    """Make the engine of one environment. python-on-whales starts docker with this process' own: it is made the same.
-
-    Buildx asks git about the build context: git is told to run nothing of the repository's.
-    """
-    children = guarded(env)
-    os.environ.update(children)
-    return DockerEngine(children, context)
 
 
 def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:

@@ -10,15 +10,13 @@ from typing import IO
 
 from python_on_whales import DockerClient
 from python_on_whales.components.buildx.cli_wrapper import BuildxCLI
-from python_on_whales.components.context.cli_wrapper import ContextCLI
 from python_on_whales.components.image.cli_wrapper import ImageCLI
-from python_on_whales.components.volume.cli_wrapper import VolumeCLI
 from python_on_whales.utils import run
 
 from buildx_cache.engine.inspection import parse_builder
-from buildx_cache.engine.process import Completed, feed, follow
-from buildx_cache.plan import Builder, BuildInvocation
-from buildx_cache.plan.steps import BootBuilder, CreateContext, CreateNode, LoadImage, LogIn, PruneBuilder, RemoveVolume
+from buildx_cache.engine.process import Completed, capture, feed, follow
+from buildx_cache.plan import Builder, BuildInvocation, Step
+from buildx_cache.plan.steps import LoadImage
 
 
 class Buildx(BuildxCLI):
@@ -32,18 +30,6 @@ class Buildx(BuildxCLI):
         """
         words = ["buildx", "inspect", name] if name else ["buildx", "inspect"]
         return parse_builder(run([*self.docker_cmd, *words], return_stderr=False))
-
-    def create_node(self, node: CreateNode) -> None:
-        """Create or extend a builder. Upstream's ``create`` has no ``--node`` and does not quote driver options."""
-        run([*self.docker_cmd, *node.argv])
-
-    def boot(self, step: BootBuilder) -> None:
-        """Boot a builder. Upstream's ``inspect`` lists all builders afterwards."""
-        run([*self.docker_cmd, *step.argv])
-
-    def prune_builder(self, step: PruneBuilder) -> None:
-        """Prune the cache of one builder. Upstream's ``prune`` has no ``--builder`` and no limit of space."""
-        run([*self.docker_cmd, *step.argv])
 
     def follow_build(
         self,
@@ -62,14 +48,6 @@ class Buildx(BuildxCLI):
         return follow(words, env=env, on_stderr=on_stderr, stdin=stdin)
 
 
-class Contexts(ContextCLI):
-    """``docker context``."""
-
-    def create_for_tls(self, step: CreateContext) -> None:
-        """Create a context. Upstream's ``create`` does not quote the endpoint, and inspects the context afterwards."""
-        run([*self.docker_cmd, *step.argv])
-
-
 class Images(ImageCLI):
     """``docker image``."""
 
@@ -78,29 +56,24 @@ class Images(ImageCLI):
         return feed(tuple(map(str, [*self.docker_cmd, *step.argv])), env=env, write=write)
 
 
-class Volumes(VolumeCLI):
-    """``docker volume``."""
-
-    def remove_if_there(self, step: RemoveVolume) -> None:
-        """Remove a volume. Upstream's ``remove`` has no ``--force``."""
-        run([*self.docker_cmd, *step.argv])
-
-
 class Docker(DockerClient):
     """The Docker command line in one context."""
 
     buildx: Buildx
-    context: Contexts
     image: Images
-    volume: Volumes
 
     def __init__(self, context: str = "") -> None:
         super().__init__(context=context or None)
         self.buildx = Buildx(self.client_config)
-        self.context = Contexts(self.client_config)
         self.image = Images(self.client_config)
-        self.volume = Volumes(self.client_config)
 
-    def log_in(self, step: LogIn, password: bytes, *, env: Mapping[str, str]) -> None:
-        """Log in to a registry. Upstream's ``login`` prints to our stdout and drops the reason of a failure."""
-        run([*self.docker_cmd, *step.argv], input=password, env=dict(env))
+    def perform(self, step: Step, *, env: Mapping[str, str], stdin: bytes = b"") -> Completed:
+        """Carry out a short step of a plan. Whatever ends this program, ends the step.
+
+        Upstream runs every command so that a signal kills ``docker`` alone, and its plugin goes on; of a killed
+        program, both go on. Besides, ``buildx.create`` has no ``--node`` and quotes no driver option,
+        ``buildx.inspect`` lists all builders after ``--bootstrap``, ``buildx.prune`` has no ``--builder`` and no limit
+        of space, ``context.create`` quotes no endpoint, ``volume.remove`` has no ``--force``, and ``login`` prints to
+        our stdout and drops the reason of a failure.
+        """
+        return capture(tuple(map(str, [*self.docker_cmd, *step.argv])), env=env, stdin=stdin)

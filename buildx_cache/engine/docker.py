@@ -19,25 +19,14 @@ from python_on_whales.exceptions import DockerException
 from buildx_cache.engine.client import Docker
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, credential_for, current_context, private_configuration
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
+from buildx_cache.engine.git_environment import guarded
 from buildx_cache.engine.inspection import gateway_of, store_of, tls_from_environment
 from buildx_cache.engine.loaded import remember, remembered
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import DeniedError, EngineError, UsageError
 from buildx_cache.plan import Builder, BuildInvocation, Facts, Place, Step, parse_version, show_version
 from buildx_cache.plan.facts import Version
-from buildx_cache.plan.steps import (
-    BootBuilder,
-    CreateContext,
-    CreateNode,
-    KillContainer,
-    LoadImage,
-    LogIn,
-    PruneBuilder,
-    RemoveBuilder,
-    RemoveContainer,
-    RemoveContext,
-    RemoveVolume,
-)
+from buildx_cache.plan.steps import LoadImage
 from buildx_cache.redaction import redact
 from buildx_cache.scratch import making
 
@@ -49,10 +38,10 @@ _UNREADABLE = (ParsingError, pydantic.ValidationError, json.JSONDecodeError, Rec
 
 
 class DockerEngine:
-    """The engine that one environment and context name. Its commands inherit this process' environment."""
+    """The engine that one environment and context name. Questions to it inherit this process' environment."""
 
     def __init__(self, env: Mapping[str, str], context: str = "") -> None:
-        self._env = env
+        self._env = guarded(env)  # Buildx asks git about the build context
         self._docker = Docker(context)
         self._kept_stdin: IO[bytes] | None = None
         self.context = context or current_context(env)
@@ -175,40 +164,8 @@ class DockerEngine:
         Raises:
             EngineError: there is no docker command.
         """
-        try:
-            with self._calling():
-                self._perform(step, password)
-        except DockerException as error:
-            return Completed(code=error.return_code, stderr=error.stderr or "")
-        except UnicodeDecodeError as error:  # python-on-whales reads what a failed command said as UTF-8
-            return Completed(code=1, stderr=error.object.decode("utf-8", "replace"))
-        return Completed(code=0)
-
-    def _perform(self, step: Step, password: bytes) -> None:  # noqa: C901 -- one line a kind of step
-        docker = self._docker
-        match step:
-            case CreateContext():
-                docker.context.create_for_tls(step)
-            case RemoveContext():
-                docker.context.remove(step.name, force=True)
-            case CreateNode():
-                docker.buildx.create_node(step)
-            case BootBuilder():
-                docker.buildx.boot(step)
-            case RemoveBuilder():
-                docker.buildx.remove(step.builder)
-            case KillContainer():
-                docker.container.kill(step.container)
-            case RemoveContainer():
-                docker.container.remove(step.container, force=True)
-            case RemoveVolume():
-                docker.volume.remove_if_there(step)
-            case PruneBuilder():
-                docker.buildx.prune_builder(step)
-            case LogIn():
-                docker.log_in(step, password, env=self._env)
-            case LoadImage():
-                raise AssertionError("an image is loaded by load_image")
+        with self._calling():
+            return self._docker.perform(step, env=self._env, stdin=password)
 
     def load_image(self, step: LoadImage, write: Callable[[IO[bytes]], None]) -> Completed:
         """Load an image from an archive that ``write`` writes.
