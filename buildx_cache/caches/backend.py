@@ -58,6 +58,8 @@ class CacheBackend(Protocol):
     modes: ClassVar[tuple[CacheMode, ...]] = tuple(CacheMode)
     exporters: ClassVar[tuple[str, ...]]
     """The names that BuildKit gives the vertex of an export, the older ones last."""
+    is_folder: ClassVar[bool] = False
+    """Whether it is a folder of this host."""
     is_in_image: ClassVar[bool] = False
     """Whether it is a part of the image: written with that, by no vertex of its own."""
     is_pushed: ClassVar[bool] = False
@@ -157,8 +159,6 @@ class Location:
 class ScopedBackend(CacheBackend, Protocol):
     """A kind of cache that ``--cache`` chooses: it has entries for scopes and platforms."""
 
-    is_folder: ClassVar[bool] = False
-    """Whether its location is a folder of this host, and not a repository."""
     imported_as: ClassVar[str]
     """The type of its import entries."""
     is_shared: ClassVar[bool]

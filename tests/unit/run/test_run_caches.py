@@ -549,6 +549,20 @@ def test_an_index_that_stays_locked_costs_the_export_only(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    "line", ["could not write {}/index.json: no space left on device", "mkdir {}: not a directory"]
+)
+def test_of_two_folders_the_one_that_an_error_names_is_not_written(line: str, tmp_path: Path) -> None:
+    """The name of the one begins like the other's."""
+    own, other = folder_of(tmp_path / "cache").folder, folder_of(tmp_path / "cache-2").folder
+    plan = local_plan(own, cache_to=[f"type=local,dest={other}"])
+    error = f"ERROR: failed to build: {line.format(other)}\n".encode()
+    engine = FakeEngine(builds=[(MADE + error, 1), (MADE + TO_LOCAL, 0)])
+    outcome, _ = done(plan, engine)
+    assert (outcome.error, targets(engine)) == (None, [2, 1])
+    assert [target for target, status in exports_of(outcome.report) if status == "failed"] == [str(other)]
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "failed to build: mkdir /c: not a directory",
