@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
 from buildx_cache.diagnose import find_cause
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.plan import BuildPlan
-from buildx_cache.progress import BuildTrace
+from buildx_cache.progress import BuildTrace, Transfer
 from buildx_cache.redaction import redact
 from buildx_cache.report import (
     CacheReport,
@@ -40,7 +40,7 @@ _IMPORT_ERRORS: tuple[tuple[re.Pattern[str], ImportStatus], ...] = (
 # What a failed export is called in the report, by the error that the same words would be of a build.
 _EXPORT_CAUSES = {DeniedError: "denied", UnreachableError: "unreachable", ExhaustedError: "full"}
 # Buildx says so and goes on without the import (buildx' ``build/opt.go`` and BuildKit's ``client/solve.go``).
-_LOCAL_ABSENT = re.compile(r"(?:WARNING: )?local cache import at (?P<place>.+?) not found due to err")
+_LOCAL_ABSENT = re.compile(r"(?:WARNING: )?local cache import at (?P<place>.+?) (?:not found due to err|skipped)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +84,13 @@ def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
 
 def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHING_KNOWN) -> CacheReport:
     """What the cache did; ``plan`` is the one that the call began with."""
+    transfers = import_transfers(plan.cache.imports, trace.transfers) if trace else {}
     return CacheReport(
         mode=plan.cache.kind.value,
         scope=plan.cache.scope,
         read_only=plan.cache.read_only,
         imports=tuple(
-            _import(entry, trace, plan.cache.imports, known.verdicts.get(entry)) for entry in plan.cache.imports
+            _import(entry, trace, transfers.get(entry, ()), known.verdicts.get(entry)) for entry in plan.cache.imports
         ),
         exports=tuple(known.exports.get(entry) or skipped_export(entry, _NOT_DONE) for entry in plan.cache.written),
         local=known.local,
@@ -100,31 +101,35 @@ def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHI
 
 
 def _import(
-    entry: CacheEntry, trace: BuildTrace | None, imports: Collection[CacheEntry], verdict: Verdict | None
+    entry: CacheEntry, trace: BuildTrace | None, transfers: Collection[Transfer], verdict: Verdict | None
 ) -> ImportReport:
-    status, detail = _import_status(entry, trace, imports) if trace else ("skipped", "the build did not run")
+    status, detail = _import_status(entry, trace, transfers) if trace else ("skipped", "the build did not run")
     if verdict:
         status, detail = verdict.status or status, verdict.detail
     return ImportReport(type=entry.type, source=redact(entry.place), status=status, detail=redact(detail))
 
 
-def _import_status(entry: CacheEntry, trace: BuildTrace, imports: Collection[CacheEntry]) -> tuple[ImportStatus, str]:
+def _import_status(entry: CacheEntry, trace: BuildTrace, transfers: Collection[Transfer]) -> tuple[ImportStatus, str]:
     if line := _absence(entry, trace):
         return "absent", line
-    transfers = import_transfers((entry, *imports), trace.transfers)[entry]
     error = next((transfer.error for transfer in transfers if transfer.error), "")
     if error:
         return next((status for pattern, status in _IMPORT_ERRORS if pattern.search(error)), "damaged"), error
     if not transfers:
-        return "skipped", entry.backend.unread
+        return "skipped", _left_out("BuildKit did not ask for it", entry)
     if all(transfer.started and not transfer.completed for transfer in transfers):
         return "skipped", "the build ended before it was read"
     return ("hit", "") if trace.cached else ("miss", "nothing in it fits this build")
 
 
-def is_imported(entry: CacheEntry, trace: BuildTrace, imports: Collection[CacheEntry] = ()) -> bool:
-    """Whether BuildKit took the word of one of these imports for what it holds."""
-    return _import_status(entry, trace, imports)[0] in ("hit", "miss")
+def _left_out(what: str, entry: CacheEntry) -> str:
+    return f"{what}: Buildx leaves it out {entry.backend.left_out}" if entry.backend.left_out else what
+
+
+def imported(imports: Sequence[CacheEntry], trace: BuildTrace) -> tuple[CacheEntry, ...]:
+    """Return the imports whose word BuildKit took for what they hold."""
+    transfers = import_transfers(imports, trace.transfers)
+    return tuple(entry for entry in imports if _import_status(entry, trace, transfers[entry])[0] in ("hit", "miss"))
 
 
 def _absence(entry: CacheEntry, trace: BuildTrace) -> str:
@@ -142,12 +147,12 @@ def export_report(entry: CacheEntry, trace: BuildTrace, exports: Collection[Cach
 
     The causes are ``denied``, ``unreachable``, ``full`` and ``other``.
     """
-    transfers = export_transfers((entry, *exports), trace.transfers)[entry]
+    transfers = export_transfers(tuple(dict.fromkeys((entry, *exports))), trace.transfers)[entry]
     error = next((transfer.error for transfer in transfers if transfer.error), "")
     if error:
         return failed_export(entry, error)
     if not transfers and not entry.backend.is_in_image:
-        return skipped_export(entry, entry.backend.unwritten)
+        return skipped_export(entry, _left_out("BuildKit did not write it", entry))
     return ExportReport(
         type=entry.type,
         target=redact(entry.place),

@@ -66,8 +66,8 @@ class CacheBackend(Protocol):
     """Whether an export pushes to an image registry."""
     borrows_login: ClassVar[bool] = False
     """Whether Buildx fills in the caller's credentials from the environment."""
-    unread: ClassVar[str] = "BuildKit did not ask for it"
-    unwritten: ClassVar[str] = "BuildKit did not write it"
+    left_out: ClassVar[str] = ""
+    """When Buildx leaves an entry out without a word; empty where it never does."""
 
     def place(self, attributes: Attributes) -> str:
         """Return what people call the cache: its reference, folder or object."""

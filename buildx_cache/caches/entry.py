@@ -79,7 +79,7 @@ class CacheEntry:
 
     def is_source(self, source: str) -> bool:
         """Tell whether BuildKit calls this import ``source``."""
-        return self.backend.is_source(dict(self.attributes), source)
+        return bool(source) and self.backend.is_source(dict(self.attributes), source)
 
     def is_named_by(self, error: str) -> bool:
         """Tell whether an error names the entry's address."""

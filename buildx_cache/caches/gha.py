@@ -7,7 +7,6 @@ from typing import ClassVar
 from buildx_cache.caches.backend import Attributes, CacheBackend
 
 _ATTRIBUTES = ("url", "url_v2", "token", "scope", "timeout", "version", "ghtoken", "repository")
-_NO_TOKEN = "Buildx leaves it out unless ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL are set"  # noqa: S105
 
 
 class GitHubBackend(CacheBackend):
@@ -19,8 +18,7 @@ class GitHubBackend(CacheBackend):
     secrets: ClassVar = ("token", "ghtoken")
     exporters: ClassVar = ("exporting to GitHub Actions Cache", "exporting to GitHub cache")  # the latter before 0.12
     borrows_login: ClassVar = True
-    unread: ClassVar = f"BuildKit did not ask for it: {_NO_TOKEN}"  # buildx' `isActive` in `build/opt.go`
-    unwritten: ClassVar = f"BuildKit did not write it: {_NO_TOKEN}"
+    left_out: ClassVar = "where ACTIONS_RUNTIME_TOKEN or ACTIONS_RESULTS_URL is not set"  # `isActive` in `build/opt.go`
 
     def place(self, attributes: Attributes) -> str:
         """Return the scope; BuildKit's default is ``buildkit``."""

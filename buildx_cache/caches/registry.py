@@ -16,9 +16,9 @@ MANIFEST_OPTIONS = ("oci-mediatypes", "image-manifest")
 _HUB_SERVER = "registry-1.docker.io"
 # The distribution API, and the scope that a registry's token service is asked for; see containerd's `remotes/docker`.
 _URL = re.compile(
-    r"https?://(?P<host>[^/\s\"]+)/v2/(?P<path>\S+?)/(?:blobs/|tags/|manifests/(?P<tag>[\w.-]{1,128}(?!:?[\w.-]))?)"
+    r"https?://(?P<host>[^/\s\"]{1,255})/v2/(?P<path>[\w./-]{1,255}?)/(?:blobs/|tags/|manifests/(?P<tag>[\w.-]{1,128}(?!:?[\w.-]))?)"
 )
-_SCOPE = re.compile(r"[?&]scope=repository(?::|%3A)(?P<path>[^\s&\"]+?)(?::|%3A)[a-z]", re.IGNORECASE)
+_SCOPE = re.compile(r"[?&]scope=repository(?::|%3A)(?P<path>[\w./%-]{1,512}?)(?::|%3A)[a-z]", re.IGNORECASE)
 
 
 class RegistryBackend(ScopedBackend):

@@ -22,7 +22,7 @@ from buildx_cache.outcome import (
     cache_report,
     export_report,
     failed_export,
-    is_imported,
+    imported,
     skipped_export,
 )
 from buildx_cache.plan import BuildPlan, Command
@@ -205,8 +205,7 @@ class Caches:
 
     def _blamed(self, trace: BuildTrace, errors: Iterable[str]) -> dict[CacheEntry, str]:
         """The imports that these errors come from, each with the first of them."""
-        asked = self.plan.cache.imports
-        imports = [entry for entry in asked if is_imported(entry, trace, asked)]
+        imports = imported(self.plan.cache.imports, trace)
         blamed: dict[CacheEntry, str] = {}
         for error in errors:
             for entry in blame(error, imports, self._folders.digests):
@@ -361,12 +360,13 @@ class Caches:
         return replace(report, status=status, bytes=self._folders.added(entry))
 
     def _tell_failed(self, entry: CacheEntry) -> None:
-        """Say that an export failed and what to do; after a denied one, its repository is only read."""
-        report = self._exports[entry]
-        if report.status != "failed":
+        """Say that an export failed or was left out, and what to do; after a denied one, its store is only read."""
+        report, left_out = self._exports[entry], entry.backend.left_out
+        is_left_out = report.status == "skipped" and bool(left_out) and report.detail.endswith(left_out)
+        if report.status != "failed" and not is_left_out:
             return
         cause = find_cause(report.detail)
-        hint = cause.hint if cause else "the next build tries again"
+        hint = cause.hint if cause else "hand them to this step" if is_left_out else "the next build tries again"
         message = f"the cache could not be written to {report.target}: {report.detail}"
         if self.plan.strict_cache:
             raise CacheError(message, hint=hint)

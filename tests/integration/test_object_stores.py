@@ -106,9 +106,10 @@ def test_what_the_builder_cannot_write_fails_a_strict_call(docker: Docker, conte
     assert docker.tool("build", *words, str(context)).code == 7
 
 
-def test_without_a_token_githubs_cache_is_skipped_and_the_report_says_why(docker: Docker, context: Path) -> None:
+def test_without_a_token_githubs_cache_is_skipped_and_a_warning_says_why(docker: Docker, context: Path) -> None:
     ran = docker.build(
         "--cache", "none", "--driver", "docker", "--cache-from", "gha", "--cache-to", "gha", str(context)
     )
     for entry in (*ran.report["cache"]["imports"], *ran.report["cache"]["exports"]):
         assert (entry["status"], "ACTIONS_RUNTIME_TOKEN" in entry["detail"]) == ("skipped", True)
+    assert any("ACTIONS_RUNTIME_TOKEN" in warning for warning in ran.report["warnings"])

@@ -12,9 +12,11 @@ from buildx_cache.outcome import (
     cache_report,
     export_report,
     failed_export,
-    is_imported,
     skipped_export,
     step_reports,
+)
+from buildx_cache.outcome import (
+    imported as taken,
 )
 from buildx_cache.plan import BuilderPlan, BuildPlan, CachePlan, Command, ImagePlan
 from buildx_cache.progress import BuildTrace, Step, Transfer
@@ -440,7 +442,7 @@ def test_what_is_known_of_an_import_is_told_also_where_no_build_ran() -> None:
     ids=["hit", "miss", "failed", "not-asked"],
 )
 def test_an_import_is_one_only_if_buildkit_took_its_word(known: BuildTrace, expected: bool) -> None:  # noqa: FBT001 -- a table
-    assert is_imported(REGISTRY, known) is expected
+    assert taken((REGISTRY,), known) == ((REGISTRY,) if expected else ())
 
 
 def test_the_local_folder_is_reported() -> None:

@@ -213,6 +213,14 @@ def test_a_recorded_build_with_githubs_cache(name: str, imported: str, exported:
     assert any("could not be written to gha:s" in warning for warning in display.warned) == (exported == "failed")
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_export_that_buildx_leaves_out_is_told(strict: bool) -> None:  # noqa: FBT001 -- a table
+    outcome, display = done(planned(cache_to=GITHUB, strict_cache=strict), FakeEngine(builds=[(MADE, 0)]))
+    assert exports_of(outcome.report) == [("gha:s", "skipped")]
+    assert isinstance(outcome.error, CacheError) == strict
+    assert any("ACTIONS_RUNTIME_TOKEN" in warning for warning in display.warned) != strict
+
+
 # --- exports that BuildKit cannot begin: the words are a real engine's ---------------------------------------
 
 UNBEGUN = {
