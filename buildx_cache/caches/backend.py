@@ -168,7 +168,7 @@ class ScopedBackend(CacheBackend, Protocol):
 
     def imports(self, location: Location, platform: str) -> tuple[Pairs, ...]:
         """Return the import entries: own scope first, then the fallbacks."""
-        ...
+        return tuple((("ref", ref),) for ref in location.references(platform))
 
     def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
         """Return the export entry: of the own scope only."""

@@ -19,11 +19,7 @@ from buildx_cache.secret_names import is_secret_name
 
 BACKENDS: Mapping[str, CacheBackend] = {backend.type: backend for backend in (REGISTRY, LOCAL, INLINE, GHA, S3, AZBLOB)}
 """Every kind of cache, by Buildx' name."""
-SCOPED: Mapping[CacheKind, ScopedBackend] = {
-    CacheKind.LOCAL: LOCAL,
-    CacheKind.REGISTRY: REGISTRY,
-    CacheKind.INLINE: INLINE,
-}
+SCOPED: Mapping[CacheKind, ScopedBackend] = {CacheKind(backend.type): backend for backend in (LOCAL, REGISTRY, INLINE)}
 """The kinds that ``--cache`` chooses."""
 
 

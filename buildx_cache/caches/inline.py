@@ -19,10 +19,6 @@ class InlineBackend(ScopedBackend):
     is_shared: ClassVar = True
     is_overwritten: ClassVar = False  # the nodes' images become one
 
-    def imports(self, location: Location, platform: str) -> tuple[Pairs, ...]:
-        """Return the images of the own scope and of the fallbacks."""
-        return tuple((("ref", ref),) for ref in location.references(platform))
-
     def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
         """Return an entry without a place or a style: it travels with the image."""
         del location, platform, style

@@ -21,34 +21,25 @@ IMPORT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 EXPORT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     kind: backend.export_attributes for kind, backend in BACKENDS.items()
 }
-_REQUIRED_IMPORT = {kind: backend.required_import for kind, backend in BACKENDS.items()}
-_REQUIRED_EXPORT = {kind: backend.required_export for kind, backend in BACKENDS.items()}
-_FROM, _TO = "--cache-from", "--cache-to"
-_EVERY = frozenset(
-    name for table in (IMPORT_ATTRIBUTES, EXPORT_ATTRIBUTES) for names in table.values() for name in names
-)
+_EVERY = tuple({name for names in (*IMPORT_ATTRIBUTES.values(), *EXPORT_ATTRIBUTES.values()) for name in names})
+_IGNORED = ("compression", "compression-level", "force-compression")  # by caches that are no OCI layers
 _BOOLEAN = ("true", "false")
 # Attributes that are BuildKit's words.
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "mode": tuple(CacheMode),
     "compression": tuple(Compression),
-    **dict.fromkeys(("ignore-error", "oci-mediatypes", "image-manifest", "force-compression"), _BOOLEAN),
-    **dict.fromkeys(("registry.insecure", "reset"), _BOOLEAN),
     "retry_mode": ("standard", "adaptive"),
+    "force-compression": _BOOLEAN,
+    "ignore-error": _BOOLEAN,
+    "image-manifest": _BOOLEAN,
+    "oci-mediatypes": _BOOLEAN,
+    "registry.insecure": _BOOLEAN,
+    "reset": _BOOLEAN,
 }
-# Attributes with a form: what it is called, and how to write it.
-_FORMS: Mapping[str, tuple[re.Pattern[str], str, str]] = {
-    "digest": (
-        re.compile(r"sha256:[0-9a-f]{64}"),
-        "a digest",
-        "write sha256: and 64 hexadecimal digits, in lower case",
-    ),
-    **dict.fromkeys(
-        ("retry_max_attempts", "upload_parallelism"), (re.compile(r"0*[1-9][0-9]*"), "a number", "write 1 or more")
-    ),
-}
-
-_ANY = (re.compile(r".*", re.DOTALL), "", "")
+# Attributes of a form: the form, what it is called, and how to write it.
+_COUNT = (re.compile(r"0*[1-9][0-9]*"), "a number", "write 1 or more")
+_DIGEST = (re.compile(r"sha256:[0-9a-f]{64}"), "a digest", "write sha256: and 64 hexadecimal digits, in lower case")
+_FORMS = {"digest": _DIGEST, "retry_max_attempts": _COUNT, "upload_parallelism": _COUNT}
 
 
 def parse_import(text: str) -> CacheEntry:
@@ -57,7 +48,8 @@ def parse_import(text: str) -> CacheEntry:
     Raises:
         UsageError: an unknown type, a misspelt attribute, a wrong value, or a missing one.
     """
-    return _parse(text, _FROM, IMPORT_ATTRIBUTES, _REQUIRED_IMPORT)
+    required = {kind: backend.required_import for kind, backend in BACKENDS.items()}
+    return _parse(text, "--cache-from", IMPORT_ATTRIBUTES, required)
 
 
 def parse_export(text: str) -> CacheEntry:
@@ -66,7 +58,8 @@ def parse_export(text: str) -> CacheEntry:
     Raises:
         UsageError: an unknown type, a misspelt attribute, a wrong value, or a missing one.
     """
-    return _parse(text, _TO, EXPORT_ATTRIBUTES, _REQUIRED_EXPORT)
+    required = {kind: backend.required_export for kind, backend in BACKENDS.items()}
+    return _parse(text, "--cache-to", EXPORT_ATTRIBUTES, required)
 
 
 def _parse(text: str, option: str, known: Mapping[str, tuple[str, ...]], required: Mapping[str, str]) -> CacheEntry:
@@ -83,9 +76,10 @@ def _parse(text: str, option: str, known: Mapping[str, tuple[str, ...]], require
     for key, value in pairs.items():
         if key in known[kind]:
             _check_value(option, kind, key, value)
-        elif is_lacking or key in _EVERY or is_misspelling(key, known[kind]):
+        elif is_lacking or not value or is_misspelling(key, _EVERY):
             # One of another type or direction does nothing here, and is a mistake, too.
-            raise UsageError(f"{option} type={kind} has no attribute {key!r}", hint=closest(key, known[kind]))
+            hint = "drop it: BuildKit ignores it there" if key in _IGNORED else closest(key, known[kind])
+            raise UsageError(f"{option} type={kind} has no attribute {key!r}", hint=hint)
     if is_lacking:
         raise UsageError(f"{option} {redacted_entry(text)!r} has no {need}=", hint=f"add {need}=… to it")
     return CacheEntry(type=kind, attributes=tuple(pairs.items()))
@@ -108,9 +102,10 @@ def _check_value(option: str, kind: str, key: str, value: str) -> None:
         raise UsageError(f"{option}: {key}={value!r} is not a value of {key}", hint=closest(value, values))
     if key == "ref":
         parse_reference(value)
-    pattern, what, how = _FORMS.get(key, _ANY)
-    if not pattern.fullmatch(value):
-        raise UsageError(f"{option}: {key}={value!r} is not {what}", hint=how)
+    if key in _FORMS:
+        pattern, what, how = _FORMS[key]
+        if not pattern.fullmatch(value):
+            raise UsageError(f"{option}: {key}={value!r} is not {what}", hint=how)
     modes = BACKENDS[kind].modes
     if key == "mode" and value not in modes:
         raise UsageError(

@@ -35,10 +35,6 @@ class RegistryBackend(ScopedBackend):
     is_shared: ClassVar = True
     is_overwritten: ClassVar = True
 
-    def imports(self, location: Location, platform: str) -> tuple[Pairs, ...]:
-        """Return the references of the own scope and of the fallbacks."""
-        return tuple((("ref", ref),) for ref in location.references(platform))
-
     def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
         """Return the reference of the own scope."""
         shape = (("image-manifest", "true"), ("oci-mediatypes", "true")) if location.asks_image_manifest else ()

@@ -90,6 +90,7 @@ def test_a_cache_target_is_read(text: str, shown: str) -> None:
     assert str(parse_export(text)) == shown
 
 
+S3_WORDS = "use one of: " + ", ".join(IMPORT_ATTRIBUTES["s3"])
 IMPORT_TYPES = "use one of: registry, local, gha, s3, azblob"
 
 
@@ -130,6 +131,8 @@ IMPORT_TYPES = "use one of: registry, local, gha, s3, azblob"
             "--cache-from 'type=azblob,container=c' has no account_url=",
             "add account_url=… to it",
         ),
+        ("type=s3,bucket=b,toke=abc", "--cache-from type=s3 has no attribute 'toke'", S3_WORDS),
+        ("type=s3,bucket=b,brand_new", "--cache-from type=s3 has no attribute 'brand_new'", S3_WORDS),
         ("type=s3,bukcet=b", "--cache-from type=s3 has no attribute 'bukcet'", "did you mean 'bucket'?"),
         ("type=s3,bucket=b,regoin=r", "--cache-from type=s3 has no attribute 'regoin'", "did you mean 'region'?"),
         (
