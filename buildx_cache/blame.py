@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection
 from typing import Literal
 
 from buildx_cache.caches import CacheEntry
-from buildx_cache.reference import parse_reference
 
 # How a layer that cannot be read shows: containerd's content store (``core/content``), its local one, and its
 # registry client (``core/remotes/docker``, httpReadSeeker), and BuildKit's ``util/contentutil``. From the first word
@@ -29,7 +28,7 @@ _LOST = re.compile(
     r"not found|unexpected commit|failed size validation|short read|failed to read expected|parsing time|no processor"
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_URL = re.compile(r"https?://(?P<host>[^/\s\"]+)/v2/(?P<path>\S+?)/(?:blobs|manifests)/")
+_URL = re.compile(r"https?://[^/\s\"]+/v2/\S+?/(?:blobs|manifests)/")
 
 
 def blame(
@@ -48,34 +47,17 @@ def blame(
     """
     if not _UNREADABLE.match(error):
         return ()
-    if match := _URL.search(error):
-        address = f"{match['host']}/{match['path']}"
-        return tuple(entry for entry in imports if _repository(entry) == address)
-    if served := tuple(entry for entry in imports if _names_folder(error, entry)):
-        return served
-    remote = tuple(entry for entry in imports if entry.type != "local")
+    named = tuple(entry for entry in imports if entry.is_named_by(error))
+    if named or _URL.search(error):
+        return named
+    remote = tuple(entry for entry in imports if not entry.folder)
     if "httpReadSeeker: " in error:
         return remote
-    named = set(_DIGEST.findall(error))
-    holders = tuple(entry for entry in imports if named.intersection(digests(entry)))
+    blobs = set(_DIGEST.findall(error))
+    holders = tuple(entry for entry in imports if blobs.intersection(digests(entry)))
     return holders or (remote if "failed commit on ref" in error else ()) or tuple(imports)
-
-
-def _names_folder(error: str, entry: CacheEntry) -> bool:
-    return any(f'"{entry.place}/{part}/' in error for part in ("blobs", "manifests"))
 
 
 def damage_status(error: str) -> Literal["damaged", "unreachable"]:
     """Whether such an error says that a layer is lost or changed, or only that it could not be fetched."""
     return "damaged" if _LOST.search(error) else "unreachable"
-
-
-def _repository(entry: CacheEntry) -> str:
-    """The repository as its address has it: Docker Hub's own host and namespace are spelled out."""
-    if entry.type != "registry":
-        return ""
-    reference = parse_reference(entry.get("ref"))
-    if reference.host not in ("", "docker.io", "index.docker.io"):
-        return reference.repository
-    path = reference.path if "/" in reference.path else f"library/{reference.path}"
-    return f"registry-1.docker.io/{path}"

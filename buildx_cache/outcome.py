@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from buildx_cache.caches import CacheEntry, CacheKind
+from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
 from buildx_cache.diagnose import find_cause
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.progress import BuildTrace, Transfer
-from buildx_cache.progress.names import folder_source
 from buildx_cache.redaction import redact
 from buildx_cache.report import (
     CacheReport,
@@ -31,7 +30,8 @@ _IMPORT_ERRORS: tuple[tuple[re.Pattern[str], ImportStatus], ...] = (
     (
         re.compile(
             r"refused|denied|unauthorized|authorization|no such host|timeout|reset|EOF|unexpected status|forbidden"
-            r"|HTTP response to HTTPS|x509|failed to do request",
+            r"|HTTP response to HTTPS|x509|failed to do request|failed to configure \w+ cache importer"
+            r"|unknown cache importer",
             re.IGNORECASE,
         ),
         "unreachable",
@@ -40,7 +40,7 @@ _IMPORT_ERRORS: tuple[tuple[re.Pattern[str], ImportStatus], ...] = (
 # What a failed export is called in the report, by the error that the same words would be of a build.
 _EXPORT_CAUSES = {DeniedError: "denied", UnreachableError: "unreachable", ExhaustedError: "full"}
 # Buildx says so and goes on without the import (buildx' ``build/opt.go`` and BuildKit's ``client/solve.go``).
-_LOCAL_ABSENT = re.compile(r"(?:WARNING: )?local cache import at (?P<place>.+?) not found due to err")
+_LOCAL_ABSENT = re.compile(r"(?:WARNING: )?local cache import at (?P<place>.+?) (?:not found due to err|skipped)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +84,14 @@ def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
 
 def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHING_KNOWN) -> CacheReport:
     """What the cache did; ``plan`` is the one that the call began with."""
+    transfers = import_transfers(plan.cache.imports, trace.transfers) if trace else {}
     return CacheReport(
         mode=plan.cache.kind.value,
         scope=plan.cache.scope,
         read_only=plan.cache.read_only,
-        imports=tuple(_import(entry, trace, known.verdicts.get(entry)) for entry in plan.cache.imports),
+        imports=tuple(
+            _import(entry, trace, transfers.get(entry, ()), known.verdicts.get(entry)) for entry in plan.cache.imports
+        ),
         exports=tuple(known.exports.get(entry) or skipped_export(entry, _NOT_DONE) for entry in plan.cache.written),
         local=known.local,
         lazy=known.lazy,
@@ -97,63 +100,59 @@ def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHI
     )
 
 
-def _import(entry: CacheEntry, trace: BuildTrace | None, verdict: Verdict | None) -> ImportReport:
-    status, detail = _import_status(entry, trace) if trace else ("skipped", "the build did not run")
+def _import(
+    entry: CacheEntry, trace: BuildTrace | None, transfers: Collection[Transfer], verdict: Verdict | None
+) -> ImportReport:
+    status, detail = _import_status(entry, trace, transfers) if trace else ("skipped", "the build did not run")
     if verdict:
         status, detail = verdict.status or status, verdict.detail
     return ImportReport(type=entry.type, source=redact(entry.place), status=status, detail=redact(detail))
 
 
-def _import_status(entry: CacheEntry, trace: BuildTrace) -> tuple[ImportStatus, str]:
-    if entry.type == "local" and (line := _absence(entry, trace)):
+def _import_status(entry: CacheEntry, trace: BuildTrace, transfers: Collection[Transfer]) -> tuple[ImportStatus, str]:
+    if line := _absence(entry, trace):
         return "absent", line
-    transfers = _importers(entry, trace)
     error = next((transfer.error for transfer in transfers if transfer.error), "")
     if error:
         return next((status for pattern, status in _IMPORT_ERRORS if pattern.search(error)), "damaged"), error
     if not transfers:
-        return "skipped", "BuildKit did not ask for it"
+        return "skipped", _left_out("BuildKit did not ask for it", entry)
     if all(transfer.started and not transfer.completed for transfer in transfers):
         return "skipped", "the build ended before it was read"
     return ("hit", "") if trace.cached else ("miss", "nothing in it fits this build")
 
 
-def is_imported(entry: CacheEntry, trace: BuildTrace) -> bool:
-    """Whether BuildKit took an import's word for what it holds."""
-    return _import_status(entry, trace)[0] in ("hit", "miss")
+def _left_out(what: str, entry: CacheEntry) -> str:
+    return f"{what}: Buildx leaves it out {entry.backend.left_out}" if entry.backend.left_out else what
+
+
+def imported(imports: Sequence[CacheEntry], trace: BuildTrace) -> tuple[CacheEntry, ...]:
+    """Return the imports whose word BuildKit took for what they hold."""
+    transfers = import_transfers(imports, trace.transfers)
+    return tuple(entry for entry in imports if _import_status(entry, trace, transfers[entry])[0] in ("hit", "miss"))
 
 
 def _absence(entry: CacheEntry, trace: BuildTrace) -> str:
     for line in trace.text:
-        if (match := _LOCAL_ABSENT.match(line)) and match["place"] == entry.place:
+        if (match := _LOCAL_ABSENT.match(line)) and match["place"] == entry.folder:
             return line.removeprefix("WARNING:").strip()
     return ""
 
 
-def _importers(entry: CacheEntry, trace: BuildTrace) -> list[Transfer]:
-    """The vertices of an import: they name a registry's reference, a served folder, or ``local:<session>`` for any."""
-    importers = [transfer for transfer in trace.transfers if transfer.kind == "cache-import"]
-    if entry.type != "local":
-        return [transfer for transfer in importers if transfer.name.endswith(entry.place)]
-    served = [transfer for transfer in importers if transfer.name.endswith(folder_source(entry.place))]
-    return served or [transfer for transfer in importers if " from local:" in transfer.name]
-
-
 _NOT_DONE = "nothing is exported from a failed build"
-_EXPORTERS = {"registry": "registry", "local": "client", "inline": "inline"}
 
 
-def export_report(entry: CacheEntry, trace: BuildTrace) -> ExportReport:
-    """What became of an export of a build that succeeded; a failed one's detail begins with its cause.
+def export_report(entry: CacheEntry, trace: BuildTrace, exports: Collection[CacheEntry] = ()) -> ExportReport:
+    """What became of one of the exports of a build that succeeded; a failed one's detail begins with its cause.
 
     The causes are ``denied``, ``unreachable``, ``full`` and ``other``.
     """
-    transfers = [transfer for transfer in trace.transfers if _exports(transfer, entry)]
+    transfers = export_transfers(tuple(dict.fromkeys((entry, *exports))), trace.transfers)[entry]
     error = next((transfer.error for transfer in transfers if transfer.error), "")
     if error:
         return failed_export(entry, error)
-    if not transfers and entry.type != CacheKind.INLINE:
-        return skipped_export(entry, "BuildKit did not write it")
+    if not transfers and not entry.backend.is_in_image:
+        return skipped_export(entry, _left_out("BuildKit did not write it", entry))
     return ExportReport(
         type=entry.type,
         target=redact(entry.place),
@@ -172,7 +171,3 @@ def failed_export(entry: CacheEntry, error: str) -> ExportReport:
 def skipped_export(entry: CacheEntry, detail: str) -> ExportReport:
     """An export that was not tried."""
     return ExportReport(type=entry.type, target=redact(entry.place), status="skipped", detail=detail)
-
-
-def _exports(transfer: Transfer, entry: CacheEntry) -> bool:
-    return transfer.kind == "cache-export" and _EXPORTERS.get(entry.type, entry.type) in transfer.name

@@ -34,7 +34,7 @@ _USER_SCHEMES = ("ssh", "git", "git+ssh")
 _FIELDS = r"(?P<name>\b(?:secret_access_key|access_key_id|session_token|token|ghtoken|password)=)"
 _QUOTED_SECRET_FIELD = re.compile(rf'"{_FIELDS}(?:[^"]|"")*"')
 # Not where a URL's parameter is hidden already, after which others follow.
-_SECRET_FIELD = re.compile(rf'{_FIELDS}(?!{re.escape(HIDDEN)}(?:[&#\s"]|$))[^,"]+')
+_SECRET_FIELD = re.compile(rf'{_FIELDS}(?!{re.escape(HIDDEN)}(?:[&#\s"\x27]|$))[^,"]+')
 
 # A shorter value is no secret, and would take harmless words with it; the same of a line, or a form, among several.
 _SHORTEST = 4

@@ -7,9 +7,11 @@ import stat
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, TextIO
 
+from buildx_cache.caches import secret_values
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
 from buildx_cache.request.layers import ENV_PREFIX
 from buildx_cache.request.local_paths import secret_sources
+from buildx_cache.secret_names import is_ordinary
 
 if TYPE_CHECKING:
     from buildx_cache.request import BuildRequest
@@ -22,11 +24,18 @@ _PASSWORD = "DOCKER_PASSWORD"  # noqa: S105 -- a variable's name
 def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secret | None) -> tuple[Secret, ...]:
     """The values to hide in what a build says, beside those of the plan's own build arguments.
 
-    They are the registry's password, what each ``--secret`` holds, and build arguments that Buildx takes from the
-    environment. A file that is no regular one, not readable or larger than 64 KiB is not looked into.
+    They are the registry's password, what each ``--secret`` holds, keys and tokens of cache entries, and build
+    arguments that Buildx takes from the environment. A file that is no regular one, not readable or larger than
+    64 KiB is not looked into.
     """
     values = (
         *((password,) if password else ()),
+        *(
+            value
+            for entry in (*request.cache_from, *request.cache_to)
+            for value in secret_values(entry)
+            if not is_ordinary(value)
+        ),
         *(value for name, value in _inherited(request, env) if is_hidden_argument(name, value)),
         *(value for entry in request.secret if (value := _value(entry, env))),
     )

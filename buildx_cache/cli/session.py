@@ -64,7 +64,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
 def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:
     """The plan with what is to be said of what lies in the build context; of a fleet's cache folders as one."""
     cache = plan.cache
-    given = (entry.get("dest") for entry in cache.exports if entry.type == "local")
+    given = (entry.folder for entry in cache.exports)
     folders = tuple(dict.fromkeys(filter(None, (cache.directory, *given)))) if cache.written else ()
     return replace(plan, notes=(*plan.notes, *context_notes(request, folders)))
 

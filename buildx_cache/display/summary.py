@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from buildx_cache.caches import BACKENDS
 from buildx_cache.report import BuildReport
 from buildx_cache.wording import duration, short_digest, size
 
@@ -19,7 +20,10 @@ def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
         yield "saved", f"{duration(cache.saved_seconds)} of steps not run again"
     lazily = f" ({size(cache.lazy.bytes)} read)" if cache.lazy and cache.lazy.used else ""
     for entry in cache.imports:
-        yield "cache from", f"{entry.status:<11} {entry.type} {entry.source}{lazily if entry.type == 'local' else ''}"
+        yield (
+            "cache from",
+            f"{entry.status:<11} {entry.type} {entry.source}{lazily if BACKENDS[entry.type].is_folder else ''}",
+        )
     for export in cache.exports:
         moved = f" ({size(export.bytes)})" if export.bytes else ""
         yield "cache to", f"{export.status:<11} {export.type} {export.target}{moved}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from buildx_cache.caches import CacheEntry, CacheKind, Compression
+from buildx_cache.caches import SCOPED, CacheEntry, Compression
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.builder import own_builder_name, plan_builder, wants_own
@@ -102,7 +102,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     )
     _check_load(request, facts)
     _check_folders(request, cache)
-    apart = tuple(entry for entry in cache.exports if entry.type != "inline" and not request.buildx_flags)
+    apart = tuple(entry for entry in cache.exports if not (entry.backend.is_in_image or request.buildx_flags))
     return BuildPlan(
         builder=builder,
         cache=cache,
@@ -157,8 +157,8 @@ def _unusable(cache: CachePlan) -> str:
 
     Its path goes to BuildKit in a gRPC header, as it was given, and gRPC refuses such a value.
     """
-    places = (entry.place for entry in (*cache.written, *cache.imports) if entry.type == "local")
-    return next((place for place in places if not (place.isascii() and place.isprintable())), "")
+    folders = (entry.folder for entry in (*cache.written, *cache.imports))
+    return next((folder for folder in folders if folder and not (folder.isascii() and folder.isprintable())), "")
 
 
 # --- the build -------------------------------------------------------------------------------------------
@@ -255,17 +255,18 @@ def _prune(request: BuildRequest, ci: CIContext, facts: Facts, builder: BuilderP
 
 def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: CachePlan) -> tuple[str, ...]:
     """What a user should know before the build, each in one line."""
+    backend = SCOPED.get(cache.kind)
     candidates = (
         (
-            cache.kind is CacheKind.INLINE and not request.push,
+            backend is not None and backend.is_in_image and not request.push,
             "an inline cache is part of the pushed image: without --push nothing is written",
         ),
         (
-            cache.kind is CacheKind.REGISTRY and not (request.push or cache.read_only),
+            backend is not None and backend.is_pushed and not (request.push or cache.read_only),
             "the cache is pushed to its registry although the image is not",
         ),
         (
-            cache.max_size is not None and not any(entry.type == "local" for entry in cache.written),
+            cache.max_size is not None and not cache.written_folders,
             "--cache-max-size bounds a local cache's folder, and this build writes none",
         ),
         (
@@ -293,4 +294,9 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
             f"the builder {builder.name!r} is not this project's own: it is not pruned",
         ),
     )
-    return tuple(text for applies, text in candidates if applies)
+    unknown = dict.fromkeys(
+        f"the attribute {key!r} of a cache of type={entry.type} is not known here: BuildKit may ignore it"
+        for entry in (*cache.imports, *cache.exports)
+        for key in entry.unknown
+    )
+    return (*(text for applies, text in candidates if applies), *unknown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from buildx_cache.caches import CacheKind, to_csv
+from buildx_cache.caches import SCOPED, CacheKind, to_csv
 from buildx_cache.errors import EngineError, UsageError
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
 from buildx_cache.plan.model import BuilderPlan
@@ -45,7 +45,7 @@ def own_builder_name(request: BuildRequest, facts: Facts) -> str:
 
 # What the engine's own builder cannot do on the classic image store (Docker's documentation, "Build drivers").
 _CLASSIC_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ...] = (
-    (lambda _, kind: kind not in (CacheKind.INLINE, CacheKind.NONE), "cannot export such a cache"),
+    (lambda _, kind: kind in SCOPED and not SCOPED[kind].is_in_image, "cannot export such a cache"),
     (lambda request, _: len(request.platform) > 1, "cannot build several platforms"),
     (lambda request, _: bool(request.attest), "cannot write attestations"),
     (lambda request, _: request.sbom not in ("", "false"), "cannot write an SBOM"),

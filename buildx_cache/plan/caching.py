@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import PurePath
 
-from buildx_cache.cache_tags import platform_text
 from buildx_cache.caches import (
-    EXPORT_ATTRIBUTES,
-    Cache,
+    SCOPED,
     CacheEntry,
     CacheKind,
     CacheMode,
     ExportStyle,
-    InlineCache,
-    LocalCache,
-    RegistryCache,
+    Location,
+    ScopedBackend,
+    ScopedCache,
     ScopedRepository,
     parse_export,
     parse_import,
@@ -70,7 +67,7 @@ def own_scope(request: BuildRequest, ci: CIContext) -> str:
 def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
     """Tell whether a CI says nothing of what it builds, be it a fork's commit: no branch's cache is then written."""
     known = ci.branch or ci.tag or request.cache_scope or request.cache_read_only is not None
-    return ci.is_ci and not known and kind in (CacheKind.REGISTRY, CacheKind.INLINE)
+    return ci.is_ci and not known and kind in SCOPED and SCOPED[kind].is_shared
 
 
 def scopes(own: str, ci: CIContext) -> tuple[str, ...]:
@@ -79,15 +76,15 @@ def scopes(own: str, ci: CIContext) -> tuple[str, ...]:
     return tuple(dict.fromkeys(scope for scope in wanted if scope))
 
 
-def lanes(request: BuildRequest, builder: BuilderPlan, kind: CacheKind) -> tuple[str, ...]:
+def lanes(request: BuildRequest, builder: BuilderPlan, backend: ScopedBackend) -> tuple[str, ...]:
     """The platforms that keep caches of their own; one empty name where all share one.
 
     Several platforms on several nodes would overwrite each other's export. One platform on its own is most
     likely one of several jobs', which share a repository but not a cache folder.
     """
     if len(request.platform) > 1:
-        return request.platform if builder.nodes > 1 and kind is not CacheKind.INLINE else ("",)
-    return request.platform or ("",) if kind is not CacheKind.LOCAL else ("",)
+        return request.platform if builder.nodes > 1 and backend.is_overwritten else ("",)
+    return (request.platform if backend.is_shared else ()) or ("",)
 
 
 def plan_cache(
@@ -105,14 +102,11 @@ def plan_cache(
     """
     kind, why = chosen
     scope = own_scope(request, ci)
-    directory = (request.cache_dir or facts.place.cache_dir) if kind is CacheKind.LOCAL else ""
     read_only = ci.is_fork if request.cache_read_only is None else request.cache_read_only
-    place = directory or _repository(request, kind, tags, scopes(scope, ci))
-    names = lanes(request, builder, kind)
-    caches = tuple(_cache(kind, place, name, builder) for name in names) if place else ()
+    caches = _caches(request, facts, builder, kind, tags, scopes(scope, ci))
     exports = _exports(request, caches) if not (read_only or is_unplaced(request, ci, kind)) else ()
     extra = tuple(_forgiving(request, parse_export(text)) for text in request.cache_to) if not read_only else ()
-    apart = len(names) > 1
+    apart = tuple(cache.platform for cache in caches) if len(caches) > 1 else ()
     imports = _unique(
         *(entry for cache in caches for entry in cache.imports()),
         *(parse_import(text) for text in request.cache_from),
@@ -122,64 +116,78 @@ def plan_cache(
         why=why,
         scope=scope,
         read_only=read_only,
-        directory=directory,
+        directory=caches[0].location.directory if caches else "",
         imports=imports,
         exports=_local_last(_unique(*(() if apart else exports), *extra)),
-        node_exports=tuple(zip(names, exports, strict=True)) if apart and exports else (),
-        tags=tuple(cache.images[0] for cache in caches if isinstance(cache, InlineCache) and exports),
+        node_exports=tuple(zip(apart, exports, strict=True)) if apart and exports else (),
+        tags=tuple(cache.image for cache in caches if cache.image and exports),
         serving=plan_serving(request, facts, builder, imports),
         max_size=parse_size(request.cache_max_size),
     )
 
 
-def _repository(
-    request: BuildRequest, kind: CacheKind, tags: tuple[Reference, ...], wanted: tuple[str, ...]
-) -> ScopedRepository | None:
-    if kind is CacheKind.NONE or (kind is CacheKind.INLINE and not (tags or request.cache_ref)):
+def _caches(
+    request: BuildRequest,
+    facts: Facts,
+    builder: BuilderPlan,
+    kind: CacheKind,
+    tags: tuple[Reference, ...],
+    wanted: tuple[str, ...],
+) -> tuple[ScopedCache, ...]:
+    """The cache that ``--cache`` chooses, one a lane."""
+    backend = SCOPED.get(kind)
+    location = _location(request, facts, builder, backend, tags, wanted) if backend else None
+    if backend is None or location is None:
+        return ()
+    names = lanes(request, builder, backend)
+    return tuple(ScopedCache(backend=backend, location=location, platform=name) for name in names)
+
+
+def _location(
+    request: BuildRequest,
+    facts: Facts,
+    builder: BuilderPlan,
+    backend: ScopedBackend,
+    tags: tuple[Reference, ...],
+    wanted: tuple[str, ...],
+) -> Location | None:
+    """Where the cache is kept; None for one in an image that has no name."""
+    if backend.is_folder:
+        return Location(directory=request.cache_dir or facts.place.cache_dir)
+    place = request.cache_ref or (tags[0].repository if tags else "")
+    if not place and backend.is_in_image:
         return None
-    if request.cache_ref:
-        return ScopedRepository(repository=parse_reference(request.cache_ref), scopes=wanted)
-    if tags:
-        return ScopedRepository(repository=parse_reference(tags[0].repository), scopes=wanted)
-    raise UsageError(
-        f"--cache {kind} has no repository to keep the cache in",
-        hint="give -t REGISTRY/REPOSITORY:TAG, or --cache-ref REGISTRY/REPOSITORY",
+    if not place:
+        raise UsageError(
+            f"--cache {backend.type} has no repository to keep the cache in",
+            hint="give -t REGISTRY/REPOSITORY:TAG, or --cache-ref REGISTRY/REPOSITORY",
+        )
+    return Location(
+        repository=ScopedRepository(repository=parse_reference(place), scopes=wanted),
+        asks_image_manifest=builder.buildkit == UNKNOWN_VERSION or builder.buildkit < _IMAGE_MANIFEST_BY_DEFAULT,
     )
 
 
-def _cache(kind: CacheKind, place: str | ScopedRepository, lane: str, builder: BuilderPlan) -> Cache:
-    if isinstance(place, str):
-        # A folder a platform, not a tag: Buildx fails the build where a folder has tags but not the one asked for.
-        return LocalCache(directory=str(PurePath(place, platform_text(lane)) if lane else place))
-    references = place.references(lane)
-    if kind is CacheKind.INLINE:
-        return InlineCache(images=tuple(map(str, references)))
-    return RegistryCache(
-        references=tuple(map(str, references)),
-        image_manifest=builder.buildkit == UNKNOWN_VERSION or builder.buildkit < _IMAGE_MANIFEST_BY_DEFAULT,
-    )
-
-
-def _exports(request: BuildRequest, caches: tuple[Cache, ...]) -> tuple[CacheEntry, ...]:
+def _exports(request: BuildRequest, caches: tuple[ScopedCache, ...]) -> tuple[CacheEntry, ...]:
     style = ExportStyle(
         mode=request.cache_mode or CacheMode.MAX,
         compression=request.cache_compression,
         ignore_error=not request.strict_cache,
     )
-    written = (cache for cache in caches if request.push or not isinstance(cache, InlineCache))
+    written = (cache for cache in caches if request.push or not cache.backend.is_in_image)
     return tuple(entry for cache in written for entry in cache.exports(style))
 
 
 def _forgiving(request: BuildRequest, entry: CacheEntry) -> CacheEntry:
     """An export given by hand, made to fail no build unless it is written so or the call is strict."""
-    if request.strict_cache or entry.get("ignore-error") or "ignore-error" not in EXPORT_ATTRIBUTES[entry.type]:
+    if request.strict_cache or entry.get("ignore-error") or "ignore-error" not in entry.backend.export_attributes:
         return entry
     return replace(entry, attributes=(*entry.attributes, ("ignore-error", "true")))
 
 
 def _local_last(entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
     """All exporters of a build share one response key; what the last wrote there goes into a local folder's index."""
-    return tuple(sorted(entries, key=lambda entry: entry.type == "local"))
+    return tuple(sorted(entries, key=lambda entry: bool(entry.folder)))
 
 
 def _unique(*entries: CacheEntry) -> tuple[CacheEntry, ...]:

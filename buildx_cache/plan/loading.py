@@ -23,7 +23,7 @@ def plan_loading(
         return LoadingPlan()
     reasons: tuple[tuple[bool, str], ...] = (
         (request.lazy is Lazy.OFF, "--lazy off"),
-        (not any(entry.type == "local" for entry in cache.imports), "no cache is in a folder"),
+        (not any(entry.folder for entry in cache.imports), "no cache is in a folder"),
         (not tags, "the image has no tag"),
         (request.push or bool(request.output), "the image goes elsewhere, too"),
         (bool(request.iidfile), "--iidfile is to say what the engine calls the image"),

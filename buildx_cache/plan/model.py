@@ -109,7 +109,7 @@ class CachePlan:
     @property
     def written_folders(self) -> tuple[str, ...]:
         """The folder of every local export."""
-        return tuple(entry.get("dest") for entry in self.written if entry.type == "local")
+        return tuple(entry.folder for entry in self.written if entry.folder)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
+from buildx_cache.caches import redacted_entry
 from buildx_cache.ci.folding import MARK, json_without_commands
 from buildx_cache.plan.facts import show_version
 from buildx_cache.plan.invocation import BuildInvocation
@@ -79,12 +80,15 @@ def redacted(words: Sequence[str]) -> tuple[str, ...]:
 # Options that take NAME=VALUE: a value is hidden if its name looks secret. The plan's own build arguments of that kind
 # have no value on the command line, but those given after `--` may.
 _PAIRS = ("--build-arg", "--driver-opt")
+_ENTRIES = ("--cache-from", "--cache-to")
 
 
 def _redacted(option: str, word: str) -> str:
+    if option in _ENTRIES:
+        return redacted_entry(word)
     if option not in _PAIRS:
         option, equals, pair = word.partition("=")
-        if option not in _PAIRS or not equals:
+        if option not in (*_PAIRS, *_ENTRIES) or not equals:
             return redact(word)
         return f"{option}={_redacted(option, pair)}"
     name, equals, _ = word.partition("=")
@@ -116,9 +120,8 @@ def plan_json(plan: BuildPlan) -> str:
             "dir": plan.cache.directory or None,
             "max_size": plan.cache.max_size,
             "lazy": {"network": plan.cache.serving.network or None, "why": plan.cache.serving.why},
-            "imports": [redact(str(entry)) for entry in plan.cache.imports],
-            "exports": [redact(str(entry)) for entry in plan.cache.exports]
-            + [redact(str(entry)) for _, entry in plan.cache.node_exports],
+            "imports": [redacted_entry(str(entry)) for entry in plan.cache.imports],
+            "exports": [redacted_entry(str(entry)) for entry in plan.cache.written],
         },
         "image": {
             "tags": list(plan.image.tags),

@@ -27,7 +27,7 @@ def plan_serving(
     request: BuildRequest, facts: Facts, builder: BuilderPlan, imports: Sequence[CacheEntry]
 ) -> ServingPlan:
     """Decide whether the builder can reach a registry of this process'. ``--lazy on`` has it tried in any case."""
-    if not any(entry.type == "local" for entry in imports):
+    if not any(entry.folder for entry in imports):
         return ServingPlan()
     if request.lazy is Lazy.OFF:
         return ServingPlan(why="--lazy off")

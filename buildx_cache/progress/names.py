@@ -31,9 +31,12 @@ _PLATFORM = re.compile(r"[a-z0-9]+(?:\([^)]*\))?/[a-z0-9_]+(?:/[a-z0-9.]+)?(?:\(
 _LINK = re.compile(r"^((?:ONBUILD )?)LINK (?=COPY |ADD )")
 _PREFIX = re.compile(r"\[[^\]]*\] ")
 
+_IMPORTING = "importing cache manifest from "
+
 _KINDS: tuple[tuple[re.Pattern[str], TransferKind], ...] = (
-    (re.compile(r"importing cache manifest from "), "cache-import"),
+    (re.compile(_IMPORTING), "cache-import"),
     (re.compile(r"exporting cache\b|exporting content cache\b"), "cache-export"),
+    (re.compile(r"exporting to GitHub (?:Actions Cache|cache)$"), "cache-export"),
     (re.compile(r"preparing (?:build cache for export|layers for inline cache)\b"), "cache-export"),
     (re.compile(r"exporting to \S"), "image-export"),
     (re.compile(r"pushing \S|merging manifest list "), "push"),
@@ -69,10 +72,21 @@ def folder_source(folder: str) -> str:
     return f"the folder {folder}"
 
 
+def bare_name(name: str) -> str:
+    """Cut off the target or node that Buildx puts in front of a vertex' name."""
+    prefix = _PREFIX.match(name)
+    return name[prefix.end() :] if prefix else name
+
+
+def import_source(name: str) -> str:
+    """Return what a cache import's vertex imports, or the empty string for any other vertex."""
+    bare = bare_name(name)
+    return bare.removeprefix(_IMPORTING) if bare.startswith(_IMPORTING) else ""
+
+
 def transfer_kind(name: str) -> TransferKind:
     """Return what a vertex that is no step moves."""
-    prefix = _PREFIX.match(name)
-    bare = name[prefix.end() :] if prefix else name
+    bare = bare_name(name)
     return next((kind for pattern, kind in _KINDS if pattern.match(bare)), "other")
 
 

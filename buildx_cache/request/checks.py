@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from buildx_cache.caches import CacheKind, CacheMode, parse_export, parse_import
+from buildx_cache.caches import SCOPED, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import has_login
 from buildx_cache.reference import registry_key
@@ -93,9 +93,10 @@ def _check_addresses(request: BuildRequest) -> None:
 
 
 def _check_cache(request: BuildRequest) -> None:
-    if request.cache is CacheKind.INLINE and request.cache_mode is CacheMode.MAX:
+    backend = SCOPED.get(request.cache)
+    if backend and request.cache_mode and request.cache_mode not in backend.modes:
         raise UsageError(
-            "--cache inline has no --cache-mode max: the image carries only its own layers",
+            f"--cache {request.cache} has no --cache-mode {request.cache_mode}: the image carries only its own layers",
             hint="use --cache registry for the layers of every stage, or drop --cache-mode",
         )
     for text in request.cache_from:

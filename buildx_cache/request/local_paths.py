@@ -43,9 +43,9 @@ def used_paths(request: BuildRequest) -> Iterator[LocalPath]:
         for folder in layout_folders(text) or (text.partition("=")[2],):
             yield LocalPath(name="build_context", text=text, path=folder)
     for text in request.cache_from:
-        yield LocalPath(name="cache_from", text=text, path=parse_import(text).get("src"))
+        yield LocalPath(name="cache_from", text=text, path=parse_import(text).folder)
     for text in request.cache_to:
-        yield LocalPath(name="cache_to", text=text, path=parse_export(text).get("dest"))
+        yield LocalPath(name="cache_to", text=text, path=parse_export(text).folder)
     for text in request.output:
         yield LocalPath(name="output", text=text, path=dict(output_pairs(text)).get("dest", ""))
 

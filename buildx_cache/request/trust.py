@@ -215,11 +215,13 @@ def _cache_entry(parse: Callable[[str], CacheEntry], text: str, ground: Ground) 
         entry = parse(text)
     except UsageError:
         return ""  # whoever uses the value refuses it
-    if entry.type not in ("registry", "inline", "local"):
+    if entry.backend.borrows_login:
         return "for its type Buildx fills in the caller's credentials"
+    if entry.unknown:
+        return "it has an attribute that only the caller sets"
     if ("registry.insecure", "true") in entry.attributes:
         return "it would send logins in clear"
-    return next(filter(None, (_layout(value, ground) for key, value in entry.attributes if key in ("src", "dest"))), "")
+    return _layout(entry.folder, ground) if entry.folder else ""
 
 
 # --- the table ---------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache.blame import blame, damage_status
-from buildx_cache.caches import CacheEntry
+from buildx_cache.caches import CacheEntry, importing, refused_exports
 from buildx_cache.diagnose import find_cause
 from buildx_cache.errors import CacheError
 from buildx_cache.outcome import (
@@ -22,14 +22,13 @@ from buildx_cache.outcome import (
     cache_report,
     export_report,
     failed_export,
-    is_imported,
+    imported,
     skipped_export,
 )
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.progress.names import transfer_kind
 from buildx_cache.redaction import redact
-from buildx_cache.reference import parse_reference
 from buildx_cache.report import CacheReport, ExportReport, ExportStatus, LocalReport, RetryReport
 from buildx_cache.run.folders import Folders
 from buildx_cache.run.importing import Importing
@@ -68,7 +67,7 @@ class Caches:
         self._retrying = retrying
         self.silence = Silence()
         self._is_watching = False
-        self._importing = Importing([entry.place for entry in plan.cache.imports if entry.type == "registry"])
+        self._importing = Importing([entry for entry in plan.cache.imports if not entry.folder])
         self._folders = Folders(plan, tell)
         self._verdicts: dict[CacheEntry, Verdict] = {}
         self._exports: dict[CacheEntry, ExportReport] = {}
@@ -143,10 +142,10 @@ class Caches:
             CacheError: there is one, and the call is strict.
         """
         names, reason = self.silence.imports, self.silence.reason
-        silent = [entry for entry in self.plan.cache.imports if any(name.endswith(entry.place) for name in names)]
+        silent = list(dict.fromkeys(entry for name in names for entry in importing(name, self.plan.cache.imports)))
         self._leave_out(dict.fromkeys(silent, reason), "building again without it")
-        hosts = {_host(entry) for entry in silent}
-        unwritten = [entry for entry in self.plan.cache.exports if entry.type == "registry" and _host(entry) in hosts]
+        hosts = {entry.host for entry in silent if entry.host}
+        unwritten = [entry for entry in self.plan.cache.exports if entry.host in hosts]
         self._exports |= {entry: skipped_export(entry, reason) for entry in unwritten}
         self.plan = self.plan.without(exports=unwritten)
 
@@ -174,20 +173,24 @@ class Caches:
         blamed = self._blamed(trace, (error for error in _troubles(trace) if error == trace.error))
         if blamed:
             self._leave_out(blamed, "building again without it")
-        elif trace.error in [error for _, error in trace.errors] or not self._goes_around_folders(trace.error):
+        elif trace.error in [error for _, error in trace.errors] or not self._goes_around(trace.error):
             return False
         self.retries.append(RetryReport(phase="build", reason=redact(trace.error), count=1))
         return True
 
-    def _goes_around_folders(self, error: str) -> bool:
-        """Take care of what Buildx itself, not BuildKit, cannot do with a folder: it fails after all else is done."""
+    def _goes_around(self, error: str) -> bool:
+        """Go on without what BuildKit cannot begin to write, or Buildx itself cannot do with a folder.
+
+        The former fails before anything is done, the latter after all else is.
+        """
         if _NO_TAG.match(error):
-            gone = [entry for entry in self.plan.cache.imports if entry.type == "local"]
+            gone = [entry for entry in self.plan.cache.imports if entry.folder]
             self._verdicts |= {entry: Verdict(entry=entry, status="absent", detail=error) for entry in gone}
             self.plan = self.plan.without(imports=gone)
             return bool(gone)
-        local = [entry for entry in self.plan.cache.exports if entry.type == "local"]
-        if not local or not _CLIENTS_OWN.match(error):
+        refused = refused_exports(error, self.plan.cache.exports)
+        local = [entry for entry in self.plan.cache.exports if entry.folder] if _CLIENTS_OWN.match(error) else []
+        if not refused and not local:
             return False
         if _LOCKED.search(error) and not self._has_waited:
             # Another build writes the index, and is done with that before this one comes to it again.
@@ -195,14 +198,14 @@ class Caches:
             return True
         if self.plan.strict_cache:
             raise CacheError(f"the cache could not be written: {redact(error)}", hint=_STRICT_HINT)
-        failed = [entry for entry in local if entry.place in error] or local
+        failed = refused or [entry for entry in local if entry.is_named_by(error)] or local
         self._exports |= {entry: failed_export(entry, error) for entry in failed}
         self.plan = self.plan.without(exports=failed)
         return True
 
     def _blamed(self, trace: BuildTrace, errors: Iterable[str]) -> dict[CacheEntry, str]:
         """The imports that these errors come from, each with the first of them."""
-        imports = [entry for entry in self.plan.cache.imports if is_imported(entry, trace)]
+        imports = imported(self.plan.cache.imports, trace)
         blamed: dict[CacheEntry, str] = {}
         for error in errors:
             for entry in blame(error, imports, self._folders.digests):
@@ -215,7 +218,7 @@ class Caches:
         Raises:
             CacheError: there is one, and the call is strict.
         """
-        local = [entry for entry in self.plan.cache.imports if entry.type == "local"]
+        local = [entry for entry in self.plan.cache.imports if entry.folder]
         self._leave_out({entry: found for entry in local if (found := self._folders.damage(entry))}, "")
 
     def _leave_out(self, blamed: Mapping[CacheEntry, str], what_now: str) -> None:
@@ -267,7 +270,7 @@ class Caches:
         for warning in _slow_imports(trace):
             self._warn(warning)
         exports = self.plan.cache.exports
-        self._exports |= {entry: self._exported(entry, trace) for entry in exports}
+        self._exports |= {entry: self._exported(entry, trace, exports) for entry in exports}
         if blamed := self._blamed(trace, _troubles(trace)) or self._dropped(trace):
             self._leave_out(blamed, "what it lacks is built again")
             self._write_again([entry for entry in exports if self._is_lost(entry)])
@@ -283,7 +286,7 @@ class Caches:
         """
         if trace.executed or not any(report.status == "written" for report in self._exports.values()):
             return {}
-        local = [entry for entry in self.plan.cache.imports if entry.type == "local"]
+        local = [entry for entry in self.plan.cache.imports if entry.folder]
         return {entry: found for entry in local if (found := self._folders.unsound(entry))}
 
     def _is_lost(self, entry: CacheEntry) -> bool:
@@ -301,7 +304,7 @@ class Caches:
 
     def _write_only(self, entries: Collection[CacheEntry], build: BuildInvocation) -> None:
         trace, code = self._export_by(build)
-        self._exports |= {entry: self._exported(entry, trace, code) for entry in entries}
+        self._exports |= {entry: self._exported(entry, trace, entries, code) for entry in entries}
 
     def _retry_exports(self, exports: Collection[CacheEntry]) -> None:
         """Write caches again whose registry had a fault that may have passed: the builder has all that is in them."""
@@ -319,7 +322,7 @@ class Caches:
 
     def _fault(self, entry: CacheEntry) -> Fault | None:
         report = self._exports[entry]
-        return fault("export", report.detail) if report.status == "failed" and entry.type != "local" else None
+        return fault("export", report.detail) if report.status == "failed" and not entry.folder else None
 
     def export_nodes(self) -> None:
         """Write the caches of a builder with several nodes, one after another.
@@ -329,7 +332,7 @@ class Caches:
         """
         exports = zip(self.plan.cache.node_exports, self.plan.node_exports, strict=True)
         for (_, entry), build in exports:
-            if _repository(entry) in self._read_only:
+            if entry.store in self._read_only:
                 self._exports[entry] = skipped_export(entry, "writing there was denied before")
                 continue
             self._write_only([entry], build)
@@ -344,28 +347,31 @@ class Caches:
         trace, code = self._export(build)
         return self._export(build) if self._imports_themselves("export") else (trace, code)
 
-    def _exported(self, entry: CacheEntry, trace: BuildTrace, code: int = 0) -> ExportReport:
-        report = export_report(entry, trace)
+    def _exported(
+        self, entry: CacheEntry, trace: BuildTrace, written: Collection[CacheEntry], code: int = 0
+    ) -> ExportReport:
+        report = export_report(entry, trace, written)
         if code != 0 and report.status != "failed":
             return failed_export(entry, trace.error or NO_REASON)
-        if entry.type != "local" or report.status != "written":
+        if not entry.folder or report.status != "written":
             return report
         self._folders.forget_origin(entry)
         status: ExportStatus = "unchanged" if self._folders.unchanged(entry) else "written"
         return replace(report, status=status, bytes=self._folders.added(entry))
 
     def _tell_failed(self, entry: CacheEntry) -> None:
-        """Say that an export failed and what to do; after a denied one, its repository is only read."""
-        report = self._exports[entry]
-        if report.status != "failed":
+        """Say that an export failed or was left out, and what to do; after a denied one, its store is only read."""
+        report, left_out = self._exports[entry], entry.backend.left_out
+        is_left_out = report.status == "skipped" and bool(left_out) and report.detail.endswith(left_out)
+        if report.status != "failed" and not is_left_out:
             return
         cause = find_cause(report.detail)
-        hint = cause.hint if cause else "the next build tries again"
+        hint = cause.hint if cause else "hand them to this step" if is_left_out else "the next build tries again"
         message = f"the cache could not be written to {report.target}: {report.detail}"
         if self.plan.strict_cache:
             raise CacheError(message, hint=hint)
-        if report.detail.startswith("denied") and entry.type == "registry":
-            self._read_only.add(_repository(entry))
+        if report.detail.startswith("denied"):
+            self._read_only.add(entry.store)
         self._warn(f"{message}; {hint}")
 
     # --- the end -----------------------------------------------------------------------------------------
@@ -399,11 +405,3 @@ def _slow_imports(trace: BuildTrace) -> Iterator[str]:
     for transfer in trace.transfers:
         if transfer.kind == "cache-import" and transfer.seconds > _SLOW_IMPORT:
             yield f"{transfer.name} took {transfer.seconds:.1f}s"
-
-
-def _host(entry: CacheEntry) -> str:
-    return parse_reference(entry.get("ref")).host if entry.type == "registry" else entry.place
-
-
-def _repository(entry: CacheEntry) -> str:
-    return parse_reference(entry.get("ref")).repository if entry.type == "registry" else entry.place

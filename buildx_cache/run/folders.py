@@ -139,10 +139,9 @@ class Folders:
         self._plan = plan
         self._tell = tell
         self._folders: dict[Path, _Folder] = {}
-        local = ((entry, place) for entry, place in _places(plan) if entry.type == "local")
-        for entry, place in local:
-            folder = self._folders.setdefault(_real(place), _Folder(_real(place)))
-            folder.names |= {place: None}
+        for entry in (each for each in (*plan.cache.imports, *plan.cache.written) if each.folder):
+            folder = self._folders.setdefault(_real(entry.folder), _Folder(_real(entry.folder)))
+            folder.names |= {entry.folder: None}
             folder.tag, folder.written = entry.tag, entry in plan.cache.written
 
     def close(self) -> None:
@@ -164,8 +163,8 @@ class Folders:
         for folder in self._folders.values():
             with self._avoiding(folder):
                 self._ready(folder)
-        local = (entry for entry in self._plan.cache.imports if entry.type == "local")
-        verdicts = (_verdict(entry, self._source(entry)) for entry in local)
+        local = (entry for entry in self._plan.cache.imports if entry.folder)
+        verdicts = (_verdict(entry, self._of(entry)) for entry in local)
         return tuple(verdict for verdict in verdicts if verdict)
 
     @contextmanager
@@ -181,7 +180,7 @@ class Folders:
 
     def avoided(self, entries: Iterable[CacheEntry]) -> Mapping[CacheEntry, str]:
         """Those of these exports whose folder is avoided, each with the reason."""
-        local = ((entry, self._target(entry)) for entry in entries if entry.type == "local")
+        local = ((entry, self._of(entry)) for entry in entries if entry.folder)
         return {entry: folder.avoided for entry, folder in local if folder.avoided}
 
     def _ready(self, folder: _Folder) -> None:
@@ -260,24 +259,24 @@ class Folders:
 
     def digests(self, entry: CacheEntry) -> frozenset[str]:
         """The blobs that an import may hand to BuildKit; none for one that is not local."""
-        return self._source(entry).blobs if entry.type == "local" else frozenset()
+        return self._of(entry).blobs if entry.folder else frozenset()
 
     def unsound(self, entry: CacheEntry) -> str:
         """What is wrong with the content of the blobs that a local import had, in words; empty if nothing is."""
-        folder = self._source(entry)
+        folder = self._of(entry)
         tag = folder.tags.get(entry.tag)
         return _summary(layout.unsound(folder.path, tag.blobs)) if tag else ""
 
     def damage(self, entry: CacheEntry) -> str:
         """What is wrong with the content of any blob that an import had, in words; empty for one that is not local."""
-        if entry.type != "local":
+        if not entry.folder:
             return ""
-        folder = self._source(entry)
+        folder = self._of(entry)
         return _summary(layout.unsound(folder.path, folder.blobs))
 
     def mend(self, entry: CacheEntry, damage: str) -> str:
         """Set a local import's damaged blobs aside, found by content; what came of it, in words."""
-        folder = self._source(entry)
+        folder = self._of(entry)
         blobs = folder.blobs
         came_of_it = "it is left as it is"
         with self._avoiding(folder):
@@ -288,34 +287,31 @@ class Folders:
 
     def sources(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, Path]:
         """The folders of these imports that have what is asked of them."""
-        local = ((entry, self._source(entry)) for entry in imports if entry.type == "local")
+        local = ((entry, self._of(entry)) for entry in imports if entry.folder)
         return {entry: folder.path for entry, folder in local if folder.key}
 
-    def _source(self, entry: CacheEntry) -> _Folder:
-        return self._folders[_real(entry.get("src"))]
+    def _of(self, entry: CacheEntry) -> _Folder:
+        return self._folders[_real(entry.folder)]
 
     # --- after the build -----------------------------------------------------------------------------------
 
     def forget_origin(self, entry: CacheEntry) -> None:
         """Take out of a cache that was written where its layers were served from."""
-        layout.forget_origin(self._target(entry).path, tag=entry.tag, repository=REPOSITORY)
+        layout.forget_origin(self._of(entry).path, tag=entry.tag, repository=REPOSITORY)
 
     def unchanged(self, entry: CacheEntry) -> bool:
         """Whether an export left the folder's index as it was."""
-        folder = self._target(entry)
+        folder = self._of(entry)
         return bool(folder.key) and layout.cache_key(folder.path) == folder.key
 
     def added(self, entry: CacheEntry) -> int:
         """Bytes of the blobs in use that came into the folder since the build began."""
-        folder = self._target(entry)
+        folder = self._of(entry)
         return sum(blob.size for blob in layout.reach(folder.path).blobs if blob.digest not in folder.blobs)
-
-    def _target(self, entry: CacheEntry) -> _Folder:
-        return self._folders[_real(entry.get("dest"))]
 
     def is_mended(self, entry: CacheEntry) -> bool:
         """Whether the folder of an export was set aside in this call; never of one that is not local."""
-        return entry.type == "local" and bool(self._target(entry).mended)
+        return bool(entry.folder and self._of(entry).mended)
 
     def tidy(self) -> LocalReport | None:
         """Mend, sweep and bound every folder that was written, and write the key file; None if none was."""
@@ -394,12 +390,6 @@ class Folders:
         if any(keys):
             key = keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
             write_key(Path(self._plan.cache.directory or written[0].path).absolute(), key, self._tell)
-
-
-def _places(plan: BuildPlan) -> Iterator[tuple[CacheEntry, str]]:
-    """What is read, then what is written, each with its place."""
-    yield from ((entry, entry.get("src")) for entry in plan.cache.imports)
-    yield from ((entry, entry.get("dest")) for entry in plan.cache.written)
 
 
 def _real(path: str) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from buildx_cache.caches import CacheEntry, importing
 from buildx_cache.progress import Event
 from buildx_cache.progress.events import VertexEvent
-from buildx_cache.progress.names import transfer_kind
 from buildx_cache.progress.trace import is_cancelled
 from buildx_cache.run.retrying import TRIES, Fault, fault
 from buildx_cache.run.seams import AbandonedBuildError
@@ -18,8 +18,8 @@ class Importing:
     BuildKit takes no step before it has heard of every import: what is abandoned has done nothing yet.
     """
 
-    def __init__(self, references: Collection[str]) -> None:
-        self._references = tuple(references)
+    def __init__(self, imports: Collection[CacheEntry]) -> None:
+        self._imports = tuple(imports)
         self._left = TRIES["import"] - 1
         self.fault: Fault | None = None
         """Why the last build was abandoned; None where it was not."""
@@ -36,7 +36,7 @@ class Importing:
         """
         if not self._left or not isinstance(event, VertexEvent) or not event.error or is_cancelled(event.error):
             return
-        if transfer_kind(event.name) == "cache-import" and event.name.endswith(self._references):
+        if importing(event.name, self._imports):
             self.fault = fault("import", event.error)
             if self.fault:
                 self._left -= 1

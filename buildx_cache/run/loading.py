@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache import layout
-from buildx_cache.caches import CacheEntry
+from buildx_cache.caches import to_csv
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.plan import BuildInvocation, LoadingPlan, Output
 from buildx_cache.progress import BuildTrace
@@ -41,7 +41,7 @@ class Loading:
             self._folder = layout.new_image_folder(cache)
         except (MalformedError, OSError):
             return planned
-        output = str(CacheEntry(type="oci", attributes=(("tar", "false"), ("dest", str(self._folder)))))
+        output = to_csv(["type=oci", "tar=false", f"dest={self._folder}"])
         return replace(planned, load=False, outputs=(Output(spec=output),))
 
     def may_retry(self, trace: BuildTrace) -> bool:

@@ -20,7 +20,7 @@ from buildx_cache.plan import BuildInvocation, ServingPlan
 from buildx_cache.plan.serving import HOST
 from buildx_cache.progress import Event
 from buildx_cache.progress.events import VertexEvent, rewritten
-from buildx_cache.progress.names import folder_source, transfer_kind
+from buildx_cache.progress.names import folder_source, import_source
 from buildx_cache.progress.trace import is_cancelled
 from buildx_cache.report import LazyReport
 from buildx_cache.run.seams import AbandonedBuildError
@@ -186,4 +186,4 @@ class Serving:
 
 
 def _is_import(event: VertexEvent, source: _Source) -> bool:
-    return transfer_kind(event.name) == "cache-import" and event.name.endswith(folder_source(source.planned.place))
+    return source.planned.is_source(import_source(event.name))

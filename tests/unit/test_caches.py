@@ -5,23 +5,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildx_cache.caches import (
+    BACKENDS,
     EXPORT_ATTRIBUTES,
     IMPORT_ATTRIBUTES,
+    SCOPED,
+    CacheBackend,
     CacheEntry,
+    CacheKind,
     CacheMode,
     Compression,
     ExportStyle,
-    InlineCache,
-    LocalCache,
-    RegistryCache,
+    Location,
+    ScopedCache,
     ScopedRepository,
     closest,
     from_csv,
     parse_export,
     parse_import,
+    redacted_entry,
+    secret_values,
     to_csv,
 )
 from buildx_cache.errors import UsageError
+from buildx_cache.progress.names import transfer_kind
+from buildx_cache.redaction import redact
 from buildx_cache.reference import parse_reference
 
 REPEATABLE = settings(derandomize=True, deadline=None)
@@ -67,13 +74,23 @@ def test_a_cache_source_is_read(text: str, shown: str) -> None:
         ("type=local,dest=cache,mode=min,reset=true", "type=local,dest=cache,mode=min,reset=true"),
         ("type=local,dest=cache,ignore-error=false", "type=local,dest=cache,ignore-error=false"),
         ("type=s3,bucket=b,mode=max", "type=s3,bucket=b,mode=max"),
-        ("type=azblob,name=n,force-compression=true", "type=azblob,name=n,force-compression=true"),
+        ("type=azblob,account_url=u", "type=azblob,account_url=u"),
+        (
+            "type=s3,bucket=b,retry_mode=adaptive,retry_max_attempts=5",
+            "type=s3,bucket=b,retry_mode=adaptive,retry_max_attempts=5",
+        ),
+        ("type=s3,bucket=b,disable_accept_encoding=true", "type=s3,bucket=b,disable_accept_encoding=true"),
+        ("type=local,DEST=cache,Mode=min", "type=local,dest=cache,mode=min"),
+        ("type=local,dest=a,dest=b", "type=local,dest=b"),
+        ("type=s3,bucket=b,brand_new=1", "type=s3,bucket=b,brand_new=1"),
+        ("type=local,dest=x,sorted=true", "type=local,dest=x,sorted=true"),
     ],
 )
 def test_a_cache_target_is_read(text: str, shown: str) -> None:
     assert str(parse_export(text)) == shown
 
 
+S3_WORDS = "use one of: " + ", ".join(IMPORT_ATTRIBUTES["s3"])
 IMPORT_TYPES = "use one of: registry, local, gha, s3, azblob"
 
 
@@ -109,7 +126,35 @@ IMPORT_TYPES = "use one of: registry, local, gha, s3, azblob"
             for digest in ("", "latest", "a" * 64, f"sha256:{'a' * 63}", f"sha256:{'A' * 64}", f"sha512:{'a' * 128}")
         ),
         ("type=s3,region=r", "--cache-from 'type=s3,region=r' has no bucket=", "add bucket=… to it"),
-        ("type=azblob,container=c", "--cache-from 'type=azblob,container=c' has no name=", "add name=… to it"),
+        (
+            "type=azblob,container=c",
+            "--cache-from 'type=azblob,container=c' has no account_url=",
+            "add account_url=… to it",
+        ),
+        ("type=s3,bucket=b,toke=abc", "--cache-from type=s3 has no attribute 'toke'", S3_WORDS),
+        ("type=s3,bucket=b,brand_new", "--cache-from type=s3 has no attribute 'brand_new'", S3_WORDS),
+        ("type=s3,bukcet=b", "--cache-from type=s3 has no attribute 'bukcet'", "did you mean 'bucket'?"),
+        ("type=s3,bucket=b,regoin=r", "--cache-from type=s3 has no attribute 'regoin'", "did you mean 'region'?"),
+        (
+            "type=s3,bucket=b,retry_mode=often",
+            "--cache-from: retry_mode='often' is not a value of retry_mode",
+            "use one of: standard, adaptive",
+        ),
+        (
+            "type=s3,bucket=b,retry_max_attempts=0",
+            "--cache-from: retry_max_attempts='0' is not a number",
+            "write 1 or more",
+        ),
+        (
+            "type=azblob,account_url=u,endpoint_url=v",
+            "--cache-from type=azblob has no attribute 'endpoint_url'",
+            "did you mean 'account_url'?",
+        ),
+        (
+            "type=s3,region=r,secret_access_key=abc",
+            "--cache-from 'type=s3,region=r,secret_access_key=***' has no bucket=",
+            "add bucket=… to it",
+        ),
         (
             'type=local,"src=a',
             "--cache-from 'type=local,\"src=a' is not a list of KEY=VALUE: unexpected end of data",
@@ -171,9 +216,22 @@ def test_a_wrong_cache_target_is_refused(text: str, message: str, hint: str) -> 
     assert (refused.value.message, refused.value.hint) == (message, hint)
 
 
+IGNORED = ("compression", "compression-level", "force-compression", "oci-mediatypes", "image-manifest")
+
+
+@pytest.mark.parametrize("attribute", IGNORED)
+@pytest.mark.parametrize("entry", ["inline", "gha", "s3,bucket=b", "azblob,account_url=u"])
+def test_what_buildkit_ignores_is_refused(entry: str, attribute: str) -> None:
+    with pytest.raises(UsageError, match=f"has no attribute '{attribute}'"):
+        parse_export(f"type={entry},{attribute}=true")
+
+
+RETRIES = {"retry_mode": "standard", "retry_max_attempts": "3"}
+
+
 @pytest.mark.parametrize("kind", list(IMPORT_ATTRIBUTES))
 def test_every_known_attribute_of_a_source_is_taken(kind: str) -> None:
-    values = {"ref": REF, "registry.insecure": "true", "digest": f"sha256:{'0a' * 32}"}
+    values = {"ref": REF, "registry.insecure": "true", "digest": f"sha256:{'0a' * 32}", **RETRIES}
     pairs = tuple((key, values.get(key, "x")) for key in IMPORT_ATTRIBUTES[kind])
     entry = CacheEntry(type=kind, attributes=pairs)
     assert parse_import(str(entry)) == entry
@@ -184,7 +242,7 @@ def test_every_known_attribute_of_a_target_is_taken(kind: str) -> None:
     values = dict.fromkeys(
         ("ignore-error", "force-compression", "oci-mediatypes", "image-manifest", "registry.insecure", "reset"), "true"
     )
-    values |= {"ref": REF, "mode": "min", "compression": "gzip"}
+    values |= {"ref": REF, "mode": "min", "compression": "gzip", "upload_parallelism": "4", **RETRIES}
     pairs = tuple((key, values.get(key, "x")) for key in EXPORT_ATTRIBUTES[kind])
     entry = CacheEntry(type=kind, attributes=pairs)
     assert parse_export(str(entry)) == entry
@@ -231,6 +289,59 @@ def test_an_entry_knows_its_place() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "place", "store"),
+    [
+        ("type=gha", "gha:buildkit", "gha:buildkit"),
+        ("type=gha,scope=main", "gha:main", "gha:main"),
+        ("type=s3,bucket=b", "s3://b/manifests/buildkit", "s3://b"),
+        ("type=s3,bucket=b,prefix=team/,manifests_prefix=m/,name=n", "s3://b/team/m/n", "s3://b"),
+        (
+            "type=azblob,account_url=https://a.example/",
+            "https://a.example/buildkit-cache/manifests/buildkit",
+            "https://a.example/buildkit-cache",
+        ),
+        (
+            "type=azblob,account_url=https://a.example,container=c,prefix=p/,name=n",
+            "https://a.example/c/p/manifests/n",
+            "https://a.example/c",
+        ),
+        ("type=registry,ref=app:c", "app:c", "docker.io/library/app"),
+        ("type=local,dest=/c", "/c", "/c"),
+    ],
+)
+def test_an_entry_knows_what_it_is_kept_in(text: str, place: str, store: str) -> None:
+    entry = parse_export(text)
+    assert (entry.place, entry.store) == (place, store)
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=list(BACKENDS))
+def test_every_backend_is_whole(backend: CacheBackend) -> None:
+    """No attribute that is a secret escapes, and every vertex that a backend calls its export counts as one."""
+    assert {*backend.secrets} <= {*backend.import_attributes, *backend.export_attributes}
+    assert all(
+        redact(f"type={backend.type},{name}=hunter22") == f"type={backend.type},{name}=***" for name in backend.secrets
+    )
+    assert {transfer_kind(name) for name in backend.exporters} == {"cache-export"}
+    assert transfer_kind(f"importing cache manifest from {backend.type}:123") == "cache-import"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "values"),
+    [
+        ("type=gha,token=hunter22,scope=s", "type=gha,token=***,scope=s", ["hunter22"]),
+        ("type=s3,bucket=b,SECRET_access_key=hunter22", "type=s3,bucket=b,SECRET_access_key=***", ["hunter22"]),
+        ("type=s3,bucket=b,new_password=hunter22", "type=s3,bucket=b,new_password=***", ["hunter22"]),
+        ('type=azblob,account_url=u,"sas_token=a,b"', "type=azblob,account_url=u,sas_token=***", ["a,b"]),
+        (REF, REF, []),
+        ('type=local,"src=a', 'type=local,"src=a', []),
+    ],
+)
+def test_no_secret_of_an_entry_is_shown(text: str, shown: str, values: list[str]) -> None:
+    assert redacted_entry(text) == shown
+    assert list(secret_values(text)) == values
+
+
+@pytest.mark.parametrize(
     ("word", "hint"),
     [
         ("regstry", "did you mean 'registry'?"),
@@ -244,54 +355,69 @@ def test_the_nearest_right_word_is_named(word: str, hint: str) -> None:
 
 BARE = ExportStyle(mode=CacheMode.MIN, ignore_error=False)
 RICH = ExportStyle(mode=CacheMode.MAX, compression=Compression.ZSTD, ignore_error=True)
-OTHER = "registry.example.com/app:other"
+APP = "registry.example.com/app"
+OWN, OTHER = f"{APP}:buildcache-main", f"{APP}:buildcache-other"
+
+
+LOCAL, REGISTRY, INLINE = CacheKind.LOCAL, CacheKind.REGISTRY, CacheKind.INLINE
+
+
+def located(kind: CacheKind, place: str, *scopes: str, platform: str = "", old: bool = False) -> ScopedCache:
+    repository = ScopedRepository(repository=parse_reference(place), scopes=scopes) if scopes else None
+    location = Location(directory="" if scopes else place, repository=repository, asks_image_manifest=old)
+    return ScopedCache(backend=SCOPED[kind], location=location, platform=platform)
 
 
 @pytest.mark.parametrize(
     ("cache", "style", "imports", "exports"),
     [
+        pytest.param(located(LOCAL, "/c"), BARE, ["type=local,src=/c"], ["type=local,dest=/c,mode=min"], id="local"),
         pytest.param(
-            LocalCache(directory="/c"), BARE, ["type=local,src=/c"], ["type=local,dest=/c,mode=min"], id="local"
+            located(LOCAL, "/c", platform="linux/amd64"),
+            BARE,
+            ["type=local,src=/c/linux-amd64"],
+            ["type=local,dest=/c/linux-amd64,mode=min"],
+            id="local-of-a-platform",
         ),
         pytest.param(
-            LocalCache(directory="/c"),
+            located(LOCAL, "/c"),
             RICH,
             ["type=local,src=/c"],
             ["type=local,dest=/c,mode=max,compression=zstd,ignore-error=true"],
             id="local-in-style",
         ),
         pytest.param(
-            LocalCache(directory="/c,d"),
+            located(LOCAL, "/c,d"),
             BARE,
             ['type=local,"src=/c,d"'],
             ['type=local,"dest=/c,d",mode=min'],
             id="local-with-a-comma",
         ),
         pytest.param(
-            RegistryCache(references=(REF, OTHER)),
+            located(REGISTRY, APP, "main", "other"),
             RICH,
-            [f"type=registry,ref={REF}", f"type=registry,ref={OTHER}"],
-            [f"type=registry,ref={REF},mode=max,compression=zstd,ignore-error=true"],
+            [f"type=registry,ref={OWN}", f"type=registry,ref={OTHER}"],
+            [f"type=registry,ref={OWN},mode=max,compression=zstd,ignore-error=true"],
             id="registry",
         ),
         pytest.param(
-            RegistryCache(references=(REF,), image_manifest=True),
+            located(REGISTRY, APP, "main", old=True),
             BARE,
-            [f"type=registry,ref={REF}"],
-            [f"type=registry,ref={REF},image-manifest=true,oci-mediatypes=true,mode=min"],
+            [f"type=registry,ref={OWN}"],
+            [f"type=registry,ref={OWN},image-manifest=true,oci-mediatypes=true,mode=min"],
             id="registry-of-an-old-buildkit",
         ),
         pytest.param(
-            InlineCache(images=(REF, OTHER)),
+            located(INLINE, APP, "main", "other"),
             RICH,
-            [f"type=registry,ref={REF}", f"type=registry,ref={OTHER}"],
+            [f"type=registry,ref={OWN}", f"type=registry,ref={OTHER}"],
             ["type=inline"],
             id="inline",
         ),
     ],
 )
 def test_a_cache_gives_its_entries(
-    cache: LocalCache | RegistryCache | InlineCache, style: ExportStyle, imports: list[str], exports: list[str]
+    cache: ScopedCache, style: ExportStyle, imports: list[str], exports: list[str]
 ) -> None:
     assert list(map(str, cache.imports())) == imports
     assert list(map(str, cache.exports(style))) == exports

@@ -62,6 +62,12 @@ def test_arguments_from_the_environment_and_the_password_are_hidden() -> None:
     assert hidden_values(asked, ENV, Secret("of-the-login")) == (Secret("of-the-login"), Secret("of-the-token"))
 
 
+def test_the_keys_of_cache_entries_are_hidden() -> None:
+    key = "type=s3,bucket=b,access_key_id=AKIAEXAMPLE,secret_access_key=key-of-the-bucket"
+    asked = request(cache_from=["app:c", key], cache_to=[key, "type=gha,token=true,scope=scope-of-the-job"])
+    assert hidden_values(asked, {}, None) == (Secret("AKIAEXAMPLE"), Secret("key-of-the-bucket"))
+
+
 def test_ordinary_arguments_are_not_hidden_but_every_secret_is() -> None:
     env = {
         "AUTH": "disabled",

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from buildx_cache.cache_tags import cache_tag
-from buildx_cache.caches import CacheEntry
+from buildx_cache.caches import parse_export, refused_exports
 from buildx_cache.ci.annotations import annotate
 from buildx_cache.ci.folding import json_without_commands, without_commands
 from buildx_cache.diagnose import diagnose, find_cause
-from buildx_cache.outcome import export_report, is_imported
-from buildx_cache.progress import StreamParser, TraceBuilder
+from buildx_cache.outcome import export_report, imported
+from buildx_cache.progress import StreamParser, TraceBuilder, Transfer
 from buildx_cache.progress.events import TextLine, VertexEvent
 from buildx_cache.progress.names import step_label, transfer_kind
 from buildx_cache.redaction import Redactor, redact
@@ -28,6 +29,10 @@ from buildx_cache.request.weighing import heavy_entries
 from buildx_cache.run.hiding import Hiding
 from buildx_cache.wording import as_message, printable
 
+ENTRIES = tuple(
+    parse_export(text)
+    for text in ("a/a:a", "type=local,dest=/c", "gha", "type=s3,bucket=a", "type=azblob,account_url=http://a")
+)
 LENGTH = 50_000
 DOCKERFILE = 200_000
 SECONDS = 2  # where each character is looked at for each other one, it takes minutes
@@ -48,9 +53,14 @@ def failed(text: str) -> None:
     for event in Hiding(Redactor(())).take((vertex, *lines)):
         trace.add(event)
     diagnose(trace.trace(), 1)
-    local = CacheEntry(type="local", attributes=(("src", "/c"),))
-    is_imported(local, trace.trace())
-    export_report(local, trace.trace())
+    names = (f"importing cache manifest from {text}", *(name for entry in ENTRIES for name in entry.backend.exporters))
+    moved = (
+        Transfer(kind=transfer_kind(name), name=name, error=text, seconds=0.0, bytes=0, digest="") for name in names
+    )
+    ended = replace(trace.trace(), transfers=tuple(moved))
+    imported(ENTRIES, ended)
+    export_report(ENTRIES[0], ended, ENTRIES)
+    refused_exports(text, ENTRIES)
 
 
 READERS: dict[str, Callable[[str], object]] = {
@@ -95,6 +105,10 @@ TEXTS = (
             "no builder ",
             "secret ",
             "http://a/v2/",
+            "http://a/v2/a/manifests/a",
+            "?scope=repository:",
+            "mkdir /c/c",
+            "http://a.",
         )
     ),
     *(("x", repeated) for repeated in (" ", "\x1b[", "\x1b]0", "\x9b0", "-", ".", "/", "a/")),

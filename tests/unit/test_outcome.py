@@ -12,9 +12,11 @@ from buildx_cache.outcome import (
     cache_report,
     export_report,
     failed_export,
-    is_imported,
     skipped_export,
     step_reports,
+)
+from buildx_cache.outcome import (
+    imported as taken,
 )
 from buildx_cache.plan import BuilderPlan, BuildInvocation, BuildPlan, CachePlan, ImagePlan
 from buildx_cache.progress import BuildTrace, Step, Transfer
@@ -275,6 +277,136 @@ def test_a_failed_export_begins_with_its_cause(error: str, cause: str) -> None:
     assert export_report(TO_REGISTRY, trace(transfers=(moved("exporting cache to registry", error=error),))) == expected
 
 
+# --- which vertex is whose -----------------------------------------------------------------------------------
+# The names of vertices and the errors are those of BuildKit's sources (``Name`` in ``cache/remotecache``, ``cmKey`` in
+# ``llbsolver/bridge.go``) and of containerd's ``remotes/docker``; gha's are recorded, too: see test_run_caches.
+
+STORES = ("type=gha,scope=main", "type=s3,bucket=b,region=r", "type=azblob,account_url=https://a.example")
+EXPORTERS = ("GitHub Actions Cache", "Amazon S3", "Azure Blob Storage")
+EXPORT_NAMES = ("exporting to GitHub Actions Cache", *(f"exporting cache to {name}" for name in EXPORTERS[1:]))
+
+
+@pytest.mark.parametrize("prefix", ["", "[node-1] "])
+@pytest.mark.parametrize(("text", "name"), list(zip(STORES, EXPORT_NAMES, strict=True)))
+def test_an_object_stores_vertices_are_its_own(text: str, name: str, prefix: str) -> None:
+    source, target = parse_import(text), parse_export(text)
+    read = moved(f"{prefix}importing cache manifest from {source.type}:8612763472634872")
+    written = moved(f"{prefix}{name}", count=7)
+    known = trace(step(1, cached=True), transfers=(read, written))
+    assert imported(source, known).status == "hit"
+    assert (export_report(target, known).status, export_report(target, known).bytes) == ("written", 7)
+    failed = trace(step(1), transfers=(replace(read, error="refused"), replace(written, error="refused")))
+    assert imported(source, failed).status == "unreachable"
+    assert export_report(target, failed).status == "failed"
+
+
+@pytest.mark.parametrize("other", ["s3", "azblob", "gha", "local", "x/gha"])
+def test_no_vertex_is_another_stores(other: str) -> None:
+    vertex = moved(f"importing cache manifest from {other}:8612763472634872")
+    for source in (parse_import(text) for text in STORES if f"type={other}," not in text):
+        assert imported(source, trace(step(1, cached=True), transfers=(vertex,))).status == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("ref", "source", "is_it"),
+    [
+        ("app:c", "app:c", True),
+        ("app:c", "docker.io/library/app:c", True),
+        ("app", "index.docker.io/library/app:latest", True),
+        ("ghcr.io/x/app:c", "ghcr.io/x/app:c", True),
+        ("app:c", "ghcr.io/x/app:c", False),
+        ("app:c", "my-app:c", False),
+        ("app:c", "app:c2", False),
+        ("app:c", "org/app:c", False),
+        ("app", "app:c", False),
+        ("ghcr.io/x/app:c", "app:c", False),
+        ("local:5000/app:c", "local:5000/app:c", True),
+        ("local:5000", "local:5000", True),
+        ("app:c", "local:5000/app:c", False),
+    ],
+)
+def test_a_registrys_vertex_is_its_references(ref: str, source: str, is_it: bool) -> None:  # noqa: FBT001 -- a table
+    entry = parse_import(f"type=registry,ref={ref}")
+    known = trace(step(1, cached=True), transfers=(moved(f"importing cache manifest from {source}"),))
+    assert (imported(entry, known).status == "hit") is is_it
+
+
+def test_an_image_called_local_is_no_folder() -> None:
+    entries = (parse_import("local:5000"), LOCAL)
+    known = trace(transfers=(moved("importing cache manifest from local:5000", error="connection refused"),))
+    found = cache_report(plan(imports=entries), known).imports
+    assert [each.status for each in found] == ["unreachable", "skipped"]
+
+
+HUB_DENIED = (
+    "error writing layer blob: failed to authorize: failed to fetch oauth token: unexpected status from GET request to "
+    "https://auth.docker.io/token?scope=repository%3Alibrary%2Fapp%3Apull%2Cpush&service=registry.docker.io: 401"
+)
+
+
+AZURE = "azblob,account_url=https://a.example"
+
+
+def denied_at(url: str) -> str:
+    return f"error writing layer blob: unexpected status from POST request to {url}: 403 Forbidden"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "error"),
+    [
+        ("registry,ref=r.example/a:c", "registry,ref=r.example/b:c", denied_at("https://r.example/v2/a/blobs/uploads/")),
+        ("registry,ref=r.example/a:c", "registry,ref=s.example/a:c", denied_at("https://r.example/v2/a/blobs/uploads/")),
+        ("registry,ref=r.example/a:c", "registry,ref=r.example/x/a:c", denied_at("https://r.example/v2/a/manifests/c")),
+        ("registry,ref=r.example/a:c", "registry,ref=r.example/a:d", denied_at("https://r.example/v2/a/manifests/c")),
+        ("registry,ref=app:c", "registry,ref=ghcr.io/x/app:c", denied_at("https://registry-1.docker.io/v2/library/app/blobs/uploads/")),
+        ("registry,ref=app:c", "registry,ref=ghcr.io/library/other:c", HUB_DENIED),
+        ("s3,bucket=one", "s3,bucket=two", 'Put "http://minio.example:9000/one/blobs/sha256:1": connection refused'),
+        ("s3,bucket=one", "s3,bucket=two", 'Put "https://one.s3.eu.amazonaws.com/blobs/sha256:1": connection refused'),
+        (AZURE, AZURE.replace("a.", "b."), 'Put "https://a.example/buildkit-cache/blobs/1": refused'),
+        ("gha,scope=one", "gha,scope=two", 'Get "https://gha.example/cache?keys=index-one-1-f921bd05": refused'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_exports_of_a_kind_only_the_failed_one_is(one: str, other: str, error: str, first: bool) -> None:  # noqa: FBT001 -- both orders
+    entries = (parse_export(f"type={one}"), parse_export(f"type={other}"))
+    name = dict(zip(("registry", "gha", "s3", "azblob"), ("exporting cache to registry", *EXPORT_NAMES), strict=True))
+    transfers = (moved(name[entries[0].type], error=error), replace(moved(name[entries[0].type]), digest="sha256:2"))
+    known = trace(step(1), transfers=transfers if first else transfers[::-1])
+    assert [export_report(entry, known, entries).status for entry in entries] == ["failed", "written"]
+
+
+def test_an_export_that_names_nothing_may_be_either() -> None:
+    entries = (parse_export("r.example/a:c"), parse_export("r.example/b:c"))
+    transfers = (moved("exporting cache to registry", error="EOF"), moved("exporting cache to registry"))
+    known = trace(step(1), transfers=transfers)
+    assert {export_report(entry, known, entries).status for entry in entries} == {"failed"}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("s3,bucket=one", "s3:1"), ("azblob,account_url=https://one.example", "azblob:1"), ("gha,scope=one", "gha:1")],
+)
+def test_of_two_imports_of_a_kind_only_the_failed_one_is(text: str, name: str) -> None:
+    entries = (parse_import(f"type={text}"), parse_import(f"type={text.replace('one', 'two')}"))
+    error = 'Get "https://one.example/buildkit-cache/x?keys=index-one-1-2": https://s.example/one/x: connection refused'
+    vertices = (
+        moved(f"importing cache manifest from {name}", error=error),
+        moved(f"importing cache manifest from {name}2"),
+    )
+    found = cache_report(plan(imports=entries), trace(step(1, cached=True), transfers=vertices)).imports
+    assert [each.status for each in found] == ["unreachable", "hit"]
+
+
+def test_a_folder_that_is_served_has_its_own_vertex() -> None:
+    entries = (parse_import("type=local,src=/c"), parse_import("type=local,src=/a/c"))
+    vertices = (
+        moved("importing cache manifest from the folder /a/c", error="connection refused"),
+        moved("importing cache manifest from local:1"),
+    )
+    found = cache_report(plan(imports=entries), trace(step(1, cached=True), transfers=vertices)).imports
+    assert [each.status for each in found] == ["hit", "unreachable"]
+
+
 # --- what is known beside the trace ------------------------------------------------------------------------
 
 
@@ -310,7 +442,7 @@ def test_what_is_known_of_an_import_is_told_also_where_no_build_ran() -> None:
     ids=["hit", "miss", "failed", "not-asked"],
 )
 def test_an_import_is_one_only_if_buildkit_took_its_word(known: BuildTrace, expected: bool) -> None:  # noqa: FBT001 -- a table
-    assert is_imported(REGISTRY, known) is expected
+    assert taken((REGISTRY,), known) == ((REGISTRY,) if expected else ())
 
 
 def test_the_local_folder_is_reported() -> None:

@@ -2516,6 +2516,13 @@ NOWHERE = "the image stays in the builder's cache: add --push or --load to keep 
             id="not-pruned",
         ),
         pytest.param({"tag": ["app"], "load": True, "prune": False}, CI_MAIN, CONTAINER, [], id="not-pruned-as-asked"),
+        pytest.param(
+            {"load": True, "tag": ["app"], "cache_from": ["type=s3,bucket=b,brand_new=1"]},
+            LAPTOP,
+            CONTAINER,
+            ["the attribute 'brand_new' of a cache of type=s3 is not known here: BuildKit may ignore it"],
+            id="unknown-attribute",
+        ),
     ],
 )
 def test_notes_tell_what_a_user_should_know(

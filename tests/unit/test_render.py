@@ -108,6 +108,8 @@ def test_a_secret_is_named_above_the_command_that_takes_it() -> None:
         (("--secret", "id=NPM_TOKEN,env=NPM_TOKEN"), "docker --secret id=NPM_TOKEN,env=NPM_TOKEN"),
         (("--secret=id=x,src=y",), "docker --secret=id=x,src=y"),
         (("--cache-to", "type=gha,token=abc"), "docker --cache-to 'type=gha,token=***'"),
+        (("--cache-to", "type=s3,new_password=abc"), "docker --cache-to 'type=s3,new_password=***'"),
+        (("--cache-from=type=s3,sas_token=abc",), "docker '--cache-from=type=s3,sas_token=***'"),
     ],
 )
 def test_a_command_is_quoted_and_shows_no_secret(words: tuple[str, ...], line: str) -> None:

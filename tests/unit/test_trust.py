@@ -67,6 +67,7 @@ CACHES = ("type=registry,ref=r.example/a", "type=local,{}=sub/cache", "r.example
 BAD_CACHES = (
     *("gha", "type=gha", "type=s3,bucket=b,region=r", "type=azblob,name=n,account_url=u", "type=local,{}=../x"),
     *("type=registry,ref=a,registry.insecure=true", "type=local,{}=sub,{}=/x", "type=local,{}=linked"),
+    *("type=registry,ref=a,brand_new=1", "type=registry,ref=a,Registry.Insecure=true"),
 )
 KEYS: Mapping[str, Case] = {
     "tag": Case(left=(["app:1"],)),
@@ -136,11 +137,11 @@ KEYS: Mapping[str, Case] = {
     "cache_compression": Case(own=("zstd",)),
     "cache_from": Case(
         own=tuple([each.format("src")] for each in CACHES),
-        never=tuple([each.format("src", "src")] for each in BAD_CACHES),
+        never=(*([each.format("src", "src")] for each in BAD_CACHES), ["type=local,SRC=../x"]),
     ),
     "cache_to": Case(
         own=(["inline"], *([each.format("dest")] for each in CACHES)),
-        never=tuple([each.format("dest", "dest")] for each in BAD_CACHES if each != "gha"),
+        never=(*([each.format("dest", "dest")] for each in BAD_CACHES if each != "gha"), ["type=local,Dest=../x"]),
     ),
     "cache_read_only": Case(left=(True,), own=(False,)),
     "cache_max_size": Case(own=("1GB",)),

@@ -193,6 +193,75 @@ def test_a_recorded_build(case: Replay, tmp_path: Path) -> None:
     assert outcome.results == (() if case.error else (f"{APP}@{DIGEST}",))
 
 
+GITHUB = ["type=gha,scope=s"]
+
+
+@pytest.mark.parametrize(
+    ("name", "imported", "exported"),
+    [
+        ("gha-refused", "unreachable", "failed"),
+        ("gha-denied", "unreachable", "failed"),
+        ("gha-written", "hit", "written"),
+    ],
+)
+def test_a_recorded_build_with_githubs_cache(name: str, imported: str, exported: str) -> None:
+    engine = FakeEngine(builds=[(recorded(name), 0)], stays=True)
+    outcome, display = done(planned(cache_from=GITHUB, cache_to=GITHUB), engine)
+    assert outcome.error is None
+    assert imports_of(outcome.report) == [("gha:s", imported)]
+    assert exports_of(outcome.report) == [("gha:s", exported)]
+    assert any("could not be written to gha:s" in warning for warning in display.warned) == (exported == "failed")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_export_that_buildx_leaves_out_is_told(strict: bool) -> None:  # noqa: FBT001 -- a table
+    outcome, display = done(planned(cache_to=GITHUB, strict_cache=strict), FakeEngine(builds=[(MADE, 0)]))
+    assert exports_of(outcome.report) == [("gha:s", "skipped")]
+    assert isinstance(outcome.error, CacheError) == strict
+    assert any("ACTIONS_RUNTIME_TOKEN" in warning for warning in display.warned) != strict
+
+
+# --- exports that BuildKit cannot begin: the words are a real engine's ---------------------------------------
+
+UNBEGUN = {
+    "s3": ("type=s3,bucket=b", 'unknown cache exporter: "s3"'),
+    "azblob": ("type=azblob,account_url=https://a.example", 'unknown cache exporter: "azblob"'),
+    "gha": ("type=gha,token=x,url=y", "failed to configure gha cache exporter: token is malformed"),
+}
+
+
+@pytest.mark.parametrize("kind", list(UNBEGUN))
+def test_an_export_that_cannot_begin_is_left_out(kind: str, tmp_path: Path) -> None:
+    text, error = UNBEGUN[kind]
+    engine = FakeEngine(
+        builds=[(f"ERROR: failed to build: failed to solve: {error}\n".encode(), 1), (MADE + TO_LOCAL, 0)]
+    )
+    outcome, display = done(local_plan(folder_of(tmp_path / "cache").folder, cache_to=[text]), engine)
+    assert outcome.error is None
+    assert targets(engine) == [2, 1]
+    assert {status for target, status in exports_of(outcome.report) if target != str(tmp_path / "cache")} == {"failed"}
+    assert any(error in warning for warning in display.warned)
+
+
+def test_an_export_that_cannot_begin_fails_a_strict_call() -> None:
+    text, error = UNBEGUN["s3"]
+    engine = FakeEngine(builds=[(f"ERROR: failed to build: failed to solve: {error}\n".encode(), 1)])
+    outcome, _ = done(planned(cache_to=[text], strict_cache=True), engine)
+    assert isinstance(outcome.error, CacheError)
+
+
+def test_of_two_exports_to_registries_the_denied_one_is_told() -> None:
+    """Both have one name: the address in the error says which of them it is."""
+    other = "registry.example:5000/team/other:cache"
+    url = "http://registry.example:5000/v2/team/other/blobs/uploads/"
+    error = f"error writing layer blob: unexpected status from POST request to {url}: 403 Forbidden"
+    denied = {**vertex("exporting cache to registry", error=error), "digest": "sha256:2"}
+    engine = FakeEngine(builds=[(MADE + TO_REGISTRY + said(denied), 0)])
+    outcome, display = done(registry_plan(cache_to=[f"type=registry,ref={other}"]), engine)
+    assert exports_of(outcome.report) == [(REF, "written"), (other, "failed")]
+    assert not any(f"written to {REF}" in warning for warning in display.warned)
+
+
 # --- a build that failed over an import --------------------------------------------------------------------
 
 
@@ -485,6 +554,20 @@ def test_an_index_that_stays_locked_costs_the_export_only(tmp_path: Path) -> Non
         ("failed", "other: failed to build: could not lock /c/index.json.lock")
     ]
     assert len(display.warned) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["could not write {}/index.json: no space left on device", "mkdir {}: not a directory"]
+)
+def test_of_two_folders_the_one_that_an_error_names_is_not_written(line: str, tmp_path: Path) -> None:
+    """The name of the one begins like the other's."""
+    own, other = folder_of(tmp_path / "cache").folder, folder_of(tmp_path / "cache-2").folder
+    plan = local_plan(own, cache_to=[f"type=local,dest={other}"])
+    error = f"ERROR: failed to build: {line.format(other)}\n".encode()
+    engine = FakeEngine(builds=[(MADE + error, 1), (MADE + TO_LOCAL, 0)])
+    outcome, _ = done(plan, engine)
+    assert (outcome.error, targets(engine)) == (None, [2, 1])
+    assert [target for target, status in exports_of(outcome.report) if status == "failed"] == [str(other)]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout as layouts
-from buildx_cache.caches import ExportStyle, LocalCache
+from buildx_cache.caches import SCOPED, CacheKind, ExportStyle, Location, ScopedCache
 from buildx_cache.errors import BuildFailedError, CacheError, LockedError
 from buildx_cache.layout import Sharing
 from buildx_cache.plan import BuildPlan
@@ -759,12 +759,9 @@ def test_a_link_in_the_place_of_a_platforms_folder_is_not_used(tmp_path: Path) -
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "linux-amd64").symlink_to(precious.folder)
     plan = local_plan(tmp_path / "cache")
-    there = str(tmp_path / "cache" / "linux-amd64")
-    cache = replace(
-        plan.cache,
-        imports=LocalCache(directory=there).imports(),
-        exports=LocalCache(directory=there).exports(ExportStyle()),
-    )
+    there = Location(directory=str(tmp_path / "cache"))
+    inner = ScopedCache(backend=SCOPED[CacheKind.LOCAL], location=there, platform="linux/amd64")
+    cache = replace(plan.cache, imports=inner.imports(), exports=inner.exports(ExportStyle()))
     report = done(replace(plan, cache=cache), working())[0].report
     assert statuses(report) == (["skipped"], ["skipped"])
     assert contents(precious.folder) == before

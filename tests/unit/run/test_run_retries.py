@@ -191,6 +191,14 @@ def test_a_build_that_would_go_without_a_cache_is_begun_again() -> None:
     assert (len(engine.built), len(engine.slept), display.restarts) == (3, 2, 2)
 
 
+def test_githubs_cache_is_asked_again_like_a_registrys() -> None:
+    failing = said(vertex("importing cache manifest from gha:117", error=BUSY)) + MADE
+    engine = FakeEngine(builds=[(failing, 0), (said(vertex("importing cache manifest from gha:117")) + MADE, 0)])
+    outcome, _ = done(planned(cache_from=["type=gha,scope=s"]), engine)
+    assert [each.status for each in outcome.report.cache.imports] == ["hit"]
+    assert [(retry.phase, retry.count) for retry in outcome.report.retries] == [("import", 1)]
+
+
 def test_after_some_tries_it_goes_without() -> None:
     engine = FakeEngine(builds=[importing(LIMITED)], stays=True)
     outcome, _ = done(planned(tag=[APP], push=True, cache="registry"), engine)

@@ -11,7 +11,8 @@ from buildx_cache.progress.events import TextLine, VertexEvent
 from buildx_cache.run import silence
 from buildx_cache.run.seams import AbandonedBuildError
 from buildx_cache.run.silence import SECONDS, Silence
-from tests.unit.run.calls import MADE, FakeEngine, done, planned
+from tests.unit.run.calls import MADE, FakeEngine, done, planned, said
+from tests.unit.run.calls import vertex as said_vertex
 
 IMPORT = "importing cache manifest from r.example.com/app:cache"
 STEP = "[1/2] RUN make"
@@ -106,6 +107,24 @@ def test_the_own_builder_is_restarted_and_the_build_begun_again(monkeypatch: pyt
     assert [(retry.phase, retry.count) for retry in outcome.report.retries] == [("build", 1)]
     (warned,) = (warning for warning in display.warned if "is restarted" in warning)
     assert "the build does not begin: nothing is heard" in warned
+
+
+def test_only_the_import_that_is_silent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of the one ends like the other's."""
+    begun = {**said_vertex("importing cache manifest from ghcr.example/x/app:c"), "completed": None}
+
+    def wait(watch: Silence) -> None:
+        watch.imports = tuple(watch._running.values())
+        if watch.imports:
+            watch.found = True
+            raise AbandonedBuildError
+
+    monkeypatch.setattr(Silence, "wait", wait)
+    engine = FakeEngine(builds=[(said(begun), 0), (MADE, 0)])
+    outcome, _ = done(planned(cache_from=["app:c", "ghcr.example/x/app:c"]), engine)
+    assert outcome.error is None
+    assert [command.argv.count("--cache-from") for command in engine.built] == [2, 1]
+    assert "type=registry,ref=app:c" in engine.built[1].argv
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,175 @@
+"""Answer every question about a kind of cache: one ``CacheBackend`` a kind, and nobody else asks which kind it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Protocol
+
+from buildx_cache.cache_tags import cache_tag, tag_for_platform
+from buildx_cache.reference import Reference
+
+Pairs = tuple[tuple[str, str], ...]
+"""An entry's attributes, in order."""
+Attributes = Mapping[str, str]
+
+
+class CacheKind(StrEnum):
+    """How layers are carried from one build to the next."""
+
+    AUTO = "auto"
+    LOCAL = "local"
+    REGISTRY = "registry"
+    INLINE = "inline"
+    NONE = "none"
+
+
+class CacheMode(StrEnum):
+    """Which layers an export holds: those of the final image, or those of every stage."""
+
+    MIN = "min"
+    MAX = "max"
+
+
+class Compression(StrEnum):
+    """How an export's layers are compressed."""
+
+    GZIP = "gzip"
+    ZSTD = "zstd"
+    ESTARGZ = "estargz"
+    UNCOMPRESSED = "uncompressed"
+
+
+class CacheBackend(Protocol):
+    """A kind of cache. Each kind is one instance of a class of its own, without state."""
+
+    type: ClassVar[str]
+    """Buildx' name of it."""
+    import_attributes: ClassVar[tuple[str, ...]] = ()
+    """What ``--cache-from`` takes; nothing where such a cache cannot be imported."""
+    export_attributes: ClassVar[tuple[str, ...]]
+    """What ``--cache-to`` takes, without what BuildKit ignores."""
+    required_import: ClassVar[str] = ""
+    required_export: ClassVar[str] = ""
+    secrets: ClassVar[tuple[str, ...]] = ()
+    """The attributes whose values are never shown."""
+    modes: ClassVar[tuple[CacheMode, ...]] = tuple(CacheMode)
+    exporters: ClassVar[tuple[str, ...]]
+    """The names that BuildKit gives the vertex of an export, the older ones last."""
+    is_folder: ClassVar[bool] = False
+    """Whether it is a folder of this host."""
+    is_in_image: ClassVar[bool] = False
+    """Whether it is a part of the image: written with that, by no vertex of its own."""
+    is_pushed: ClassVar[bool] = False
+    """Whether an export pushes to an image registry."""
+    borrows_login: ClassVar[bool] = False
+    """Whether Buildx fills in the caller's credentials from the environment."""
+    left_out: ClassVar[str] = ""
+    """When Buildx leaves an entry out without a word; empty where it never does."""
+
+    def place(self, attributes: Attributes) -> str:
+        """Return what people call the cache: its reference, folder or object."""
+        ...
+
+    def store(self, attributes: Attributes) -> str:
+        """Return the repository, bucket or folder of the cache: where one export is denied, all others there are."""
+        return self.place(attributes)
+
+    def host(self, attributes: Attributes) -> str:
+        """Return the server of the cache, as far as an entry says so: what is silent once is so for all on it."""
+        del attributes
+        return ""
+
+    def folder(self, attributes: Attributes) -> str:
+        """Return the folder of this host that the cache is in, or the empty string."""
+        del attributes
+        return ""
+
+    def is_source(self, attributes: Attributes, source: str) -> bool:
+        """Tell whether ``importing cache manifest from SOURCE`` is this very cache.
+
+        BuildKit names all but registries' caches by a hash of their attributes (``cmKey`` in ``llbsolver/bridge.go``).
+        """
+        del attributes, source
+        return False
+
+    def is_named_by(self, attributes: Attributes, error: str) -> bool:
+        """Tell whether an error names the address of this cache."""
+        del attributes, error
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportStyle:
+    """What all exports of one build share."""
+
+    mode: CacheMode = CacheMode.MAX
+    compression: Compression | None = None
+    ignore_error: bool = True
+
+    def attributes(self) -> Pairs:
+        """Return the attributes in Buildx' syntax, BuildKit's own defaults left out."""
+        pairs = [("mode", self.mode.value)]
+        if self.compression:
+            pairs.append(("compression", self.compression.value))
+        if self.ignore_error:
+            pairs.append(("ignore-error", "true"))
+        return tuple(pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScopedRepository:
+    """A repository that holds the caches of several scopes: ``repository:buildcache-<scope>[-<platform>]``.
+
+    Where ``repository`` has a tag of its own, that one reference is the cache of every scope.
+    """
+
+    repository: Reference
+    scopes: tuple[str, ...]
+
+    def references(self, platform: str = "") -> tuple[Reference, ...]:
+        """Return the scopes' references, the one to write first; of one platform's own caches where it is named."""
+        tags = dict.fromkeys(self._tags(platform))
+        return tuple(dataclasses.replace(self.repository, tag=tag, digest="") for tag in tags)
+
+    def _tags(self, platform: str) -> Iterable[str]:
+        own = self.repository.tag
+        if own:
+            return (tag_for_platform(own, platform) if platform else own,)
+        return (cache_tag(scope, platform) for scope in self.scopes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """Where a build may keep a cache of its own: a folder, or a repository."""
+
+    directory: str = ""
+    repository: ScopedRepository | None = None
+    asks_image_manifest: bool = False
+    """Whether BuildKit shapes a cache manifest like an image, which ECR, Harbor, Quay and Artifactory need, only when
+    told: 0.12 to 0.20 do."""
+
+    def references(self, platform: str) -> tuple[str, ...]:
+        """Return the references of the scopes, the one to write first."""
+        return tuple(map(str, self.repository.references(platform))) if self.repository else ()
+
+
+class ScopedBackend(CacheBackend, Protocol):
+    """A kind of cache that ``--cache`` chooses: it has entries for scopes and platforms."""
+
+    imported_as: ClassVar[str]
+    """The type of its import entries."""
+    is_shared: ClassVar[bool]
+    """Whether other jobs read and write it: each platform that is built alone keeps a cache of its own."""
+    is_overwritten: ClassVar[bool]
+    """Whether each node of a builder would overwrite what another exported: each platform keeps one of its own."""
+
+    def imports(self, location: Location, platform: str) -> tuple[Pairs, ...]:
+        """Return the import entries: own scope first, then the fallbacks."""
+        return tuple((("ref", ref),) for ref in location.references(platform))
+
+    def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
+        """Return the export entry: of the own scope only."""
+        ...

@@ -1,0 +1,36 @@
+"""``type=gha``: GitHub's own cache (BuildKit's ``cache/remotecache/gha``)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from buildx_cache.caches.backend import Attributes, CacheBackend
+
+_ATTRIBUTES = ("url", "url_v2", "token", "scope", "timeout", "version", "ghtoken", "repository")
+
+
+class GitHubBackend(CacheBackend):
+    """Entries of a repository's cache, by scope. GitHub keeps branches apart by itself."""
+
+    type: ClassVar = "gha"
+    import_attributes: ClassVar = _ATTRIBUTES
+    export_attributes: ClassVar = (*_ATTRIBUTES, "mode", "ignore-error")
+    secrets: ClassVar = ("token", "ghtoken")
+    exporters: ClassVar = ("exporting to GitHub Actions Cache", "exporting to GitHub cache")  # the latter before 0.12
+    borrows_login: ClassVar = True
+    left_out: ClassVar = "where ACTIONS_RUNTIME_TOKEN or ACTIONS_RESULTS_URL is not set"  # `isActive` in `build/opt.go`
+
+    def place(self, attributes: Attributes) -> str:
+        """Return the scope; BuildKit's default is ``buildkit``."""
+        return f"{self.type}:{attributes.get('scope', 'buildkit')}"
+
+    def host(self, attributes: Attributes) -> str:
+        """Return GitHub's service."""
+        return attributes.get("url_v2") or attributes.get("url") or self.type
+
+    def is_named_by(self, attributes: Attributes, error: str) -> bool:
+        """Look for the index of the scope (``indexKey``)."""
+        return f"index-{attributes.get('scope', 'buildkit')}-" in error
+
+
+GHA = GitHubBackend()

@@ -1,0 +1,61 @@
+"""``type=local``: a folder in OCI layout, interchangeable with plain Buildx (its tag is ``latest``)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import ClassVar
+
+from buildx_cache.cache_tags import platform_text
+from buildx_cache.caches.backend import Attributes, ExportStyle, Location, Pairs, ScopedBackend
+from buildx_cache.caches.registry import EXPORT_OPTIONS, MANIFEST_OPTIONS
+from buildx_cache.progress.names import folder_source
+
+
+class LocalBackend(ScopedBackend):
+    """A folder of this host. CI restores and saves it: no other job has it at the same time."""
+
+    type: ClassVar = "local"
+    import_attributes: ClassVar = ("src", "digest", "tag")
+    export_attributes: ClassVar = ("dest", "tag", *MANIFEST_OPTIONS, "reset", *EXPORT_OPTIONS)
+    required_import: ClassVar = "src"
+    required_export: ClassVar = "dest"
+    exporters: ClassVar = ("exporting cache to client directory",)
+    is_folder: ClassVar = True
+    imported_as: ClassVar = "local"
+    is_shared: ClassVar = False
+    is_overwritten: ClassVar = True
+
+    def imports(self, location: Location, platform: str) -> tuple[Pairs, ...]:
+        """Return the folder itself."""
+        return ((("src", _directory(location, platform)),),)
+
+    def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
+        """Return the folder itself."""
+        return (("dest", _directory(location, platform)), *style.attributes())
+
+    def place(self, attributes: Attributes) -> str:
+        """Return the folder."""
+        return self.folder(attributes)
+
+    def folder(self, attributes: Attributes) -> str:
+        """Return the folder as it is written."""
+        return attributes.get("src") or attributes.get("dest", "")
+
+    def is_source(self, attributes: Attributes, source: str) -> bool:
+        """Compare the folder with one that is served to BuildKit; others are named by a hash."""
+        return source == folder_source(self.folder(attributes))
+
+    def is_named_by(self, attributes: Attributes, error: str) -> bool:
+        """Look for a path in the folder, or the folder that cannot be made (buildx' ``client/ociindex``, ``mkdir``)."""
+        folder = re.escape(self.folder(attributes))
+        inside = r"/(?:index\.json|blobs/|manifests/|ingest/)"
+        return re.search(rf"(?<![\w./-]){folder}{inside}|mkdir {folder}(?:/ingest)?: ", error) is not None
+
+
+def _directory(location: Location, platform: str) -> str:
+    """Return a folder a platform, not a tag: Buildx fails the build where a folder lacks the tag asked for."""
+    return str(PurePath(location.directory, platform_text(platform))) if platform else location.directory
+
+
+LOCAL = LocalBackend()

@@ -1,0 +1,79 @@
+"""``type=registry``: a cache manifest in an image registry (BuildKit's ``cache/remotecache/registry``)."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+from urllib.parse import unquote
+
+from buildx_cache.caches.backend import Attributes, ExportStyle, Location, Pairs, ScopedBackend
+from buildx_cache.errors import UsageError
+from buildx_cache.reference import DOCKER_HUB, Reference, parse_reference
+
+EXPORT_OPTIONS = ("mode", "ignore-error", "compression", "compression-level", "force-compression")
+"""What every export takes that BuildKit's own cache exporter writes."""
+MANIFEST_OPTIONS = ("oci-mediatypes", "image-manifest")
+_HUB_SERVER = "registry-1.docker.io"
+# The distribution API, and the scope that a registry's token service is asked for; see containerd's `remotes/docker`.
+_URL = re.compile(
+    r"https?://(?P<host>[^/\s\"]{1,255})/v2/(?P<path>[\w./-]{1,255}?)/(?:blobs/|tags/|manifests/(?P<tag>[\w.-]{1,128}(?!:?[\w.-]))?)"
+)
+_SCOPE = re.compile(r"[?&]scope=repository(?::|%3A)(?P<path>[\w./%-]{1,512}?)(?::|%3A)[a-z]", re.IGNORECASE)
+
+
+class RegistryBackend(ScopedBackend):
+    """A cache in a registry, which BuildKit reads lazily."""
+
+    type: ClassVar = "registry"
+    import_attributes: ClassVar = ("ref", "registry.insecure")
+    export_attributes: ClassVar = ("ref", "registry.insecure", *MANIFEST_OPTIONS, *EXPORT_OPTIONS)
+    required_import: ClassVar = "ref"
+    required_export: ClassVar = "ref"
+    exporters: ClassVar = ("exporting cache to registry",)
+    is_pushed: ClassVar = True
+    imported_as: ClassVar = "registry"
+    is_shared: ClassVar = True
+    is_overwritten: ClassVar = True
+
+    def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
+        """Return the reference of the own scope."""
+        shape = (("image-manifest", "true"), ("oci-mediatypes", "true")) if location.asks_image_manifest else ()
+        return (("ref", location.references(platform)[0]), *shape, *style.attributes())
+
+    def place(self, attributes: Attributes) -> str:
+        """Return the reference as it is written."""
+        return attributes.get("ref", "")
+
+    def store(self, attributes: Attributes) -> str:
+        """Return the repository by its full name."""
+        return _full(attributes["ref"]).repository
+
+    def host(self, attributes: Attributes) -> str:
+        """Return the registry."""
+        return _full(attributes["ref"]).host
+
+    def is_source(self, attributes: Attributes, source: str) -> bool:
+        """Compare references by their full names: BuildKit names the vertex by the reference."""
+        try:
+            return _full(source) == _full(attributes["ref"])
+        except UsageError:
+            return False
+
+    def is_named_by(self, attributes: Attributes, error: str) -> bool:
+        """Look for an address of the repository, or a token's scope; for the tag where the address has one."""
+        reference = _full(attributes["ref"])
+        server = _HUB_SERVER if reference.host == DOCKER_HUB else reference.host
+        if match := _URL.search(error):
+            is_here = (match["host"], match["path"]) == (server, reference.path)
+            return is_here and match["tag"] in (None, reference.tag)
+        scope = _SCOPE.search(error)
+        return scope is not None and unquote(scope["path"]) == reference.path
+
+
+def _full(text: str) -> Reference:
+    """Spell a reference out as BuildKit does: Docker Hub's host and namespace, and the tag ``latest``."""
+    reference = parse_reference(parse_reference(text).canonical)
+    return reference if reference.tag or reference.digest else parse_reference(f"{reference}:latest")
+
+
+REGISTRY = RegistryBackend()
