@@ -122,10 +122,26 @@ class Redactor:
 
     def log(self, text: str) -> str:
         """Redact lines of a log, whose white space is kept."""
-        text = printable(text)
-        for form in self._forms:
-            text = text.replace(form, HIDDEN)
+        return _without(printable(text), self._forms)
+
+
+def _without(text: str, forms: Iterable[str]) -> str:
+    """Put ``***`` in place of each stretch of ``text`` that forms cover: where two overlap, no rest of one is left."""
+    present = [form for form in forms if form in text]
+    if not present:
         return text
+    covered = bytearray(len(text))
+    for form in present:
+        at = text.find(form)
+        while at >= 0:
+            end = at + len(form)
+            covered[at:end] = b"x" * len(form)
+            at = text.find(form, end)
+    pieces, shown = [], 0
+    for stretch in re.finditer(b"x+", covered):
+        pieces += [text[shown : stretch.start()], HIDDEN]
+        shown = stretch.end()
+    return "".join((*pieces, text[shown:]))
 
 
 def rewritten(value: _Value, change: Callable[[str], str]) -> _Value:
@@ -148,12 +164,13 @@ def secret_forms(values: Iterable[str]) -> tuple[str, ...]:
     """What to look for in printable text so that none of ``values`` is shown, longest first. No form has a line break.
 
     Beside a value itself, how it stands in a URL, in JSON and in base64, there also as a part of something longer such
-    as ``user:password``. Of a value of several lines each line counts, and what it assigns to a secret name. Of a URL
-    its password counts by itself, too.
+    as ``user:password``. Of a value of several lines each line counts, and what it assigns to a secret name; in base64
+    the whole value counts, too. Of a URL its password counts by itself, too.
     """
     values = tuple(values)
     parts = {*secret_parts(values), *(line for value in values for line in _odd_lines(value))}
     found = {printable(form) for part in parts for form in _spellings(part)}
+    found.update(form for value in values for form in _in_base64(value))
     found |= {" ".join(form.split()) for form in found}  # as of `echo $VALUE`
     return tuple(sorted((form for form in found if len(form) >= _SHORTEST), key=lambda form: (-len(form), form)))
 
@@ -209,6 +226,12 @@ def _spellings(part: str) -> Iterator[str]:
         yield re.sub(r"%[0-9A-F]{2}", lambda digits: digits[0].lower(), quoted)
     yield json.dumps(part)[1:-1]
     yield json.dumps(part, ensure_ascii=False)[1:-1]
+    yield from _in_base64(part)
+
+
+def _in_base64(text: str) -> Iterator[str]:
+    """Yield the digits of each line of a text's base64, in one line or in several of the usual length."""
+    raw = text.encode("utf-8", "surrogateescape")
     for coded in (base64.b64encode, base64.urlsafe_b64encode):
         for before in range(3):
             # Only whole digits of the value itself: the first and the last may have bits of what stands beside it.

@@ -194,11 +194,26 @@ def test_of_a_file_of_settings_the_secret_ones_are_hidden_alone_too() -> None:
     assert shown(hides, [b"hunter2-of-npm always-on\n"]) == b"*** always-on\n"
 
 
-def test_base64_that_is_wrapped_is_hidden() -> None:
-    value = "0123456789abcdef" * 12
-    wrapped = base64.encodebytes(value.encode())
-    out = shown(hiding(value), [wrapped])
-    assert [line for line in wrapped.splitlines() if line in out] == []
+@pytest.mark.parametrize(
+    "value",
+    [
+        "0123456789abcdef" * 12,
+        "-----BEGIN KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw\n" * 9 + "-----END KEY-----\n",
+        "  indented: hunter2-of-mine\r\n" * 8,
+        bytes(range(256)).decode("utf-8", "surrogateescape"),
+        "one\ntwo\nten\n" * 12,
+    ],
+    ids=["one line", "a key", "indented", "bytes", "short lines"],
+)
+def test_base64_that_is_wrapped_is_hidden(value: str) -> None:
+    wrapped = base64.encodebytes(value.encode("utf-8", "surrogateescape"))
+    for said_so in (wrapped, wrapped.replace(b"\n", b"")):
+        left = shown(hiding(value), [said_so]).replace(b"***", b"").strip(b"=\n")
+        assert len(left) < 8  # what a short last line has
+
+
+def test_of_values_that_overlap_no_rest_is_shown() -> None:
+    assert shown(hiding("first-half-12", "12-second-half"), [b"<first-half-12-second-half>\n"]) == b"<***>\n"
 
 
 def test_bytes_that_are_no_text() -> None:
