@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Any, TypeVar
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote
 
+from buildx_cache.quoting import WIDEST, anchor, is_plain, quoted
 from buildx_cache.secret_names import is_ordinary, is_secret_name
 from buildx_cache.wording import printable
 
@@ -105,9 +105,16 @@ class Redactor:
     """
 
     def __init__(self, values: Iterable[str]) -> None:
+        values = tuple(values)
         self._forms = secret_forms(values)
         self._words = tuple(form for form in self._forms if " " in form)
-        self.longest = max(map(len, self._forms), default=0)
+        self._anchors = {
+            part: anchor(part)
+            for part in _all_parts(values)
+            if not is_plain(part) and len(printable(part)) >= _SHORTEST
+        }
+        self._quoted: dict[str, re.Pattern[str]] = {}
+        self.longest = max([0, *map(len, self._forms), *(WIDEST * len(part) for part in self._anchors)])
         """Characters of the longest form."""
 
     def text(self, text: str) -> str:
@@ -123,9 +130,34 @@ class Redactor:
     def log(self, text: str) -> str:
         """Redact lines of a log, whose white space is kept."""
         text = printable(text)
+        return _without(text, self._found(text))
+
+    def _found(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield where values begin and end."""
         for form in self._forms:
-            text = text.replace(form, HIDDEN)
+            at = text.find(form)
+            while at >= 0:
+                yield at, at + len(form)
+                at = text.find(form, at + len(form))
+        for part, always in self._anchors.items():
+            if always in text:
+                if part not in self._quoted:  # making it takes longer than most searches
+                    self._quoted[part] = quoted(part)
+                yield from (match.span() for match in self._quoted[part].finditer(text))
+
+
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Put ``***`` in place of each stretch of ``text`` that spans cover: where two overlap, no rest of one is left."""
+    covered = bytearray(len(text))
+    for start, end in spans:
+        covered[start:end] = b"x" * (end - start)
+    if b"x" not in covered:
         return text
+    pieces, shown = [], 0
+    for stretch in re.finditer(b"x+", covered):
+        pieces += [text[shown : stretch.start()], HIDDEN]
+        shown = stretch.end()
+    return "".join((*pieces, text[shown:]))
 
 
 def rewritten(value: _Value, change: Callable[[str], str]) -> _Value:
@@ -147,15 +179,19 @@ _ODD_SPACE = re.compile(r"[^\S ]|\s\s")
 def secret_forms(values: Iterable[str]) -> tuple[str, ...]:
     """What to look for in printable text so that none of ``values`` is shown, longest first. No form has a line break.
 
-    Beside a value itself, how it stands in a URL, in JSON and in base64, there also as a part of something longer such
-    as ``user:password``. Of a value of several lines each line counts, and what it assigns to a secret name. Of a URL
-    its password counts by itself, too.
+    Beside a value itself, how it stands in base64, there also as a part of something longer such as ``user:password``;
+    ``quoting`` finds it in URLs, in JSON and the like. Of a value of several lines each line counts, and what it
+    assigns to a secret name; in base64 the whole value counts, too. Of a URL its password counts by itself, too.
     """
     values = tuple(values)
-    parts = {*secret_parts(values), *(line for value in values for line in _odd_lines(value))}
-    found = {printable(form) for part in parts for form in _spellings(part)}
+    found = {printable(form) for part in _all_parts(values) for form in _spellings(part)}
+    found.update(form for value in values for form in _in_base64(value))
     found |= {" ".join(form.split()) for form in found}  # as of `echo $VALUE`
     return tuple(sorted((form for form in found if len(form) >= _SHORTEST), key=lambda form: (-len(form), form)))
+
+
+def _all_parts(values: tuple[str, ...]) -> set[str]:
+    return {*secret_parts(values), *(line for value in values for line in _odd_lines(value))}
 
 
 def secret_parts(values: Iterable[str]) -> tuple[str, ...]:
@@ -204,11 +240,12 @@ def _spellings(part: str) -> Iterator[str]:
     yield part
     raw = part.encode("utf-8", "surrogateescape")
     yield raw.decode("utf-8", "replace")
-    for quoted in (quote(raw, safe=""), quote_plus(raw)):
-        yield quoted
-        yield re.sub(r"%[0-9A-F]{2}", lambda digits: digits[0].lower(), quoted)
-    yield json.dumps(part)[1:-1]
-    yield json.dumps(part, ensure_ascii=False)[1:-1]
+    yield from _in_base64(part)
+
+
+def _in_base64(text: str) -> Iterator[str]:
+    """Yield the digits of each line of a text's base64, in one line or in several of the usual length."""
+    raw = text.encode("utf-8", "surrogateescape")
     for coded in (base64.b64encode, base64.urlsafe_b64encode):
         for before in range(3):
             # Only whole digits of the value itself: the first and the last may have bits of what stands beside it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, TextIO
 
 from buildx_cache.caches import secret_values
@@ -37,7 +37,8 @@ def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secre
             if not is_ordinary(value)
         ),
         *(value for name, value in _inherited(request, env) if is_hidden_argument(name, value)),
-        *(value for entry in request.secret if (value := _value(entry, env))),
+        *_hidden_arguments(_passed(request, "--build-arg")),
+        *(value for entry in _secrets(request) if (value := _value(entry, env))),
     )
     return tuple(Secret(value) for value in dict.fromkeys(values))
 
@@ -49,7 +50,7 @@ def have_masked(request: BuildRequest, hidden: tuple[Secret, ...], log: TextIO, 
     """
     from buildx_cache.ci.masking import mask
 
-    lines = mask(provider, (*hidden, *_hidden_arguments(request)))
+    lines = mask(provider, (*hidden, *_hidden_arguments(request.build_arg)))
     if lines and _is_read_by_another(log):
         log.write("".join(f"{line}\n" for line in lines))
         log.flush()
@@ -57,11 +58,29 @@ def have_masked(request: BuildRequest, hidden: tuple[Secret, ...], log: TextIO, 
 
 def redactor(request: BuildRequest, hidden: tuple[Secret, ...]) -> Redactor:
     """Build the redactor of a call that has no plan yet."""
-    return Redactor((*hidden, *_hidden_arguments(request)))
+    return Redactor((*hidden, *_hidden_arguments(request.build_arg)))
 
 
-def _hidden_arguments(request: BuildRequest) -> Iterator[str]:
-    given = (text.partition("=")[::2] for text in request.build_arg)
+def _passed(request: BuildRequest, option: str) -> Iterator[str]:
+    """Yield the values of an option among the flags that are passed to Buildx as they are."""
+    flags = request.buildx_flags
+    for before, flag in zip(("", *flags), flags, strict=False):
+        if before == option:
+            yield flag
+        elif flag.startswith(f"{option}="):
+            yield flag.removeprefix(f"{option}=")
+
+
+def _secrets(request: BuildRequest) -> tuple[str, ...]:
+    return (*request.secret, *_passed(request, "--secret"))
+
+
+def _arguments(request: BuildRequest) -> tuple[str, ...]:
+    return (*request.build_arg, *_passed(request, "--build-arg"))
+
+
+def _hidden_arguments(arguments: Iterable[str]) -> Iterator[str]:
+    given = (text.partition("=")[::2] for text in arguments)
     return (value for name, value in given if is_hidden_argument(name, value))
 
 
@@ -78,7 +97,7 @@ def keep_out_of_metadata(request: BuildRequest, env: MutableMapping[str, str]) -
 
     That is the copy in the file: what is attested with an image has them only in ``mode=max``.
     """
-    given = (text.partition("=")[::2] for text in request.build_arg)
+    given = (text.partition("=")[::2] for text in _arguments(request))
     if any(is_secret_argument(name, value) for name, value in (*given, *_inherited(request, env))):
         env.setdefault("BUILDX_METADATA_PROVENANCE", "disabled")
 
@@ -88,7 +107,7 @@ def forget_secrets(request: BuildRequest, *environments: MutableMapping[str, str
 
     ``docker login`` gets the password on its stdin. What a ``--secret`` or a ``--build-arg`` names stays.
     """
-    needed = {*_named_arguments(request), *(name for entry in request.secret for name in secret_sources(entry)[0])}
+    needed = {*_named_arguments(request), *(name for entry in _secrets(request) for name in secret_sources(entry)[0])}
     passwords = {request.password_env or _PASSWORD, _PASSWORD}
     for environment in environments:
         for name in [name for name in environment if name in passwords or name.startswith(ENV_PREFIX)]:
@@ -98,7 +117,7 @@ def forget_secrets(request: BuildRequest, *environments: MutableMapping[str, str
 
 def _named_arguments(request: BuildRequest) -> Iterator[str]:
     """Build arguments without a value, and variables, which take that of the environment."""
-    return (text for text in request.build_arg if "=" not in text)
+    return (text for text in _arguments(request) if "=" not in text)
 
 
 def _inherited(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,8 @@ _TRANSFERS: dict[TransferKind, Kind] = {
     "push": "pushing",
 }
 _OUTGOING = frozenset({"image-export", "cache-export", "load", "push"})
+# Exports and pushes looked at: each waits for all before it. A build has a few; a frontend of its own names any number.
+_OUTGOING_MOST = 100
 BEFORE, AFTER = "Before the steps", "After the steps"
 
 
@@ -109,7 +111,10 @@ def critical_path(trace: BuildTrace) -> CriticalPath:
     A vertex counts from when it started or its last input ended, whichever is later, so that a chain is never longer
     than the build. Exports and pushes name no inputs: each waits for all steps and exports that ended before it began.
     """
-    nodes = {each.digest: each for each in _all(trace) if each.started is not None and each.completed is not None}
+    outgoing = [each for each in trace.transfers if each.kind in _OUTGOING]
+    left_out = {each.digest for each in outgoing[_OUTGOING_MOST:]}
+    ended = (each for each in _all(trace) if each.started is not None and each.completed is not None)
+    nodes = {each.digest: each for each in ended if each.digest not in left_out}
     inputs = {digest: _inputs(node, nodes) for digest, node in nodes.items()}
     lengths: dict[str, float] = {}
     before: dict[str, str] = {}

@@ -68,6 +68,24 @@ def test_the_keys_of_cache_entries_are_hidden() -> None:
     assert hidden_values(asked, {}, None) == (Secret("AKIAEXAMPLE"), Secret("key-of-the-bucket"))
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--secret", "id=x,env=A"), "value-of-a"),
+        (("--secret=id=x,env=A",), "value-of-a"),
+        (("--build-arg", "NPM_TOKEN"), "of-the-token"),
+        (("--build-arg=NPM_TOKEN=another-token",), "another-token"),
+        (("--label", "--secret"), None),
+        (("--build-arg", "PLAIN=another-value"), None),
+    ],
+)
+def test_what_is_passed_to_buildx_itself_is_hidden_too(flags: tuple[str, ...], expected: str | None) -> None:
+    env = dict(ENV)
+    assert hidden_values(request(buildx_flags=flags), env, None) == ((Secret(expected),) if expected else ())
+    keep_out_of_metadata(request(buildx_flags=flags), env)
+    assert ("BUILDX_METADATA_PROVENANCE" in env) is any("NPM_TOKEN" in flag for flag in flags)
+
+
 def test_ordinary_arguments_are_not_hidden_but_every_secret_is() -> None:
     env = {
         "AUTH": "disabled",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -83,6 +84,14 @@ def test_a_circle_does_not_hang(inputs: tuple[str, ...]) -> None:
 def test_a_long_chain_needs_no_recursion() -> None:
     chain = [step(str(each), (each, each + 1), inputs=(str(each - 1),)) for each in range(3000)]
     assert path_of(*chain).seconds == 3000
+
+
+def test_thousands_of_exports_take_no_time() -> None:
+    exports = tuple(transfer("push", str(each), (each, each + 1)) for each in range(1, 4001))
+    started = time.process_time()
+    path = path_of(step("a", (0, 1)), transfers=exports)
+    assert time.process_time() - started < 2.0
+    assert path.digests[:3] == ("a", "1", "2")
 
 
 def test_what_has_not_ended_is_on_no_path_and_reaches_to_the_end() -> None:

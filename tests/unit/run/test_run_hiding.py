@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import base64
+import html
+import json
+import re
+import shlex
+import time
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from urllib.parse import quote, quote_plus
@@ -83,6 +88,52 @@ def test_a_value_is_found_in_each_form_wherever_the_pieces_end(form: bytes, cuts
     out = shown(hiding(VALUE), split(b"before\n<" + form + b">\nafter\n", cuts))
     assert form[len(form) // 2 :][:6] not in out
     assert out.startswith(b"before\n<") and out.endswith(b">\nafter\n")  # noqa: PT018 -- one thing: what stands around
+
+
+ODD = """p/w+d=\u00fc&<a>'b'"c\\d $x`y%z"""
+JSON = ODD.replace("\\", "\\\\").replace('"', '\\"')
+QUOTED = {
+    "encodeURIComponent": quote(ODD, safe="!'()*"),
+    "encodeURI": quote(ODD, safe="!'()*;,/?:@&=+$#"),
+    "quote of Python": quote(ODD),
+    "Go's user of a URL": quote(ODD, safe="$&+,;="),
+    "JSON of Go": JSON.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"),
+    "JSON of PHP": json.dumps(ODD)[1:-1].replace("/", "\\/"),
+    "JSON of Gson": JSON.replace("&", "\\u0026").replace("=", "\\u003d").replace("'", "\\u0027"),
+    "JSON of .NET": "p/w\\u002Bd=\\u00FC\\u0026\\u003Ca\\u003E\\u0027b\\u0027\\u0022c\\\\d $x\\u0060y%z",
+    "JSON in JSON": json.dumps(json.dumps(ODD, ensure_ascii=False), ensure_ascii=False)[3:-3],
+    "HTML": html.escape(ODD),
+    "XML": "p/w+d=&#xFC;&amp;&lt;a&gt;&apos;b&apos;&#34;c\\d $x`y%z",
+    "a shell's trace": shlex.quote(ODD)[1:-1],
+    "the trace of bash": ODD.replace("'", "'\\''"),
+    "export -p of bash": re.sub(r'(["$`\\])', r"\\\1", ODD),
+}
+
+
+@pytest.mark.parametrize("form", QUOTED.values(), ids=QUOTED.keys())
+def test_a_value_is_found_however_its_signs_are_quoted(form: str) -> None:
+    assert shown(hiding(ODD), [f"<{form}>\n".encode()]) == b"<***>\n"
+    assert Redactor([ODD]).text(f"<{form}>") == "<***>"
+
+
+HOSTILE = {
+    "a backslash": ("\\x", "\\" * 200_000),
+    "backslashes": ("\\" * 40 + "x", "\\" * 200_000),
+    "quoted quotes": ('\\"' * 40 + "x", '\\\\\\\\"' * 40_000),
+    "a shell's quotes": ("'\"" * 40 + "x", "'\"" * 100_000),
+    "quotes": ("'" * 40 + "x", "'" * 200_000),
+    "percents": ("%25" * 40 + "x", "%25" * 60_000),
+    "entities": ("&amp;" * 40 + "x", "&amp;" * 40_000),
+    "controls": ("\x01" * 40 + "abcd", "\\" * 200_000),
+    "blanks": ("a +" * 40 + "b", "a +" * 60_000),
+}
+
+
+@pytest.mark.parametrize(("value", "text"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_no_value_and_no_text_makes_that_take_long(value: str, text: str) -> None:
+    started = time.process_time()
+    shown(hiding(value), [text.encode() + b"\n"])
+    assert time.process_time() - started < 2.0
 
 
 @given(
@@ -194,11 +245,26 @@ def test_of_a_file_of_settings_the_secret_ones_are_hidden_alone_too() -> None:
     assert shown(hides, [b"hunter2-of-npm always-on\n"]) == b"*** always-on\n"
 
 
-def test_base64_that_is_wrapped_is_hidden() -> None:
-    value = "0123456789abcdef" * 12
-    wrapped = base64.encodebytes(value.encode())
-    out = shown(hiding(value), [wrapped])
-    assert [line for line in wrapped.splitlines() if line in out] == []
+@pytest.mark.parametrize(
+    "value",
+    [
+        "0123456789abcdef" * 12,
+        "-----BEGIN KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw\n" * 9 + "-----END KEY-----\n",
+        "  indented: hunter2-of-mine\r\n" * 8,
+        bytes(range(256)).decode("utf-8", "surrogateescape"),
+        "one\ntwo\nten\n" * 12,
+    ],
+    ids=["one line", "a key", "indented", "bytes", "short lines"],
+)
+def test_base64_that_is_wrapped_is_hidden(value: str) -> None:
+    wrapped = base64.encodebytes(value.encode("utf-8", "surrogateescape"))
+    for said_so in (wrapped, wrapped.replace(b"\n", b"")):
+        left = shown(hiding(value), [said_so]).replace(b"***", b"").strip(b"=\n")
+        assert len(left) < 8  # what a short last line has
+
+
+def test_of_values_that_overlap_no_rest_is_shown() -> None:
+    assert shown(hiding("first-half-12", "12-second-half"), [b"<first-half-12-second-half>\n"]) == b"<***>\n"
 
 
 def test_bytes_that_are_no_text() -> None:
