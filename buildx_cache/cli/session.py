@@ -18,10 +18,18 @@ from buildx_cache.ci import CIContext, GitFacts, detect
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import read_git
 from buildx_cache.engine.loaded import cache_home
-from buildx_cache.engine.provenance import git_provenance
+from buildx_cache.engine.provenance import Provenance, git_provenance
 from buildx_cache.errors import UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
-from buildx_cache.request import BuildRequest, Driver, context_notes, is_remote_context, read_text, working_directory
+from buildx_cache.request import (
+    BuildRequest,
+    Driver,
+    context_notes,
+    is_remote_context,
+    read_text,
+    unmoved,
+    working_directory,
+)
 from buildx_cache.working_copy import enclosing_top
 
 
@@ -49,7 +57,8 @@ def open_session(
     """
     place, ci = surroundings(request, env)
     provenance = git_provenance(*_places(request), env)
-    engine = DockerEngine({**env, **provenance.env}, request.docker_context, while_building)
+    own_env, another = {**env, **provenance.env}, _unchanged(request, env, provenance)
+    engine = DockerEngine(own_env, request.docker_context, before_another=another, while_building=while_building)
     # The project's own builder where the request alone asks for it: then the current one is of no interest.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
     with engine.asking(own or request.builder) as answers:
@@ -67,6 +76,24 @@ def open_session(
     check_exported_folders(request, plan.cache.written_folders)
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place)
+
+
+def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Provenance) -> Callable[[], None]:
+    """Return a check for a further build of the call: the image that it has exported moved no path, and no repository.
+
+    The check raises UsageError where it did.
+    """
+    check = unmoved(request)
+
+    def unchanged() -> None:
+        check()
+        if git_provenance(*_places(request), env) != provenance:
+            raise UsageError(
+                "the build context is in another repository since this call began: nothing more is built",
+                hint="export the image to a folder of its own",
+            )
+
+    return unchanged
 
 
 def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:

@@ -52,11 +52,23 @@ _SOCKET = "unix:///var/run/docker.sock"
 
 
 class DockerEngine:
-    """One Docker command line in one environment and context. While each build starts, ``while_building`` is called."""
+    """One Docker command line in one environment and context.
 
-    def __init__(self, env: Mapping[str, str], context: str = "", while_building: Callable[[], object] = tuple) -> None:
+    While each build starts, ``while_building`` is called; before each but the first, ``before_another`` may refuse it.
+    """
+
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        context: str = "",
+        *,
+        before_another: Callable[[], object] = tuple,
+        while_building: Callable[[], object] = tuple,
+    ) -> None:
         self._env = guarded(env)  # Buildx asks git about the build context
         self._given_context = context
+        self._before_another = before_another
+        self._has_built = False
         self._while_building = while_building
         self._kept_stdin: IO[bytes] | None = None
         self.context = context or current_context(env)
@@ -189,7 +201,13 @@ class DockerEngine:
         """Run a build, handing over its stderr as it comes; returns its exit code.
 
         It may read this program's stdin where ``-`` stands for a Dockerfile or a build context.
+
+        Raises:
+            BuildxCacheError: it may not run, or there is no docker command.
         """
+        if self._has_built:
+            self._before_another()
+        self._has_built = True
         stdin = self._stdin(command) if "-" in command.argv else None
         with self._starting() as docker:
             return follow(

@@ -296,6 +296,8 @@ def test_buildx_is_given_a_private_folder_for_its_files(tmp_path: Path) -> None:
         pytest.param({"output": ("out",)}, id="output"),
         pytest.param({"output": ("type=tar,dest=out/x.tar",)}, id="tar"),
         pytest.param({"secret": ("id=x,src=out/credentials",)}, id="secret"),
+        pytest.param({"ssh": ("default", "id=key,out/key")}, id="ssh"),
+        pytest.param({"buildkitd_config": "out/Dockerfile"}, id="buildkitd-config"),
     ],
 )
 def test_no_committed_link_says_which_folder_of_the_host_is_meant(

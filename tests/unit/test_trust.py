@@ -54,6 +54,7 @@ PUSHED = (
 BAD_OUTPUTS = (
     *("-", "type=tar,dest=-", "type=local,dest=.", "type=local,dest=nested", ".", "../x", "type=local,dest=link"),
     *("type=oci,dest=/x", "type=docker,context=other", "type=image,registry.insecure=true", "type=other,dest=x"),
+    *("type=tar", "type=oci", "TYPE=oci,dest=", "type=tar,name=a", "type=oci,tar=true"),
     *("type=local,DEST=/x", "type=local, dest =/x", "type=tar,type=local,dest=sub", "type=oci,tar=false,dest=linked"),
     *(
         'type=local,"dest=/x',
