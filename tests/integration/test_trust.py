@@ -89,6 +89,7 @@ ATTACKS = {
     "cache folder": Attack(lines='cache = "local"\ncache-dir = "linked"'),
     "fork": Attack(lines='cache-read-only = false\ncache-scope = "main"', env=FORK),
     "fork's tag": Attack(lines='tag = ["{host}/prod:1"]', words=("--push",), env=FORK),
+    "fork's name in the engine": Attack(lines='tag = ["library/base:1"]\nload = true', env=FORK),
     "value": Attack(lines="platform = ['host-hunter2-hunter2']"),
 }
 
