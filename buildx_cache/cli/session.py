@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,18 @@ from buildx_cache.ci import CIContext, GitFacts, detect
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import read_git
 from buildx_cache.engine.loaded import cache_home
-from buildx_cache.engine.provenance import git_provenance
+from buildx_cache.engine.provenance import Provenance, git_provenance
 from buildx_cache.errors import UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
-from buildx_cache.request import BuildRequest, Driver, context_notes, is_remote_context, read_text, working_directory
+from buildx_cache.request import (
+    BuildRequest,
+    Driver,
+    context_notes,
+    is_remote_context,
+    read_text,
+    unmoved,
+    working_directory,
+)
 from buildx_cache.working_copy import enclosing_top
 
 
@@ -43,7 +51,8 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
     """
     place, ci = surroundings(request, env)
     provenance = git_provenance(*_places(request), env)
-    engine = DockerEngine({**env, **provenance.env}, request.docker_context)
+    own_env, another = {**env, **provenance.env}, _unchanged(request, env, provenance)
+    engine = DockerEngine(own_env, request.docker_context, before_another=another)
     # The project's own builder where the request alone asks for it: then the current one is of no interest.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
     facts = engine.facts(place, own or request.builder)
@@ -59,6 +68,24 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
     check_exported_folders(request, plan.cache.written_folders)
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place)
+
+
+def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Provenance) -> Callable[[], None]:
+    """Return a check for a further build of the call: the image that it has exported moved no path, and no repository.
+
+    The check raises UsageError where it did.
+    """
+    check = unmoved(request)
+
+    def unchanged() -> None:
+        check()
+        if git_provenance(*_places(request), env) != provenance:
+            raise UsageError(
+                "the build context is in another repository since this call began: nothing more is built",
+                hint="export the image to a folder of its own",
+            )
+
+    return unchanged
 
 
 def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:

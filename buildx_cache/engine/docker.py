@@ -38,11 +38,18 @@ _UNREADABLE = (ParsingError, pydantic.ValidationError, json.JSONDecodeError, Rec
 
 
 class DockerEngine:
-    """The engine that one environment and context name. Questions to it inherit this process' environment."""
+    """The engine that one environment and context name. Questions to it inherit this process' environment.
 
-    def __init__(self, env: Mapping[str, str], context: str = "") -> None:
+    Before each build but the first, ``before_another`` may refuse it.
+    """
+
+    def __init__(
+        self, env: Mapping[str, str], context: str = "", *, before_another: Callable[[], object] = tuple
+    ) -> None:
         self._env = guarded(env)  # Buildx asks git about the build context
         self._docker = Docker(context)
+        self._before_another = before_another
+        self._has_built = False
         self._kept_stdin: IO[bytes] | None = None
         self.context = context or current_context(env)
         self.tls = tls_from_environment(env) if self.context == DEFAULT_CONTEXT else None
@@ -178,7 +185,14 @@ class DockerEngine:
             return self._docker.image.load_from(step, write, env=self._env)
 
     def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
-        """Run a build, handing over its stderr as it comes; returns its exit code."""
+        """Run a build, handing over its stderr as it comes; returns its exit code.
+
+        Raises:
+            BuildxCacheError: it may not run, or there is no docker command.
+        """
+        if self._has_built:
+            self._before_another()
+        self._has_built = True
         stdin = self._stdin(build) if build.reads_stdin else None
         with self._calling():
             env = self._child_env(build)

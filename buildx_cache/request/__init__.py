@@ -4,7 +4,7 @@ Values are checked here, before anything has an effect; the rest is decided in `
 the folders that a plan writes, is imported by who has a plan.
 """
 
-from buildx_cache.request.checks import check_paths, is_remote_context
+from buildx_cache.request.checks import check_paths, is_remote_context, unmoved
 from buildx_cache.request.config import Configuration, found_config, named_config
 from buildx_cache.request.contexts import context_notes
 from buildx_cache.request.layers import Layer, checked, converted, deciding, environment_layer, make_request, unusable
@@ -41,6 +41,7 @@ __all__ = [
     "parse_size",
     "pushes_image",
     "read_text",
+    "unmoved",
     "unusable",
     "working_directory",
 ]

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from buildx_cache.caches import SCOPED, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import has_login
 from buildx_cache.reference import registry_key
-from buildx_cache.request.local_paths import RESULT_FILES, is_path, layout_folders, output_pairs, read_paths, used_paths
+from buildx_cache.request.local_paths import (
+    RESULT_FILES,
+    flag_values,
+    is_path,
+    layout_folders,
+    output_pairs,
+    outputs_of,
+    read_paths,
+    used_paths,
+)
 from buildx_cache.request.looking import check_readable, check_written, is_ordinary, is_unending, look
 from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
@@ -18,7 +28,8 @@ from buildx_cache.working_copy import led_outside
 
 IGNORE = ".dockerignore"
 _LAYOUT = ("index.json", "index.json.lock", "oci-layout", "blobs", "blobs/sha256", "ingest")
-_PLATFORM = re.compile(r"[a-z0-9_-]+(?:/[a-z0-9_.-]+){0,2}", re.IGNORECASE | re.ASCII)
+# No other `_` than that of x86_64: BuildKit exports the files of `linux/arm/v7` and `linux/arm_v7` into one folder.
+_PLATFORM = re.compile(r"(?:x86_64|[a-z0-9-]+)(?:/(?:x86_64|[a-z0-9.-]+)){0,2}", re.IGNORECASE | re.ASCII)
 _SEPARATOR = "/"
 # The words that may stand alone: systems and architectures that BuildKit builds for, as ``containerd/platforms`` knows
 # and spells them, and Buildx' own word for the builder's platform.
@@ -68,6 +79,7 @@ def check(request: BuildRequest) -> None:
         _check_addresses,
         _check_cache,
         _check_image,
+        _check_exports,
         _check_builder,
         _check_login,
         _check_formats,
@@ -114,6 +126,25 @@ def _check_image(request: BuildRequest) -> None:
     for platform in request.platform:
         if not _PLATFORM.fullmatch(platform) or not (_SEPARATOR in platform or platform.lower() in _ALONE):
             raise UsageError(f"--platform {platform!r} is not a platform", hint="write OS/ARCH, such as linux/arm64")
+
+
+def _check_exports(request: BuildRequest) -> None:
+    """Refuse the files of several platforms in one folder: BuildKit writes them at once, and follows what is there.
+
+    The image of one platform could place a link to where the other's files are to go (``exporter/local/export.go``).
+    """
+    flags = (each for value in flag_values(request.buildx_flags, "--platform") for each in value.split(","))
+    if len({*request.platform, *flags}) > 1 and any(map(_is_merged, outputs_of(request))):
+        raise UsageError(
+            "--output puts several platforms into one folder, where the image of one could place links for another",
+            hint="leave platform-split out, or export an archive: type=tar",
+        )
+
+
+def _is_merged(output: str) -> bool:
+    """Whether the platforms have no folders of their own; BuildKit reads the word by Go's ``strconv.ParseBool``."""
+    fields = dict(output_pairs(output))
+    return fields.get("type") == "local" and fields.get("platform-split", "true").lower() not in ("1", "t", "true")
 
 
 def _check_builder(request: BuildRequest) -> None:
@@ -196,7 +227,7 @@ def _check_progress(request: BuildRequest) -> None:
 
 
 def _is_to_stdout(spec: str) -> bool:
-    return spec == "-" or "dest=-" in (field.strip() for field in spec.split(","))
+    return dict(output_pairs(spec)).get("dest") == "-"
 
 
 def check_paths(request: BuildRequest) -> None:
@@ -235,14 +266,41 @@ def check_paths(request: BuildRequest) -> None:
                 check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
 
 
+def unmoved(request: BuildRequest) -> Callable[[], None]:
+    """Return a check for a further build of the call: no path that Buildx uses leads elsewhere than now.
+
+    The image that the call has exported can have put a link in the place of the build context, a secret or a policy.
+    """
+    before = _led(request)
+
+    def check() -> None:
+        check_paths(request)
+        names = (name for (name, place), (_, now) in zip(before, _led(request), strict=True) if place != now)
+        if moved := next(names, ""):
+            raise UsageError(
+                f"{_called(moved)} leads elsewhere since this call began: nothing more is built",
+                hint="export the image to a folder of its own",
+            )
+
+    return check
+
+
+def _led(request: BuildRequest) -> tuple[tuple[str, str], ...]:
+    found = (each for each in (*read_paths(request), *used_paths(request)) if is_path(each.path))
+    return tuple((each.name, os.path.realpath(each.path)) for each in found)
+
+
+def _called(name: str) -> str:
+    return "the build context" if name == "context" else f"--{option_key(name)}"
+
+
 def _refuse_links_outside(request: BuildRequest) -> None:
     """Refuse a path that a committed link leads out of the working copy: the repository would choose what it means."""
     for each in (*read_paths(request), *used_paths(request)):
         is_local = is_path(each.path) and not is_remote_context(each.path)
         if is_local and (link := led_outside(Path(each.path))):
-            what = "the build context" if each.name == "context" else f"--{option_key(each.name)}"
             raise UsageError(
-                f"{what} {each.path} leaves the working copy by its symbolic link {link}",
+                f"{_called(each.name)} {each.path} leaves the working copy by its symbolic link {link}",
                 hint="give the path that is meant, if you trust the link",
             )
 

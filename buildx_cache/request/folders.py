@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError, UsageError
-from buildx_cache.request.local_paths import output_pairs
+from buildx_cache.request.local_paths import output_pairs, outputs_of
 from buildx_cache.request.looking import look
 from buildx_cache.request.model import BuildRequest
 
@@ -34,36 +33,25 @@ def check_cache_directories(directories: Sequence[str]) -> None:
 
 
 def check_exported_folders(request: BuildRequest, caches: Sequence[str]) -> None:
-    """Refuse an export of the image's files into the folder of a cache or of a layout that the same build writes.
+    """Refuse an export of the image's files into a folder that the same build writes for something else.
 
-    Buildx puts the image's files in place first, and then follows their links: the image would say which files of the
-    host are written, and what with.
+    That is the folder of a cache, of a layout or of another export. Buildx puts the image's files in place first, and
+    then follows their links: the image would say which files of the host are written, and what with.
 
     Raises:
         UsageError: the two folders.
     """
-    outputs = tuple(dict(output_pairs(text)) for text in (*request.output, *_flag_outputs(request.buildx_flags)))
+    outputs = tuple(dict(output_pairs(text)) for text in outputs_of(request))
     layouts = tuple(fields.get("dest", "") for fields in outputs if "tar" in fields)
     exported = tuple(fields.get("dest", "") for fields in outputs if fields.get("type") == "local")
-    for folder in filter(None, exported):
-        for written in filter(None, (*caches, *layouts)):
+    for number, folder in enumerate(exported):
+        for written in filter(None, (*caches, *layouts, *exported[:number])):
             if _meet(Path(os.path.realpath(written)), Path(os.path.realpath(folder))):
                 raise UsageError(
                     f"the image is exported to {folder}, which has {written} in it or lies in it: the image could "
                     "place a link there, and Buildx would write where that leads",
                     hint="export to a folder of its own, or choose another with --cache-dir",
                 )
-
-
-def _flag_outputs(flags: Sequence[str]) -> Iterator[str]:
-    """Yield the values of ``--output`` among flags that are passed on to Buildx."""
-    for flag, following in pairwise((*flags, "")):
-        if flag in ("-o", "--output"):
-            yield following
-        elif flag.startswith("--output="):
-            yield flag.partition("=")[2]
-        elif flag.startswith("-o"):
-            yield flag[2:].removeprefix("=")
 
 
 def _meet(one: Path, other: Path) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from buildx_cache.caches import from_csv, parse_export, parse_import
 from buildx_cache.errors import UsageError
@@ -16,6 +17,8 @@ RESULT_FILES = (*REPORTS, "dotenv", "metadata_file", "iidfile")
 """The options that have a file written."""
 LAYOUT_SCHEME = "oci-layout://"
 _SCHEME = "://"
+# Without a ``dest``, Buildx writes these to stdout (``controller/pb/export.go``).
+_STREAMED = ("tar", "oci")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +31,14 @@ class LocalPath:
 
 
 def read_paths(request: BuildRequest) -> Iterator[LocalPath]:
-    """Yield the build context, and what of the host a build step may read."""
+    """Yield the build context, the builder's configuration, and what of the host a build step may read or use."""
     yield LocalPath(name="context", text=request.context, path=request.context)
+    yield LocalPath(name="buildkitd_config", text=request.buildkitd_config, path=request.buildkitd_config)
     for text in request.secret:
         yield LocalPath(name="secret", text=text, path=secret_sources(text)[1])
+    for text in request.ssh:
+        for path in text.partition("=")[2].split(","):
+            yield LocalPath(name="ssh", text=text, path=path)
 
 
 def used_paths(request: BuildRequest) -> Iterator[LocalPath]:
@@ -67,6 +74,22 @@ def is_path(text: str) -> bool:
     return text not in ("", "-") and _SCHEME not in text
 
 
+def outputs_of(request: BuildRequest) -> tuple[str, ...]:
+    """Return each ``--output``, also those among the flags that are passed on to Buildx."""
+    return (*request.output, *flag_values(request.buildx_flags, "--output", "-o"))
+
+
+def flag_values(flags: Sequence[str], name: str, short: str = "") -> Iterator[str]:
+    """Yield the values of an option among flags that are passed on to Buildx."""
+    for flag, following in pairwise((*flags, "")):
+        if flag in (name, short):
+            yield following
+        elif flag.startswith(f"{name}="):
+            yield flag.partition("=")[2]
+        elif short and flag.startswith(short):
+            yield flag.removeprefix(short).removeprefix("=")
+
+
 def output_pairs(text: str) -> tuple[tuple[str, str], ...]:
     """Read an output's attributes as Buildx does (``util/buildflags/export.go``); a bare path is a local export."""
     try:
@@ -75,7 +98,10 @@ def output_pairs(text: str) -> tuple[tuple[str, str], ...]:
         return ()
     if len(pairs) == 1 and not text.startswith("type="):
         return (("type", "tar" if text == "-" else "local"), ("dest", text)) if "=" not in text else ()
-    return tuple((key.lower(), value) for key, value in pairs)
+    found = tuple((key.lower(), value) for key, value in pairs)
+    fields = dict(found)
+    is_streamed = fields.get("type") in _STREAMED and not fields.get("dest")
+    return (*(pair for pair in found if pair != ("dest", "")), ("dest", "-")) if is_streamed else found
 
 
 def secret_sources(entry: str) -> tuple[tuple[str, ...], str]:

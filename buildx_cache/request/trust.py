@@ -25,6 +25,7 @@ from buildx_cache.request.local_paths import (
     RESULT_FILES,
     LocalPath,
     output_pairs,
+    outputs_of,
     used_paths,
 )
 from buildx_cache.request.model import BuildRequest, Progress
@@ -321,9 +322,9 @@ def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, i
         UsageError: with the file, the key and the reason, without the value.
     """
     own = {name for name in layer.values if deciding(name, layers) is layer}
-    naming = own & {"tag", *(("output",) if any(map(_names_image, request.output)) else ())}
-    if is_fork and naming and _writes_to_registries(request):
-        raise _refused(layer, min(naming), f"{_FORK}, and the image or its cache is pushed", _FORK_HINT)
+    naming = own & set(_naming(request))
+    if is_fork and naming and (_writes_to_registries(request) or _may_be_kept(request)):
+        raise _refused(layer, min(naming), f"{_FORK}, which names no image that is kept or pushed", _FORK_HINT)
     named = "tag" if request.tag else "cache_ref"
     says_where = request.registry or (request.ambient and request.ambient.registry)
     if request.username and not says_where and named in own:
@@ -343,6 +344,28 @@ def _refused(layer: Layer, name: str, reason: str, hint: str) -> UsageError:
 def _writes_to_registries(request: BuildRequest) -> bool:
     """Whether the image or, which a fork's build does only where the caller says so, its cache is pushed."""
     return pushes_image(request) or request.cache_read_only is False
+
+
+def _naming(request: BuildRequest) -> Iterator[str]:
+    """Yield the options that name the image."""
+    yield "tag"
+    if any(map(_names_image, request.output)):
+        yield "output"
+    if any(name in text for text in request.annotation for name in _NAME_ANNOTATIONS):
+        yield "annotation"
+
+
+# An engine that loads an image takes its name from these (containerd's ``images/annotations.go``, OCI's own).
+_NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+
+
+def _may_be_kept(request: BuildRequest) -> bool:
+    """Tell whether the engine may keep the image, where its name would be taken from the image that had it before.
+
+    The engine's own builder keeps what has a name, asked or not; another branch's build starts from it then.
+    """
+    kinds = {dict(output_pairs(output)).get("type") for output in outputs_of(request)}
+    return request.load or not kinds or not kinds <= {"local", "tar", "oci", "cacheonly"}
 
 
 def pushes_image(request: BuildRequest) -> bool:

@@ -72,6 +72,14 @@ ATTACKS = {
     "layout": Attack(lines='build-context = ["x=oci-layout://environ:tag"]\ncache = "none"'),
     "named output": Attack(lines='output = ["type=image,name={host}/prod:1"]', words=("--push",), env=FORK),
     "stdout": Attack(lines='output = ["-"]\ncache = "none"'),
+    "stdout by default": Attack(lines='output = ["type=tar"]\ncache = "none"', env=FORK),
+    "export of several platforms": Attack(
+        lines='output = ["type=local,dest=out,platform-split=false"]\nplatform = ["linux/amd64", "linux/arm64"]',
+        env=FORK,
+    ),
+    "platforms of one folder": Attack(
+        lines='platform = ["linux/arm/v7", "linux/arm_v7"]', words=("--output", "out"), env=FORK
+    ),
     "report": Attack(lines='report-md = "{home}/.bashrc"\ncache = "none"'),
     "dotenv": Attack(lines='dotenv = "out/../link/.bashrc"\ncache = "none"'),
     "exported link": Attack(lines='report-md = "out/made/.bashrc"\noutput = ["out"]\ncache = "none"'),
@@ -81,6 +89,7 @@ ATTACKS = {
     "cache folder": Attack(lines='cache = "local"\ncache-dir = "linked"'),
     "fork": Attack(lines='cache-read-only = false\ncache-scope = "main"', env=FORK),
     "fork's tag": Attack(lines='tag = ["{host}/prod:1"]', words=("--push",), env=FORK),
+    "fork's name in the engine": Attack(lines='tag = ["library/base:1"]\nload = true', env=FORK),
     "value": Attack(lines="platform = ['host-hunter2-hunter2']"),
 }
 
@@ -178,6 +187,23 @@ def test_an_export_replaces_the_links_that_it_finds(docker: Docker, repository: 
     assert not (repository / "out/made").is_symlink()
     assert before.items() <= tree(docker.home).items()
     assert [line for line in ran.stderr.splitlines() if f"{repository}/buildx-cache.toml" in line] != []
+
+
+def test_no_further_build_reads_where_an_exported_image_leads(docker: Docker, repository: Path) -> None:
+    """The attack: the image replaces the build context by a link, and a push that fails has it built again."""
+    for folder in ("services/app", "docker"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "services/app/.bashrc").write_text("the repository's\n")
+    lines = (f"FROM {docker.base} AS all", f"RUN mkdir /out && ln -s {docker.home} /out/app", "COPY .bashrc /stolen/",
+             "RUN cat /stolen/.bashrc", "FROM scratch", "COPY --from=all /out /")  # fmt: skip
+    (repository / "docker/Dockerfile").write_text("\n".join(lines))
+    outputs = ["type=local,dest=services", "type=registry,name=127.0.0.1:9/x"]
+    (repository / "buildx-cache.toml").write_text(
+        f'cache = "none"\nfile = "docker/Dockerfile"\noutput = {json.dumps(outputs)}\n'
+    )
+    ran = called(docker, repository, "build", "services/app", env={})
+    assert (repository / "services/app").is_symlink()
+    assert (ran.code, "trying again" in ran.stderr) == (2, True), ran.stderr
 
 
 @pytest.mark.parametrize(

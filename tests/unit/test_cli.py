@@ -470,7 +470,7 @@ class _Engine:
 
 
 def with_engine(call: CommandLine, engine: _Engine) -> _Engine:
-    call.patch.setattr(session, "DockerEngine", lambda *_: engine)
+    call.patch.setattr(session, "DockerEngine", lambda *_, **__: engine)
     return engine
 
 

@@ -55,6 +55,8 @@ def test_the_display_is_one_that_its_reader_can_take(
     [
         {"output": ["-"]},
         {"output": ["type=tar,dest=-"]},
+        {"output": ["type=tar"]},
+        {"output": ["type=oci,dest="]},
         {"buildx_flags": ("--call=check",)},
         {"buildx_flags": ("--print",)},
     ],

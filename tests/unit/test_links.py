@@ -301,6 +301,8 @@ def test_files_that_flags_after_the_dashes_ask_for_are_private_too(tmp_path: Pat
         pytest.param({"output": ("out",)}, id="output"),
         pytest.param({"output": ("type=tar,dest=out/x.tar",)}, id="tar"),
         pytest.param({"secret": ("id=x,src=out/credentials",)}, id="secret"),
+        pytest.param({"ssh": ("default", "id=key,out/key")}, id="ssh"),
+        pytest.param({"buildkitd_config": "out/Dockerfile"}, id="buildkitd-config"),
     ],
 )
 def test_no_committed_link_says_which_folder_of_the_host_is_meant(

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -27,6 +27,7 @@ from buildx_cache.request import (
     make_request,
     option_key,
     parse_endpoint,
+    unmoved,
 )
 from buildx_cache.request.folders import check_cache_directories, check_cache_directory, check_exported_folders
 from buildx_cache.request.layers import CONFIG_FIELDS
@@ -273,6 +274,7 @@ DRIVER_MAKES = "use --driver docker-container"
         ),
         ({"platform": ["linux amd64"]}, "--platform 'linux amd64' is not a platform", PLATFORMS),
         ({"platform": ["linux/arm64/v8/x"]}, "--platform 'linux/arm64/v8/x' is not a platform", PLATFORMS),
+        ({"platform": ["linux/arm/v7", "linux/arm_v7"]}, "--platform 'linux/arm_v7' is not a platform", PLATFORMS),
         (
             {"builder": "mine", "driver": "remote"},
             "--builder uses a builder as it is; --driver makes or removes one",
@@ -815,6 +817,60 @@ def test_no_image_is_exported_over_a_layout_that_is_written(project: Path) -> No
         outputs = (f"type=oci,tar=false,dest={layout}", "type=local,dest=out")
         with pytest.raises(UsageError) if is_refused else contextlib.nullcontext():
             check_exported_folders(BuildRequest(output=outputs), (str(project / "cache"),))
+
+
+SPLIT = {"platform": ("linux/amd64", "linux/arm64")}
+
+
+@pytest.mark.parametrize(
+    ("options", "is_refused"),
+    [
+        ({"output": ("type=local,dest=out,platform-split=false",), **SPLIT}, True),
+        ({"output": ("type=local,Platform-Split=0,dest=out",), **SPLIT}, True),
+        ({"buildx_flags": ("-otype=local,dest=out,platform-split=F", "--platform=linux/amd64,linux/arm64")}, True),
+        ({"buildx_flags": ("-o", "type=local,dest=out", "--platform", "linux/arm64"), **SPLIT}, False),
+        ({"output": ("type=local,dest=out,platform-split=false",), "platform": ("linux/amd64",)}, False),
+        ({"output": ("type=local,dest=out,platform-split=TRUE",), **SPLIT}, False),
+        ({"output": ("type=tar,dest=out,platform-split=false",), **SPLIT}, False),
+        ({"output": ("out",), **SPLIT}, False),
+    ],
+)
+def test_no_two_platforms_are_exported_to_one_folder(options: dict[str, Any], is_refused: bool) -> None:  # noqa: FBT001 -- a table
+    with pytest.raises(UsageError) if is_refused else contextlib.nullcontext():
+        make_request((Layer(values=options),))
+
+
+@pytest.mark.parametrize("second", ["out/below", "type=local,dest=out/", ".", "other"])
+def test_no_two_exports_meet(second: str) -> None:
+    with contextlib.nullcontext() if second == "other" else pytest.raises(UsageError):
+        check_exported_folders(BuildRequest(output=("out",), buildx_flags=("-o", second)), ())
+
+
+MOVED: dict[str, dict[str, Any]] = {
+    "context": {"context": "services/app"},
+    "dockerfile": {"file": "services/app/Dockerfile"},
+    "named context": {"build_context": ("x=services/app",)},
+    "secret": {"secret": ("id=x,src=services/app/Dockerfile",)},
+    "key": {"ssh": ("default=services/app/Dockerfile",)},
+    "policy": {"context": "services/policy"},
+    "ignored": {"context": "services/pipe"},
+}
+
+
+@pytest.mark.parametrize("git", [True, False], ids=["working copy", "archive"])
+@pytest.mark.parametrize("name", MOVED)
+def test_no_exported_image_moves_what_a_further_build_reads(project: Path, name: str, git: bool) -> None:  # noqa: FBT001 -- a table
+    for folder in ("services/app", "services/policy", "services/pipe", "host/app", *([".git"] if git else [])):
+        (project / folder).mkdir(parents=True)
+        (project / folder / "Dockerfile").write_text("FROM scratch\n")
+    check = unmoved(BuildRequest(**{"context": ".", **MOVED[name]}))
+    check()
+    (project / "services/policy/Dockerfile.rego").symlink_to("/proc/self/environ")
+    os.mkfifo(project / "services/pipe/.dockerignore")
+    (project / "services/app").rename(project / "services/gone")
+    (project / "services/app").symlink_to(project / "host/app")
+    with pytest.raises(UsageError):
+        check()
 
 
 # --- endpoints ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -41,8 +42,9 @@ TAGGED = {"tag": ["app:1"]}
 FILES = Case(left=BELOW, never=(*OUTSIDE, "-"))
 PLAIN_OUTPUTS = (
     *("out", "type=local,dest=out", "type=tar,dest=out.tar", "type=oci,dest=o,tar=false", "type=docker"),
-    *("type=image,name=app:2", "type=image,push=false,name=a", "type=cacheonly", '"type=local","dest=a,b"'),
+    *("type=image", "type=oci,dest=o.tar,name=app:2", "type=cacheonly", '"type=local","dest=a,b"'),
 )
+NAMED_OUTPUTS = ("type=image,name=app:2", "type=image,push=false,name=a", "type=docker,name=a")
 PUSHED = (
     "type=registry,name=a",
     "type=image,push=true,name=a",
@@ -54,6 +56,7 @@ PUSHED = (
 BAD_OUTPUTS = (
     *("-", "type=tar,dest=-", "type=local,dest=.", "type=local,dest=nested", ".", "../x", "type=local,dest=link"),
     *("type=oci,dest=/x", "type=docker,context=other", "type=image,registry.insecure=true", "type=other,dest=x"),
+    *("type=tar", "type=oci", "TYPE=oci,dest=", "type=tar,name=a", "type=oci,tar=true"),
     *("type=local,DEST=/x", "type=local, dest =/x", "type=tar,type=local,dest=sub", "type=oci,tar=false,dest=linked"),
     *(
         'type=local,"dest=/x',
@@ -70,12 +73,12 @@ BAD_CACHES = (
     *("type=registry,ref=a,brand_new=1", "type=registry,ref=a,Registry.Insecure=true"),
 )
 KEYS: Mapping[str, Case] = {
-    "tag": Case(left=(["app:1"],)),
+    "tag": Case(own=(["app:1"],)),
     "push": Case(left=(False,), own=(True,), beside=TAGGED),
     "load": Case(left=(True, False)),
     "output": Case(
         left=tuple([each] for each in PLAIN_OUTPUTS),
-        own=tuple([each] for each in PUSHED),
+        own=tuple([each] for each in (*PUSHED, *NAMED_OUTPUTS)),
         never=(*([each] for each in BAD_OUTPUTS), ["type=cacheonly"] * 101),
     ),
     "file": Case(
@@ -107,7 +110,10 @@ KEYS: Mapping[str, Case] = {
         ),
     ),
     "label": Case(left=(["a=b"],)),
-    "annotation": Case(left=(["a=b"],)),
+    "annotation": Case(
+        left=(["a=b"], ["manifest-descriptor:a=b"]),
+        own=(["manifest-descriptor:io.containerd.image.name=app:1"], ["index:org.opencontainers.image.ref.name=1"]),
+    ),
     "secret": Case(never=(["id=x,env=HOME"], ["id=x,src=sub/x"], [])),
     "ssh": Case(never=(["default"],)),
     "pull": Case(left=(True,)),
@@ -321,6 +327,19 @@ def test_a_forks_file_does_not_name_what_is_pushed(options: dict[str, Any], flag
     read_request(Options(**options), flags, NOT_A_FORK)
     read_request(Options(**options, tag=["r.example/mine"]), flags, FORK)
     read_request(Options(**options, trust_config=True), flags, FORK)
+
+
+@pytest.mark.parametrize(("output", "is_refused"), [("out", False), ("type=tar,dest=x", False), ("type=docker", True)])
+@pytest.mark.parametrize("is_flag", [False, True])
+@pytest.mark.usefixtures("copy")
+def test_a_forks_file_does_not_name_what_the_engine_may_keep(output: str, is_flag: bool, is_refused: bool) -> None:  # noqa: FBT001 -- a table
+    Path("buildx-cache.toml").write_text('tag = ["base:1"]')
+    options, flags = (Options(), ("-o", output)) if is_flag else (Options(output=[output]), ())
+    with pytest.raises(UsageError) if is_refused else contextlib.nullcontext():
+        read_request(options, flags, FORK)
+    with pytest.raises(UsageError):
+        read_request(Options(load=True, output=[output]), (), FORK)
+    read_request(Options(load=True), (), NOT_A_FORK)
 
 
 @pytest.mark.parametrize(
