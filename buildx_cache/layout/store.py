@@ -191,7 +191,10 @@ def _open_blobs(
     if parent is None:
         return None, {}
     others = [name for name in _names(parent, BLOBS, foreign) if name != ALGORITHM]
-    foreign += [_foreign(f"{BLOBS}/{shown(name)[1:-1]}", "is not blobs/sha256") for name in others]
+    foreign += [
+        _foreign(f"{BLOBS}/{shown(name)[1:-1]}", "is not blobs/sha256", is_opened=_is_special(parent, name))
+        for name in others
+    ]
     blobs = _open_folder(parent, ALGORITHM, f"{BLOBS}/{ALGORITHM}", stack, foreign)
     return blobs, {} if blobs is None else _list_blobs(blobs, foreign)
 
@@ -242,7 +245,9 @@ def _list_blobs(blobs: int, foreign: list[Finding]) -> Mapping[str, BlobFile]:
                 if is_blob_name(entry.name) and found:
                     files[entry.name] = found
                 if not is_blob_name(entry.name) or (found and not found.regular):
-                    foreign.append(_foreign(f"{BLOBS}/{ALGORITHM}/{shown(entry.name)[1:-1]}", "is not a blob"))
+                    path = f"{BLOBS}/{ALGORITHM}/{shown(entry.name)[1:-1]}"
+                    is_opened = is_blob_name(entry.name) and not entry.is_dir(follow_symlinks=False)
+                    foreign.append(_foreign(path, "is not a blob", is_opened=is_opened))
     except OSError as error:
         foreign.append(_unreadable(f"{BLOBS}/{ALGORITHM}", error))
     return files
@@ -290,8 +295,12 @@ def _read(descriptor: int, limit: int) -> bytes:
     return content
 
 
-def _foreign(path: str, problem: str) -> Finding:
-    return Finding(kind=Kind.FOREIGN, blob=path, referrer="", problem=problem)
+def _foreign(path: str, problem: str, *, is_opened: bool) -> Finding:
+    """Report what no export writes. It is damage where Buildx may open it by a digest, wait for it or be led elsewhere.
+
+    That nothing seems to lead there does not help: Go also reads ``Manifests`` and takes layers of any media type.
+    """
+    return Finding(kind=Kind.NOT_A_FILE if is_opened else Kind.FOREIGN, blob=path, referrer="", problem=problem)
 
 
 def _unreadable(path: str, error: OSError) -> Finding:
