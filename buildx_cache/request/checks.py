@@ -14,7 +14,14 @@ from buildx_cache.layout.model import Kind
 from buildx_cache.layout.store import INGEST, open_store
 from buildx_cache.redaction import has_login
 from buildx_cache.reference import registry_key
-from buildx_cache.request.local_paths import RESULT_FILES, is_path, layout_folders, output_pairs, read_paths, used_paths
+from buildx_cache.request.local_paths import (
+    RESULT_FILES,
+    is_path,
+    layout_folders,
+    read_paths,
+    used_paths,
+    written_layouts,
+)
 from buildx_cache.request.looking import check_readable, check_written, is_ordinary, is_unending, look
 from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.units import parse_duration, parse_size
@@ -273,9 +280,7 @@ def _check_layouts(request: BuildRequest) -> None:
     The folders of caches are verified before they are used.
     """
     read = (folder for text in request.build_context for folder in layout_folders(text))
-    outputs = (dict(output_pairs(text)) for text in request.output)
-    written = (fields.get("dest", "") for fields in outputs if "tar" in fields)
-    for folder in filter(None, (*read, *written)):
+    for folder in filter(None, (*read, *written_layouts(request))):
         if strange := _strange_in(Path(folder)):
             raise UsageError(
                 f"the layout {folder} holds a link, a pipe or a device: {strange}", hint="give another folder"

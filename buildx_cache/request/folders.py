@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError, UsageError
-from buildx_cache.request.local_paths import output_pairs
+from buildx_cache.request.local_paths import given_outputs, written_layouts
 from buildx_cache.request.looking import look
 from buildx_cache.request.model import BuildRequest
 
@@ -42,9 +41,8 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str]) -> None
     Raises:
         UsageError: the two folders.
     """
-    outputs = tuple(dict(output_pairs(text)) for text in (*request.output, *_flag_outputs(request.buildx_flags)))
-    layouts = tuple(fields.get("dest", "") for fields in outputs if "tar" in fields)
-    exported = tuple(fields.get("dest", "") for fields in outputs if fields.get("type") == "local")
+    layouts = written_layouts(request)
+    exported = tuple(fields.get("dest", "") for fields in given_outputs(request) if fields.get("type") == "local")
     for folder in filter(None, exported):
         for written in filter(None, (*caches, *layouts)):
             if _meet(Path(os.path.realpath(written)), Path(os.path.realpath(folder))):
@@ -53,17 +51,6 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str]) -> None
                     "place a link there, and Buildx would write where that leads",
                     hint="export to a folder of its own, or choose another with --cache-dir",
                 )
-
-
-def _flag_outputs(flags: Sequence[str]) -> Iterator[str]:
-    """Yield the values of ``--output`` among flags that are passed on to Buildx."""
-    for flag, following in pairwise((*flags, "")):
-        if flag in ("-o", "--output"):
-            yield following
-        elif flag.startswith("--output="):
-            yield flag.partition("=")[2]
-        elif flag.startswith("-o"):
-            yield flag[2:].removeprefix("=")
 
 
 def _meet(one: Path, other: Path) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from buildx_cache.caches import from_csv, parse_export, parse_import
 from buildx_cache.errors import UsageError
@@ -76,6 +77,29 @@ def output_pairs(text: str) -> tuple[tuple[str, str], ...]:
     if len(pairs) == 1 and not text.startswith("type="):
         return (("type", "tar" if text == "-" else "local"), ("dest", text)) if "=" not in text else ()
     return tuple((key.lower(), value) for key, value in pairs)
+
+
+def given_outputs(request: BuildRequest) -> tuple[Mapping[str, str], ...]:
+    """Read all outputs, those among flags that are passed on to Buildx, too."""
+    passed_on = _flag_values(request.buildx_flags, "--output", "-o")
+    return tuple(dict(output_pairs(text)) for text in (*request.output, *passed_on))
+
+
+def written_layouts(request: BuildRequest) -> tuple[str, ...]:
+    """Name the layout folders that Buildx writes and this program does not verify; some may be empty."""
+    caches = (dict(output_pairs(text)) for text in _flag_values(request.buildx_flags, "--cache-to"))
+    images = (fields for fields in given_outputs(request) if "tar" in fields)
+    return tuple(fields.get("dest", "") for fields in (*images, *caches))
+
+
+def _flag_values(flags: Sequence[str], name: str, short: str = "") -> Iterator[str]:
+    for flag, following in pairwise((*flags, "")):
+        if flag in (name, short):
+            yield following
+        elif flag.startswith(f"{name}="):
+            yield flag.partition("=")[2]
+        elif short and flag.startswith(short):
+            yield flag.removeprefix(short).removeprefix("=")
 
 
 def secret_sources(entry: str) -> tuple[tuple[str, ...], str]:

@@ -669,6 +669,14 @@ OF_LAYOUT = (
     *(BuildRequest(build_context=(f"x=oci-layout://l{ending}",)) for ending in ("", ":tag", f"@sha256:{'1' * 64}")),
     BuildRequest(output=("type=oci,dest=l,tar=false",)),
     BuildRequest(output=("type=docker,tar=false,DEST=l",)),
+    *(
+        BuildRequest(buildx_flags=flags)
+        for flags in (
+            ("-o", "type=oci,tar=false,dest=l"),
+            ("--output=type=oci,tar=false,dest=l",),
+            ("--cache-to", "type=local,dest=l"),
+        )
+    ),
 )
 
 
