@@ -181,7 +181,7 @@ def _name(reference: Reference) -> str:
 
 
 def _check_is_cache(repository: Repository, tag: str) -> None:
-    """Refuse to delete an image; one that carries an inline cache under a cache's name is one.
+    """Refuse to delete an image. Under a cache's name it is kept later, and what cannot be read may go.
 
     Raises:
         UsageError: the tag is no cache.

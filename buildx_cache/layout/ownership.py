@@ -85,7 +85,7 @@ def exposure(folder: Path) -> Exposure | None:
 
 def _inner_exposure(folder: Path, *, is_closed: bool) -> Exposure | None:
     """The same of what is in the folder; nobody gets to it in a folder that is closed to others, whatever its mode."""
-    for name in _INNER:
+    for name in (*_INNER, *_partial_writes(folder)):
         try:
             state = (folder / name).lstat()
         except OSError:
@@ -94,6 +94,14 @@ def _inner_exposure(folder: Path, *, is_closed: bool) -> Exposure | None:
         if found and not stat.S_ISLNK(state.st_mode) and not (is_closed and state.st_uid == os.geteuid()):
             return found
     return None
+
+
+def _partial_writes(folder: Path) -> list[str]:
+    """List the folders in which an export opens files by name: a link there leads it to any file."""
+    try:
+        return [f"{INGEST}/{path.name}" for path in (folder / INGEST).iterdir()]
+    except OSError:
+        return []
 
 
 def refuse_exposed(folder: Path) -> None:

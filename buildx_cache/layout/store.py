@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -32,6 +33,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HEX = re.compile(r"[0-9a-f]{64}")
 _LAYOUT_LIMIT = 4096
+HOLLOW = "is hardly more than a hole"
+_HOLLOW_BYTES = 1 << 16
+_HOLLOW_RATIO = 10
+_LARGE_BYTES = 1 << 20
+"""Of a blob that is looked at for holes before an import, which reads all of them."""
+_BLOCK = 512  # bytes, of ``st_blocks``
 _RETRIES = 3
 _RETRY_SECONDS = 0.02
 
@@ -191,7 +198,10 @@ def _open_blobs(
     if parent is None:
         return None, {}
     others = [name for name in _names(parent, BLOBS, foreign) if name != ALGORITHM]
-    foreign += [_foreign(f"{BLOBS}/{shown(name)[1:-1]}", "is not blobs/sha256") for name in others]
+    foreign += [
+        _foreign(f"{BLOBS}/{shown(name)[1:-1]}", "is not blobs/sha256", is_opened=_is_special(parent, name))
+        for name in others
+    ]
     blobs = _open_folder(parent, ALGORITHM, f"{BLOBS}/{ALGORITHM}", stack, foreign)
     return blobs, {} if blobs is None else _list_blobs(blobs, foreign)
 
@@ -241,11 +251,21 @@ def _list_blobs(blobs: int, foreign: list[Finding]) -> Mapping[str, BlobFile]:
                 found = _entry(entry)
                 if is_blob_name(entry.name) and found:
                     files[entry.name] = found
-                if not is_blob_name(entry.name) or (found and not found.regular):
-                    foreign.append(_foreign(f"{BLOBS}/{ALGORITHM}/{shown(entry.name)[1:-1]}", "is not a blob"))
+                foreign += _odd_blob(blobs, entry, found)
     except OSError as error:
         foreign.append(_unreadable(f"{BLOBS}/{ALGORITHM}", error))
     return files
+
+
+def _odd_blob(blobs: int, entry: os.DirEntry[str], found: BlobFile | None) -> Iterator[Finding]:
+    path = f"{BLOBS}/{ALGORITHM}/{shown(entry.name)[1:-1]}"
+    if not is_blob_name(entry.name) or (found and not found.regular):
+        is_opened = is_blob_name(entry.name) and not entry.is_dir(follow_symlinks=False)
+        yield _foreign(path, "is not a blob", is_opened=is_opened)
+    elif found and found.size > _LARGE_BYTES and entry.stat(follow_symlinks=False).st_blocks * _BLOCK < found.size // 2:
+        with contextlib.suppress(MalformedError), os.fdopen(_open(blobs, entry.name), "rb", buffering=0) as content:
+            if is_hollow(content.fileno(), found.size):
+                yield _foreign(path, HOLLOW, is_opened=True)
 
 
 def _entry(entry: os.DirEntry[str]) -> BlobFile | None:
@@ -279,6 +299,22 @@ def _is_special(folder: int, name: str) -> bool:
         return False
 
 
+def is_hollow(file: int, size: int) -> bool:
+    """Tell whether little of a file is data, where its file system tells; the file's position is then at its start."""
+    place = data = 0
+    while size > _HOLLOW_BYTES and place < size and data * _HOLLOW_RATIO < size:
+        try:
+            begins = os.lseek(file, place, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # it does not tell
+                break
+            return True
+        place = os.lseek(file, begins, os.SEEK_HOLE)
+        data += place - begins
+    os.lseek(file, 0, os.SEEK_SET)
+    return place >= size > _HOLLOW_BYTES and data * _HOLLOW_RATIO < size
+
+
 def _read(descriptor: int, limit: int) -> bytes:
     try:
         with os.fdopen(descriptor, "rb") as file:
@@ -290,8 +326,12 @@ def _read(descriptor: int, limit: int) -> bytes:
     return content
 
 
-def _foreign(path: str, problem: str) -> Finding:
-    return Finding(kind=Kind.FOREIGN, blob=path, referrer="", problem=problem)
+def _foreign(path: str, problem: str, *, is_opened: bool) -> Finding:
+    """Report what no export writes. It is damage where Buildx may open it by a digest, and wait or be led elsewhere.
+
+    That nothing seems to lead there does not help: Go also reads ``Manifests`` and takes layers of any media type.
+    """
+    return Finding(kind=Kind.NOT_A_FILE if is_opened else Kind.FOREIGN, blob=path, referrer="", problem=problem)
 
 
 def _unreadable(path: str, error: OSError) -> Finding:

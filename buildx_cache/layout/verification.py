@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -17,11 +16,9 @@ from buildx_cache.layout.graph import Findings, Graph, walk
 from buildx_cache.layout.model import DOCUMENTS_LIMIT, IMPORT_LIMIT, Descriptor, Finding, Kind, Role, damage_of
 from buildx_cache.layout.reachable import TOO_MUCH, cache_configs
 from buildx_cache.layout.records import Records
-from buildx_cache.layout.store import LAYOUT, Store, open_store
+from buildx_cache.layout.store import HOLLOW, LAYOUT, Store, is_hollow, open_store
 
 _CHUNK = 1 << 20
-_HOLLOW_BYTES = 1 << 16
-_HOLLOW_RATIO = 10
 _THREADS = min(8, os.cpu_count() or 1)
 
 Hashed = dict[tuple[int, int], str]
@@ -174,8 +171,8 @@ def _content_fault(store: Store, digest: str, stop: threading.Event, hashed: Has
         file = store.open_blob(digest)
         with os.fdopen(file, "rb", buffering=0) as content:
             found = os.fstat(file)
-            if _is_hollow(file, found.st_size):
-                return MalformedError(Kind.CONTENT, "is hardly more than a hole")
+            if is_hollow(file, found.st_size):
+                return MalformedError(Kind.CONTENT, HOLLOW)
             identity = (found.st_dev, found.st_ino)
             known = hashed.get(identity) or _hash(_pieces(content, stop))
             if found.st_nlink > 1:
@@ -187,22 +184,6 @@ def _content_fault(store: Store, digest: str, stop: threading.Event, hashed: Has
     if "sha256:" + known != digest:
         return MalformedError(Kind.CONTENT, "has other content than its digest says")
     return None
-
-
-def _is_hollow(file: int, size: int) -> bool:
-    """Tell whether little of a file is data, where its file system tells; the file's position is then at its start."""
-    place = data = 0
-    while size > _HOLLOW_BYTES and place < size and data * _HOLLOW_RATIO < size:
-        try:
-            begins = os.lseek(file, place, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:  # it does not tell
-                break
-            return True
-        place = os.lseek(file, begins, os.SEEK_HOLE)
-        data += place - begins
-    os.lseek(file, 0, os.SEEK_SET)
-    return place >= size > _HOLLOW_BYTES and data * _HOLLOW_RATIO < size
 
 
 def _pieces(content: io.RawIOBase, stop: threading.Event) -> Iterator[bytes]:

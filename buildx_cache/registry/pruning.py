@@ -1,7 +1,8 @@
 """Which cache tags of a repository may go, and taking them away without taking anything else.
 
 What is not known to be dead is kept: a tag whose manifest cannot be read or whose age is not known, and one that may
-belong to a branch that exists.
+belong to a branch that exists. So is an image, whatever its tag: where a registry deletes manifests only, an index of
+another tag can lose it, and no list of tags shows that.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from buildx_cache.cache_tags import REF_PREFIX, scope_text, scopes_of
 from buildx_cache.errors import BuildxCacheError, CacheError, UsageError
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.registry.distribution import Removal, in_parallel
-from buildx_cache.registry.repository import Repository
+from buildx_cache.registry.repository import Holds, Repository
 
 _HOUR = 3_600
 _ASTRAY = "none of the branches given has a cache here: the list may be a wrong one"
@@ -25,7 +26,8 @@ _DAY = 24 * _HOUR
 class CacheTag:
     """A tag that could go: ``created`` (seconds since the epoch) as in ``RemoteCache``.
 
-    ``problem`` says why the manifest cannot be read, if so. ``named`` tells that the user spelled the tag out.
+    ``problem`` says why the manifest cannot be read, if so. ``named`` tells that the user spelled the tag out, and
+    ``image`` that it is no cache.
     """
 
     name: str
@@ -33,6 +35,7 @@ class CacheTag:
     created: float | None = None
     problem: str = ""
     named: bool = False
+    image: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +94,13 @@ def _listed(repository: Repository, name: str) -> CacheTag:
 
 def _looked_at(repository: Repository, name: str) -> CacheTag:
     found = repository.inspect(name)
-    # The times of records that cannot all be read may not tell the newest step.
-    return CacheTag(name=name, digest=found.digest, created=None if found.findings else found.created)
+    return CacheTag(
+        name=name,
+        digest=found.digest,
+        # The times of records that cannot all be read may not tell the newest step.
+        created=None if found.findings else found.created,
+        image=found.holds is not Holds.CACHE,
+    )
 
 
 def choose(
@@ -122,6 +130,8 @@ def choose(
 
 
 def _why_not_eligible(tag: CacheTag, *, unconditional: bool) -> str:
+    if tag.image:
+        return "it is an image, not a cache"
     if tag.named and tag.digest:
         return ""
     if tag.problem or not tag.digest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from buildx_cache.caches import SCOPED, parse_export, parse_import
 from buildx_cache.errors import UsageError
+from buildx_cache.layout.decode import MalformedError
+from buildx_cache.layout.model import Kind
+from buildx_cache.layout.store import INGEST, open_store
 from buildx_cache.redaction import has_login
 from buildx_cache.reference import registry_key
 from buildx_cache.request.local_paths import (
@@ -20,6 +24,7 @@ from buildx_cache.request.local_paths import (
     outputs_of,
     read_paths,
     used_paths,
+    written_layouts,
 )
 from buildx_cache.request.looking import check_readable, check_written, is_ordinary, is_unending, look
 from buildx_cache.request.model import BuildRequest, Driver, Progress, option_key, parse_endpoint
@@ -328,13 +333,21 @@ def _check_layouts(request: BuildRequest) -> None:
     The folders of caches are verified before they are used.
     """
     read = (folder for text in request.build_context for folder in layout_folders(text))
-    outputs = (dict(output_pairs(text)) for text in request.output)
-    written = (fields.get("dest", "") for fields in outputs if "tar" in fields)
-    for folder in filter(None, (*read, *written)):
-        if strange := next((name for name in _LAYOUT if not is_ordinary(Path(folder, name))), ""):
+    for folder in filter(None, (*read, *written_layouts(request))):
+        if strange := _strange_in(Path(folder)):
             raise UsageError(
                 f"the layout {folder} holds a link, a pipe or a device: {strange}", hint="give another folder"
             )
+
+
+def _strange_in(layout: Path) -> str:
+    """Name what Buildx would open in a layout and what is no file; an export opens the files of partial writes."""
+    if strange := next((name for name in _LAYOUT if not is_ordinary(layout / name)), ""):
+        return strange
+    with contextlib.suppress(MalformedError), open_store(layout) as store:
+        found = (finding.blob for finding in store.foreign if finding.kind is Kind.NOT_A_FILE)
+        return next((name for name in found if name.startswith(f"{INGEST}/") or not is_ordinary(layout / name)), "")
+    return ""
 
 
 def _check_waits(*files: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError, UsageError
-from buildx_cache.request.local_paths import output_pairs, outputs_of
+from buildx_cache.request.local_paths import output_pairs, outputs_of, written_layouts
 from buildx_cache.request.looking import look
 from buildx_cache.request.model import BuildRequest
 
@@ -41,9 +41,9 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str]) -> None
     Raises:
         UsageError: the two folders.
     """
-    outputs = tuple(dict(output_pairs(text)) for text in outputs_of(request))
-    layouts = tuple(fields.get("dest", "") for fields in outputs if "tar" in fields)
-    exported = tuple(fields.get("dest", "") for fields in outputs if fields.get("type") == "local")
+    layouts = written_layouts(request)
+    outputs = (dict(output_pairs(text)) for text in outputs_of(request))
+    exported = tuple(filter(None, (fields.get("dest") for fields in outputs if fields.get("type") == "local")))
     for number, folder in enumerate(exported):
         for written in filter(None, (*caches, *layouts, *exported[:number])):
             if _meet(Path(os.path.realpath(written)), Path(os.path.realpath(folder))):

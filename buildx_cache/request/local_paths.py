@@ -104,6 +104,14 @@ def output_pairs(text: str) -> tuple[tuple[str, str], ...]:
     return (*(pair for pair in found if pair != ("dest", "")), ("dest", "-")) if is_streamed else found
 
 
+def written_layouts(request: BuildRequest) -> tuple[str, ...]:
+    """Name the layout folders that Buildx writes and this program does not verify; some may be empty."""
+    caches = (dict(output_pairs(text)) for text in flag_values(request.buildx_flags, "--cache-to"))
+    outputs = (dict(output_pairs(text)) for text in outputs_of(request))
+    images = (fields for fields in outputs if "tar" in fields)
+    return tuple(fields.get("dest", "") for fields in (*images, *caches))
+
+
 def secret_sources(entry: str) -> tuple[tuple[str, ...], str]:
     """Find the variables and the file that a secret may come from, as Buildx does (``util/buildflags/secrets.go``)."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -13,8 +14,8 @@ import pytest
 from tests.integration.conftest import Docker, Ran, write_project
 
 
-def build(docker: Docker, project: Path, folder: Path) -> Ran:
-    words = ("--driver", "docker", "--cache", "local", "--cache-dir", str(folder))
+def build(docker: Docker, project: Path, folder: Path, *more: str) -> Ran:
+    words = ("--driver", "docker", "--cache", "local", "--cache-dir", str(folder), *more)
     return docker.tool("build", *words, "--build-arg", f"BASE={docker.base}", str(project))
 
 
@@ -70,6 +71,38 @@ def test_an_export_goes_on_with_no_partial_write_that_leads_outside(docker: Dock
         assert listing(outside) == before, plant
         assert ran.report["cache"]["exports"][0]["status"] == "written"
         assert ran.report["cache"]["local"]["sound"] is True
+
+
+def lead_to_pipes(folder: Path) -> None:
+    """Hide an entry in the index that Go alone reads, of a cache whose layers are pipes."""
+    blobs = folder / "blobs" / "sha256"
+
+    def put(document: object) -> dict[str, object]:
+        content = json.dumps(document).encode()
+        digest = hashlib.sha256(content).hexdigest()
+        (blobs / digest).write_bytes(content)
+        return {"digest": f"sha256:{digest}", "size": len(content)}
+
+    index = json.loads((folder / "index.json").read_text())
+    entry = index["manifests"][0]
+    manifest = json.loads((blobs / entry["digest"].removeprefix("sha256:")).read_text())
+    config = (blobs / manifest["config"]["digest"].removeprefix("sha256:")).read_text()
+    for place, layer in enumerate(manifest["layers"]):
+        pipe = f"{place:064}"
+        os.mkfifo(blobs / pipe)
+        config = config.replace(layer["digest"], f"sha256:{pipe}")
+        layer["digest"] = f"sha256:{pipe}"
+    manifest["config"] |= put(json.loads(config))
+    (folder / "index.json").write_text(json.dumps({**index, "Manifests": [{**entry, **put(manifest)}]}))
+
+
+def test_no_layer_that_go_alone_finds_is_waited_for(docker: Docker, tmp_path: Path) -> None:
+    project, folder = write_project(tmp_path / "hostile"), tmp_path / "cache"
+    assert build(docker, project, folder).code == 0
+    lead_to_pipes(folder)
+    ran = build(docker, project, folder, "--lazy", "off", "--timeout", "60s")
+    assert ran.code == 0, ran.stderr
+    assert ran.report["cache"]["local"]["sound"] is True
 
 
 @pytest.mark.parametrize(

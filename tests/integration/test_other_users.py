@@ -108,6 +108,16 @@ def with_an_index_that_everybody_may_write(shared: Path, user: int, attacker: in
     return shared / "cache"
 
 
+def with_a_partial_write_that_everybody_may_change(shared: Path, user: int, attacker: int) -> Path:
+    """Buildx opens ``data`` in it by name, and would write to what a link leads to."""
+    place = shared / "cache" / "ingest" / ("a" * 64)
+    as_user(user, partial(make_cache, shared / "cache"))
+    as_user(user, partial(place.mkdir, parents=True))
+    place.chmod(0o777)
+    as_user(attacker, (place / "data").touch)
+    return shared / "cache"
+
+
 def of_a_group(shared: Path, user: int, attacker: int) -> Path:
     as_user(user, partial(make_cache, shared / "cache", 0o775))
     os.chown(shared / "cache", user, attacker)
@@ -153,6 +163,7 @@ ARRANGEMENTS: tuple[Arrange, ...] = (
     open_to_everybody,
     with_blobs_of_another,
     with_an_index_that_everybody_may_write,
+    with_a_partial_write_that_everybody_may_change,
     of_a_group,
     below_a_folder_of_another,
     below_a_folder_open_to_everybody,

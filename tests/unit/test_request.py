@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -673,6 +673,14 @@ OF_LAYOUT = (
     *(BuildRequest(build_context=(f"x=oci-layout://l{ending}",)) for ending in ("", ":tag", f"@sha256:{'1' * 64}")),
     BuildRequest(output=("type=oci,dest=l,tar=false",)),
     BuildRequest(output=("type=docker,tar=false,DEST=l",)),
+    *(
+        BuildRequest(buildx_flags=flags)
+        for flags in (
+            ("-o", "type=oci,tar=false,dest=l"),
+            ("--output=type=oci,tar=false,dest=l",),
+            ("--cache-to", "type=local,dest=l"),
+        )
+    ),
 )
 
 
@@ -693,6 +701,21 @@ def test_a_layout_leads_nowhere_else(project: Path, request_: BuildRequest) -> N
         (layout / "blobs").mkdir(exist_ok=True)
     os.mkfifo(layout / "index.json")
     with pytest.raises(UsageError):
+        check_paths(request_)
+
+
+@pytest.mark.parametrize("request_", OF_LAYOUT, ids=repr)
+@pytest.mark.parametrize("name", ["ingest/{}/data", "blobs/sha256/{}", "blobs/sha512"])
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/proc/self/environ")], ids=["pipe", "link"])
+def test_no_file_inside_a_layout_leads_elsewhere(
+    project: Path, request_: BuildRequest, name: str, plant: Callable[[Path], None]
+) -> None:
+    """The attack: an export continues a partial write, whose name is that of a layer of the base image."""
+    place = project / "l" / name.format("a" * 64)
+    place.parent.mkdir(parents=True)
+    check_paths(request_)
+    plant(place)
+    with pytest.raises(UsageError, match="holds a link, a pipe or a device"):
         check_paths(request_)
 
 

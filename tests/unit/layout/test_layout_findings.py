@@ -335,6 +335,18 @@ def test_a_tag_that_is_given_twice_is_a_notice(made: Layout) -> None:
     assert finding.problem == "the tag 'latest' is given more than once; the first is used"
 
 
+@pytest.mark.parametrize("place", ["sha256/" + "a" * 64, "sha512"])
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "link"])
+def test_what_buildx_could_wait_for_is_damage_though_nothing_leads_there(
+    made: Layout, place: str, plant: Callable[[Path], None]
+) -> None:
+    """Go reads names in JSON whatever their capitals, and takes layers of any media type."""
+    tagged(made, made.cache([b"one"]))
+    plant(made.folder / "blobs" / place)
+    finding = only(made.folder)
+    assert (finding.kind, finding.severity, finding.blob) == (Kind.NOT_A_FILE, Severity.DAMAGE, f"blobs/{place}")
+
+
 def test_a_name_that_is_no_blob_is_a_notice(made: Layout) -> None:
     tagged(made, made.cache([b"one"]))
     (made.blobs / "not a blob").touch()

@@ -209,6 +209,17 @@ def test_a_hole_of_a_sound_blob_is_no_damage(tmp_path: Path) -> None:
     assert layout.unsound(made.folder, sorted(made.present())) == ()
 
 
+def test_a_layer_that_takes_no_space_is_damage_before_buildkit_reads_it(tmp_path: Path) -> None:
+    made = Layout(tmp_path / "cache")
+    layer = {**made.put(b"layer"), "size": 1 << 40}
+    config = made.put_json(config_of([layer["digest"]]), CACHE_CONFIG)
+    made.tag("latest", made.put_json({"schemaVersion": 2, "config": config, "layers": [layer]}, OCI_MANIFEST))
+    made.write_index()
+    os.truncate(made.path(str(layer["digest"])), 1 << 40)
+    assert [finding.problem for finding in layout.verify(made.folder)] == ["is hardly more than a hole"]
+    assert layout.damaged(layout.verify(made.folder))
+
+
 def test_documents_that_take_no_space_are_not_read(tmp_path: Path) -> None:
     made = Layout(tmp_path / "cache")
     first = made.path(str(made.put(b"{" + bytes((1 << 20) - 1))["digest"]))

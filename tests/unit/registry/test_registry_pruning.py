@@ -15,7 +15,7 @@ from buildx_cache.errors import CacheError, DeniedError, UnreachableError, Usage
 from buildx_cache.reference import parse_reference
 from buildx_cache.registry.pruning import CacheTag, Choice, choose, delete, survey
 from buildx_cache.registry.transport import Request
-from tests.unit.registry.fakes import NEWEST_SECONDS, Deletes, FakeRegistry, answer, errors
+from tests.unit.registry.fakes import INDEX, NEWEST_SECONDS, Deletes, FakeRegistry, answer, errors
 
 NOW = 2_000_000_000.0
 DAY = 86_400.0
@@ -312,6 +312,19 @@ def test_a_manifest_that_an_image_tag_has_too_stays(shared: FakeRegistry) -> Non
     assert done.deleted == ()
     assert done.kept[-1].reason.startswith("release has the same manifest")
     assert "release" in shared.tags
+
+
+@pytest.mark.parametrize("words", [("",), ("buildcache-gone",)], ids=["listed", "named"])
+@pytest.mark.parametrize("inline", [False, True])
+def test_an_image_of_an_index_stays_whatever_other_tag_it_has(words: tuple[str], *, inline: bool) -> None:
+    """The attack: a cache's tag for the image that a release's index holds for one platform."""
+    registry = FakeRegistry(deletes=Deletes.MANIFESTS)
+    image = registry.image("buildcache-gone", inline=inline)
+    registry.put_manifest({"schemaVersion": 2, "mediaType": INDEX, "manifests": [image]}, INDEX, "release")
+    choice = choose(survey(registry.repository(), *words), now=NOW, max_age=0 if inline else None)
+    done = delete(registry.repository(), choice)
+    assert [(one.tag.name, one.reason) for one in done.kept] == [("buildcache-gone", "it is an image, not a cache")]
+    assert image["digest"] in registry.manifests
 
 
 @pytest.mark.parametrize("deletes", [Deletes.TAGS, Deletes.MANIFESTS])
