@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
+from buildx_cache.buildkit import Kind, Operation, Problem, absent_folder, classify
 from buildx_cache.caches import CacheEntry, CacheKind
-from buildx_cache.diagnose import find_cause
+from buildx_cache.diagnose import advice
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.progress import BuildTrace, Transfer
 from buildx_cache.progress.names import folder_source
 from buildx_cache.redaction import redact
+from buildx_cache.reference import parse_reference
 from buildx_cache.report import (
     CacheReport,
     ExportReport,
+    ExportStatus,
     ImportReport,
     ImportStatus,
     LazyReport,
@@ -24,23 +26,10 @@ from buildx_cache.report import (
     StepReport,
 )
 
-# What an importer's error means, by what it says; anything else is damage.
-_IMPORT_ERRORS: tuple[tuple[re.Pattern[str], ImportStatus], ...] = (
-    (re.compile(r"content descriptor sha256:|content sha256:"), "damaged"),  # the manifest is there, a blob is not
-    (re.compile(r"not found|no such file|could not read .*index\.json|404", re.IGNORECASE), "absent"),
-    (
-        re.compile(
-            r"refused|denied|unauthorized|authorization|no such host|timeout|reset|EOF|unexpected status|forbidden"
-            r"|HTTP response to HTTPS|x509|failed to do request",
-            re.IGNORECASE,
-        ),
-        "unreachable",
-    ),
-)
-# What a failed export is called in the report, by the error that the same words would be of a build.
+# What a failed export is called in the report, by the error of a build that ends with the same problem.
 _EXPORT_CAUSES = {DeniedError: "denied", UnreachableError: "unreachable", ExhaustedError: "full"}
-# Buildx says so and goes on without the import (buildx' ``build/opt.go`` and BuildKit's ``client/solve.go``).
-_LOCAL_ABSENT = re.compile(r"(?:WARNING: )?local cache import at (?P<place>.+?) not found due to err")
+_LAYER_READS = frozenset({Operation.FETCH_LAYER, Operation.COMMIT_LAYER, Operation.READ_LAYER})
+_ABSENT = frozenset({Kind.ABSENT, Kind.INDEX_UNUSABLE, Kind.NO_CACHE_TAG})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +42,40 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """What became of an export; ``problem`` is why it failed, ``reason`` why it was skipped."""
+
+    entry: CacheEntry
+    status: ExportStatus
+    problem: Problem | None = None
+    reason: str = ""
+    bytes: int = 0
+
+    @property
+    def detail(self) -> str:
+        """Return the reason as people read it; that of a failure begins with its cause."""
+        return f"{self.cause}: {redact(self.problem.words)}" if self.problem else self.reason
+
+    @property
+    def cause(self) -> str:
+        """Return ``denied``, ``unreachable``, ``full`` or ``other``."""
+        known = advice(self.problem) if self.problem else None
+        return _EXPORT_CAUSES.get(known.error, "other") if known else "other"
+
+    def report(self) -> ExportReport:
+        """Return the result as the report shows it."""
+        target = redact(self.entry.place)
+        return ExportReport(
+            type=self.entry.type, target=target, status=self.status, detail=self.detail, bytes=self.bytes
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Known:
     """What is known of the caches beside the trace: of imports, of exports by what they came to, of the folder."""
 
     verdicts: Mapping[CacheEntry, Verdict]
-    exports: Mapping[CacheEntry, ExportReport]
+    exports: Mapping[CacheEntry, ExportResult]
     local: LocalReport | None = None
     lazy: LazyReport | None = None
 
@@ -89,7 +107,9 @@ def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHI
         scope=plan.cache.scope,
         read_only=plan.cache.read_only,
         imports=tuple(_import(entry, trace, known.verdicts.get(entry)) for entry in plan.cache.imports),
-        exports=tuple(known.exports.get(entry) or skipped_export(entry, _NOT_DONE) for entry in plan.cache.written),
+        exports=tuple(
+            (known.exports.get(entry) or skipped_export(entry, _NOT_DONE)).report() for entry in plan.cache.written
+        ),
         local=known.local,
         lazy=known.lazy,
         steps=StepCounts(total=trace.total, cached=trace.cached, executed=trace.executed) if trace else StepCounts(),
@@ -110,12 +130,24 @@ def _import_status(entry: CacheEntry, trace: BuildTrace) -> tuple[ImportStatus, 
     transfers = _importers(entry, trace)
     error = next((transfer.error for transfer in transfers if transfer.error), "")
     if error:
-        return next((status for pattern, status in _IMPORT_ERRORS if pattern.search(error)), "damaged"), error
+        return failed_import(classify(error)), error
     if not transfers:
         return "skipped", "BuildKit did not ask for it"
     if all(transfer.started and not transfer.completed for transfer in transfers):
         return "skipped", "the build ended before it was read"
     return ("hit", "") if trace.cached else ("miss", "nothing in it fits this build")
+
+
+def failed_import(problem: Problem) -> ImportStatus:
+    """Tell what an importer's error means; what it could not read, for no other reason, is damaged."""
+    if problem.kind in _ABSENT:
+        return "absent"
+    return "unreachable" if problem.is_out_of_reach else "damaged"
+
+
+def failed_read(problem: Problem) -> ImportStatus:
+    """Tell what the error of a layer means: it is lost or changed, or could only not be fetched."""
+    return "damaged" if problem.kind in (Kind.CORRUPT, Kind.ABSENT) else "unreachable"
 
 
 def is_imported(entry: CacheEntry, trace: BuildTrace) -> bool:
@@ -124,10 +156,8 @@ def is_imported(entry: CacheEntry, trace: BuildTrace) -> bool:
 
 
 def _absence(entry: CacheEntry, trace: BuildTrace) -> str:
-    for line in trace.text:
-        if (match := _LOCAL_ABSENT.match(line)) and match["place"] == entry.place:
-            return line.removeprefix("WARNING:").strip()
-    return ""
+    absent = (line for line in trace.text if absent_folder(line) == entry.place)
+    return next(absent, "").removeprefix("WARNING:").strip()
 
 
 def _importers(entry: CacheEntry, trace: BuildTrace) -> list[Transfer]:
@@ -143,36 +173,74 @@ _NOT_DONE = "nothing is exported from a failed build"
 _EXPORTERS = {"registry": "registry", "local": "client", "inline": "inline"}
 
 
-def export_report(entry: CacheEntry, trace: BuildTrace) -> ExportReport:
-    """What became of an export of a build that succeeded; a failed one's detail begins with its cause.
-
-    The causes are ``denied``, ``unreachable``, ``full`` and ``other``.
-    """
+def export_result(entry: CacheEntry, trace: BuildTrace) -> ExportResult:
+    """What became of an export of a build that succeeded."""
     transfers = [transfer for transfer in trace.transfers if _exports(transfer, entry)]
     error = next((transfer.error for transfer in transfers if transfer.error), "")
     if error:
-        return failed_export(entry, error)
+        return failed_export(entry, classify(error))
     if not transfers and entry.type != CacheKind.INLINE:
         return skipped_export(entry, "BuildKit did not write it")
-    return ExportReport(
-        type=entry.type,
-        target=redact(entry.place),
-        status="written",
-        bytes=sum(transfer.bytes for transfer in transfers),
-    )
+    return ExportResult(entry=entry, status="written", bytes=sum(transfer.bytes for transfer in transfers))
 
 
-def failed_export(entry: CacheEntry, error: str) -> ExportReport:
-    """An export that failed with these words."""
-    cause = find_cause(error)
-    name = _EXPORT_CAUSES.get(cause.error, "other") if cause else "other"
-    return replace(skipped_export(entry, f"{name}: {redact(error)}"), status="failed")
+def failed_export(entry: CacheEntry, problem: Problem) -> ExportResult:
+    """An export that failed over this."""
+    return ExportResult(entry=entry, status="failed", problem=problem)
 
 
-def skipped_export(entry: CacheEntry, detail: str) -> ExportReport:
+def skipped_export(entry: CacheEntry, reason: str) -> ExportResult:
     """An export that was not tried."""
-    return ExportReport(type=entry.type, target=redact(entry.place), status="skipped", detail=detail)
+    return ExportResult(entry=entry, status="skipped", reason=reason)
 
 
 def _exports(transfer: Transfer, entry: CacheEntry) -> bool:
     return transfer.kind == "cache-export" and _EXPORTERS.get(entry.type, entry.type) in transfer.name
+
+
+# --- which import a problem comes from -----------------------------------------------------------------------
+
+
+def blamed(
+    problem: Problem, imports: Collection[CacheEntry], digests: Callable[[CacheEntry], Collection[str]]
+) -> tuple[CacheEntry, ...]:
+    """Return the imports whose layer could not be read; none where no import is at fault.
+
+    BuildKit takes a cache's word for it that a layer is there, and notices only when it reads the layer that it is
+    lost, cut short or changed. Then the build fails, or the cache export does, or BuildKit runs the step after all.
+
+    An error that names an address is blamed on the imports of that repository, one that names a file on the folder that
+    it was served from, one that names a blob on the folder that has it; one of a download, as far as no folder has the
+    blob, on all imports that are not local; any other on all.
+
+    Args:
+        problem: of a step or an export.
+        imports: what was imported.
+        digests: the blobs of a local import.
+    """
+    if problem.operation not in _LAYER_READS:
+        return ()
+    if problem.subject:
+        return tuple(entry for entry in imports if _repository(entry) == problem.subject)
+    if served := tuple(entry for entry in imports if _names_folder(problem.words, entry)):
+        return served
+    remote = tuple(entry for entry in imports if entry.type != "local")
+    if problem.operation is Operation.FETCH_LAYER:
+        return remote
+    holders = tuple(entry for entry in imports if problem.digests.intersection(digests(entry)))
+    return holders or (remote if problem.operation is Operation.COMMIT_LAYER else ()) or tuple(imports)
+
+
+def _names_folder(error: str, entry: CacheEntry) -> bool:
+    return any(f'"{entry.place}/{part}/' in error for part in ("blobs", "manifests"))
+
+
+def _repository(entry: CacheEntry) -> str:
+    """The repository as its address has it: Docker Hub's own host and namespace are spelled out."""
+    if entry.type != "registry":
+        return ""
+    reference = parse_reference(entry.get("ref"))
+    if reference.host not in ("", "docker.io", "index.docker.io"):
+        return reference.repository
+    path = reference.path if "/" in reference.path else f"library/{reference.path}"
+    return f"registry-1.docker.io/{path}"

@@ -6,22 +6,24 @@ layer that it finds damaged; the build is then run once more without that import
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from buildx_cache.blame import blame, damage_status
+from buildx_cache.buildkit import Kind, Operation, Problem, classify
 from buildx_cache.caches import CacheEntry
-from buildx_cache.diagnose import find_cause
+from buildx_cache.diagnose import advice
 from buildx_cache.errors import CacheError
 from buildx_cache.outcome import (
+    ExportResult,
     Known,
     Verdict,
+    blamed,
     cache_report,
-    export_report,
+    export_result,
     failed_export,
+    failed_read,
     is_imported,
     skipped_export,
 )
@@ -30,7 +32,7 @@ from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.progress.names import transfer_kind
 from buildx_cache.redaction import redact
 from buildx_cache.reference import parse_reference
-from buildx_cache.report import CacheReport, ExportReport, ExportStatus, LocalReport, RetryReport
+from buildx_cache.report import CacheReport, ExportStatus, LocalReport, RetryReport
 from buildx_cache.run.folders import Folders
 from buildx_cache.run.importing import Importing
 from buildx_cache.run.retrying import Fault, Retrying, fault
@@ -39,10 +41,6 @@ from buildx_cache.run.serving import Serving
 from buildx_cache.run.silence import Silence
 
 _METADATA = "load metadata for "  # of the images that FROM and COPY --from name (``frontend/dockerui``)
-# Buildx' own words (``client/ociindex``, ``build/opt.go``); ``ignore-error`` does not reach that far.
-_CLIENTS_OWN = re.compile(r"(?:failed to build: )?(?:could not (?:lock|unmarshal|read|write) .*index\.json|mkdir .+: )")
-_NO_TAG = re.compile(r"(?:failed to build: )?local cache importer requires")
-_LOCKED = re.compile(r"could not lock .*index\.json\.lock$")
 _STRICT_HINT = "`buildx-cache cache verify` shows more; drop --strict-cache to go on without"
 # Seconds after which people should know what an import of a few small files costs them.
 _SLOW_IMPORT = 5.0
@@ -71,7 +69,7 @@ class Caches:
         self._importing = Importing([entry.place for entry in plan.cache.imports if entry.type == "registry"])
         self._folders = Folders(plan, tell)
         self._verdicts: dict[CacheEntry, Verdict] = {}
-        self._exports: dict[CacheEntry, ExportReport] = {}
+        self._exports: dict[CacheEntry, ExportResult] = {}
         self._local: LocalReport | None = None
         self._read_only: set[str] = set()  # repositories where writing was denied
         self._has_waited = False
@@ -144,7 +142,8 @@ class Caches:
         """
         names, reason = self.silence.imports, self.silence.reason
         silent = [entry for entry in self.plan.cache.imports if any(name.endswith(entry.place) for name in names)]
-        self._leave_out(dict.fromkeys(silent, reason), "building again without it")
+        silence = Problem(kind=Kind.UNREACHABLE, words=reason)
+        self._leave_out(dict.fromkeys(silent, silence), "building again without it")
         hosts = {_host(entry) for entry in silent}
         unwritten = [entry for entry in self.plan.cache.exports if entry.type == "registry" and _host(entry) in hosts]
         self._exports |= {entry: skipped_export(entry, reason) for entry in unwritten}
@@ -171,9 +170,8 @@ class Caches:
         """
         if self._imports_themselves("build"):
             return True
-        blamed = self._blamed(trace, (error for error in _troubles(trace) if error == trace.error))
-        if blamed:
-            self._leave_out(blamed, "building again without it")
+        if at_fault := self._at_fault(trace, (error for error in _troubles(trace) if error == trace.error)):
+            self._leave_out(at_fault, "building again without it")
         elif trace.error in [error for _, error in trace.errors] or not self._goes_around_folders(trace.error):
             return False
         self.retries.append(RetryReport(phase="build", reason=redact(trace.error), count=1))
@@ -181,33 +179,34 @@ class Caches:
 
     def _goes_around_folders(self, error: str) -> bool:
         """Take care of what Buildx itself, not BuildKit, cannot do with a folder: it fails after all else is done."""
-        if _NO_TAG.match(error):
+        problem = classify(error)
+        if problem.kind is Kind.NO_CACHE_TAG:
             gone = [entry for entry in self.plan.cache.imports if entry.type == "local"]
             self._verdicts |= {entry: Verdict(entry=entry, status="absent", detail=error) for entry in gone}
             self.plan = self.plan.without(imports=gone)
             return bool(gone)
         local = [entry for entry in self.plan.cache.exports if entry.type == "local"]
-        if not local or not _CLIENTS_OWN.match(error):
+        if not local or problem.operation is not Operation.USE_FOLDER:
             return False
-        if _LOCKED.search(error) and not self._has_waited:
+        if problem.kind is Kind.INDEX_LOCKED and not self._has_waited:
             # Another build writes the index, and is done with that before this one comes to it again.
             self._has_waited = True
             return True
         if self.plan.strict_cache:
             raise CacheError(f"the cache could not be written: {redact(error)}", hint=_STRICT_HINT)
         failed = [entry for entry in local if entry.place in error] or local
-        self._exports |= {entry: failed_export(entry, error) for entry in failed}
+        self._exports |= {entry: failed_export(entry, problem) for entry in failed}
         self.plan = self.plan.without(exports=failed)
         return True
 
-    def _blamed(self, trace: BuildTrace, errors: Iterable[str]) -> dict[CacheEntry, str]:
+    def _at_fault(self, trace: BuildTrace, errors: Iterable[str]) -> dict[CacheEntry, Problem]:
         """The imports that these errors come from, each with the first of them."""
         imports = [entry for entry in self.plan.cache.imports if is_imported(entry, trace)]
-        blamed: dict[CacheEntry, str] = {}
-        for error in errors:
-            for entry in blame(error, imports, self._folders.digests):
-                blamed.setdefault(entry, " ".join(error.split()))
-        return blamed
+        found: dict[CacheEntry, Problem] = {}
+        for problem in map(classify, errors):
+            for entry in blamed(problem, imports, self._folders.digests):
+                found.setdefault(entry, problem)
+        return found
 
     def mend(self) -> None:
         """Go on without the local imports that have changed blobs, and set them aside.
@@ -216,12 +215,13 @@ class Caches:
             CacheError: there is one, and the call is strict.
         """
         local = [entry for entry in self.plan.cache.imports if entry.type == "local"]
-        self._leave_out({entry: found for entry in local if (found := self._folders.damage(entry))}, "")
+        self._leave_out({entry: _corrupt(found) for entry in local if (found := self._folders.damage(entry))}, "")
 
-    def _leave_out(self, blamed: Mapping[CacheEntry, str], what_now: str) -> None:
+    def _leave_out(self, at_fault: Mapping[CacheEntry, Problem], what_now: str) -> None:
         """Go on without these imports, a damaged folder set aside."""
         left_out = []
-        for entry, error in blamed.items():
+        for entry, problem in at_fault.items():
+            error = " ".join(problem.words.split())
             damage = self._folders.damage(entry)
             if self.serving.is_on(entry) and not damage:
                 self._import_itself(entry, error)
@@ -230,7 +230,7 @@ class Caches:
                 raise CacheError(f"the cache {redact(entry.place)} fails: {redact(error)}", hint=_STRICT_HINT)
             came_of_it = self._folders.mend(entry, damage) if damage else ""
             left_out.append(entry)
-            status = "damaged" if damage else damage_status(error)
+            status = "damaged" if damage else failed_read(problem)
             self._verdicts[entry] = Verdict(entry=entry, status=status, detail=damage or error)
             said = (f"the cache {entry.place} is {status}: {damage or error}", came_of_it, what_now)
             self._warn("; ".join(part for part in said if part))
@@ -268,14 +268,14 @@ class Caches:
             self._warn(warning)
         exports = self.plan.cache.exports
         self._exports |= {entry: self._exported(entry, trace) for entry in exports}
-        if blamed := self._blamed(trace, _troubles(trace)) or self._dropped(trace):
-            self._leave_out(blamed, "what it lacks is built again")
+        if at_fault := self._at_fault(trace, _troubles(trace)) or self._dropped(trace):
+            self._leave_out(at_fault, "what it lacks is built again")
             self._write_again([entry for entry in exports if self._is_lost(entry)])
         self._retry_exports(exports)
         for entry in self._exports:
             self._tell_failed(entry)
 
-    def _dropped(self, trace: BuildTrace) -> dict[CacheEntry, str]:
+    def _dropped(self, trace: BuildTrace) -> dict[CacheEntry, Problem]:
         """The local imports with changed layers that the build had no need of, each with what is wrong.
 
         BuildKit notices such a layer only as it exports, and then leaves out what leads to it without a word: the next
@@ -284,7 +284,7 @@ class Caches:
         if trace.executed or not any(report.status == "written" for report in self._exports.values()):
             return {}
         local = [entry for entry in self.plan.cache.imports if entry.type == "local"]
-        return {entry: found for entry in local if (found := self._folders.unsound(entry))}
+        return {entry: _corrupt(found) for entry in local if (found := self._folders.unsound(entry))}
 
     def _is_lost(self, entry: CacheEntry) -> bool:
         """Whether an export was kept from being written, or is incomplete, because of a damaged import."""
@@ -318,8 +318,8 @@ class Caches:
         self._retrying.tried(None, again, lambda _: next(map(self._fault, failed()), None))
 
     def _fault(self, entry: CacheEntry) -> Fault | None:
-        report = self._exports[entry]
-        return fault("export", report.detail) if report.status == "failed" and entry.type != "local" else None
+        problem = self._exports[entry].problem
+        return fault("export", problem) if problem and entry.type != "local" else None
 
     def export_nodes(self) -> None:
         """Write the caches of a builder with several nodes, one after another.
@@ -344,27 +344,27 @@ class Caches:
         trace, code = self._export(command)
         return self._export(command) if self._imports_themselves("export") else (trace, code)
 
-    def _exported(self, entry: CacheEntry, trace: BuildTrace, code: int = 0) -> ExportReport:
-        report = export_report(entry, trace)
-        if code != 0 and report.status != "failed":
-            return failed_export(entry, trace.error or NO_REASON)
-        if entry.type != "local" or report.status != "written":
-            return report
+    def _exported(self, entry: CacheEntry, trace: BuildTrace, code: int = 0) -> ExportResult:
+        result = export_result(entry, trace)
+        if code != 0 and result.problem is None:
+            return failed_export(entry, classify(trace.error or NO_REASON))
+        if entry.type != "local" or result.status != "written":
+            return result
         self._folders.forget_origin(entry)
         status: ExportStatus = "unchanged" if self._folders.unchanged(entry) else "written"
-        return replace(report, status=status, bytes=self._folders.added(entry))
+        return replace(result, status=status, bytes=self._folders.added(entry))
 
     def _tell_failed(self, entry: CacheEntry) -> None:
         """Say that an export failed and what to do; after a denied one, its repository is only read."""
-        report = self._exports[entry]
-        if report.status != "failed":
+        result = self._exports[entry]
+        if result.problem is None:
             return
-        cause = find_cause(report.detail)
-        hint = cause.hint if cause else "the next build tries again"
-        message = f"the cache could not be written to {report.target}: {report.detail}"
+        known = advice(result.problem)
+        hint = known.hint if known else "the next build tries again"
+        message = f"the cache could not be written to {redact(entry.place)}: {result.detail}"
         if self.plan.strict_cache:
             raise CacheError(message, hint=hint)
-        if report.detail.startswith("denied") and entry.type == "registry":
+        if result.problem.is_denied and entry.type == "registry":
             self._read_only.add(_repository(entry))
         self._warn(f"{message}; {hint}")
 
@@ -393,6 +393,10 @@ class Caches:
 def _troubles(trace: BuildTrace) -> Iterator[str]:
     """The errors of steps and exports: an importer's own is no more than its status, a base image's no cache's."""
     return (error for name, error in trace.errors if transfer_kind(name) != "cache-import" and _METADATA not in name)
+
+
+def _corrupt(found: str) -> Problem:
+    return Problem(kind=Kind.CORRUPT, words=found)
 
 
 def _slow_imports(trace: BuildTrace) -> Iterator[str]:

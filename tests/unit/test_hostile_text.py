@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache.buildkit import absent_folder, classify, classify_command, is_cancelled
 from buildx_cache.cache_tags import cache_tag
 from buildx_cache.caches import CacheEntry
 from buildx_cache.ci.annotations import annotate
 from buildx_cache.ci.folding import json_without_commands, without_commands
-from buildx_cache.diagnose import diagnose, find_cause
-from buildx_cache.outcome import export_report, is_imported
+from buildx_cache.diagnose import diagnose
+from buildx_cache.outcome import export_result, is_imported
 from buildx_cache.progress import StreamParser, TraceBuilder
 from buildx_cache.progress.events import TextLine, VertexEvent
 from buildx_cache.progress.names import step_label, transfer_kind
@@ -50,7 +51,7 @@ def failed(text: str) -> None:
     diagnose(trace.trace(), 1)
     local = CacheEntry(type="local", attributes=(("src", "/c"),))
     is_imported(local, trace.trace())
-    export_report(local, trace.trace())
+    export_result(local, trace.trace())
 
 
 READERS: dict[str, Callable[[str], object]] = {
@@ -70,7 +71,10 @@ READERS: dict[str, Callable[[str], object]] = {
     "clipped": lambda text: clipped(text, 600),
     "one_line": one_line,
     "duration": _days_to_hours,
-    "find_cause": find_cause,
+    "classify": classify,
+    "classify_command": lambda text: classify_command("exit code: 1", (text,)),
+    "is_cancelled": lambda text: is_cancelled(f"context canceled {text}"),
+    "absent_folder": absent_folder,
     "failed": failed,
 }
 # What begins a text, and what it goes on with.
