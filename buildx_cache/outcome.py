@@ -139,10 +139,11 @@ def _import_status(entry: CacheEntry, trace: BuildTrace) -> tuple[ImportStatus, 
 
 
 def failed_import(problem: Problem) -> ImportStatus:
-    """Tell what an importer's error means; what it could not read, for no other reason, is damaged."""
+    """Tell what an importer's error means; a manifest that it got and could not read is damaged."""
     if problem.kind in _ABSENT:
         return "absent"
-    return "unreachable" if problem.is_out_of_reach else "damaged"
+    is_unread = problem.kind is Kind.CORRUPT or (problem.kind is Kind.UNKNOWN and problem.status is None)
+    return "damaged" if is_unread else "unreachable"
 
 
 def failed_read(problem: Problem) -> ImportStatus:

@@ -86,7 +86,6 @@ class Operation(StrEnum):
 
 _DENIED = frozenset({Kind.UNAUTHORIZED, Kind.DENIED})
 _PASSING = frozenset({Kind.THROTTLED, Kind.UNKNOWN_HOST, Kind.UNREACHABLE})
-_OUT_OF_REACH = _DENIED | _PASSING | {Kind.PLAIN_HTTP, Kind.CERTIFICATE_EXPIRED, Kind.CERTIFICATE, Kind.DISCONNECTED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +110,6 @@ class Problem:
     def is_denied(self) -> bool:
         """Tell whether a registry answered, and refused for want of a login or a right."""
         return self.kind in _DENIED
-
-    @property
-    def is_out_of_reach(self) -> bool:
-        """Tell whether a server did not give what was asked of it, for whatever reason but that it is not there."""
-        return self.kind in _OUT_OF_REACH or (self.kind is Kind.UNKNOWN and self.status is not None)
 
     @property
     def digests(self) -> frozenset[str]:

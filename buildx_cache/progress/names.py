@@ -31,6 +31,8 @@ _PLATFORM = re.compile(r"[a-z0-9]+(?:\([^)]*\))?/[a-z0-9_]+(?:/[a-z0-9.]+)?(?:\(
 _LINK = re.compile(r"^((?:ONBUILD )?)LINK (?=COPY |ADD )")
 _PREFIX = re.compile(r"\[[^\]]*\] ")
 
+_METADATA = re.compile(r"\[[^\]]*internal\] load metadata for ")
+
 _KINDS: tuple[tuple[re.Pattern[str], TransferKind], ...] = (
     (re.compile(r"importing cache manifest from "), "cache-import"),
     (re.compile(r"exporting cache\b|exporting content cache\b"), "cache-export"),
@@ -74,6 +76,11 @@ def transfer_kind(name: str) -> TransferKind:
     prefix = _PREFIX.match(name)
     bare = name[prefix.end() :] if prefix else name
     return next((kind for pattern, kind in _KINDS if pattern.match(bare)), "other")
+
+
+def is_image_metadata(name: str) -> bool:
+    """Tell whether a vertex looks up an image that FROM or COPY --from names (``frontend/dockerui``)."""
+    return _METADATA.match(name) is not None
 
 
 def _place(text: str) -> tuple[str, str]:

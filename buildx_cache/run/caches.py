@@ -29,7 +29,7 @@ from buildx_cache.outcome import (
 )
 from buildx_cache.plan import BuildPlan, Command
 from buildx_cache.progress import BuildTrace, Event
-from buildx_cache.progress.names import transfer_kind
+from buildx_cache.progress.names import is_image_metadata, transfer_kind
 from buildx_cache.redaction import redact
 from buildx_cache.reference import parse_reference
 from buildx_cache.report import CacheReport, ExportStatus, LocalReport, RetryReport
@@ -40,7 +40,6 @@ from buildx_cache.run.seams import NO_REASON, Engine, Tell
 from buildx_cache.run.serving import Serving
 from buildx_cache.run.silence import Silence
 
-_METADATA = "load metadata for "  # of the images that FROM and COPY --from name (``frontend/dockerui``)
 _STRICT_HINT = "`buildx-cache cache verify` shows more; drop --strict-cache to go on without"
 # Seconds after which people should know what an import of a few small files costs them.
 _SLOW_IMPORT = 5.0
@@ -392,7 +391,9 @@ class Caches:
 
 def _troubles(trace: BuildTrace) -> Iterator[str]:
     """The errors of steps and exports: an importer's own is no more than its status, a base image's no cache's."""
-    return (error for name, error in trace.errors if transfer_kind(name) != "cache-import" and _METADATA not in name)
+    return (
+        error for name, error in trace.errors if transfer_kind(name) != "cache-import" and not is_image_metadata(name)
+    )
 
 
 def _corrupt(found: str) -> Problem:
