@@ -73,14 +73,10 @@ class Kind(StrEnum):
 class Operation(StrEnum):
     """Name what failed, where that matters beside the reason."""
 
-    FETCH_LAYER = "fetch-layer"
-    """A layer of a cache or a base image is read from a registry."""
-    COMMIT_LAYER = "commit-layer"
-    """A layer that was fetched is checked."""
-    READ_LAYER = "read-layer"
-    """A layer is read, no matter from where."""
-    USE_FOLDER = "use-folder"
-    """Buildx itself, not BuildKit, reads or writes the folder of a cache: ``ignore-error`` does not reach that far."""
+    FETCH_LAYER = "fetch-layer"  # of a cache or a base image, from a registry
+    COMMIT_LAYER = "commit-layer"  # to check one that was fetched
+    READ_LAYER = "read-layer"  # no matter from where
+    USE_FOLDER = "use-folder"  # Buildx' own use of a cache's folder, which ``ignore-error`` does not reach
     PULL_IMAGE = "pull-image"
 
 
@@ -126,11 +122,13 @@ def _rows(*rows: tuple[Kind, str]) -> _Rows:
 
 # --- the tables: first match wins --------------------------------------------------------------------------
 
+_SHA256 = r"sha256:[0-9a-f]{64}"
 _CLIENT = r"\A(?:failed to build: )?"
+_INDEX = r"could not (?:lock|unmarshal|read|write) .*index\.json"
 # Buildx' own words of a cache folder, whole: what tells is the name of the file (BuildKit's client/ociindex).
 _WITH_NAMES = _rows(
     (Kind.INDEX_LOCKED, rf"{_CLIENT}could not lock .*index\.json\.lock\Z"),
-    (Kind.INDEX_UNUSABLE, rf"{_CLIENT}could not (?:lock|unmarshal|read|write) .*index\.json"),
+    (Kind.INDEX_UNUSABLE, rf"{_CLIENT}{_INDEX}"),
 )
 _LAYER = (
     r"(?:failed to (?:compute cache key|copy): |error writing layer blob: |NotFound: |rpc error: code = \w+ desc = )*"
@@ -139,24 +137,19 @@ _LAYER = (
 _OPERATIONS: tuple[tuple[Operation, re.Pattern[str]], ...] = (
     # containerd's registry client (core/remotes/docker) and its store (core/content)
     (Operation.FETCH_LAYER, re.compile(rf"{_LAYER}httpReadSeeker: failed")),
-    (
-        Operation.COMMIT_LAYER,
-        re.compile(rf"{_LAYER}failed commit on ref \"layer-sha256:\w{{64}}\": commit failed: "),
-    ),
-    # the same store, BuildKit's util/contentutil; a layer below could not be extracted; a manifest is changed
+    (Operation.COMMIT_LAYER, re.compile(rf'{_LAYER}failed commit on ref "layer-{_SHA256}": commit failed: ')),
+    # the same store; BuildKit's util/contentutil
+    (Operation.READ_LAYER, re.compile(rf"{_LAYER}content {_SHA256}: not found")),
     (
         Operation.READ_LAYER,
-        re.compile(
-            rf"{_LAYER}(?:content sha256:[0-9a-f]{{64}}: not found|short read: expected \d+ bytes"
-            r"|failed to read expected number of bytes|parent snapshot sha256:[0-9a-f]{64} does not exist"
-            r"|parsing time \"|failed to get stream processor for \S+ no processor for media-type)"
-        ),
+        re.compile(rf"{_LAYER}(?:short read: expected \d+|failed to read expected number of) bytes"),
     ),
+    # a layer below could not be extracted; a manifest is changed
+    (Operation.READ_LAYER, re.compile(rf"{_LAYER}parent snapshot {_SHA256} does not exist")),
+    (Operation.READ_LAYER, re.compile(rf'{_LAYER}parsing time "')),
+    (Operation.READ_LAYER, re.compile(rf"{_LAYER}failed to get stream processor for \S+ no processor for media-type")),
     # client/ociindex and client/solve.go of BuildKit
-    (
-        Operation.USE_FOLDER,
-        re.compile(rf"{_CLIENT}(?:could not (?:lock|unmarshal|read|write) .*index\.json|mkdir .+: )"),
-    ),
+    (Operation.USE_FOLDER, re.compile(rf"{_CLIENT}(?:{_INDEX}|mkdir .+: )")),
 )
 # Docker's pull, as the builder's driver passes it on; in a text without names.
 _PULL = re.compile(r"\bpull(?:ing)? (?:image|access)\b|failed to pull\b|manifest unknown|no such image", re.IGNORECASE)
@@ -179,10 +172,7 @@ _BEFORE_STATUS = _rows(
     # containerd's core/images/image.go
     (Kind.NO_PLATFORM, r"no match for platform in manifest"),
     # frontend/dockerfile/dockerfile2llb/convert.go; containerd's core/remotes/docker/resolver.go
-    (
-        Kind.NO_IMAGE,
-        r"(?:load metadata for|failed to resolve source metadata for) \S+: .*(?:: not found|manifest unknown)",
-    ),
+    (Kind.NO_IMAGE, r"(?:load|failed to resolve source) metadata for \S+: .*(?:: not found|manifest unknown)"),
     # util/entitlements/entitlements.go: the builder's configuration, the call
     (Kind.NOT_GRANTED, r"granting entitlement \S+ is not allowed"),
     (Kind.NOT_ALLOWED, r"(?:network\.host|security\.insecure) is not allowed"),
@@ -197,14 +187,10 @@ _BEFORE_STATUS = _rows(
     (Kind.NO_CONTEXT, r"resolve(?: docker endpoint)?: context \"|context not found|^context \"<>\" does not exist"),
     (Kind.DOCKER_DOWN, r"cannot connect to the docker daemon|error during connect|failed to connect to the docker api"),
     # containerd's core/content and content/local, BuildKit's util/contentutil
-    (
-        Kind.CORRUPT,
-        (
-            r"\bcontent (?:descriptor )?<>|unexpected commit (?:digest|size)|failed size validation|short read: "
-            r"|failed to read expected number of bytes|parent snapshot <> does not exist|parsing time \""
-            r"|no processor for media-type"
-        ),
-    ),
+    (Kind.CORRUPT, r"\bcontent (?:descriptor )?<>|parent snapshot <> does not exist"),
+    (Kind.CORRUPT, r"unexpected commit (?:digest|size)|failed size validation"),
+    (Kind.CORRUPT, r"short read: |failed to read expected number of bytes"),
+    (Kind.CORRUPT, r"parsing time \"|no processor for media-type"),
 )
 # What a registry's answer means, whatever words go with it; of other statuses the words tell. 507 is distribution's.
 _STATUSES: Mapping[int, Kind] = {
@@ -217,20 +203,14 @@ _STATUSES: Mapping[int, Kind] = {
 }
 _AFTER_STATUS = _rows(
     # client/errors.go and daemon/errors.go of Moby; gRPC's internal/transport/http2_client.go
-    (
-        Kind.BUILDER_GONE,
-        r"error reading from server: |transport is closing|closing transport|code = Unavailable|no such container: ",
-    ),
+    (Kind.BUILDER_GONE, r"error reading from server: |transport is closing|closing transport"),
+    (Kind.BUILDER_GONE, r"code = Unavailable|no such container: "),
     # containerd's core/remotes/docker; docker login's of Docker Hub
-    (
-        Kind.UNAUTHORIZED,
-        r"\bunauthorized\b|authentication required|no basic auth credentials|incorrect username or password",
-    ),
+    (Kind.UNAUTHORIZED, r"\bunauthorized\b|authentication required|no basic auth credentials"),
+    (Kind.UNAUTHORIZED, r"incorrect username or password"),
     # the same; not the kernel's "permission denied"
-    (
-        Kind.DENIED,
-        r"\baccess\b[^:\n]{0,24}\bdenied\b|(?<!permission )denied(?::|$)|insufficient_scope|authorization failed",
-    ),
+    (Kind.DENIED, r"\baccess\b[^:\n]{0,24}\bdenied\b|(?<!permission )denied(?::|$)"),
+    (Kind.DENIED, r"insufficient_scope|authorization failed"),
     # session/filesync: what BuildKit sends back is written by Buildx, on this machine
     (Kind.CLIENT_DISK_FULL, r"rpc error: code = \w+ desc = write \S+: no space left on device"),
     # the same of a folder's files (tonistiigi/fsutil), whose reason gets lost on the way
@@ -247,10 +227,8 @@ _AFTER_STATUS = _rows(
     (Kind.PLAIN_HTTP, r"server gave http response to https client"),
     (Kind.CERTIFICATE_EXPIRED, r"x509: certificate has expired"),
     (Kind.CERTIFICATE, r"x509:"),
-    (
-        Kind.UNKNOWN_HOST,
-        r"no such host|temporary failure in name resolution|could not resolve host|lookup \S+.*: server misbehaving",
-    ),
+    (Kind.UNKNOWN_HOST, r"no such host|temporary failure in name resolution|could not resolve host"),
+    (Kind.UNKNOWN_HOST, r"lookup \S+.*: server misbehaving"),
     # builder and driver of Buildx
     (Kind.BUILDER_UNUSABLE, r"failed to (?:list workers|boot builder)|no builder .* found|could not create a builder"),
     # distribution's errors, as Moby's push passes them on
@@ -258,22 +236,13 @@ _AFTER_STATUS = _rows(
     # containerd's core/remotes/docker, the kernel's ENOENT
     (Kind.ABSENT, r"not found|no such file|(?:blob|name|manifest) unknown"),
     # Go's net and net/http; git's
-    (
-        Kind.UNREACHABLE,
-        (
-            r"connection refused|connection reset|i/o timeout|client\.timeout|tls handshake|network is unreachable"
-            r"|failed to do request: |unable to access .*(?:failed to|couldn't) connect"
-            r"|use of closed network connection|broken pipe|failed to push \S+: unknown\b"
-        ),
-    ),
-    # the same, without a word on where that happened; a cache importer that cannot be made (BuildKit's llbsolver)
-    (
-        Kind.DISCONNECTED,
-        (
-            r"\btimeout\b|\bdeadline exceeded\b|\bEOF\b|\breset\b|\brefused\b"
-            r"|failed to configure \S+ cache importer|unknown cache importer"
-        ),
-    ),
+    (Kind.UNREACHABLE, r"connection refused|connection reset|i/o timeout|client\.timeout|tls handshake"),
+    (Kind.UNREACHABLE, r"failed to do request: |network is unreachable|use of closed network connection|broken pipe"),
+    (Kind.UNREACHABLE, r"unable to access .*(?:failed to|couldn't) connect|failed to push \S+: unknown\b"),
+    # the same, without a word on where that happened
+    (Kind.DISCONNECTED, r"\btimeout\b|\bdeadline exceeded\b|\bEOF\b|\breset\b|\brefused\b"),
+    # a cache importer that cannot be made (BuildKit's solver/llbsolver)
+    (Kind.DISCONNECTED, r"failed to configure \S+ cache importer|unknown cache importer"),
 )
 
 # How the command of a step ended: its exit code on a line, and the last lines of its log below.
@@ -282,14 +251,12 @@ _COMMANDS = _rows(
     # the kernel's ENOEXEC in Go's syscall; BuildKit's own emulator says `Invalid ELF image`
     (Kind.FOREIGN_PROGRAM, r"exec format error|invalid ELF image"),
     # the shell's, the kernel's and runc's words for a script whose interpreter is not there
+    (Kind.NO_INTERPRETER, r"bad interpreter|required file not found|\\r\W{0,3}: no such file"),
     (
         Kind.NO_INTERPRETER,
-        (
-            r"bad interpreter|required file not found|\\r\W{0,3}: no such file|^exec \S+: no such file or directory"
-            r"|exec: \"[^\"]+\": stat \S+: no such file or directory"
-            r"|\Aexit code: 127\n(?:.*\n)*?.*: \.{0,2}/\S+: not found$"
-        ),
+        r"^exec \S+: no such file or directory|exec: \"[^\"]+\": stat \S+: no such file or directory",
     ),
+    (Kind.NO_INTERPRETER, r"\Aexit code: 127\n(?:.*\n)*?.*: \.{0,2}/\S+: not found$"),
     # POSIX' exit codes; runc's words where no shell is
     (Kind.NO_COMMAND, r"^exit code: 127$|executable file not found in \$PATH"),
     (Kind.NOT_EXECUTABLE, r"^exit code: 126$"),
@@ -301,18 +268,11 @@ _COMMAND_WORDS = _rows(
     (Kind.OUT_OF_MEMORY, r"cannot allocate memory|\bout of memory\b"),
     (Kind.THROTTLED, r"\btoomanyrequests\b"),
     # glibc's, musl's, curl's, apt's, busybox' and Node's words
-    (
-        Kind.UNKNOWN_HOST,
-        (
-            r"could not resolve host|temporary failure (?:in name resolution|resolving)|name or service not known"
-            r"|name does not resolve|\bbad address '|no such host\b|\bEAI_AGAIN\b"
-        ),
-    ),
+    (Kind.UNKNOWN_HOST, r"could not resolve host|temporary failure (?:in name resolution|resolving)|no such host\b"),
+    (Kind.UNKNOWN_HOST, r"name or service not known|name does not resolve|\bbad address '|\bEAI_AGAIN\b"),
     # OpenSSL's, curl's and Go's words
-    (
-        Kind.CERTIFICATE,
-        r"certificate verify failed|self.signed certificate|unable to get local issuer certificate|x509: certificate",
-    ),
+    (Kind.CERTIFICATE, r"certificate verify failed|self.signed certificate|x509: certificate"),
+    (Kind.CERTIFICATE, r"unable to get local issuer certificate"),
 )
 
 # Buildx goes on without such an import (buildx' build/opt.go and BuildKit's client/solve.go).
@@ -340,7 +300,7 @@ def _statuses(text: str) -> Iterator[int]:
 # --- names -------------------------------------------------------------------------------------------------
 
 _NAME = "<>"
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST = re.compile(_SHA256)
 _ADDRESS = re.compile(r"https?://(?P<host>[^/\s\"]+)/v2/(?P<path>\S+?)/(?:blobs|manifests)/")
 _COMMAND = re.compile(r"\bprocess \".*\" did not complete successfully: ", re.DOTALL)  # solver/llbsolver/ops/exec.go
 _DESCRIPTION = re.compile(r"\b(desc = )\"([^\"\n]*+)\"")  # gRPC's status, an error and no name
