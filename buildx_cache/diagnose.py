@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from buildx_cache.buildkit import Kind, Problem, classify, classify_command
+from buildx_cache.buildkit import Kind, Problem, classify, classify_command, command_ending
 from buildx_cache.errors import (
     BuildFailedError,
     BuildxCacheError,
@@ -20,9 +20,6 @@ from buildx_cache.progress import BuildTrace, Step
 from buildx_cache.redaction import redact
 from buildx_cache.reference import HUB_KEY
 from buildx_cache.wording import bounded
-
-_STEP_FAILED = re.compile(r"process .* did not complete successfully: (?P<ending>.*)", re.DOTALL)
-_EXIT_CODE = re.compile(r"exit code: \d+")
 
 # `Print` of BuildKit's solver/errdefs/source.go.
 _EXCERPT = re.compile(r"^(?P<place>\S.*:\d+)\n-{20}(?P<lines>(?:\n *\d+ \|.*)+)", re.MULTILINE)
@@ -189,8 +186,8 @@ def diagnose(trace: BuildTrace, code: int) -> BuildxCacheError:
     """The error for a build that ended with ``code``, not zero."""
     words = bounded(redact(trace.error)) or f"docker buildx build ended with code {code}"
     step = trace.failed
-    if step and (match := _STEP_FAILED.search(words)):
-        return _command_failed(step, match["ending"], trace.log_tail)
+    if step and (ending := command_ending(words)):
+        return _command_failed(step, ending, trace.log_tail)
     if any(transfer.kind == "cache-export" and transfer.error for transfer in trace.transfers) and not step:
         known = advice(classify(words))
         hint = known.hint if known else "drop --strict-cache to go on without"
@@ -212,8 +209,8 @@ def source_excerpt(trace: BuildTrace) -> tuple[str, ...]:
 def _command_failed(step: Step, ending: str, log: tuple[str, ...]) -> BuildxCacheError:
     """The error for a RUN: its own failure if it exited, whatever its log says; else what BuildKit says of it."""
     told = f"{_name(step)}: {ending}"
-    if _EXIT_CODE.match(ending):
-        return BuildFailedError(told, hint=_COMMAND_HINTS.get(classify_command(ending, log), _ANY_OTHER_COMMAND))
+    if kind := classify_command(ending, log):
+        return BuildFailedError(told, hint=_COMMAND_HINTS.get(kind, _ANY_OTHER_COMMAND))
     known = advice(classify(ending)) or Advice(error=BuildFailedError, hint=_ANY_OTHER_COMMAND)
     return known.error(told, hint=known.hint)
 

@@ -7,7 +7,17 @@ from buildx_cache.buildkit.classify import (
     absent_folder,
     classify,
     classify_command,
+    command_ending,
     is_cancelled,
 )
 
-__all__ = ["Kind", "Operation", "Problem", "absent_folder", "classify", "classify_command", "is_cancelled"]
+__all__ = [
+    "Kind",
+    "Operation",
+    "Problem",
+    "absent_folder",
+    "classify",
+    "classify_command",
+    "command_ending",
+    "is_cancelled",
+]

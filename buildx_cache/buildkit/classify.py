@@ -245,6 +245,7 @@ _AFTER_STATUS = _rows(
     (Kind.DISCONNECTED, r"failed to configure \S+ cache importer|unknown cache importer"),
 )
 
+_EXIT_CODE = re.compile(r"exit code: \d+")
 # How the command of a step ended: its exit code on a line, and the last lines of its log below.
 _COMMANDS = _rows(
     (Kind.KILLED, r"^exit code: 137$"),
@@ -284,8 +285,8 @@ _PHRASES = "|".join(f"{each.value}:? {re.escape(each.phrase)}" for each in HTTPS
 _STATUS = re.compile(
     # containerd's remotes/errors and fetcher.go, Moby's registry, BuildKit's source/http, cloud SDKs
     r"\b(?:status ?(?:code)?|code)(?: was)?(?: from \w+ request)?(?: to)?(?: <>)?[:= ]{1,3}(?P<after>[45]\d\d)(?![\w.])"
-    # curl, git, pip
-    r"|\b(?:HTTP(?: error)?|returned error:|ERROR) (?P<named>[45]\d\d)(?![\w.])"
+    # curl, git, pip, Azure
+    r"|\b(?:HTTP(?: error)?|returned error:|ERROR|RESPONSE) (?P<named>[45]\d\d)(?![\w.])"
     rf"|(?<![\w<>])(?<!\bline )(?P<phrase>{_PHRASES})\b",
     re.IGNORECASE,
 )
@@ -302,7 +303,8 @@ def _statuses(text: str) -> Iterator[int]:
 _NAME = "<>"
 _DIGEST = re.compile(_SHA256)
 _ADDRESS = re.compile(r"https?://(?P<host>[^/\s\"]+)/v2/(?P<path>\S+?)/(?:blobs|manifests)/")
-_COMMAND = re.compile(r"\bprocess \".*\" did not complete successfully: ", re.DOTALL)  # solver/llbsolver/ops/exec.go
+# solver/llbsolver/ops/exec.go
+_COMMAND = re.compile(r"\bprocess .* did not complete successfully: (?P<ending>.*)", re.DOTALL)
 _DESCRIPTION = re.compile(r"\b(desc = )\"([^\"\n]*+)\"")  # gRPC's status, an error and no name
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{0,31}://[^\s\"'<>]*[^\s\"'<>:.,;)\]]", re.IGNORECASE)
 _QUOTED = re.compile(r"\"[^\"\\\n]*+(?:\\.[^\"\\\n]*+)*+\"|`[^`\n]*+`|(?<!\w)'[^'\n]*+'(?!\w)")
@@ -324,7 +326,7 @@ def without_names(text: str) -> str:
 
     ``failed to push r.example/denied:403: denied`` becomes ``failed to push <>: denied``.
     """
-    text = _COMMAND.sub(f'process "{_NAME}" did not complete successfully: ', text)
+    text = _COMMAND.sub(rf"process {_NAME} did not complete successfully: \g<ending>", text)
     text = _URL.sub(_NAME, _DESCRIPTION.sub(r"\1\2", text))
     text = _QUOTED.sub(lambda quoted: f"{quoted[0][0]}{_NAME}{quoted[0][0]}", text)
     return _WORD.sub(_shown, _PATH_ERROR.sub(rf"\1 {_NAME}: ", text))
@@ -361,8 +363,19 @@ def _operation(text: str, bare: str) -> Operation | None:
     return next((operation for operation, pattern in _OPERATIONS if pattern.match(text)), pull)
 
 
-def classify_command(ending: str, log: tuple[str, ...]) -> Kind:
-    """Classify how the command of a step failed, by ``exit code: N`` and the last lines of its log."""
+def command_ending(text: str) -> str:
+    """Return how the command of a step ended, as an error says; the empty string for any other error."""
+    match = _COMMAND.search(text)
+    return match["ending"] if match else ""
+
+
+def classify_command(ending: str, log: tuple[str, ...]) -> Kind | None:
+    """Classify how the command of a step failed, by its exit code and the last lines of its log.
+
+    None for a command that BuildKit could not run to its end: ``classify`` reads the reason.
+    """
+    if not _EXIT_CODE.match(ending):
+        return None
     text = "\n".join((ending, *map(bounded, log)))
     bare = without_names(text)
     by_status = (_COMMAND_STATUSES[status] for status in _statuses(bare) if status in _COMMAND_STATUSES)

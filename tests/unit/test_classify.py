@@ -44,6 +44,7 @@ STATUSES = {
         "http call(https://login.example/)(POST) error: reply status code was {status}",  # Azure
         "PutObject, https response error StatusCode: {status}, RequestID: 1, api error: x",  # Amazon
         "error code: {status}",  # Cloudflare's whole page
+        "GET https://a.blob.example/c/b\nRESPONSE {status}: {status} x",  # Azure
     ],
 )
 @pytest.mark.parametrize("status", STATUSES)
@@ -108,7 +109,7 @@ def test_the_answer_of_a_registry_goes_before_its_words() -> None:
         ("fatal: unable to access 'http://a/': Couldn't connect", "fatal: unable to access '<>': Couldn't connect"),
         (
             'process "/bin/sh -c echo \\"a\\" denied: 403" did not complete successfully: exit code: 1',
-            'process "<>" did not complete successfully: exit code: 1',
+            "process <> did not complete successfully: exit code: 1",
         ),
         ("denied: ask the users' admin, don't retry", "denied: ask the users' admin, don't retry"),
         ("", ""),
