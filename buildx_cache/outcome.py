@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
+from buildx_cache.buildkit import Kind, Operation, Problem, absent_folder, classify
 from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
-from buildx_cache.diagnose import find_cause
+from buildx_cache.diagnose import advice
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.progress import BuildTrace, Transfer
@@ -15,6 +15,7 @@ from buildx_cache.redaction import redact
 from buildx_cache.report import (
     CacheReport,
     ExportReport,
+    ExportStatus,
     ImportReport,
     ImportStatus,
     LazyReport,
@@ -23,24 +24,10 @@ from buildx_cache.report import (
     StepReport,
 )
 
-# What an importer's error means, by what it says; anything else is damage.
-_IMPORT_ERRORS: tuple[tuple[re.Pattern[str], ImportStatus], ...] = (
-    (re.compile(r"content descriptor sha256:|content sha256:"), "damaged"),  # the manifest is there, a blob is not
-    (re.compile(r"not found|no such file|could not read .*index\.json|404", re.IGNORECASE), "absent"),
-    (
-        re.compile(
-            r"refused|denied|unauthorized|authorization|no such host|timeout|reset|EOF|unexpected status|forbidden"
-            r"|HTTP response to HTTPS|x509|failed to do request|failed to configure \w+ cache importer"
-            r"|unknown cache importer",
-            re.IGNORECASE,
-        ),
-        "unreachable",
-    ),
-)
-# What a failed export is called in the report, by the error that the same words would be of a build.
+# What a failed export is called in the report, by the error of a build that ends with the same problem.
 _EXPORT_CAUSES = {DeniedError: "denied", UnreachableError: "unreachable", ExhaustedError: "full"}
-# Buildx says so and goes on without the import (buildx' ``build/opt.go`` and BuildKit's ``client/solve.go``).
-_LOCAL_ABSENT = re.compile(r"(?:WARNING: )?local cache import at (?P<place>.+?) (?:not found due to err|skipped)\b")
+_LAYER_READS = frozenset({Operation.FETCH_LAYER, Operation.COMMIT_LAYER, Operation.READ_LAYER})
+_ABSENT = frozenset({Kind.ABSENT, Kind.INDEX_UNUSABLE, Kind.NO_CACHE_TAG})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +40,40 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """What became of an export; ``problem`` is why it failed, ``reason`` why it was skipped."""
+
+    entry: CacheEntry
+    status: ExportStatus
+    problem: Problem | None = None
+    reason: str = ""
+    bytes: int = 0
+
+    @property
+    def detail(self) -> str:
+        """Return the reason as people read it; that of a failure begins with its cause."""
+        return f"{self.cause}: {redact(self.problem.words)}" if self.problem else self.reason
+
+    @property
+    def cause(self) -> str:
+        """Return ``denied``, ``unreachable``, ``full`` or ``other``."""
+        known = advice(self.problem) if self.problem else None
+        return _EXPORT_CAUSES.get(known.error, "other") if known else "other"
+
+    def report(self) -> ExportReport:
+        """Return the result as the report shows it."""
+        target = redact(self.entry.place)
+        return ExportReport(
+            type=self.entry.type, target=target, status=self.status, detail=self.detail, bytes=self.bytes
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Known:
     """What is known of the caches beside the trace: of imports, of exports by what they came to, of the folder."""
 
     verdicts: Mapping[CacheEntry, Verdict]
-    exports: Mapping[CacheEntry, ExportReport]
+    exports: Mapping[CacheEntry, ExportResult]
     local: LocalReport | None = None
     lazy: LazyReport | None = None
 
@@ -92,7 +108,9 @@ def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHI
         imports=tuple(
             _import(entry, trace, transfers.get(entry, ()), known.verdicts.get(entry)) for entry in plan.cache.imports
         ),
-        exports=tuple(known.exports.get(entry) or skipped_export(entry, _NOT_DONE) for entry in plan.cache.written),
+        exports=tuple(
+            (known.exports.get(entry) or skipped_export(entry, _NOT_DONE)).report() for entry in plan.cache.written
+        ),
         local=known.local,
         lazy=known.lazy,
         steps=StepCounts(total=trace.total, cached=trace.cached, executed=trace.executed) if trace else StepCounts(),
@@ -114,7 +132,7 @@ def _import_status(entry: CacheEntry, trace: BuildTrace, transfers: Collection[T
         return "absent", line
     error = next((transfer.error for transfer in transfers if transfer.error), "")
     if error:
-        return next((status for pattern, status in _IMPORT_ERRORS if pattern.search(error)), "damaged"), error
+        return failed_import(classify(error)), error
     if not transfers:
         return "skipped", _left_out("BuildKit did not ask for it", entry)
     if all(transfer.started and not transfer.completed for transfer in transfers):
@@ -126,6 +144,19 @@ def _left_out(what: str, entry: CacheEntry) -> str:
     return f"{what}: Buildx leaves it out {entry.backend.left_out}" if entry.backend.left_out else what
 
 
+def failed_import(problem: Problem) -> ImportStatus:
+    """Tell what an importer's error means; a manifest that it got and could not read is damaged."""
+    if problem.kind in _ABSENT:
+        return "absent"
+    is_unread = problem.kind is Kind.CORRUPT or (problem.kind is Kind.UNKNOWN and problem.status is None)
+    return "damaged" if is_unread else "unreachable"
+
+
+def failed_read(problem: Problem) -> ImportStatus:
+    """Tell what the error of a layer means: it is lost or changed, or could only not be fetched."""
+    return "damaged" if problem.kind in (Kind.CORRUPT, Kind.ABSENT) else "unreachable"
+
+
 def imported(imports: Sequence[CacheEntry], trace: BuildTrace) -> tuple[CacheEntry, ...]:
     """Return the imports whose word BuildKit took for what they hold."""
     transfers = import_transfers(imports, trace.transfers)
@@ -133,41 +164,63 @@ def imported(imports: Sequence[CacheEntry], trace: BuildTrace) -> tuple[CacheEnt
 
 
 def _absence(entry: CacheEntry, trace: BuildTrace) -> str:
-    for line in trace.text:
-        if (match := _LOCAL_ABSENT.match(line)) and match["place"] == entry.folder:
-            return line.removeprefix("WARNING:").strip()
-    return ""
+    if not entry.folder:
+        return ""
+    absent = (line for line in trace.text if absent_folder(line) == entry.folder)
+    return next(absent, "").removeprefix("WARNING:").strip()
 
 
 _NOT_DONE = "nothing is exported from a failed build"
 
 
-def export_report(entry: CacheEntry, trace: BuildTrace, exports: Collection[CacheEntry] = ()) -> ExportReport:
-    """What became of one of the exports of a build that succeeded; a failed one's detail begins with its cause.
-
-    The causes are ``denied``, ``unreachable``, ``full`` and ``other``.
-    """
+def export_result(entry: CacheEntry, trace: BuildTrace, exports: Collection[CacheEntry] = ()) -> ExportResult:
+    """What became of one of the exports of a build that succeeded."""
     transfers = export_transfers(tuple(dict.fromkeys((entry, *exports))), trace.transfers)[entry]
     error = next((transfer.error for transfer in transfers if transfer.error), "")
     if error:
-        return failed_export(entry, error)
+        return failed_export(entry, classify(error))
     if not transfers and not entry.backend.is_in_image:
         return skipped_export(entry, _left_out("BuildKit did not write it", entry))
-    return ExportReport(
-        type=entry.type,
-        target=redact(entry.place),
-        status="written",
-        bytes=sum(transfer.bytes for transfer in transfers),
-    )
+    return ExportResult(entry=entry, status="written", bytes=sum(transfer.bytes for transfer in transfers))
 
 
-def failed_export(entry: CacheEntry, error: str) -> ExportReport:
-    """An export that failed with these words."""
-    cause = find_cause(error)
-    name = _EXPORT_CAUSES.get(cause.error, "other") if cause else "other"
-    return replace(skipped_export(entry, f"{name}: {redact(error)}"), status="failed")
+def failed_export(entry: CacheEntry, problem: Problem) -> ExportResult:
+    """An export that failed over this."""
+    return ExportResult(entry=entry, status="failed", problem=problem)
 
 
-def skipped_export(entry: CacheEntry, detail: str) -> ExportReport:
+def skipped_export(entry: CacheEntry, reason: str) -> ExportResult:
     """An export that was not tried."""
-    return ExportReport(type=entry.type, target=redact(entry.place), status="skipped", detail=detail)
+    return ExportResult(entry=entry, status="skipped", reason=reason)
+
+
+# --- which import a problem comes from -----------------------------------------------------------------------
+
+
+def blamed(
+    problem: Problem, imports: Collection[CacheEntry], digests: Callable[[CacheEntry], Collection[str]]
+) -> tuple[CacheEntry, ...]:
+    """Return the imports whose layer could not be read; none where no import is at fault.
+
+    BuildKit takes a cache's word for it that a layer is there, and notices only when it reads the layer that it is
+    lost, cut short or changed. Then the build fails, or the cache export does, or BuildKit runs the step after all.
+
+    An error that names an address is blamed on the imports of that repository, one that names a file on the folder that
+    it was served from, one that names a blob on the folder that has it; one of a download, as far as no folder has the
+    blob, on all imports that are not local; any other on all.
+
+    Args:
+        problem: of a step or an export.
+        imports: what was imported.
+        digests: the blobs of a local import.
+    """
+    if problem.operation not in _LAYER_READS:
+        return ()
+    named = tuple(entry for entry in imports if entry.is_named_by(problem.words))
+    if named or problem.subject:
+        return named
+    remote = tuple(entry for entry in imports if not entry.folder)
+    if problem.operation is Operation.FETCH_LAYER:
+        return remote
+    holders = tuple(entry for entry in imports if problem.digests.intersection(digests(entry)))
+    return holders or (remote if problem.operation is Operation.COMMIT_LAYER else ()) or tuple(imports)

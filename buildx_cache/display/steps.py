@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from buildx_cache.buildkit import is_cancelled
 from buildx_cache.progress import Event, LogEvent, StatusEvent, Step, TraceBuilder, Transfer, VertexEvent
 from buildx_cache.progress.names import Label, step_label
-from buildx_cache.progress.trace import is_cancelled
 from buildx_cache.redaction import redact
 from buildx_cache.wording import duration, printable
 

@@ -16,6 +16,7 @@ import pydantic
 from python_on_whales.client_config import ClientNotFoundError, ParsingError
 from python_on_whales.exceptions import DockerException
 
+from buildx_cache.buildkit import Kind, classify
 from buildx_cache.engine.client import Docker
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, credential_for, current_context, private_configuration
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
@@ -292,24 +293,17 @@ def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, st
     return {} if {"NO_PROXY", "no_proxy"} & {*given, *env} else {"no_proxy": "*"}
 
 
-_DOWN = "Docker is not running, or cannot be reached"
-# What the command line says, what that means, what to do.
-_ENGINE_ERRORS: tuple[tuple[str, str, str], ...] = (
-    ("permission denied", "this user may not talk to Docker", "add the user to the group docker, or use sudo"),
-    ("context not found", "there is no such Docker context", "`docker context ls` lists those there are"),
-    ('context "', "there is no such Docker context", "`docker context ls` lists those there are"),
-    ("cannot connect to the docker daemon", _DOWN, ""),
-    ("error during connect", _DOWN, ""),
-    ("failed to connect", _DOWN, ""),
-)
+_NO_ACCESS = ("this user may not talk to Docker", "add the user to the group docker, or use sudo")
+_NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists those there are")
 _START = "start Docker; in CircleCI add a setup_remote_docker step, or use a machine executor"
 
 
 def _engine_error(stderr: str) -> EngineError:
     """One line of what the docker command said, with what to do."""
     said = redact(stderr.strip().splitlines()[-1] if stderr.strip() else "")
-    low = stderr.lower()
-    for sign, message, hint in _ENGINE_ERRORS:
-        if sign in low:
-            return EngineError(message if message == _DOWN else f"{message}: {said}", hint=hint or _START)
-    return EngineError(f"Docker does not answer: {said or 'it said nothing'}", hint=_START)
+    kind = classify(stderr).kind
+    if kind is Kind.DOCKER_DOWN:
+        return EngineError("Docker is not running, or cannot be reached", hint=_START)
+    known = {Kind.DOCKER_DENIED: _NO_ACCESS, Kind.NO_CONTEXT: _NO_CONTEXT}.get(kind)
+    message, hint = known or ("Docker does not answer", _START)
+    return EngineError(f"{message}: {said or 'it said nothing'}", hint=hint)

@@ -32,6 +32,7 @@ _LINK = re.compile(r"^((?:ONBUILD )?)LINK (?=COPY |ADD )")
 _PREFIX = re.compile(r"\[[^\]]*\] ")
 
 _IMPORTING = "importing cache manifest from "
+_METADATA = re.compile(r"\[[^\]]*internal\] load metadata for ")
 
 _KINDS: tuple[tuple[re.Pattern[str], TransferKind], ...] = (
     (re.compile(_IMPORTING), "cache-import"),
@@ -88,6 +89,11 @@ def transfer_kind(name: str) -> TransferKind:
     """Return what a vertex that is no step moves."""
     bare = bare_name(name)
     return next((kind for pattern, kind in _KINDS if pattern.match(bare)), "other")
+
+
+def is_image_metadata(name: str) -> bool:
+    """Tell whether a vertex looks up an image that FROM or COPY --from names (``frontend/dockerui``)."""
+    return _METADATA.match(name) is not None
 
 
 def _place(text: str) -> tuple[str, str]:

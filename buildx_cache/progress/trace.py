@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from buildx_cache.buildkit import is_cancelled
 from buildx_cache.progress.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
 from buildx_cache.progress.logs import LogTail
 from buildx_cache.progress.names import step_label, transfer_kind
@@ -384,11 +385,6 @@ def _bytes(vertices: Iterable[_Vertex]) -> tuple[int, int]:
     """Return the bytes moved so far and in all, each 0 if unknown."""
     moved = [pair for each in vertices for pair in each.progress.values()]
     return sum(current for current, _ in moved), sum(total for _, total in moved)
-
-
-def is_cancelled(error: str) -> bool:
-    """Tell whether ``error`` only follows from another one, or from an interrupt (Go's ``context.Canceled``, gRPC)."""
-    return "context canceled" in error or "code = Canceled" in error
 
 
 def _worst_error(vertices: list[_Vertex]) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from buildx_cache.buildkit import Kind, Operation, Problem, classify
 from buildx_cache.errors import BuildxCacheError, EngineError, InterruptedBuildError
 from buildx_cache.plan import BuilderPlan, Step
 from buildx_cache.plan.steps import CreateNode
 from buildx_cache.run.retrying import Retrying, ended_by
 from buildx_cache.run.seams import Finished, last_line
-
-# Another call made the same builder since this one looked; the build boots it (buildx' ``builder/builder.go``).
-_EXISTS = "existing instance for"
 
 
 class CallsBuilder:
@@ -50,7 +48,9 @@ class CallsBuilder:
                 self._must(plan.context, "the Docker context could not be made")
         with self._phase("builder"):
             for step in plan.create:
-                self._must(step, f"the builder {plan.name!r} could not be made or does not boot", tolerated=_EXISTS)
+                # Another call may have made the same builder since this one looked: the build boots it.
+                failure = f"the builder {plan.name!r} could not be made or does not boot"
+                self._must(step, failure, tolerated=Kind.BUILDER_EXISTS)
             if plan.boot:
                 self._must(plan.boot, f"the builder {plan.name!r} does not boot")
 
@@ -91,16 +91,17 @@ class CallsBuilder:
         ended = [self._do(step) for step in self._plan.remove]
         return next((last_line(done) for done in ended if done.code != 0), "")
 
-    def _must(self, step: Step, failure: str, *, tolerated: str = "") -> None:
+    def _must(self, step: Step, failure: str, *, tolerated: Kind | None = None) -> None:
         # Buildx refuses to make a builder twice: one that did not boot is only booted.
         boots = isinstance(step, CreateNode) and step.bootstrap
         again = self._plan.reboot if self._plan.reboot and boots else step
         done = self._retrying.tried(self._do(step), lambda: self._do(again), lambda done: ended_by("builder", done))
-        if done.code != 0 and not (tolerated and tolerated in done.stderr):
-            raise EngineError(f"{failure}: {last_line(done)}", hint=_hint(done.stderr))
+        problem = classify(done.stderr)
+        if done.code != 0 and problem.kind is not tolerated:
+            raise EngineError(f"{failure}: {last_line(done)}", hint=_hint(problem))
 
 
-def _hint(stderr: str) -> str:
-    if "pull" in stderr or "manifest unknown" in stderr or "No such image" in stderr:
+def _hint(problem: Problem) -> str:
+    if problem.operation is Operation.PULL_IMAGE:
         return "check --buildkit-image and that the engine can pull it; behind a mirror, name the image there"
     return "look at it with `docker buildx inspect NAME`; `docker buildx rm NAME` has it made anew"

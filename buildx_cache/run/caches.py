@@ -6,30 +6,32 @@ layer that it finds damaged; the build is then run once more without that import
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from buildx_cache.blame import blame, damage_status
+from buildx_cache.buildkit import Kind, Operation, Problem, classify
 from buildx_cache.caches import CacheEntry, importing, refused_exports
-from buildx_cache.diagnose import find_cause
+from buildx_cache.diagnose import advice
 from buildx_cache.errors import CacheError
 from buildx_cache.outcome import (
+    ExportResult,
     Known,
     Verdict,
+    blamed,
     cache_report,
-    export_report,
+    export_result,
     failed_export,
+    failed_read,
     imported,
     skipped_export,
 )
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.progress import BuildTrace, Event
-from buildx_cache.progress.names import transfer_kind
+from buildx_cache.progress.names import is_image_metadata, transfer_kind
 from buildx_cache.redaction import redact
-from buildx_cache.report import CacheReport, ExportReport, ExportStatus, LocalReport, RetryReport
+from buildx_cache.report import CacheReport, ExportStatus, LocalReport, RetryReport
 from buildx_cache.run.folders import Folders
 from buildx_cache.run.importing import Importing
 from buildx_cache.run.retrying import Fault, Retrying, fault
@@ -37,11 +39,6 @@ from buildx_cache.run.seams import NO_REASON, Engine, Tell
 from buildx_cache.run.serving import Serving
 from buildx_cache.run.silence import Silence
 
-_METADATA = "load metadata for "  # of the images that FROM and COPY --from name (``frontend/dockerui``)
-# Buildx' own words (``client/ociindex``, ``build/opt.go``); ``ignore-error`` does not reach that far.
-_CLIENTS_OWN = re.compile(r"(?:failed to build: )?(?:could not (?:lock|unmarshal|read|write) .*index\.json|mkdir .+: )")
-_NO_TAG = re.compile(r"(?:failed to build: )?local cache importer requires")
-_LOCKED = re.compile(r"could not lock .*index\.json\.lock$")
 _STRICT_HINT = "`buildx-cache cache verify` shows more; drop --strict-cache to go on without"
 # Seconds after which people should know what an import of a few small files costs them.
 _SLOW_IMPORT = 5.0
@@ -70,7 +67,7 @@ class Caches:
         self._importing = Importing([entry for entry in plan.cache.imports if not entry.folder])
         self._folders = Folders(plan, tell)
         self._verdicts: dict[CacheEntry, Verdict] = {}
-        self._exports: dict[CacheEntry, ExportReport] = {}
+        self._exports: dict[CacheEntry, ExportResult] = {}
         self._local: LocalReport | None = None
         self._read_only: set[str] = set()  # repositories where writing was denied
         self._has_waited = False
@@ -143,7 +140,8 @@ class Caches:
         """
         names, reason = self.silence.imports, self.silence.reason
         silent = list(dict.fromkeys(entry for name in names for entry in importing(name, self.plan.cache.imports)))
-        self._leave_out(dict.fromkeys(silent, reason), "building again without it")
+        silence = Problem(kind=Kind.UNREACHABLE, words=reason)
+        self._leave_out(dict.fromkeys(silent, silence), "building again without it")
         hosts = {entry.host for entry in silent if entry.host}
         unwritten = [entry for entry in self.plan.cache.exports if entry.host in hosts]
         self._exports |= {entry: skipped_export(entry, reason) for entry in unwritten}
@@ -170,9 +168,8 @@ class Caches:
         """
         if self._imports_themselves("build"):
             return True
-        blamed = self._blamed(trace, (error for error in _troubles(trace) if error == trace.error))
-        if blamed:
-            self._leave_out(blamed, "building again without it")
+        if at_fault := self._at_fault(trace, (error for error in _troubles(trace) if error == trace.error)):
+            self._leave_out(at_fault, "building again without it")
         elif trace.error in [error for _, error in trace.errors] or not self._goes_around(trace.error):
             return False
         self.retries.append(RetryReport(phase="build", reason=redact(trace.error), count=1))
@@ -183,34 +180,36 @@ class Caches:
 
         The former fails before anything is done, the latter after all else is.
         """
-        if _NO_TAG.match(error):
+        problem = classify(error)
+        if problem.kind is Kind.NO_CACHE_TAG:
             gone = [entry for entry in self.plan.cache.imports if entry.folder]
             self._verdicts |= {entry: Verdict(entry=entry, status="absent", detail=error) for entry in gone}
             self.plan = self.plan.without(imports=gone)
             return bool(gone)
         refused = refused_exports(error, self.plan.cache.exports)
-        local = [entry for entry in self.plan.cache.exports if entry.folder] if _CLIENTS_OWN.match(error) else []
+        is_folders = problem.operation is Operation.USE_FOLDER
+        local = [entry for entry in self.plan.cache.exports if entry.folder] if is_folders else []
         if not refused and not local:
             return False
-        if _LOCKED.search(error) and not self._has_waited:
+        if problem.kind is Kind.INDEX_LOCKED and not self._has_waited:
             # Another build writes the index, and is done with that before this one comes to it again.
             self._has_waited = True
             return True
         if self.plan.strict_cache:
             raise CacheError(f"the cache could not be written: {redact(error)}", hint=_STRICT_HINT)
         failed = refused or [entry for entry in local if entry.is_named_by(error)] or local
-        self._exports |= {entry: failed_export(entry, error) for entry in failed}
+        self._exports |= {entry: failed_export(entry, problem) for entry in failed}
         self.plan = self.plan.without(exports=failed)
         return True
 
-    def _blamed(self, trace: BuildTrace, errors: Iterable[str]) -> dict[CacheEntry, str]:
+    def _at_fault(self, trace: BuildTrace, errors: Iterable[str]) -> dict[CacheEntry, Problem]:
         """The imports that these errors come from, each with the first of them."""
         imports = imported(self.plan.cache.imports, trace)
-        blamed: dict[CacheEntry, str] = {}
-        for error in errors:
-            for entry in blame(error, imports, self._folders.digests):
-                blamed.setdefault(entry, " ".join(error.split()))
-        return blamed
+        found: dict[CacheEntry, Problem] = {}
+        for problem in map(classify, errors):
+            for entry in blamed(problem, imports, self._folders.digests):
+                found.setdefault(entry, problem)
+        return found
 
     def mend(self) -> None:
         """Go on without the local imports that have changed blobs, and set them aside.
@@ -219,12 +218,13 @@ class Caches:
             CacheError: there is one, and the call is strict.
         """
         local = [entry for entry in self.plan.cache.imports if entry.folder]
-        self._leave_out({entry: found for entry in local if (found := self._folders.damage(entry))}, "")
+        self._leave_out({entry: _corrupt(found) for entry in local if (found := self._folders.damage(entry))}, "")
 
-    def _leave_out(self, blamed: Mapping[CacheEntry, str], what_now: str) -> None:
+    def _leave_out(self, at_fault: Mapping[CacheEntry, Problem], what_now: str) -> None:
         """Go on without these imports, a damaged folder set aside."""
         left_out = []
-        for entry, error in blamed.items():
+        for entry, problem in at_fault.items():
+            error = " ".join(problem.words.split())
             damage = self._folders.damage(entry)
             if self.serving.is_on(entry) and not damage:
                 self._import_itself(entry, error)
@@ -233,7 +233,7 @@ class Caches:
                 raise CacheError(f"the cache {redact(entry.place)} fails: {redact(error)}", hint=_STRICT_HINT)
             came_of_it = self._folders.mend(entry, damage) if damage else ""
             left_out.append(entry)
-            status = "damaged" if damage else damage_status(error)
+            status = "damaged" if damage else failed_read(problem)
             self._verdicts[entry] = Verdict(entry=entry, status=status, detail=damage or error)
             said = (f"the cache {entry.place} is {status}: {damage or error}", came_of_it, what_now)
             self._warn("; ".join(part for part in said if part))
@@ -271,14 +271,14 @@ class Caches:
             self._warn(warning)
         exports = self.plan.cache.exports
         self._exports |= {entry: self._exported(entry, trace, exports) for entry in exports}
-        if blamed := self._blamed(trace, _troubles(trace)) or self._dropped(trace):
-            self._leave_out(blamed, "what it lacks is built again")
+        if at_fault := self._at_fault(trace, _troubles(trace)) or self._dropped(trace):
+            self._leave_out(at_fault, "what it lacks is built again")
             self._write_again([entry for entry in exports if self._is_lost(entry)])
         self._retry_exports(exports)
         for entry in self._exports:
             self._tell_failed(entry)
 
-    def _dropped(self, trace: BuildTrace) -> dict[CacheEntry, str]:
+    def _dropped(self, trace: BuildTrace) -> dict[CacheEntry, Problem]:
         """The local imports with changed layers that the build had no need of, each with what is wrong.
 
         BuildKit notices such a layer only as it exports, and then leaves out what leads to it without a word: the next
@@ -287,7 +287,7 @@ class Caches:
         if trace.executed or not any(report.status == "written" for report in self._exports.values()):
             return {}
         local = [entry for entry in self.plan.cache.imports if entry.folder]
-        return {entry: found for entry in local if (found := self._folders.unsound(entry))}
+        return {entry: _corrupt(found) for entry in local if (found := self._folders.unsound(entry))}
 
     def _is_lost(self, entry: CacheEntry) -> bool:
         """Whether an export was kept from being written, or is incomplete, because of a damaged import."""
@@ -321,8 +321,8 @@ class Caches:
         self._retrying.tried(None, again, lambda _: next(map(self._fault, failed()), None))
 
     def _fault(self, entry: CacheEntry) -> Fault | None:
-        report = self._exports[entry]
-        return fault("export", report.detail) if report.status == "failed" and not entry.folder else None
+        problem = self._exports[entry].problem
+        return fault("export", problem) if problem and not entry.folder else None
 
     def export_nodes(self) -> None:
         """Write the caches of a builder with several nodes, one after another.
@@ -349,28 +349,28 @@ class Caches:
 
     def _exported(
         self, entry: CacheEntry, trace: BuildTrace, written: Collection[CacheEntry], code: int = 0
-    ) -> ExportReport:
-        report = export_report(entry, trace, written)
-        if code != 0 and report.status != "failed":
-            return failed_export(entry, trace.error or NO_REASON)
-        if not entry.folder or report.status != "written":
-            return report
+    ) -> ExportResult:
+        result = export_result(entry, trace, written)
+        if code != 0 and result.problem is None:
+            return failed_export(entry, classify(trace.error or NO_REASON))
+        if not entry.folder or result.status != "written":
+            return result
         self._folders.forget_origin(entry)
         status: ExportStatus = "unchanged" if self._folders.unchanged(entry) else "written"
-        return replace(report, status=status, bytes=self._folders.added(entry))
+        return replace(result, status=status, bytes=self._folders.added(entry))
 
     def _tell_failed(self, entry: CacheEntry) -> None:
         """Say that an export failed or was left out, and what to do; after a denied one, its store is only read."""
-        report, left_out = self._exports[entry], entry.backend.left_out
-        is_left_out = report.status == "skipped" and bool(left_out) and report.detail.endswith(left_out)
-        if report.status != "failed" and not is_left_out:
+        result, left_out = self._exports[entry], entry.backend.left_out
+        is_left_out = result.status == "skipped" and bool(left_out) and result.reason.endswith(left_out)
+        if result.problem is None and not is_left_out:
             return
-        cause = find_cause(report.detail)
-        hint = cause.hint if cause else "hand them to this step" if is_left_out else "the next build tries again"
-        message = f"the cache could not be written to {report.target}: {report.detail}"
+        known = advice(result.problem) if result.problem else None
+        hint = known.hint if known else "hand them to this step" if is_left_out else "the next build tries again"
+        message = f"the cache could not be written to {redact(entry.place)}: {result.detail}"
         if self.plan.strict_cache:
             raise CacheError(message, hint=hint)
-        if report.detail.startswith("denied"):
+        if result.problem and result.problem.is_denied:
             self._read_only.add(entry.store)
         self._warn(f"{message}; {hint}")
 
@@ -398,7 +398,13 @@ class Caches:
 
 def _troubles(trace: BuildTrace) -> Iterator[str]:
     """The errors of steps and exports: an importer's own is no more than its status, a base image's no cache's."""
-    return (error for name, error in trace.errors if transfer_kind(name) != "cache-import" and _METADATA not in name)
+    return (
+        error for name, error in trace.errors if transfer_kind(name) != "cache-import" and not is_image_metadata(name)
+    )
+
+
+def _corrupt(found: str) -> Problem:
+    return Problem(kind=Kind.CORRUPT, words=found)
 
 
 def _slow_imports(trace: BuildTrace) -> Iterator[str]:

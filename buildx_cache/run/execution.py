@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from buildx_cache.buildkit import classify
 from buildx_cache.ci import CIContext
-from buildx_cache.diagnose import diagnose
+from buildx_cache.diagnose import diagnose, login_error
 from buildx_cache.display import Display
 from buildx_cache.errors import (
     BuildxCacheError,
@@ -42,7 +43,6 @@ from buildx_cache.run.builder import CallsBuilder
 from buildx_cache.run.caches import Caches
 from buildx_cache.run.hiding import Hiding, Secrets
 from buildx_cache.run.loading import Loading
-from buildx_cache.run.login import login_error
 from buildx_cache.run.result_files import (
     ResultFile,
     metadata_of,
@@ -179,7 +179,7 @@ class _Execution:
                 done = self._retrying.tried(log_in(), log_in, lambda done: ended_by("login", done))
             if done.code != 0:
                 private.close()
-                error = login_error(login.registry, last_line(done))
+                error = login_error(login.registry, classify(last_line(done)))
                 if not (login.is_ambient and self._engine.has_login(login.registry)):
                     raise error
                 self.warn(f"{error.message}; the stored login is used")
@@ -251,7 +251,7 @@ class _Execution:
             (transfer for transfer in trace.transfers if transfer.error and transfer.error == trace.error), None
         )
         phase = _WRITING.get(failed.kind) if failed else None
-        return fault(phase, trace.error) if phase else None
+        return fault(phase, classify(trace.error)) if phase else None
 
     def _load(self) -> None:
         """Have the engine read what the build wrote for it; where it does not, have BuildKit send it after all."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from buildx_cache.buildkit import classify, is_cancelled
 from buildx_cache.caches import CacheEntry, importing
 from buildx_cache.progress import Event
 from buildx_cache.progress.events import VertexEvent
-from buildx_cache.progress.trace import is_cancelled
 from buildx_cache.run.retrying import TRIES, Fault, fault
 from buildx_cache.run.seams import AbandonedBuildError
 
@@ -37,7 +37,7 @@ class Importing:
         if not self._left or not isinstance(event, VertexEvent) or not event.error or is_cancelled(event.error):
             return
         if importing(event.name, self._imports):
-            self.fault = fault("import", event.error)
+            self.fault = fault("import", classify(event.error))
             if self.fault:
                 self._left -= 1
                 raise AbandonedBuildError

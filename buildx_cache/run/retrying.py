@@ -6,14 +6,12 @@ together. BuildKit does not tell what a ``Retry-After`` said: where requests are
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from buildx_cache.diagnose import find_cause
-from buildx_cache.errors import UnreachableError
+from buildx_cache.buildkit import Kind, Problem, classify
 from buildx_cache.redaction import redact
 from buildx_cache.report import RetryReport
 from buildx_cache.run.seams import Finished
@@ -27,11 +25,6 @@ Result = TypeVar("Result")
 TRIES: Mapping[Phase, int] = {"builder": 3, "login": 4, "import": 3, "push": 5, "export": 3}
 """How often a phase is begun at most."""
 
-# Out of reach as well, but it will be so the next time.
-_LASTING = re.compile(
-    r"x509:|http response to https client|\b404\b|not found|(?:blob|name|manifest) unknown", re.IGNORECASE
-)
-_LIMITED = re.compile(r"toomanyrequests|too many requests|\b429\b", re.IGNORECASE)
 _LIMITED_FACTOR = 4
 
 
@@ -50,19 +43,22 @@ class Fault:
     """What failed and may not fail the next time."""
 
     phase: Phase
-    words: str
+    problem: Problem
+
+    @property
+    def words(self) -> str:
+        """Return the reason in one line."""
+        return " ".join(redact(self.problem.words).split())
 
 
-def fault(phase: Phase, words: str) -> Fault | None:
-    """What these words of an error are worth: None where the next try would end like this one."""
-    cause = find_cause(words)
-    passes = cause is not None and cause.error is UnreachableError and not _LASTING.search(words)
-    return Fault(phase=phase, words=" ".join(redact(words).split())) if passes else None
+def fault(phase: Phase, problem: Problem) -> Fault | None:
+    """Return what to try again for; None where the next try would end like this one."""
+    return Fault(phase=phase, problem=problem) if problem.retryable else None
 
 
 def ended_by(phase: Phase, done: Finished) -> Fault | None:
     """What a command failed over that may not fail it the next time."""
-    return fault(phase, done.stderr) if done.code != 0 else None
+    return fault(phase, classify(done.stderr)) if done.code != 0 else None
 
 
 class Retrying:
@@ -92,7 +88,7 @@ class Retrying:
 
         patience, done = self._patience, [first]
         backoff = tenacity.wait_exponential_jitter(patience.first, patience.longest, jitter=patience.first)
-        factor = _LIMITED_FACTOR if _LIMITED.search(found.words) else 1
+        factor = _LIMITED_FACTOR if found.problem.kind is Kind.THROTTLED else 1
         tries = TRIES[found.phase]
 
         def next_one() -> Result:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from buildx_cache.buildkit import is_cancelled
 from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, ServingPlan
@@ -21,7 +22,6 @@ from buildx_cache.plan.serving import HOST
 from buildx_cache.progress import Event
 from buildx_cache.progress.events import VertexEvent, rewritten
 from buildx_cache.progress.names import folder_source, import_source
-from buildx_cache.progress.trace import is_cancelled
 from buildx_cache.report import LazyReport
 from buildx_cache.run.seams import AbandonedBuildError
 from buildx_cache.serve import Served, serve

@@ -124,11 +124,11 @@ def test_a_lost_layer_of_the_base_image_is_not_taken_for_the_cache(
 
 
 def test_a_cache_out_of_reach_fails_a_strict_call(laboratory: Laboratory, proxy: Proxy) -> None:
-    reference = f"{proxy.address}/{laboratory.registry_copy()}"
+    reference = f"{proxy.address}/{uuid.uuid4().hex[:12]}/cache:pr-404"
     fault = next(fault for fault in READING if fault.name == "403 for everything")
 
     with proxy.ruled(*fault.rules(laboratory.pristine.parts)):
-        ran = laboratory.tool("--cache", "registry", "--cache-ref", reference, "--strict-cache")
+        ran = laboratory.tool("--cache", "registry", "--cache-ref", reference, "--cache-read-only", "--strict-cache")
 
     assert ran.code == 7
     assert "403" in ran.stderr

@@ -65,7 +65,7 @@ def builder(laboratory: Laboratory) -> Iterator[str]:
 @pytest.mark.parametrize("case", PUSHES, ids=str)
 def test_a_push_comes_through(laboratory: Laboratory, proxy: Proxy, builder: str, case: Passing) -> None:
     repository = f"{uuid.uuid4().hex[:12]}/image"
-    image = f"{proxy.address}/{repository}:1"
+    image = f"{proxy.address}/{repository}:403"  # a name is no cause
     rule = Rule(act=case.act, kinds=case.kinds, methods=case.methods, times=case.times)
 
     with proxy.ruled(rule):
@@ -82,7 +82,7 @@ def test_a_push_comes_through(laboratory: Laboratory, proxy: Proxy, builder: str
         assert len(executed) == ran.steps[2]  # none of them a second time
         assert "trying again in" in ran.stderr
     if case.code == 0:
-        assert laboratory.says(f"{laboratory.docker.registry}/{repository}:1") == laboratory.pristine.says
+        assert laboratory.says(f"{laboratory.docker.registry}/{repository}:403") == laboratory.pristine.says
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.blame import blame, damage_status
+from buildx_cache.buildkit import classify
 from buildx_cache.caches import CacheEntry, parse_import
+from buildx_cache.outcome import blamed as blamed_for_problem
+from buildx_cache.outcome import failed_read
 from buildx_cache.progress import BuildTrace, StreamParser, TraceBuilder
 
 A, B = "a1" * 32, "b2" * 32
@@ -35,7 +37,7 @@ def held(entry: CacheEntry) -> Collection[str]:
 
 
 def blamed(error: str, imports: Collection[CacheEntry] = EVERY) -> tuple[CacheEntry, ...]:
-    return blame(error, imports, held)
+    return blamed_for_problem(classify(error), imports, held)
 
 
 # --- layers that cannot be read ----------------------------------------------------------------------------
@@ -125,7 +127,7 @@ def test_a_layer_that_cannot_be_read_is_blamed_on_the_imports_that_may_have_it(
     assert blamed(error) == expected
     assert blamed(error, expected[:1]) == expected[:1]
     assert blamed(error, ()) == ()
-    assert damage_status(error) == status
+    assert failed_read(classify(error)) == status
 
 
 def test_an_address_is_blamed_on_no_other_repository() -> None:

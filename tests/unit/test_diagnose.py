@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.diagnose import _CAUSES, _COMMAND_CAUSES, Cause, diagnose, find_cause, source_excerpt
+from buildx_cache.buildkit import classify
+from buildx_cache.diagnose import _ADVICE, _COMMAND_HINTS, advice, diagnose, source_excerpt
 from buildx_cache.errors import (
     BuildFailedError,
     BuildxCacheError,
@@ -159,14 +160,14 @@ def test_a_cause_has_its_kind_of_error(cause: str, kind: type[BuildxCacheError],
     ],
 )
 def test_words_whose_cause_is_known(words: str, kind: type[BuildxCacheError]) -> None:
-    cause = find_cause(words)
+    cause = advice(classify(words))
     assert cause is not None
     assert (cause.error, cause.hint != "") == (kind, True)
 
 
 @pytest.mark.parametrize("words", ["", "404 Not Found: blob unknown to registry", "mkdir /c: read-only file system"])
 def test_words_whose_cause_is_not_known(words: str) -> None:
-    assert find_cause(words) is None
+    assert advice(classify(words)) is None
 
 
 @pytest.mark.parametrize(
@@ -477,6 +478,19 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
         BuildFailedError,
         "is no UTF-8",
     ),
+    "docker/cli, of a stopped engine": (
+        "ERROR: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+        EngineError,
+        "start Docker",
+    ),
+    "docker/cli cli/context/store": (
+        (
+            'Failed to initialize: unable to resolve docker endpoint: context "ci": context not found: open '
+            "/root/.docker/contexts/meta/4a1b/meta.json: no such file or directory"
+        ),
+        EngineError,
+        "docker context ls",
+    ),
     "docker/buildx builder/builder.go": (
         'no builder "ci" found',
         EngineError,
@@ -589,18 +603,21 @@ def test_a_failed_command_stays_one_and_its_log_gives_the_hint(source: str) -> N
     assert hint in error.hint
 
 
+HINTS = [*(hint for hints in _ADVICE.values() for hint in hints.values()), *_COMMAND_HINTS.values()]
+
+
 def test_each_row_is_what_some_real_words_lead_to() -> None:
     errors = [diagnose(recorded(name), 1) for name in RECORDED]
     errors += [diagnose(trace(words, failed=None), 1) for words, _, _ in QUOTED.values()]
     errors += [diagnose(failed_run(ending, *log), 1) for ending, log, _ in COMMANDS.values()]
     hints = {error.hint for error in errors}
-    assert [cause.hint for cause in (*_CAUSES, *_COMMAND_CAUSES) if cause.hint not in hints] == []
+    assert [hint for hint in HINTS if hint not in hints] == []
 
 
-@pytest.mark.parametrize("cause", [*_CAUSES, *_COMMAND_CAUSES], ids=lambda cause: cause.pattern.pattern[:40])
-def test_a_hint_is_one_line_without_a_full_stop(cause: Cause) -> None:
-    assert cause.hint.strip(" .\n") == cause.hint
-    assert ("\n" in cause.hint, 0 < len(cause.hint) < 120) == (False, True)
+@pytest.mark.parametrize("hint", HINTS)
+def test_a_hint_is_one_line_without_a_full_stop(hint: str) -> None:
+    assert hint.strip(" .\n") == hint
+    assert ("\n" in hint, 0 < len(hint) < 120) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,14 @@ START = "start Docker; in CircleCI add a setup_remote_docker step, or use a mach
             'there is no such Docker context: Failed to initialize: unable to resolve: context "x": context not found',
             "`docker context ls` lists those there are",
         ),
+        (
+            (
+                "WARNING: Error loading config file: open /home/me/.docker/config.json: permission denied\n"
+                "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?"
+            ),
+            DOWN,
+            START,
+        ),
         ("first line\nsomething else\n", "Docker does not answer: something else", START),
         ("", "Docker does not answer: it said nothing", START),
     ],

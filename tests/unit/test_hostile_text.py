@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache.buildkit import absent_folder, classify, classify_command, is_cancelled
 from buildx_cache.cache_tags import cache_tag
 from buildx_cache.caches import parse_export, refused_exports
 from buildx_cache.ci.annotations import annotate
 from buildx_cache.ci.folding import json_without_commands, without_commands
-from buildx_cache.diagnose import diagnose, find_cause
-from buildx_cache.outcome import export_report, imported
+from buildx_cache.diagnose import diagnose
+from buildx_cache.outcome import export_result, imported
 from buildx_cache.progress import StreamParser, TraceBuilder, Transfer
 from buildx_cache.progress.events import TextLine, VertexEvent
 from buildx_cache.progress.names import step_label, transfer_kind
@@ -59,7 +60,7 @@ def failed(text: str) -> None:
     )
     ended = replace(trace.trace(), transfers=tuple(moved))
     imported(ENTRIES, ended)
-    export_report(ENTRIES[0], ended, ENTRIES)
+    export_result(ENTRIES[0], ended, ENTRIES)
     refused_exports(text, ENTRIES)
 
 
@@ -80,7 +81,10 @@ READERS: dict[str, Callable[[str], object]] = {
     "clipped": lambda text: clipped(text, 600),
     "one_line": one_line,
     "duration": _days_to_hours,
-    "find_cause": find_cause,
+    "classify": classify,
+    "classify_command": lambda text: classify_command("exit code: 1", (text,)),
+    "is_cancelled": lambda text: is_cancelled(f"context canceled {text}"),
+    "absent_folder": absent_folder,
     "failed": failed,
 }
 # What begins a text, and what it goes on with.

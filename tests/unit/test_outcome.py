@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from buildx_cache.buildkit import classify
 from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
 from buildx_cache.outcome import (
+    ExportResult,
     Known,
     Verdict,
     cache_report,
-    export_report,
+    export_result,
     failed_export,
     skipped_export,
     step_reports,
@@ -79,7 +81,7 @@ def plan(
 
 
 def knowing(
-    *verdicts: Verdict, exports: Mapping[CacheEntry, ExportReport] | None = None, local: LocalReport | None = None
+    *verdicts: Verdict, exports: Mapping[CacheEntry, ExportResult] | None = None, local: LocalReport | None = None
 ) -> Known:
     return Known(verdicts={verdict.entry: verdict for verdict in verdicts}, exports=exports or {}, local=local)
 
@@ -226,7 +228,7 @@ INLINE = parse_export("inline")
 def test_what_became_of_an_export(
     entry: CacheEntry, transfers: tuple[Transfer, ...], status: str, detail: str, count: int
 ) -> None:
-    found = export_report(entry, trace(step(1), transfers=transfers))
+    found = export_result(entry, trace(step(1), transfers=transfers)).report()
     assert found == ExportReport(type=entry.type, target=entry.place, status=found.status, detail=detail, bytes=count)
     assert found.status == status
 
@@ -242,12 +244,12 @@ def test_a_failed_build_exports_nothing(entry: CacheEntry, known: BuildTrace | N
 
 @pytest.mark.parametrize("status", ["written", "unchanged", "skipped", "failed"])
 def test_an_export_is_told_as_what_it_came_to(status: ExportStatus) -> None:
-    report = ExportReport(type="registry", target=REF, status=status, detail="so", bytes=5)
-    known = knowing(exports={TO_REGISTRY: report})
+    result = ExportResult(entry=TO_REGISTRY, status=status, reason="so", bytes=5)
+    known = knowing(exports={TO_REGISTRY: result})
     asked = plan(exports=(TO_LOCAL,), node_exports=(("linux/amd64", TO_REGISTRY),))
     assert cache_report(asked, trace(step(1)), known).exports == (
-        skipped_export(TO_LOCAL, "nothing is exported from a failed build"),
-        report,
+        skipped_export(TO_LOCAL, "nothing is exported from a failed build").report(),
+        ExportReport(type="registry", target=REF, status=status, detail="so", bytes=5),
     )
 
 
@@ -273,8 +275,9 @@ def test_an_export_is_told_as_what_it_came_to(status: ExportStatus) -> None:
 )
 def test_a_failed_export_begins_with_its_cause(error: str, cause: str) -> None:
     expected = ExportReport(type="registry", target=REF, status="failed", detail=f"{cause}: {error}")
-    assert failed_export(TO_REGISTRY, error) == expected
-    assert export_report(TO_REGISTRY, trace(transfers=(moved("exporting cache to registry", error=error),))) == expected
+    assert failed_export(TO_REGISTRY, classify(error)).report() == expected
+    failed = trace(transfers=(moved("exporting cache to registry", error=error),))
+    assert export_result(TO_REGISTRY, failed).report() == expected
 
 
 # --- which vertex is whose -----------------------------------------------------------------------------------
@@ -294,10 +297,10 @@ def test_an_object_stores_vertices_are_its_own(text: str, name: str, prefix: str
     written = moved(f"{prefix}{name}", count=7)
     known = trace(step(1, cached=True), transfers=(read, written))
     assert imported(source, known).status == "hit"
-    assert (export_report(target, known).status, export_report(target, known).bytes) == ("written", 7)
+    assert (export_result(target, known).status, export_result(target, known).bytes) == ("written", 7)
     failed = trace(step(1), transfers=(replace(read, error="refused"), replace(written, error="refused")))
     assert imported(source, failed).status == "unreachable"
-    assert export_report(target, failed).status == "failed"
+    assert export_result(target, failed).status == "failed"
 
 
 @pytest.mark.parametrize("other", ["s3", "azblob", "gha", "local", "x/gha"])
@@ -372,14 +375,14 @@ def test_of_two_exports_of_a_kind_only_the_failed_one_is(one: str, other: str, e
     name = dict(zip(("registry", "gha", "s3", "azblob"), ("exporting cache to registry", *EXPORT_NAMES), strict=True))
     transfers = (moved(name[entries[0].type], error=error), replace(moved(name[entries[0].type]), digest="sha256:2"))
     known = trace(step(1), transfers=transfers if first else transfers[::-1])
-    assert [export_report(entry, known, entries).status for entry in entries] == ["failed", "written"]
+    assert [export_result(entry, known, entries).status for entry in entries] == ["failed", "written"]
 
 
 def test_an_export_that_names_nothing_may_be_either() -> None:
     entries = (parse_export("r.example/a:c"), parse_export("r.example/b:c"))
     transfers = (moved("exporting cache to registry", error="EOF"), moved("exporting cache to registry"))
     known = trace(step(1), transfers=transfers)
-    assert {export_report(entry, known, entries).status for entry in entries} == {"failed"}
+    assert {export_result(entry, known, entries).status for entry in entries} == {"failed"}
 
 
 @pytest.mark.parametrize(
@@ -505,7 +508,7 @@ def test_nothing_secret_is_reported() -> None:
     )
     asked = plan(imports=(REGISTRY, LOCAL), exports=(TO_REGISTRY,))
     verdict = Verdict(entry=LOCAL, status="damaged", detail=secret)
-    report = cache_report(asked, known, knowing(verdict, exports={TO_REGISTRY: export_report(TO_REGISTRY, known)}))
+    report = cache_report(asked, known, knowing(verdict, exports={TO_REGISTRY: export_result(TO_REGISTRY, known)}))
     assert "abc123" not in repr((report, step_reports(known)))
     hidden = "https://***@example.com/x"
     assert [each.detail for each in report.imports] == [hidden, hidden]

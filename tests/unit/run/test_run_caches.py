@@ -378,6 +378,12 @@ def test_a_lost_base_image_is_no_caches() -> None:
     assert len(engine.built) == 1
 
 
+def test_a_step_that_names_a_lookup_is_none() -> None:
+    command = "[build 2/2] RUN echo load metadata for registry.example:5000/base:1"
+    outcome, _ = done(registry_plan(), engine := FakeEngine(builds=[(failed(LOST, where=command), 1), (MADE, 0)]))
+    assert (outcome.error, sources(engine)) == (None, [1, 0])
+
+
 def test_a_strict_call_fails_over_an_import() -> None:
     engine = FakeEngine(builds=[(failed(LOST), 1)])
     outcome, _ = done(registry_plan(strict_cache=True), engine)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from buildx_cache.buildkit import classify
 from buildx_cache.errors import DeniedError, ExitCode, InterruptedBuildError, UnreachableError
 from buildx_cache.plan import Step
 from buildx_cache.run.retrying import Patience, Retrying, fault
@@ -48,7 +49,7 @@ def pushing(error: str) -> tuple[bytes, int]:
     ],
 )
 def test_what_passes(words: str) -> None:
-    assert fault("push", words) is not None
+    assert fault("push", classify(words)) is not None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_what_passes(words: str) -> None:
     ],
 )
 def test_what_stays(words: str) -> None:
-    assert fault("push", words) is None
+    assert fault("push", classify(words)) is None
 
 
 def test_a_push_is_tried_again_by_the_same_build() -> None:
@@ -245,5 +246,5 @@ def test_a_signal_ends_a_pause_at_once() -> None:
     again: list[str] = []
     retrying = Retrying(Patience(sleep=interrupted), again.append)
     with pytest.raises(InterruptedBuildError):
-        retrying.tried("", lambda: "", lambda _: fault("push", BUSY))
+        retrying.tried("", lambda: "", lambda _: fault("push", classify(BUSY)))
     assert [retry.count for retry in retrying.reports] == [1]
