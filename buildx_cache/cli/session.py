@@ -1,27 +1,23 @@
-"""From a request to a plan.
-
-Commands import this module when they have read the request: it brings all that asks Docker, and decides.
-"""
+"""From a request to a plan."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from buildx_cache.caches import closest
 from buildx_cache.ci import CIContext, GitFacts, detect
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import read_git
 from buildx_cache.engine.loaded import cache_home
 from buildx_cache.engine.provenance import git_provenance
-from buildx_cache.errors import UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
 from buildx_cache.request import BuildRequest, Driver, context_notes, is_remote_context, read_text, working_directory
+from buildx_cache.request.folders import check_cache_directories, check_exported_folders
 from buildx_cache.working_copy import enclosing_top
 
 
@@ -35,26 +31,18 @@ class Session:
     place: Place
 
 
-def open_session(
-    request: BuildRequest,
-    env: Mapping[str, str],
-    *,
-    while_asking: Callable[[], object] = tuple,
-    while_building: Callable[[], object] = tuple,
-) -> Session:
-    """Ask Docker what is there, and decide. The one is called while the answers come, the other while a build starts.
+def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
+    """Ask Docker what is there, and decide.
 
     Raises:
         BuildxCacheError: no usable Docker, or a request that it cannot carry out.
     """
     place, ci = surroundings(request, env)
     provenance = git_provenance(*_places(request), env)
-    engine = DockerEngine({**env, **provenance.env}, request.docker_context, while_building)
+    engine = DockerEngine({**env, **provenance.env}, request.docker_context)
     # The project's own builder where the request alone asks for it: then the current one is of no interest.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
-    with engine.asking(own or request.builder) as answers:
-        while_asking()
-        facts = answers(place)
+    facts = engine.facts(place, own or request.builder)
     if own:
         facts = replace(facts, builder=None, own_builder=facts.builder)
     elif own := needed_builder(request, ci, facts):
@@ -62,8 +50,6 @@ def open_session(
     plan = _noted(make_plan(request, ci, facts), request)
     if provenance.note:
         plan = replace(plan, notes=(*plan.notes, provenance.note))
-    from buildx_cache.request.folders import check_cache_directories, check_exported_folders
-
     check_exported_folders(request, plan.cache.written_folders)
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place)
@@ -101,19 +87,6 @@ def _places(request: BuildRequest) -> tuple[Path | None, Path | None]:
 def told_by_ci(env: Mapping[str, str]) -> CIContext:
     """What the CI alone tells, without git: for a call that fails before anything else is known."""
     return detect(env, git=GitFacts, read_text=read_text)
-
-
-def parse_driver(name: str) -> Driver:
-    """The value of ``--assume-driver``.
-
-    Raises:
-        UsageError: there is no such driver.
-    """
-    try:
-        return Driver(name)
-    except ValueError:
-        drivers = [driver.value for driver in Driver]
-        raise UsageError(f"--assume-driver: {name!r} is not a driver", hint=closest(name, drivers)) from None
 
 
 def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:

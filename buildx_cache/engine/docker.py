@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, TYPE_CHECKING
 
-from buildx_cache.engine.ahead import INFO, docker_command
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, credential_for, current_context, private_configuration
 from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
 from buildx_cache.engine.git_environment import guarded
@@ -52,12 +51,11 @@ _SOCKET = "unix:///var/run/docker.sock"
 
 
 class DockerEngine:
-    """One Docker command line in one environment and context. While each build starts, ``while_building`` is called."""
+    """One Docker command line in one environment and context."""
 
-    def __init__(self, env: Mapping[str, str], context: str = "", while_building: Callable[[], object] = tuple) -> None:
+    def __init__(self, env: Mapping[str, str], context: str = "") -> None:
         self._env = guarded(env)  # Buildx asks git about the build context
         self._given_context = context
-        self._while_building = while_building
         self._kept_stdin: IO[bytes] | None = None
         self.context = context or current_context(env)
         self.tls = tls_from_environment(env) if self.context == DEFAULT_CONTEXT else None
@@ -83,7 +81,7 @@ class DockerEngine:
             EngineError: there is no docker command; what the answers mean is raised when they are waited for.
         """
         with (
-            self._question(*INFO) as info,
+            self._question("system", "info", "--format", "{{json .}}") as info,
             self._asked_builder(builder) as found,
             self._asked_endpoint() as endpoint,
             self._asked_contexts() as contexts,
@@ -197,7 +195,6 @@ class DockerEngine:
                 env=self._child_env(command),
                 on_stderr=on_stderr,
                 stdin=stdin,
-                meanwhile=self._while_building,
             )
 
     def _stdin(self, command: Command) -> int:
@@ -238,7 +235,7 @@ class DockerEngine:
             EngineError: there is none, or it cannot be started.
             UsageError: its command line is longer than the system takes.
         """
-        docker = program or docker_command(self._env)
+        docker = program or shutil.which("docker", path=self._env.get("PATH"))
         if docker is None:
             raise EngineError(
                 "the docker command is not on PATH", hint="install Docker's command line (docker-ce-cli or docker-cli)"

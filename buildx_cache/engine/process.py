@@ -104,13 +104,11 @@ def follow(
     env: Mapping[str, str],
     on_stderr: Callable[[bytes], None],
     stdin: int | None,
-    meanwhile: Callable[[], object] = tuple,
 ) -> int:
     """Run a long command, handing over its stderr as it comes; its stdout is this program's.
 
     ``on_stderr`` gets nothing, four times a second, while the child is silent; what it raises ends the child.
-    ``stdin`` is a file descriptor for the child, None for nothing to read. ``meanwhile`` is called while the child
-    starts. Returns the exit code.
+    ``stdin`` is a file descriptor for the child, None for nothing to read. Returns the exit code.
 
     Raises:
         OSError: the program cannot be started.
@@ -119,7 +117,6 @@ def follow(
     with _child(argv, env=env, stdin=source, stdout=None) as child:
         if child.stderr is None:
             raise AssertionError
-        meanwhile()
         for chunk in _chunks(child.stderr.fileno()):
             on_stderr(chunk)
         return child.wait()

@@ -12,7 +12,6 @@ from buildx_cache.engine.process import Completed
 from buildx_cache.interrupts import held
 
 Answer = Callable[[], Completed]
-_ahead: dict[tuple[str, ...], tuple[Answer, Mapping[str, str]]] = {}
 
 
 @contextlib.contextmanager
@@ -22,30 +21,6 @@ def asking(argv: Sequence[str], *, env: Mapping[str, str]) -> Iterator[Answer]:
     Raises:
         OSError: the program cannot be started.
     """
-    ahead = _ahead.pop(tuple(argv), None)
-    if ahead is None:
-        with _started(argv, env) as answer:
-            yield answer
-    else:
-        answer, known = ahead
-        yield answer if known == env else lambda: _unless_failed(answer(), argv, env)
-
-
-@contextlib.contextmanager
-def asked_ahead(argv: Sequence[str], *, env: Mapping[str, str]) -> Iterator[None]:
-    """While this lasts, the answer to one question is on its way: who asks the same gets it, once.
-
-    ``env`` may be less than the one who asks has: where the command fails, it is then run again, with that.
-    """
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            _ahead[tuple(argv)] = stack.enter_context(_started(argv, env)), env
-        stack.callback(_ahead.pop, tuple(argv), None)
-        yield
-
-
-@contextlib.contextmanager
-def _started(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[Answer]:
     with contextlib.ExitStack() as stack:
         with held():
             child = stack.enter_context(
@@ -72,10 +47,3 @@ def _end(child: subprocess.Popen[str]) -> None:
 def _answer(child: subprocess.Popen[str]) -> Completed:
     out, err = child.communicate()
     return Completed(code=child.returncode, stdout=out, stderr=err)
-
-
-def _unless_failed(said: Completed, argv: Sequence[str], env: Mapping[str, str]) -> Completed:
-    if said.code == 0:
-        return said
-    with _started(argv, env) as answer:
-        return answer()

@@ -16,11 +16,10 @@ import pytest
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.inspection import parse_builder
 from buildx_cache.engine.plugin import buildx_itself
-from buildx_cache.engine.process import follow
-from buildx_cache.engine.questions import asked_ahead, asking
+from buildx_cache.engine.questions import asking
 from buildx_cache.plan import Place
 from tests.integration.conftest import PROJECT, Docker
-from tests.integration.test_plan import record, shimmed
+from tests.integration.test_plan import record
 from tests.integration.tls import tls_front
 
 PLACE = Place(project="app", cache_dir="/cache", today="2025-11-24")
@@ -131,12 +130,11 @@ def test_a_network_has_a_gateway_or_none(docker: Docker) -> None:
     assert asked.calls == 5
 
 
-@pytest.mark.parametrize("ask", [asking, asked_ahead])
-def test_a_question_that_nobody_waits_for_is_ended(tmp_path: Path, ask: Any) -> None:  # noqa: ANN401 -- two shapes
+def test_a_question_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
     started = tmp_path / "started"
     # The shell waits for a child of its own, as the docker command does for a plugin.
     script = f"sh -c 'echo $$ > {started}; exec sleep 600'; true"
-    with ask(("sh", "-c", script), env=os.environ):
+    with asking(("sh", "-c", script), env=os.environ):
         while not started.exists() or not started.read_text():
             time.sleep(0.01)
     deadline = time.monotonic() + 10
@@ -162,40 +160,6 @@ def test_a_question_is_answered(tmp_path: Path) -> None:
         pass
 
 
-SAY = ("sh", "-c", "echo ${WORD?there is none}; echo . >> said")
-
-
-def test_who_asks_what_was_asked_already_gets_that_answer_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    env = {"PATH": os.environ["PATH"], "WORD": "later"}
-    with asked_ahead(SAY, env={**env, "WORD": "ahead"}):
-        for word in ("ahead", "later"):
-            with asking(SAY, env=env) as answer:
-                assert answer().stdout == f"{word}\n"
-    assert (tmp_path / "said").read_text() == ".\n.\n"
-    with asked_ahead(SAY, env=env):
-        pass
-    with asking(SAY, env={**env, "WORD": "anew"}) as answer:
-        assert answer().stdout == "anew\n"
-
-
-def test_what_fails_for_want_of_the_environment_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    env = {"PATH": os.environ["PATH"]}
-    with asked_ahead(SAY, env=env), asking(SAY, env={**env, "WORD": "whole"}) as answer:
-        assert (answer().code, answer().stdout) == (0, "whole\n")
-    with asked_ahead((str(tmp_path / "absent"),), env=env):
-        pass
-
-
-def test_what_fails_with_the_whole_environment_is_not_asked_again(tmp_path: Path) -> None:
-    words = ("sh", "-c", f"echo . >> {tmp_path}/said; exit 3")
-    env = {"PATH": os.environ["PATH"]}
-    with asked_ahead(words, env=dict(env)), asking(words, env=dict(env)) as answer:
-        assert answer().code == 3
-    assert (tmp_path / "said").read_text() == ".\n"
-
-
 @pytest.mark.parametrize(("name", "code"), [("default", 0), ("none-of-that-name", 3)], ids=["there", "absent"])
 def test_buildx_is_asked_once_for_a_builder_that_was_named(
     docker: Docker, project: Path, tmp_path: Path, name: str, code: int
@@ -210,35 +174,6 @@ def test_buildx_is_asked_once_for_a_builder_that_was_named(
     ran = docker.tool("build", *words, env={"DOCKER_CONFIG": str(tmp_path)})
     assert ran.code == code, ran.stderr
     assert [line for line in log.read_text().splitlines() if "inspect" in line] == [f"inspect {name}"]
-
-
-ENVIRONMENTS = "tr '\\0' '\\n' < /proc/$$/environ > {folder}/$(date +%s%N).$1"
-
-
-@pytest.mark.parametrize("needed", ["PATH", "TOKEN"], ids=["enough", "not-enough"])
-def test_a_build_asks_the_engine_ahead_without_secrets(
-    docker: Docker, project: Path, tmp_path: Path, needed: str
-) -> None:
-    """``docker`` here is a script that says with what it was called; without what it needs it fails."""
-    folder = tmp_path / "called"
-    folder.mkdir()
-    noting = ENVIRONMENTS.replace("{folder}", str(folder))
-    env = shimmed(docker, tmp_path / "shim", f'#!/bin/sh\n{noting}\n: "${{{needed}?}}"\nexec {{docker}} "$@"\n')
-    words = ("-t", docker.repository(), "--push", "--build-arg", f"BASE={docker.base}", str(project))
-    ran = docker.build(*words, env={**env, "TOKEN": "hidden", "BUILDX_CACHE_NO_COLOR": "1"})
-    asked = [path.read_text() for path in sorted(folder.glob("*.system"))]
-    assert ["hidden" in each for each in asked] == ([False] if needed == "PATH" else [False, True])
-    assert not any("BUILDX_CACHE_" in each for each in asked)
-    assert ran.report["image"]["pushed"] is True
-
-
-def test_what_is_done_meanwhile_comes_before_what_a_command_says() -> None:
-    told: list[bytes] = []
-    command = ("sh", "-c", "echo said >&2; exit 3")
-    code = follow(
-        command, env=dict(os.environ), on_stderr=told.append, stdin=None, meanwhile=lambda: told.append(b"meanwhile\n")
-    )
-    assert (code, [each for each in told if each]) == (3, [b"meanwhile\n", b"said\n"])
 
 
 @pytest.mark.parametrize("load", [False, True], ids=["push", "load"])

@@ -662,9 +662,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes | None]]:
         env: Mapping[str, str],
         on_stderr: Callable[[bytes], None],
         stdin: int | None,
-        meanwhile: Callable[[], object],
     ) -> int:
-        del argv, env, on_stderr, meanwhile
+        del argv, env, on_stderr
         seen.append(None if stdin is None else os.read(stdin, 1 << 20))
         return 0
 
