@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -280,7 +281,7 @@ def test_two_signals_at_any_time_end_the_call_in_order(
         pipe = subprocess.PIPE
         with subprocess.Popen(command, cwd=tmp_path, env=env, stdin=pipe, stdout=pipe, stderr=pipe) as call:
             try:
-                assert _await(lambda call=call: _is_ready_for(signal.SIGTERM, call.pid), _WAIT)
+                assert _await(partial(_is_ready_for, signal.SIGTERM, call.pid), _WAIT)
                 time.sleep(numbers.choice((0.0, numbers.uniform(0.0, 0.8))))
                 for number in pair:
                     call.send_signal(number)

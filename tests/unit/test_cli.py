@@ -137,12 +137,28 @@ def test_a_reader_that_leaves_is_no_bug(call: CommandLine, words: tuple[str, ...
         ("buildx-cache build --cache-c", ["--cache-compression"]),
         ("buildx-cache build . x --pu", ["--push", "--pull"]),
         ("buildx-cache plan --format s", ["shell"]),
+        ("buildx-cache build --cache re", ["registry"]),
     ],
 )
 def test_a_shell_completes_words(call: CommandLine, words: str, completed: list[str]) -> None:
     position = str(len(words.split()) - 1)
     called = call(_BUILDX_CACHE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=position)
     assert (called.code, called.out.split(), called.err) == (0, completed, "")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_complete_too(call: CommandLine, shell: str) -> None:
+    words = "buildx-cache build --cache re"
+    called = call(
+        _BUILDX_CACHE_COMPLETE=f"complete_{shell}", _TYPER_COMPLETE_ARGS=words, _TYPER_COMPLETE_FISH_ACTION="get-args"
+    )
+    assert (called.code, "registry" in called.out, called.err) == (0, True, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(call: CommandLine, shell: str) -> None:
+    called = call(_BUILDX_CACHE_COMPLETE=f"source_{shell}")
+    assert (called.code, f"complete_{shell}" in called.out, called.err) == (0, True, "")
 
 
 # --- usage -------------------------------------------------------------------------------------------------
