@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable
 from enum import IntEnum
 
+from buildx_cache.redaction import redact
+
 
 class ExitCode(IntEnum):
     """The public exit codes; a hang-up counts as a termination."""
@@ -33,8 +35,6 @@ class BuildxCacheError(Exception):
     exit_code: ExitCode = ExitCode.BUG
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        from buildx_cache.redaction import redact  # noqa: PLC0415 -- for the few calls that fail
-
         self.message = redact(message)
         self.hint = redact(hint)
         super().__init__(self.message)
@@ -111,8 +111,6 @@ class InterruptedBuildError(BuildxCacheError):
 
     def place(self, what: str) -> None:
         """Say what it came upon; of several, what says so first is the nearest."""
-        from buildx_cache.redaction import redact  # noqa: PLC0415 -- as above
-
         if what and not self._is_placed:
             self._is_placed = True
             self.message = f"{self.message}, while it was at: {redact(what)}"

@@ -1,60 +1,113 @@
-"""Signals that end a call in order: the first one is raised as an error, further ones do not hinder the clean-up.
+"""End a call on a signal: the first signal is raised as an error, later ones do not disturb the clean-up.
 
-What must not be cut in two is done while they are held: a folder that is to be deleted is known before it is made, and
-a child is known before it runs.
+What must not be cut in two is done while signals are held: a folder that is to be deleted is known before it is made,
+and a child process is known before it runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from buildx_cache.errors import InterruptedBuildError
+from buildx_cache.errors import ExitCode, InterruptedBuildError
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+_AT_ONCE = 0.001
+"""Seconds."""
 
 
-class _Handler:
-    """What the caught signals lead to. Python runs it in the main thread, between two steps of the program."""
+class Signals:
+    """Remember the first signal; raise it once, as soon as nothing holds it.
+
+    Python runs this in the main thread, between two steps of the program. It stays installed after the first signal: a
+    signal that arrived before its handler was changed to SIG_IGN is printed as an error (``Modules/signalmodule.c``).
+    """
 
     def __init__(self) -> None:
-        self._held = 0
-        self._waiting: int | None = None
+        self._first: int | None = None
+        self._holds = 1
+        self._is_raised = False
+
+    @property
+    def exit_code(self) -> ExitCode | None:
+        """The exit code of the first signal; None before one."""
+        return None if self._first is None else InterruptedBuildError(self._first).exit_code
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
         del frame
-        for each in CAUGHT:
-            signal.signal(each, signal.SIG_IGN)
-        if self._held:
-            self._waiting = number
-        else:
-            raise InterruptedBuildError(number)
+        if self._first is None:
+            self._first = number
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._first is not None and not self._holds and not self._is_raised:
+            self._is_raised = True
+            raise InterruptedBuildError(self._first)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        self._held += 1
+        """While this lasts, a signal waits."""
+        self._holds += 1
         try:
             yield
         finally:
-            self._held -= 1
-            if self._waiting is not None and not self._held:
-                number, self._waiting = self._waiting, None
-                raise InterruptedBuildError(number)
+            self._holds -= 1
+            self._raise()
+
+    @contextlib.contextmanager
+    def release(self) -> Iterator[None]:
+        """While this lasts, a signal does not wait."""
+        self._holds -= 1
+        try:
+            self._raise()
+            yield
+        finally:
+            self._holds += 1
+
+    def raise_again(self, lost: UnraisableHookArgs) -> None:
+        """Raise the error again that Python could not raise where the signal came, as in ``__del__``."""
+        if isinstance(lost.exc_value, InterruptedBuildError):
+            self._is_raised = False
+            signal.setitimer(signal.ITIMER_REAL, _AT_ONCE)
+        else:
+            sys.__unraisablehook__(lost)
+
+
+@contextlib.contextmanager
+def caught() -> Iterator[Signals]:
+    """While this lasts, the first signal is remembered; ``interruptible`` raises it."""
+    current = signal.getsignal(signal.SIGTERM)
+    if isinstance(current, Signals):
+        yield current
+        return
+    signals = Signals()
+    before = {number: signal.signal(number, signals) for number in CAUGHT}
+    hook, sys.unraisablehook = sys.unraisablehook, signals.raise_again
+    try:
+        yield signals
+    finally:
+        sys.unraisablehook = hook
+        for number, one in before.items():
+            signal.signal(number, one)
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """While this lasts, the first signal raises ``InterruptedBuildError``."""
-    handler = _Handler()
-    before = {number: signal.signal(number, handler) for number in CAUGHT}
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, one in before.items():
-            signal.signal(number, one)
+    """While this lasts, the first signal raises ``InterruptedBuildError``, also one that came before."""
+    with caught() as signals:
+        try:
+            with signals.release():
+                yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def interrupt_after(seconds: float) -> None:
@@ -66,7 +119,7 @@ def interrupt_after(seconds: float) -> None:
 def held() -> Iterator[None]:
     """While this lasts, which should be a moment, a signal waits. For the main thread."""
     handler = signal.getsignal(signal.SIGTERM)
-    if isinstance(handler, _Handler):
+    if isinstance(handler, Signals):
         with handler.hold():
             yield
     else:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import errno
 import io
 import os
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Annotated, NoReturn
 
 import typer
-from typer.exceptions import Abort, TyperException
 
 from buildx_cache import __version__
-from buildx_cache.cli import building, cache, doctor
-from buildx_cache.cli.help import DrawnGroup
+from buildx_cache.cli.cache import app as cache_app
+from buildx_cache.cli.options import BUILD_EXAMPLES, BUILD_HELP, PLAN_HELP, build_or_plan
 from buildx_cache.cli.streams import FULL, FULL_HINT, guarded, lead_nowhere
-from buildx_cache.errors import ExitCode
+from buildx_cache.errors import BuildxCacheError, ExitCode
+from buildx_cache.interrupts import caught
+from buildx_cache.redaction import redact
+from buildx_cache.wording import as_message, printable
 
 app = typer.Typer(
     name="buildx-cache",
-    cls=DrawnGroup,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -32,102 +34,119 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- how Typer calls it
+    if wanted:
+        print(f"buildx-cache {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    ctx: typer.Context,
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", metavar=" ", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), nl=False)
+
+
+app.command("build", help=BUILD_HELP, epilog=BUILD_EXAMPLES)(build_or_plan)
+app.command("plan", help=PLAN_HELP)(build_or_plan)
+app.add_typer(cache_app, name="cache")
+
+
+@app.command("doctor")
+def _doctor(
+    docker_context: Annotated[
+        str, typer.Option("--docker-context", metavar="NAME", help="Docker context to use.", show_default=False)
+    ] = "",
+    cache_dir: Annotated[
+        str, typer.Option("--cache-dir", metavar="DIR", help="Folder of a local cache.", show_default=False)
+    ] = "",
+) -> None:
+    """Check Docker, Buildx, the builder, the cache folder, the CI and credentials.
+
+    One line each; exit 0, or 3 if a build cannot work.
+    """
+    from buildx_cache.cli.doctor import examine_machine  # noqa: PLC0415 -- 160 ms that --help does not need
+
+    examine_machine(docker_context, cache_dir)
+
+
 def main() -> NoReturn:
-    """Run the command line: expected failures have their exit codes, anything else is a bug and says so."""
+    """Run the command line; an expected failure has its exit code, anything else is a bug and is reported as one."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a tag may hold what the terminal's encoding does not
-    with guarded(os.environ), _bugs_of_threads_told():
-        _run()
+    with guarded(os.environ), _bugs_of_threads_told(), caught() as signals:
+        code = _run()
+        sys.exit(signals.exit_code or code)
 
 
-def _run() -> NoReturn:
+def _run() -> int:
+    """Run the command. Return the exit code; no exception leaves this function."""
     streams = sys.stdout, sys.stderr
     try:
-        code = _program(sys.argv[1:2])(standalone_mode=False) or ExitCode.OK
+        code = int(app(standalone_mode=False) or ExitCode.OK)
         sys.stdout.flush()
-        sys.exit(code)
-    except TyperException as error:
-        from buildx_cache.cli.refusals import refusal
-
-        _complain(*refusal(error))
-        _leave(error.exit_code)
-    except (Abort, KeyboardInterrupt):
-        sys.exit(ExitCode.SIGINT)
+    except typer.TyperException as error:
+        code = error.exit_code
+        _complain(error.format_message(), "`buildx-cache COMMAND --help` lists the options")
+    except BuildxCacheError as error:
+        code = error.exit_code
+        _complain(error.message, error.hint)
     except SystemExit as end:
-        if not isinstance(end.__context__, BrokenPipeError):
-            raise
-        sys.stdout, sys.stderr = streams  # Typer's own end is 1, as of a build that failed, and puts others there
-        _leave(ExitCode.SIGPIPE)
+        code = int(end.code or ExitCode.OK)
+        if isinstance(end.__context__, BrokenPipeError):
+            code = ExitCode.SIGPIPE
+            sys.stdout, sys.stderr = streams  # Typer replaces them, and exits with 1, the code of a failed build
     except BrokenPipeError:
-        _leave(ExitCode.SIGPIPE)  # `| head`: as the signal would have it
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            _report_bug()
-        _complain(FULL, FULL_HINT)
-        _leave(ExitCode.EXHAUSTED)
-    except Exception:  # noqa: BLE001 -- the last resort: a user never sees a traceback
-        _report_bug()
-
-
-def _program(first: Sequence[str]) -> Callable[..., ExitCode | None]:
-    """The commands; of several, the one that the first word names alone: making the others takes Typer 8 ms.
-
-    Their own switches are off where they are not given: Typer asks pydantic what a None is (60 ms).
-    """
-    program = typer.main.get_command(_narrowed(first))
-    for switch in program.get_params(typer.Context(program, **program.context_settings)):
-        switch.default = switch.default or False
-    return program
-
-
-def _narrowed(first: Sequence[str]) -> typer.Typer:
-    named = copy.copy(app)
-    named.registered_commands = [each for each in app.registered_commands if each.name in first]
-    named.registered_groups = [each for each in app.registered_groups if each.name in first]
-    return named if named.registered_commands or named.registered_groups else app
+        code = ExitCode.SIGPIPE  # `| head`: as the signal would have it
+    except Exception as error:  # noqa: BLE001 -- the last resort: a user never sees a traceback
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            code = ExitCode.EXHAUSTED
+            _complain(FULL, FULL_HINT)
+        else:
+            code = ExitCode.BUG
+            _report_bug("buildx-cache", type(error), error.__traceback__)
+    _discard_unwritten()
+    return code
 
 
 def _complain(message: str, hint: str) -> None:
-    from buildx_cache.redaction import redact
-    from buildx_cache.wording import as_message, printable
-
     with contextlib.suppress(OSError):  # it may be stderr that takes no more
         for title, text in (("error", message), ("to do", hint)):
-            print(f"{title}: {printable(as_message(redact(text)))}", file=sys.stderr)
+            if text:
+                print(f"{title}: {printable(as_message(redact(text)))}", file=sys.stderr)
 
 
-def _leave(code: int) -> NoReturn:
-    """End where a stream takes no more, without Python's own words, and exit code, about that."""
+def _discard_unwritten() -> None:
+    """Discard what a stream takes no more: Python would print an error, and exit with a code of its own."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
             lead_nowhere(stream)
-    sys.exit(code)
-
-
-def _report_bug() -> NoReturn:
-    kind, _, frames = sys.exc_info()
-    _tell_bug("buildx-cache", kind, frames)
-    sys.exit(ExitCode.BUG)
 
 
 @contextlib.contextmanager
 def _bugs_of_threads_told() -> Iterator[None]:
-    """While this lasts, a bug in a thread is told like any other; Python would print what went wrong with what."""
+    """While this lasts, a bug in a thread is reported like any other; Python would print what went wrong with what."""
     before = threading.excepthook
-    threading.excepthook = lambda bug: _tell_bug("a part of buildx-cache", bug.exc_type, bug.exc_traceback)
+    threading.excepthook = lambda bug: _report_bug("a part of buildx-cache", bug.exc_type, bug.exc_traceback)
     try:
         yield
     finally:
         threading.excepthook = before
 
 
-def _tell_bug(what: str, kind: type[BaseException] | None, frames: TracebackType | None) -> None:
-    """Name a log, which its owner can read, of where it happened: what was said or held there may be secret."""
-    import tempfile
-    import traceback
-
+def _report_bug(what: str, kind: type[BaseException] | None, frames: TracebackType | None) -> None:
+    """Write where a bug happened to a log that its owner can read, without messages and values, which may be secret."""
     told = f"buildx-cache {__version__}\n{''.join(traceback.format_tb(frames))}{kind.__name__ if kind else ''}\n"
     try:
         with tempfile.NamedTemporaryFile("w", prefix="buildx-cache-", suffix=".log", delete=False) as log:
@@ -139,27 +158,3 @@ def _tell_bug(what: str, kind: type[BaseException] | None, frames: TracebackType
         f"{what} failed in a way it should not; {place}", "run `buildx-cache doctor`, and report this with the log"
     )
     sys.stderr.write(left)
-
-
-def _version(*, wanted: bool) -> None:
-    if wanted:
-        print(f"buildx-cache {__version__}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def _main(
-    ctx: typer.Context,
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show it.")
-    ] = False,
-) -> None:
-    del version
-    if ctx.invoked_subcommand is None:
-        print(ctx.get_help())
-
-
-building.add_to(app)
-cache.add_to(app)
-doctor.add_to(app)

@@ -2,60 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from buildx_cache.cli.help import DrawnCommand, DrawnGroup
-from buildx_cache.cli.terminal import failing
+_INSPECT_EXAMPLES = """[bold]Examples[/]
 
-_INSPECT = """Show what a cache holds: tags, layers, sizes, ages, and what is wrong with it.
+buildx-cache cache inspect ~/.cache/app
 
-A repository without a tag: list its buildcache-* tags.
-Records tell when a layer was made, not by which step.
+buildx-cache cache inspect registry.example.com/team/app
 
-[bold]Examples[/]
+buildx-cache cache inspect registry.example.com/team/app:buildcache-main"""
 
-  buildx-cache cache inspect ~/.cache/app
+_VERIFY_EXAMPLES = """[bold]Examples[/]
 
-  buildx-cache cache inspect registry.example.com/team/app
+buildx-cache cache verify --deep ~/.cache/app
 
-  buildx-cache cache inspect registry.example.com/team/app:buildcache-main
-"""
+buildx-cache cache verify registry.example.com/team/app:buildcache-main"""
 
-_VERIFY = """Look for damage: exit code 0 where there is none, else 7.
+_PRUNE_EXAMPLES = """[bold]Examples[/]
 
-Manifests and records are read, layers compared by size; with --deep
-layers are read too.
+buildx-cache cache prune ~/.cache/app --max-size 2GB
 
-[bold]Examples[/]
+buildx-cache cache prune registry.example.com/app --max-age 30d --dry-run
 
-  buildx-cache cache verify --deep ~/.cache/app
-
-  buildx-cache cache verify registry.example.com/team/app:buildcache-main
-"""
-
-_PRUNE = """Delete what is not needed.
-
-Of a folder: what nothing refers to, tags older than --max-age, and the
-oldest tags beyond --max-size; for size alone the newest tag is kept.
-
-Of a repository: its buildcache-* tags that are older than --max-age and
-whose branch is gone, where both are asked for; images are never deleted.
-
-A tag is as old as the newest step it holds. Neither folders nor
-registries tell when a cache was last used.
-
-[bold]Examples[/]
-
-  buildx-cache cache prune ~/.cache/app --max-size 2GB
-
-  buildx-cache cache prune registry.example.com/app --max-age 30d --dry-run
-
-  buildx-cache cache prune registry.example.com/app --keep-branches-from git
-"""
+buildx-cache cache prune registry.example.com/app --keep-branches-from git"""
 
 
 class Format(StrEnum):
@@ -72,46 +44,51 @@ _Format = Annotated[Format, typer.Option("--format", help="For people, or for ma
 _DryRun = Annotated[bool, typer.Option("--dry-run", metavar=" ", help="Only tell what would go.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    commands = typer.Typer(cls=DrawnGroup, rich_markup_mode="rich", help="Look at caches, verify and prune them.")
-    commands.callback(invoke_without_command=True)(_cache)
-    commands.command("inspect", cls=DrawnCommand, help=_INSPECT)(_inspect)
-    commands.command("verify", cls=DrawnCommand, help=_VERIFY)(_verify)
-    commands.command("prune", cls=DrawnCommand, help=_PRUNE)(_prune)
-    app.add_typer(commands, name="cache")
+app = typer.Typer(rich_markup_mode="rich", help="Look at caches, verify and prune them.")
 
 
+@app.callback(invoke_without_command=True)
 def _cache(ctx: typer.Context) -> None:
     if ctx.invoked_subcommand is None:
-        print(ctx.get_help())
+        typer.echo(ctx.get_help(), nl=False)
 
 
+@app.command("inspect", epilog=_INSPECT_EXAMPLES)
 def _inspect(
     target: _Target,
     output_format: _Format = Format.TABLE,
     layers: Annotated[int, typer.Option("--layers", metavar="N", min=0, help="Layers to list, largest first.")] = 10,
 ) -> None:
-    from buildx_cache.cli.upkeep import inspect_cache
+    """Show what a cache holds: tags, layers, sizes, ages, and what is wrong with it.
 
-    env = dict(os.environ)
-    with failing(env):
-        inspect_cache(target, env, layers, as_json=output_format is Format.JSON)
+    A repository without a tag: list its buildcache-* tags.
+    Records tell when a layer was made, not by which step.
+    """
+    from buildx_cache.cli import upkeep  # noqa: PLC0415 -- 110 ms that --help does not need
+
+    with upkeep.call() as env:
+        upkeep.inspect_cache(target, env, layers, as_json=output_format is Format.JSON)
 
 
+@app.command("verify", epilog=_VERIFY_EXAMPLES)
 def _verify(
     target: _Target,
     *,
     deep: Annotated[bool, typer.Option("--deep", metavar=" ", help="Read every layer, too.")] = False,
     output_format: _Format = Format.TABLE,
 ) -> None:
-    from buildx_cache.cli.upkeep import verify_cache
+    """Look for damage: exit code 0 where there is none, else 7.
 
-    env = dict(os.environ)
-    with failing(env):
-        verify_cache(target, env, deep=deep, as_json=output_format is Format.JSON)
+    Manifests and records are read, layers compared by size; with --deep
+    layers are read too.
+    """
+    from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
+
+    with upkeep.call() as env:
+        upkeep.verify_cache(target, env, deep=deep, as_json=output_format is Format.JSON)
 
 
+@app.command("prune", epilog=_PRUNE_EXAMPLES)
 def _prune(
     target: _Target,
     max_size: Annotated[
@@ -133,10 +110,19 @@ def _prune(
     dry_run: _DryRun = False,
     output_format: _Format = Format.TABLE,
 ) -> None:
-    from buildx_cache.cli.limits import Limits
-    from buildx_cache.cli.upkeep import prune_cache
+    """Delete what is not needed.
 
-    env = dict(os.environ)
-    with failing(env):
-        limits = Limits(max_size=max_size, max_age=max_age, keep_branches_from=keep_branches_from)
-        prune_cache(target, env, limits, dry_run=dry_run, as_json=output_format is Format.JSON)
+    Of a folder: what nothing refers to, tags older than --max-age, and the
+    oldest tags beyond --max-size; for size alone the newest tag is kept.
+
+    Of a repository: its buildcache-* tags that are older than --max-age and
+    whose branch is gone, where both are asked for; images are never deleted.
+
+    A tag is as old as the newest step it holds. Neither folders nor
+    registries tell when a cache was last used.
+    """
+    from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
+
+    with upkeep.call() as env:
+        limits = upkeep.Limits(max_size=max_size, max_age=max_age, keep_branches_from=keep_branches_from)
+        upkeep.prune_cache(target, env, limits, dry_run=dry_run, as_json=output_format is Format.JSON)

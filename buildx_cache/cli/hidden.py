@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from buildx_cache.caches import secret_values
+from buildx_cache.ci.masking import mask
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
+from buildx_cache.request import BuildRequest
 from buildx_cache.request.layers import ENV_PREFIX
 from buildx_cache.request.local_paths import secret_sources
 from buildx_cache.secret_names import is_ordinary
-
-if TYPE_CHECKING:
-    from buildx_cache.request import BuildRequest
 
 # BuildKit takes secrets of up to 500 KiB; what is longer than this is no password, key or token.
 _LONGEST = 64 * 1024
@@ -48,8 +47,6 @@ def have_masked(request: BuildRequest, hidden: tuple[Secret, ...], log: TextIO, 
 
     The CI has to read ``log`` itself, and swallow the lines: where that leads to a file or a terminal, they would stay.
     """
-    from buildx_cache.ci.masking import mask
-
     lines = mask(provider, (*hidden, *_hidden_arguments(request.build_arg)))
     if lines and _is_read_by_another(log):
         log.write("".join(f"{line}\n" for line in lines))

@@ -12,7 +12,6 @@ from typing import Any
 
 from buildx_cache.ci import GitFacts, detect
 from buildx_cache.errors import BuildxCacheError, UsageError
-from buildx_cache.options import Options
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.request import (
     BuildRequest,
@@ -70,15 +69,14 @@ class Asked:
 _PLANNED = ("tag", "cache_ref", "cache_dir", "cache_to", "builder", "docker_context")
 
 
-def read_request(options: Options, buildx_flags: tuple[str, ...], env: Mapping[str, str]) -> Asked:
-    """The options, merged from command line, environment and configuration file.
+def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
+    """Merge the options that are given on the command line with those of the environment and the configuration file.
 
     Raises:
         UsageError: a value, a combination or a path that cannot work, or that a file of the repository may not set.
     """
-    values = options.given()
-    given = Layer(where="--{name}", values={**values, "buildx_flags": buildx_flags} if buildx_flags else values)
-    callers = (given, environment_layer(env))
+    _check_words(given)
+    callers = (Layer(where="--{name}", values=given), environment_layer(env))
     asked = converted(callers)
     found = _configuration(asked)
     is_fork = found.ground is not None and detect(env, git=GitFacts, read_text=read_text).is_fork
@@ -96,6 +94,26 @@ def read_request(options: Options, buildx_flags: tuple[str, ...], env: Mapping[s
     )
     lines = () if is_quiet else found.lines
     return Asked(request=request, lines=lines, file=found.layer, from_file=from_file)
+
+
+def _check_words(given: Mapping[str, object]) -> None:
+    """Refuse words that are neither CONTEXT nor a flag: Typer hands on those after ``--`` like those before it.
+
+    The words are not shown: one may be the value of an option that takes none, such as a password.
+
+    Raises:
+        UsageError: a flag stands where CONTEXT should, or another word where a flag should.
+    """
+    context, flags = str(given.get("context", ".")), given.get("buildx_flags")
+    if context.startswith("-") and context != "-":
+        raise UsageError(
+            "flags for Buildx need a CONTEXT before them", hint="write it before the dashes: build . -- --flag"
+        )
+    if isinstance(flags, list | tuple) and flags and not str(flags[0]).startswith("-"):
+        raise UsageError(
+            "the build context is one folder or address: there is a word too much after it",
+            hint="quote what has spaces; flags for Buildx follow two dashes: build . -- --flag",
+        )
 
 
 def _configuration(asked: Mapping[str, Any]) -> Configuration:

@@ -1,7 +1,4 @@
-"""From a request to a plan.
-
-Commands import this module when they have read the request: it brings all that asks Docker, and decides.
-"""
+"""From a request to a plan."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from buildx_cache.caches import closest
 from buildx_cache.ci import CIContext, GitFacts, detect
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import read_git
@@ -30,6 +26,7 @@ from buildx_cache.request import (
     unmoved,
     working_directory,
 )
+from buildx_cache.request.folders import check_cache_directories, check_exported_folders
 from buildx_cache.working_copy import enclosing_top
 
 
@@ -63,8 +60,6 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
     plan = _noted(make_plan(request, ci, facts), request)
     if provenance.note:
         plan = replace(plan, notes=(*plan.notes, provenance.note))
-    from buildx_cache.request.folders import check_cache_directories, check_exported_folders
-
     check_exported_folders(request, plan.cache.written_folders)
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place)
@@ -120,19 +115,6 @@ def _places(request: BuildRequest) -> tuple[Path | None, Path | None]:
 def told_by_ci(env: Mapping[str, str]) -> CIContext:
     """What the CI alone tells, without git: for a call that fails before anything else is known."""
     return detect(env, git=GitFacts, read_text=read_text)
-
-
-def parse_driver(name: str) -> Driver:
-    """The value of ``--assume-driver``.
-
-    Raises:
-        UsageError: there is no such driver.
-    """
-    try:
-        return Driver(name)
-    except ValueError:
-        drivers = [driver.value for driver in Driver]
-        raise UsageError(f"--assume-driver: {name!r} is not a driver", hint=closest(name, drivers)) from None
 
 
 def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO, cast
 
+from buildx_cache.ci.folding import without_commands
 from buildx_cache.errors import ExhaustedError, InterruptedBuildError
 
 # Variables of the CIs that take commands from a job's log: the marks of those with a row in ``ci.folding``.
@@ -49,8 +50,6 @@ class _Guarded:
         return getattr(self.unguarded, name)
 
     def write(self, text: str) -> int:
-        from buildx_cache.ci.folding import without_commands
-
         self.unguarded.write(without_commands(text))
         return len(text)
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import typer
 
+from buildx_cache.ci import provider_name
 from buildx_cache.cli.streams import unguarded, watched
+from buildx_cache.display import Display, PlainDisplay, QuietDisplay
+from buildx_cache.display.jsonl import JsonDisplay
+from buildx_cache.display.live import LiveDisplay, can_draw
+from buildx_cache.display.pulse import pulse
 from buildx_cache.errors import BuildxCacheError
-
-if TYPE_CHECKING:  # displays come with the first line that is shown
-    from buildx_cache.display import Display
-    from buildx_cache.request import BuildRequest
+from buildx_cache.request import BuildRequest, Progress
 
 
 def first_display(env: Mapping[str, str], *, no_color: bool = False) -> Display:
     """The display for what fails before the request is known."""
-    from buildx_cache.display import QuietDisplay
-
     return QuietDisplay(sys.stderr, color=wants_color(env, no_color=no_color))
 
 
@@ -30,13 +29,7 @@ def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
     A tree is drawn on a terminal that can move its cursor, and never in a CI: some have terminals, but their logs are
     read as lines. Who wants no colours gets no control sequence at all, but for a tree that is asked for by name.
     """
-    from buildx_cache.ci import provider_name
-    from buildx_cache.display import PlainDisplay, QuietDisplay
-    from buildx_cache.request import Progress
-
     if request.progress is Progress.JSON:
-        from buildx_cache.display.jsonl import JsonDisplay
-
         return JsonDisplay(watched(sys.stdout))
     provider = provider_name(env)
     stderr = watched(unguarded(sys.stderr) if provider != "none" else sys.stderr)
@@ -44,19 +37,14 @@ def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
     if request.progress is Progress.QUIET:
         return QuietDisplay(stderr, color=color, provider=provider)
     is_wanted = request.progress is Progress.LIVE or (request.progress is Progress.AUTO and color)
-    if is_wanted and provider == "none":
-        from buildx_cache.display.live import LiveDisplay, can_draw
-
-        if can_draw(sys.stderr, env):
-            return LiveDisplay(stderr, color=color, verbose=request.verbose)
+    if is_wanted and provider == "none" and can_draw(sys.stderr, env):
+        return LiveDisplay(stderr, color=color, verbose=request.verbose)
     return PlainDisplay(stderr, color=color, verbose=request.verbose, provider=provider)
 
 
 @contextmanager
 def displaying(display: Display) -> Iterator[None]:
     """While this lasts the display may draw; whatever ends it, nothing of that stays."""
-    from buildx_cache.display.pulse import pulse
-
     try:
         with pulse(display):
             yield

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,55 @@ def test_after_a_kill_nothing_goes_on_and_the_next_call_cleans_up(scene: Scene) 
         assert _await(lambda: not scene.processes(), _END), scene.processes()
     scene.build()
     assert scene.left() == []
+
+
+PAIRS = ((signal.SIGINT, signal.SIGTERM), (signal.SIGHUP, signal.SIGTERM))
+# Each waits where it has come: for docker, for docker in a check, for its stdin.
+WAITING = (("build", "."), ("doctor",), ("cache", "prune", "--keep-branches-from", "-", "registry.example/app"))
+_ROUNDS = 3
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "-".join(each.name for each in pair))
+@pytest.mark.parametrize("words", WAITING, ids=lambda words: words[0])
+def test_two_signals_at_any_time_end_the_call_in_order(
+    tmp_path: Path, words: tuple[str, ...], pair: tuple[signal.Signals, signal.Signals]
+) -> None:
+    """At any time from the first line of the program, whose imports are most of the time here."""
+    nap = str(random.randrange(10**6, 10**7))  # noqa: S311 - nothing secret
+    docker, temporary = tmp_path / "bin" / "docker", tmp_path / "tmp"
+    docker.parent.mkdir()
+    temporary.mkdir()
+    docker.write_text(f"#!/bin/sh\nexec sleep {nap}\n")
+    docker.chmod(0o755)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    env = {"PATH": f"{docker.parent}:{os.environ['PATH']}", "HOME": str(tmp_path), "TMPDIR": str(temporary)}
+    numbers = random.Random(f"{_SEED} {words} {pair}")  # noqa: S311 - same
+    for _ in range(_ROUNDS):
+        command = (sys.executable, "-m", "buildx_cache", *words)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=tmp_path, env=env, stdin=pipe, stdout=pipe, stderr=pipe) as call:
+            try:
+                assert _await(partial(_is_ready_for, signal.SIGTERM, call.pid), _WAIT)
+                time.sleep(numbers.choice((0.0, numbers.uniform(0.0, 0.8))))
+                for number in pair:
+                    call.send_signal(number)
+                    time.sleep(numbers.choice((0.0, 0.0002, 0.001)))
+                # The kernel, and Python, may hand over two that wait in the order of their numbers.
+                assert call.wait(_WAIT) in {130 if number is signal.SIGINT else 143 for number in pair}
+                said = b"".join(call.communicate()).decode()
+            finally:
+                call.kill()
+        assert "Traceback" not in said
+        assert "Exception ignored" not in said
+        assert [line for line in _command_lines() if f"sleep {nap}" in line] == []
+        assert list(temporary.iterdir()) == []
+
+
+def _is_ready_for(number: signal.Signals, process: int) -> bool:
+    """Whether a signal would not end the process: it is caught, or has to wait."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    masks = dict(line.split(":\t") for line in lines if line.startswith(("SigBlk", "SigCgt")))
+    return any(int(mask, 16) & 1 << (number - 1) for mask in masks.values())
 
 
 @pytest.mark.parametrize("half", [0, 1])  # for two processes

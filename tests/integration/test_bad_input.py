@@ -22,8 +22,8 @@ def refused(docker: Docker, *words: str, env: dict[str, str] | None = None) -> t
 
 
 REQUESTS = {
-    "cache mode": (("--cache-mode", "maximum"), 2, "is none of its values", "did you mean 'max'?"),
-    "cache kind": (("--cache", "registri"), 2, "is none of its values", "did you mean 'registry'?"),
+    "cache mode": (("--cache-mode", "maximum"), 2, "--cache-mode", "--help"),
+    "cache kind": (("--cache", "registri"), 2, "--cache", "--help"),
     "attribute": (
         ("--cache-to", "type=registry,ref=a/b,mod=max"),
         *(2, "has no attribute 'mod'", "did you mean 'mode'?"),

@@ -19,7 +19,7 @@ import jsonschema
 import pytest
 
 from buildx_cache import __version__, cli
-from buildx_cache.cli import session
+from buildx_cache.cli import building, session
 from buildx_cache.cli.terminal import wants_color
 from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
@@ -29,6 +29,7 @@ from buildx_cache.report import report_schema
 from buildx_cache.request import BuildRequest, option_key
 from tests.unit.command_line import Called, CommandLine
 
+SECRET = "planted/Otter+4720"  # noqa: S105 -- it opens nothing
 SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
 
 
@@ -100,18 +101,12 @@ def test_the_version_is_told(call: CommandLine) -> None:
 def test_the_module_runs_the_same_program(call: CommandLine) -> None:
     called: list[str] = []
     call.patch.setattr(cli, "main", lambda: called.append("main"))
-    runpy.run_module("buildx_cache", run_name="__main__")
-    assert called == ["main"]
-
-
-def test_an_interrupt_before_the_commands_are_there_shows_no_traceback(call: CommandLine) -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    call.patch.setattr(cli, "main", interrupted)
-    with pytest.raises(SystemExit) as ended:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
         runpy.run_module("buildx_cache", run_name="__main__")
-    assert ended.value.code == 130
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert called == ["main"]
 
 
 @pytest.mark.parametrize("words", [("cache",), ("cache", "--help")], ids=["nothing", "help"])
@@ -142,6 +137,7 @@ def test_a_reader_that_leaves_is_no_bug(call: CommandLine, words: tuple[str, ...
         ("buildx-cache build --cache-c", ["--cache-compression"]),
         ("buildx-cache build . x --pu", ["--push", "--pull"]),
         ("buildx-cache plan --format s", ["shell"]),
+        ("buildx-cache build --cache re", ["registry"]),
     ],
 )
 def test_a_shell_completes_words(call: CommandLine, words: str, completed: list[str]) -> None:
@@ -150,32 +146,29 @@ def test_a_shell_completes_words(call: CommandLine, words: str, completed: list[
     assert (called.code, called.out.split(), called.err) == (0, completed, "")
 
 
-# --- usage -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_complete_too(call: CommandLine, shell: str) -> None:
+    words = "buildx-cache build --cache re"
+    called = call(
+        _BUILDX_CACHE_COMPLETE=f"complete_{shell}", _TYPER_COMPLETE_ARGS=words, _TYPER_COMPLETE_FISH_ACTION="get-args"
+    )
+    assert (called.code, "registry" in called.out, called.err) == (0, True, "")
 
-SEE_HELP = "`buildx-cache --help` shows the options"
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(call: CommandLine, shell: str) -> None:
+    called = call(_BUILDX_CACHE_COMPLETE=f"source_{shell}")
+    assert (called.code, f"complete_{shell}" in called.out, called.err) == (0, True, "")
+
+
+# --- usage -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        (("nope",), "No such command 'nope'.", SEE_HELP),
-        (("build", "--target"), "--target needs a value", "`buildx-cache COMMAND --help` shows the options"),
-        (
-            ("build", "a", "b"),
-            "the build context is one folder or address: 'b' is too much",
-            "`buildx-cache build --help` shows the options",
-        ),
-        (("build", "--cach-dir", "x"), "there is no option --cach-dir", "did you mean --cache-dir?"),
-        (("build", "--no-puhs"), "there is no option --no-puhs", "did you mean --no-push?"),
-        (
-            ("cache", "prune", "--xyz"),
-            "there is no option --xyz",
-            "`buildx-cache cache prune --help` shows the options",
-        ),
         (("build", "--tag", ""), "--tag is empty", "give REGISTRY/REPOSITORY:TAG; a variable in it may not be set"),
-        (("build", "--progress", "lvie"), "--progress: 'lvie' is none of its values", "did you mean 'live'?"),
         (("build", "--push"), "--push needs a tag to push", "add -t REGISTRY/REPOSITORY:TAG"),
-        (("build", "--cache", "regsitry"), "--cache: 'regsitry' is none of its values", "did you mean 'registry'?"),
         (
             ("build", "--cache", "inline", "--cache-mode", "max"),
             "--cache inline has no --cache-mode max: the image carries only its own layers",
@@ -199,14 +192,73 @@ def test_a_wrong_call_is_told_in_two_lines(call: CommandLine, words: tuple[str, 
     assert call(*words) == Called(code=2, out="", err=f"error: {message}\nto do: {hint}\n")
 
 
-@pytest.mark.parametrize("words", [("build", "--nope"), ("plan", "--format", "x"), ("plan", "--assume-driver", "x")])
-def test_what_is_no_option_is_told_in_two_lines(call: CommandLine, words: tuple[str, ...]) -> None:
-    called = call(*words)
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("nope",), "nope"),
+        (("--nope",), "--nope"),
+        (("build", "--nope"), "--nope"),
+        (("build", "--cach-dir", "x"), "--cache-dir"),
+        (("build", "--no-puhs"), "--no-push"),
+        (("build", "-x"), "-x"),
+        (("build", "--target"), "--target"),
+        (("build", "--push=yes"), "--push"),
+        (("build", "--progress", "lvie"), "--progress"),
+        (("build", "--cache", "regsitry"), "--cache"),
+        (("build", "--cache-mode", ""), "--cache-mode"),
+        (("build", "--cache-compression", "zip"), "--cache-compression"),
+        (("build", "--lazy", "maybe"), "--lazy"),
+        (("build", "--driver", "podman"), "--driver"),
+        (("plan", "--format", "x"), "--format"),
+        (("plan", "--assume-driver", "x"), "--assume-driver"),
+        (("build", "--format", "json"), "plan"),
+        (("build", "--assume-driver", "docker"), "plan"),
+        (("build", "a", "b"), "build . -- --flag"),
+        (("build", ".", "b", "--", "--call", "check"), "build . -- --flag"),
+        (("build", ".", "--", "b"), "build . -- --flag"),
+        (("build", "--", "--call", "check"), "build . -- --flag"),
+        (("plan", "--", "--call", "check"), "build . -- --flag"),
+        (("cache", "nope"), "nope"),
+        (("cache", "inspect"), "DIR|REF"),
+        (("cache", "inspect", "--layers", "x", "."), "--layers"),
+        (("cache", "inspect", ".", "x"), "x"),
+        (("cache", "prune", "--xyz"), "--xyz"),
+        (("doctor", "x"), "x"),
+    ],
+    ids=" ".join,
+)
+def test_what_the_command_line_does_not_take_is_told_in_two_lines(
+    call: CommandLine, words: tuple[str, ...], named: str
+) -> None:
+    called = call(*words, GITHUB_ACTIONS="true")  # whose log takes colours, Typer says
     assert (called.code, called.out) == (2, "")
     first, second = called.err.splitlines()
-    assert first.startswith("error: ")
-    assert words[1] in first
-    assert second.startswith("to do: ")
+    assert (first.partition(": ")[0], second.partition(": ")[0]) == ("error", "to do")
+    assert named in called.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("build", f"--pasword={SECRET}"),
+        ("build", f"--password-stdin={SECRET}"),
+        ("build", "--password-stdin", SECRET, "."),
+        ("build", ".", "--build-arg", "TOKEN", f"={SECRET}"),
+        ("build", ".", "--", SECRET),
+        ("build", "--", f"--x={SECRET}"),
+        ("build", f"-x{SECRET}"),
+    ],
+    ids=" ".join,
+)
+def test_no_value_is_shown_that_may_be_a_secret(call: CommandLine, words: tuple[str, ...]) -> None:
+    called = call(*words)
+    assert (called.code, SECRET in called.out + called.err) == (2, False)
+
+
+def test_a_command_for_the_ci_in_a_wrong_word_is_none(call: CommandLine) -> None:
+    called = call("x\n::error::y", "build", GITHUB_ACTIONS="true")
+    assert called.code == 2
+    assert not any(line.startswith("::") for line in called.err.splitlines())
 
 
 def test_a_wrong_variable_is_told_by_its_name(call: CommandLine) -> None:
@@ -281,7 +333,9 @@ def test_the_engines_own_builder_is_taken_to_be_running(call: CommandLine) -> No
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--", "--call", "check"), "docker buildx build --builder default --call check ."),
+        ((".", "--", "--call", "check"), "docker buildx build --builder default --call check ."),
+        (("--", ".", "--call", "check"), "docker buildx build --builder default --call check ."),
+        (("-", "--", "--call", "check"), "docker buildx build --builder default --call check -"),
         ((".", "--", "--progress=tty", "--", "-t"), "docker buildx build --builder default --progress=tty -- -t ."),
         (("--target", "x", "--"), "docker buildx build --builder default --target x ."),
     ],
@@ -625,7 +679,7 @@ def _fail_with(call: CommandLine, error: BaseException) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    call.patch.setattr(session, "open_session", fail)
+    call.patch.setattr(building, "open_session", fail)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -636,7 +690,7 @@ def test_a_signal_ends_a_build_in_order_and_only_once(call: CommandLine, number:
         finally:
             signal.raise_signal(number)
 
-    call.patch.setattr(session, "open_session", stopped)
+    call.patch.setattr(building, "open_session", stopped)
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     called = call("build")
     assert called.code == (130 if number is signal.SIGINT else 143)
@@ -663,9 +717,6 @@ def test_a_bug_is_logged_and_shows_no_traceback(call: CommandLine, tmp_path: Pat
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
-SECRET = "planted/Otter+4720"  # noqa: S105 -- it opens nothing
-
-
 def _buggy(*_: object, **__: object) -> None:
     """A bug that has a secret in what it says, in what it comes from, in a note, and in what its frames hold."""
     held = {"password": SECRET}
@@ -678,7 +729,7 @@ def _buggy(*_: object, **__: object) -> None:
 
 
 def test_no_secret_is_in_the_log_of_a_bug(call: CommandLine, tmp_path: Path) -> None:
-    call.patch.setattr(session, "open_session", _buggy)
+    call.patch.setattr(building, "open_session", _buggy)
     words = ("build", "--progress", "json", "--username", "me", "--password-env", "MINE", "--secret", "id=MINE")
     with _temporary_files_in(call, tmp_path / "logs") as logs:
         called = call(*words, "--build-arg", f"A_TOKEN={SECRET}", "--registry", "r.example", MINE=SECRET)
@@ -690,7 +741,7 @@ def test_no_secret_is_in_the_log_of_a_bug(call: CommandLine, tmp_path: Path) -> 
 
 
 def test_a_bug_without_a_place_for_its_log_shows_where_it_is(call: CommandLine, tmp_path: Path) -> None:
-    call.patch.setattr(session, "open_session", _buggy)
+    call.patch.setattr(building, "open_session", _buggy)
     call.patch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     called = call("build")
     assert called.code == 70
@@ -706,7 +757,7 @@ def test_a_bug_in_a_thread_is_told_and_no_secret_with_it(call: CommandLine, tmp_
         thread.join()
         raise EngineError("the end", hint="")
 
-    call.patch.setattr(session, "open_session", part)
+    call.patch.setattr(building, "open_session", part)
     with _temporary_files_in(call, tmp_path / "logs") as logs:
         called = call("build")
     (log,) = logs.iterdir()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.cli import session
+from buildx_cache.cli import building
 from buildx_cache.cli.hidden import forget_secrets, hidden_values, keep_out_of_metadata
 from buildx_cache.errors import EngineError
 from buildx_cache.redaction import Secret
@@ -154,7 +154,7 @@ def test_what_a_call_without_a_plan_tells_has_no_secret(
         raise EngineError("docker said hunt\x1b[0mer2secret and of-an-\x00argument", hint="not hunter2\u200bsecret")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "open_session", fail)
+    monkeypatch.setattr(building, "open_session", fail)
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     reports = ("--report", "r.json", "--report-html", "r.html", "--report-junit", "r.xml", "--report-md", "r.md")
     words = ("--progress", progress, "--secret", "id=x,env=MINE", "--build-arg", "A_TOKEN=of-an-argument")

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from buildx_cache.errors import InterruptedBuildError
-from buildx_cache.interrupts import CAUGHT, held, interrupt_after, interruptible
+from buildx_cache.interrupts import CAUGHT, caught, held, interrupt_after, interruptible
 
 
 @pytest.mark.parametrize("number", CAUGHT, ids=lambda number: number.name)
@@ -43,6 +43,31 @@ def test_a_signal_waits_for_what_must_not_be_cut_in_two() -> None:
     with pytest.raises(InterruptedBuildError, match="SIGHUP"):
         call()
     assert done == ["inner", "outer"]
+
+
+def test_a_signal_that_comes_too_early_is_raised_where_the_call_can_end() -> None:
+    with caught() as signals:
+        assert signals.exit_code is None
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(InterruptedBuildError, match="SIGTERM"), interruptible():
+            pytest.fail("the call went on")
+        signal.raise_signal(signal.SIGINT)
+        assert signals.exit_code == 143
+
+
+def test_a_signal_in_a_destructor_is_raised_after_it() -> None:
+    class Dropped:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def call() -> None:
+        with interruptible():
+            Dropped()
+            time.sleep(600)
+
+    with pytest.raises(InterruptedBuildError, match="SIGTERM"):
+        call()
 
 
 def test_what_fails_while_a_signal_waits_is_not_lost() -> None:

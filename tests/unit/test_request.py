@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any, get_type_hints
 import pytest
 
 from buildx_cache.caches import CacheKind, CacheMode, Compression
+from buildx_cache.cli.options import build_or_plan
 from buildx_cache.errors import ExhaustedError, UsageError
-from buildx_cache.options import Options
 from buildx_cache.request import (
     BuildRequest,
     Driver,
@@ -939,8 +940,8 @@ FIELDS = tuple(field.name for field in dataclasses.fields(BuildRequest) if field
 
 
 def test_every_option_is_a_field_of_the_request_and_the_other_way_round() -> None:
-    options = {field.name for field in dataclasses.fields(Options)}
-    assert options == set(FIELDS) - {"buildx_flags"}
+    options = set(inspect.signature(build_or_plan).parameters)
+    assert options == {*FIELDS, "ctx", "output_format", "assume_driver"}
 
 
 def test_every_field_but_those_of_the_caller_alone_can_be_configured() -> None:
@@ -960,15 +961,6 @@ def test_every_field_can_be_set_in_a_file(tree: Tree, name: str) -> None:
     layer = tree.layer()
     assert layer is not None
     assert layer.values == {name: "x"}
-
-
-def test_an_option_that_is_not_given_is_no_value() -> None:
-    assert Options().given() == {}
-    assert Options(push=False, tag=[], target="", build_arg=["A=b"]).given() == {
-        "push": False,
-        "target": "",
-        "build_arg": ["A=b"],
-    }
 
 
 def test_absent_means_empty() -> None:

@@ -16,7 +16,6 @@ import pytest
 
 from buildx_cache.cli.reading import Asked, read_request
 from buildx_cache.errors import UsageError
-from buildx_cache.options import Options
 from buildx_cache.request import option_key
 from buildx_cache.request.layers import CONFIG_FIELDS
 from buildx_cache.request.trust import PERMISSIONS
@@ -201,7 +200,7 @@ def copy(whole_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def read(name: str, value: object, env: Mapping[str, str] = NOT_A_FORK, **options: Any) -> Asked:  # noqa: ANN401 -- of any option
     Path("buildx-cache.toml").write_text(f"\n{option_key(name)} = {json.dumps(value)}\n")
-    return read_request(Options(**options), (), env)
+    return read_request(dict(**options), env)
 
 
 def refusal(name: str, value: object, env: Mapping[str, str] = NOT_A_FORK, **options: Any) -> UsageError:  # noqa: ANN401 -- same
@@ -280,7 +279,7 @@ def test_a_file_that_the_caller_names_or_trusts_sets_everything(how: str, ci: di
     }  # fmt: skip
     lines = (f"{option_key(name)} = {json.dumps(value)}" for name, value in everything.items())
     Path("buildx-cache.toml").write_text("\n".join(lines))
-    request = read_request(Options(**options), (), {**ci, **env}).request
+    request = read_request(dict(**options), {**ci, **env}).request
     got = {name: getattr(request, name) for name in everything}
     assert got == {name: tuple(value) if isinstance(value, list) else value for name, value in everything.items()}
 
@@ -290,9 +289,10 @@ def test_a_file_that_the_caller_names_or_trusts_sets_everything(how: str, ci: di
 @pytest.mark.usefixtures("copy")
 def test_no_file_says_which_file_is_read_or_trusted(key: str, value: str) -> None:
     Path("buildx-cache.toml").write_text(f"{key} = {value}")
-    for options in (Options(), Options(config="buildx-cache.toml"), Options(trust_config=True)):
+    choices: tuple[dict[str, Any], ...] = ({}, {"config": "buildx-cache.toml"}, {"trust_config": True})
+    for options in choices:
         with pytest.raises(UsageError):
-            read_request(options, (), {})
+            read_request(options, {})
 
 
 @pytest.mark.usefixtures("copy")
@@ -319,14 +319,14 @@ def test_a_forks_file_does_not_name_what_is_pushed(options: dict[str, Any], flag
     Path("buildx-cache.toml").write_text('output = ["type=image,name=r.example/prod"]')
     if "output" not in options:
         with pytest.raises(UsageError):
-            read_request(Options(**options), flags, FORK)
-        read_request(Options(**options), flags, NOT_A_FORK)
+            read_request(dict(**options, buildx_flags=flags), FORK)
+        read_request(dict(**options, buildx_flags=flags), NOT_A_FORK)
     Path("buildx-cache.toml").write_text('tag = ["r.example/prod"]')
     with pytest.raises(UsageError):
-        read_request(Options(**options), flags, FORK)
-    read_request(Options(**options), flags, NOT_A_FORK)
-    read_request(Options(**options, tag=["r.example/mine"]), flags, FORK)
-    read_request(Options(**options, trust_config=True), flags, FORK)
+        read_request(dict(**options, buildx_flags=flags), FORK)
+    read_request(dict(**options, buildx_flags=flags), NOT_A_FORK)
+    read_request(dict(**options, tag=["r.example/mine"], buildx_flags=flags), FORK)
+    read_request(dict(**options, trust_config=True, buildx_flags=flags), FORK)
 
 
 @pytest.mark.parametrize(("output", "is_refused"), [("out", False), ("type=tar,dest=x", False), ("type=docker", True)])
@@ -334,12 +334,12 @@ def test_a_forks_file_does_not_name_what_is_pushed(options: dict[str, Any], flag
 @pytest.mark.usefixtures("copy")
 def test_a_forks_file_does_not_name_what_the_engine_may_keep(output: str, is_flag: bool, is_refused: bool) -> None:  # noqa: FBT001 -- a table
     Path("buildx-cache.toml").write_text('tag = ["base:1"]')
-    options, flags = (Options(), ("-o", output)) if is_flag else (Options(output=[output]), ())
+    options = {"buildx_flags": ("-o", output)} if is_flag else {"output": (output,)}
     with pytest.raises(UsageError) if is_refused else contextlib.nullcontext():
-        read_request(options, flags, FORK)
+        read_request(options, FORK)
     with pytest.raises(UsageError):
-        read_request(Options(load=True, output=[output]), (), FORK)
-    read_request(Options(load=True), (), NOT_A_FORK)
+        read_request({"load": True, "output": (output,)}, FORK)
+    read_request({"load": True}, NOT_A_FORK)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_no_image_puts_a_link_in_the_way(copy: Path, name: str, whose: str) -> N
         assert "output" in refusal("output", EXPORT["output"], **given).message
     Path("buildx-cache.toml").write_text("")
     if name != "file":  # a folder here
-        read_request(Options(**EXPORT, **given), (), {})
+        read_request(dict(**EXPORT, **given), {})
 
 
 @pytest.mark.parametrize(
@@ -419,12 +419,12 @@ def test_the_dockerfiles_folder_is_no_way_to_a_repositorys_own_settings(copy: Pa
     Path("sub/buildx-cache.toml").write_text('file = "Dockerfile"')
     try:
         with pytest.raises(UsageError):
-            read_request(Options(context="sub"), (), {})
+            read_request({"context": "sub"}, {})
         Path("sub/buildx-cache.toml").write_text('build-context = ["a=."]')
         with pytest.raises(UsageError):
-            read_request(Options(context="sub"), (), {})
+            read_request({"context": "sub"}, {})
         Path("sub/buildx-cache.toml").write_text('file = "sub/Dockerfile"\nbuild-context = ["a=out"]')
-        assert read_request(Options(context="sub"), (), {}).request.file == "sub/Dockerfile"
+        assert read_request({"context": "sub"}, {}).request.file == "sub/Dockerfile"
     finally:
         (copy / "sub/buildx-cache.toml").unlink()
 
@@ -443,9 +443,9 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_a_repository_the_files_own_folder_is_the_working_copy(bare: Path) -> None:
     (bare / "app/buildx-cache.toml").write_text('report = "report.json"')
     with pytest.raises(UsageError):
-        read_request(Options(context="app"), (), {})
+        read_request({"context": "app"}, {})
     (bare / "app/buildx-cache.toml").write_text('report = "app/report.json"')
-    assert read_request(Options(context="app"), (), {}).request.report == "app/report.json"
+    assert read_request({"context": "app"}, {}).request.report == "app/report.json"
 
 
 def test_a_home_folder_under_git_is_no_working_copy_of_what_lies_in_it(
@@ -455,7 +455,7 @@ def test_a_home_folder_under_git_is_no_working_copy_of_what_lies_in_it(
     monkeypatch.setenv("HOME", str(bare))
     (bare / "app/buildx-cache.toml").write_text('dotenv = ".bashrc"')
     with pytest.raises(UsageError):
-        read_request(Options(context="app"), (), {})
+        read_request({"context": "app"}, {})
 
 
 @pytest.mark.parametrize("name", ["buildx-cache.toml", "app/buildx-cache.toml"])
@@ -463,7 +463,7 @@ def test_a_linked_file_is_refused(bare: Path, name: str) -> None:
     (bare / "secret").write_text('AWS_SECRET = "hunter2"')
     (bare / name).symlink_to(bare / "secret")
     with pytest.raises(UsageError) as refused:
-        read_request(Options(context="app", trust_config=True), (), {})
+        read_request({"context": "app", "trust_config": True}, {})
     assert "hunter2" not in refused.value.message
     assert "--config" in refused.value.hint
 
@@ -477,20 +477,20 @@ def test_a_file_behind_a_linked_folder_is_refused(bare: Path, tmp_path: Path) ->
     for folder in (bare, other):
         (folder / ".git").mkdir()
         with pytest.raises(UsageError):
-            read_request(Options(context="linked"), (), {})
-    assert read_request(Options(context=str(other)), (), {}).request.target == "x"
+            read_request({"context": "linked"}, {})
+    assert read_request({"context": str(other)}, {}).request.target == "x"
     (bare / "current").symlink_to("app")
     (bare / "app/buildx-cache.toml").write_text('target = "y"')
-    assert read_request(Options(context="current"), (), {}).request.target == "y"
+    assert read_request({"context": "current"}, {}).request.target == "y"
 
 
 def test_a_linked_python_project_is_passed_over_and_told(bare: Path) -> None:
     (bare / "elsewhere.toml").write_text('[tool.buildx-cache]\ntarget = "elsewhere"')
     (bare / "app/pyproject.toml").symlink_to(bare / "elsewhere.toml")
-    (line,) = read_request(Options(context="app"), (), {}).lines
+    (line,) = read_request({"context": "app"}, {}).lines
     assert str(bare / "app/pyproject.toml") in line
     (bare / "pyproject.toml").write_text('[tool.buildx-cache]\ntarget = "own"')
-    asked = read_request(Options(context="app"), (), {})
+    asked = read_request({"context": "app"}, {})
     assert (asked.request.target, len(asked.lines)) == ("own", 2)
 
 
@@ -498,9 +498,9 @@ def test_a_linked_python_project_is_passed_over_and_told(bare: Path) -> None:
 def test_what_is_no_ordinary_file_is_not_waited_for(bare: Path, name: str) -> None:
     os.mkfifo(bare / name)
     began = time.monotonic()
-    assert read_request(Options(), (), {}).file is None
+    assert read_request({}, {}).file is None
     with pytest.raises(UsageError):
-        read_request(Options(config=name), (), {})
+        read_request({"config": name}, {})
     assert time.monotonic() - began < 1
     assert stat.S_ISFIFO((bare / name).stat().st_mode)
 
@@ -526,7 +526,7 @@ def test_no_file_keeps_the_program_busy(bare: Path, name: str, text: str) -> Non
     (bare / name).write_text(text if name == "buildx-cache.toml" else f"[tool.buildx-cache]\n{text}")
     began = time.process_time()
     with pytest.raises(UsageError):
-        read_request(Options(), (), {})
+        read_request({}, {})
     assert time.process_time() - began < 5
 
 
@@ -536,7 +536,7 @@ def test_a_deep_folder_is_looked_through(bare: Path) -> None:
     for folder in folders:
         os.mkdir(folder)  # noqa: PTH102 -- quick
     try:
-        assert read_request(Options(), (), {}).request.output == ("deep",)
+        assert read_request({}, {}).request.output == ("deep",)
     finally:
         for folder in reversed(folders):  # pytest's own clean-up is recursive
             os.rmdir(folder)  # noqa: PTH106 -- quick
@@ -559,9 +559,9 @@ def test_a_named_file_is_read_alone(bare: Path, name: str, text: str) -> None:
     (bare / "app/pyproject.toml").symlink_to("nowhere")
     (bare / name).write_text(text)
     (bare / "link.toml").symlink_to(name)
-    assert read_request(Options(context="app", config=name), (), {}).request.target == "x"
+    assert read_request({"context": "app", "config": name}, {}).request.target == "x"
     if name == "ci.toml":
-        assert read_request(Options(context="app", config="link.toml"), (), {}).request.target == "x"
+        assert read_request({"context": "app", "config": "link.toml"}, {}).request.target == "x"
 
 
 @pytest.mark.parametrize(
@@ -581,7 +581,7 @@ def test_a_named_file_that_cannot_be_used_is_refused(bare: Path, name: str, text
     if text is not None:
         (bare / name).write_text(text)
     with pytest.raises(UsageError):
-        read_request(Options(config=name), (), {})
+        read_request({"config": name}, {})
 
 
 # --- no value in an error ----------------------------------------------------------------------------------
@@ -625,7 +625,7 @@ SECRET = "hunter2hunter2"  # noqa: S105
 def test_no_error_shows_a_value_of_a_file(line: str, is_trusted: bool) -> None:  # noqa: FBT001 -- a table
     Path("buildx-cache.toml").write_text(line)
     with pytest.raises(UsageError) as refused:
-        read_request(Options(trust_config=is_trusted), (), {})
+        read_request({"trust_config": is_trusted}, {})
     assert SECRET not in (refused.value.message + refused.value.hint).lower()
     assert "buildx-cache.toml" in refused.value.message
 
@@ -633,7 +633,7 @@ def test_no_error_shows_a_value_of_a_file(line: str, is_trusted: bool) -> None: 
 def test_a_value_of_the_command_line_is_shown_as_ever(copy: Path) -> None:
     (copy / "buildx-cache.toml").write_text('target = "x"\nprune-keep = "1GB"')
     with pytest.raises(UsageError) as refused:
-        read_request(Options(platform=["what"]), (), {})
+        read_request({"platform": ["what"]}, {})
     assert "'what'" in refused.value.message
 
 
@@ -656,15 +656,15 @@ def test_one_line_names_the_file_unless_the_caller_wants_quiet(
     copy: Path, options: dict[str, Any], env: dict[str, str], count: int
 ) -> None:
     (copy / "buildx-cache.toml").write_text("quiet = true")
-    lines = read_request(Options(**options), (), env).lines
+    lines = read_request(dict(**options), env).lines
     assert len(lines) == count
     assert all("buildx-cache.toml" in line for line in lines)
 
 
 def test_whose_file_it_is_is_told(copy: Path) -> None:
     (copy / "buildx-cache.toml").write_text("verbose = true")
-    choices = (Options(), Options(trust_config=True), Options(config="buildx-cache.toml"))
-    assert len({read_request(each, (), {}).lines[0].partition("(")[2] for each in choices}) == 3
+    choices: tuple[dict[str, Any], ...] = ({}, {"trust_config": True}, {"config": "buildx-cache.toml"})
+    assert len({read_request(each, {}).lines[0].partition("(")[2] for each in choices}) == 3
 
 
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n"], ids=repr)

@@ -1,0 +1,30 @@
+"""``plan``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from buildx_cache.cli.hidden import forget_secrets
+from buildx_cache.cli.reading import read_request
+from buildx_cache.cli.session import assumed_plan, open_session
+from buildx_cache.cli.terminal import failing
+from buildx_cache.interrupts import interruptible
+from buildx_cache.plan.render import plan_json, shell_lines
+from buildx_cache.request import Driver
+from buildx_cache.wording import printable
+
+
+def plan(given: Mapping[str, object], driver: Driver | None, *, as_json: bool) -> None:
+    """Print what ``build`` would run with the options that are given; for a ``driver``, without asking Docker."""
+    env = dict(os.environ)
+    with failing(env, no_color=bool(given.get("no_color"))), interruptible():
+        asked = read_request(given, env)
+        request = asked.request
+        for line in asked.lines:
+            print(printable(line), file=sys.stderr)
+        forget_secrets(request, env, os.environ)
+        with asked.values_unshown():
+            made = assumed_plan(request, env, driver) if driver else open_session(request, env).plan
+        print(plan_json(made) if as_json else shell_lines(made), end="")
