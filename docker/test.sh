@@ -1,5 +1,6 @@
 #!/bin/sh
-# Run the whole test suite, or what the arguments of pytest select: sh docker/test.sh [tests/unit …]
+# Run the tests: sh docker/test.sh [--all | ARGUMENTS OF PYTEST]
+# Without arguments, all but the long ones (marked `soak`); with --all, those too; else what the arguments select.
 # The tests start the engines they need, and stop those that they started.
 set -eu
 project=$(CDPATH="" cd -- "$(dirname -- "$0")/.." && pwd)
@@ -8,5 +9,9 @@ setup dev
 browser
 terminal
 cd "$project"
+case "${1-}" in
+--all) shift ;;
+"") set -- -m "not soak" ;;
+esac
 # Two processes, in the order of the tests: one works while the other waits for the engine.
 exec "$python" -m pytest --numprocesses 2 --no-loadscope-reorder "$@"

@@ -19,6 +19,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[OF_THIS_RUN] = Engines(Path(record))
 
 
+MARKS = {"unit": "fast", "integration": "engine", "faults": "engine", "terminal": "engine"}
+"""What every test of a folder is."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    for item in items:
+        if mark := MARKS.get(item.path.relative_to(tests).parts[0]):
+            item.add_marker(mark)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - of pytest-xdist, which has no types
     node.workerinput["engines"] = str(node.config.stash[OF_THIS_RUN].record)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from buildx_cache import layout
 from tests.faults.laboratory import Laboratory
 from tests.integration.conftest import Ran
@@ -67,6 +69,7 @@ def _family(pid: int) -> Iterator[int]:
         pending += children[current]
 
 
+@pytest.mark.soak
 def test_a_call_killed_at_any_moment_leaves_a_folder_that_the_next_one_uses(
     laboratory: Laboratory, tmp_path: Path
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+import pytest
+
 from buildx_cache import layout
 from tests.faults.example import noise
 from tests.faults.laboratory import Laboratory
@@ -18,6 +20,7 @@ def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+@pytest.mark.soak
 def test_thirty_builds_of_a_changing_layer_leave_a_folder_of_one(laboratory: Laboratory, tmp_path: Path) -> None:
     context = tmp_path / "context"
     context.mkdir()

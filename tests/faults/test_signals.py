@@ -304,6 +304,7 @@ def _is_ready_for(number: signal.Signals, process: int) -> bool:
     return any(int(mask, 16) & 1 << (number - 1) for mask in masks.values())
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("half", [0, 1])  # for two processes
 def test_calls_that_are_stopped_at_random_leave_nothing(docker: Docker, tmp_path: Path, half: int) -> None:
     print(f"seed {_SEED + half}")  # noqa: T201 - pytest shows it with a failure

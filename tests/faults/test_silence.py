@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import uuid
 
+import pytest
+
 from tests.faults.laboratory import Laboratory, builds, imported
 from tests.faults.proxy import READ, Kind, Proxy, Rule, Stall
 from tests.faults.watched import IMPATIENT
 
 
+@pytest.mark.soak  # 90 seconds of silence
 def test_a_silent_registry_costs_a_restart_of_the_builder_and_nothing_else(
     laboratory: Laboratory, proxy: Proxy
 ) -> None:

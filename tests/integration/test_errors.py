@@ -293,7 +293,12 @@ def _server(host: str, certificate: trustme.LeafCert | None = None) -> Iterator[
             thread.join()
 
 
-@pytest.mark.parametrize("name", FAILURES)
+PATIENT = ("push-limited", "push-that-is-cut-off")  # a minute of tries each
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.soak] if name in PATIENT else []) for name in FAILURES]
+)
 def test_a_failed_build_says_what_to_do(docker: Docker, places: Mapping[str, str], tmp_path: Path, name: str) -> None:
     failure = FAILURES[name]
     context = tmp_path / "context"
