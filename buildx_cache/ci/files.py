@@ -69,9 +69,15 @@ _TELLING_EVENTS = frozenset(
 )
 
 
-def _is_own_run(event: object, _: Variables) -> bool:
+def _is_own_run(event: object, variables: Variables) -> bool:
     head, base = _leaf(event, "workflow_run.head_repository.full_name"), _leaf(event, "repository.full_name")
-    return bool(head and head == base) and _leaf(event, "workflow_run.event") in _TELLING_EVENTS
+    is_own = bool(head and head == base) and _leaf(event, "workflow_run.event") in _TELLING_EVENTS
+    return is_own and _is_branch_of_run(_leaf(event, "workflow_run.head_branch"), variables)
+
+
+def _is_branch_of_run(name: object, variables: Variables) -> bool:
+    """Tell whether an event is about the branch of its run; else that is the default one, and the job may build another."""
+    return bool(name) and variables.get("GITHUB_REF") == f"refs/heads/{name}"
 
 
 def _is_about_no_pull_request(event: object, _: Variables) -> bool:
@@ -81,12 +87,13 @@ def _is_about_no_pull_request(event: object, _: Variables) -> bool:
 
 def _has_own_branch(dotted: str) -> Callable[[object, Variables], bool]:
     """``head_branch`` is null where the branch is a fork's."""
-    return lambda event, _: bool(_leaf(event, dotted))
+    return lambda event, variables: _is_branch_of_run(_leaf(event, dotted), variables)
 
 
-def _is_on_own_branch(event: object, _: Variables) -> bool:
+def _is_on_own_branch(event: object, variables: Variables) -> bool:
     """``branches`` are those of this repository that contain the commit."""
-    return isinstance(branches := _branch(event, "branches"), list) and bool(branches)
+    branches = _branch(event, "branches")
+    return isinstance(branches, list) and any(_is_branch_of_run(_leaf(each, "name"), variables) for each in branches)
 
 
 def _deploys_named(_: object, variables: Variables) -> bool:
@@ -122,7 +129,7 @@ _OWN_EVENTS: Mapping[str, Callable[[object, Variables], bool]] = {
     "status": _is_on_own_branch,
     "workflow_run": _is_own_run,
 }
-"""Says of an event that it brings nothing of a fork. The other events are pull requests, or bring nothing at all."""
+"""Says of an event that it brings nothing of a fork or another branch. The others are pull requests, or bring nothing."""
 
 
 # --- TeamCity ----------------------------------------------------------------------------------------------

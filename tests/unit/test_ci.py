@@ -1226,7 +1226,8 @@ def test_malformed_event(event: str | None) -> None:
 # --- what follows a fork -------------------------------------------------------------------------------------
 
 ACME = {"repository": {"full_name": "acme/app", "default_branch": "develop"}}
-OWN_HEAD = {"head_repository": {"full_name": "acme/app"}}
+OWN_HEAD = {"head_repository": {"full_name": "acme/app"}, "head_branch": "develop"}
+OTHER_HEAD = {**OWN_HEAD, "head_branch": "feature/x"}
 FORK_HEAD = {"head_repository": {"full_name": "octocat/app"}}
 PULL = {"head": {"repo": {"full_name": "octocat/app"}}}
 
@@ -1237,7 +1238,7 @@ PULL = {"head": {"repo": {"full_name": "octocat/app"}}}
         *(
             ("workflow_run", {"workflow_run": {"event": trigger, **head}}, head is not OWN_HEAD)
             for trigger in ("push", "pull_request", "merge_group", "schedule", "workflow_dispatch")
-            for head in (OWN_HEAD, FORK_HEAD, {"head_repository": None}, {})
+            for head in (OWN_HEAD, OTHER_HEAD, FORK_HEAD, {"head_repository": None}, {})
         ),
         *(
             ("workflow_run", {"workflow_run": {"event": trigger, **OWN_HEAD}}, True)
@@ -1249,12 +1250,15 @@ PULL = {"head": {"repo": {"full_name": "octocat/app"}}}
         ("issue_comment", {"issue": {"number": 1, "pull_request": None}}, False),
         ("issue_comment", {"issue": {"number": 1, "pull_request": {"url": "u"}}}, True),
         ("issue_comment", {"issue": []}, True),
-        ("check_run", {"check_run": {"check_suite": {"head_branch": "feature/x"}}}, False),
+        ("check_run", {"check_run": {"check_suite": {"head_branch": "develop"}}}, False),
+        ("check_run", {"check_run": {"check_suite": {"head_branch": "feature/x"}}}, True),
         ("check_run", {"check_run": {"check_suite": {"head_branch": None, "pull_requests": []}}}, True),
         ("check_run", {"check_run": {"head_branch": "feature/x"}}, True),
-        ("check_suite", {"check_suite": {"head_branch": "feature/x"}}, False),
+        ("check_suite", {"check_suite": {"head_branch": "develop"}}, False),
+        ("check_suite", {"check_suite": {"head_branch": "feature/x"}}, True),
         ("check_suite", {"check_suite": {"head_branch": None}}, True),
-        ("status", {"branches": [{"name": "feature/x"}]}, False),
+        ("status", {"branches": [{"name": "feature/x"}, {"name": "develop"}]}, False),
+        ("status", {"branches": [{"name": "feature/x"}]}, True),
         ("status", {"branches": []}, True),
         ("status", {"branches": {"name": "x"}}, True),
         ("repository_dispatch", {"client_payload": {"image": "app"}}, False),

@@ -155,7 +155,7 @@ def test_other_shells_complete_too(call: CommandLine, shell: str) -> None:
     assert (called.code, "registry" in called.out, called.err) == (0, True, "")
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("shell", ["zsh", "fish"])  # for bash, Typer asks bash for its version
 def test_a_shell_is_told_how_to_complete(call: CommandLine, shell: str) -> None:
     called = call(_BUILDX_CACHE_COMPLETE=f"source_{shell}")
     assert (called.code, f"complete_{shell}" in called.out, called.err) == (0, True, "")

@@ -120,12 +120,12 @@ HOSTILE: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("sign", ["", "!"])
-def test_ten_thousand_hostile_patterns_take_less_than_a_second(name: str, sign: str) -> None:
+def test_ten_thousand_hostile_patterns_take_seconds_at_most(name: str, sign: str) -> None:
     lines = ["*", *(sign + HOSTILE[name](at) for at in range(10_000))]
     path = "/".join(["a" * 30] * 8)
     begin = time.process_time()
     matcher(*lines).is_ignored(path)
-    assert time.process_time() - begin < 1
+    assert time.process_time() - begin < 5  # half a second; without a bound on the work, hours
 
 
 @pytest.mark.parametrize(
