@@ -76,7 +76,7 @@ def _is_own_run(event: object, variables: Variables) -> bool:
 
 
 def _is_branch_of_run(name: object, variables: Variables) -> bool:
-    """Tell whether an event is about the branch of its run; else that is the default one, and the job may build another."""
+    """Tell whether an event is about the branch of its run; of another one, the job may build that."""
     return bool(name) and variables.get("GITHUB_REF") == f"refs/heads/{name}"
 
 
@@ -129,7 +129,7 @@ _OWN_EVENTS: Mapping[str, Callable[[object, Variables], bool]] = {
     "status": _is_on_own_branch,
     "workflow_run": _is_own_run,
 }
-"""Says of an event that it brings nothing of a fork or another branch. The others are pull requests, or bring nothing."""
+"""Says of an event that it brings nothing of a fork or another branch. Others are pull requests, or bring nothing."""
 
 
 # --- TeamCity ----------------------------------------------------------------------------------------------
