@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from buildx_cache.buildkit import Kind, Problem, classify, classify_command, command_ending
+from buildx_cache.buildkit import BuildTrace, Kind, Problem, Step, classify, classify_command, command_ending
 from buildx_cache.errors import (
     BuildFailedError,
     BuildxCacheError,
@@ -16,7 +16,6 @@ from buildx_cache.errors import (
     ExhaustedError,
     UnreachableError,
 )
-from buildx_cache.progress import BuildTrace, Step
 from buildx_cache.redaction import redact
 from buildx_cache.reference import HUB_KEY
 from buildx_cache.wording import bounded

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from buildx_cache.buildkit import Kind, Operation, Problem, absent_folder, classify
+from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, Transfer, absent_folder, classify
 from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
 from buildx_cache.diagnose import advice
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.plan import BuildPlan
-from buildx_cache.progress import BuildTrace, Transfer
 from buildx_cache.redaction import redact
 from buildx_cache.report import (
     CacheReport,

@@ -1,4 +1,9 @@
-"""BuildKit's and Buildx' language: ``classify`` is the only reader of their words, the docker CLI's and registries'."""
+"""BuildKit's and Buildx' language: progress → events → a trace, and what an error means.
+
+``StreamParser`` turns bytes into events and knows nothing of their meaning; ``TraceBuilder`` reduces events to a
+``BuildTrace`` and knows nothing of bytes; ``classify`` is the only reader of the words of BuildKit, Buildx, the docker
+CLI and registries. All are pure: no clock, no files, no child process.
+"""
 
 from buildx_cache.buildkit.classify import (
     Kind,
@@ -10,11 +15,25 @@ from buildx_cache.buildkit.classify import (
     command_ending,
     is_cancelled,
 )
+from buildx_cache.buildkit.events import Event, LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
+from buildx_cache.buildkit.stream import StreamParser
+from buildx_cache.buildkit.trace import BuildTrace, Step, TraceBuilder, Transfer
 
 __all__ = [
+    "BuildTrace",
+    "Event",
     "Kind",
+    "LogEvent",
     "Operation",
     "Problem",
+    "StatusEvent",
+    "Step",
+    "StreamParser",
+    "TextLine",
+    "TraceBuilder",
+    "Transfer",
+    "VertexEvent",
+    "WarningEvent",
     "absent_folder",
     "classify",
     "classify_command",

@@ -6,10 +6,10 @@ import re
 from pathlib import PurePath
 from typing import ClassVar
 
+from buildx_cache.buildkit.vertex_names import folder_source
 from buildx_cache.cache_tags import platform_text
 from buildx_cache.caches.backend import Attributes, ExportStyle, Location, Pairs, ScopedBackend
 from buildx_cache.caches.registry import EXPORT_OPTIONS, MANIFEST_OPTIONS
-from buildx_cache.progress.names import folder_source
 
 
 class LocalBackend(ScopedBackend):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+from buildx_cache.buildkit import Transfer
+from buildx_cache.buildkit.vertex_names import bare_name, import_source
 from buildx_cache.caches.entry import CacheEntry
-from buildx_cache.progress import Transfer
-from buildx_cache.progress.names import bare_name, import_source
 
 _HASHED = re.compile(r"(?P<type>\w+):\w+")
 # BuildKit's words for an export that it cannot begin (``control/control.go``); ``ignore-error`` does not help.

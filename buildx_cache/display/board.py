@@ -9,9 +9,9 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from buildx_cache.buildkit import Event, LogEvent, VertexEvent
 from buildx_cache.display.loglines import LogLines
 from buildx_cache.display.steps import Steps, Watched
-from buildx_cache.progress import Event, LogEvent, VertexEvent
 
 RECENT = 100
 """Steps kept of those that ended, for the rows of a screen that are left."""

@@ -8,14 +8,13 @@ import time
 from typing import Any, TextIO
 
 from buildx_cache import __version__
-from buildx_cache.buildkit import is_cancelled
+from buildx_cache.buildkit import BuildTrace, Event, LogEvent, StatusEvent, TextLine, VertexEvent, is_cancelled
+from buildx_cache.buildkit.vertex_names import transfer_kind
 from buildx_cache.ci.folding import json_without_commands
 from buildx_cache.display.loglines import LogLines
 from buildx_cache.display.quiet import failure_log
 from buildx_cache.display.steps import Steps, Watched
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.progress import BuildTrace, Event, LogEvent, StatusEvent, TextLine, VertexEvent
-from buildx_cache.progress.names import transfer_kind
 from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 from buildx_cache.wording import printable

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from rich.text import Text
 
+from buildx_cache.buildkit import Event, TextLine
 from buildx_cache.display.board import Board
 from buildx_cache.display.phases import Phase
 from buildx_cache.display.pulse import alone
@@ -17,7 +18,6 @@ from buildx_cache.display.region import Region, fitted
 from buildx_cache.display.steps import Watched
 from buildx_cache.display.text import Line, is_worth_a_warning
 from buildx_cache.display.tree import tree
-from buildx_cache.progress import Event, TextLine
 from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 from buildx_cache.wording import duration

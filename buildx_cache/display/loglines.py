@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from buildx_cache.progress import LogEvent
+from buildx_cache.buildkit import LogEvent
 from buildx_cache.redaction import redact
 
 _LONGEST_LINE = 16 * 1024

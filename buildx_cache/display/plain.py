@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import TextIO
 
+from buildx_cache.buildkit import Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.ci.folding import FOLDINGS, Folding, without_commands
 from buildx_cache.display.loglines import LogLines
 from buildx_cache.display.phases import Phase
@@ -13,7 +14,6 @@ from buildx_cache.display.pulse import alone
 from buildx_cache.display.quiet import QuietDisplay
 from buildx_cache.display.steps import Steps, Watched
 from buildx_cache.display.text import is_worth_a_warning
-from buildx_cache.progress import Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 from buildx_cache.wording import duration

@@ -7,12 +7,12 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
+from buildx_cache.buildkit import BuildTrace, Event
 from buildx_cache.ci.folding import without_commands
 from buildx_cache.display.pulse import alone
 from buildx_cache.display.summary import summary_lines
 from buildx_cache.display.text import Line
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 from buildx_cache.wording import as_message, printable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
+from buildx_cache.buildkit import BuildTrace, Event
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.report import BuildReport
 
 

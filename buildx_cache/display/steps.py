@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from buildx_cache.buildkit import is_cancelled
-from buildx_cache.progress import Event, LogEvent, StatusEvent, Step, TraceBuilder, Transfer, VertexEvent
-from buildx_cache.progress.names import Label, step_label
+from buildx_cache.buildkit import Event, LogEvent, StatusEvent, Step, TraceBuilder, Transfer, VertexEvent, is_cancelled
+from buildx_cache.buildkit.vertex_names import Label, step_label
 from buildx_cache.redaction import redact
 from buildx_cache.wording import duration, printable
 

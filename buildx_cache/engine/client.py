@@ -15,8 +15,8 @@ from python_on_whales.utils import run
 
 from buildx_cache.engine.inspection import parse_builder
 from buildx_cache.engine.process import Completed, capture, feed, follow
-from buildx_cache.plan import Builder, BuildInvocation, Step
-from buildx_cache.plan.steps import LoadImage
+from buildx_cache.plan import Builder, BuildInvocation, Effect
+from buildx_cache.plan.effects import LoadImage
 
 
 class Buildx(BuildxCLI):
@@ -51,9 +51,9 @@ class Buildx(BuildxCLI):
 class Images(ImageCLI):
     """``docker image``."""
 
-    def load_from(self, step: LoadImage, write: Callable[[IO[bytes]], None], *, env: Mapping[str, str]) -> Completed:
+    def load_from(self, effect: LoadImage, write: Callable[[IO[bytes]], None], *, env: Mapping[str, str]) -> Completed:
         """Load an archive that ``write`` writes. Upstream's ``load`` does not say why it failed."""
-        return feed(tuple(map(str, [*self.docker_cmd, *step.argv])), env=env, write=write)
+        return feed(tuple(map(str, [*self.docker_cmd, *effect.argv])), env=env, write=write)
 
 
 class Docker(DockerClient):
@@ -67,8 +67,8 @@ class Docker(DockerClient):
         self.buildx = Buildx(self.client_config)
         self.image = Images(self.client_config)
 
-    def perform(self, step: Step, *, env: Mapping[str, str], stdin: bytes = b"") -> Completed:
-        """Carry out a short step of a plan. Whatever ends this program, ends the step.
+    def perform(self, effect: Effect, *, env: Mapping[str, str], stdin: bytes = b"") -> Completed:
+        """Carry out a short effect of a plan. Whatever ends this program, ends the effect.
 
         Upstream runs every command so that a signal kills ``docker`` alone, and its plugin goes on; of a killed
         program, both go on. Besides, ``buildx.create`` has no ``--node`` and quotes no driver option,
@@ -76,4 +76,4 @@ class Docker(DockerClient):
         of space, ``context.create`` quotes no endpoint, ``volume.remove`` has no ``--force``, and ``login`` prints to
         our stdout and drops the reason of a failure.
         """
-        return capture(tuple(map(str, [*self.docker_cmd, *step.argv])), env=env, stdin=stdin)
+        return capture(tuple(map(str, [*self.docker_cmd, *effect.argv])), env=env, stdin=stdin)

@@ -25,9 +25,9 @@ from buildx_cache.engine.inspection import gateway_of, store_of, tls_from_enviro
 from buildx_cache.engine.loaded import remember, remembered
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import DeniedError, EngineError, UsageError
-from buildx_cache.plan import Builder, BuildInvocation, Facts, Place, Step, parse_version, show_version
+from buildx_cache.plan import Builder, BuildInvocation, Effect, Facts, Place, parse_version, show_version
+from buildx_cache.plan.effects import LoadImage
 from buildx_cache.plan.facts import Version
-from buildx_cache.plan.steps import LoadImage
 from buildx_cache.redaction import redact
 from buildx_cache.scratch import making
 
@@ -166,16 +166,16 @@ class DockerEngine:
 
     # --- effects -----------------------------------------------------------------------------------------
 
-    def perform(self, step: Step, *, password: bytes = b"") -> Completed:
-        """Carry out a short step of the plan.
+    def perform(self, effect: Effect, *, password: bytes = b"") -> Completed:
+        """Carry out a short effect of the plan.
 
         Raises:
             EngineError: there is no docker command.
         """
         with self._calling():
-            return self._docker.perform(step, env=self._env, stdin=password)
+            return self._docker.perform(effect, env=self._env, stdin=password)
 
-    def load_image(self, step: LoadImage, write: Callable[[IO[bytes]], None]) -> Completed:
+    def load_image(self, effect: LoadImage, write: Callable[[IO[bytes]], None]) -> Completed:
         """Load an image from an archive that ``write`` writes.
 
         Raises:
@@ -183,7 +183,7 @@ class DockerEngine:
             OSError: ``write`` raised it.
         """
         with self._calling():
-            return self._docker.image.load_from(step, write, env=self._env)
+            return self._docker.image.load_from(effect, write, env=self._env)
 
     def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
         """Run a build, handing over its stderr as it comes; returns its exit code.
@@ -295,7 +295,7 @@ def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, st
 
 _NO_ACCESS = ("this user may not talk to Docker", "add the user to the group docker, or use sudo")
 _NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists those there are")
-_START = "start Docker; in CircleCI add a setup_remote_docker step, or use a machine executor"
+_START = "start Docker; in CircleCI add a setup_remote_docker effect, or use a machine executor"
 
 
 def _engine_error(stderr: str) -> EngineError:

@@ -13,6 +13,7 @@ from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.builder import own_builder_name, plan_builder, wants_own
 from buildx_cache.plan.caching import choose_kind, is_unplaced, plan_cache
+from buildx_cache.plan.effects import Effect, PruneBuilder
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
 from buildx_cache.plan.invocation import PASSED_ON, SWITCHES, BuildArg, BuildInvocation, Output, parse_build_arg
 from buildx_cache.plan.loading import plan_loading
@@ -26,7 +27,6 @@ from buildx_cache.plan.model import (
     LoginPlan,
     ServingPlan,
 )
-from buildx_cache.plan.steps import PruneBuilder, Step
 from buildx_cache.plan.tags import check_fork, expand_tag
 from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, pushes_image
@@ -39,6 +39,7 @@ __all__ = [
     "Builder",
     "BuilderPlan",
     "CachePlan",
+    "Effect",
     "Facts",
     "ImagePlan",
     "LoadingPlan",
@@ -47,7 +48,6 @@ __all__ = [
     "Output",
     "Place",
     "ServingPlan",
-    "Step",
     "Store",
     "TlsEndpoint",
     "make_plan",

@@ -7,9 +7,7 @@ from collections.abc import Callable
 
 from buildx_cache.caches import SCOPED, CacheKind, to_csv
 from buildx_cache.errors import EngineError, UsageError
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
-from buildx_cache.plan.model import BuilderPlan
-from buildx_cache.plan.steps import (
+from buildx_cache.plan.effects import (
     BootBuilder,
     CreateContext,
     CreateNode,
@@ -19,6 +17,8 @@ from buildx_cache.plan.steps import (
     RemoveContext,
     RemoveVolume,
 )
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
+from buildx_cache.plan.model import BuilderPlan
 from buildx_cache.request import BuildRequest, Driver, Endpoint, parse_endpoint
 
 OWN_PREFIX = "buildx-cache-"

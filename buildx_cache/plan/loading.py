@@ -9,8 +9,8 @@ it finds there into the folder's index: the image has to be the only result.
 
 from __future__ import annotations
 
+from buildx_cache.plan.effects import LoadImage
 from buildx_cache.plan.model import BuilderPlan, CachePlan, LoadingPlan
-from buildx_cache.plan.steps import LoadImage
 from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, Lazy
 
@@ -34,7 +34,7 @@ def plan_loading(
     if obstacle:
         return LoadingPlan(why=obstacle)
     return LoadingPlan(
-        step=LoadImage(),
+        effect=LoadImage(),
         names=tuple(tag.canonical for tag in tags),
         why="the cache is in a folder",
     )

@@ -6,12 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from buildx_cache.caches import CacheEntry, CacheKind
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
-from buildx_cache.plan.invocation import BuildInvocation
-from buildx_cache.plan.steps import (
+from buildx_cache.plan.effects import (
     BootBuilder,
     CreateContext,
     CreateNode,
+    Effect,
     KillContainer,
     LoadImage,
     LogIn,
@@ -20,8 +19,9 @@ from buildx_cache.plan.steps import (
     RemoveContainer,
     RemoveContext,
     RemoveVolume,
-    Step,
 )
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
+from buildx_cache.plan.invocation import BuildInvocation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class LoginPlan:
     """Whether it comes from ``DOCKER_LOGIN``: where it fails, a stored login does."""
 
     @property
-    def step(self) -> LogIn:
+    def effect(self) -> LogIn:
         """The login, but for its password."""
         return LogIn(registry=self.registry, username=self.username)
 
@@ -120,7 +120,7 @@ class LoadingPlan:
     """
 
     why: str = ""
-    step: LoadImage | None = None
+    effect: LoadImage | None = None
     """Loads the image, from an archive on its stdin; None where BuildKit sends the image."""
     names: tuple[str, ...] = ()
     """What the image is called there, in full."""
@@ -185,17 +185,17 @@ class BuildPlan:
             cache_build=cache_build if cache.exports else None,
         )
 
-    def phases(self) -> tuple[tuple[str, Step | BuildInvocation], ...]:
+    def phases(self) -> tuple[tuple[str, Effect | BuildInvocation], ...]:
         """The steps in the order in which they run, each with the name of its phase."""
         builder = self.builder
-        steps: list[tuple[str, Step | BuildInvocation | None]] = [
+        effects: list[tuple[str, Effect | BuildInvocation | None]] = [
             ("context", builder.context),
-            *(("builder", step) for step in builder.create),
+            *(("builder", effect) for effect in builder.create),
             ("builder", builder.boot),
-            ("login", self.login.step if self.login else None),
+            ("login", self.login.effect if self.login else None),
             ("build", self.build),
             *(("export", build) for build in self.node_exports),
             ("prune", self.prune),
-            *(("remove", step) for step in (builder.remove if builder.temporary else ())),
+            *(("remove", effect) for effect in (builder.remove if builder.temporary else ())),
         ]
-        return tuple((phase, step) for phase, step in steps if step is not None)
+        return tuple((phase, effect) for phase, effect in effects if effect is not None)

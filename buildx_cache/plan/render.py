@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 
 from buildx_cache.caches import redacted_entry
 from buildx_cache.ci.folding import MARK, json_without_commands
+from buildx_cache.plan.effects import Effect
 from buildx_cache.plan.facts import show_version
 from buildx_cache.plan.invocation import BuildInvocation
 from buildx_cache.plan.model import BuildPlan, LoginPlan
-from buildx_cache.plan.steps import Step
 from buildx_cache.redaction import HIDDEN, redact
 from buildx_cache.secret_names import is_secret_name
 from buildx_cache.wording import is_printable
@@ -27,22 +27,22 @@ def shell_lines(plan: BuildPlan) -> str:
         _comment(f"cache: {plan.cache.kind}: {plan.cache.why}"),
         *(_comment(f"note: {note}") for note in plan.notes),
     ]
-    for phase, step in plan.phases():
-        lines += [f"# {name} is taken from the environment" for name in _environment(step)]
+    for phase, effect in plan.phases():
+        lines += [f"# {name} is taken from the environment" for name in _environment(effect)]
         source = _password(plan.login) if phase == "login" and plan.login else ""
-        lines.append(source + shell_line(command_line(plan, step)))
+        lines.append(source + shell_line(command_line(plan, effect)))
     return "\n".join(lines) + "\n"
 
 
-def command_line(plan: BuildPlan, step: Step | BuildInvocation) -> tuple[str, ...]:
-    """The whole command line of a step of the plan, without secrets."""
+def command_line(plan: BuildPlan, effect: Effect | BuildInvocation) -> tuple[str, ...]:
+    """The whole command line of a effect of the plan, without secrets."""
     context = ("--context", plan.docker_context) if plan.docker_context else ()
-    return ("docker", *redacted((*context, *step.argv)))
+    return ("docker", *redacted((*context, *effect.argv)))
 
 
-def _environment(step: Step | BuildInvocation) -> tuple[str, ...]:
-    """The variables that a step takes secrets from."""
-    return tuple(name for name, _ in step.secrets) if isinstance(step, BuildInvocation) else ()
+def _environment(effect: Effect | BuildInvocation) -> tuple[str, ...]:
+    """The variables that a effect takes secrets from."""
+    return tuple(name for name, _ in effect.secrets) if isinstance(effect, BuildInvocation) else ()
 
 
 def shell_line(words: Iterable[str]) -> str:
@@ -127,7 +127,7 @@ def plan_json(plan: BuildPlan) -> str:
             "tags": list(plan.image.tags),
             "push": plan.image.push,
             "load": plan.image.load,
-            "loading": {"from_folder": plan.image.loading.step is not None, "why": plan.image.loading.why},
+            "loading": {"from_folder": plan.image.loading.effect is not None, "why": plan.image.loading.why},
             "platforms": list(plan.image.platforms),
         },
         "login": {"registry": plan.login.registry, "username": plan.login.username} if plan.login else None,
@@ -135,10 +135,10 @@ def plan_json(plan: BuildPlan) -> str:
         "commands": [
             {
                 "phase": phase,
-                "argv": list(command_line(plan, step)),
-                "environment": list(_environment(step)),
+                "argv": list(command_line(plan, effect)),
+                "environment": list(_environment(effect)),
             }
-            for phase, step in plan.phases()
+            for phase, effect in plan.phases()
         ],
     }
     text = json_without_commands(json.dumps(document, indent=2, ensure_ascii=False))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from buildx_cache.buildkit import BuildTrace
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.progress import BuildTrace
 from buildx_cache.report.model import BuildReport
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from xml.etree.ElementTree import Element, tostring
 
+from buildx_cache.buildkit import BuildTrace
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.progress import BuildTrace
 from buildx_cache.redaction import redact
 from buildx_cache.report.chart import timeline_section
 from buildx_cache.report.markup import breakable, clipped, element, one_line, tail

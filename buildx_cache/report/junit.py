@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element, tostring
 
+from buildx_cache.buildkit import BuildTrace
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.progress import BuildTrace
 from buildx_cache.redaction import redact
 from buildx_cache.report.markup import clipped, element, one_line, plain, step_title, tail
 from buildx_cache.report.model import BuildReport, StepReport

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
-from buildx_cache.progress import BuildTrace, Step, Transfer
-from buildx_cache.progress.names import TransferKind
+from buildx_cache.buildkit import BuildTrace, Step, Transfer
+from buildx_cache.buildkit.vertex_names import TransferKind
 from buildx_cache.redaction import redact
 
 Kind = Literal[

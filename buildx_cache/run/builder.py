@@ -7,19 +7,19 @@ from contextlib import AbstractContextManager
 
 from buildx_cache.buildkit import Kind, Operation, Problem, classify
 from buildx_cache.errors import BuildxCacheError, EngineError, InterruptedBuildError
-from buildx_cache.plan import BuilderPlan, Step
-from buildx_cache.plan.steps import CreateNode
+from buildx_cache.plan import BuilderPlan, Effect
+from buildx_cache.plan.effects import CreateNode
 from buildx_cache.run.retrying import Retrying, ended_by
 from buildx_cache.run.seams import Finished, last_line
 
 
 class CallsBuilder:
-    """The builder that a call's plan names; ``do`` carries out a step of it, ``phase`` lasts while something does."""
+    """The builder that a call's plan names; ``do`` carries out a effect of it, ``phase`` lasts while something does."""
 
     def __init__(
         self,
         plan: BuilderPlan,
-        do: Callable[[Step], Finished],
+        do: Callable[[Effect], Finished],
         phase: Callable[[str], AbstractContextManager[None]],
         retrying: Retrying,
     ) -> None:
@@ -47,10 +47,10 @@ class CallsBuilder:
             with self._phase("context"):
                 self._must(plan.context, "the Docker context could not be made")
         with self._phase("builder"):
-            for step in plan.create:
+            for effect in plan.create:
                 # Another call may have made the same builder since this one looked: the build boots it.
                 failure = f"the builder {plan.name!r} could not be made or does not boot"
-                self._must(step, failure, tolerated=Kind.BUILDER_EXISTS)
+                self._must(effect, failure, tolerated=Kind.BUILDER_EXISTS)
             if plan.boot:
                 self._must(plan.boot, f"the builder {plan.name!r} does not boot")
 
@@ -83,19 +83,19 @@ class CallsBuilder:
             return self._undo()
         except InterruptedBuildError:
             self._undo()  # there is only one signal
-            for step in self._plan.scrap:
-                self._do(step)
+            for effect in self._plan.scrap:
+                self._do(effect)
             raise
 
     def _undo(self) -> str:
-        ended = [self._do(step) for step in self._plan.remove]
+        ended = [self._do(effect) for effect in self._plan.remove]
         return next((last_line(done) for done in ended if done.code != 0), "")
 
-    def _must(self, step: Step, failure: str, *, tolerated: Kind | None = None) -> None:
+    def _must(self, effect: Effect, failure: str, *, tolerated: Kind | None = None) -> None:
         # Buildx refuses to make a builder twice: one that did not boot is only booted.
-        boots = isinstance(step, CreateNode) and step.bootstrap
-        again = self._plan.reboot if self._plan.reboot and boots else step
-        done = self._retrying.tried(self._do(step), lambda: self._do(again), lambda done: ended_by("builder", done))
+        boots = isinstance(effect, CreateNode) and effect.bootstrap
+        again = self._plan.reboot if self._plan.reboot and boots else effect
+        done = self._retrying.tried(self._do(effect), lambda: self._do(again), lambda done: ended_by("builder", done))
         problem = classify(done.stderr)
         if done.code != 0 and problem.kind is not tolerated:
             raise EngineError(f"{failure}: {last_line(done)}", hint=_hint(problem))

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from buildx_cache.buildkit import Kind, Operation, Problem, classify
+from buildx_cache.buildkit import BuildTrace, Event, Kind, Operation, Problem, classify
+from buildx_cache.buildkit.vertex_names import is_image_metadata, transfer_kind
 from buildx_cache.caches import CacheEntry, importing, refused_exports
 from buildx_cache.diagnose import advice
 from buildx_cache.errors import CacheError
@@ -28,8 +29,6 @@ from buildx_cache.outcome import (
     skipped_export,
 )
 from buildx_cache.plan import BuildInvocation, BuildPlan
-from buildx_cache.progress import BuildTrace, Event
-from buildx_cache.progress.names import is_image_metadata, transfer_kind
 from buildx_cache.redaction import redact
 from buildx_cache.report import CacheReport, ExportStatus, LocalReport, RetryReport
 from buildx_cache.run.folders import Folders

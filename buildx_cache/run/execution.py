@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from buildx_cache.buildkit import classify
+from buildx_cache.buildkit import BuildTrace, Event, StreamParser, TraceBuilder, classify
 from buildx_cache.ci import CIContext
 from buildx_cache.diagnose import diagnose, login_error
 from buildx_cache.display import Display
@@ -25,9 +25,8 @@ from buildx_cache.errors import (
 )
 from buildx_cache.layout.decode import is_digest
 from buildx_cache.outcome import step_reports
-from buildx_cache.plan import DIGEST, BuildInvocation, BuildPlan, Step, show_version
+from buildx_cache.plan import DIGEST, BuildInvocation, BuildPlan, Effect, show_version
 from buildx_cache.plan.render import command_line
-from buildx_cache.progress import BuildTrace, Event, StreamParser, TraceBuilder
 from buildx_cache.redaction import redact
 from buildx_cache.report import (
     BuilderReport,
@@ -171,7 +170,7 @@ class _Execution:
             return
 
         def log_in() -> Finished:
-            return self._do(login.step, password=password.encode())
+            return self._do(login.effect, password=password.encode())
 
         with contextlib.ExitStack() as private:
             private.enter_context(self._engine.credentials(login.registry))
@@ -255,11 +254,11 @@ class _Execution:
 
     def _load(self) -> None:
         """Have the engine read what the build wrote for it; where it does not, have BuildKit send it after all."""
-        step = self._plan.image.loading.step
-        if step is None or not self._loading.is_on:
+        effect = self._plan.image.loading.effect
+        if effect is None or not self._loading.is_on:
             return
         with self._phase("build"):
-            self._note(step)
+            self._note(effect)
             reason = self._loading.load()
             if not reason:
                 return
@@ -370,12 +369,12 @@ class _Execution:
 
     # --- bookkeeping -------------------------------------------------------------------------------------
 
-    def _do(self, step: Step, *, password: bytes = b"") -> Finished:
-        self._note(step)
-        return self._engine.perform(step, password=password)
+    def _do(self, effect: Effect, *, password: bytes = b"") -> Finished:
+        self._note(effect)
+        return self._engine.perform(effect, password=password)
 
-    def _note(self, step: Step | BuildInvocation) -> None:
-        argv = tuple(map(self._redactor.text, command_line(self._plan, step)))
+    def _note(self, effect: Effect | BuildInvocation) -> None:
+        argv = tuple(map(self._redactor.text, command_line(self._plan, effect)))
         self._commands.append(argv)
         self._display.command(shlex.join(argv))
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from buildx_cache.buildkit import classify, is_cancelled
+from buildx_cache.buildkit import Event, classify, is_cancelled
+from buildx_cache.buildkit.events import VertexEvent
 from buildx_cache.caches import CacheEntry, importing
-from buildx_cache.progress import Event
-from buildx_cache.progress.events import VertexEvent
 from buildx_cache.run.retrying import TRIES, Fault, fault
 from buildx_cache.run.seams import AbandonedBuildError
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache import layout
+from buildx_cache.buildkit import BuildTrace
 from buildx_cache.caches import to_csv
 from buildx_cache.layout.decode import MalformedError
 from buildx_cache.plan import BuildInvocation, LoadingPlan, Output
-from buildx_cache.progress import BuildTrace
 from buildx_cache.run.seams import Engine
 
 
@@ -35,7 +35,7 @@ class Loading:
     def written(self, planned: BuildInvocation, cache: Path | None) -> BuildInvocation:
         """A build that writes its image beside the layers of the cache's folder; without one the planned build."""
         self.close()
-        if self._plan.step is None or cache is None:
+        if self._plan.effect is None or cache is None:
             return planned
         try:
             self._folder = layout.new_image_folder(cache)
@@ -55,11 +55,11 @@ class Loading:
 
     def load(self) -> str:
         """Have the engine read the image; why that did not work, if so."""
-        if self._folder is None or self._plan.step is None:
+        if self._folder is None or self._plan.effect is None:
             return ""
         try:
             archive = layout.read_archive(self._folder, self._plan.names)
-            done = self._engine.load_image(self._plan.step, archive.write)
+            done = self._engine.load_image(self._plan.effect, archive.write)
         except MalformedError as error:
             return f"its folder is damaged: {error.problem}"
         except OSError as error:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import IO, Protocol
 
-from buildx_cache.plan import BuildInvocation, Step
-from buildx_cache.plan.steps import LoadImage
+from buildx_cache.plan import BuildInvocation, Effect
+from buildx_cache.plan.effects import LoadImage
 from buildx_cache.redaction import redact
 
 NO_REASON = "no reason given"
@@ -48,10 +48,10 @@ def last_line(done: Finished) -> str:
 class Engine(Protocol):
     """The effects a plan has."""
 
-    def perform(self, step: Step, *, password: bytes = b"") -> Finished:
-        """Carry out a short step to its end; a login takes a password."""
+    def perform(self, effect: Effect, *, password: bytes = b"") -> Finished:
+        """Carry out a short effect to its end; a login takes a password."""
 
-    def load_image(self, step: LoadImage, write: Callable[[IO[bytes]], None]) -> Finished:
+    def load_image(self, effect: LoadImage, write: Callable[[IO[bytes]], None]) -> Finished:
         """Load an image from an archive that ``write`` writes; the engine need not read all of it."""
 
     @property

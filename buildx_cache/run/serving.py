@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from buildx_cache.buildkit import is_cancelled
+from buildx_cache.buildkit import Event, is_cancelled
+from buildx_cache.buildkit.events import VertexEvent, rewritten
+from buildx_cache.buildkit.vertex_names import folder_source, import_source
 from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, ServingPlan
 from buildx_cache.plan.serving import HOST
-from buildx_cache.progress import Event
-from buildx_cache.progress.events import VertexEvent, rewritten
-from buildx_cache.progress.names import folder_source, import_source
 from buildx_cache.report import LazyReport
 from buildx_cache.run.seams import AbandonedBuildError
 from buildx_cache.serve import Served, serve

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from buildx_cache.progress import Event
-from buildx_cache.progress.events import VertexEvent
-from buildx_cache.progress.names import transfer_kind
+from buildx_cache.buildkit import Event
+from buildx_cache.buildkit.events import VertexEvent
+from buildx_cache.buildkit.vertex_names import transfer_kind
 from buildx_cache.run.seams import AbandonedBuildError
 
 SECONDS = 90.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from buildx_cache.buildkit import BuildTrace
 from buildx_cache.display import Display
-from buildx_cache.progress import BuildTrace
 from buildx_cache.report import ContextReport, HeavyReport
 from buildx_cache.request import BuildRequest
 from buildx_cache.run.execution import Outcome

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildx_cache.progress import StreamParser, TraceBuilder
+from buildx_cache.buildkit import StreamParser, TraceBuilder
 from buildx_cache.redaction import Redactor
 from buildx_cache.run.hiding import Hiding
 from tests.benchmarks.measuring import measure

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from buildx_cache.progress import StreamParser, TraceBuilder
+from buildx_cache.buildkit import StreamParser, TraceBuilder
 
 BOOT = "docker buildx create"
 LISTING = "docker image ls"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.progress import StreamParser, TraceBuilder
+from buildx_cache.buildkit import StreamParser, TraceBuilder
 from tests.integration.conftest import Docker, Ran
 from tests.integration.test_plan import record
 

@@ -157,7 +157,7 @@ def test_a_login_is_kept_in_the_private_copy_alone(
     assert login is not None
     real = DockerEngine(env)
     with real.credentials(login.registry):
-        done = real.perform(login.step, password=b"hunter2")
+        done = real.perform(login.effect, password=b"hunter2")
         assert done.code == 0, done.stderr
         kept = json.loads((Path(real._env["DOCKER_CONFIG"]) / "config.json").read_text())["auths"]
     assert {name: base64.b64decode(entry["auth"]) for name, entry in kept.items()} == {key: b"me:hunter2"}

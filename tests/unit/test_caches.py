@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from buildx_cache.buildkit.vertex_names import transfer_kind
 from buildx_cache.caches import (
     BACKENDS,
     EXPORT_ATTRIBUTES,
@@ -27,7 +28,6 @@ from buildx_cache.caches import (
     to_csv,
 )
 from buildx_cache.errors import UsageError
-from buildx_cache.progress.names import transfer_kind
 from buildx_cache.redaction import redact
 from buildx_cache.reference import parse_reference
 

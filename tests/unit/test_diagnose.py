@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.buildkit import classify
+from buildx_cache.buildkit import BuildTrace, Step, StreamParser, TraceBuilder, Transfer, classify
+from buildx_cache.buildkit.vertex_names import TransferKind
 from buildx_cache.diagnose import _ADVICE, _COMMAND_HINTS, advice, diagnose, source_excerpt
 from buildx_cache.errors import (
     BuildFailedError,
@@ -15,8 +16,6 @@ from buildx_cache.errors import (
     ExhaustedError,
     UnreachableError,
 )
-from buildx_cache.progress import BuildTrace, Step, StreamParser, TraceBuilder, Transfer
-from buildx_cache.progress.names import TransferKind
 
 
 def step(error: str, *, name: str = "RUN make", stage: str = "build") -> Step:

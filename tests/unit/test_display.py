@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from buildx_cache.buildkit import BuildTrace, Event, LogEvent, Step, TextLine, VertexEvent
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay, plain, summary_lines, working
 from buildx_cache.display.registries import RegistryTables, UnreadableCache
 from buildx_cache.display.sheet import Results
@@ -19,7 +20,6 @@ from buildx_cache.display.tables import checks_table
 from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.layout import Finding, Kind, Shape
-from buildx_cache.progress import BuildTrace, Event, LogEvent, Step, TextLine, VertexEvent
 from buildx_cache.registry.pruning import CacheTag, Deletion, Judged
 from buildx_cache.registry.repository import Holds, RemoteCache, RemoteLayer
 from buildx_cache.report import (

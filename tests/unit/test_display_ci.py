@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from buildx_cache.buildkit import LogEvent, VertexEvent
 from buildx_cache.ci.folding import FOLDINGS, without_commands
 from buildx_cache.display import PlainDisplay, phases, plain
 from buildx_cache.errors import BuildFailedError
-from buildx_cache.progress import LogEvent, VertexEvent
 
 MAKE = "[build 2/3] RUN make"
 COPY = "[build 3/3] COPY . ."

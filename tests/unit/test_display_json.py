@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 
 import buildx_cache
+from buildx_cache.buildkit import LogEvent, StreamParser, TextLine, TraceBuilder, VertexEvent
 from buildx_cache.display.jsonl import VERSION, JsonDisplay
 from buildx_cache.errors import BuildFailedError
-from buildx_cache.progress import LogEvent, StreamParser, TextLine, TraceBuilder, VertexEvent
 from buildx_cache.report import report_schema
 from tests.unit.test_display import REPORT
 

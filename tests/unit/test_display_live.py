@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.text import Text
 
+from buildx_cache.buildkit import LogEvent, StatusEvent, StreamParser, TraceBuilder, VertexEvent
 from buildx_cache.display import board as boards
 from buildx_cache.display import live, region
 from buildx_cache.display.board import Board
 from buildx_cache.display.live import LiveDisplay, can_draw
 from buildx_cache.display.region import Region
 from buildx_cache.display.tree import tree
-from buildx_cache.progress import LogEvent, StatusEvent, StreamParser, TraceBuilder, VertexEvent
 
 ALL = sorted((Path(__file__).parent / "recordings").glob("*/*.rawjson"))
 

@@ -10,16 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.buildkit import absent_folder, classify, classify_command, is_cancelled
+from buildx_cache.buildkit import (
+    StreamParser,
+    TraceBuilder,
+    Transfer,
+    absent_folder,
+    classify,
+    classify_command,
+    is_cancelled,
+)
+from buildx_cache.buildkit.events import TextLine, VertexEvent
+from buildx_cache.buildkit.vertex_names import step_label, transfer_kind
 from buildx_cache.cache_tags import cache_tag
 from buildx_cache.caches import parse_export, refused_exports
 from buildx_cache.ci.annotations import annotate
 from buildx_cache.ci.folding import json_without_commands, without_commands
 from buildx_cache.diagnose import diagnose
 from buildx_cache.outcome import export_result, imported
-from buildx_cache.progress import StreamParser, TraceBuilder, Transfer
-from buildx_cache.progress.events import TextLine, VertexEvent
-from buildx_cache.progress.names import step_label, transfer_kind
 from buildx_cache.redaction import Redactor, redact
 from buildx_cache.reference import safe_tag
 from buildx_cache.registry.distribution import _NEXT

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from buildx_cache.buildkit import classify
+from buildx_cache.buildkit import BuildTrace, Step, Transfer, classify
+from buildx_cache.buildkit.vertex_names import transfer_kind
 from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
 from buildx_cache.outcome import (
     ExportResult,
@@ -21,8 +22,6 @@ from buildx_cache.outcome import (
     imported as taken,
 )
 from buildx_cache.plan import BuilderPlan, BuildInvocation, BuildPlan, CachePlan, ImagePlan
-from buildx_cache.progress import BuildTrace, Step, Transfer
-from buildx_cache.progress.names import transfer_kind
 from buildx_cache.report import (
     CacheReport,
     ExportReport,

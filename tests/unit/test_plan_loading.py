@@ -51,8 +51,8 @@ def test_what_keeps_an_image_from_being_loaded_from_a_folder(case: Case) -> None
 def test_the_engine_that_is_asked_for_loads_it() -> None:
     plan = planned(**LOCAL, docker_context="there", lazy="on")
     loading = plan.image.loading
-    assert loading.step
-    assert command_line(plan, loading.step) == ("docker", "--context", "there", "image", "load")
+    assert loading.effect
+    assert command_line(plan, loading.effect) == ("docker", "--context", "there", "image", "load")
     assert loading.names == (APP,)
     assert loading.why == "the cache is in a folder"
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.progress import (
+from buildx_cache.buildkit import (
     BuildTrace,
     Event,
     LogEvent,
@@ -23,10 +23,10 @@ from buildx_cache.progress import (
     VertexEvent,
     WarningEvent,
 )
-from buildx_cache.progress.logs import LINE_LIMIT, TAIL_BYTES, TAIL_LINES, LogTail
-from buildx_cache.progress.names import TransferKind, step_label, transfer_kind
-from buildx_cache.progress.stream import TEXT_LIMIT, VALUE_LIMIT
-from buildx_cache.progress.trace import ERRORS as ERROR_LIMIT
+from buildx_cache.buildkit.log_tail import LINE_LIMIT, TAIL_BYTES, TAIL_LINES, LogTail
+from buildx_cache.buildkit.stream import TEXT_LIMIT, VALUE_LIMIT
+from buildx_cache.buildkit.trace import ERRORS as ERROR_LIMIT
+from buildx_cache.buildkit.vertex_names import TransferKind, step_label, transfer_kind
 from tests.unit.streams import Layout, generated_stream, printed
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.progress import BuildTrace
+from buildx_cache.buildkit import BuildTrace
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.weighing import LARGE, heavy_entries, ignore_line
 from buildx_cache.run import Outcome, with_context

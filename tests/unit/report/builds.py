@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildx_cache.buildkit import BuildTrace, Step, StreamParser, TraceBuilder, Transfer
+from buildx_cache.buildkit.vertex_names import TransferKind
 from buildx_cache.outcome import step_reports
-from buildx_cache.progress import BuildTrace, Step, StreamParser, TraceBuilder, Transfer
-from buildx_cache.progress.names import TransferKind
 from buildx_cache.report import (
     BuilderReport,
     BuildReport,

@@ -15,24 +15,24 @@ from typing import IO, cast
 import jsonschema
 
 from buildx_cache import layout
+from buildx_cache.buildkit import BuildTrace, Event
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, InterruptedBuildError
 from buildx_cache.plan import (
     Builder,
     BuildInvocation,
     BuildPlan,
+    Effect,
     Facts,
     Node,
     Output,
     Place,
-    Step,
     Store,
     TlsEndpoint,
     make_plan,
 )
+from buildx_cache.plan.effects import LoadImage
 from buildx_cache.plan.render import command_line
-from buildx_cache.plan.steps import LoadImage
-from buildx_cache.progress import BuildTrace, Event
 from buildx_cache.redaction import Secret
 from buildx_cache.report import BuildReport, report_schema
 from buildx_cache.request import Layer, make_request
@@ -130,19 +130,19 @@ class FakeEngine:
         self.acts.append(("gateway", network))
         return self.gateways.get(network, "")
 
-    def perform(self, step: Step, *, password: bytes = b"") -> Ended:
-        line = " ".join(step.argv)
-        self.acts.append((f"run <{password.decode()}" if password else "run", step))
-        if self.interrupt in step.argv:
+    def perform(self, effect: Effect, *, password: bytes = b"") -> Ended:
+        line = " ".join(effect.argv)
+        self.acts.append((f"run <{password.decode()}" if password else "run", effect))
+        if self.interrupt in effect.argv:
             self.interrupt = ""  # further ones are ignored
             raise InterruptedBuildError(signal.SIGINT)
         return next((end for word, end in self.ends.items() if word in line), Ended())
 
-    def load_image(self, step: LoadImage, write: Callable[[IO[bytes]], None]) -> Ended:
+    def load_image(self, effect: LoadImage, write: Callable[[IO[bytes]], None]) -> Ended:
         archive = io.BytesIO()
         write(archive)
         self.fed.append(archive.getvalue())
-        return self.perform(step)
+        return self.perform(effect)
 
     def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
         for deed in self.deeds[len(self.built) :][:1]:
@@ -197,7 +197,7 @@ def _short(act: str, what: object) -> str:
     if isinstance(what, str | BuildInvocation):
         return act
     verbs = ("context", "create", "inspect", "login", "prune", "rm", "kill", "container", "volume")
-    return " ".join(["run", *(word for word in cast("Step", what).argv if word in verbs)])
+    return " ".join(["run", *(word for word in cast("Effect", what).argv if word in verbs)])
 
 
 @dataclass(kw_only=True)
@@ -261,7 +261,7 @@ def _ran(engine: FakeEngine, plan: BuildPlan) -> Iterator[tuple[str, ...]]:
             named = plan.metadata_file if what.metadata_file and what.outputs != CACHE_ONLY else ""
             yield command_line(plan, planned_build(what, named))
         elif not isinstance(what, str):
-            yield command_line(plan, cast("Step", what))
+            yield command_line(plan, cast("Effect", what))
 
 
 def planned_build(build: BuildInvocation, metadata_file: str = "") -> BuildInvocation:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache.buildkit import VertexEvent
 from buildx_cache.errors import (
     BuildFailedError,
     BuildxCacheError,
@@ -20,7 +21,6 @@ from buildx_cache.errors import (
 )
 from buildx_cache.plan import BuildPlan, Facts, Store
 from buildx_cache.plan.render import command_line
-from buildx_cache.progress import VertexEvent
 from tests.unit.run.calls import (
     APP,
     BROKEN,

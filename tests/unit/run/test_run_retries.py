@@ -7,7 +7,7 @@ import pytest
 
 from buildx_cache.buildkit import classify
 from buildx_cache.errors import DeniedError, ExitCode, InterruptedBuildError, UnreachableError
-from buildx_cache.plan import Step
+from buildx_cache.plan import Effect
 from buildx_cache.run.retrying import Patience, Retrying, fault
 from tests.unit.run.calls import (
     APP,
@@ -125,9 +125,9 @@ def ending(engine: FakeEngine, word: str, ends: list[Ended]) -> Callable[[], int
     """Have the commands with this word end like that, one after another; how many are left."""
     perform = engine.perform
 
-    def perform_next(step: Step, *, password: bytes = b"") -> Ended:
-        ended = perform(step, password=password)
-        return ends.pop(0) if word in step.argv and ends else ended
+    def perform_next(effect: Effect, *, password: bytes = b"") -> Ended:
+        ended = perform(effect, password=password)
+        return ends.pop(0) if word in effect.argv and ends else ended
 
     engine.perform = perform_next  # type: ignore[method-assign]
     return lambda: len(ends)

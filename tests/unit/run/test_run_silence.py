@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from buildx_cache.buildkit.events import TextLine, VertexEvent
 from buildx_cache.errors import ExitCode, UnreachableError
 from buildx_cache.plan import BuildPlan
-from buildx_cache.progress.events import TextLine, VertexEvent
 from buildx_cache.run import silence
 from buildx_cache.run.seams import AbandonedBuildError
 from buildx_cache.run.silence import SECONDS, Silence

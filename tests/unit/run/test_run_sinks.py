@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from buildx_cache.buildkit import Event
 from buildx_cache.ci.annotations import annotate
 from buildx_cache.display import Display
 from buildx_cache.display.board import Board
@@ -18,7 +19,6 @@ from buildx_cache.display.jsonl import JsonDisplay
 from buildx_cache.display.plain import PlainDisplay
 from buildx_cache.display.quiet import QuietDisplay
 from buildx_cache.display.tree import tree
-from buildx_cache.progress import Event
 from buildx_cache.redaction import Redactor, Secret
 from buildx_cache.report.forms import FORMS, Told
 from buildx_cache.run import Outcome, Secrets, execute

@@ -7,16 +7,16 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from buildx_cache.buildkit import is_cancelled
-from buildx_cache.progress.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
-from buildx_cache.progress.logs import LogTail
-from buildx_cache.progress.names import step_label, transfer_kind
+from buildx_cache.buildkit.classify import is_cancelled
+from buildx_cache.buildkit.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
+from buildx_cache.buildkit.log_tail import LogTail
+from buildx_cache.buildkit.vertex_names import step_label, transfer_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from buildx_cache.progress.events import Event
-    from buildx_cache.progress.names import Label, TransferKind
+    from buildx_cache.buildkit.events import Event
+    from buildx_cache.buildkit.vertex_names import Label, TransferKind
 
 TEXT_LINES = 200
 """Plain lines kept of a build."""

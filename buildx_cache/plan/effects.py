@@ -181,7 +181,7 @@ class LoadImage:
         return ("image", "load")
 
 
-Step = (
+Effect = (
     CreateContext
     | RemoveContext
     | CreateNode

@@ -6,12 +6,12 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from buildx_cache.progress.events import TextLine, clean, decode, is_status
+from buildx_cache.buildkit.events import TextLine, clean, decode, is_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from buildx_cache.progress.events import Event
+    from buildx_cache.buildkit.events import Event
 
 VALUE_LIMIT = 8 * 1024 * 1024
 """Bytes of one JSON value. BuildKit splits its messages at about 1 MiB of logs (``control/control.go``)."""
