@@ -16,9 +16,9 @@ from buildx_cache.errors import (
     ExhaustedError,
     UnreachableError,
 )
+from buildx_cache.formatting import bounded
 from buildx_cache.redaction import redact
 from buildx_cache.reference import HUB_KEY
-from buildx_cache.wording import bounded
 
 # `Print` of BuildKit's solver/errdefs/source.go.
 _EXCERPT = re.compile(r"^(?P<place>\S.*:\d+)\n-{20}(?P<lines>(?:\n *\d+ \|.*)+)", re.MULTILINE)

@@ -14,7 +14,7 @@ from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError, ExposedError
 from buildx_cache.layout import refuse_exposed
 from buildx_cache.plan import Facts, show_version
-from buildx_cache.plan.builder import obstacle
+from buildx_cache.plan.builder_choice import obstacle
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.folders import check_cache_directory

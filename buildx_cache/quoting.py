@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-from buildx_cache.wording import printable
+from buildx_cache.formatting import printable
 
 _UNIT = re.compile(r"(?P<slashes>\\*)(?P<sign>[^\\]?)", re.DOTALL)
 _PLAIN = re.compile("[A-Za-z0-9]+")

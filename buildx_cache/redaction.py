@@ -10,9 +10,9 @@ from enum import Enum
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from buildx_cache.formatting import printable
 from buildx_cache.quoting import WIDEST, anchor, is_plain, quoted
 from buildx_cache.secret_names import is_ordinary, is_secret_name
-from buildx_cache.wording import printable
 
 HIDDEN = "***"
 

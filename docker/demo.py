@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from buildx_cache.wording import duration, size
+from buildx_cache.formatting import duration, size
 
 HELLO = Path(__file__).parent / "hello"
 KINDS = ("local", "registry", "inline")

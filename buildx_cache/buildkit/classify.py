@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 
-from buildx_cache.wording import bounded
+from buildx_cache.formatting import bounded
 
 
 class Kind(StrEnum):

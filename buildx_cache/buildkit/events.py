@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeGuard
 
-from buildx_cache.wording import MESSAGE_LIMIT, bounded
+from buildx_cache.formatting import MESSAGE_LIMIT, bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from buildx_cache.ci.commands import azure_command, github_command
+from buildx_cache.formatting import as_message, printable
 from buildx_cache.redaction import redact
-from buildx_cache.wording import as_message, printable
 
 _PLACED = re.compile(r"(?P<message>.*) \((?P<file>[^()]+):(?P<line>[1-9][0-9]{0,6})\)")
 

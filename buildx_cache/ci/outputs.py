@@ -23,8 +23,8 @@ from typing import BinaryIO, TextIO
 
 from buildx_cache.atomic import open_regular
 from buildx_cache.ci.commands import azure_command, teamcity_message
+from buildx_cache.formatting import size
 from buildx_cache.report import BuildReport
-from buildx_cache.wording import size
 from buildx_cache.working_copy import prepared_root
 
 Values = Mapping[str, tuple[str, ...]]

@@ -17,13 +17,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from buildx_cache import __version__
-from buildx_cache.cli.cache import app as cache_app
+from buildx_cache.cli.cache_commands import app as cache_app
 from buildx_cache.cli.options import BUILD_EXAMPLES, BUILD_HELP, PLAN_HELP, build_or_plan
 from buildx_cache.cli.streams import FULL, FULL_HINT, guarded, lead_nowhere
 from buildx_cache.errors import BuildxCacheError, ExitCode
+from buildx_cache.formatting import as_message, printable
 from buildx_cache.interrupts import caught
 from buildx_cache.redaction import redact
-from buildx_cache.wording import as_message, printable
 
 app = typer.Typer(
     name="buildx-cache",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import typer
 
-from buildx_cache.cli.hidden import forget_secrets
+from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import surroundings
 from buildx_cache.cli.terminal import failing, wants_color
 from buildx_cache.display.tables import checks_table

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildx_cache.cli.hidden import forget_secrets
+from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.engine.git_origin import branches
 from buildx_cache.errors import UsageError
 from buildx_cache.request import BuildRequest, parse_duration, parse_size, working_directory

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from buildx_cache.ci.folding import json_without_commands
 from buildx_cache.cli.terminal import wants_color
 from buildx_cache.display import PlainDisplay
-from buildx_cache.display.sheet import Results
+from buildx_cache.display.cache_tables import Results
 from buildx_cache.display.working import working
 
 SCHEMA = 1

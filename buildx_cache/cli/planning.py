@@ -6,14 +6,14 @@ import os
 import sys
 from collections.abc import Mapping
 
-from buildx_cache.cli.hidden import forget_secrets
 from buildx_cache.cli.reading import read_request
+from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import assumed_plan, open_session
 from buildx_cache.cli.terminal import failing
+from buildx_cache.formatting import printable
 from buildx_cache.interrupts import interruptible
 from buildx_cache.plan.render import plan_json, shell_lines
 from buildx_cache.request import Driver
-from buildx_cache.wording import printable
 
 
 def plan(given: Mapping[str, object], driver: Driver | None, *, as_json: bool) -> None:

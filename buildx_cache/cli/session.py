@@ -13,7 +13,7 @@ from pathlib import Path
 from buildx_cache.ci import CIContext, GitFacts, detect
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import read_git
-from buildx_cache.engine.loaded import cache_home
+from buildx_cache.engine.loaded_images import cache_home
 from buildx_cache.engine.provenance import Provenance, git_provenance
 from buildx_cache.errors import UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder

@@ -13,7 +13,7 @@ from buildx_cache.cli.streams import unguarded, watched
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay
 from buildx_cache.display.jsonl import JsonDisplay
 from buildx_cache.display.live import LiveDisplay, can_draw
-from buildx_cache.display.pulse import pulse
+from buildx_cache.display.ticker import pulse
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.request import BuildRequest, Progress
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 
-from buildx_cache.cli import folders
+from buildx_cache.cli import cache_folders
 from buildx_cache.cli.limits import Limits
 from buildx_cache.cli.output import Output
 from buildx_cache.cli.targets import Folder, parse_target
@@ -26,36 +26,36 @@ def call() -> Iterator[dict[str, str]]:
 
 
 def inspect_cache(target: str, env: Mapping[str, str], layers: int, *, as_json: bool) -> None:
-    """Run ``cache inspect``. Raises what :mod:`folders` and :mod:`registries` do."""
+    """Run ``cache inspect``. Raises what :mod:`cache_folders` and :mod:`cache_registries` do."""
     output = Output(env, as_json=as_json)
     match parse_target(target):
         case Folder() as folder:
-            folders.inspect_folder(folder, output, layers)
+            cache_folders.inspect_folder(folder, output, layers)
         case Reference() as reference:
-            from buildx_cache.cli import registries  # noqa: PLC0415 -- the HTTP client: 120 ms that a folder does not need
+            from buildx_cache.cli import cache_registries  # noqa: PLC0415 -- urllib3: 120 ms that a folder does not need
 
-            registries.inspect_reference(reference, env, output, layers)
+            cache_registries.inspect_reference(reference, env, output, layers)
 
 
 def verify_cache(target: str, env: Mapping[str, str], *, deep: bool, as_json: bool) -> None:
-    """Run ``cache verify``. Raises what :mod:`folders` and :mod:`registries` do."""
+    """Run ``cache verify``. Raises what :mod:`cache_folders` and :mod:`cache_registries` do."""
     output = Output(env, as_json=as_json)
     match parse_target(target):
         case Folder() as folder:
-            folders.verify_folder(folder, output, deep=deep)
+            cache_folders.verify_folder(folder, output, deep=deep)
         case Reference() as reference:
-            from buildx_cache.cli import registries  # noqa: PLC0415 -- same
+            from buildx_cache.cli import cache_registries  # noqa: PLC0415 -- same
 
-            registries.verify_reference(reference, env, output, deep=deep)
+            cache_registries.verify_reference(reference, env, output, deep=deep)
 
 
 def prune_cache(target: str, env: Mapping[str, str], limits: Limits, *, dry_run: bool, as_json: bool) -> None:
-    """Run ``cache prune``. Raises what :mod:`folders` and :mod:`registries` do."""
+    """Run ``cache prune``. Raises what :mod:`cache_folders` and :mod:`cache_registries` do."""
     output = Output(env, as_json=as_json)
     match parse_target(target):
         case Folder() as folder:
-            folders.prune_folder(folder, output, limits.of_folder(output.now), dry_run=dry_run)
+            cache_folders.prune_folder(folder, output, limits.of_folder(output.now), dry_run=dry_run)
         case Reference() as reference:
-            from buildx_cache.cli import registries  # noqa: PLC0415 -- same
+            from buildx_cache.cli import cache_registries  # noqa: PLC0415 -- same
 
-            registries.prune_reference(reference, env, output, limits.of_registry(env), dry_run=dry_run)
+            cache_registries.prune_reference(reference, env, output, limits.of_registry(env), dry_run=dry_run)

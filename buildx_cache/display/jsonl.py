@@ -15,9 +15,9 @@ from buildx_cache.display.loglines import LogLines
 from buildx_cache.display.quiet import failure_log
 from buildx_cache.display.steps import Steps, Watched
 from buildx_cache.errors import BuildxCacheError
+from buildx_cache.formatting import printable
 from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
-from buildx_cache.wording import printable
 
 VERSION = 1
 """Of the format: a new one where a field changes its meaning or goes, not where one is added."""

@@ -10,17 +10,17 @@ from typing import TextIO
 from rich.text import Text
 
 from buildx_cache.buildkit import Event, TextLine
-from buildx_cache.display.board import Board
+from buildx_cache.display.live_region import Region, fitted
+from buildx_cache.display.live_render import tree
+from buildx_cache.display.live_state import Board
 from buildx_cache.display.phases import Phase
-from buildx_cache.display.pulse import alone
 from buildx_cache.display.quiet import QuietDisplay
-from buildx_cache.display.region import Region, fitted
 from buildx_cache.display.steps import Watched
 from buildx_cache.display.text import Line, is_worth_a_warning
-from buildx_cache.display.tree import tree
+from buildx_cache.display.ticker import alone
+from buildx_cache.formatting import duration
 from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
-from buildx_cache.wording import duration
 
 _OUTCOMES = {"CACHED": "dim", "FAILED": "bold red", "STOPPED": "yellow"}
 

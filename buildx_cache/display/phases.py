@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from buildx_cache.wording import duration
+from buildx_cache.formatting import duration
 
 # Seconds after which a phase is worth a word.
 _PATIENCE = 1.0

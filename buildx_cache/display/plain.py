@@ -10,13 +10,13 @@ from buildx_cache.buildkit import Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.ci.folding import FOLDINGS, Folding, without_commands
 from buildx_cache.display.loglines import LogLines
 from buildx_cache.display.phases import Phase
-from buildx_cache.display.pulse import alone
 from buildx_cache.display.quiet import QuietDisplay
 from buildx_cache.display.steps import Steps, Watched
 from buildx_cache.display.text import is_worth_a_warning
+from buildx_cache.display.ticker import alone
+from buildx_cache.formatting import duration
 from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
-from buildx_cache.wording import duration
 
 # Seconds after which a step that ended is taken to have ended for good.
 _REST = 1.0

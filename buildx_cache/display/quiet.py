@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from buildx_cache.buildkit import BuildTrace, Event
 from buildx_cache.ci.folding import without_commands
-from buildx_cache.display.pulse import alone
 from buildx_cache.display.summary import summary_lines
 from buildx_cache.display.text import Line
+from buildx_cache.display.ticker import alone
 from buildx_cache.errors import BuildxCacheError
+from buildx_cache.formatting import as_message, printable
 from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
-from buildx_cache.wording import as_message, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

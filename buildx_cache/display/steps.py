@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from buildx_cache.buildkit import Event, LogEvent, StatusEvent, Step, TraceBuilder, Transfer, VertexEvent, is_cancelled
 from buildx_cache.buildkit.vertex_names import Label, step_label
+from buildx_cache.formatting import duration, printable
 from buildx_cache.redaction import redact
-from buildx_cache.wording import duration, printable
 
 
 class Watched:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from buildx_cache.caches import BACKENDS
+from buildx_cache.formatting import duration, short_digest, size
 from buildx_cache.report import BuildReport
-from buildx_cache.wording import duration, short_digest, size
 
 _TOLD = ("builder", "login", "verify", "build", "sweep", "prune")  # exports and pushes are part of the build
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from buildx_cache.display.text import Line
 from buildx_cache.doctor import Check, Verdict
-from buildx_cache.wording import printable
+from buildx_cache.formatting import printable
 
 _STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 

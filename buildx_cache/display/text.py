@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from buildx_cache.wording import printable
+from buildx_cache.formatting import printable
 
 if TYPE_CHECKING:  # Rich comes with the first line that has a style to be seen
     from rich.text import Text

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from buildx_cache.wording import printable
+from buildx_cache.formatting import printable
 
 _PATIENCE = 1.0
 

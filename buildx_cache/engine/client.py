@@ -13,7 +13,7 @@ from python_on_whales.components.buildx.cli_wrapper import BuildxCLI
 from python_on_whales.components.image.cli_wrapper import ImageCLI
 from python_on_whales.utils import run
 
-from buildx_cache.engine.inspection import parse_builder
+from buildx_cache.engine.parsers import parse_builder
 from buildx_cache.engine.process import Completed, capture, feed, follow
 from buildx_cache.plan import Builder, BuildInvocation, Effect
 from buildx_cache.plan.effects import LoadImage

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildx_cache.engine.git_environment import guarded
-from buildx_cache.engine.home import home_folder
+from buildx_cache.engine.paths import home_folder
 from buildx_cache.engine.process import Completed, capture
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact

@@ -19,10 +19,10 @@ from python_on_whales.exceptions import DockerException
 from buildx_cache.buildkit import Kind, classify
 from buildx_cache.engine.client import Docker
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, credential_for, current_context, private_configuration
-from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
 from buildx_cache.engine.git_environment import guarded
-from buildx_cache.engine.inspection import gateway_of, store_of, tls_from_environment
-from buildx_cache.engine.loaded import remember, remembered
+from buildx_cache.engine.loaded_images import remember, remembered
+from buildx_cache.engine.locality import Whereabouts, elsewhere
+from buildx_cache.engine.parsers import gateway_of, store_of, tls_from_environment
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import DeniedError, EngineError, UsageError
 from buildx_cache.plan import Builder, BuildInvocation, Effect, Facts, Place, parse_version, show_version
@@ -295,7 +295,7 @@ def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, st
 
 _NO_ACCESS = ("this user may not talk to Docker", "add the user to the group docker, or use sudo")
 _NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists those there are")
-_START = "start Docker; in CircleCI add a setup_remote_docker effect, or use a machine executor"
+_START = "start Docker; in CircleCI add a setup_remote_docker step, or use a machine executor"
 
 
 def _engine_error(stderr: str) -> EngineError:

@@ -4,12 +4,11 @@ Nothing here raises on what a folder holds; faults are :class:`Finding` values. 
 called while holding the folder with :func:`lock`.
 """
 
-from buildx_cache.layout.bounding import bound
-from buildx_cache.layout.damage import is_aside, leftovers, salvage, set_aside
-from buildx_cache.layout.decode import shown_tag
+from buildx_cache.layout.describe import Layer, as_json, finding_json, layers_by_size, rfc3339
+from buildx_cache.layout.eviction import bound
+from buildx_cache.layout.gc import delete_stale_writes, has_stale_writes, sweep
 from buildx_cache.layout.image import Archive, delete_image_folders, new_image_folder, read_archive
-from buildx_cache.layout.indexing import cache_key
-from buildx_cache.layout.inventory import Layer, as_json, finding_json, layers_by_size, rfc3339
+from buildx_cache.layout.index import cache_key
 from buildx_cache.layout.locking import Held, Sharing, lock
 from buildx_cache.layout.model import (
     LISTED_TAGS,
@@ -29,10 +28,11 @@ from buildx_cache.layout.model import (
 )
 from buildx_cache.layout.origins import forget_origin
 from buildx_cache.layout.ownership import exposure, is_file, is_foreign, is_layout, is_own, refuse_exposed
+from buildx_cache.layout.parse import shown_tag
 from buildx_cache.layout.pruning import prune
-from buildx_cache.layout.reachable import reach
+from buildx_cache.layout.quarantine import is_aside, leftovers, salvage, set_aside
+from buildx_cache.layout.reachability import reach
 from buildx_cache.layout.recovery import blob_names, repair_index
-from buildx_cache.layout.sweeping import delete_stale_writes, has_stale_writes, sweep
 from buildx_cache.layout.verification import unsound, verify
 
 __all__ = [

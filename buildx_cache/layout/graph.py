@@ -10,17 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from buildx_cache.layout.decode import (
-    IMAGE_NAME,
-    INDEX_TAG,
-    MalformedError,
-    descriptor,
-    is_digest,
-    items,
-    notes_of,
-    parse_object,
-)
-from buildx_cache.layout.indexing import index_entries
+from buildx_cache.layout.index import index_entries
 from buildx_cache.layout.model import (
     BLOBS_LIMIT,
     DOCUMENTS_LIMIT,
@@ -32,6 +22,16 @@ from buildx_cache.layout.model import (
     Kind,
     Role,
     Severity,
+)
+from buildx_cache.layout.parse import (
+    IMAGE_NAME,
+    INDEX_TAG,
+    MalformedError,
+    descriptor,
+    is_digest,
+    items,
+    notes_of,
+    parse_object,
 )
 from buildx_cache.layout.store import INDEX, Store
 

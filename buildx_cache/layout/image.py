@@ -20,11 +20,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from buildx_cache.layout.decode import IMAGE_NAME, INDEX_TAG, MalformedError
 from buildx_cache.layout.deleting import delete_folder
 from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.model import OCI_INDEX, Descriptor, Kind, Role
 from buildx_cache.layout.ownership import is_own
+from buildx_cache.layout.parse import IMAGE_NAME, INDEX_TAG, MalformedError
 from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, LAYOUT, LAYOUT_DOCUMENT, LOADING, open_store
 from buildx_cache.permissions import make_folder
 

@@ -21,9 +21,9 @@ from itertools import count
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError, LockedError
-from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.model import Kind
 from buildx_cache.layout.ownership import is_foreign, is_own, refuse_exposed, refuse_foreign
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import INDEX_LOCK, LOCK
 from buildx_cache.permissions import make_folder
 

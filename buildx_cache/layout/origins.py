@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from buildx_cache.layout.decode import MalformedError, parse_object
 from buildx_cache.layout.graph import Graph, Root, walk
-from buildx_cache.layout.indexing import index_entries, replace_entries
+from buildx_cache.layout.index import index_entries, replace_entries
+from buildx_cache.layout.parse import MalformedError, parse_object
 from buildx_cache.layout.store import Store, open_store
 
 _SOURCE = "containerd.io/distribution.source."

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError, ExposedError
-from buildx_cache.layout.decode import MalformedError
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, INGEST, LAYOUT, LOCK, is_blob_name, open_store
 from buildx_cache.permissions import Exposure, exposure_of, exposure_on_the_way, exposure_to_untrusted
 

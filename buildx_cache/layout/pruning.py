@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildx_cache.layout.bounding import drop, oldest
+from buildx_cache.layout.eviction import drop, oldest
 from buildx_cache.layout.model import Bounded, Reach, Tag
 from buildx_cache.layout.store import Store
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from buildx_cache.layout.decode import MalformedError, integer, is_digest, items, mapping, seconds, shown
 from buildx_cache.layout.model import Kind
+from buildx_cache.layout.parse import MalformedError, integer, is_digest, items, mapping, seconds, shown
 
 _FAULTS = 20
 _NO_PARENT = -1

@@ -10,9 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildx_cache.layout.decode import INDEX_TAG, MalformedError, parse_object, tag_of
 from buildx_cache.layout.graph import walk
-from buildx_cache.layout.indexing import index_entries, replace_entries, with_entries
+from buildx_cache.layout.index import index_entries, replace_entries, with_entries
 from buildx_cache.layout.model import (
     DOCUMENTS_LIMIT,
     IMPORT_LIMIT,
@@ -24,6 +23,7 @@ from buildx_cache.layout.model import (
     Repaired,
     Role,
 )
+from buildx_cache.layout.parse import INDEX_TAG, MalformedError, parse_object, tag_of
 from buildx_cache.layout.store import INDEX, Store, open_store
 from buildx_cache.layout.verification import damaged_documents
 

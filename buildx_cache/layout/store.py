@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildx_cache.layout.decode import MalformedError, parse_object, shown
 from buildx_cache.layout.model import DOCUMENT_LIMIT, Finding, Kind
+from buildx_cache.layout.parse import MalformedError, parse_object, shown
 
 LOCK = ".buildx-cache.lock"
 LOADING = ".buildx-cache-load-"

@@ -11,10 +11,10 @@ from itertools import chain
 from pathlib import Path
 
 from buildx_cache.layout.closures import leaves_first
-from buildx_cache.layout.decode import MalformedError, is_digest, parse_object
 from buildx_cache.layout.graph import Findings, Graph, walk
 from buildx_cache.layout.model import DOCUMENTS_LIMIT, IMPORT_LIMIT, Descriptor, Finding, Kind, Role, damage_of
-from buildx_cache.layout.reachable import TOO_MUCH, cache_configs
+from buildx_cache.layout.parse import MalformedError, is_digest, parse_object
+from buildx_cache.layout.reachability import TOO_MUCH, cache_configs
 from buildx_cache.layout.records import Records
 from buildx_cache.layout.store import HOLLOW, LAYOUT, Store, is_hollow, open_store
 

@@ -11,14 +11,7 @@ from typing import Any
 from buildx_cache.caches import SCOPED, CacheEntry, Compression
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
-from buildx_cache.plan.builder import own_builder_name, plan_builder, wants_own
-from buildx_cache.plan.caching import choose_kind, is_unplaced, plan_cache
-from buildx_cache.plan.effects import Effect, PruneBuilder
-from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
-from buildx_cache.plan.invocation import PASSED_ON, SWITCHES, BuildArg, BuildInvocation, Output, parse_build_arg
-from buildx_cache.plan.loading import plan_loading
-from buildx_cache.plan.login import login_notes, plan_login
-from buildx_cache.plan.model import (
+from buildx_cache.plan.build_plan import (
     BuilderPlan,
     BuildPlan,
     CachePlan,
@@ -27,6 +20,13 @@ from buildx_cache.plan.model import (
     LoginPlan,
     ServingPlan,
 )
+from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, wants_own
+from buildx_cache.plan.cache_choice import choose_kind, is_unplaced, plan_cache
+from buildx_cache.plan.effects import Effect, PruneBuilder
+from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
+from buildx_cache.plan.invocation import PASSED_ON, SWITCHES, BuildArg, BuildInvocation, Output, parse_build_arg
+from buildx_cache.plan.load_choice import plan_loading
+from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.tags import check_fork, expand_tag
 from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, pushes_image

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 
 from buildx_cache.caches import redacted_entry
 from buildx_cache.ci.folding import MARK, json_without_commands
+from buildx_cache.formatting import is_printable
+from buildx_cache.plan.build_plan import BuildPlan, LoginPlan
 from buildx_cache.plan.effects import Effect
 from buildx_cache.plan.facts import show_version
 from buildx_cache.plan.invocation import BuildInvocation
-from buildx_cache.plan.model import BuildPlan, LoginPlan
 from buildx_cache.redaction import HIDDEN, redact
 from buildx_cache.secret_names import is_secret_name
-from buildx_cache.wording import is_printable
 
 SCHEMA = 1
 
@@ -35,13 +35,13 @@ def shell_lines(plan: BuildPlan) -> str:
 
 
 def command_line(plan: BuildPlan, effect: Effect | BuildInvocation) -> tuple[str, ...]:
-    """The whole command line of a effect of the plan, without secrets."""
+    """The whole command line of an effect of the plan, without secrets."""
     context = ("--context", plan.docker_context) if plan.docker_context else ()
     return ("docker", *redacted((*context, *effect.argv)))
 
 
 def _environment(effect: Effect | BuildInvocation) -> tuple[str, ...]:
-    """The variables that a effect takes secrets from."""
+    """The variables that an effect takes secrets from."""
     return tuple(name for name, _ in effect.secrets) if isinstance(effect, BuildInvocation) else ()
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from buildx_cache.errors import UsageError
-from buildx_cache.layout.decode import MalformedError, descriptor, items, parse_object
 from buildx_cache.layout.model import (
     DOCUMENT_LIMIT,
     FINDINGS_LIMIT,
@@ -21,6 +20,7 @@ from buildx_cache.layout.model import (
     Role,
     Shape,
 )
+from buildx_cache.layout.parse import MalformedError, descriptor, items, parse_object
 from buildx_cache.layout.records import Records, read_records
 from buildx_cache.registry.distribution import Distribution
 

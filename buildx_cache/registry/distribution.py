@@ -22,10 +22,10 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
-from buildx_cache.layout.decode import MalformedError, is_digest, parse_object
 from buildx_cache.layout.model import ROLES, Kind
+from buildx_cache.layout.parse import MalformedError, is_digest, parse_object
 from buildx_cache.registry import providers
-from buildx_cache.registry.login import Login
+from buildx_cache.registry.authorization import Login
 from buildx_cache.registry.pace import Pace
 from buildx_cache.registry.transport import (
     CONNECTIONS,

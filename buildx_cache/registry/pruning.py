@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from buildx_cache.cache_tags import REF_PREFIX, scope_text, scopes_of
 from buildx_cache.errors import BuildxCacheError, CacheError, UsageError
-from buildx_cache.layout.decode import MalformedError
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.registry.distribution import Removal, in_parallel
 from buildx_cache.registry.repository import Holds, Repository
 

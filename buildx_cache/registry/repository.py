@@ -8,14 +8,14 @@ from enum import StrEnum
 
 from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.errors import CacheError
-from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role, Shape
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import DOCKER_HUB, HUB_HOSTS, Reference, is_loopback
+from buildx_cache.registry.authorization import Login
 from buildx_cache.registry.contents import Contents, RemoteFinding, check_blob, read_contents
 from buildx_cache.registry.credential import Credential
 from buildx_cache.registry.distribution import Distribution, in_parallel
-from buildx_cache.registry.login import Login
 from buildx_cache.registry.pace import Pace
 from buildx_cache.registry.transport import Send, sender
 

@@ -13,9 +13,9 @@ from urllib3.exceptions import HTTPError, SSLError
 from urllib3.util import make_headers
 
 from buildx_cache.errors import BuildxCacheError, UnreachableError
+from buildx_cache.formatting import printable as without_controls
 from buildx_cache.reference import is_loopback
 from buildx_cache.registry.pace import RETRIED, Expected, Pace, paced
-from buildx_cache.wording import printable as without_controls
 
 CONNECTIONS = 8
 """Requests to one host at a time."""

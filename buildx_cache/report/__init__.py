@@ -1,6 +1,6 @@
 """What a call did: ``model`` is the value; ``forms`` are those in which it is written, by ``writing``."""
 
-from buildx_cache.report.model import (
+from buildx_cache.report.build_report import (
     SCHEMA,
     BuilderReport,
     BuildReport,

@@ -16,13 +16,13 @@ from xml.etree.ElementTree import Element, tostring
 
 from buildx_cache.buildkit import BuildTrace
 from buildx_cache.errors import BuildxCacheError
+from buildx_cache.formatting import counted, duration, short_digest, size
 from buildx_cache.redaction import redact
-from buildx_cache.report.chart import timeline_section
-from buildx_cache.report.markup import breakable, clipped, element, one_line, tail
-from buildx_cache.report.model import BuildReport, CacheReport, Phases
-from buildx_cache.report.rows import cache_rows
+from buildx_cache.report.build_report import BuildReport, CacheReport, Phases
+from buildx_cache.report.cache_table import cache_rows
+from buildx_cache.report.html_elements import breakable, clipped, element, one_line, tail
+from buildx_cache.report.html_timeline import timeline_section
 from buildx_cache.report.timeline import Timeline, make_timeline
-from buildx_cache.wording import counted, duration, short_digest, size
 
 _TEXT = 600
 _COMMAND = 4000

@@ -12,8 +12,8 @@ from xml.etree.ElementTree import Element, tostring
 from buildx_cache.buildkit import BuildTrace
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.redaction import redact
-from buildx_cache.report.markup import clipped, element, one_line, plain, step_title, tail
-from buildx_cache.report.model import BuildReport, StepReport
+from buildx_cache.report.build_report import BuildReport, StepReport
+from buildx_cache.report.html_elements import clipped, element, one_line, plain, step_title, tail
 
 _NAME = 500
 _MESSAGE = 1000

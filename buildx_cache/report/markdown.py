@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element, tostring
 
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.report.markup import clipped, element, one_line, step_title
-from buildx_cache.report.model import BuildReport, CacheReport, Phases, StepReport
-from buildx_cache.report.rows import cache_rows
-from buildx_cache.wording import counted, duration, short_digest, size
+from buildx_cache.formatting import counted, duration, short_digest, size
+from buildx_cache.report.build_report import BuildReport, CacheReport, Phases, StepReport
+from buildx_cache.report.cache_table import cache_rows
+from buildx_cache.report.html_elements import clipped, element, one_line, step_title
 
 STEPS = 20
 """The slowest steps are listed, at most so many."""

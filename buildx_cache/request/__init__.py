@@ -4,15 +4,23 @@ Values are checked here, before anything has an effect; the rest is decided in `
 the folders that a plan writes, is imported by who has a plan.
 """
 
-from buildx_cache.request.checks import check_paths, is_remote_context, unmoved
+from buildx_cache.request.build_request import (
+    BuildRequest,
+    Driver,
+    Endpoint,
+    Lazy,
+    Progress,
+    option_key,
+    parse_endpoint,
+)
 from buildx_cache.request.config import Configuration, found_config, named_config
 from buildx_cache.request.contexts import context_notes
-from buildx_cache.request.layers import Layer, checked, converted, deciding, environment_layer, make_request, unusable
 from buildx_cache.request.local_paths import REPORTS
-from buildx_cache.request.looking import read_text, working_directory
-from buildx_cache.request.model import BuildRequest, Driver, Endpoint, Lazy, Progress, option_key, parse_endpoint
+from buildx_cache.request.probe import read_text, working_directory
+from buildx_cache.request.sources import Layer, checked, converted, deciding, environment_layer, make_request, unusable
 from buildx_cache.request.trust import check_found, check_use, pushes_image
 from buildx_cache.request.units import parse_duration, parse_size
+from buildx_cache.request.validation import check_paths, is_remote_context, unmoved
 
 __all__ = [
     "REPORTS",

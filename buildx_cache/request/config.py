@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.errors import UsageError
-from buildx_cache.request.checks import is_remote_context
-from buildx_cache.request.layers import CONFIG_FIELDS, Layer
-from buildx_cache.request.looking import look
-from buildx_cache.request.model import option_key
+from buildx_cache.request.build_request import option_key
+from buildx_cache.request.probe import look
+from buildx_cache.request.sources import CONFIG_FIELDS, Layer
 from buildx_cache.request.trust import Ground, ground_of
+from buildx_cache.request.validation import is_remote_context
 from buildx_cache.working_copy import led_outside
 
 _OWN, _PYTHON = "buildx-cache.toml", "pyproject.toml"

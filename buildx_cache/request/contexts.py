@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from buildx_cache.request.checks import IGNORE, is_remote_context
+from buildx_cache.request.build_request import BuildRequest, option_key
 from buildx_cache.request.dockerignore import DockerIgnore, load_dockerignore
 from buildx_cache.request.globs import TooComplexError
 from buildx_cache.request.local_paths import RESULT_FILES
-from buildx_cache.request.looking import has_file_inside, look
-from buildx_cache.request.model import BuildRequest, option_key
+from buildx_cache.request.probe import has_file_inside, look
+from buildx_cache.request.validation import IGNORE, is_remote_context
 
 _SECONDS = 1.5
 # What a cache folder holds: an entry of each kind. A folder of which one is sent is part of the context.

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.request.globs import Automaton, Programs, TooComplexError
-from buildx_cache.request.looking import read_inside
+from buildx_cache.request.probe import read_inside
 
 LONGEST = 2 * 1024 * 1024
 """The largest file that is read, in bytes."""

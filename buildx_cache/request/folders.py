@@ -8,9 +8,9 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError, UsageError
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import output_pairs, outputs_of, written_layouts
-from buildx_cache.request.looking import look
-from buildx_cache.request.model import BuildRequest
+from buildx_cache.request.probe import look
 
 
 def check_cache_directories(directories: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from buildx_cache.caches import from_csv, parse_export, parse_import
 from buildx_cache.errors import UsageError
-from buildx_cache.request.model import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 
 REPORTS = ("report", "report_html", "report_junit", "report_md")
 """The options that have a report written to a file, each in a form of its own."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import is_secret_argument
-from buildx_cache.request.layers import Layer, converted, deciding
+from buildx_cache.request.build_request import BuildRequest, Progress
 from buildx_cache.request.local_paths import (
     LAYOUT_SCHEME,
     RESULT_FILES,
@@ -28,7 +28,7 @@ from buildx_cache.request.local_paths import (
     outputs_of,
     used_paths,
 )
-from buildx_cache.request.model import BuildRequest, Progress
+from buildx_cache.request.sources import Layer, converted, deciding
 from buildx_cache.working_copy import leaves, places, project_top
 
 # What a hostile file can have looked at: items of a list, and files of each folder.

@@ -32,11 +32,11 @@ from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.redaction import redact
 from buildx_cache.report import CacheReport, ExportStatus, LocalReport, RetryReport
 from buildx_cache.run.folders import Folders
-from buildx_cache.run.importing import Importing
-from buildx_cache.run.retrying import Fault, Retrying, fault
-from buildx_cache.run.seams import NO_REASON, Engine, Tell
-from buildx_cache.run.serving import Serving
-from buildx_cache.run.silence import Silence
+from buildx_cache.run.import_retry import Importing
+from buildx_cache.run.interfaces import NO_REASON, Engine, Tell
+from buildx_cache.run.lazy import Serving
+from buildx_cache.run.retry import Fault, Retrying, fault
+from buildx_cache.run.stall import Silence
 
 _STRICT_HINT = "`buildx-cache cache verify` shows more; drop --strict-cache to go on without"
 # Seconds after which people should know what an import of a few small files costs them.

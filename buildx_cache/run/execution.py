@@ -23,7 +23,7 @@ from buildx_cache.errors import (
     InterruptedBuildError,
     UnreachableError,
 )
-from buildx_cache.layout.decode import is_digest
+from buildx_cache.layout.parse import is_digest
 from buildx_cache.outcome import step_reports
 from buildx_cache.plan import DIGEST, BuildInvocation, BuildPlan, Effect, show_version
 from buildx_cache.plan.render import command_line
@@ -38,10 +38,11 @@ from buildx_cache.report import (
     Status,
     rewritten_report,
 )
-from buildx_cache.run.builder import CallsBuilder
+from buildx_cache.run.builder_lifecycle import CallsBuilder
 from buildx_cache.run.caches import Caches
-from buildx_cache.run.hiding import Hiding, Secrets
-from buildx_cache.run.loading import Loading
+from buildx_cache.run.image_load import Loading
+from buildx_cache.run.interfaces import AbandonedBuildError, Engine, Finished, last_line
+from buildx_cache.run.redactor import Hiding, Secrets
 from buildx_cache.run.result_files import (
     ResultFile,
     metadata_of,
@@ -50,8 +51,7 @@ from buildx_cache.run.result_files import (
     remove_stale,
     written_files,
 )
-from buildx_cache.run.retrying import Fault, Patience, Phase, Retrying, ended_by, fault
-from buildx_cache.run.seams import AbandonedBuildError, Engine, Finished, last_line
+from buildx_cache.run.retry import Fault, Patience, Phase, Retrying, ended_by, fault
 from buildx_cache.scratch import scratch_folder
 
 

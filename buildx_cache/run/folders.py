@@ -18,14 +18,14 @@ from pathlib import Path
 from buildx_cache import layout
 from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
+from buildx_cache.formatting import size
 from buildx_cache.layout import Bounded, Finding, Kind, Sharing, Swept, Tag
 from buildx_cache.outcome import Verdict
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
+from buildx_cache.run.interfaces import Tell
 from buildx_cache.run.keyfile import write_key
-from buildx_cache.run.seams import Tell
 from buildx_cache.serve import REPOSITORY
-from buildx_cache.wording import size
 from buildx_cache.working_copy import first_link
 
 # To be alone with a folder takes the end of every other build in it. Who is alone sweeps in a moment, mends in minutes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.atomic import read_regular, write_text
-from buildx_cache.run.seams import Tell
+from buildx_cache.run.interfaces import Tell
 from buildx_cache.working_copy import prepared_root
 
 _KEY = re.compile(rb"[0-9a-f]{64}\n")

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError
-from buildx_cache.layout.decode import MalformedError
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.serve.answers import REPOSITORY, answer
 from buildx_cache.serve.catalogue import open_catalogue
 from buildx_cache.serve.connection import Limits, Requests, Tally

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.graph import Graph, walk
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import Store, open_store
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

@@ -17,7 +17,7 @@ from pathlib import Path
 import rich.table
 from rich.console import Console
 
-from buildx_cache.wording import duration
+from buildx_cache.formatting import duration
 from tests.benchmarks.chart import chart
 from tests.benchmarks.choice import Choice, chosen
 from tests.benchmarks.document import CHART, document

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from buildx_cache import __version__
-from buildx_cache.wording import size
+from buildx_cache.formatting import size
 
 
 def machine(env: Mapping[str, str], folder: Path | None) -> str:

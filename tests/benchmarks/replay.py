@@ -14,7 +14,7 @@ from pathlib import Path
 
 from buildx_cache.buildkit import StreamParser, TraceBuilder
 from buildx_cache.redaction import Redactor
-from buildx_cache.run.hiding import Hiding
+from buildx_cache.run.redactor import Hiding
 from tests.benchmarks.measuring import measure
 from tests.benchmarks.spread import Spread
 from tests.integration.conftest import PROJECT

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from buildx_cache.wording import size as in_units
+from buildx_cache.formatting import size as in_units
 from tests.benchmarks.contenders import RECIPE, Contender
 from tests.benchmarks.goals import verdicts
 from tests.benchmarks.replay import GOAL_PEAK, GOAL_RATE

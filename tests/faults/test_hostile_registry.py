@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.errors import DeniedError, UnreachableError
-from buildx_cache.layout.decode import MalformedError
 from buildx_cache.layout.model import Descriptor
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import parse_reference
 from buildx_cache.registry import transport

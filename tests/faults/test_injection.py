@@ -12,8 +12,8 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
+from buildx_cache.formatting import printable
 from buildx_cache.plan.render import shell_line
-from buildx_cache.wording import printable
 from tests.faults.hostile import CANARY, NAME, ONE_LINE, TEXTS, Page, commands
 from tests.integration.conftest import Docker, Ran
 

@@ -18,7 +18,7 @@ from buildx_cache import layout, permissions, scratch
 from buildx_cache.cli.limits import Limits
 from buildx_cache.cli.upkeep import inspect_cache, prune_cache, verify_cache
 from buildx_cache.errors import BuildxCacheError, CacheError, ExitCode, ExposedError
-from buildx_cache.layout import Sharing, damage
+from buildx_cache.layout import Sharing, quarantine
 from buildx_cache.layout.store import INDEX_LOCK, LOCK
 from buildx_cache.permissions import make_folder
 from buildx_cache.run.keyfile import write_key
@@ -323,7 +323,7 @@ def test_a_folder_that_another_user_is_quicker_to_make_is_not_used(
 def aside_of(place: Path) -> None:
     """What looks like a folder that the program set aside."""
     make_cache(place)
-    (place / damage._MARK).touch()
+    (place / quarantine._MARK).touch()
 
 
 @pytest.mark.parametrize(("user", "attacker"), PAIRS)
@@ -341,7 +341,7 @@ def test_a_folder_that_another_user_made_is_not_taken_for_one_set_aside(user: in
     assert listing(shared / "cache.damaged-1") == before
 
 
-@pytest.mark.parametrize("part", ["", damage._MARK], ids=["folder", "mark"])
+@pytest.mark.parametrize("part", ["", quarantine._MARK], ids=["folder", "mark"])
 def test_a_part_of_another_user_makes_a_folder_set_aside_a_strange_one(part: str, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     make_cache(folder)

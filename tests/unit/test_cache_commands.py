@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from buildx_cache.cli import folders, registries  # urllib3 binds a socket when it is imported: not in a test
+from buildx_cache.cli import (  # urllib3 binds a socket when it is imported: not in a test
+    cache_folders,
+    cache_registries,
+)
 from buildx_cache.cli.limits import Limits, RegistryLimits, kept_branches
 from buildx_cache.cli.targets import Folder, parse_target
 from buildx_cache.engine import git
@@ -337,7 +340,7 @@ def test_one_damaged_platform_makes_a_fleet_damaged(call: CommandLine) -> None:
 
 def test_a_folder_that_is_being_pruned_is_not_verified(call: CommandLine) -> None:
     make(call.folder / "cache")
-    call.patch.setattr(folders, "LOCK_SECONDS", 0.0)
+    call.patch.setattr(cache_folders, "LOCK_SECONDS", 0.0)
     with _locked(call.folder / "cache"):
         called = call("cache", "verify", "cache")
     assert (called.code, called.out) == (6, "")
@@ -465,7 +468,7 @@ def test_a_folder_that_is_not_understood_keeps_everything(call: CommandLine) -> 
 
 def test_a_folder_in_use_is_not_pruned(call: CommandLine) -> None:
     layout = make(call.folder / "cache", junk=2)
-    call.patch.setattr(folders, "LOCK_SECONDS", 0.0)
+    call.patch.setattr(cache_folders, "LOCK_SECONDS", 0.0)
     with _locked(layout.folder):
         before = listing(layout.folder)
         called = call("cache", "prune", "cache")
@@ -511,7 +514,7 @@ ROBOT = Password(username="robot", secret=Secret("hunter2"))
 def test_the_login_of_the_ci_goes_to_its_registry_only(
     tmp_path: Path, host: str, env: dict[str, str], login: Password | None
 ) -> None:
-    assert registries.credential(host, {**env, "HOME": str(tmp_path)}) == login
+    assert cache_registries.credential(host, {**env, "HOME": str(tmp_path)}) == login
 
 
 # --- branches ----------------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from buildx_cache.buildkit import BuildTrace, Event, LogEvent, Step, TextLine, VertexEvent
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay, plain, summary_lines, working
-from buildx_cache.display.registries import RegistryTables, UnreadableCache
-from buildx_cache.display.sheet import Results
+from buildx_cache.display.cache_tables import Results
+from buildx_cache.display.registry_tables import RegistryTables, UnreadableCache
 from buildx_cache.display.tables import checks_table
 from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildFailedError
+from buildx_cache.formatting import age, counted, duration, printable, short_digest, size
 from buildx_cache.layout import Finding, Kind, Shape
 from buildx_cache.registry.pruning import CacheTag, Deletion, Judged
 from buildx_cache.registry.repository import Holds, RemoteCache, RemoteLayer
@@ -33,7 +34,6 @@ from buildx_cache.report import (
     Phases,
     StepCounts,
 )
-from buildx_cache.wording import age, counted, duration, printable, short_digest, size
 
 REPEATABLE = settings(derandomize=True, deadline=None)
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from buildx_cache.request import BuildRequest, context_notes
 from buildx_cache.request.dockerignore import DockerIgnore, load_dockerignore, parse_dockerignore
 from buildx_cache.request.globs import STATES, TooComplexError
-from buildx_cache.request.weighing import heavy_entries
+from buildx_cache.request.large_files import heavy_entries
 from tests.dockerignore_cases import CASES
 
 

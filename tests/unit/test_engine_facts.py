@@ -12,8 +12,8 @@ import pytest
 
 from buildx_cache.engine.credentials import current_context
 from buildx_cache.engine.docker import DockerEngine
-from buildx_cache.engine.elsewhere import Whereabouts, elsewhere
-from buildx_cache.engine.inspection import gateway_of, parse_builder
+from buildx_cache.engine.locality import Whereabouts, elsewhere
+from buildx_cache.engine.parsers import gateway_of, parse_builder
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store, TlsEndpoint

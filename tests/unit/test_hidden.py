@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.cli import building
-from buildx_cache.cli.hidden import forget_secrets, hidden_values, keep_out_of_metadata
+from buildx_cache.cli.secrets import forget_secrets, hidden_values, keep_out_of_metadata
 from buildx_cache.errors import EngineError
 from buildx_cache.redaction import Secret
 from buildx_cache.request import BuildRequest, Layer, make_request

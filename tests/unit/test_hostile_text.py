@@ -26,16 +26,16 @@ from buildx_cache.caches import parse_export, refused_exports
 from buildx_cache.ci.annotations import annotate
 from buildx_cache.ci.folding import json_without_commands, without_commands
 from buildx_cache.diagnose import diagnose
+from buildx_cache.formatting import as_message, printable
 from buildx_cache.outcome import export_result, imported
 from buildx_cache.redaction import Redactor, redact
 from buildx_cache.reference import safe_tag
 from buildx_cache.registry.distribution import _NEXT
-from buildx_cache.report.markup import clipped, one_line
+from buildx_cache.report.html_elements import clipped, one_line
 from buildx_cache.request import BuildRequest
-from buildx_cache.request.layers import _days_to_hours
-from buildx_cache.request.weighing import heavy_entries
-from buildx_cache.run.hiding import Hiding
-from buildx_cache.wording import as_message, printable
+from buildx_cache.request.large_files import heavy_entries
+from buildx_cache.request.sources import _days_to_hours
+from buildx_cache.run.redactor import Hiding
 
 ENTRIES = tuple(
     parse_export(text)

@@ -17,11 +17,11 @@ from buildx_cache.cli.session import _assumed
 from buildx_cache.engine import credentials, git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import UsageError
+from buildx_cache.formatting import as_message, printable
 from buildx_cache.plan import BuildPlan, Place, make_plan
 from buildx_cache.plan.render import shell_lines
 from buildx_cache.plan.tags import FIELDS as FIELD_VALUES
 from buildx_cache.request import BuildRequest
-from buildx_cache.wording import as_message, printable
 from tests.faults.hostile import COMMANDS, NAME, TEXTS, commands
 from tests.unit.command_line import CommandLine
 from tests.unit.layout.layouts import OCI_LAYER, Layout, config_of, digest_of

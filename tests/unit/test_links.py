@@ -23,7 +23,7 @@ from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.report.writing import write_report
 from buildx_cache.request import REPORTS, BuildRequest
-from buildx_cache.request.checks import check_paths
+from buildx_cache.request.validation import check_paths
 from buildx_cache.run.keyfile import write_key
 from buildx_cache.run.result_files import ResultFile, put_in_place, redirected, remove_stale
 from buildx_cache.working_copy import prepared_root

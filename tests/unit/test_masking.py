@@ -11,7 +11,7 @@ import pytest
 
 from buildx_cache.ci import PROVIDERS
 from buildx_cache.ci.masking import MASKINGS, mask
-from buildx_cache.cli.hidden import have_masked
+from buildx_cache.cli.secrets import have_masked
 from buildx_cache.redaction import Secret, secret_forms
 from buildx_cache.request import BuildRequest
 from tests.unit.test_ci_outputs import read_azure_line, read_github_line

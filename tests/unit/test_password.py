@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from buildx_cache.cli.hidden import hidden_values
 from buildx_cache.cli.reading import read_password
+from buildx_cache.cli.secrets import hidden_values
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import Redactor, Secret
 from buildx_cache.request import BuildRequest

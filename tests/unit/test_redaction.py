@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from buildx_cache.formatting import printable
 from buildx_cache.redaction import (
     HIDDEN,
     Redactor,
@@ -16,7 +17,6 @@ from buildx_cache.redaction import (
     secret_forms,
     secret_parts,
 )
-from buildx_cache.wording import printable
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from buildx_cache.request import (
     unmoved,
 )
 from buildx_cache.request.folders import check_cache_directories, check_cache_directory, check_exported_folders
-from buildx_cache.request.layers import CONFIG_FIELDS
+from buildx_cache.request.sources import CONFIG_FIELDS
 
 
 def given(**values: object) -> Layer:

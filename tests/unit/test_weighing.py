@@ -11,7 +11,7 @@ import pytest
 
 from buildx_cache.buildkit import BuildTrace
 from buildx_cache.request import BuildRequest
-from buildx_cache.request.weighing import LARGE, heavy_entries, ignore_line
+from buildx_cache.request.large_files import LARGE, heavy_entries, ignore_line
 from buildx_cache.run import Outcome, with_context
 from tests.unit.report.builds import report_of, trace_of, transfer
 from tests.unit.run.calls import RecordingDisplay

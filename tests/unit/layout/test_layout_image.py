@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout.decode import IMAGE_NAME, MalformedError
+from buildx_cache.layout.parse import IMAGE_NAME, MalformedError
 from tests.unit.layout.layouts import OCI_MANIFEST, TAG, Json, Layout
 
 NAMES = ("docker.io/library/a:1", "example.com:5000/b:2")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import Kind, blobsets, graph, inventory, reachable
+from buildx_cache.layout import Kind, blobsets, describe, graph, reachability
 from buildx_cache.layout.blobsets import Numbering
 from tests.unit.layout.layouts import CACHE_CONFIG, OCI_INDEX, OCI_MANIFEST, Json, Layout, config_of, digest_of
 
@@ -151,7 +151,7 @@ def test_configs_beyond_their_limit_are_not_read(tmp_path: Path, monkeypatch: py
     made = Layout(tmp_path / "cache")
     made.tag("latest", made.cache([b"layer"]))
     made.write_index()
-    monkeypatch.setattr(reachable, "DOCUMENTS_LIMIT", 5)
+    monkeypatch.setattr(reachability, "DOCUMENTS_LIMIT", 5)
     (tag,) = layout.reach(made.folder).tags
     assert tag.records is None
     assert [finding.kind for finding in layout.damage_of(layout.verify(made.folder))] == [Kind.DOCUMENT]
@@ -161,7 +161,7 @@ def test_a_layer_lists_no_more_than_a_hundred_tags(tmp_path: Path, monkeypatch: 
     made = Layout(tmp_path / "cache")
     tags_of_one_manifest(made, 6)
     made.write_index()
-    monkeypatch.setattr(inventory, "LISTED_TAGS", 3)
+    monkeypatch.setattr(describe, "LISTED_TAGS", 3)
     layers = layout.layers_by_size(layout.reach(made.folder))
     assert [layer.tags for layer in layers] == [("tag-0", "tag-1", "tag-2")] * 6
 

@@ -14,7 +14,7 @@ import pytest
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError, ExitCode
 from buildx_cache.layout import Kind, Sharing, locking
-from buildx_cache.layout.decode import MalformedError
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import INDEX_LOCK, LOCK
 
 

@@ -9,7 +9,7 @@ import urllib3
 from urllib3.exceptions import MaxRetryError, NewConnectionError, SSLError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
-from buildx_cache.layout.decode import MalformedError
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback, parse_reference
 from buildx_cache.registry import transport

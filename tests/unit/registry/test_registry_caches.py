@@ -10,8 +10,8 @@ import pytest
 import urllib3
 from urllib3.exceptions import IncompleteRead
 
-from buildx_cache.cli import registries
-from buildx_cache.display.registries import UnreadableCache
+from buildx_cache.cli import cache_registries
+from buildx_cache.display.registry_tables import UnreadableCache
 from buildx_cache.errors import CacheError, UnreachableError, UsageError
 from buildx_cache.layout.model import Finding, Kind, Shape
 from buildx_cache.registry import contents
@@ -234,10 +234,10 @@ def test_a_manifest_of_too_many_layers_is_not_followed_to_its_end(
 def test_a_list_of_caches_takes_so_many_layers_and_no_more(
     registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registries, "_LISTED_LAYERS", 1)
+    monkeypatch.setattr(cache_registries, "_LISTED_LAYERS", 1)
     for place in range(3):
         registry.image(f"buildcache-{place}", layers=(str(place).encode(),))
-    listed = registries._listed(registry.repository())
+    listed = cache_registries._listed(registry.repository())
     assert [type(each) for each in listed].count(UnreadableCache) == 2
 
 

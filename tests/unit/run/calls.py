@@ -37,7 +37,7 @@ from buildx_cache.redaction import Secret
 from buildx_cache.report import BuildReport, report_schema
 from buildx_cache.request import Layer, make_request
 from buildx_cache.run import Outcome, Secrets, execute
-from buildx_cache.run.retrying import Patience
+from buildx_cache.run.retry import Patience
 
 SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
 APP = "registry.example.com/app:1"

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from buildx_cache.buildkit import Event, TraceBuilder
 from buildx_cache.buildkit.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
+from buildx_cache.formatting import MESSAGE_LIMIT
 from buildx_cache.plan import BuildArg, BuildInvocation
 from buildx_cache.redaction import Redactor, Secret
-from buildx_cache.run.hiding import LINE_LIMIT, Hiding, Secrets
-from buildx_cache.wording import MESSAGE_LIMIT
+from buildx_cache.run.redactor import LINE_LIMIT, Hiding, Secrets
 
 VALUE = "p/w+d ü-4711"
 

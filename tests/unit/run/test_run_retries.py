@@ -8,7 +8,7 @@ import pytest
 from buildx_cache.buildkit import classify
 from buildx_cache.errors import DeniedError, ExitCode, InterruptedBuildError, UnreachableError
 from buildx_cache.plan import Effect
-from buildx_cache.run.retrying import Patience, Retrying, fault
+from buildx_cache.run.retry import Patience, Retrying, fault
 from tests.unit.run.calls import (
     APP,
     BROKEN,

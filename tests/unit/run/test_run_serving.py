@@ -15,7 +15,7 @@ import pytest
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import BuildReport, LazyReport, report_schema
-from buildx_cache.run import execute, serving
+from buildx_cache.run import execute, lazy
 from buildx_cache.serve import Requests, Served
 from tests.unit.layout.damages import flip_bit
 from tests.unit.layout.layouts import Layout
@@ -62,7 +62,7 @@ class FakeServer:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     fake = FakeServer()
-    monkeypatch.setattr(serving, "serve", fake)
+    monkeypatch.setattr(lazy, "serve", fake)
     return fake
 
 
@@ -188,7 +188,7 @@ def test_a_server_out_of_reach_ends_the_build_at_once_and_the_next_imports_the_f
 def test_a_server_of_which_nothing_is_asked_for_too_long_counts_as_out_of_reach(
     server: FakeServer, folder: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_SILENCE_SECONDS", -1.0)
+    monkeypatch.setattr(lazy, "_SILENCE_SECONDS", -1.0)
     server.requests = Requests()
     began = {**vertex(f"importing cache manifest from {REFERENCE}"), "completed": None}
     report, engine, _ = run(plan_of(folder), (said(began, vertex("waits")), 0), (MADE, 0))
@@ -201,7 +201,7 @@ def test_a_server_of_which_nothing_is_asked_for_too_long_counts_as_out_of_reach(
 def test_a_slow_import_is_waited_for(
     server: FakeServer, folder: Layout, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_SILENCE_SECONDS", -1.0)
+    monkeypatch.setattr(lazy, "_SILENCE_SECONDS", -1.0)
     server.requests = requests
     began = {**vertex(f"importing cache manifest from {REFERENCE}"), "completed": None}
     report, engine, _ = run(plan_of(folder), (said(began, IMPORTED) + MADE, 0))

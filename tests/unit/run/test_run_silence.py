@@ -8,9 +8,9 @@ import pytest
 from buildx_cache.buildkit.events import TextLine, VertexEvent
 from buildx_cache.errors import ExitCode, UnreachableError
 from buildx_cache.plan import BuildPlan
-from buildx_cache.run import silence
-from buildx_cache.run.seams import AbandonedBuildError
-from buildx_cache.run.silence import SECONDS, Silence
+from buildx_cache.run import stall
+from buildx_cache.run.interfaces import AbandonedBuildError
+from buildx_cache.run.stall import SECONDS, Silence
 from tests.unit.run.calls import MADE, FakeEngine, done, planned, said
 from tests.unit.run.calls import vertex as said_vertex
 
@@ -95,7 +95,7 @@ def test_a_new_build_begins_with_nothing_heard() -> None:
 def patience(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[object]:
     """How long builds may be silent, one after another."""
     left = iter(seconds)
-    return [lambda: monkeypatch.setattr(silence, "SECONDS", next(left))] * len(seconds)
+    return [lambda: monkeypatch.setattr(stall, "SECONDS", next(left))] * len(seconds)
 
 
 def test_the_own_builder_is_restarted_and_the_build_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:

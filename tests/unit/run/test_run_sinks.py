@@ -14,16 +14,16 @@ import pytest
 from buildx_cache.buildkit import Event
 from buildx_cache.ci.annotations import annotate
 from buildx_cache.display import Display
-from buildx_cache.display.board import Board
 from buildx_cache.display.jsonl import JsonDisplay
+from buildx_cache.display.live_render import tree
+from buildx_cache.display.live_state import Board
 from buildx_cache.display.plain import PlainDisplay
 from buildx_cache.display.quiet import QuietDisplay
-from buildx_cache.display.tree import tree
+from buildx_cache.formatting import printable
 from buildx_cache.redaction import Redactor, Secret
-from buildx_cache.report.forms import FORMS, Told
+from buildx_cache.report.formats import FORMS, Told
 from buildx_cache.run import Outcome, Secrets, execute
-from buildx_cache.run.retrying import Patience
-from buildx_cache.wording import printable
+from buildx_cache.run.retry import Patience
 from tests.unit.run.calls import CI, Ended, FakeEngine, RecordingDisplay, planned
 
 SECRET = "hunter2secret"  # noqa: S105 -- the test's own

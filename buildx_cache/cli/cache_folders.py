@@ -1,0 +1,128 @@
+"""``cache inspect``, ``verify`` and ``prune`` of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from buildx_cache import layout
+from buildx_cache.cli.limits import FolderLimits
+from buildx_cache.cli.output import Output
+from buildx_cache.cli.targets import Folder
+from buildx_cache.display.folder_tables import FolderTables
+from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError
+from buildx_cache.formatting import counted, size
+from buildx_cache.layout import Bounded, Finding, Kind, Reach, Sharing
+from buildx_cache.layout.pruning import prune
+
+LOCK_SECONDS = 60.0
+"""How long builds in the folder are waited for."""
+
+# What keeps a prune from deleting without the cache being at fault.
+_NOT_DAMAGE = frozenset({Kind.BUSY, Kind.UNREADABLE})
+
+_DAMAGED = "the next build with this --cache-dir sets the damage aside and keeps what is sound"
+# A build compares sizes only: it learns of changed content when BuildKit reads the layer.
+_CHANGED = "a build sets it aside when it meets it; delete the folder to be rid of it now"
+
+
+def inspect_folder(folder: Folder, output: Output, layers: int) -> None:
+    """Show what the folder's caches hold."""
+    tables, documents = FolderTables(output.console, now=output.now), []
+    for path in folder.caches:
+        found, findings = layout.reach(path), layout.verify(path)
+        documents.append({key: value for key, value in layout.as_json(found, findings).items() if key != "schema"})
+        tables.inspected(found, findings, layers=layers)
+    output.document(folder=str(folder.path), caches=documents)
+
+
+def verify_folder(folder: Folder, output: Output, *, deep: bool) -> None:
+    """Look for damage in the folder's caches.
+
+    Raises:
+        CacheError: there is some; it was shown.
+        ExhaustedError: a prune holds the folder for too long.
+    """
+    tables, documents = FolderTables(output.console, now=output.now), []
+    damage: list[Finding] = []
+    for path in folder.caches:
+        found = layout.reach(path)
+        with output.working(f"reading {path}, {size(found.live_bytes)}"), _shared(path):
+            findings = (*layout.verify(path, deep=deep), *_lost_index(found))
+        sound = not layout.damaged(findings)
+        documents.append(
+            {"folder": str(path), "sound": sound, "findings": [layout.finding_json(each) for each in findings]}
+        )
+        tables.verified(found, findings, deep=deep)
+        damage += layout.damage_of(findings)
+    output.document(folder=str(folder.path), deep=deep, sound=not damage, caches=documents)
+    if damage:
+        raise CacheError(
+            f"the cache in {folder.path} is damaged: {counted(len(damage), 'fault')}",
+            hint=_CHANGED if all(finding.kind is Kind.CONTENT for finding in damage) else _DAMAGED,
+        )
+
+
+def prune_folder(folder: Folder, output: Output, limits: FolderLimits, *, dry_run: bool) -> None:
+    """Drop tags beyond the limits and what nothing refers to; several caches share the size equally.
+
+    Raises:
+        CacheError: nothing could be deleted because of what the folder holds.
+        ExhaustedError: builds hold the folder for too long, or it cannot be written.
+    """
+    share = None if limits.max_size is None else limits.max_size // len(folder.caches)
+    tables, documents, errors = FolderTables(output.console, now=output.now), [], []
+    for path in folder.caches:
+        with (
+            output.working(f"waiting for the builds in {path}"),
+            nullcontext() if dry_run else layout.lock(path, timeout=LOCK_SECONDS),
+        ):
+            done = prune(path, max_size=share, since=limits.since, dry_run=dry_run)
+        documents.append(_pruned(path, done))
+        tables.pruned(path, done)
+        errors += [_stopped(path, done.swept.obstacles[0], done)] if done.swept.obstacles else []
+        if done.over and share is not None:
+            output.warn(
+                f"{path} holds {size(done.live_bytes)}, more than {size(share)}: its newest tag takes that alone"
+            )
+    output.document(folder=str(folder.path), dry_run=dry_run, caches=documents)
+    if errors:
+        raise max(errors, key=lambda error: error.exit_code)
+
+
+def _lost_index(found: Reach) -> Iterator[Finding]:
+    """A build has nothing to import where the index is gone; who looks for damage wants to know of it."""
+    if found.dead_blobs and not found.tags and all(obstacle.kind is Kind.ABSENT for obstacle in found.obstacles):
+        problem = f"names no cache, though there are {counted(found.dead_blobs, 'blob')}"
+        yield Finding(kind=Kind.INDEX, blob="index.json", referrer="", problem=problem)
+
+
+def _shared(path: Path) -> AbstractContextManager[object]:
+    """Hold a folder against pruning; one that another user may change is only looked at."""
+    if layout.exposure(path):
+        return nullcontext()
+    return layout.lock(path, timeout=LOCK_SECONDS, sharing=Sharing.SHARED)
+
+
+def _stopped(path: Path, obstacle: Finding, done: Bounded) -> BuildxCacheError:
+    what = "not everything" if done.dropped or done.swept.blobs else "nothing"
+    kind = ExhaustedError if obstacle.kind in _NOT_DAMAGE else CacheError
+    return kind(f"{what} was deleted from {path}: {obstacle}", hint=obstacle.remedy)
+
+
+def _pruned(path: Path, done: Bounded) -> dict[str, object]:
+    swept = done.swept
+    return {
+        "folder": str(path),
+        "tags": list(done.dropped),
+        "blobs": list(swept.blobs),
+        "blob_bytes": swept.blob_bytes,
+        "partial_writes": swept.ingests,
+        "partial_bytes": swept.ingest_bytes,
+        "kept_blobs": swept.kept_blobs,
+        "kept_bytes": swept.kept_bytes,
+        "live_bytes": done.live_bytes,
+        "over": done.over,
+        "obstacles": [layout.finding_json(obstacle) for obstacle in swept.obstacles],
+    }

@@ -1,0 +1,143 @@
+"""Which values a build must not show, and which of them its child processes need not know."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import TextIO
+
+from buildx_cache.caches import secret_values
+from buildx_cache.ci.masking import mask
+from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
+from buildx_cache.request import BuildRequest
+from buildx_cache.request.local_paths import secret_sources
+from buildx_cache.request.sources import ENV_PREFIX
+from buildx_cache.secret_names import is_ordinary
+
+# BuildKit takes secrets of up to 500 KiB; what is longer than this is no password, key or token.
+_LONGEST = 64 * 1024
+_PASSWORD = "DOCKER_PASSWORD"  # noqa: S105 -- a variable's name
+
+
+def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secret | None) -> tuple[Secret, ...]:
+    """The values to hide in what a build says, beside those of the plan's own build arguments.
+
+    They are the registry's password, what each ``--secret`` holds, keys and tokens of cache entries, and build
+    arguments that Buildx takes from the environment. A file that is no regular one, not readable or larger than
+    64 KiB is not looked into.
+    """
+    values = (
+        *((password,) if password else ()),
+        *(
+            value
+            for entry in (*request.cache_from, *request.cache_to)
+            for value in secret_values(entry)
+            if not is_ordinary(value)
+        ),
+        *(value for name, value in _inherited(request, env) if is_hidden_argument(name, value)),
+        *_hidden_arguments(_passed(request, "--build-arg")),
+        *(value for entry in _secrets(request) if (value := _value(entry, env))),
+    )
+    return tuple(Secret(value) for value in dict.fromkeys(values))
+
+
+def have_masked(request: BuildRequest, hidden: tuple[Secret, ...], log: TextIO, *, provider: str) -> None:
+    """Tell the CI of that name what to mask in the job's log, where it can: the hidden values, and secret arguments.
+
+    The CI has to read ``log`` itself, and swallow the lines: where that leads to a file or a terminal, they would stay.
+    """
+    lines = mask(provider, (*hidden, *_hidden_arguments(request.build_arg)))
+    if lines and _is_read_by_another(log):
+        log.write("".join(f"{line}\n" for line in lines))
+        log.flush()
+
+
+def redactor(request: BuildRequest, hidden: tuple[Secret, ...]) -> Redactor:
+    """Build the redactor of a call that has no plan yet."""
+    return Redactor((*hidden, *_hidden_arguments(request.build_arg)))
+
+
+def _passed(request: BuildRequest, option: str) -> Iterator[str]:
+    """Yield the values of an option among the flags that are passed to Buildx as they are."""
+    flags = request.buildx_flags
+    for before, flag in zip(("", *flags), flags, strict=False):
+        if before == option:
+            yield flag
+        elif flag.startswith(f"{option}="):
+            yield flag.removeprefix(f"{option}=")
+
+
+def _secrets(request: BuildRequest) -> tuple[str, ...]:
+    return (*request.secret, *_passed(request, "--secret"))
+
+
+def _arguments(request: BuildRequest) -> tuple[str, ...]:
+    return (*request.build_arg, *_passed(request, "--build-arg"))
+
+
+def _hidden_arguments(arguments: Iterable[str]) -> Iterator[str]:
+    given = (text.partition("=")[::2] for text in arguments)
+    return (value for name, value in given if is_hidden_argument(name, value))
+
+
+def _is_read_by_another(stream: TextIO) -> bool:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):  # it leads nowhere
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def keep_out_of_metadata(request: BuildRequest, env: MutableMapping[str, str]) -> None:
+    """Leave provenance out of Buildx' metadata file, unless asked for, where it would hold secret build arguments.
+
+    That is the copy in the file: what is attested with an image has them only in ``mode=max``.
+    """
+    given = (text.partition("=")[::2] for text in _arguments(request))
+    if any(is_secret_argument(name, value) for name, value in (*given, *_inherited(request, env))):
+        env.setdefault("BUILDX_METADATA_PROVENANCE", "disabled")
+
+
+def forget_secrets(request: BuildRequest, *environments: MutableMapping[str, str]) -> None:
+    """Take out of the environments what no child process needs: the registry's password, and this program's options.
+
+    ``docker login`` gets the password on its stdin. What a ``--secret`` or a ``--build-arg`` names stays.
+    """
+    needed = {*_named_arguments(request), *(name for entry in _secrets(request) for name in secret_sources(entry)[0])}
+    passwords = {request.password_env or _PASSWORD, _PASSWORD}
+    for environment in environments:
+        for name in [name for name in environment if name in passwords or name.startswith(ENV_PREFIX)]:
+            if name not in needed:
+                del environment[name]
+
+
+def _named_arguments(request: BuildRequest) -> Iterator[str]:
+    """Build arguments without a value, and variables, which take that of the environment."""
+    return (text for text in _arguments(request) if "=" not in text)
+
+
+def _inherited(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((name, env[name]) for name in _named_arguments(request) if name in env)
+
+
+def _value(entry: str, env: Mapping[str, str]) -> str:
+    variables, path = secret_sources(entry)
+    for name in variables:
+        if name in env:
+            return env[name]
+    return _content(path) if path else ""
+
+
+def _content(path: str) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return ""
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
+            return ""
+        return os.read(descriptor, _LONGEST).decode("utf-8", "surrogateescape")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,101 @@
+"""Dropping tags to keep a folder small."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from operator import or_
+from pathlib import Path
+
+from buildx_cache.layout.blobsets import BlobSet, Weights
+from buildx_cache.layout.gc import GRACE_SECONDS, doom, sweep, sweep_obstacles
+from buildx_cache.layout.graph import walk
+from buildx_cache.layout.index import index_entries, replace_entries
+from buildx_cache.layout.model import Bounded, Finding, Reach, Swept, Tag
+from buildx_cache.layout.parse import MalformedError
+from buildx_cache.layout.reachability import reach_of, size_on_disk
+from buildx_cache.layout.store import INDEX, Store, open_store
+
+Choice = Callable[[Store, Reach], Sequence[Tag]]
+"""Which tags of an open folder are to go, in the order in which they are told."""
+
+
+def bound(
+    folder: Path, *, max_size: int, keep_tag: str = "latest", keep_since: float | None = None, dry_run: bool = False
+) -> Bounded:
+    """Drop the oldest tags until what is live fits into ``max_size`` bytes, then sweep.
+
+    A tag is as old as the newest step it holds (:attr:`Tag.age_key`); neither file times nor records tell when a
+    cache was last *used*. ``keep_tag`` never goes, even if it alone is too large: ``over`` tells that. index.json
+    is replaced in one step before the first blob is deleted, and keeps its bytes where no tag goes.
+    Call it while holding the folder exclusively; ``keep_since`` and ``dry_run`` are those of :func:`sweep`.
+    """
+
+    def choose(store: Store, found: Reach) -> Sequence[Tag]:
+        return oldest(store, found.tags, max_size=max_size, keep_tag=keep_tag)
+
+    return drop(folder, choose, max_size=max_size, keep_since=keep_since, dry_run=dry_run)
+
+
+def drop(
+    folder: Path, choose: Choice, *, max_size: int | None, keep_since: float | None = None, dry_run: bool = False
+) -> Bounded:
+    """Drop the tags that ``choose`` picks, then sweep; ``over`` tells whether more than ``max_size`` bytes stay."""
+    found: Reach | None = None
+    try:
+        with open_store(folder) as store:
+            graph = walk(store)
+            found = reach_of(store, graph)
+            obstacles = sweep_obstacles(store, graph)
+            if obstacles:
+                return _bounded(found.live_bytes, max_size, Swept(dry_run=dry_run, obstacles=obstacles))
+            doomed = choose(store, found)
+            gone = frozenset(tag.position for tag in doomed)
+            live = blobs_of([tag for tag in found.tags if tag.position not in gone])
+            live_bytes = size_on_disk(store, live)
+            if gone and not dry_run:
+                entries = [entry for place, entry in enumerate(index_entries(graph.index)) if place not in gone]
+                replace_entries(store, graph.index, entries)
+            limit = time.time() - GRACE_SECONDS if keep_since is None else keep_since
+            swept = doom(store, live, limit).told(dry_run=True) if dry_run else sweep(folder, keep_since=keep_since)
+    except MalformedError as error:
+        obstacle = Finding(kind=error.kind, blob=INDEX, referrer="", problem=error.problem)
+        live_bytes = found.live_bytes if found else 0
+        return _bounded(live_bytes, max_size, Swept(dry_run=dry_run, obstacles=(obstacle,)))
+    return _bounded(live_bytes, max_size, swept, tuple(tag.name for tag in doomed))
+
+
+def _bounded(live_bytes: int, max_size: int | None, swept: Swept, dropped: tuple[str, ...] = ()) -> Bounded:
+    over = max_size is not None and live_bytes > max_size
+    return Bounded(dropped=dropped, live_bytes=live_bytes, over=over, swept=swept)
+
+
+def oldest(store: Store, tags: Sequence[Tag], *, max_size: int, keep_tag: str) -> tuple[Tag, ...]:
+    """Those of ``tags`` to drop, oldest first, so that the others take at most ``max_size`` bytes."""
+    if not tags:
+        return ()
+    sizes = _sizes(store, tags)
+    droppable = sorted((tag for tag in tags if tag.name != keep_tag), key=lambda tag: tag.age_key)
+    left = _union(tag for tag in tags if tag.name == keep_tag)
+    stay = len(droppable)
+    for tag in reversed(droppable):
+        left |= tag.closure.bits
+        if sizes.of(left) > max_size:
+            break
+        stay -= 1
+    return tuple(droppable[:stay])
+
+
+def _sizes(store: Store, tags: Sequence[Tag]) -> Weights:
+    every = BlobSet(numbering=tags[0].closure.numbering, bits=_union(tags))
+    return Weights(every.numbering, {name: file.size for name in every if (file := store.file(name))})
+
+
+def _union(tags: Iterable[Tag]) -> int:
+    return reduce(or_, (tag.closure.bits for tag in tags), 0)
+
+
+def blobs_of(tags: Sequence[Tag]) -> frozenset[str]:
+    """The digests under any of the tags of a folder."""
+    return frozenset(BlobSet(numbering=tags[0].closure.numbering, bits=_union(tags))) if tags else frozenset()

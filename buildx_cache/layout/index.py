@@ -1,0 +1,151 @@
+"""index.json: its entries, and other entries put in place in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from buildx_cache.layout.locking import index_lock
+from buildx_cache.layout.model import Kind
+from buildx_cache.layout.parse import MalformedError, parse_object
+from buildx_cache.layout.store import INDEX, Store, open_store
+
+_TEMPORARY = ".index.json.buildx-cache"
+_BLOB_MODE = 0o444  # as containerd writes them (``plugins/content/local``)
+_VERSION = 2
+_NEW: Mapping[str, object] = {"schemaVersion": _VERSION, "mediaType": "application/vnd.oci.image.index.v1+json"}
+
+
+def cache_key(folder: Path) -> str:
+    """The SHA-256 of index.json in hexadecimal: it changes when the cache does. Empty where there is no index."""
+    try:
+        with open_store(folder) as store:
+            return hashlib.sha256(store.read_index()).hexdigest()
+    except MalformedError:
+        return ""
+
+
+def index_entries(content: bytes) -> list[object]:
+    """The entries of an index.json.
+
+    Raises:
+        MalformedError: it is not an image index.
+    """
+    index = parse_object(content)
+    entries = index.get("manifests")
+    if index.get("schemaVersion") != _VERSION or not isinstance(entries, list):
+        raise MalformedError(Kind.INDEX, "is not an image index: no schemaVersion 2 or no list of manifests")
+    return entries
+
+
+def with_entries(index: bytes, entries: Sequence[object]) -> bytes:
+    """An index with other entries and all else as it was; a new one, as Buildx writes it, where ``index`` is none.
+
+    Raises:
+        MalformedError: it cannot be written as JSON.
+    """
+    try:
+        index_entries(index)
+        old = parse_object(index)
+    except MalformedError:
+        old = _NEW
+    try:
+        text = json.dumps({**old, "manifests": list(entries)}, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError):
+        raise MalformedError(
+            Kind.INDEX, "cannot be written again: it holds numbers or a depth that JSON has not"
+        ) from None
+    return text.encode("ascii")
+
+
+_NO_BLOBS: Mapping[str, bytes] = {}
+
+
+def replace_entries(
+    store: Store, index: bytes, entries: Sequence[object], *, blobs: Mapping[str, bytes] = _NO_BLOBS
+) -> None:
+    """Give an index.json that has the bytes ``index`` other entries, after writing the ``blobs`` that they lead to.
+
+    Raises:
+        MalformedError: it has other bytes by now, is locked, or cannot be written.
+    """
+    content = with_entries(index, entries)
+    with unchanged_index(store, index):
+        for digest, blob in blobs.items():
+            _put_blob(store, digest, blob)
+        replace_file(store.root, INDEX, content)
+
+
+@contextmanager
+def unchanged_index(store: Store, index: bytes) -> Iterator[None]:
+    """Hold Buildx' lock on an index.json that still has these bytes; none where it is absent.
+
+    Raises:
+        MalformedError: it is locked by another process, or has changed.
+    """
+    with index_lock(store.root):
+        if _content(store) != index:
+            raise MalformedError(Kind.BUSY, "was rewritten by another build meanwhile")
+        yield
+
+
+def _content(store: Store) -> bytes:
+    try:
+        return store.read_index()
+    except MalformedError as error:
+        if error.kind is Kind.MISSING:
+            return b""
+        raise
+
+
+def _put_blob(store: Store, digest: str, content: bytes) -> None:
+    if store.blobs is not None:
+        _put(store.root, content, _BLOB_MODE, store.blobs, digest.removeprefix("sha256:"))
+
+
+def replace_file(root: int, name: str, content: bytes) -> None:
+    """Put a file in place in one step: whoever reads it meets the old or the new bytes, also after a crash.
+
+    Call it while holding the folder exclusively, or Buildx' lock on the index.
+
+    Raises:
+        MalformedError: it cannot be written.
+    """
+    _put(root, content, _mode(root, name), root, name)
+
+
+def _put(root: int, content: bytes, mode: int, parent: int, name: str) -> None:
+    """Write a file beside index.json, then move it to where it belongs."""
+    try:
+        _remove(root, _TEMPORARY)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(_TEMPORARY, flags, 0o644, dir_fd=root), "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fchmod(out.fileno(), mode)
+            os.fsync(out.fileno())
+        os.rename(_TEMPORARY, name, src_dir_fd=root, dst_dir_fd=parent)
+        os.fsync(parent)
+    except OSError as error:
+        raise MalformedError(Kind.UNREADABLE, f"cannot be written: {error.strerror}") from None
+
+
+def _remove(root: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=root)
+    except FileNotFoundError:
+        return
+
+
+def _mode(root: int, name: str) -> int:
+    """The permissions of an ordinary file that is replaced; a symbolic link's own mean nothing."""
+    try:
+        found = os.stat(name, dir_fd=root, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return 0o644
+    return stat.S_IMODE(found) if stat.S_ISREG(found) else 0o644

@@ -1,0 +1,213 @@
+"""Which builder: the current one where it can do the job, else the project's own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from buildx_cache.caches import SCOPED, CacheKind, to_csv
+from buildx_cache.errors import EngineError, UsageError
+from buildx_cache.plan.build_plan import BuilderPlan
+from buildx_cache.plan.effects import (
+    BootBuilder,
+    CreateContext,
+    CreateNode,
+    KillContainer,
+    RemoveBuilder,
+    RemoveContainer,
+    RemoveContext,
+    RemoveVolume,
+)
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
+from buildx_cache.request import BuildRequest, Driver, Endpoint, parse_endpoint
+
+OWN_PREFIX = "buildx-cache-"
+# `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
+_BUILDKITD_CONFIG = (0, 15, 0)
+
+
+def own_builder_name(request: BuildRequest, facts: Facts) -> str:
+    """A stable name for this project, engine and builder configuration: a changed one is another builder."""
+    host = facts.tls.host if facts.tls else ""
+    identity = (
+        facts.place.project,
+        request.docker_context or facts.context,
+        host,
+        request.driver or Driver.DOCKER_CONTAINER,
+        request.driver_opt,
+        request.buildkit_image,
+        request.buildkitd_config,
+        request.buildkitd_flags,
+        request.endpoint,
+    )
+    return f"{OWN_PREFIX}{facts.place.project}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:8]}"
+
+
+# What the engine's own builder cannot do on the classic image store (Docker's documentation, "Build drivers").
+_CLASSIC_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ...] = (
+    (lambda _, kind: kind in SCOPED and not SCOPED[kind].is_in_image, "cannot export such a cache"),
+    (lambda request, _: len(request.platform) > 1, "cannot build several platforms"),
+    (lambda request, _: bool(request.attest), "cannot write attestations"),
+    (lambda request, _: request.sbom not in ("", "false"), "cannot write an SBOM"),
+    (lambda request, _: request.provenance not in ("", "false"), "cannot write provenance"),
+    (lambda request, _: request.cache_compression is not None, "cannot choose the compression"),
+    (lambda request, _: any("type=oci" in output for output in request.output), "cannot write an OCI archive"),
+    (lambda request, _: len(request.output) + request.push > 1, "has only one output a build"),
+)
+
+
+def obstacle(request: BuildRequest, driver: str, store: Store, kind: CacheKind) -> str:
+    """Why a builder of this driver cannot do what is asked, or the empty string."""
+    if driver != Driver.DOCKER or store is Store.CONTAINERD:
+        return ""
+    return next((reason for applies, reason in _CLASSIC_LIMITS if applies(request, kind)), "")
+
+
+def wants_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> bool:
+    """Whether the build runs on the project's own builder rather than on one that is there."""
+    if request.builder or request.driver is Driver.DOCKER:
+        return False
+    if request.driver or request.driver_opt or request.endpoint or request.buildkit_image:
+        return True
+    if request.buildkitd_config or request.buildkitd_flags or request.rm_builder:
+        return True
+    return facts.builder is None or bool(obstacle(request, facts.builder.driver, facts.store, kind))
+
+
+def plan_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
+    """Choose the builder and the commands that make, boot and remove it.
+
+    Raises:
+        EngineError: the builder asked for by name does not exist.
+        UsageError: the builder or driver asked for cannot do what is asked.
+    """
+    if wants_own(request, facts, kind):
+        return _own(request, facts, kind)
+    if request.driver is Driver.DOCKER:
+        return _engine_builder(request, facts, kind)
+    return _existing(request, facts, kind)
+
+
+def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
+    builder = facts.builder
+    if builder is None:
+        raise EngineError(
+            f"there is no builder named {request.builder!r}",
+            hint="`docker buildx ls` lists those there are; leave out --builder to have one made",
+        )
+    if reason := obstacle(request, builder.driver, facts.store, kind):
+        raise UsageError(
+            f"the builder {builder.name!r} (driver {builder.driver}, classic image store) {reason}",
+            hint="leave out --builder to have a docker-container builder made",
+        )
+    boot = None if builder.running else BootBuilder(builder=builder.name)
+    return BuilderPlan(
+        name=builder.name,
+        driver=builder.driver,
+        why="asked for" if request.builder else "the current builder can do all that is asked",
+        buildkit=builder.buildkit,
+        nodes=len(builder.nodes),
+        boot=boot,
+    )
+
+
+def _engine_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
+    if reason := obstacle(request, Driver.DOCKER, facts.store, kind):
+        raise UsageError(
+            f"--driver docker on the classic image store {reason}",
+            hint="use --driver docker-container, or turn on the engine's containerd image store",
+        )
+    current = facts.builder
+    return BuilderPlan(
+        name=request.docker_context or facts.context,
+        driver=Driver.DOCKER,
+        why="--driver docker: the engine's own builder",
+        buildkit=current.buildkit if current and current.driver == Driver.DOCKER else UNKNOWN_VERSION,
+    )
+
+
+def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
+    name = own_builder_name(request, facts)
+    driver = request.driver or Driver.DOCKER_CONTAINER
+    context_name, context = _named_context(request, facts, name)
+    existing = facts.own_builder
+    remove: list[RemoveBuilder | RemoveContext] = [RemoveBuilder(builder=name)]
+    if context or (request.rm_builder and context_name != request.docker_context):
+        remove.append(RemoveContext(name=context_name))
+    has_container = driver == Driver.DOCKER_CONTAINER and not request.endpoint
+    return BuilderPlan(
+        name=name,
+        driver=driver,
+        why=_why_own(request, facts, kind),
+        buildkit=existing.buildkit if existing else UNKNOWN_VERSION,
+        nodes=max(1, len(request.endpoint)),
+        owned=True,
+        context=None if existing else context,
+        create=() if existing else _create(request, facts, name, driver, context_name),
+        boot=BootBuilder(builder=name) if existing and not existing.running else None,
+        remove=tuple(remove),
+        temporary=request.rm_builder,
+        halt=KillContainer(container=_container(name)) if has_container else None,
+        scrap=_scrap(name) if has_container else (),
+        reboot=BootBuilder(builder=name),
+    )
+
+
+def _why_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
+    again = "this project's own, made earlier" if facts.own_builder else "made for this project"
+    if request.driver:
+        return f"{again}: --driver {request.driver}"
+    reason = obstacle(request, facts.builder.driver, facts.store, kind) if facts.builder else ""
+    return f"{again}: the engine's builder {reason}" if reason else f"{again}, as the builder options ask"
+
+
+def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[str, CreateContext | None]:
+    """The context the builder is made in, and how to make it where TLS comes from the environment.
+
+    ``buildx create`` refuses the default context then (buildx' ``commands/create.go``). Builders that stay share one;
+    one that is removed has its own, which a killed call may have left.
+    """
+    if request.docker_context or facts.tls is None or facts.context != "default":
+        return request.docker_context, None
+    if request.endpoint or request.driver is Driver.KUBERNETES:
+        return "", None
+    endpoint = hashlib.sha256(repr(facts.tls).encode()).hexdigest()[:8]
+    name = f"{builder}-{endpoint}" if request.rm_builder else f"{OWN_PREFIX}{endpoint}"
+    if name in facts.contexts:
+        return name, None
+    return name, CreateContext(name=name, tls=facts.tls)
+
+
+def _create(request: BuildRequest, facts: Facts, name: str, driver: str, context_name: str) -> tuple[CreateNode, ...]:
+    nodes = [parse_endpoint(text) for text in request.endpoint] or [Endpoint(address=context_name)]
+    image = [f"image={request.buildkit_image}"] if request.buildkit_image else []
+    return tuple(
+        CreateNode(
+            builder=name,
+            driver="" if index else driver,
+            node=node.name,
+            platforms=node.platforms,
+            driver_options=(
+                *image,
+                *request.driver_opt,
+                *(to_csv([f"{key}={value}"]) for key, value in node.options),
+            ),
+            config=request.buildkitd_config,
+            config_option="--buildkitd-config" if facts.buildx >= _BUILDKITD_CONFIG else "--config",
+            buildkitd_flags=request.buildkitd_flags,
+            bootstrap=index == len(nodes) - 1,
+            # `create` refuses an address for kubernetes: the kubeconfig names the cluster (buildx' builder/builder.go).
+            address="" if driver == Driver.KUBERNETES else node.address,
+        )
+        for index, node in enumerate(nodes)
+    )
+
+
+def _scrap(name: str) -> tuple[RemoveContainer | RemoveVolume, ...]:
+    container = _container(name)
+    return RemoveContainer(container=container), RemoveVolume(volume=f"{container}_state")
+
+
+def _container(name: str) -> str:
+    """The container of a builder's only node; its volume has this name too (``driver/docker-container``)."""
+    return f"buildx_buildkit_{name}0"

@@ -1,0 +1,194 @@
+"""Which cache: its kind, its scope, and what is imported and exported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from buildx_cache.caches import (
+    SCOPED,
+    CacheEntry,
+    CacheKind,
+    CacheMode,
+    ExportStyle,
+    Location,
+    ScopedBackend,
+    ScopedCache,
+    ScopedRepository,
+    parse_export,
+    parse_import,
+)
+from buildx_cache.ci import CIContext
+from buildx_cache.errors import UsageError
+from buildx_cache.plan.build_plan import BuilderPlan, CachePlan
+from buildx_cache.plan.builder_choice import obstacle, wants_own
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
+from buildx_cache.plan.lazy_choice import plan_serving
+from buildx_cache.reference import Reference, parse_reference
+from buildx_cache.request import BuildRequest, Driver, parse_size
+
+# BuildKit writes image manifests by itself since 0.21 (moby/buildkit#5462).
+_IMAGE_MANIFEST_BY_DEFAULT = (0, 21, 0)
+
+
+def choose_kind(request: BuildRequest, facts: Facts, tags: tuple[Reference, ...]) -> tuple[CacheKind, str]:
+    """The kind of cache and why; ``auto`` is decided by where the image goes, then by what the builder can."""
+    if request.cache is not CacheKind.AUTO:
+        return request.cache, f"--cache {request.cache}"
+    wanted, why = _by_destination(request, tags)
+    if wants_own(request, facts, wanted):
+        return wanted, why
+    name, driver = _given_builder(request, facts)
+    reason = obstacle(request, driver, facts.store, wanted)
+    if not reason:
+        return wanted, why
+    return CacheKind.INLINE if request.push else CacheKind.NONE, f"the builder {name!r} {reason}"
+
+
+def _given_builder(request: BuildRequest, facts: Facts) -> tuple[str, str]:
+    """Name and driver of the builder that is used as it is; no driver where it does not exist."""
+    if request.driver is Driver.DOCKER:
+        return request.docker_context or facts.context, Driver.DOCKER
+    return (facts.builder.name, facts.builder.driver) if facts.builder else (request.builder, "")
+
+
+def _by_destination(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[CacheKind, str]:
+    if not request.push:
+        return CacheKind.LOCAL, "the image is not pushed"
+    if request.cache_ref or any(tag.host or "/" in tag.path for tag in tags):
+        return CacheKind.REGISTRY, "the image is pushed, and its cache beside it"
+    return CacheKind.LOCAL, "no tag names a registry or namespace to keep a cache in"
+
+
+def own_scope(request: BuildRequest, ci: CIContext) -> str:
+    """Whose cache is written: the branch; a tag's build has none and writes the default branch's."""
+    return request.cache_scope or ci.branch or ci.default_branch or "main"
+
+
+def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
+    """Tell whether a CI says nothing of what it builds, be it a fork's commit: no branch's cache is then written."""
+    known = ci.branch or ci.tag or request.cache_scope or request.cache_read_only is not None
+    return ci.is_ci and not known and kind in SCOPED and SCOPED[kind].is_shared
+
+
+def scopes(own: str, ci: CIContext) -> tuple[str, ...]:
+    """Whose cache is read: own scope, then the pull request's target, then the default branch; each once."""
+    wanted = (own, ci.target_branch, ci.default_branch)
+    return tuple(dict.fromkeys(scope for scope in wanted if scope))
+
+
+def lanes(request: BuildRequest, builder: BuilderPlan, backend: ScopedBackend) -> tuple[str, ...]:
+    """The platforms that keep caches of their own; one empty name where all share one.
+
+    Several platforms on several nodes would overwrite each other's export. One platform on its own is most
+    likely one of several jobs', which share a repository but not a cache folder.
+    """
+    if len(request.platform) > 1:
+        return request.platform if builder.nodes > 1 and backend.is_overwritten else ("",)
+    return (request.platform if backend.is_shared else ()) or ("",)
+
+
+def plan_cache(
+    request: BuildRequest,
+    ci: CIContext,
+    facts: Facts,
+    builder: BuilderPlan,
+    chosen: tuple[CacheKind, str],
+    tags: tuple[Reference, ...],
+) -> CachePlan:
+    """The cache's entries for a build of the kind that ``choose_kind`` chose.
+
+    Raises:
+        UsageError: ``registry`` or ``inline`` without a repository to write to.
+    """
+    kind, why = chosen
+    scope = own_scope(request, ci)
+    read_only = ci.is_fork if request.cache_read_only is None else request.cache_read_only
+    caches = _caches(request, facts, builder, kind, tags, scopes(scope, ci))
+    exports = _exports(request, caches) if not (read_only or is_unplaced(request, ci, kind)) else ()
+    extra = tuple(_forgiving(request, parse_export(text)) for text in request.cache_to) if not read_only else ()
+    apart = tuple(cache.platform for cache in caches) if len(caches) > 1 else ()
+    imports = _unique(
+        *(entry for cache in caches for entry in cache.imports()),
+        *(parse_import(text) for text in request.cache_from),
+    )
+    return CachePlan(
+        kind=kind,
+        why=why,
+        scope=scope,
+        read_only=read_only,
+        directory=caches[0].location.directory if caches else "",
+        imports=imports,
+        exports=_local_last(_unique(*(() if apart else exports), *extra)),
+        node_exports=tuple(zip(apart, exports, strict=True)) if apart and exports else (),
+        tags=tuple(cache.image for cache in caches if cache.image and exports),
+        serving=plan_serving(request, facts, builder, imports),
+        max_size=parse_size(request.cache_max_size),
+    )
+
+
+def _caches(
+    request: BuildRequest,
+    facts: Facts,
+    builder: BuilderPlan,
+    kind: CacheKind,
+    tags: tuple[Reference, ...],
+    wanted: tuple[str, ...],
+) -> tuple[ScopedCache, ...]:
+    """The cache that ``--cache`` chooses, one a lane."""
+    backend = SCOPED.get(kind)
+    location = _location(request, facts, builder, backend, tags, wanted) if backend else None
+    if backend is None or location is None:
+        return ()
+    names = lanes(request, builder, backend)
+    return tuple(ScopedCache(backend=backend, location=location, platform=name) for name in names)
+
+
+def _location(
+    request: BuildRequest,
+    facts: Facts,
+    builder: BuilderPlan,
+    backend: ScopedBackend,
+    tags: tuple[Reference, ...],
+    wanted: tuple[str, ...],
+) -> Location | None:
+    """Where the cache is kept; None for one in an image that has no name."""
+    if backend.is_folder:
+        return Location(directory=request.cache_dir or facts.place.cache_dir)
+    place = request.cache_ref or (tags[0].repository if tags else "")
+    if not place and backend.is_in_image:
+        return None
+    if not place:
+        raise UsageError(
+            f"--cache {backend.type} has no repository to keep the cache in",
+            hint="give -t REGISTRY/REPOSITORY:TAG, or --cache-ref REGISTRY/REPOSITORY",
+        )
+    return Location(
+        repository=ScopedRepository(repository=parse_reference(place), scopes=wanted),
+        asks_image_manifest=builder.buildkit == UNKNOWN_VERSION or builder.buildkit < _IMAGE_MANIFEST_BY_DEFAULT,
+    )
+
+
+def _exports(request: BuildRequest, caches: tuple[ScopedCache, ...]) -> tuple[CacheEntry, ...]:
+    style = ExportStyle(
+        mode=request.cache_mode or CacheMode.MAX,
+        compression=request.cache_compression,
+        ignore_error=not request.strict_cache,
+    )
+    written = (cache for cache in caches if request.push or not cache.backend.is_in_image)
+    return tuple(entry for cache in written for entry in cache.exports(style))
+
+
+def _forgiving(request: BuildRequest, entry: CacheEntry) -> CacheEntry:
+    """An export given by hand, made to fail no build unless it is written so or the call is strict."""
+    if request.strict_cache or entry.get("ignore-error") or "ignore-error" not in entry.backend.export_attributes:
+        return entry
+    return replace(entry, attributes=(*entry.attributes, ("ignore-error", "true")))
+
+
+def _local_last(entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
+    """All exporters of a build share one response key; what the last wrote there goes into a local folder's index."""
+    return tuple(sorted(entries, key=lambda entry: bool(entry.folder)))
+
+
+def _unique(*entries: CacheEntry) -> tuple[CacheEntry, ...]:
+    return tuple(dict.fromkeys(entries))

@@ -1,0 +1,377 @@
+"""What is refused before anything has an effect: values that cannot work, paths that cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from buildx_cache.caches import SCOPED, parse_export, parse_import
+from buildx_cache.errors import UsageError
+from buildx_cache.layout.model import Kind
+from buildx_cache.layout.parse import MalformedError
+from buildx_cache.layout.store import INGEST, open_store
+from buildx_cache.redaction import has_login
+from buildx_cache.reference import registry_key
+from buildx_cache.request.build_request import BuildRequest, Driver, Progress, option_key, parse_endpoint
+from buildx_cache.request.local_paths import (
+    RESULT_FILES,
+    flag_values,
+    is_path,
+    layout_folders,
+    output_pairs,
+    outputs_of,
+    read_paths,
+    used_paths,
+    written_layouts,
+)
+from buildx_cache.request.probe import check_readable, check_written, is_ordinary, is_unending, look
+from buildx_cache.request.units import parse_duration, parse_size
+from buildx_cache.working_copy import led_outside
+
+IGNORE = ".dockerignore"
+_LAYOUT = ("index.json", "index.json.lock", "oci-layout", "blobs", "blobs/sha256", "ingest")
+# No other `_` than that of x86_64: BuildKit exports the files of `linux/arm/v7` and `linux/arm_v7` into one folder.
+_PLATFORM = re.compile(r"(?:x86_64|[a-z0-9-]+)(?:/(?:x86_64|[a-z0-9.-]+)){0,2}", re.IGNORECASE | re.ASCII)
+_SEPARATOR = "/"
+# The words that may stand alone: systems and architectures that BuildKit builds for, as ``containerd/platforms`` knows
+# and spells them, and Buildx' own word for the builder's platform.
+_ALONE = frozenset(
+    (
+        *(
+            "linux",
+            "windows",
+            "darwin",
+            "freebsd",
+            "wasip1",
+            "386",
+            "i386",
+            "amd64",
+            "x86_64",
+            "x86-64",
+            "arm",
+            "armhf",
+        ),
+        *(
+            "armel",
+            "arm64",
+            "aarch64",
+            "loong64",
+            "mips",
+            "mipsle",
+            "mips64",
+            "mips64le",
+            "ppc64",
+            "ppc64le",
+            "riscv64",
+        ),
+        "s390x",
+        "wasm",
+        "local",
+    )
+)
+
+
+def check(request: BuildRequest) -> None:
+    """Refuse what cannot work whatever Docker and the CI say.
+
+    Raises:
+        UsageError: with the option's name, and what to write instead.
+    """
+    for rule in (
+        _check_addresses,
+        _check_cache,
+        _check_image,
+        _check_exports,
+        _check_builder,
+        _check_login,
+        _check_formats,
+        _check_progress,
+    ):
+        rule(request)
+
+
+def _check_addresses(request: BuildRequest) -> None:
+    """No address has a login: Buildx takes it on its command line, where other users of the machine see it."""
+    git = "leave it out; a token for git is handed over by --secret id=GIT_AUTH_TOKEN,env=NAME"
+    drop = "leave it out"
+    for option, hint, texts in (
+        ("the build context", git, (request.context,)),
+        ("--build-context", git, request.build_context),
+        ("--file", git, (request.file,)),
+        ("--cache-from", drop, request.cache_from),
+        ("--cache-to", drop, request.cache_to),
+        ("--endpoint", drop, request.endpoint),
+    ):
+        for text in filter(has_login, texts):
+            raise UsageError(f"{option} has a login in its address, for others to see: {text}", hint=hint)
+
+
+def _check_cache(request: BuildRequest) -> None:
+    backend = SCOPED.get(request.cache)
+    if backend and request.cache_mode and request.cache_mode not in backend.modes:
+        raise UsageError(
+            f"--cache {request.cache} has no --cache-mode {request.cache_mode}: the image carries only its own layers",
+            hint="use --cache registry for the layers of every stage, or drop --cache-mode",
+        )
+    for text in request.cache_from:
+        parse_import(text)
+    for text in request.cache_to:
+        parse_export(text)
+
+
+def _check_image(request: BuildRequest) -> None:
+    named_outputs = [text for text in request.output if "name=" in text]
+    if request.push and not request.tag and not named_outputs:
+        raise UsageError("--push needs a tag to push", hint="add -t REGISTRY/REPOSITORY:TAG")
+    if "" in request.tag:
+        raise UsageError("--tag is empty", hint="give REGISTRY/REPOSITORY:TAG; a variable in it may not be set")
+    for platform in request.platform:
+        if not _PLATFORM.fullmatch(platform) or not (_SEPARATOR in platform or platform.lower() in _ALONE):
+            raise UsageError(f"--platform {platform!r} is not a platform", hint="write OS/ARCH, such as linux/arm64")
+
+
+def _check_exports(request: BuildRequest) -> None:
+    """Refuse the files of several platforms in one folder: BuildKit writes them at once, and follows what is there.
+
+    The image of one platform could place a link to where the other's files are to go (``exporter/local/export.go``).
+    """
+    flags = (each for value in flag_values(request.buildx_flags, "--platform") for each in value.split(","))
+    if len({*request.platform, *flags}) > 1 and any(map(_is_merged, outputs_of(request))):
+        raise UsageError(
+            "--output puts several platforms into one folder, where the image of one could place links for another",
+            hint="leave platform-split out, or export an archive: type=tar",
+        )
+
+
+def _is_merged(output: str) -> bool:
+    """Whether the platforms have no folders of their own; BuildKit reads the word by Go's ``strconv.ParseBool``."""
+    fields = dict(output_pairs(output))
+    return fields.get("type") == "local" and fields.get("platform-split", "true").lower() not in ("1", "t", "true")
+
+
+def _check_builder(request: BuildRequest) -> None:
+    making = [
+        name
+        for name in ("driver_opt", "buildkit_image", "buildkitd_config", "buildkitd_flags", "endpoint")
+        if getattr(request, name)
+    ]
+    if request.builder and (making or request.driver or request.rm_builder):
+        other = [
+            *making,
+            *(["driver"] if request.driver else []),
+            *(["rm_builder"] if request.rm_builder else []),
+        ]
+        raise UsageError(
+            f"--builder uses a builder as it is; --{option_key(other[0])} makes or removes one",
+            hint="drop one of the two",
+        )
+    if request.driver is Driver.DOCKER and making:
+        raise UsageError(
+            f"--driver docker is the engine's own builder and takes no --{option_key(making[0])}",
+            hint="use --driver docker-container",
+        )
+    if request.driver is Driver.REMOTE and not request.endpoint:
+        raise UsageError("--driver remote needs the address of a buildkitd", hint="add --endpoint tcp://HOST:1234")
+    for text in request.endpoint:
+        parse_endpoint(text)
+
+
+def _check_login(request: BuildRequest) -> None:
+    registry_key(request.registry, "--registry")
+    if request.password_stdin and request.password_env:
+        raise UsageError("--password-stdin and --password-env are two sources of one password", hint="drop one")
+    if request.password_stdin and "-" in (request.context, request.file):
+        raise UsageError(
+            "--password-stdin and a Dockerfile or build context on stdin cannot share it",
+            hint="hand the password over with --password-env NAME",
+        )
+    if (request.password_stdin or request.password_env) and not request.username:
+        raise UsageError("a password without a --username", hint="add --username NAME")
+    if request.username and not (request.password_stdin or request.password_env):
+        raise UsageError(
+            "--username without a password",
+            hint="add --password-env NAME (a variable that holds it) or --password-stdin",
+        )
+
+
+def _check_formats(request: BuildRequest) -> None:
+    for name in ("prune_keep", "cache_max_size"):
+        size = getattr(request, name)
+        if size and parse_size(size) is None:
+            raise UsageError(f"--{option_key(name)} {size!r} is not a size", hint="write 10GB, 512MB, …")
+    for name in ("prune_older_than", "timeout"):
+        duration = getattr(request, name)
+        if duration and parse_duration(duration) is None:
+            raise UsageError(f"--{option_key(name)} {duration!r} is not a duration", hint="write 7d, 48h, 90m, …")
+    if request.timeout and not parse_duration(request.timeout):
+        raise UsageError("--timeout 0 leaves no time", hint="give the longest that the call may take, such as 30m")
+    for text in request.build_arg:
+        if not text.partition("=")[0]:
+            raise UsageError(
+                f"--build-arg {text!r} has no name",
+                hint="write NAME=VALUE, or NAME to take it from the environment",
+            )
+
+
+# Flags of Buildx' own with which it prints to stdout.
+_PRINTING = ("--call", "--check", "--print", "--quiet", "-q")
+
+
+def _check_progress(request: BuildRequest) -> None:
+    """Nothing but events goes to stdout where they are asked for."""
+    if request.progress is not Progress.JSON:
+        return
+    flags = [flag for flag in request.buildx_flags if flag.partition("=")[0] in _PRINTING]
+    for what in (*(f"-o {spec}" for spec in request.output if _is_to_stdout(spec)), *flags):
+        raise UsageError(
+            f"--progress json and {what} both write to stdout", hint="drop one, or have the output go to a file"
+        )
+
+
+def _is_to_stdout(spec: str) -> bool:
+    return dict(output_pairs(spec)).get("dest") == "-"
+
+
+def check_paths(request: BuildRequest) -> None:
+    """Refuse a context, Dockerfile or configuration that cannot be read, and a report that cannot be written.
+
+    Raises:
+        UsageError: the path and what is wrong with it.
+        ExhaustedError: a report's folder is not writable for this user.
+    """
+    _check_reports(request)
+    _refuse_links_outside(request)
+    _check_policy(request)
+    _check_layouts(request)
+    if is_remote_context(request.context):
+        _check_shadow(request.context)
+        return
+    context = Path(request.context)
+    found = look(context)
+    if not found.is_folder:
+        absent = f"cannot be read: {found.hidden}" if found.hidden else "does not exist"
+        what = "is a file" if found.is_file else absent
+        raise UsageError(f"the build context {request.context!r} {what}", hint="give the folder that COPY reads from")
+    if not os.access(context, os.R_OK | os.X_OK):
+        raise UsageError(f"the build context {request.context!r} cannot be read", hint="check its permissions")
+    dockerfile = Path(request.file) if request.file else context / "Dockerfile"
+    if request.file != "-" and not _is_url(request.file):
+        check_readable(dockerfile, "the Dockerfile", "give it with -f/--file")
+        _check_waits(dockerfile, dockerfile.with_name(f"{dockerfile.name}{IGNORE}"))
+    named = (Path(text.partition("=")[2]) for text in request.build_context)
+    _check_waits(context / IGNORE, *(folder / IGNORE for folder in named if look(folder).is_folder))
+    if request.buildkitd_config:
+        check_readable(Path(request.buildkitd_config), "--buildkitd-config", "give the path of a buildkitd.toml")
+    for endpoint in map(parse_endpoint, request.endpoint):
+        for key, path in endpoint.options:
+            if key != "servername":
+                check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
+
+
+def unmoved(request: BuildRequest) -> Callable[[], None]:
+    """Return a check for a further build of the call: no path that Buildx uses leads elsewhere than now.
+
+    The image that the call has exported can have put a link in the place of the build context, a secret or a policy.
+    """
+    before = _led(request)
+
+    def check() -> None:
+        check_paths(request)
+        names = (name for (name, place), (_, now) in zip(before, _led(request), strict=True) if place != now)
+        if moved := next(names, ""):
+            raise UsageError(
+                f"{_called(moved)} leads elsewhere since this call began: nothing more is built",
+                hint="export the image to a folder of its own",
+            )
+
+    return check
+
+
+def _led(request: BuildRequest) -> tuple[tuple[str, str], ...]:
+    found = (each for each in (*read_paths(request), *used_paths(request)) if is_path(each.path))
+    return tuple((each.name, os.path.realpath(each.path)) for each in found)
+
+
+def _called(name: str) -> str:
+    return "the build context" if name == "context" else f"--{option_key(name)}"
+
+
+def _refuse_links_outside(request: BuildRequest) -> None:
+    """Refuse a path that a committed link leads out of the working copy: the repository would choose what it means."""
+    for each in (*read_paths(request), *used_paths(request)):
+        is_local = is_path(each.path) and not is_remote_context(each.path)
+        if is_local and (link := led_outside(Path(each.path))):
+            raise UsageError(
+                f"{_called(each.name)} {each.path} leaves the working copy by its symbolic link {link}",
+                hint="give the path that is meant, if you trust the link",
+            )
+
+
+def _check_shadow(context: str) -> None:
+    """Refuse an address that is a folder here, too, of the repository maybe: Buildx takes that (``build/opt.go``)."""
+    if context != "-" and look(context).is_folder:
+        raise UsageError(
+            f"the build context {context!r} is an address, and a folder of that name is here, which Buildx would build",
+            hint="write ./ in front of it to build the folder; remove the folder to build what is at the address",
+        )
+
+
+def _check_policy(request: BuildRequest) -> None:
+    """Refuse a policy that is no ordinary file: Buildx follows a link (``build/opt.go``), and shows what is no Rego."""
+    dockerfile = request.file or f"{request.context}/Dockerfile"
+    policy = f"{dockerfile}.rego"
+    if dockerfile != "-" and not _is_url(dockerfile) and not is_ordinary(Path(policy)):
+        raise UsageError(f"the policy of the build is not an ordinary file: {policy}", hint="make it one")
+
+
+def _check_layouts(request: BuildRequest) -> None:
+    """Refuse a layout that leads elsewhere: Buildx follows a link in it, and shows all of an ``index.json`` of no JSON.
+
+    The folders of caches are verified before they are used.
+    """
+    read = (folder for text in request.build_context for folder in layout_folders(text))
+    for folder in filter(None, (*read, *written_layouts(request))):
+        if strange := _strange_in(Path(folder)):
+            raise UsageError(
+                f"the layout {folder} holds a link, a pipe or a device: {strange}", hint="give another folder"
+            )
+
+
+def _strange_in(layout: Path) -> str:
+    """Name what Buildx would open in a layout and what is no file; an export opens the files of partial writes."""
+    if strange := next((name for name in _LAYOUT if not is_ordinary(layout / name)), ""):
+        return strange
+    with contextlib.suppress(MalformedError), open_store(layout) as store:
+        found = (finding.blob for finding in store.foreign if finding.kind is Kind.NOT_A_FILE)
+        return next((name for name in found if name.startswith(f"{INGEST}/") or not is_ordinary(layout / name)), "")
+    return ""
+
+
+def _check_waits(*files: Path) -> None:
+    """Refuse pipes and devices, which BuildKit would read, and wait for, where it looks for files of its own."""
+    for file in files:
+        if is_unending(file.parent, file):
+            raise UsageError(f"{file} is a pipe or a device", hint="make it an ordinary file; -f - reads stdin")
+
+
+def _check_reports(request: BuildRequest) -> None:
+    given = ((f"--{option_key(name)}", getattr(request, name)) for name in RESULT_FILES)
+    check_written([(option, path) for option, path in given if path])
+    for option, path in (("--metadata-file", request.metadata_file), ("--iidfile", request.iidfile)):
+        if path and look(Path(path).parent).is_absent:
+            raise UsageError(
+                f"the folder of {option} {path} does not exist",
+                hint="make it before: Buildx, which writes it, does not",
+            )
+
+
+def is_remote_context(context: str) -> bool:
+    """Whether the build context is fetched by BuildKit (a URL, a git address) or read from stdin."""
+    return context == "-" or _is_url(context) or context.startswith(("git@", "github.com/"))
+
+
+def _is_url(text: str) -> bool:
+    return re.match(r"[a-z][a-z0-9+.-]*://", text) is not None

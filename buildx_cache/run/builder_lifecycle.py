@@ -1,0 +1,107 @@
+"""The builder of a call: made, booted, restarted and removed as planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from buildx_cache.buildkit import Kind, Operation, Problem, classify
+from buildx_cache.errors import BuildxCacheError, EngineError, InterruptedBuildError
+from buildx_cache.plan import BuilderPlan, Effect
+from buildx_cache.plan.effects import CreateNode
+from buildx_cache.run.interfaces import Finished, last_line
+from buildx_cache.run.retry import Retrying, ended_by
+
+
+class CallsBuilder:
+    """The builder that a call's plan names; ``do`` carries out an effect of it, ``phase`` lasts while something does."""
+
+    def __init__(
+        self,
+        plan: BuilderPlan,
+        do: Callable[[Effect], Finished],
+        phase: Callable[[str], AbstractContextManager[None]],
+        retrying: Retrying,
+    ) -> None:
+        self._plan = plan
+        self._do = do
+        self._phase = phase
+        self._retrying = retrying
+
+    def prepare(self) -> None:
+        """Make and boot it and the Docker context that it needs, as far as they are not there.
+
+        Raises:
+            EngineError: that does not work; nothing is left of what was made, nor of what was to be removed anyway.
+        """
+        try:
+            self._prepare()
+        except BuildxCacheError:
+            if self._plan.create or self._plan.temporary:
+                self._undo()
+            raise
+
+    def _prepare(self) -> None:
+        plan = self._plan
+        if plan.context:
+            with self._phase("context"):
+                self._must(plan.context, "the Docker context could not be made")
+        with self._phase("builder"):
+            for effect in plan.create:
+                # Another call may have made the same builder since this one looked: the build boots it.
+                failure = f"the builder {plan.name!r} could not be made or does not boot"
+                self._must(effect, failure, tolerated=Kind.BUILDER_EXISTS)
+            if plan.boot:
+                self._must(plan.boot, f"the builder {plan.name!r} does not boot")
+
+    @property
+    def can_restart(self) -> bool:
+        """Whether it is this program's, and on an engine that can end it."""
+        return self._plan.halt is not None and self._plan.reboot is not None
+
+    def restart(self) -> None:
+        """Make an end of all that it is doing, if that can be.
+
+        Raises:
+            EngineError: it does not boot.
+        """
+        if self._plan.halt and self._plan.reboot:
+            with self._phase("builder"):
+                self._do(self._plan.halt)
+                self._must(self._plan.reboot, f"the builder {self._plan.name!r} does not boot")
+
+    def halt(self) -> None:
+        """End it, if it is to be removed: else BuildKit waits ten seconds for what it asked of a silent registry."""
+        if self._plan.temporary and self._plan.halt:
+            self._do(self._plan.halt)
+
+    def remove(self) -> str:
+        """Remove it, if that was asked for, whatever signal comes; why that did not work, if so."""
+        if not self._plan.temporary:
+            return ""
+        try:
+            return self._undo()
+        except InterruptedBuildError:
+            self._undo()  # there is only one signal
+            for effect in self._plan.scrap:
+                self._do(effect)
+            raise
+
+    def _undo(self) -> str:
+        ended = [self._do(effect) for effect in self._plan.remove]
+        return next((last_line(done) for done in ended if done.code != 0), "")
+
+    def _must(self, effect: Effect, failure: str, *, tolerated: Kind | None = None) -> None:
+        # Buildx refuses to make a builder twice: one that did not boot is only booted.
+        boots = isinstance(effect, CreateNode) and effect.bootstrap
+        again = self._plan.reboot if self._plan.reboot and boots else effect
+        done = self._retrying.tried(self._do(effect), lambda: self._do(again), lambda done: ended_by("builder", done))
+        problem = classify(done.stderr)
+        if done.code != 0 and problem.kind is not tolerated:
+            raise EngineError(f"{failure}: {last_line(done)}", hint=_hint(problem))
+
+
+def _hint(problem: Problem) -> str:
+    if problem.operation is Operation.PULL_IMAGE:
+        return "check --buildkit-image and that the engine can pull it; behind a mirror, name the image there"
+    return "look at it with `docker buildx inspect NAME`; `docker buildx rm NAME` has it made anew"

@@ -1,0 +1,47 @@
+"""How much of the build context was sent, and what of it need not be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from buildx_cache.buildkit import BuildTrace
+from buildx_cache.display import Display
+from buildx_cache.formatting import size
+from buildx_cache.report import ContextReport, HeavyReport
+from buildx_cache.request import BuildRequest
+from buildx_cache.run.execution import Outcome
+
+_MAIN = "load build context"
+
+
+def with_context(outcome: Outcome, request: BuildRequest, display: Display) -> Outcome:
+    """The outcome with what BuildKit says was sent; a large context is looked into, and people are told."""
+    trace = outcome.trace
+    sent = {each.digest: each.bytes for each in trace.transfers if each.kind == "context"} if trace else {}
+    if trace is None or not sent:
+        return outcome
+    largest = _largest(trace, request)
+    weighed = ContextReport(bytes=sum(sent.values()), largest=largest)
+    hints = (context_hint(weighed),) if largest else ()
+    for hint in hints:
+        display.warn(hint)
+    warnings = (*outcome.report.warnings, *hints)
+    return replace(outcome, report=replace(outcome.report, build_context=weighed, warnings=warnings))
+
+
+def _largest(trace: BuildTrace, request: BuildRequest) -> tuple[HeavyReport, ...]:
+    from buildx_cache.request.large_files import LARGE, heavy_entries
+
+    main = sum(each.bytes for each in trace.transfers if each.kind == "context" and each.name.endswith(_MAIN))
+    if main <= LARGE:
+        return ()
+    return tuple(HeavyReport(line=each.line, bytes=each.bytes) for each in heavy_entries(request))
+
+
+def context_hint(context: ContextReport) -> str:
+    """What to add to ``.dockerignore``, and why."""
+    lines = ", ".join(f"`{each.line}` ({size(each.bytes)})" for each in context.largest)
+    return (
+        f"{size(context.bytes)} of build context were sent, and are sent in full to every new builder, however warm "
+        f"the cache is; if the build does not need them, add to .dockerignore, each on a line of its own: {lines}"
+    )

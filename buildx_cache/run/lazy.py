@@ -1,0 +1,188 @@
+"""Local folders handed to BuildKit through a registry of this process', so that it reads of them only what it needs.
+
+To everybody else they stay the folders they are: the plan, the progress, the report and the errors name them, and
+never the name by which they are to be had for one run only. A builder that does not reach the server after all imports
+the folder itself, in the same call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+from buildx_cache.buildkit import Event, is_cancelled
+from buildx_cache.buildkit.events import VertexEvent, rewritten
+from buildx_cache.buildkit.vertex_names import folder_source, import_source
+from buildx_cache.caches import CacheEntry
+from buildx_cache.errors import ExhaustedError
+from buildx_cache.plan import BuildInvocation, ServingPlan
+from buildx_cache.plan.lazy_choice import HOST
+from buildx_cache.report import LazyReport
+from buildx_cache.run.interfaces import AbandonedBuildError
+from buildx_cache.serve import Served, serve
+
+_LOOPBACK = "127.0.0.1"
+_SCHEMES = ("http", "https")  # the last one tried is in the error
+# How long BuildKit may be at an import without having asked for anything: a firewall drops what it sends.
+_SILENCE_SECONDS = 5.0
+
+
+@dataclass(kw_only=True)
+class _Source:
+    """A folder being served: the planned import, the one in its place, and what BuildKit makes of it."""
+
+    planned: CacheEntry
+    instead: CacheEntry
+    served: Served
+    end: Callable[[], None]
+    began: float | None = None
+    error: str = ""
+
+    @property
+    def is_unasked(self) -> bool:
+        """Whether BuildKit imports, and nothing of that arrives here."""
+        return self.began is not None and time.monotonic() - self.began > _SILENCE_SECONDS and not self.is_asked
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether anything of it was asked for."""
+        return bool(self.served.requests.manifests or self.served.requests.blobs)
+
+    def rename(self, text: str) -> str:
+        """A text of BuildKit's with the folder in it instead of the address."""
+        host, _, path = self.served.repository.partition("/")
+        reference = self.instead.get("ref")
+        text = text.replace(reference, folder_source(self.planned.place))
+        for scheme in _SCHEMES:
+            text = text.replace(f"{scheme}://{host}/v2/{path}/", f"{self.planned.place}/")
+        if self.planned.get("digest"):
+            return text
+        return text.replace(reference.rpartition(":")[2], self.planned.tag)
+
+
+class Serving:
+    """The folders that are served in one call. ``close`` ends all of them; what they sent stays known."""
+
+    def __init__(self, plan: ServingPlan, gateway: Callable[[str], str]) -> None:
+        self._plan = plan
+        self._gateway = gateway
+        self._stack = ExitStack()
+        self._sources: dict[CacheEntry, _Source] = {}
+        self._sent: list[Served] = []
+        self._why = plan.why
+
+    def close(self) -> None:
+        """End the servers."""
+        self._stack.close()
+
+    # --- before the build --------------------------------------------------------------------------------
+
+    def start(self, folders: Mapping[CacheEntry, Path]) -> None:
+        """Serve the folders of these imports, if the plan says so; what cannot be served is imported as it is."""
+        if not self._plan.network:
+            return
+        if not folders:
+            self._why = "there is no cache to read yet"
+            return
+        try:
+            address = self._address()
+            for entry, folder in folders.items():
+                self._serve(entry, folder, address)
+        except ExhaustedError as error:
+            self._sources.clear()
+            self._stack.close()
+            self._why = error.message
+
+    def _address(self) -> str:
+        network = self._plan.network
+        address = _LOOPBACK if network == HOST else self._gateway(network)
+        if not address:
+            raise ExhaustedError(f"Docker's network {network!r} has no gateway", hint="import the folder itself")
+        return address
+
+    def _serve(self, entry: CacheEntry, folder: Path, address: str) -> None:
+        server = self._stack.enter_context(ExitStack())
+        served = server.enter_context(serve(folder, address=address))
+        tag, digest = entry.tag, entry.get("digest")
+        if (digest not in served.manifests) if digest else (tag not in served.tags):
+            server.close()
+            self._why = f"no registry could have a manifest called {digest or tag!r}"
+            return
+        attributes = (("ref", served.reference(tag=tag, digest=digest)),)
+        plain = () if address == _LOOPBACK else (("registry.insecure", "true"),)
+        instead = CacheEntry(type="registry", attributes=(*attributes, *plain))
+        self._sources[entry] = _Source(planned=entry, instead=instead, served=served, end=server.close)
+        self._sent.append(served)
+
+    # --- while it runs -----------------------------------------------------------------------------------
+
+    def served(self, planned: BuildInvocation) -> BuildInvocation:
+        """A build that imports from the servers what the planned one imports from folders."""
+        instead = {source.planned: source.instead for source in self._sources.values()}
+        return replace(planned, imports=tuple(instead.get(entry, entry) for entry in planned.imports))
+
+    def take(self, event: Event) -> Event:
+        """An event in the plan's words.
+
+        Raises:
+            AbandonedBuildError: BuildKit could not import a folder from its server.
+        """
+        for source in self._sources.values():
+            event = rewritten(event, source.rename)
+            if isinstance(event, VertexEvent) and _is_import(event, source):
+                source.began = time.monotonic() if event.started and not event.completed else None
+                if event.error and not is_cancelled(event.error):
+                    self._fail(source, event.error)
+        return event
+
+    def _fail(self, source: _Source, error: str) -> NoReturn:
+        """End the build over this source, and with it over those of which nothing was asked either."""
+        for each in self._sources.values():
+            if each is source or not each.is_asked:
+                each.error = error
+        raise AbandonedBuildError
+
+    def wait(self) -> None:
+        """Look after imports of which nothing is heard.
+
+        Raises:
+            AbandonedBuildError: BuildKit is at one for too long, and nothing of it arrives.
+        """
+        for source in self._sources.values():
+            if source.is_unasked:
+                self._fail(source, f"nothing reaches {source.served.repository.partition('/')[0]}")
+
+    # --- when that fails ---------------------------------------------------------------------------------
+
+    @property
+    def failed(self) -> Mapping[CacheEntry, str]:
+        """The imports that BuildKit could not read from a server, each with its words."""
+        return {entry: source.error for entry, source in self._sources.items() if source.error}
+
+    def is_on(self, entry: CacheEntry) -> bool:
+        """Whether this import is served."""
+        return entry in self._sources
+
+    def stop(self, entry: CacheEntry, why: str) -> None:
+        """Have this import come from the folder itself, from the next build on.
+
+        The server ends at once: a cancelled import that still waits for it would hold up the next build's steps.
+        """
+        if source := self._sources.pop(entry, None):
+            source.end()
+            self._why = why
+
+    def report(self) -> LazyReport | None:
+        """Whether folders were served to the end, why (not), and the bytes that were read of them; None without any."""
+        if not self._why:
+            return None
+        sent = sum(served.requests.bytes for served in self._sent)
+        return LazyReport(used=bool(self._sources), why=self._why, bytes=sent)
+
+
+def _is_import(event: VertexEvent, source: _Source) -> bool:
+    return source.planned.is_source(import_source(event.name))
