@@ -14,7 +14,7 @@ from buildx_cache.run.retry import Retrying, ended_by
 
 
 class CallsBuilder:
-    """The builder that a call's plan names; ``do`` carries out an effect of it, ``phase`` lasts while something does."""
+    """The builder of a call's plan; ``do`` carries out an effect, ``phase`` lasts while something does."""
 
     def __init__(
         self,

@@ -609,7 +609,7 @@ def test_loaded_images_are_remembered_once_and_in_order(tmp_path: Path) -> None:
     for image in ("a", "b", "a", "c"):
         loaded_images.remember(env, image)
     assert loaded_images.remembered(env) == ("b", "a", "c")
-    assert [file.name for file in (tmp_path / "cache" / "buildx-cache").iterdir()] == ["loaded_images.json"]
+    assert [file.name for file in (tmp_path / "cache" / "buildx-cache").iterdir()] == ["loaded.json"]
 
 
 def test_only_the_newest_loaded_images_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -624,7 +624,7 @@ def test_only_the_newest_loaded_images_are_remembered(tmp_path: Path, monkeypatc
 def test_a_broken_record_of_loaded_images_holds_none(tmp_path: Path, text: str) -> None:
     env = {"XDG_CACHE_HOME": str(tmp_path)}
     (tmp_path / "buildx-cache").mkdir()
-    (tmp_path / "buildx-cache" / "loaded_images.json").write_text(text)
+    (tmp_path / "buildx-cache" / "loaded.json").write_text(text)
     assert loaded_images.remembered(env) == ()
     loaded_images.remember(env, "a")
     assert loaded_images.remembered(env) == ("a",)
