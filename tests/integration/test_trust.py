@@ -73,6 +73,7 @@ ATTACKS = {
     "named output": Attack(lines='output = ["type=image,name={host}/prod:1"]', words=("--push",), env=FORK),
     "stdout": Attack(lines='output = ["-"]\ncache = "none"'),
     "stdout by default": Attack(lines='output = ["type=tar"]\ncache = "none"', env=FORK),
+    "stdout by an attribute's spelling": Attack(lines='output = ["type=tar,\\u001fdest=x"]\ncache = "none"', env=FORK),
     "export of several platforms": Attack(
         lines='output = ["type=local,dest=out,platform-split=false"]\nplatform = ["linux/amd64", "linux/arm64"]',
         env=FORK,

@@ -55,6 +55,7 @@ PUSHED = (
 BAD_OUTPUTS = (
     *("-", "type=tar,dest=-", "type=local,dest=.", "type=local,dest=nested", ".", "../x", "type=local,dest=link"),
     *("type=oci,dest=/x", "type=docker,context=other", "type=image,registry.insecure=true", "type=other,dest=x"),
+    *("type=tar,\x1fdest=a", "type=oci,dest\x1c=a", "type=local,dest=a\u2028", "type=oci,\xa0tar=false,dest=a"),
     *("type=tar", "type=oci", "TYPE=oci,dest=", "type=tar,name=a", "type=oci,tar=true"),
     *("type=local,DEST=/x", "type=local, dest =/x", "type=tar,type=local,dest=sub", "type=oci,tar=false,dest=linked"),
     *(
