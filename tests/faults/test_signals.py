@@ -227,7 +227,11 @@ def scene(docker: Docker, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
         made.remove()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.soak)],
+    ids=lambda number: number.name,
+)
 def test_a_signal_in_any_phase_ends_the_call_and_leaves_nothing(scene: Scene, number: signal.Signals) -> None:
     with scene.held() as call:
         began = time.monotonic()
