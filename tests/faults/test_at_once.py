@@ -32,6 +32,7 @@ def _context(folder: Path, content: bytes) -> Path:
     return folder
 
 
+@pytest.mark.soak
 def test_two_builds_at_once_on_one_folder_both_succeed(laboratory: Laboratory, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     words = ("--cache", "local", "--cache-dir", str(cache))

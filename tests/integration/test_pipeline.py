@@ -34,7 +34,7 @@ def test_the_schema_holds() -> None:
 
 def test_every_job_and_executor_is_defined(config: dict[str, Any]) -> None:
     for job in config["jobs"].values():
-        executor = job["executor"]
+        executor = job["executor"]["name"] if isinstance(job["executor"], dict) else job["executor"]
         if parameter := re.fullmatch(r"<< parameters\.(\w+) >>", executor):
             assert set(job["parameters"][parameter[1]]["enum"]) <= set(config["executors"])
         else:
