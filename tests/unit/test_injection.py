@@ -75,16 +75,19 @@ def test_a_branch_or_tag_is_only_a_name(ci: str, called: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "branch", "written"),
+    ("head", "head_branch", "branch", "written"),
     [
-        ("acme/app", "main", "buildcache-main"),
-        ("octocat/app", "main", ""),
-        ("acme/app", "main\u2028", ""),
-        ("acme/app", "main-linux-arm64", "buildcache-main-linux-arm64-0c7ec74873ea8b2e"),
+        ("acme/app", "main", "main", "buildcache-main"),
+        ("acme/app", "feature/x", "main", ""),
+        ("octocat/app", "main", "main", ""),
+        ("acme/app", "main\u2028", "main\u2028", ""),
+        ("acme/app", "main-linux-arm64", "main-linux-arm64", "buildcache-main-linux-arm64-0c7ec74873ea8b2e"),
     ],
 )
-def test_whose_cache_a_run_after_another_one_writes(head: str, branch: str, written: str, called: CommandLine) -> None:
-    run = {"event": "push", "head_repository": {"full_name": head}}
+def test_whose_cache_a_run_after_another_one_writes(
+    head: str, head_branch: str, branch: str, written: str, called: CommandLine
+) -> None:
+    run = {"event": "push", "head_branch": head_branch, "head_repository": {"full_name": head}}
     event = called.folder / "event.json"
     event.write_text(json.dumps({"workflow_run": run, "repository": {"full_name": "acme/app"}}))
     github = {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "workflow_run", "GITHUB_EVENT_PATH": str(event)}
