@@ -11,7 +11,7 @@ from buildx_cache.caches import secret_values
 from buildx_cache.ci.masking import mask
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
 from buildx_cache.request import BuildRequest
-from buildx_cache.request.local_paths import secret_sources
+from buildx_cache.request.local_paths import flag_values, secret_sources
 from buildx_cache.request.sources import ENV_PREFIX
 from buildx_cache.secret_names import is_ordinary
 
@@ -36,7 +36,7 @@ def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secre
             if not is_ordinary(value)
         ),
         *(value for name, value in _inherited(request, env) if is_hidden_argument(name, value)),
-        *_hidden_arguments(_passed(request, "--build-arg")),
+        *_hidden_arguments(flag_values(request.buildx_flags, "--build-arg")),
         *(value for entry in _secrets(request) if (value := _value(entry, env))),
     )
     return tuple(Secret(value) for value in dict.fromkeys(values))
@@ -58,22 +58,12 @@ def redactor(request: BuildRequest, hidden: tuple[Secret, ...]) -> Redactor:
     return Redactor((*hidden, *_hidden_arguments(request.build_arg)))
 
 
-def _passed(request: BuildRequest, option: str) -> Iterator[str]:
-    """Yield the values of an option among the flags that are passed to Buildx as they are."""
-    flags = request.buildx_flags
-    for before, flag in zip(("", *flags), flags, strict=False):
-        if before == option:
-            yield flag
-        elif flag.startswith(f"{option}="):
-            yield flag.removeprefix(f"{option}=")
-
-
 def _secrets(request: BuildRequest) -> tuple[str, ...]:
-    return (*request.secret, *_passed(request, "--secret"))
+    return (*request.secret, *flag_values(request.buildx_flags, "--secret"))
 
 
 def _arguments(request: BuildRequest) -> tuple[str, ...]:
-    return (*request.build_arg, *_passed(request, "--build-arg"))
+    return (*request.build_arg, *flag_values(request.buildx_flags, "--build-arg"))
 
 
 def _hidden_arguments(arguments: Iterable[str]) -> Iterator[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from buildx_cache.caches import CacheEntry, from_csv
 from buildx_cache.redaction import Secret, is_secret_argument
+from buildx_cache.request.local_paths import flag_values
 
 # The options that are passed to Buildx as they are: field, flag. In this order on the command line.
 PASSED_ON: Mapping[str, str] = {
@@ -149,7 +149,7 @@ class BuildInvocation:
     @property
     def reads_stdin(self) -> bool:
         """Whether the build context or the Dockerfile comes on stdin."""
-        files = (self.file, *_values(self.flags, "-f", "--file"))
+        files = (self.file, *flag_values(self.flags, "--file", "-f"))
         return self.context == _STDIN or _STDIN in files
 
     def without(self, *, imports: Collection[CacheEntry] = (), exports: Collection[CacheEntry] = ()) -> BuildInvocation:
@@ -159,14 +159,6 @@ class BuildInvocation:
             imports=tuple(entry for entry in self.imports if entry not in imports),
             exports=tuple(entry for entry in self.exports if entry not in exports),
         )
-
-
-def _values(words: tuple[str, ...], short: str, long: str) -> tuple[str, ...]:
-    """Return the values that some words give an option, in each of its spellings."""
-    apart = [after for word, after in itertools.pairwise(words) if word in (short, long)]
-    joined = [word.partition("=")[2] for word in words if word.startswith(f"{long}=")]
-    glued = [word[len(short) :].removeprefix("=") for word in words if word.startswith(short) and word != short]
-    return (*apart, *joined, *glued)
 
 
 def _option(flag: str, value: str) -> tuple[str, ...]:

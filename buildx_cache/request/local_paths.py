@@ -82,7 +82,7 @@ def outputs_of(request: BuildRequest) -> tuple[str, ...]:
 def flag_values(flags: Sequence[str], name: str, short: str = "") -> Iterator[str]:
     """Yield the values of an option among flags that are passed on to Buildx."""
     for flag, following in pairwise((*flags, "")):
-        if flag in (name, short):
+        if flag == name or (short and flag == short):
             yield following
         elif flag.startswith(f"{name}="):
             yield flag.partition("=")[2]
