@@ -86,7 +86,9 @@ _PASSING = frozenset({Kind.THROTTLED, Kind.UNKNOWN_HOST, Kind.UNREACHABLE})
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What a text says is wrong. ``words`` is the text, not redacted; ``subject`` the repository whose address it has.
+    """The cause that an error text states.
+
+    ``words`` is the text, not redacted. ``subject`` is the repository whose address is in the text.
 
     ``status`` is the HTTP status of the answer that the text is about, None without one.
     """

@@ -43,14 +43,14 @@ class Compression(StrEnum):
 
 
 class CacheBackend(Protocol):
-    """A kind of cache. Each kind is one instance of a class of its own, without state."""
+    """A kind of cache: one class a kind, with one stateless instance."""
 
     type: ClassVar[str]
     """Buildx' name of it."""
     import_attributes: ClassVar[tuple[str, ...]] = ()
-    """What ``--cache-from`` takes; nothing where such a cache cannot be imported."""
+    """Attributes of ``--cache-from``; empty: BuildKit cannot import such a cache."""
     export_attributes: ClassVar[tuple[str, ...]]
-    """What ``--cache-to`` takes, without what BuildKit ignores."""
+    """Attributes of ``--cache-to``, but for those that BuildKit ignores."""
     required_import: ClassVar[str] = ""
     required_export: ClassVar[str] = ""
     secrets: ClassVar[tuple[str, ...]] = ()
@@ -59,13 +59,13 @@ class CacheBackend(Protocol):
     exporters: ClassVar[tuple[str, ...]]
     """The names that BuildKit gives the vertex of an export, the older ones last."""
     is_folder: ClassVar[bool] = False
-    """Whether it is a folder of this host."""
+    """True: the cache is a folder of this host."""
     is_in_image: ClassVar[bool] = False
-    """Whether it is a part of the image: written with that, by no vertex of its own."""
+    """True: the image holds the cache, and BuildKit reports no vertex for its export."""
     is_pushed: ClassVar[bool] = False
-    """Whether an export pushes to an image registry."""
+    """True: an export pushes to an image registry."""
     borrows_login: ClassVar[bool] = False
-    """Whether Buildx fills in the caller's credentials from the environment."""
+    """True: Buildx adds the caller's credentials from the environment."""
     left_out: ClassVar[str] = ""
     """When Buildx leaves an entry out without a word; empty where it never does."""
 
@@ -103,7 +103,7 @@ class CacheBackend(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportStyle:
-    """What all exports of one build share."""
+    """Options that all exports of one build share."""
 
     mode: CacheMode = CacheMode.MAX
     compression: Compression | None = None
@@ -123,7 +123,7 @@ class ExportStyle:
 class ScopedRepository:
     """A repository that holds the caches of several scopes: ``repository:buildcache-<scope>[-<platform>]``.
 
-    Where ``repository`` has a tag of its own, that one reference is the cache of every scope.
+    If ``repository`` has a tag, every scope uses that one reference.
     """
 
     repository: Reference
@@ -143,13 +143,15 @@ class ScopedRepository:
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
-    """Where a build may keep a cache of its own: a folder, or a repository."""
+    """A place for the cache of a build: a folder or a repository."""
 
     directory: str = ""
     repository: ScopedRepository | None = None
     asks_image_manifest: bool = False
-    """Whether BuildKit shapes a cache manifest like an image, which ECR, Harbor, Quay and Artifactory need, only when
-    told: 0.12 to 0.20 do."""
+    """True: this BuildKit (0.12 to 0.20) writes an image manifest only with ``image-manifest=true``.
+
+    ECR, Harbor, Quay and Artifactory accept no other shape.
+    """
 
     def references(self, platform: str) -> tuple[str, ...]:
         """Return the references of the scopes, the one to write first."""
