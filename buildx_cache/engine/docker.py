@@ -35,7 +35,14 @@ from buildx_cache.scratch import making
 OLDEST_BUILDX = (0, 13, 0)
 _SOCKET = "unix:///var/run/docker.sock"
 # What python-on-whales raises where the command line does not answer as it expects.
-_UNREADABLE = (ParsingError, pydantic.ValidationError, json.JSONDecodeError, RecursionError, TypeError)
+_UNREADABLE = (
+    ParsingError,
+    pydantic.ValidationError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+    TypeError,
+)
 
 
 class DockerEngine:
@@ -97,7 +104,7 @@ class DockerEngine:
     def find_builder(self, name: str) -> Builder | None:
         """The builder of that name, or the current one for an empty name; None if there is none."""
         try:
-            with self._calling():
+            with self._reading():
                 return self._docker.buildx.find(name)
         except DockerException:
             return None
@@ -119,7 +126,7 @@ class DockerEngine:
     def gateway(self, network: str) -> str:
         """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
         try:
-            with self._calling():
+            with self._reading():
                 found = self._docker.network.inspect(network)
                 is_bridge = found.driver == "bridge"  # others' gateways are the network's around the host
                 return gateway_of(found.ipam.config or []) if is_bridge else ""
@@ -130,17 +137,30 @@ class DockerEngine:
     def _asking(self) -> Iterator[None]:
         """Turn what a question to the engine fails with into an error of the engine."""
         try:
-            with self._calling():
+            with self._reading():
                 yield
         except DockerException as error:
             raise _engine_error(error.stderr or "") from None
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Run a docker command whose answer python-on-whales reads.
+
+        Raises:
+            EngineError: the answer is not understood.
+        """
+        with self._calling():
+            try:
+                yield
+            except _UNREADABLE:
+                raise _engine_error("its answer is not understood") from None
 
     @contextlib.contextmanager
     def _calling(self) -> Iterator[None]:
         """Count a docker command.
 
         Raises:
-            EngineError: there is none, it cannot be started, or what it says is not understood.
+            EngineError: there is none, or it cannot be started.
             UsageError: its command line is longer than the system takes.
         """
         self.calls += 1
@@ -150,8 +170,6 @@ class DockerEngine:
             raise EngineError(
                 "the docker command is not on PATH", hint="install Docker's command line (docker-ce-cli or docker-cli)"
             ) from None
-        except _UNREADABLE:
-            raise _engine_error("its answer is not understood") from None
         except OSError as error:
             if not str(error.filename).endswith("docker"):
                 raise
@@ -240,7 +258,7 @@ class DockerEngine:
     def image_id(self, tag: str) -> str:
         """The ID of an image in the engine's store; empty if it is not there."""
         try:
-            with self._calling():
+            with self._reading():
                 return str(self._docker.image.inspect(tag).id)
         except DockerException:
             return ""
@@ -254,11 +272,11 @@ class DockerEngine:
         if image_id not in remembered(self._env):
             return False
         try:
-            with self._calling():
+            with self._reading():
                 image = self._docker.image.inspect(image_id)
                 if image.repo_tags:
                     return False
-            with self._calling():
+            with self._reading():
                 image.remove()
         except DockerException:
             return False

@@ -730,6 +730,20 @@ def test_a_build_that_needs_no_stdin_gets_none(output: str, engine: DockerEngine
     assert read == [None]
 
 
+def test_a_bug_of_a_listener_is_no_answer_of_docker(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def follow(argv: tuple[str, ...], *, on_stderr: Callable[[bytes], None], **_: object) -> int:
+        del argv
+        on_stderr(b"")
+        return 0
+
+    def listen(chunk: bytes) -> None:
+        raise TypeError(chunk)
+
+    monkeypatch.setattr(client, "follow", follow)
+    with pytest.raises(TypeError):
+        engine.build(BuildInvocation(builder="b", context="."), listen)
+
+
 PROXY = "http://me:abc123@proxy.example.com:3128"
 
 

@@ -237,6 +237,12 @@ def test_an_answer_that_is_not_understood_is_an_error_of_the_engine(said: Docker
         facts(DockerEngine({"DOCKER_HOST": SOCKET}))
 
 
+def test_a_failure_in_other_bytes_than_utf8_is_an_error_of_the_engine(said: Docker) -> None:
+    said.answers["system info"] = Completed(code=1, stderr="\udcff\n")
+    with pytest.raises(EngineError):
+        facts(DockerEngine({"DOCKER_HOST": SOCKET}))
+
+
 def test_the_endpoint_of_a_named_context_is_asked_for(said: Docker) -> None:
     endpoint = [{"Name": "far", "Endpoints": {"docker": {"Host": "ssh://me@far"}}}]
     said.answers["context inspect"] = Completed(code=0, stdout=json.dumps(endpoint))
