@@ -31,10 +31,7 @@ PASSED_ON = (
     "LANG",
 )
 # The program, with a builder restarted after a silence that a test can wait for.
-IMPATIENT = (
-    "-c",
-    "from buildx_cache.run import silence; silence.SECONDS = 5.0; from buildx_cache.cli import main; main()",
-)
+IMPATIENT = (str(Path(__file__).with_name("impatient.py")),)
 # Seconds between two looks: less than any child of the program lives.
 _PAUSE = 0.003
 
