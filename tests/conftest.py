@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
+from tests.golden import Golden
 from tests.integration.engines import OF_THIS_RUN, Engines
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew (tests/golden.py)")
+
+
+@pytest.fixture(scope="session")
+def golden(pytestconfig: pytest.Config) -> Golden:
+    return Golden(update=pytestconfig.getoption("update_golden"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
