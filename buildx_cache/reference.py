@@ -17,7 +17,9 @@ from buildx_cache.errors import UsageError
 DOCKER_HUB = "docker.io"
 HUB_KEY = "https://index.docker.io/v1/"
 """What Docker and Buildx store a login to Docker Hub under (``registry.IndexServer``)."""
-HUB_HOSTS = ("", DOCKER_HUB, "index.docker.io", "registry-1.docker.io")
+_HUB_ALIAS = "index.docker.io"  # the host that Docker and BuildKit spell as docker.io
+_HUB_API = "registry-1.docker.io"
+HUB_HOSTS = ("", DOCKER_HUB, _HUB_ALIAS, _HUB_API)
 """Docker Hub's hosts in image references."""
 _HUB_SITE = "hub.docker.com"  # its web pages: no registry, but what people copy
 
@@ -41,10 +43,10 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]+")
 class Reference:
     """An image reference in its parts; absent parts are empty."""
 
-    host: str
+    host: str = ""
     path: str
-    tag: str
-    digest: str
+    tag: str = ""
+    digest: str = ""
 
     @property
     def repository(self) -> str:
@@ -52,11 +54,31 @@ class Reference:
         return f"{self.host}/{self.path}" if self.host else self.path
 
     @property
-    def canonical(self) -> str:
-        """The whole name, with Docker Hub's host and its ``library/`` where they are left out."""
-        hub = self.host in ("", DOCKER_HUB, "index.docker.io")
-        path = f"library/{self.path}" if hub and "/" not in self.path else self.path
-        return str(replace(self, host=DOCKER_HUB if hub else self.host, path=path))
+    def canonical(self) -> Reference:
+        """The reference with Docker Hub's host and its ``library/`` where they are left out."""
+        if self.host not in ("", DOCKER_HUB, _HUB_ALIAS):
+            return self
+        return replace(self, host=DOCKER_HUB, path=self.path if "/" in self.path else f"library/{self.path}")
+
+    @property
+    def tagged(self) -> Reference:
+        """The reference that Docker and BuildKit use where neither tag nor digest is given: ``latest``."""
+        return self if self.tag or self.digest else replace(self, tag="latest")
+
+    @property
+    def registry_host(self) -> str:
+        """The registry as people call it: ``docker.io`` under every name of Docker Hub."""
+        return DOCKER_HUB if self.host in HUB_HOSTS else self.host
+
+    @property
+    def api_host(self) -> str:
+        """The host of the registry's distribution API."""
+        return _HUB_API if self.host in HUB_HOSTS else self.host
+
+    @property
+    def auth_key(self) -> str:
+        """The key that Docker and Buildx look the login up under: the host as it is spelled, or :data:`HUB_KEY`."""
+        return auth_key(self.host)
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
@@ -112,6 +134,11 @@ def registry_key(text: str, source: str = "the registry") -> str:
     if (match["scheme"] or "").lower() == "http" and not is_loopback(host):
         raise UsageError(f"{source} {text!r} asks for a login over plain HTTP", hint=f"give {host}: logins take HTTPS")
     return host
+
+
+def auth_key(host: str) -> str:
+    """Return what the login to a reference's host is looked up under; a key itself stays as it is."""
+    return HUB_KEY if host in HUB_HOSTS else host
 
 
 def registry_name(key: str) -> str:

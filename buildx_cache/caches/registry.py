@@ -8,12 +8,11 @@ from urllib.parse import unquote
 
 from buildx_cache.caches.backend import Attributes, ExportStyle, Location, Pairs, ScopedBackend
 from buildx_cache.errors import UsageError
-from buildx_cache.reference import DOCKER_HUB, Reference, parse_reference
+from buildx_cache.reference import Reference, parse_reference
 
 EXPORT_OPTIONS = ("mode", "ignore-error", "compression", "compression-level", "force-compression")
 """What every export takes that BuildKit's own cache exporter writes."""
 MANIFEST_OPTIONS = ("oci-mediatypes", "image-manifest")
-_HUB_SERVER = "registry-1.docker.io"
 # The distribution API, and the scope that a registry's token service is asked for; see containerd's `remotes/docker`.
 _URL = re.compile(
     r"https?://(?P<host>[^/\s\"]{1,255})/v2/(?P<path>[\w./-]{1,255}?)/(?:blobs/|tags/|manifests/(?P<tag>[\w.-]{1,128}(?!:?[\w.-]))?)"
@@ -62,9 +61,8 @@ class RegistryBackend(ScopedBackend):
     def is_named_by(self, attributes: Attributes, error: str) -> bool:
         """Look for an address of the repository, or a token's scope; for the tag where the address has one."""
         reference = _full(attributes["ref"])
-        server = _HUB_SERVER if reference.host == DOCKER_HUB else reference.host
         if match := _URL.search(error):
-            is_here = (match["host"], match["path"]) == (server, reference.path)
+            is_here = (match["host"], match["path"]) == (reference.api_host, reference.path)
             return is_here and match["tag"] in (None, reference.tag)
         scope = _SCOPE.search(error)
         return scope is not None and unquote(scope["path"]) == reference.path
@@ -72,8 +70,7 @@ class RegistryBackend(ScopedBackend):
 
 def _full(text: str) -> Reference:
     """Spell a reference out as BuildKit does: Docker Hub's host and namespace, and the tag ``latest``."""
-    reference = parse_reference(parse_reference(text).canonical)
-    return reference if reference.tag or reference.digest else parse_reference(f"{reference}:latest")
+    return parse_reference(text).canonical.tagged
 
 
 REGISTRY = RegistryBackend()

@@ -17,7 +17,7 @@ from buildx_cache.engine.paths import home_folder
 from buildx_cache.engine.process import Completed, capture
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact
-from buildx_cache.reference import HUB_HOSTS, HUB_KEY
+from buildx_cache.reference import HUB_KEY, auth_key
 from buildx_cache.registry.credential import Credential, IdentityToken, Password
 from buildx_cache.scratch import making, scratch_folder
 
@@ -148,7 +148,7 @@ def credential_for(env: Mapping[str, str], registry: str) -> Credential | None:
     Raises:
         DeniedError: a credential helper cannot be started or fails, or the stored login is malformed.
     """
-    server = HUB_KEY if registry in (*HUB_HOSTS, HUB_KEY) else registry
+    server = auth_key(registry)
     given = _json_object(env.get(_AUTH_CONFIG, "").encode("utf-8", "surrogateescape"))
     if login := _stored_login(given, server):
         return login

@@ -114,7 +114,7 @@ class _Hashed:
 
 
 def read_archive(folder: Path, names: Sequence[str]) -> Archive:
-    """The archive of a folder that holds one image, which gets these full names (``docker.io/library/app:1``).
+    """The archive of a folder that holds one image, which gets these full names (``HOST/PATH:TAG``).
 
     Its own names do not count: Buildx before 0.15 joins several into one.
 

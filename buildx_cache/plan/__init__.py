@@ -6,7 +6,6 @@ Pure: no clock, no environment, no input or output. ``run.execute`` carries the 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from buildx_cache.caches import SCOPED, CacheEntry, Compression
 from buildx_cache.ci import CIContext
@@ -24,7 +23,7 @@ from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, wan
 from buildx_cache.plan.cache_choice import choose_kind, is_unplaced, plan_cache
 from buildx_cache.plan.effects import Effect, PruneBuilder
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
-from buildx_cache.plan.invocation import PASSED_ON, SWITCHES, BuildArg, BuildInvocation, Output, parse_build_arg
+from buildx_cache.plan.invocation import BuildArg, BuildInvocation, Output, parse_build_arg
 from buildx_cache.plan.load_choice import plan_loading
 from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.tags import check_fork, expand_tag
@@ -56,11 +55,6 @@ __all__ = [
     "show_version",
 ]
 
-# What a cache export of one platform repeats of the image's build: all that decides the steps.
-_DECIDES_STEPS = (
-    "file", "target", "build_context", "label", "secret", "ssh", "network", "add_host", "allow",
-    "shm_size", "ulimit", "cgroup_parent",
-)  # fmt: skip
 # `prune --keep-storage` became --max-used-space in Buildx 0.18 (docker/buildx#2724).
 _MAX_USED_SPACE = (0, 18, 0)
 # Keys of Buildx' metadata file.
@@ -174,12 +168,9 @@ def _build(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image:
         imports=cache.imports,
         exports=cache.exports,
         flags=request.buildx_flags,
+        **request.passed_on,
     )
-    return _with_results(replace(build, **_passed_on(request, (*PASSED_ON, *SWITCHES))), request, builder)
-
-
-def _passed_on(request: BuildRequest, fields: tuple[str, ...]) -> dict[str, Any]:
-    return {field: getattr(request, field) for field in fields}
+    return _with_results(build, request, builder)
 
 
 def _build_args(request: BuildRequest) -> tuple[BuildArg, ...]:
@@ -233,7 +224,7 @@ def _cache_build(
         imports=cache.imports,
         exports=exports,
         outputs=(Output(spec="type=cacheonly"),),
-        **_passed_on(request, _DECIDES_STEPS),
+        **request.of_steps,
     )
 
 

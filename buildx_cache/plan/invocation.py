@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from buildx_cache.caches import CacheEntry, from_csv
 from buildx_cache.redaction import Secret, is_secret_argument
+from buildx_cache.request.build_request import option_key
+from buildx_cache.request.buildx_options import BuildxOptions
 from buildx_cache.request.local_paths import flag_values
 
-# The options that are passed to Buildx as they are: field, flag. In this order on the command line.
-PASSED_ON: Mapping[str, str] = {
-    "file": "--file",
-    "target": "--target",
-    "build_context": "--build-context",
-    "label": "--label",
-    "annotation": "--annotation",
-    "secret": "--secret",
-    "ssh": "--ssh",
-    "no_cache_filter": "--no-cache-filter",
-    "network": "--network",
-    "add_host": "--add-host",
-    "allow": "--allow",
-    "attest": "--attest",
-    "provenance": "--provenance",
-    "sbom": "--sbom",
-    "shm_size": "--shm-size",
-    "ulimit": "--ulimit",
-    "cgroup_parent": "--cgroup-parent",
-    "metadata_file": "--metadata-file",
-    "iidfile": "--iidfile",
-}
-SWITCHES: Mapping[str, str] = {"pull": "--pull", "no_cache": "--no-cache"}
 _STDIN = "-"
 
 
@@ -75,8 +54,8 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildInvocation:
-    """Everything that Buildx is told of one build. The passed-on fields have the names of ``BuildRequest``."""
+class BuildInvocation(BuildxOptions):
+    """Everything that Buildx is told of one build."""
 
     builder: str
     context: str
@@ -91,28 +70,6 @@ class BuildInvocation:
     flags: tuple[str, ...] = ()
     """The words given after ``--``."""
 
-    file: str = ""
-    target: str = ""
-    build_context: tuple[str, ...] = ()
-    label: tuple[str, ...] = ()
-    annotation: tuple[str, ...] = ()
-    secret: tuple[str, ...] = ()
-    ssh: tuple[str, ...] = ()
-    no_cache_filter: tuple[str, ...] = ()
-    network: str = ""
-    add_host: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()
-    attest: tuple[str, ...] = ()
-    provenance: str = ""
-    sbom: str = ""
-    shm_size: str = ""
-    ulimit: tuple[str, ...] = ()
-    cgroup_parent: str = ""
-    metadata_file: str = ""
-    iidfile: str = ""
-    pull: bool = False
-    no_cache: bool = False
-
     progress: str = ""
     """The style of Buildx' own progress; empty: Buildx chooses."""
 
@@ -124,22 +81,15 @@ class BuildInvocation:
         words += ["--builder", self.builder]
         words += [word for tag in self.tags for word in ("--tag", tag)]
         words += _option("--platform", ",".join(self.platforms)) if self.platforms else ()
-        words += self._passed_on()
-        words += [flag for field, flag in SWITCHES.items() if getattr(self, field)]
+        for name, value in self.passed_on.items():
+            flag = f"--{option_key(name)}"
+            words += [flag] * value if isinstance(value, bool) else _given(flag, value)
         words += [word for argument in self.build_args for word in _option("--build-arg", argument.text)]
         words += [word for entry in self.imports for word in ("--cache-from", str(entry))]
         words += [word for entry in self.exports for word in ("--cache-to", str(entry))]
         words += [word for output in self.outputs for word in _option("--output", output.spec)]
         words += [flag for flag, wanted in (("--push", self.push), ("--load", self.load)) if wanted]
         return (*words, *self.flags, self.context)
-
-    def _passed_on(self) -> list[str]:
-        words: list[str] = []
-        for field, flag in PASSED_ON.items():
-            value: str | tuple[str, ...] = getattr(self, field)
-            for item in (value,) if isinstance(value, str) else value:
-                words += _option(flag, item) if item else []
-        return words
 
     @property
     def secrets(self) -> tuple[tuple[str, Secret], ...]:
@@ -159,6 +109,12 @@ class BuildInvocation:
             imports=tuple(entry for entry in self.imports if entry not in imports),
             exports=tuple(entry for entry in self.exports if entry not in exports),
         )
+
+
+def _given(flag: str, value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Spell an option as often as it is given."""
+    items = (value,) if isinstance(value, str) else value
+    return tuple(word for item in items if item for word in _option(flag, item))
 
 
 def _option(flag: str, value: str) -> tuple[str, ...]:

@@ -35,6 +35,6 @@ def plan_loading(
         return LoadingPlan(why=obstacle)
     return LoadingPlan(
         effect=LoadImage(),
-        names=tuple(tag.canonical for tag in tags),
+        names=tuple(str(tag.canonical) for tag in tags),
         why="the cache is in a folder",
     )

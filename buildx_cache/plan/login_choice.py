@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import LoginPlan
-from buildx_cache.reference import DOCKER_HUB, HUB_KEY, Reference, parse_reference, registry_key, registry_name
+from buildx_cache.reference import HUB_KEY, Reference, parse_reference, registry_key, registry_name
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.ambient import PASSWORD, REGISTRY, USERNAME, AmbientLogin, half_a_login
 
@@ -15,38 +15,39 @@ def plan_login(request: BuildRequest, tags: tuple[Reference, ...]) -> LoginPlan 
     Raises:
         UsageError: what should be a registry is none, or a password would go to a registry of another source.
     """
-    hosts = _hosts(request, tags)
+    servers = _servers(request, tags)
     if request.username:
-        key = _registry_of_given(request, hosts)
+        key = _registry_of_given(request, servers)
         password_env = "" if request.password_stdin else request.password_env
-        return _plan(request, request.username, password_env, _spelled(key, hosts))
+        return _plan(request, request.username, password_env, _spelled(key, servers))
     ambient = request.ambient or AmbientLogin()
-    key = _registry_of_ambient(request, ambient, hosts)
-    return _plan(request, ambient.username, PASSWORD, _spelled(key, hosts)) if key else None
+    key = _registry_of_ambient(request, ambient, servers)
+    return _plan(request, ambient.username, PASSWORD, _spelled(key, servers)) if key else None
 
 
 def login_notes(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[str, ...]:
     """Say why variables of the environment make no login."""
-    ambient, hosts = request.ambient or AmbientLogin(), _hosts(request, tags)
+    ambient, servers = request.ambient or AmbientLogin(), _servers(request, tags)
     if ambient.missing:
         return (half_a_login(ambient.missing),)
-    if not ambient.username or _registry_of_ambient(request, ambient, hosts):
+    if not ambient.username or _registry_of_ambient(request, ambient, servers):
         return ()
-    where = f"without {REGISTRY} it is for {DOCKER_HUB}, and these tags go to {hosts[0]}"
+    where = f"without {REGISTRY} it is for {registry_name(HUB_KEY)}, and these tags go to {servers[0]}"
     return (f"{USERNAME} is not used: {where}; a stored login is used",)
 
 
-def _hosts(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[str, ...]:
+def _servers(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[str, ...]:
+    """Return the key of the login that each tag and the cache need, spelled as they are."""
     references = [*tags, *([parse_reference(request.cache_ref)] if request.cache_ref else [])]
-    return tuple(reference.host for reference in references)
+    return tuple(reference.auth_key for reference in references)
 
 
-def _registry_of_given(request: BuildRequest, hosts: tuple[str, ...]) -> str:
+def _registry_of_given(request: BuildRequest, servers: tuple[str, ...]) -> str:
     """Find where a login goes that was given by option: to its own registry, else to the tags'."""
     if request.registry:
         return registry_key(request.registry, "--registry")
     ambient = request.ambient
-    keys = [registry_key(host) for host in hosts]
+    keys = [registry_key(server) for server in servers]
     if ambient is None or not ambient.registry:
         return keys[0] if keys else HUB_KEY
     if keys and ambient.key not in keys:
@@ -58,7 +59,7 @@ def _registry_of_given(request: BuildRequest, hosts: tuple[str, ...]) -> str:
     return ambient.key
 
 
-def _registry_of_ambient(request: BuildRequest, ambient: AmbientLogin, hosts: tuple[str, ...]) -> str:
+def _registry_of_ambient(request: BuildRequest, ambient: AmbientLogin, servers: tuple[str, ...]) -> str:
     """Find where the pair of the environment goes; empty: nowhere."""
     if not ambient.username:
         return ""
@@ -67,13 +68,13 @@ def _registry_of_ambient(request: BuildRequest, ambient: AmbientLogin, hosts: tu
             f"there is no login for the registry {request.registry}: {USERNAME} is for {registry_name(ambient.key)}",
             hint=f"add --username and its password, or have {REGISTRY} name the registry",
         )
-    is_meant = ambient.registry or not hosts or HUB_KEY in map(registry_key, hosts)
+    is_meant = ambient.registry or not servers or HUB_KEY in map(registry_key, servers)
     return ambient.key if is_meant else ""
 
 
-def _spelled(key: str, hosts: tuple[str, ...]) -> str:
+def _spelled(key: str, servers: tuple[str, ...]) -> str:
     """Spell a key as the tags do: under that spelling Buildx looks for the login."""
-    return key if key == HUB_KEY else next((host for host in hosts if registry_key(host) == key), key)
+    return key if key == HUB_KEY else next((server for server in servers if registry_key(server) == key), key)
 
 
 def _plan(request: BuildRequest, username: str, password_env: str, registry: str) -> LoginPlan:

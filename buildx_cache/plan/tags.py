@@ -54,9 +54,7 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
             f"the tag {template!r} makes {reference.tag!r} here: tags that begin with {REF_PREFIX} are caches",
             hint="rename the branch or tag, or write something before the field: REPOSITORY:branch-{branch}",
         )
-    if reference.tag:
-        return reference
-    return Reference(host=reference.host, path=reference.path, tag="latest", digest="")
+    return reference.tagged
 
 
 def check_fork(template: str, ci: CIContext) -> None:

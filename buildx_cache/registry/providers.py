@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from buildx_cache.reference import HUB_HOSTS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
@@ -24,7 +26,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         name="Docker Hub",
-        hosts=("docker.io", "index.docker.io", "registry-1.docker.io"),
+        hosts=HUB_HOSTS,
         advice="delete the tag on hub.docker.com, or with Docker Hub's own API: "
         "DELETE https://hub.docker.com/v2/namespaces/NAMESPACE/repositories/REPOSITORY/tags/TAG",
     ),

@@ -11,15 +11,13 @@ from buildx_cache.errors import CacheError
 from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role, Shape
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
-from buildx_cache.reference import DOCKER_HUB, HUB_HOSTS, Reference, is_loopback
+from buildx_cache.reference import Reference, is_loopback
 from buildx_cache.registry.authorization import Login
 from buildx_cache.registry.contents import Contents, RemoteFinding, check_blob, read_contents
 from buildx_cache.registry.credential import Credential
 from buildx_cache.registry.distribution import Distribution, in_parallel
 from buildx_cache.registry.pace import Pace
 from buildx_cache.registry.transport import Send, sender
-
-_HUB_API = "registry-1.docker.io"
 
 
 class Holds(StrEnum):
@@ -159,17 +157,14 @@ def connect(
 ) -> Repository:
     """A repository, not yet talked to; the reference's tag and digest are not looked at.
 
-    ``credential`` is asked for the login of the registry (``docker.io`` for Docker Hub) if that wants one. ``env``
+    ``credential`` is asked for the login of the registry (``Reference.registry_host``) if that wants one. ``env``
     names proxies, ``pace`` the limits of every answer. Unless ``plain_http`` says, plain HTTP is spoken to this machine
     alone, as BuildKit does (``util/resolver/resolver.go``). ``send`` replaces the network.
 
     Raises:
         UnreachableError: ``env`` names a proxy that cannot be used.
     """
-    host, address, path = repository.host, repository.host, repository.path
-    if host in HUB_HOSTS:
-        host, address = DOCKER_HUB, _HUB_API
-        path = path if "/" in path else f"library/{path}"
+    host, address, path = repository.registry_host, repository.api_host, repository.canonical.path
     plain = is_loopback(address) if plain_http is None else plain_http
     send = send or sender(env or {}, pace)
     login = Login(host=host, path=path, credential=credential, send=send)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from buildx_cache.caches import CacheKind, CacheMode, Compression, closest, from_csv
 from buildx_cache.errors import UsageError
 from buildx_cache.request.ambient import AmbientLogin
+from buildx_cache.request.buildx_options import BuildxOptions
 
 
 class Driver(StrEnum):
@@ -38,7 +39,7 @@ class Progress(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildRequest:
+class BuildRequest(BuildxOptions):
     """Every option of ``build`` and ``plan``, under its name on the command line (dashes as underscores).
 
     Absent means empty: ``""``, ``()`` or ``None``. Paths are relative to the working directory. ``ambient`` is no
@@ -53,29 +54,8 @@ class BuildRequest:
     load: bool = False
     output: tuple[str, ...] = ()
     # Build
-    file: str = ""
-    target: str = ""
     platform: tuple[str, ...] = ()
     build_arg: tuple[str, ...] = ()
-    build_context: tuple[str, ...] = ()
-    label: tuple[str, ...] = ()
-    annotation: tuple[str, ...] = ()
-    secret: tuple[str, ...] = ()
-    ssh: tuple[str, ...] = ()
-    pull: bool = False
-    no_cache: bool = False
-    no_cache_filter: tuple[str, ...] = ()
-    network: str = ""
-    add_host: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()
-    attest: tuple[str, ...] = ()
-    provenance: str = ""
-    sbom: str = ""
-    shm_size: str = ""
-    ulimit: tuple[str, ...] = ()
-    cgroup_parent: str = ""
-    metadata_file: str = ""
-    iidfile: str = ""
     # Cache
     cache: CacheKind = CacheKind.AUTO
     cache_dir: str = ""

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import buildx_cache
 from buildx_cache.errors import ExitCode, UsageError
-from buildx_cache.reference import Reference, parse_reference, safe_tag
+from buildx_cache.reference import HUB_KEY, Reference, parse_reference, safe_tag
 
 REPEATABLE = settings(derandomize=True, deadline=None)
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -72,7 +74,44 @@ def test_a_repository_is_named_as_written(text: str, repository: str) -> None:
     ],
 )
 def test_a_name_in_full_is_the_one_that_engines_use(text: str, canonical: str) -> None:
-    assert parse_reference(text).canonical == canonical
+    assert str(parse_reference(text).canonical) == canonical
+
+
+HUB = ("docker.io", "registry-1.docker.io", HUB_KEY)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("app", HUB),
+        ("org/app:1", HUB),
+        ("docker.io/app", HUB),
+        ("index.docker.io/org/app", HUB),
+        ("registry-1.docker.io/org/app", HUB),
+        ("localhost:5000/app", ("localhost:5000",) * 3),
+        ("BUILDHOST/app", ("BUILDHOST",) * 3),
+    ],
+)
+def test_a_registry_has_a_name_for_people_one_for_its_interface_and_one_for_logins(
+    text: str, names: tuple[str, str, str]
+) -> None:
+    parsed = parse_reference(text)
+    assert (parsed.registry_host, parsed.api_host, parsed.auth_key) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "tagged"),
+    [("app", "app:latest"), ("app:1", "app:1"), (f"app@{DIGEST}", f"app@{DIGEST}"), ("h:1/app", "h:1/app:latest")],
+)
+def test_a_reference_without_tag_and_digest_is_latest_only_where_that_is_asked(text: str, tagged: str) -> None:
+    assert str(parse_reference(text)) == text
+    assert str(parse_reference(text).tagged) == tagged
+
+
+def test_docker_hubs_names_are_in_one_module() -> None:
+    package = Path(buildx_cache.__file__).parent
+    modules = (path for path in package.rglob("*.py") if "docker.io" in path.read_text(encoding="utf-8"))
+    assert [path.name for path in modules] == ["reference.py"]
 
 
 LOWER = "write the repository's name in lower case"
