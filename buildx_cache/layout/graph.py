@@ -1,4 +1,4 @@
-"""The walk from index.json to every blob it leads to.
+"""The walk from some roots to every blob that they lead to, in a folder or in a registry.
 
 Each document is read once, whatever its depth, and its SHA-256 is compared: what follows from it is then what its
 writer wrote, or an obstacle. Entries are told apart by media type, never by position, so that both shapes of cache
@@ -7,15 +7,14 @@ manifest, nested indexes, and Docker and OCI types are one case.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from buildx_cache.layout.index import index_entries
 from buildx_cache.layout.model import (
-    BLOBS_LIMIT,
     DOCUMENTS_LIMIT,
     FINDINGS_LIMIT,
-    MANIFESTS_LIMIT,
     TAGS_LIMIT,
     Descriptor,
     Finding,
@@ -37,11 +36,43 @@ from buildx_cache.layout.store import INDEX, Store
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much is read and followed; beyond, a graph is not known.
+
+    ``documents`` and ``document_bytes`` bound all manifests, and all configs; one document has at most
+    :data:`buildx_cache.layout.model.DOCUMENT_LIMIT` bytes.
+    """
+
+    roots: int = TAGS_LIMIT
+    documents: int = 10_000
+    document_bytes: int = DOCUMENTS_LIMIT
+    blobs: int = 100_000
+
+
+FOLDER_LIMITS = Limits()
+
+
+class Source(Protocol):
+    """What documents are read from."""
+
+    def fetch(self, of: Descriptor) -> bytes:
+        """Read a document whole and compare it with its digest.
+
+        Raises:
+            MalformedError: it is absent, too large, or has other content.
+        """
+
+    def has(self, digest: str) -> bool:
+        """Tell whether the subject of a manifest is there, and goes where the manifest goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Root:
-    """An entry of index.json, at ``position`` in its list."""
+    """Where a walk begins: an entry of index.json at ``position`` in its list, or a tag; ``referrer`` names it."""
 
     position: int
     descriptor: Descriptor
+    referrer: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +81,32 @@ class Graph:
 
     ``children`` is keyed by the digests of documents that were looked at. ``links`` holds every reference once, with
     what names it. ``obstacles`` are the findings that leave the reach unknown, ``broken`` the documents that are
-    damaged.
+    damaged. ``index`` is the index.json that the roots are from.
     """
 
-    index: bytes
     roots: tuple[Root, ...]
     children: Mapping[str, tuple[Descriptor, ...]]
     links: Mapping[Descriptor, tuple[str, ...]]
     findings: tuple[Finding, ...]
     obstacles: tuple[Finding, ...]
     broken: frozenset[str]
+    index: bytes = b""
+
+    def leaves_first(self) -> Iterator[str]:
+        """Give every document that names something, after those that it names.
+
+        A document's digest covers what it names, so that there is no ring; one would be cut somewhere.
+        """
+        opened: set[str] = set()
+        waiting = [(root.descriptor.digest, False) for root in self.roots]
+        while waiting:
+            digest, is_done = waiting.pop()
+            if is_done:
+                yield digest
+            elif digest not in opened and (children := self.children.get(digest)):
+                opened.add(digest)
+                waiting.append((digest, True))
+                waiting += [(inner, False) for inner in {child.digest for child in children} - opened]
 
 
 class Findings:
@@ -83,35 +130,70 @@ class Findings:
 
 def walk(store: Store, index: bytes | None = None) -> Graph:
     """Follow every root of ``index`` (by default the folder's); what cannot be followed is a finding, no error."""
-    return _Walk(store, index).run()
+    found = _Walk(source=store, limits=FOLDER_LIMITS)
+    try:
+        content = store.read_index() if index is None else index
+    except MalformedError as error:
+        found.obstacle(error, INDEX, "", kind=Kind.ABSENT if error.kind is Kind.MISSING else Kind.INDEX)
+        return found.run(())
+    return replace(found.run(_index_roots(content, found)), index=content)
 
 
-@dataclass
+def follow(root: Root, source: Source, limits: Limits) -> Graph:
+    """Follow one root; what cannot be followed is a finding, no error."""
+    return _Walk(source=source, limits=limits).run((root,))
+
+
+def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
+    try:
+        entries = index_entries(content)
+    except MalformedError as error:
+        walk.obstacle(error, INDEX, "", kind=Kind.INDEX)
+        return []
+    most = walk.limits.roots
+    if len(entries) > most:
+        walk.obstacle(MalformedError(Kind.INDEX, f"has more than {most} entries"), INDEX, "")
+    roots: list[Root] = []
+    names: set[tuple[str, str]] = set()
+    for position, entry in enumerate(entries[:most]):
+        try:
+            found = descriptor(entry)
+        except MalformedError as error:
+            # No digest covers index.json: what looks unknown there is damage, and the tag may be restored.
+            walk.obstacle(error, f"manifests[{position}]", INDEX, kind=Kind.DESCRIPTOR)
+            continue
+        referrer = f"{INDEX}, tag {ascii(found.tag)[1:-1]}" if found.tag else INDEX
+        roots.append(Root(position=position, descriptor=found, referrer=referrer))
+        notes = notes_of(entry) if isinstance(entry, dict) else {}
+        name = (notes.get(INDEX_TAG, ""), notes.get(IMAGE_NAME, ""))
+        if any(name) and name in names:
+            problem = f"the tag {found.tag!a} is given more than once; the first is used"
+            walk.findings.add(Finding(kind=Kind.DUPLICATE_TAG, blob=found.digest, referrer=INDEX, problem=problem))
+        names.add(name)
+    return roots
+
+
+@dataclass(kw_only=True)
 class _Walk:
-    store: Store
-    given: bytes | None = None
-    index: bytes = b""
-    roots: list[Root] = field(default_factory=list)
+    source: Source
+    limits: Limits
     children: dict[str, tuple[Descriptor, ...]] = field(default_factory=dict)
     links: dict[Descriptor, dict[str, None]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
     obstacles: Findings = field(default_factory=Findings)
-    names: set[tuple[str, str]] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     digests: set[str] = field(default_factory=set)
-    budget: int = DOCUMENTS_LIMIT
+    bytes_read: int = 0
 
-    def run(self) -> Graph:
-        self._read_roots()
-        queue = [root.descriptor for root in self.roots]
+    def run(self, roots: Sequence[Root]) -> Graph:
+        for root in roots:
+            self.links.setdefault(_untagged(root.descriptor), {})[root.referrer] = None
+            self.digests.add(root.descriptor.digest)
+        queue = [root.descriptor for root in roots]
         for found in queue:
-            self.links.setdefault(_untagged(found), {})[_referrer(found.tag)] = None
-            self.digests.add(found.digest)
-        while queue:
-            queue.extend(self._expand(queue.pop()))
+            queue += self._expand(found)
         return Graph(
-            index=self.index,
-            roots=tuple(self.roots),
+            roots=tuple(roots),
             children=self.children,
             links={found: tuple(by) for found, by in self.links.items()},
             findings=tuple(self.findings),
@@ -119,52 +201,23 @@ class _Walk:
             broken=frozenset(self.broken),
         )
 
-    def _obstacle(self, error: MalformedError, blob: str, referrer: str, *, kind: Kind | None = None) -> None:
+    def obstacle(self, error: MalformedError, blob: str, referrer: str, *, kind: Kind | None = None) -> None:
         finding = Finding(kind=kind or error.kind, blob=blob, referrer=referrer, problem=error.problem)
         self.findings.add(finding)
         self.obstacles.add(finding)
         if finding.severity is Severity.DAMAGE:
             self.broken.add(blob if is_digest(blob) else referrer)
 
-    def _read_roots(self) -> None:
-        try:
-            self.index = self.store.read_index() if self.given is None else self.given
-            entries = index_entries(self.index)
-        except MalformedError as error:
-            kind = Kind.ABSENT if error.kind is Kind.MISSING else Kind.INDEX
-            self._obstacle(error, INDEX, "", kind=kind)
-            return
-        if len(entries) > TAGS_LIMIT:
-            self._obstacle(MalformedError(Kind.INDEX, f"has more than {TAGS_LIMIT} entries"), INDEX, "")
-        for position, entry in enumerate(entries[:TAGS_LIMIT]):
-            try:
-                self.roots.append(Root(position=position, descriptor=descriptor(entry)))
-                self._note_name(entry)
-            except MalformedError as error:
-                # No digest covers index.json: what looks unknown there is damage, and the tag may be restored.
-                self._obstacle(error, f"manifests[{position}]", INDEX, kind=Kind.DESCRIPTOR)
-
-    def _note_name(self, entry: object) -> None:
-        notes = notes_of(entry) if isinstance(entry, dict) else {}
-        name = (notes.get(INDEX_TAG, ""), notes.get(IMAGE_NAME, ""))
-        if any(name) and name in self.names:
-            tag = self.roots[-1].descriptor.tag
-            problem = f"the tag {tag!a} is given more than once; the first is used"
-            digest = self.roots[-1].descriptor.digest
-            self.findings.add(Finding(kind=Kind.DUPLICATE_TAG, blob=digest, referrer=INDEX, problem=problem))
-        self.names.add(name)
-
     def _expand(self, parent: Descriptor) -> list[Descriptor]:
-        """The documents among what ``parent`` names, if it was not looked at before."""
+        """Find the documents among what ``parent`` names, if it was not looked at before."""
         if not parent.role.refers or parent.digest in self.children:
             return []
         self.children[parent.digest] = ()
         try:
-            document = self._document(parent)
-            found = list(self._named(document, parent))
+            found = list(self._named(self._document(parent), parent))
             self._count(found)
         except MalformedError as error:
-            self._obstacle(error, parent.digest, next(iter(self.links[_untagged(parent)])))
+            self.obstacle(error, parent.digest, next(iter(self.links[_untagged(parent)])))
             return []
         self.children[parent.digest] = tuple(found)
         for child in found:
@@ -173,27 +226,28 @@ class _Walk:
 
     def _count(self, found: list[Descriptor]) -> None:
         new = {child.digest for child in found} - self.digests
-        if len(self.digests) + len(new) > BLOBS_LIMIT:
-            raise MalformedError(Kind.DOCUMENT, f"leads to more than {BLOBS_LIMIT} blobs, with others")
+        if len(self.digests) + len(new) > self.limits.blobs:
+            raise MalformedError(Kind.MORE, f"leads to more than {self.limits.blobs} blobs, with others")
         self.digests |= new
 
     def _document(self, of: Descriptor) -> Mapping[str, object]:
-        if len(self.children) > MANIFESTS_LIMIT:
-            raise MalformedError(Kind.DOCUMENT, f"comes after {MANIFESTS_LIMIT} other manifests")
-        content = self.store.read_document(of.digest)
-        self.budget -= len(content)
-        if self.budget < 0:
-            raise MalformedError(Kind.DOCUMENT, f"comes after {DOCUMENTS_LIMIT} bytes of other manifests")
+        if len(self.children) > self.limits.documents:
+            raise MalformedError(Kind.MORE, f"comes after {self.limits.documents} other manifests")
+        content = self.source.fetch(of)
+        self.bytes_read += len(content)
+        if self.bytes_read > self.limits.document_bytes:
+            raise MalformedError(Kind.MORE, f"comes after {self.limits.document_bytes} bytes of other manifests")
         document = parse_object(content)
         if document.get("mediaType", of.media_type) != of.media_type:
             raise MalformedError(Kind.DOCUMENT, "says another media type than what names it")
-        key = "manifests" if of.role is Role.INDEX else "config"
-        if key not in document:
-            raise MalformedError(Kind.DOCUMENT, f"has no {key!r}")
         return document
 
     def _named(self, document: Mapping[str, object], parent: Descriptor) -> Iterator[Descriptor]:
-        """Every descriptor in a document; a bad one is an obstacle and the rest is still followed."""
+        """Give every descriptor in a document; a bad one is an obstacle and the rest is still followed."""
+        needed = "manifests" if parent.role is Role.INDEX else "config"
+        if needed not in document:
+            error = MalformedError(Kind.DOCUMENT, f"has no {needed!r}")
+            self.obstacle(error, parent.digest, next(iter(self.links[_untagged(parent)])))
         entries = [("config", document["config"])] if "config" in document else []
         for key in ("manifests", "layers"):
             entries += [(f"{key}[{place}]", value) for place, value in enumerate(items(document, key))]
@@ -201,22 +255,12 @@ class _Walk:
             try:
                 yield descriptor(value)
             except MalformedError as error:
-                self._obstacle(error, place, parent.digest)
-        yield from self._subject(document)
-
-    def _subject(self, document: Mapping[str, object]) -> Iterator[Descriptor]:
-        """What a manifest is about (image-spec 1.1) may be absent, and is kept where it is present."""
-        if document.get("subject") is not None:
+                self.obstacle(error, place, parent.digest)
+        if document.get("subject") is not None:  # what a manifest is about (image-spec 1.1) may be absent
             subject = descriptor(document["subject"])
-            if self.store.file(subject.digest):
+            if self.source.has(subject.digest):
                 yield subject
 
 
 def _untagged(found: Descriptor) -> Descriptor:
-    if not found.tag:
-        return found
-    return Descriptor(media_type=found.media_type, digest=found.digest, size=found.size, created=found.created)
-
-
-def _referrer(tag: str) -> str:
-    return f"{INDEX}, tag {ascii(tag)[1:-1]}" if tag else INDEX
+    return replace(found, tag="") if found.tag else found

@@ -21,12 +21,6 @@ DOCUMENTS_LIMIT = 128 << 20
 TAGS_LIMIT = 10_000
 """Entries of index.json that are followed at most."""
 
-MANIFESTS_LIMIT = 10_000
-"""Manifests and indexes of one folder that are read at most."""
-
-BLOBS_LIMIT = 100_000
-"""Blobs that a folder's index may lead to."""
-
 LISTED_TAGS = 100
 """Tags that are listed at most with a layer that they hold."""
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache.layout.blobsets import BlobSet, Numbering, Weights
-from buildx_cache.layout.closures import closures, leaves_first
-from buildx_cache.layout.graph import Graph, Root, walk
-from buildx_cache.layout.model import DOCUMENTS_LIMIT, Blob, Descriptor, Finding, Kind, Reach, Role, Shape, Tag
-from buildx_cache.layout.parse import MalformedError, parse_object
-from buildx_cache.layout.records import Records, read_records
+from buildx_cache.layout.graph import FOLDER_LIMITS, Graph, walk
+from buildx_cache.layout.model import Blob, Descriptor, Finding, Reach, Role, Shape, Tag
+from buildx_cache.layout.parse import MalformedError
+from buildx_cache.layout.records import Records, read_configs
 from buildx_cache.layout.store import BlobFile, Store, open_store
 
 
@@ -85,10 +83,11 @@ def _blobs(graph: Graph) -> tuple[Blob, ...]:
 def _tags(store: Store, graph: Graph) -> Iterator[Tag]:
     names = [found.digest for found in graph.links]
     numbering = Numbering(names)
-    closed = closures(graph, numbering)
+    closed = _closures(graph, numbering)
     sizes = Weights(numbering, {name: file.size for name in names if (file := store.file(name))})
     layers = numbering.bits(found.digest for found in graph.links if found.role is Role.LAYER)
-    read = {digest: found for digest, _, found in cache_configs(store, graph) if isinstance(found, Records)}
+    configs_read = read_configs(graph, store, FOLDER_LIMITS)
+    read = {config.digest: found for config, _, found in configs_read if isinstance(found, Records)}
     records = Weights(numbering, {digest: found.records for digest, found in read.items()})
     configs = numbering.bits(read)
     newest = _newest(graph, read)
@@ -99,7 +98,7 @@ def _tags(store: Store, graph: Graph) -> Iterator[Tag]:
             name=root.descriptor.tag,
             digest=root.descriptor.digest,
             position=root.position,
-            shape=_shape(graph, root),
+            shape=shape_of(root.descriptor, graph.children.get(root.descriptor.digest, ())),
             closure=BlobSet(numbering=numbering, bits=bits),
             layers=(bits & layers).bit_count(),
             records=records.of(bits) if bits & configs else None,
@@ -122,46 +121,31 @@ def _held_once(sets: Iterable[int]) -> int:
 def _newest(graph: Graph, read: Mapping[str, Records]) -> Mapping[str, float]:
     """The newest time of the records below each document, and of each cacheconfig, where one is known."""
     found = {digest: records.newest for digest, records in read.items() if records.newest is not None}
-    for digest in leaves_first(graph):
+    for digest in graph.leaves_first():
         below = [found[child.digest] for child in graph.children[digest] if child.digest in found]
         if below:
             found[digest] = max(below)
     return found
 
 
-def cache_configs(store: Store, graph: Graph) -> Iterator[tuple[str, str, Records | MalformedError]]:
-    """Every cacheconfig with each manifest that names it: both digests, and what was read of it. Each is read once."""
-    budget = DOCUMENTS_LIMIT
-    read: dict[str, Records | MalformedError] = {}
-    for parent, children in graph.children.items():
-        configs = {child.digest for child in children if child.role is Role.CACHE_CONFIG}
-        provided = frozenset(child.digest for child in children if child.role is not Role.CACHE_CONFIG)
-        for digest in configs:
-            if digest not in read:
-                file = store.file(digest)
-                budget -= file.size if file else 0
-                read[digest] = _read_config(store, digest) if budget >= 0 else TOO_MUCH
-            found = read[digest]
-            if isinstance(found, Records):
-                found = replace(found, faults=found.faults_in(provided))
-            yield digest, parent, found
-
-
-TOO_MUCH = MalformedError(Kind.DOCUMENT, f"comes after {DOCUMENTS_LIMIT} bytes of other configs")
-
-
-def _read_config(store: Store, digest: str) -> Records | MalformedError:
-    try:
-        return read_records(parse_object(store.read_document(digest)))
-    except MalformedError as error:
-        return error
-
-
-def _shape(graph: Graph, root: Root) -> Shape:
-    children = graph.children.get(root.descriptor.digest, ())
-    if all(child.role is not Role.CACHE_CONFIG for child in children):
+def shape_of(root: Descriptor, below: Iterable[Descriptor]) -> Shape:
+    """Tell how a tag's root is made that leads to these descriptors."""
+    if all(child.role is not Role.CACHE_CONFIG for child in below):
         return Shape.IMAGE
-    return Shape.IMAGE_MANIFEST if root.descriptor.role is Role.MANIFEST else Shape.LAYER_LIST
+    return Shape.IMAGE_MANIFEST if root.role is Role.MANIFEST else Shape.LAYER_LIST
+
+
+def _closures(graph: Graph, numbering: Numbering) -> Mapping[str, int]:
+    """For each root, and each document that names something, the bits of itself and of all that it leads to."""
+    found: dict[str, int] = {}
+    for digest in graph.leaves_first():
+        children = {child.digest for child in graph.children[digest]}
+        bits = numbering.bits((digest, *children))
+        for inner in children & found.keys():
+            bits |= found[inner]
+        found[digest] = bits
+    alone = {root.descriptor.digest for root in graph.roots} - found.keys()
+    return {**found, **{digest: numbering.bits([digest]) for digest in alone}}
 
 
 def _modified(file: BlobFile | None) -> float | None:

@@ -6,15 +6,20 @@ digests of cache keys and times, but not the step's text: what made a layer cann
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from buildx_cache.layout.model import Kind
-from buildx_cache.layout.parse import MalformedError, integer, is_digest, items, mapping, seconds, shown
+from buildx_cache.layout.graph import Graph, Limits, Source
+from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Kind, Role
+from buildx_cache.layout.parse import MalformedError, integer, is_digest, items, mapping, parse_object, seconds, shown
 
 _FAULTS = 20
 _NO_PARENT = -1
+_INLINE = "moby.buildkit.cache.v0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,73 @@ class Records:
             if blob not in provided
         )
         return tuple(islice(chain(self.faults, absent), _FAULTS))
+
+
+def read_configs(
+    graph: Graph, source: Source, limits: Limits
+) -> Iterator[tuple[Descriptor, str, Records | MalformedError | None]]:
+    """Read every config of a graph once, and give it with each manifest that names it, by its digest.
+
+    A cacheconfig is given as its records, and so is the config of an image with an inline cache; that of another image
+    is None; one that cannot be read is its fault.
+    """
+    read: dict[str, Records | MalformedError | None] = {}
+    left = limits.document_bytes
+    for parent, children in graph.children.items():
+        layers = [child.digest for child in children if child.role is Role.LAYER]
+        provided = frozenset(child.digest for child in children if child.role is not Role.CACHE_CONFIG)
+        configs = {child.digest: child for child in children if child.role in (Role.CONFIG, Role.CACHE_CONFIG)}
+        for digest, config in configs.items():
+            if digest not in read:
+                content = _fetch(config, source) if left >= 0 and len(read) < limits.documents else _TOO_MUCH
+                left -= len(content) if isinstance(content, bytes) else 0
+                read[digest] = _read_config(config, content if left >= 0 else _TOO_MUCH, layers)
+            found = read[digest]
+            if isinstance(found, Records):
+                found = replace(found, faults=found.faults_in(provided))
+            yield config, parent, found
+
+
+_TOO_MUCH = MalformedError(Kind.MORE, "comes after more configs than are read")
+
+
+def _fetch(config: Descriptor, source: Source) -> bytes | MalformedError:
+    try:
+        return source.fetch(config)
+    except MalformedError as error:
+        return error
+
+
+def _read_config(
+    config: Descriptor, content: bytes | MalformedError, layers: Sequence[str]
+) -> Records | MalformedError | None:
+    if isinstance(content, MalformedError):
+        return content
+    try:
+        document = parse_object(content)
+        records = document if config.role is Role.CACHE_CONFIG else _inline_records(document, layers)
+    except MalformedError as error:
+        return error
+    return None if records is None else read_records(records)
+
+
+def _inline_records(config: Mapping[str, object], layers: Sequence[str]) -> Mapping[str, object] | None:
+    """The inline cache of an image's config, written as a cacheconfig over the image's layers; None without one.
+
+    BuildKit keeps only the records there, as base64 (``cache/remotecache/inline/inline.go``).
+
+    Raises:
+        MalformedError: there is one that cannot be read.
+    """
+    value = config.get(_INLINE)
+    if value is None:
+        return None
+    try:
+        records = json.loads(base64.b64decode(str(value), validate=True)[:DOCUMENT_LIMIT])
+    except (binascii.Error, ValueError, RecursionError):
+        raise MalformedError(Kind.RECORDS, "holds an inline cache that cannot be read") from None
+    chain = [{"blob": digest, "parent": place - 1} for place, digest in enumerate(layers)]
+    return {"layers": chain, "records": records}
 
 
 def read_records(config: Mapping[str, object]) -> Records:

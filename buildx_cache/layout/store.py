@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildx_cache.layout.model import DOCUMENT_LIMIT, Finding, Kind
+from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Finding, Kind
 from buildx_cache.layout.parse import MalformedError, parse_object, shown
 
 LOCK = ".buildx-cache.lock"
@@ -86,6 +86,14 @@ class Store:
         if "sha256:" + hashlib.sha256(content).hexdigest() != digest:
             raise MalformedError(Kind.CONTENT, "has other content than its digest says")
         return content
+
+    def fetch(self, of: Descriptor) -> bytes:
+        """Read a document: see :meth:`read_document`."""
+        return self.read_document(of.digest)
+
+    def has(self, digest: str) -> bool:
+        """Tell whether there is an entry of that name."""
+        return self.file(digest) is not None
 
     def read_index(self) -> bytes:
         """The bytes of index.json; read again shortly after where they are no JSON.

@@ -10,12 +10,10 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from buildx_cache.layout.closures import leaves_first
-from buildx_cache.layout.graph import Findings, Graph, walk
-from buildx_cache.layout.model import DOCUMENTS_LIMIT, IMPORT_LIMIT, Descriptor, Finding, Kind, Role, damage_of
-from buildx_cache.layout.parse import MalformedError, is_digest, parse_object
-from buildx_cache.layout.reachability import TOO_MUCH, cache_configs
-from buildx_cache.layout.records import Records
+from buildx_cache.layout.graph import FOLDER_LIMITS, Findings, Graph, walk
+from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role, damage_of
+from buildx_cache.layout.parse import MalformedError, is_digest
+from buildx_cache.layout.records import Records, read_configs
 from buildx_cache.layout.store import HOLLOW, LAYOUT, Store, is_hollow, open_store
 
 _CHUNK = 1 << 20
@@ -49,7 +47,7 @@ def faults_of(store: Store, graph: Graph) -> Iterator[Finding]:
     yield from graph.findings
     for descriptor, referrers in graph.links.items():
         yield from _file_faults(store, descriptor, referrers[0])
-    yield from _limit_faults(graph)
+    yield from limit_faults(graph)
     yield from _config_faults(store, graph)
 
 
@@ -72,7 +70,8 @@ def _file_faults(store: Store, of: Descriptor, referrer: str) -> Iterator[Findin
         yield Finding(kind=Kind.SIZE, blob=of.digest, referrer=referrer, problem=problem)
 
 
-def _limit_faults(graph: Graph) -> Iterator[Finding]:
+def limit_faults(graph: Graph) -> Iterator[Finding]:
+    """Find what an import refuses for its size."""
     roots = {root.descriptor.digest for root in graph.roots}
     for of, referrers in graph.links.items():
         limited = of.digest in roots or of.role is Role.CACHE_CONFIG
@@ -82,31 +81,13 @@ def _limit_faults(graph: Graph) -> Iterator[Finding]:
 
 
 def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
-    """Of configs that are present, each read once: an absent one was told with the sizes."""
-    seen = set()
-    for digest, parent, found in cache_configs(store, graph):
-        seen.add(digest)
+    """Of configs that are present: an absent one was told with the sizes."""
+    for config, parent, found in read_configs(graph, store, FOLDER_LIMITS):
         if isinstance(found, Records):
             for fault in found.faults:
-                yield Finding(kind=Kind.RECORDS, blob=digest, referrer=parent, problem=fault)
-        elif _present(store, digest) is not None:
-            yield Finding(kind=found.kind, blob=digest, referrer=parent, problem=found.problem)
-    budget = DOCUMENTS_LIMIT
-    for of, referrers in graph.links.items():
-        size = _present(store, of.digest)
-        if of.role in (Role.CONFIG, Role.CACHE_CONFIG) and of.digest not in seen and size is not None:
-            seen.add(of.digest)
-            budget -= size
-            yield from _document_fault(store, of, referrers[0], is_too_much=budget < 0)
-
-
-def _document_fault(store: Store, of: Descriptor, referrer: str, *, is_too_much: bool) -> Iterator[Finding]:
-    try:
-        if is_too_much:
-            raise TOO_MUCH
-        parse_object(store.read_document(of.digest))
-    except MalformedError as error:
-        yield Finding(kind=error.kind, blob=of.digest, referrer=referrer, problem=error.problem)
+                yield Finding(kind=Kind.RECORDS, blob=config.digest, referrer=parent, problem=fault)
+        elif found and _present(store, config.digest) is not None:
+            yield Finding(kind=found.kind, blob=config.digest, referrer=parent, problem=found.problem)
 
 
 def damaged_documents(store: Store, graph: Graph) -> frozenset[str]:
@@ -115,7 +96,7 @@ def damaged_documents(store: Store, graph: Graph) -> frozenset[str]:
     for fault in damage_of(faults_of(store, graph)):
         # What is wrong with records may be right in another manifest.
         found.add(fault.blob if is_digest(fault.blob) and fault.kind is not Kind.RECORDS else fault.referrer)
-    for digest in leaves_first(graph):
+    for digest in graph.leaves_first():
         if any(child.digest in found for child in graph.children[digest]):
             found.add(digest)
     return frozenset(found)

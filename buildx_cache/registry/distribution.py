@@ -22,14 +22,13 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
-from buildx_cache.layout.model import ROLES, Kind
+from buildx_cache.layout.model import DOCUMENT_LIMIT, ROLES, Kind
 from buildx_cache.layout.parse import MalformedError, is_digest, parse_object
 from buildx_cache.registry import providers
 from buildx_cache.registry.authorization import Login
 from buildx_cache.registry.pace import Pace
 from buildx_cache.registry.transport import (
     CONNECTIONS,
-    DOCUMENT_LIMIT,
     Request,
     Send,
     follow,
@@ -39,9 +38,6 @@ from buildx_cache.registry.transport import (
     printable,
     unreachable,
 )
-
-MANIFEST_LIMIT = DOCUMENT_LIMIT
-"""Bytes of one manifest that are read at most."""
 
 _ERROR_LIMIT = 1 << 16
 _LINK_LIMIT = 1 << 12
@@ -161,14 +157,14 @@ class Distribution:
         """The manifest of a tag or digest; None where there is none.
 
         Raises:
-            MalformedError: it is larger than :data:`MANIFEST_LIMIT`, or is not what its digest says.
+            MalformedError: it is larger than :data:`DOCUMENT_LIMIT`, or is not what its digest says.
         """
         answer = self._call("GET", self._url("manifests", reference), accept=_ACCEPT)
         if answer.status in (_NOT_FOUND, _GONE):
             return None
         self._expect(answer, f"the manifest {reference}")
-        if len(answer.content) > MANIFEST_LIMIT:
-            raise MalformedError(Kind.TOO_LARGE, f"has more than {MANIFEST_LIMIT} bytes")
+        if len(answer.content) > DOCUMENT_LIMIT:
+            raise MalformedError(Kind.TOO_LARGE, f"has more than {DOCUMENT_LIMIT} bytes")
         digest = "sha256:" + hashlib.sha256(answer.content).hexdigest()
         told = answer.headers.get("Docker-Content-Digest", digest)
         for said in (reference if is_digest(reference) else digest, told if is_digest(told) else digest):
@@ -320,11 +316,11 @@ def _tags_in(answer: _Answer) -> Iterator[str]:
 
 
 def _read(answer: urllib3.BaseHTTPResponse, url: str, come: str) -> _Answer:
-    """An answer with its content, which is cut soon after :data:`MANIFEST_LIMIT`."""
+    """An answer with its content, which is cut soon after :data:`DOCUMENT_LIMIT`."""
     content = bytearray()
     for piece in _pieces(answer, come):
         content += piece
-        if len(content) > MANIFEST_LIMIT:
+        if len(content) > DOCUMENT_LIMIT:
             break
     return _Answer(status=answer.status, url=url, come=come, headers=answer.headers, content=bytes(content))
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.errors import CacheError
-from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role, Shape
+from buildx_cache.layout.model import Descriptor, Finding, Kind, Shape
 from buildx_cache.layout.parse import MalformedError
+from buildx_cache.layout.verification import limit_faults
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference, is_loopback
 from buildx_cache.registry.authorization import Login
-from buildx_cache.registry.contents import Contents, RemoteFinding, check_blob, read_contents
+from buildx_cache.registry.contents import Contents, RemoteFinding, check_blob, read_contents, remote
 from buildx_cache.registry.credential import Credential
 from buildx_cache.registry.distribution import Distribution, in_parallel
 from buildx_cache.registry.pace import Pace
@@ -120,15 +121,15 @@ class Repository:
             contents = read_contents(self.registry, tag)
         except MalformedError as error:
             return (RemoteFinding(kind=error.kind, blob=tag, referrer="", problem=error.problem),)
-        layers = [layer for layer in contents.layers() if not _is_elsewhere(layer)]
+        layers = [pair for pair in contents.layers().values() if not _is_elsewhere(pair[0])]
         check = self._read_layer if deep else self._ask_for_layer
-        faults = zip(layers, in_parallel(check, layers), strict=True)
+        faults = zip(layers, in_parallel(check, [layer for layer, _ in layers]), strict=True)
         found = [
-            RemoteFinding(kind=fault.kind, blob=layer.digest, referrer=contents.links[layer], problem=fault.problem)
-            for layer, fault in faults
+            RemoteFinding(kind=fault.kind, blob=layer.digest, referrer=referrer, problem=fault.problem)
+            for (layer, referrer), fault in faults
             if fault
         ]
-        return tuple(dict.fromkeys([*contents.findings, *_too_large(contents), *found]))
+        return tuple(dict.fromkeys([*contents.findings, *map(remote, limit_faults(contents.graph)), *found]))
 
     def _ask_for_layer(self, layer: Descriptor) -> MalformedError | None:
         size = self.registry.blob_size(layer.digest)
@@ -174,31 +175,23 @@ def connect(
 
 def _described(tag: str, contents: Contents) -> RemoteCache:
     records = contents.records.values()
-    holds = Holds.INLINE if contents.inline else Holds.IMAGE
+    image = Holds.INLINE if records else Holds.IMAGE
     layers = [
         RemoteLayer(digest=one.digest, size=one.size, media_type=one.media_type, created=one.created)
-        for one in contents.layers()
+        for one, _ in contents.layers().values()
     ]
     return RemoteCache(
         tag=tag,
         digest=contents.root.digest,
         media_type=contents.root.media_type,
         shape=contents.shape,
-        holds=holds if contents.shape is Shape.IMAGE else Holds.CACHE,
+        holds=image if contents.shape is Shape.IMAGE else Holds.CACHE,
         layers=tuple(sorted(layers, key=lambda layer: (-layer.size, layer.digest))),
         records=sum(one.records for one in records) if records else None,
-        size=sum({link.digest: link.size for link in contents.links}.values()),
+        size=sum({link.digest: link.size for link in contents.graph.links}.values()),
         created=max((one.newest for one in records if one.newest is not None), default=None),
         findings=contents.findings,
     )
-
-
-def _too_large(contents: Contents) -> Iterator[Finding]:
-    for link, referrer in contents.links.items():
-        limited = link == contents.root or link.role is Role.CACHE_CONFIG
-        if limited and link.size > IMPORT_LIMIT:
-            problem = f"has {link.size} bytes, and an import takes at most {IMPORT_LIMIT}"
-            yield RemoteFinding(kind=Kind.TOO_LARGE, blob=link.digest, referrer=referrer, problem=problem)
 
 
 def _is_elsewhere(layer: Descriptor) -> bool:

@@ -14,14 +14,12 @@ from urllib3.util import make_headers
 
 from buildx_cache.errors import BuildxCacheError, UnreachableError
 from buildx_cache.formatting import printable as without_controls
+from buildx_cache.layout.model import DOCUMENT_LIMIT
 from buildx_cache.reference import is_loopback
 from buildx_cache.registry.pace import RETRIED, Expected, Pace, paced
 
 CONNECTIONS = 8
 """Requests to one host at a time."""
-
-DOCUMENT_LIMIT = 4 << 20
-"""Bytes of a document that are read at most (distribution-spec: a registry should take manifests of that much)."""
 
 _CONNECT = 10  # seconds
 _RETRY_AFTER_LIMIT = 30  # seconds; a registry that asks for more is given up after the last try

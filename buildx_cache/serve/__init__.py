@@ -1,7 +1,6 @@
 """A throw-away, read-only registry over a layout folder: BuildKit imports lazily from a registry, never from a folder.
 
-``catalogue`` is what is served, ``message`` how a request is read, ``answers`` what it gets, ``connection`` one client,
-``server`` all of them.
+``catalogue`` is what is served, ``answers`` what a request gets, ``server`` the connections.
 
 Who may read is who knows the way: a manifest has a name of 128 random bits, new in every run, and everything else its
 digest, which only the manifest tells. The repository's name is always the same, and no secret: BuildKit notes it with
@@ -11,7 +10,6 @@ every blob that it fetches, and writes it into the caches that it exports (``con
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,8 +20,7 @@ from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.serve.answers import REPOSITORY, answer
 from buildx_cache.serve.catalogue import open_catalogue
-from buildx_cache.serve.connection import Limits, Requests, Tally
-from buildx_cache.serve.server import OnError, Server
+from buildx_cache.serve.server import Limits, Requests, Server
 
 __all__ = ["REPOSITORY", "Limits", "Requests", "Served", "serve"]
 
@@ -54,7 +51,11 @@ class Served:
 
 @contextmanager
 def serve(
-    folder: Path, *, address: str = "127.0.0.1", limits: Limits | None = None, on_error: OnError = lambda _: None
+    folder: Path,
+    *,
+    address: str = "127.0.0.1",
+    limits: Limits | None = None,
+    on_error: Callable[[Exception], None] = lambda _: None,
 ) -> Iterator[Served]:
     """Serve what the folder's index refers to now, for as long as the context lasts.
 
@@ -71,32 +72,25 @@ def serve(
     Raises:
         ExhaustedError: the folder cannot be opened, or nothing can listen on the address.
     """
-    tally = Tally()
     with ExitStack() as stack:
         try:
             catalogue = stack.enter_context(open_catalogue(folder))
         except MalformedError as error:
             message = f"the cache folder {folder} cannot be served: it {error.problem}"
             raise ExhaustedError(message, hint=_HINT) from None
-        listener = _listen(address)
-        port: int = listener.getsockname()[1]
         names = {tag: secrets.token_hex(_SECRET_BYTES) for tag in catalogue.tags}
         respond = partial(answer, catalogue=catalogue, tags={names[tag]: root for tag, root in catalogue.tags.items()})
-        stack.enter_context(Server(listener, respond, tally=tally, limits=limits or Limits(), on_error=on_error))
+        try:
+            server = stack.enter_context(Server(address, respond, limits=limits or Limits(), on_error=on_error))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ExhaustedError(f"the cache cannot be served on {address}: {reason}", hint=_HINT) from None
+        port = server.socket.getsockname()[1]
         host = f"[{address}]" if ":" in address else address
         yield Served(
             repository=f"{host}:{port}/{REPOSITORY}",
             port=port,
             tags=names,
             manifests=frozenset(catalogue.manifests),
-            count=tally.count,
+            count=lambda: server.requests,
         )
-
-
-def _listen(address: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        return socket.create_server((address, 0), family=family, backlog=128)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ExhaustedError(f"the cache cannot be served on {address}: {reason}", hint=_HINT) from None

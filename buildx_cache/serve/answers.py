@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from http import HTTPStatus
 from typing import BinaryIO
 
 from buildx_cache.serve.catalogue import Catalogue
-from buildx_cache.serve.message import BAD_REQUEST, HEAD_TOO_LARGE, Request, Span, wanted
 
-_OK = 200
-_PARTIAL = 206
-_NOT_FOUND = 404
-_NOT_ALLOWED = 405
-_NO_SUCH_RANGE = 416
-
-_REASONS: Mapping[int, str] = {
-    _OK: "OK",
-    _PARTIAL: "Partial Content",
-    BAD_REQUEST: "Bad Request",
-    _NOT_FOUND: "Not Found",
-    _NOT_ALLOWED: "Method Not Allowed",
-    _NO_SUCH_RANGE: "Range Not Satisfiable",
-    HEAD_TOO_LARGE: "Request Header Fields Too Large",
-}
-_METHODS = ("GET", "HEAD")
 REPOSITORY = "buildx-cache"
 _PREFIX = f"/v2/{REPOSITORY}/"
-_JSON = ("Content-Type", "application/json")
+_METHODS = ("GET", "HEAD")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
-Headers = tuple[tuple[str, str], ...]
+Span = tuple[int, int]
+"""Where a part of a blob begins, and how many bytes it has."""
 
 
 class Kind(Enum):
@@ -43,93 +30,115 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """A part of an open file; whoever sends it closes it."""
+class Request:
+    """What is asked: ``path`` as sent, without the query; ``span`` is the Range header, empty where there is none."""
 
-    file: BinaryIO
-    span: Span
+    method: str
+    path: str
+    span: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A status, headers, and a body that is either ``content`` or ``part``."""
+    """A status, headers, and a body that is either ``content`` or the ``span`` of an open file."""
 
     status: int
-    headers: Headers
+    fields: Mapping[str, str]
     content: bytes = b""
-    part: Part | None = None
+    file: BinaryIO | None = None
+    span: Span = (0, 0)
     kind: Kind = Kind.OTHER
 
-    def head(self, *, keep_alive: bool) -> bytes:
-        """The answer up to its body."""
-        length = self.part.span.length if self.part else len(self.content)
-        headers = (
-            *self.headers,
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """All headers that do not depend on the connection."""
+        length = self.span[1] if self.file else len(self.content)
+        return (
+            *self.fields.items(),
             ("Content-Length", str(length)),
             ("Docker-Distribution-API-Version", "registry/2.0"),
-            *(() if keep_alive else (("Connection", "close"),)),
         )
-        lines = (f"HTTP/1.1 {self.status} {_REASONS[self.status]}", *(f"{name}: {value}" for name, value in headers))
-        return "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file:
+            self.file.close()
 
 
 def answer(request: Request, *, catalogue: Catalogue, tags: Mapping[str, str]) -> Answer:
-    """Answer a request; paths are compared as they were sent, and nothing in them is decoded.
+    """Answer a GET or HEAD; paths are compared as they were sent, and nothing in them is decoded.
 
     ``tags`` gives digests by the secret names that manifests have here.
     """
-    if request.method not in _METHODS:
-        return _error(_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only", ("Allow", ", ".join(_METHODS)))
     if request.path == "/v2/":
-        return _document({})
+        return _document(HTTPStatus.OK, {})
     kind, _, reference = request.path.removeprefix(_PREFIX).partition("/")
     match kind if request.path.startswith(_PREFIX) else "":
         case "manifests":
             return _manifest(catalogue, tags.get(reference, reference))
         case "blobs":
             return _blob(catalogue, reference, request)
-    return _error(_NOT_FOUND, "NAME_UNKNOWN", "there is no such repository")
+    return _error(HTTPStatus.NOT_FOUND, "NAME_UNKNOWN", "there is no such repository")
+
+
+def not_allowed() -> Answer:
+    """Answer what is neither GET nor HEAD."""
+    allowed = {"Allow": ", ".join(_METHODS)}
+    return _error(HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only", allowed)
 
 
 def refusal(status: int) -> Answer:
-    """The answer to what is no request. Go's client takes it for a server without TLS when it said hello."""
+    """Answer what is no request. Go's client takes it for a server without TLS when it said hello."""
     return _error(status, "UNSUPPORTED", "this is no request that can be answered")
 
 
 def _manifest(catalogue: Catalogue, digest: str) -> Answer:
     content = catalogue.read_manifest(digest)
     if content is None:
-        return _error(_NOT_FOUND, "MANIFEST_UNKNOWN", "there is no such manifest")
-    headers = (("Content-Type", catalogue.manifests[digest]), ("Docker-Content-Digest", digest))
-    return Answer(status=_OK, headers=headers, content=content, kind=Kind.MANIFEST)
+        return _error(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "there is no such manifest")
+    fields = {"Content-Type": catalogue.manifests[digest], "Docker-Content-Digest": digest}
+    return Answer(status=HTTPStatus.OK, fields=fields, content=content, kind=Kind.MANIFEST)
 
 
 def _blob(catalogue: Catalogue, digest: str, request: Request) -> Answer:
     file = catalogue.open_blob(digest)
     if file is None:
-        return _error(_NOT_FOUND, "BLOB_UNKNOWN", "there is no such blob")
+        return _error(HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", "there is no such blob")
     size = catalogue.sizes[digest]
     span = wanted(request.span, size) if request.method == "GET" else None  # with HEAD, a range means nothing
-    if span and not span.length:
+    if span and not span[1]:
         file.close()
-        return _error(_NO_SUCH_RANGE, "UNSUPPORTED", "the blob ends before", ("Content-Range", f"bytes */{size}"))
-    headers: Headers = (
-        ("Content-Type", "application/octet-stream"),
-        ("Docker-Content-Digest", digest),
-        ("Accept-Ranges", "bytes"),
-    )
-    if span is None:
-        whole = Part(file=file, span=Span(start=0, length=size))
-        return Answer(status=_OK, headers=headers, part=whole, kind=Kind.BLOB)
-    extent = f"bytes {span.start}-{span.start + span.length - 1}/{size}"
-    headers = (*headers, ("Content-Range", extent))
-    return Answer(status=_PARTIAL, headers=headers, part=Part(file=file, span=span), kind=Kind.BLOB)
+        extent = {"Content-Range": f"bytes */{size}"}
+        status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        return _error(status, "UNSUPPORTED", "the blob ends before", extent)
+    fields = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest, "Accept-Ranges": "bytes"}
+    if span:
+        fields["Content-Range"] = f"bytes {span[0]}-{sum(span) - 1}/{size}"
+    status = HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK
+    return Answer(status=status, fields=fields, file=file, span=span or (0, size), kind=Kind.BLOB)
 
 
-def _document(document: object) -> Answer:
-    return Answer(status=_OK, headers=(_JSON,), content=json.dumps(document).encode())
+def wanted(span: str, size: int) -> Span | None:
+    """The part of ``size`` bytes that a Range header asks for; of no length where there is no such part.
+
+    None, which is the whole, where the header is absent, malformed, in another unit, or asks for several parts:
+    RFC 9110 (14.2) lets a server pass over those.
+    """
+    found = _RANGE.fullmatch(span)
+    if found is None or not any(found.groups()):
+        return None
+    first, last = found.groups()
+    if first and last and int(last) < int(first):
+        return None
+    start = int(first) if first else max(0, size - int(last))
+    end = int(last) + 1 if first and last else size
+    return start, max(0, min(end, size) - start)
 
 
-def _error(status: int, code: str, message: str, *headers: tuple[str, str]) -> Answer:
-    content = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
-    return Answer(status=status, headers=(_JSON, *headers), content=content)
+def _document(status: int, document: object, more: Mapping[str, str] | None = None) -> Answer:
+    fields = {"Content-Type": "application/json", **(more or {})}
+    return Answer(status=status, fields=fields, content=json.dumps(document).encode())
+
+
+def _error(status: int, code: str, message: str, more: Mapping[str, str] | None = None) -> Answer:
+    return _document(status, {"errors": [{"code": code, "message": message}]}, more)

@@ -1,111 +1,314 @@
-"""Many clients at once: one thread accepts, one more for each connection, and all end together."""
+"""Many clients at once, on the standard library's server: a thread for each, bounded in number, bytes and time."""
 
 from __future__ import annotations
 
-import selectors
+import http.client
+import io
+import re
 import socket
+import socketserver
+import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Self
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Self
 
-from buildx_cache.serve.connection import Connection, Limits, Respond, Tally
+from buildx_cache.serve.answers import Answer, Kind, Request, not_allowed, refusal
 
-OnError = Callable[[Exception], None]
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
+HEAD_LIMIT = 16 << 10
+"""Bytes of a request line and its headers."""
+
+_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ([!-~]+) HTTP/1\.[01]\r\n")
+_SHORT_SECONDS = 1.0
 _PAUSE_SECONDS = 0.1
-_END_SECONDS = 1.0
+_POLL_SECONDS = 0.05
+_LINGER_BYTES = 1 << 20
 
 
-class Server:
-    """Accepts on ``listener``, which it closes, while its context lasts. Its threads end with the process."""
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """``head_seconds`` from one answer to the end of the next request, ``stall_seconds`` in which nothing is taken."""
+
+    connections: int = 128
+    head_seconds: float = 30.0
+    stall_seconds: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """How many manifests and blobs were sent, in whole or in part, and how many bytes of both."""
+
+    manifests: int = 0
+    blobs: int = 0
+    bytes: int = 0
+
+
+class _HeadTooLargeError(http.client.HTTPException):
+    """``http.server`` answers it with 431 where it reads headers."""
+
+
+class _Incoming(io.RawIOBase):
+    """The bytes of a client; ``allow`` bounds those that come from now on in number and time."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self._client = client
+        self._left = 0
+        self._deadline = 0.0
+        self.ended = False
+
+    def allow(self, size: int, seconds: float) -> None:
+        self._left, self._deadline = size, time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        seconds = self._deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        if not self._left:
+            raise _HeadTooLargeError
+        self._client.settimeout(seconds)
+        count = self._client.recv_into(memoryview(buffer)[: self._left])
+        self._left -= count
+        self.ended = count == 0
+        return count
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One client: requests one after the other, each within its time, and nothing sent to who does not take it.
+
+    A method that reads a body has its own ``do_…``; after any other one the connection ends where there is a body.
+    """
+
+    protocol_version = default_request_version = request_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Server
+    raw_requestline: bytes
+
+    def setup(self) -> None:
+        """Read from the client through a bound."""
+        super().setup()
+        self._incoming = _Incoming(self.connection)
+        self.rfile = self._reader = io.BufferedReader(self._incoming)
+
+    def handle(self) -> None:
+        """Answer until either side is done, then take what was sent after the last request.
+
+        Closing before would take the answer back (RFC 9112, 9.6).
+        """
+        super().handle()
+        self.server.note_waiting(self.connection)
+        self._incoming.allow(_LINGER_BYTES, _SHORT_SECONDS)
+        with suppress(OSError, _HeadTooLargeError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while self._reader.read1():
+                pass
+
+    def handle_one_request(self) -> None:
+        """Read and answer a request."""
+        self.command = ""
+        self.server.note_waiting(self.connection)
+        self._incoming.allow(HEAD_LIMIT, self.server.limits.head_seconds)
+        try:
+            first = self._reader.peek(1)[:1]
+            if first and not first.isalpha():  # a TLS hello, whose sender waits for an answer
+                self.send_error(HTTPStatus.BAD_REQUEST)
+            else:
+                super().handle_one_request()
+        except _HeadTooLargeError:
+            self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def parse_request(self) -> bool:
+        """Read the headers; tell whether they are a request that is to be answered. Refuse what is no HTTP/1."""
+        line = _LINE.fullmatch(self.raw_requestline)
+        if line is None:
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return False
+        if not super().parse_request():
+            return False
+        headers = self.headers
+        if self._incoming.ended or headers.defects or any("\n" in value for value in headers.values()):
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return False
+        self.path = line[1].decode("ascii")  # the base class changes `//`
+        if "Transfer-Encoding" in headers or set(headers.get_all("Content-Length", ["0"])) != {"0"}:
+            self.close_connection = True
+        self.server.note_answering(self.connection)
+        return True
+
+    def handle_expect_100(self) -> bool:
+        """Ask for no body: nobody reads it."""
+        return True
+
+    def do_GET(self) -> None:
+        """Send what is asked for."""
+        request = Request(method=self.command, path=self.path.partition("?")[0], span=self.headers.get("Range", ""))
+        self._send(self.server.respond(request))
+
+    do_HEAD = do_GET  # noqa: N815 -- the base class's name
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse a request as the distribution API does, and read nothing after it."""
+        del message, explain
+        self.close_connection = True
+        self._send(not_allowed() if code == HTTPStatus.NOT_IMPLEMENTED else refusal(code))
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
+        """Print nothing."""
+
+    def _send(self, answer: Answer) -> None:
+        # Who does not even take an error, asks without reading: strangers hold no place that way.
+        self.connection.settimeout(_SHORT_SECONDS if answer.kind is Kind.OTHER else self.server.limits.stall_seconds)
+        self.send_response_only(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        try:
+            self.end_headers()
+            if self.command != "HEAD":
+                self._send_body(answer)
+        finally:
+            answer.close()
+
+    def _send_body(self, answer: Answer) -> None:
+        """Send an open file with sendfile(2) where there is one, else in pieces."""
+        if answer.file is None:
+            self.wfile.write(answer.content)
+            self.server.count(answer.kind, len(answer.content))
+            return
+        start, length = answer.span
+        try:
+            if length:
+                self.connection.sendfile(answer.file, start, length)
+        finally:
+            sent = max(0, answer.file.tell() - start)
+            self.server.count(answer.kind, sent)
+        if sent < length:
+            raise ConnectionAbortedError  # the file was cut off meanwhile: an end too early says so
+
+
+@dataclass(kw_only=True)
+class _Client:
+    """Its thread, and since when (monotonic seconds) it waits for a request: None while that is answered."""
+
+    thread: threading.Thread
+    since: float | None
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Answers requests while its context lasts. Its threads end with the process.
+
+    Not ``HTTPServer``, which asks the resolver for the name of the address.
+    """
+
+    request_queue_size = 128
 
     def __init__(
-        self, listener: socket.socket, respond: Respond, *, tally: Tally, limits: Limits, on_error: OnError
+        self,
+        address: str,
+        respond: Callable[[Request], Answer],
+        *,
+        limits: Limits,
+        on_error: Callable[[Exception], None],
     ) -> None:
-        self._listener = listener
-        self._respond = respond
-        self._tally = tally
-        self._limits = limits
+        self.respond = respond
+        self.limits = limits
+        self.requests = Requests()
         self._on_error = on_error
-        self._connections: dict[Connection, threading.Thread] = {}
+        self._clients: dict[socket.socket, _Client] = {}
         self._changed = threading.Condition()
-        self._ending = threading.Event()
-        self._alarm, self._alarmed = socket.socketpair()
-        self._acceptor = threading.Thread(target=self._accept_all, name="serve", daemon=True)
+        self._is_ending = False
+        self._acceptor = threading.Thread(target=self.serve_forever, args=(_POLL_SECONDS,), name="serve", daemon=True)
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, 0), Handler)
 
     def __enter__(self) -> Self:
         self._acceptor.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._alarm.close()
         with self._changed:
+            self._is_ending = True
             self._changed.notify_all()
+        self.shutdown()
         self._acceptor.join()
-        self._listener.close()
-        self._alarmed.close()
-        self._end_connections(time.monotonic() + _END_SECONDS)
-
-    def _end_connections(self, deadline: float) -> None:
+        self.server_close()
+        deadline = time.monotonic() + _SHORT_SECONDS
         with self._changed:
-            open_ones = dict(self._connections)
-        for connection in open_ones:
-            connection.cut()
-        for thread in open_ones.values():
+            for client in self._clients:
+                _cut(client)
+            threads = [client.thread for client in self._clients.values()]
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _accept_all(self) -> None:
-        self._listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
-            selector.register(self._alarmed, selectors.EVENT_READ)
-            while not self._ending.is_set():
-                selector.select()
-                self._make_room()
-                self._accept()
-
-    def _accept(self) -> None:
-        if self._ending.is_set():
-            return
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept a client; where no descriptor is left, there may be one later."""
         try:
-            client, _ = self._listener.accept()
-        except BlockingIOError:
-            return
-        except OSError:  # no descriptor is left, for instance: it may be later
-            self._ending.wait(_PAUSE_SECONDS)
-            return
-        connection = Connection(client, self._respond, tally=self._tally, limits=self._limits)
-        thread = threading.Thread(target=self._run, args=(connection,), name="serve", daemon=True)
-        with self._changed:
-            self._connections[connection] = thread
-        try:
-            thread.start()
-        except RuntimeError:  # no thread is left
-            self._forget(connection)
-
-    def _run(self, connection: Connection) -> None:
-        try:
-            connection.run()
+            return super().get_request()
         except OSError:
-            pass  # the client is gone, or was sent away
-        except Exception as error:  # noqa: BLE001 - nothing that one client does may end the server or be printed
-            self._on_error(error)
-        finally:
-            self._forget(connection)
+            time.sleep(_PAUSE_SECONDS)
+            raise
 
-    def _forget(self, connection: Connection) -> None:
-        connection.close()
+    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+        """Start a client's thread."""
+        thread = threading.Thread(
+            target=self.process_request_thread, args=(request, client_address), name="serve", daemon=True
+        )
         with self._changed:
-            self._connections.pop(connection, None)
-            self._changed.notify_all()
+            self._make_room()
+            self._clients[request] = _Client(thread=thread, since=time.monotonic())
+        thread.start()
 
     def _make_room(self) -> None:
         """Where all places are taken, send away who waits longest: silent clients keep nobody else out."""
+        while len(self._clients) >= self.limits.connections and not self._is_ending:
+            waiting = [(known.since, client) for client, known in self._clients.items() if known.since is not None]
+            if waiting:
+                _cut(min(waiting, key=lambda pair: pair[0])[1])
+            self._changed.wait(_PAUSE_SECONDS)
+
+    def close_request(self, request: socket.socket) -> None:  # type: ignore[override]
+        """Close a connection; not while it is being cut, as its number may be another's right after."""
         with self._changed:
-            while len(self._connections) >= self._limits.connections and not self._ending.is_set():
-                waiting = [(one.waiting_since, one) for one in self._connections if one.waiting_since is not None]
-                if waiting:
-                    min(waiting, key=lambda pair: pair[0])[1].cut()
-                self._changed.wait(_PAUSE_SECONDS)
+            request.close()
+            self._clients.pop(request, None)
+            self._changed.notify_all()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Tell an error of the server; nothing that one client does may end it or be printed."""
+        del request, client_address
+        error = sys.exc_info()[1]
+        if isinstance(error, Exception) and not isinstance(error, OSError):  # the client is gone, or was sent away
+            self._on_error(error)
+
+    def note_waiting(self, client: socket.socket) -> None:
+        """Remember that a request is waited for."""
+        self._clients[client].since = time.monotonic()
+
+    def note_answering(self, client: socket.socket) -> None:
+        """Remember that a request came."""
+        self._clients[client].since = None
+
+    def count(self, kind: Kind, sent: int) -> None:
+        """Count an answer with a body of ``sent`` bytes."""
+        with self._changed:
+            old = self.requests
+            if kind is Kind.MANIFEST:
+                self.requests = replace(old, manifests=old.manifests + 1, bytes=old.bytes + sent)
+            if kind is Kind.BLOB:
+                self.requests = replace(old, blobs=old.blobs + 1, bytes=old.bytes + sent)
+
+
+def _cut(client: socket.socket) -> None:
+    """End a connection now, from another thread: whatever waits for the client returns."""
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)

@@ -20,8 +20,7 @@ from unittest import mock
 
 from buildx_cache.cli import main
 from buildx_cache.serve import Served
-from buildx_cache.serve.answers import Answer, Kind
-from buildx_cache.serve.message import Request
+from buildx_cache.serve.answers import Answer, Kind, Request
 
 _SLOW_SECONDS = 0.3
 _SERVE = "buildx_cache.run.lazy.serve"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import Kind, blobsets, describe, graph, reachability
+from buildx_cache.layout import Kind, blobsets, describe, graph, reachability, verification
 from buildx_cache.layout.blobsets import Numbering
 from tests.unit.layout.layouts import CACHE_CONFIG, OCI_INDEX, OCI_MANIFEST, Json, Layout, config_of, digest_of
 
@@ -129,9 +130,9 @@ def _obstacle(folder: Path) -> layout.Finding:
 @pytest.mark.parametrize(
     ("limit", "kind", "problem"),
     [
-        ("TAGS_LIMIT", Kind.INDEX, "has more than 5 entries"),
-        ("MANIFESTS_LIMIT", Kind.DOCUMENT, "comes after 5 other manifests"),
-        ("BLOBS_LIMIT", Kind.DOCUMENT, "leads to more than 5 blobs, with others"),
+        ("roots", Kind.INDEX, "has more than 5 entries"),
+        ("documents", Kind.MORE, "comes after 5 other manifests"),
+        ("blobs", Kind.MORE, "leads to more than 5 blobs, with others"),
     ],
 )
 def test_a_folder_beyond_a_limit_is_damaged_and_nothing_goes_from_it(
@@ -141,7 +142,7 @@ def test_a_folder_beyond_a_limit_is_damaged_and_nothing_goes_from_it(
     indexes_of_one_manifest(made, 6)
     made.write_index()
     before = made.present()
-    monkeypatch.setattr(graph, limit, 5)
+    monkeypatch.setattr(graph, "FOLDER_LIMITS", replace(graph.FOLDER_LIMITS, **{limit: 5}))
     found = _obstacle(made.folder)
     assert (found.kind, found.problem) == (kind, problem)
     assert made.present() == before
@@ -151,10 +152,11 @@ def test_configs_beyond_their_limit_are_not_read(tmp_path: Path, monkeypatch: py
     made = Layout(tmp_path / "cache")
     made.tag("latest", made.cache([b"layer"]))
     made.write_index()
-    monkeypatch.setattr(reachability, "DOCUMENTS_LIMIT", 5)
+    for room in (reachability, verification):
+        monkeypatch.setattr(room, "FOLDER_LIMITS", replace(graph.FOLDER_LIMITS, document_bytes=5))
     (tag,) = layout.reach(made.folder).tags
     assert tag.records is None
-    assert [finding.kind for finding in layout.damage_of(layout.verify(made.folder))] == [Kind.DOCUMENT]
+    assert [finding.kind for finding in layout.damage_of(layout.verify(made.folder))] == [Kind.MORE]
 
 
 def test_a_layer_lists_no_more_than_a_hundred_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

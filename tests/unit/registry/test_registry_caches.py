@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace as replace_limit
 from io import BytesIO
 
 import pytest
@@ -223,7 +224,7 @@ def test_an_index_of_too_many_images_is_not_read_to_its_end(registry: FakeRegist
 def test_a_manifest_of_too_many_layers_is_not_followed_to_its_end(
     registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "_BLOBS", 10)
+    monkeypatch.setattr(contents, "TAG_LIMITS", replace_limit(contents.TAG_LIMITS, blobs=10))
     layers = [{"mediaType": LAYER, "digest": f"sha256:{number:064x}", "size": 1} for number in range(30)]
     registry.put_manifest({"mediaType": MANIFEST, "layers": layers}, MANIFEST, "t")
     found = registry.repository().inspect("t")
