@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -117,9 +118,9 @@ def interrupt_after(seconds: float) -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """While this lasts, which should be a moment, a signal waits. For the main thread."""
+    """While this lasts, which should be a moment, a signal waits; no signal comes in another than the main thread."""
     handler = signal.getsignal(signal.SIGTERM)
-    if isinstance(handler, Signals):
+    if isinstance(handler, Signals) and threading.current_thread() is threading.main_thread():
         with handler.hold():
             yield
     else:

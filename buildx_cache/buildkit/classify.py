@@ -115,12 +115,9 @@ class Problem:
         return frozenset(_DIGEST.findall(self.words))
 
 
-_Rows = tuple[tuple[Kind, re.Pattern[str]], ...]
-
-
-def _rows(*rows: tuple[Kind, str]) -> _Rows:
-    return tuple((kind, re.compile(words, re.IGNORECASE | re.MULTILINE)) for kind, words in rows)
-
+# Patterns are compiled when they are first used: most calls see no error, and all of them take 25 ms.
+_Rows = tuple[tuple[Kind, str], ...]
+_FLAGS = re.IGNORECASE | re.MULTILINE
 
 # --- the tables: first match wins --------------------------------------------------------------------------
 
@@ -128,7 +125,7 @@ _SHA256 = r"sha256:[0-9a-f]{64}"
 _CLIENT = r"\A(?:failed to build: )?"
 _INDEX = r"could not (?:lock|unmarshal|read|write) .*index\.json"
 # Buildx' own words of a cache folder, whole: what tells is the name of the file (BuildKit's client/ociindex).
-_WITH_NAMES = _rows(
+_WITH_NAMES: _Rows = (
     (Kind.INDEX_LOCKED, rf"{_CLIENT}could not lock .*index\.json\.lock\Z"),
     (Kind.INDEX_UNUSABLE, rf"{_CLIENT}{_INDEX}"),
 )
@@ -136,28 +133,28 @@ _LAYER = (
     r"(?:failed to (?:compute cache key|copy): |error writing layer blob: |NotFound: |rpc error: code = \w+ desc = )*"
 )
 # From the first word on: what a Dockerfile names (an address, a path, a command) stands further on, if at all.
-_OPERATIONS: tuple[tuple[Operation, re.Pattern[str]], ...] = (
+_OPERATIONS: tuple[tuple[Operation, str], ...] = (
     # containerd's registry client (core/remotes/docker) and its store (core/content)
-    (Operation.FETCH_LAYER, re.compile(rf"{_LAYER}httpReadSeeker: failed")),
-    (Operation.COMMIT_LAYER, re.compile(rf'{_LAYER}failed commit on ref "layer-{_SHA256}": commit failed: ')),
+    (Operation.FETCH_LAYER, rf"{_LAYER}httpReadSeeker: failed"),
+    (Operation.COMMIT_LAYER, rf'{_LAYER}failed commit on ref "layer-{_SHA256}": commit failed: '),
     # the same store; BuildKit's util/contentutil
-    (Operation.READ_LAYER, re.compile(rf"{_LAYER}content {_SHA256}: not found")),
+    (Operation.READ_LAYER, rf"{_LAYER}content {_SHA256}: not found"),
     (
         Operation.READ_LAYER,
-        re.compile(rf"{_LAYER}(?:short read: expected \d+|failed to read expected number of) bytes"),
+        rf"{_LAYER}(?:short read: expected \d+|failed to read expected number of) bytes",
     ),
     # a layer below could not be extracted; a manifest is changed
-    (Operation.READ_LAYER, re.compile(rf"{_LAYER}parent snapshot {_SHA256} does not exist")),
-    (Operation.READ_LAYER, re.compile(rf'{_LAYER}parsing time "')),
-    (Operation.READ_LAYER, re.compile(rf"{_LAYER}failed to get stream processor for \S+ no processor for media-type")),
+    (Operation.READ_LAYER, rf"{_LAYER}parent snapshot {_SHA256} does not exist"),
+    (Operation.READ_LAYER, rf'{_LAYER}parsing time "'),
+    (Operation.READ_LAYER, rf"{_LAYER}failed to get stream processor for \S+ no processor for media-type"),
     # client/ociindex and client/solve.go of BuildKit
-    (Operation.USE_FOLDER, re.compile(rf"{_CLIENT}(?:{_INDEX}|mkdir .+: )")),
+    (Operation.USE_FOLDER, rf"{_CLIENT}(?:{_INDEX}|mkdir .+: )"),
 )
 # Docker's pull, as the builder's driver passes it on; in a text without names.
 _PULL = re.compile(r"\bpull(?:ing)? (?:image|access)\b|failed to pull\b|manifest unknown|no such image", re.IGNORECASE)
 
 # Texts without names (see below), each row with the upstream file that says them.
-_BEFORE_STATUS = _rows(
+_BEFORE_STATUS: _Rows = (
     # frontend/dockerfile/dockerfile2llb/convert.go
     (Kind.NO_STAGE, r"target stage \"[^\"]*\" could not be found"),
     # frontend/dockerfile/instructions/parse.go, bflag.go
@@ -203,7 +200,7 @@ _STATUSES: Mapping[int, Kind] = {
     429: Kind.THROTTLED,
     507: Kind.DISK_FULL,
 }
-_AFTER_STATUS = _rows(
+_AFTER_STATUS: _Rows = (
     # client/errors.go and daemon/errors.go of Moby; gRPC's internal/transport/http2_client.go
     (Kind.BUILDER_GONE, r"error reading from server: |transport is closing|closing transport"),
     (Kind.BUILDER_GONE, r"code = Unavailable|no such container: "),
@@ -249,7 +246,7 @@ _AFTER_STATUS = _rows(
 
 _EXIT_CODE = re.compile(r"exit code: \d+")
 # How the command of a step ended: its exit code on a line, and the last lines of its log below.
-_COMMANDS = _rows(
+_COMMANDS: _Rows = (
     (Kind.KILLED, r"^exit code: 137$"),
     # the kernel's ENOEXEC in Go's syscall; BuildKit's own emulator says `Invalid ELF image`
     (Kind.FOREIGN_PROGRAM, r"exec format error|invalid ELF image"),
@@ -266,7 +263,7 @@ _COMMANDS = _rows(
 )
 _COMMAND_STATUSES: Mapping[int, Kind] = {401: Kind.UNAUTHORIZED, 429: Kind.THROTTLED}
 # Searched in a log without names.
-_COMMAND_WORDS = _rows(
+_COMMAND_WORDS: _Rows = (
     (Kind.DISK_FULL, r"no space left on device|\bENOSPC\b"),
     (Kind.OUT_OF_MEMORY, r"cannot allocate memory|\bout of memory\b"),
     (Kind.THROTTLED, r"\btoomanyrequests\b"),
@@ -362,7 +359,7 @@ def classify(text: str) -> Problem:
 
 def _operation(text: str, bare: str) -> Operation | None:
     pull = Operation.PULL_IMAGE if _PULL.search(bare) else None
-    return next((operation for operation, pattern in _OPERATIONS if pattern.match(text)), pull)
+    return next((operation for operation, pattern in _OPERATIONS if re.match(pattern, text)), pull)
 
 
 def command_ending(text: str) -> str:
@@ -399,4 +396,4 @@ def is_cancelled(text: str) -> bool:
 
 
 def _first(rows: _Rows, text: str) -> Kind | None:
-    return next((kind for kind, pattern in rows if pattern.search(text)), None)
+    return next((kind for kind, words in rows if re.search(words, text, _FLAGS)), None)

@@ -12,7 +12,6 @@ from buildx_cache.ci import provider_name
 from buildx_cache.cli.streams import unguarded, watched
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay
 from buildx_cache.display.jsonl import JsonDisplay
-from buildx_cache.display.live import LiveDisplay, can_draw
 from buildx_cache.display.ticker import pulse
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.request import BuildRequest, Progress
@@ -37,8 +36,11 @@ def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
     if request.progress is Progress.QUIET:
         return QuietDisplay(stderr, color=color, provider=provider)
     is_wanted = request.progress is Progress.LIVE or (request.progress is Progress.AUTO and color)
-    if is_wanted and provider == "none" and can_draw(sys.stderr, env):
-        return LiveDisplay(stderr, color=color, verbose=request.verbose)
+    if is_wanted and provider == "none":
+        from buildx_cache.display.live import LiveDisplay, can_draw  # noqa: PLC0415 -- Rich: 25 ms that no CI needs
+
+        if can_draw(sys.stderr, env):
+            return LiveDisplay(stderr, color=color, verbose=request.verbose)
     return PlainDisplay(stderr, color=color, verbose=request.verbose, provider=provider)
 
 

@@ -5,31 +5,42 @@ The gaps are those of python-on-whales 0.81.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import IO
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, TypeVar
 
+import pydantic
 from python_on_whales import DockerClient
 from python_on_whales.components.buildx.cli_wrapper import BuildxCLI
 from python_on_whales.components.image.cli_wrapper import ImageCLI
 from python_on_whales.utils import run
 
 from buildx_cache.engine.parsers import parse_builder
-from buildx_cache.engine.process import Completed, capture, feed, follow
+from buildx_cache.engine.process import Completed, begin, capture, feed, follow
 from buildx_cache.plan import Builder, BuildInvocation, Effect
 from buildx_cache.plan.effects import LoadImage
+
+_Model = TypeVar("_Model", bound=pydantic.BaseModel)
 
 
 class Buildx(BuildxCLI):
     """``docker buildx``."""
 
-    def find(self, name: str = "") -> Builder | None:
-        """Inspect one builder, the current one by default. Upstream's ``inspect`` lists all, and waits for each.
+    @contextlib.contextmanager
+    def inspecting(self, name: str = "") -> Iterator[Callable[[], Builder | None]]:
+        """Inspect one builder, the current one by default, beside other questions; the value waits for the answer.
 
-        Raises:
-            DockerException: there is no such builder.
+        The answer is None where there is no such builder. Upstream's ``inspect`` lists all builders, which waits for
+        each of them, and nothing else can be asked meanwhile.
         """
-        words = ["buildx", "inspect", name] if name else ["buildx", "inspect"]
-        return parse_builder(run([*self.docker_cmd, *words], return_stderr=False))
+        words = [*self.docker_cmd, "buildx", "inspect", *([name] if name else [])]
+
+        def answer() -> Builder | None:
+            done = end()
+            return parse_builder(done.stdout) if done.code == 0 else None
+
+        with begin(tuple(map(str, words))) as end:
+            yield answer
 
     def follow_build(
         self,
@@ -66,6 +77,18 @@ class Docker(DockerClient):
         super().__init__(context=context or None)
         self.buildx = Buildx(self.client_config)
         self.image = Images(self.client_config)
+
+    def inspect_one(self, model: type[_Model], kind: str, name: str) -> _Model:
+        """Inspect a context, a network or an image, whose ``model`` is upstream's.
+
+        Upstream's ``inspect`` leaves an answer that it does not understand in a file in the temporary directory.
+
+        Raises:
+            DockerException: there is none of that name.
+            pydantic.ValidationError: the answer is not understood.
+        """
+        said = run([*self.docker_cmd, kind, "inspect", name], return_stderr=False)
+        return pydantic.TypeAdapter(tuple[model]).validate_json(said)[0]  # type: ignore[valid-type]
 
     def perform(self, effect: Effect, *, env: Mapping[str, str], stdin: bytes = b"") -> Completed:
         """Carry out a short effect of a plan. Whatever ends this program, ends the effect.

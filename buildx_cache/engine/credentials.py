@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from buildx_cache.engine.git_environment import guarded
 from buildx_cache.engine.paths import home_folder
-from buildx_cache.engine.process import Completed, capture
+from buildx_cache.engine.process import Completed, capture_within
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import HUB_KEY, auth_key
@@ -30,6 +30,8 @@ _AUTH_CONFIG = "DOCKER_AUTH_CONFIG"
 _TOKEN_USER = "<token>"  # noqa: S105 -- says that the secret is a token
 _NOT_FOUND = "credentials not found in native keychain"
 _MESSAGE_LIMIT = 200
+# Seconds and bytes of a credential helper: it may ask the user to unlock a store.
+_HELPER_LIMITS = (60.0, 1 << 20)
 
 # On a tmpfs the copy never reaches a disk: the user's own, or the one that all share.
 _OWN_MEMORY = "XDG_RUNTIME_DIR"
@@ -216,7 +218,9 @@ def _ask_helper(env: Mapping[str, str], helper: str, server: str) -> Credential 
     """docker-credential-helpers' protocol: the server on stdin, JSON on stdout, or there a message and exit code 1."""
     program = f"docker-credential-{helper}"
     try:
-        done = capture((program, "get"), env=guarded(env), stdin=server.encode())
+        done = capture_within((program, "get"), env=guarded(env), within=_HELPER_LIMITS, stdin=server.encode())
+    except TimeoutError:
+        raise _helper_failed(program, server, f"no answer within {_HELPER_LIMITS[0]:g} s") from None
     except OSError as error:
         raise DeniedError(
             f"the credential helper {program} cannot be started: {error.strerror}",

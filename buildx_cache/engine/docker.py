@@ -13,7 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO
 
 import pydantic
-from python_on_whales.client_config import ClientNotFoundError, ParsingError
+from python_on_whales.client_config import ClientNotFoundError
+from python_on_whales.components.context.models import ContextInspectResult
+from python_on_whales.components.image.models import ImageInspectResult
+from python_on_whales.components.network.models import NetworkInspectResult
+from python_on_whales.components.system.models import SystemInfo
 from python_on_whales.exceptions import DockerException
 
 from buildx_cache.buildkit import Kind, classify
@@ -36,7 +40,6 @@ OLDEST_BUILDX = (0, 13, 0)
 _SOCKET = "unix:///var/run/docker.sock"
 # What python-on-whales raises where the command line does not answer as it expects.
 _UNREADABLE = (
-    ParsingError,
     pydantic.ValidationError,
     json.JSONDecodeError,
     UnicodeDecodeError,
@@ -72,14 +75,10 @@ class DockerEngine:
         Raises:
             EngineError: Docker or Buildx is absent, too old or not running, or there is no such context.
         """
-        with self._asking():
-            info = self._docker.system.info()
-        if not info.server_version:  # older command lines end well although no engine answered (docker/cli#5900)
-            with self._asking():
-                self._docker.version()
-            raise _engine_error("`docker info` tells no version of the engine")
+        with self._inspecting(builder) as found:
+            info, endpoint, contexts = self._info(), self._endpoint(), self._contexts()
+            chosen = found()
         plugins = (info.client_info.plugins if info.client_info else None) or []
-        endpoint = self._endpoint()
         whereabouts = Whereabouts(
             endpoint=endpoint,
             name=info.name or "",
@@ -89,32 +88,46 @@ class DockerEngine:
             own_platform=sys.platform,
         )
         return Facts(
-            docker=info.server_version,
+            docker=info.server_version or "",
             buildx=_usable(next((plugin.version or "" for plugin in plugins if plugin.name == "buildx"), None)),
             store=store_of(info.driver_status or []),
             context=self.context,
             place=place,
             tls=self.tls,
-            builder=self.find_builder(builder),
+            builder=chosen,
             endpoint=endpoint,
             elsewhere=elsewhere(whereabouts),
-            contexts=self._contexts(),
+            contexts=contexts,
         )
 
     def find_builder(self, name: str) -> Builder | None:
         """The builder of that name, or the current one for an empty name; None if there is none."""
-        try:
-            with self._reading():
-                return self._docker.buildx.find(name)
-        except DockerException:
-            return None
+        with self._inspecting(name) as found:
+            return found()
+
+    @contextlib.contextmanager
+    def _inspecting(self, name: str) -> Iterator[Callable[[], Builder | None]]:
+        """Inspect a builder beside other questions: it takes longer than the others together."""
+        with self._calling(), self._docker.buildx.inspecting(name) as answer:
+            yield answer
+
+    def _info(self) -> SystemInfo:
+        with self._asking():
+            info = self._docker.system.info()
+        if not info.server_version:  # older command lines end well although no engine answered (docker/cli#5900)
+            with self._asking():
+                self._docker.version()
+            raise _engine_error("`docker info` tells no version of the engine")
+        return info
 
     def _endpoint(self) -> str:
         """Where the engine is; of the default context that is known."""
         if self.context == DEFAULT_CONTEXT:
             return self._env.get("DOCKER_HOST") or _SOCKET
         with self._asking():
-            return (self._docker.context.inspect(self.context).endpoints["docker"].host or "").strip()
+            context = self._docker.inspect_one(ContextInspectResult, "context", self.context)
+        found = (context.endpoints or {}).get("docker")
+        return (found.host or "").strip() if found else ""
 
     def _contexts(self) -> tuple[str, ...]:
         """Which contexts there are, as far as the plan needs them."""
@@ -127,9 +140,9 @@ class DockerEngine:
         """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
         try:
             with self._reading():
-                found = self._docker.network.inspect(network)
+                found = self._docker.inspect_one(NetworkInspectResult, "network", network)
                 is_bridge = found.driver == "bridge"  # others' gateways are the network's around the host
-                return gateway_of(found.ipam.config or []) if is_bridge else ""
+                return gateway_of(found.ipam.config or []) if is_bridge and found.ipam else ""
         except DockerException:
             return ""
 
@@ -259,7 +272,7 @@ class DockerEngine:
         """The ID of an image in the engine's store; empty if it is not there."""
         try:
             with self._reading():
-                return str(self._docker.image.inspect(tag).id)
+                return self._docker.inspect_one(ImageInspectResult, "image", tag).id or ""
         except DockerException:
             return ""
 
@@ -273,11 +286,11 @@ class DockerEngine:
             return False
         try:
             with self._reading():
-                image = self._docker.image.inspect(image_id)
+                image = self._docker.inspect_one(ImageInspectResult, "image", image_id)
                 if image.repo_tags:
                     return False
             with self._reading():
-                image.remove()
+                self._docker.image.remove(image_id)
         except DockerException:
             return False
         return True

@@ -1,4 +1,4 @@
-"""Child processes: one whose output is collected, one whose output is followed. None survives this program's error.
+"""Child processes: their output is collected, or followed. None survives this program's error.
 
 Every child is a session of its own, so that a terminal's Ctrl-C reaches only this program, which passes it on.
 """
@@ -51,36 +51,75 @@ def capture(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"") 
         return Completed(code=child.returncode, stdout=_text(out), stderr=_text(err))
 
 
-def capture_within(argv: Sequence[str], *, env: Mapping[str, str], within: tuple[float, int]) -> Completed:
-    """Run a short command whose time and output have limits, in seconds and bytes; its stderr is not kept.
+@contextlib.contextmanager
+def begin(argv: Sequence[str]) -> Iterator[Callable[[], Completed]]:
+    """Run a short command beside whatever happens meanwhile; the value waits for its end.
+
+    The command inherits this process' environment.
+
+    Raises:
+        OSError: the program cannot be started.
+    """
+    with _child(argv, env=None, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
+
+        def end() -> Completed:
+            out, err = child.communicate()
+            return Completed(code=child.returncode, stdout=_text(out), stderr=_text(err))
+
+        yield end
+
+
+def capture_within(
+    argv: Sequence[str], *, env: Mapping[str, str], within: tuple[float, int], stdin: bytes = b""
+) -> Completed:
+    """Run a short command whose time and output have limits, in seconds and bytes.
+
+    Args:
+        argv: the command.
+        env: its environment.
+        within: seconds that it may take, and bytes that it may write to each of stdout and stderr.
+        stdin: what it reads, less than a pipe holds.
 
     Raises:
         OSError: the program cannot be started, or is at a limit (``TimeoutError``): then it is killed.
     """
     seconds, most = within
     end = time.monotonic() + seconds
-    with _child(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+    with _child(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        if not child.stdin or not child.stdout or not child.stderr:
+            raise AssertionError
         try:
-            if child.stdout is None:
-                raise AssertionError
-            out = _read_within(child.stdout.fileno(), end, most)
-            return Completed(code=child.wait(max(0.0, end - time.monotonic())), stdout=_text(out))
+            with contextlib.suppress(BrokenPipeError), child.stdin:
+                child.stdin.write(stdin)
+            child.stdin = None  # `communicate` would flush it
+            out, err = _read_within(child.stdout.fileno(), child.stderr.fileno(), end, most)
+            return Completed(code=child.wait(max(0.0, end - time.monotonic())), stdout=_text(out), stderr=_text(err))
         except (TimeoutError, subprocess.TimeoutExpired):
             os.killpg(child.pid, signal.SIGKILL)  # asked politely it might go on writing
             raise TimeoutError(errno.ETIMEDOUT, f"{argv[0]} is at its limit") from None
 
 
-def _read_within(source: int, end: float, most: int) -> bytes:
-    """Read a descriptor to its end, up to a time of the monotonic clock and a number of bytes."""
+def _read_within(out: int, err: int, end: float, most: int) -> Iterator[bytes]:
+    """Read a descriptor to its end, and another meanwhile, up to a time of the monotonic clock and a number of bytes.
+
+    What a child leaves running, such as the shared connection of ssh, may keep its stderr open.
+    """
     ready = select.poll()
-    ready.register(source, select.POLLIN)
-    pieces = bytearray()
-    while len(pieces) <= most and ready.poll(max(0.0, end - time.monotonic()) * 1000):
-        piece = os.read(source, _CHUNK)
-        if not piece:
-            return bytes(pieces)
-        pieces += piece
-    raise TimeoutError
+    read = {out: bytearray(), err: bytearray()}
+    for source in read:
+        ready.register(source, select.POLLIN)
+    is_open = True
+    while is_open:
+        events = ready.poll(max(0.0, end - time.monotonic()) * 1000)
+        for source, _ in events:
+            if piece := os.read(source, _CHUNK):
+                read[source] += piece
+            else:
+                ready.unregister(source)
+                is_open = is_open and source != out
+        if not events or max(map(len, read.values())) > most:
+            raise TimeoutError
+    return map(bytes, read.values())
 
 
 def feed(argv: Sequence[str], *, env: Mapping[str, str], write: Callable[[IO[bytes]], None]) -> Completed:
@@ -137,12 +176,14 @@ def _chunks(source: int) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _child(
-    argv: Sequence[str], *, env: Mapping[str, str], stdin: int, stdout: int | None, stderr: int = subprocess.PIPE
+    argv: Sequence[str], *, env: Mapping[str, str] | None, stdin: int, stdout: int | None
 ) -> Iterator[subprocess.Popen[bytes]]:
     with contextlib.ExitStack() as stack:
         with held():
             child = stack.enter_context(
-                subprocess.Popen(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
+                subprocess.Popen(
+                    argv, env=env, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True
+                )
             )
             stack.enter_context(_guarded(child.pid))
             stack.push(lambda kind, *_: _stop(child) if kind else None)

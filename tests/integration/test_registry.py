@@ -16,6 +16,7 @@ import pytest
 import trustme
 import urllib3
 
+from buildx_cache.engine import credentials
 from buildx_cache.engine.credentials import credential_for
 from buildx_cache.errors import DeniedError, UnreachableError
 from buildx_cache.layout.model import Kind, Shape
@@ -240,6 +241,19 @@ def test_a_helper_that_knows_no_login_leads_to_none(helped: dict[str, str]) -> N
 def test_a_helper_that_is_not_on_the_path_is_told(helped: dict[str, str]) -> None:
     with pytest.raises(DeniedError, match="docker-credential-for-tests cannot be started"):
         credential_for({**helped, "PATH": "/nowhere"}, "registry.example.com")
+
+
+@pytest.mark.parametrize("hangs", ["sleep 100", "trap '' INT TERM; while :; do sleep 1; done", "yes >&2", "yes"])
+def test_a_helper_that_does_not_come_to_an_end_is_given_up(
+    helped: dict[str, str], monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    (Path(helped["HELPER_LOG"]).parent / "programs" / "docker-credential-for-tests").write_text(f"#!/bin/sh\n{hangs}\n")
+    monkeypatch.setattr(credentials, "_HELPER_LIMITS", (0.5, 1 << 16))
+    began = time.monotonic()
+    with pytest.raises(DeniedError) as caught:
+        credential_for(helped, "registry.example.com")
+    assert time.monotonic() - began < 5
+    assert caught.value.hint
 
 
 # Registries that fail: urllib3's own work, which the unit tests cannot see.

@@ -41,12 +41,15 @@ def answering(monkeypatch: pytest.MonkeyPatch, stdout: str = "", code: int = 0, 
     """Replace the start of a helper."""
     asked: Asked = []
 
-    def capture(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"") -> Completed:
+    def capture(
+        argv: Sequence[str], *, env: Mapping[str, str], within: tuple[float, int], stdin: bytes = b""
+    ) -> Completed:
         assert env
+        assert all(within)
         asked.append((tuple(argv), stdin))
         return Completed(code=code, stdout=stdout, stderr=stderr)
 
-    monkeypatch.setattr(credentials, "capture", capture)
+    monkeypatch.setattr(credentials, "capture_within", capture)
     return asked
 
 
@@ -189,7 +192,7 @@ def test_a_helper_that_is_not_there_is_told(config: Config, monkeypatch: pytest.
     def absent(*_: object, **__: object) -> Completed:
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(credentials, "capture", absent)
+    monkeypatch.setattr(credentials, "capture_within", absent)
     with pytest.raises(DeniedError, match="docker-credential-x cannot be started: No such file") as caught:
         credential_for(config({"credsStore": "x"}), HOST)
     assert "config.json" in caught.value.hint

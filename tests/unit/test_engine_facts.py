@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from buildx_cache.engine import client
 from buildx_cache.engine.credentials import current_context
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.locality import Whereabouts, elsewhere
@@ -167,17 +171,26 @@ class Docker:
         }
         self.asked: list[str] = []
         patch.setattr("python_on_whales.utils.subprocess.run", self._run)
+        patch.setattr(client, "begin", self._begin)
         patch.setenv("PATH", "/bin")
         patch.setattr("shutil.which", lambda name: f"/bin/{name}" if os.environ["PATH"] == "/bin" else None)
         patch.setattr(os, "uname", lambda: os.uname_result(("Linux", "build-7", "6", "1", "x86_64")))
         patch.setattr(sys, "platform", "linux")
 
-    def _run(self, argv: list[str], **_: object) -> SimpleNamespace:
+    def _answer(self, argv: Sequence[str]) -> Completed:
         program, *words = argv
         assert program == "/bin/docker"
         self.asked.append(" ".join(words))
         question = words[2:] if words[0] == "--context" else words
-        answer = next(said for start, said in self.answers.items() if " ".join(question).startswith(start))
+        return next(said for start, said in self.answers.items() if " ".join(question).startswith(start))
+
+    @contextlib.contextmanager
+    def _begin(self, argv: Sequence[str]) -> Iterator[Callable[[], Completed]]:
+        answer = self._answer(argv)
+        yield lambda: answer
+
+    def _run(self, argv: list[str], **_: object) -> SimpleNamespace:
+        answer = self._answer(argv)
         return SimpleNamespace(
             returncode=answer.code,
             stdout=answer.stdout.encode(),
@@ -209,7 +222,7 @@ def test_two_questions_are_enough(said: Docker, tmp_path: Path) -> None:
         endpoint=SOCKET,
         builder=CURRENT,
     )
-    assert said.asked == [ASK_INFO, "buildx inspect"]
+    assert said.asked == ["buildx inspect", ASK_INFO]
     assert engine.calls == 2
 
 
@@ -237,6 +250,29 @@ def test_an_answer_that_is_not_understood_is_an_error_of_the_engine(said: Docker
         facts(DockerEngine({"DOCKER_HOST": SOCKET}))
 
 
+@pytest.mark.parametrize(
+    "text", ["", "words", "[]", "null", "{}", "[5]", "[{}, {}]", '[{"Name": [], "Id": []}]', "[" * 100_000]
+)
+def test_an_answer_about_a_context_that_is_not_understood_is_kept_nowhere(
+    said: Docker, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said.answers["context inspect"] = Completed(code=0, stdout=text)
+    with pytest.raises(EngineError):
+        facts(DockerEngine({"DOCKER_HOST": SOCKET}, "far"))
+    said.answers |= {f"{kind} inspect": Completed(code=0, stdout=text) for kind in ("network", "image")}
+    for ask in (DockerEngine({}).gateway, DockerEngine({}).image_id):
+        with pytest.raises(EngineError):
+            ask("x")
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("endpoints", [None, {}, {"kubernetes": {"Host": "x"}}, {"docker": {}}])
+def test_a_context_without_an_endpoint_has_none(said: Docker, endpoints: object) -> None:
+    said.answers["context inspect"] = Completed(code=0, stdout=json.dumps([{"Name": "far", "Endpoints": endpoints}]))
+    assert facts(DockerEngine({}, "far")).endpoint == ""
+
+
 def test_a_failure_in_other_bytes_than_utf8_is_an_error_of_the_engine(said: Docker) -> None:
     said.answers["system info"] = Completed(code=1, stderr="\udcff\n")
     with pytest.raises(EngineError):
@@ -250,7 +286,7 @@ def test_the_endpoint_of_a_named_context_is_asked_for(said: Docker) -> None:
     found = facts(engine, "mine")
     assert (found.context, found.elsewhere) == ("far", "the engine is at ssh://me@far")
     given = "--context far "
-    assert said.asked == [given + ASK_INFO, f"{given}{ASK_ENDPOINT} far", given + "buildx inspect mine"]
+    assert said.asked == [given + "buildx inspect mine", given + ASK_INFO, f"{given}{ASK_ENDPOINT} far"]
     assert engine.calls == 3
 
 

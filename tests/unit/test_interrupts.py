@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -43,6 +45,29 @@ def test_a_signal_waits_for_what_must_not_be_cut_in_two() -> None:
     with pytest.raises(InterruptedBuildError, match="SIGHUP"):
         call()
     assert done == ["inner", "outer"]
+
+
+def test_a_thread_holds_no_signal() -> None:
+    """The error would be raised in it, and not in the call."""
+
+    def work() -> None:
+        with held():
+            ready.set()
+            signalled.wait(5)
+
+    def call() -> None:
+        with interruptible(), ThreadPoolExecutor() as pool:
+            pool.submit(work)
+            ready.wait(5)
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                signalled.set()
+
+    ready, signalled = threading.Event(), threading.Event()
+    with pytest.raises(InterruptedBuildError, match="SIGTERM"):
+        call()
+    assert signalled.is_set()
 
 
 def test_a_signal_that_comes_too_early_is_raised_where_the_call_can_end() -> None:
