@@ -70,6 +70,9 @@ class Way:
     """What stands between the words of a list; no image reference has a comma."""
 
 
+NAMES = ("digest", "image-id", "tags", "hit-ratio", "steps-cached", "steps-total")
+
+
 def variable(name: str) -> str:
     """``hit-ratio`` as an environment variable: ``BUILDX_CACHE_HIT_RATIO``."""
     return f"BUILDX_CACHE_{name.upper().replace('-', '_')}"
@@ -155,7 +158,7 @@ def _values(report: BuildReport, image_id: str) -> Values:
         "steps-cached": (str(cache.steps.cached),),
         "steps-total": (str(cache.steps.total),),
     }
-    return {name: tuple(filter(None, words)) for name, words in told.items()}
+    return {name: tuple(filter(None, told[name])) for name in NAMES}
 
 
 def _left_out(told: Values) -> Iterator[str]:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from buildx_cache.errors import BuildxCacheError, ExitCode
 from buildx_cache.formatting import as_message, printable
 from buildx_cache.interrupts import caught
 from buildx_cache.redaction import redact
+from buildx_cache.request import OTHER_NAMES
 
 app = typer.Typer(
     name="buildx-cache",
@@ -96,7 +98,7 @@ def _run() -> int:
         sys.stdout.flush()
     except typer.TyperException as error:
         code = error.exit_code
-        _complain(error.format_message(), "`buildx-cache COMMAND --help` lists the options")
+        _complain(error.format_message(), _hint_for(error.format_message()))
     except BuildxCacheError as error:
         code = error.exit_code
         _complain(error.message, error.hint)
@@ -116,6 +118,13 @@ def _run() -> int:
             _report_bug("buildx-cache", type(error), error.__traceback__)
     _discard_unwritten()
     return code
+
+
+def _hint_for(message: str) -> str:
+    """Name the right option where Typer, which goes by the letters alone, proposes others."""
+    asked = re.search(r"--([a-z-]+)", message)
+    other = OTHER_NAMES.get(asked[1], "") if asked else ""
+    return f"did you mean --{other}?" if other else "`buildx-cache COMMAND --help` lists the options"
 
 
 def _complain(message: str, hint: str) -> None:

@@ -29,6 +29,7 @@ from buildx_cache.redaction import Secret
 from buildx_cache.report.formats import FORMS, Told
 from buildx_cache.report.writing import write_report
 from buildx_cache.request import REPORTS, BuildRequest, Progress, is_remote_context, option_key, parse_duration
+from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.run import Outcome, Secrets, execute, step_record, with_context, with_saved
 from buildx_cache.run.startup_failure import unbegun
 from buildx_cache.working_copy import prepared_root
@@ -66,7 +67,7 @@ def build(given: Mapping[str, object]) -> None:
             display = shown()
             with displaying(display):
                 secrets = Secrets(password=password, hidden=hidden)
-                outcome = execute(session.plan, session.engine, display, session.ci, secrets)
+                outcome = execute(asked.noted(session.plan), session.engine, display, session.ci, secrets)
             outcome = with_context(outcome, request, display)
             outcome = with_saved(outcome, step_record(session.plan, session.ci, session.place.cache_dir))
             try:
@@ -135,4 +136,4 @@ def _dockerfile(request: BuildRequest, env: Mapping[str, str]) -> str:
     if any(map(is_remote_context, (request.context, request.file or "."))):
         return ""
     root = next((env[name] for name in ("GITHUB_WORKSPACE", "BUILD_SOURCESDIRECTORY") if env.get(name)), ".")
-    return os.path.relpath(request.file or f"{request.context}/Dockerfile", root)
+    return os.path.relpath(dockerfile_of(request), root)

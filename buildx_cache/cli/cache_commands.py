@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from buildx_cache.cli.options import choice
+
 _INSPECT_EXAMPLES = """[bold]Examples[/]
 
 buildx-cache cache inspect ~/.cache/app
@@ -40,7 +42,7 @@ class Format(StrEnum):
 _Target = Annotated[
     str, typer.Argument(metavar="DIR|REF", help="A cache's folder, or its reference in a registry.", show_default=False)
 ]
-_Format = Annotated[Format, typer.Option("--format", help="For people, or for machines.")]
+_Format = Annotated[Format, choice(Format, "--format", metavar="<table|json>", help="For people, or for machines.")]
 _DryRun = Annotated[bool, typer.Option("--dry-run", metavar=" ", help="Only tell what would go.")]
 
 

@@ -20,8 +20,8 @@ from buildx_cache.registry.credential import Credential, Password
 from buildx_cache.registry.distribution import in_parallel
 from buildx_cache.registry.pruning import Choice, Deletion, Judged, choose, delete, survey
 from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
+from buildx_cache.request import ENV_PREFIX
 from buildx_cache.request.ambient import PASSWORD, USERNAME, ambient_login, half_a_login, without_newline
-from buildx_cache.request.sources import ENV_PREFIX
 
 _LISTED_LAYERS = 200_000
 """Layers that a list of caches takes at most: a registry can name any number of them."""

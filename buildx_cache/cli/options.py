@@ -1,18 +1,19 @@
 """The options of ``build`` and ``plan``: one function takes them for both, so that the two cannot differ.
 
-An option that is not given is None, so that the environment and the configuration file can speak. Names and
-meanings of the *Build* group are those of ``docker buildx build``.
+What an option is called and does is a row of :mod:`buildx_cache.request.options`. One that is not given is None, so
+that the environment and the configuration file can speak. Names and meanings of the *Build* group are those of
+``docker buildx build``.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from buildx_cache.caches import CacheKind, CacheMode, Compression
 from buildx_cache.errors import UsageError
-from buildx_cache.request import Driver, Lazy, Progress
+from buildx_cache.request import KINDS, OPTIONS, Driver, chosen
 
 BUILD_HELP = """Build an image: builder, login, cache, build, tag, push and prune in one call.
 
@@ -42,22 +43,33 @@ class PlanFormat(StrEnum):
     JSON = "json"
 
 
-def _option(panel: str, *names: str, help: str, metavar: str = " ") -> Any:  # noqa: A002, ANN401
-    """Declare one option; a switch has a blank for its metavar."""
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, show_default=False)
+def choice(kind: type[StrEnum], name: str, **how: Any) -> Any:  # noqa: ANN401 -- what typer.Option takes and returns
+    """Declare an option that takes one of several words; Typer's own message for a wrong one is that of a library."""
+    parser = partial(chosen, kind, where=name)
+    return typer.Option(name, parser=parser, autocompletion=_completion(kind), **how)
 
 
-_image = partial(_option, "Image")
-_build = partial(_option, "Build (as in docker buildx build)")
-_cache = partial(_option, "Cache")
-_builder = partial(_option, "Builder")
-_login = partial(_option, "Login")
-_prune = partial(_option, "Prune")
-_config = partial(_option, "Configuration")
-_output = partial(_option, "Output")
-_plan = partial(_option, "Only for plan")
+def _completion(words: type[StrEnum]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
 
-_PAIR = "KEY=VALUE"
+    return complete
+
+
+def _option(name: str) -> Any:  # noqa: ANN401 -- what typer.Option returns
+    """Declare an option of the table; what takes one of several words is read with the other sources."""
+    option, kind = OPTIONS[name], KINDS[name]
+    return typer.Option(
+        *option.flags(name),
+        help=option.help,
+        metavar=option.metavar,
+        rich_help_panel=option.panel,
+        show_default=False,
+        autocompletion=_completion(kind) if issubclass(kind, StrEnum) else None,
+    )
+
+
+_plan = partial(choice, rich_help_panel="Only for plan", show_default=False)
 _PLAN_ONLY = ("output_format", "assume_driver")
 
 
@@ -72,181 +84,79 @@ def build_or_plan(  # noqa: PLR0913 -- one parameter an option, as Typer reads t
         typer.Argument(metavar="-- BUILDX_FLAGS", help="Flags for docker buildx build, after CONTEXT and two dashes."),
     ] = None,
     *,
-    tag: Annotated[
-        Words,
-        _image(
-            "-t",
-            "--tag",
-            metavar="REF",
-            help="Name of the image; {sha} {short_sha} {branch} {tag} {pr} {build} {date} are filled in. Repeatable.",
-        ),
-    ] = None,
-    push: Annotated[Switch, _image("--push/--no-push", help="Push every tag.")] = None,
-    load: Annotated[Switch, _image("--load/--no-load", help="Load the image into the engine.")] = None,
-    output: Annotated[
-        Words, _image("-o", "--output", metavar="SPEC", help="Another output, in Buildx syntax. Repeatable.")
-    ] = None,
-    file: Annotated[
-        Text, _build("-f", "--file", metavar="FILE", help="Dockerfile. Default: CONTEXT/Dockerfile.")
-    ] = None,
-    target: Annotated[Text, _build("--target", metavar="STAGE", help="Stage to build.")] = None,
-    platform: Annotated[Words, _build("--platform", metavar="OS/ARCH", help="Platforms to build for.")] = None,
-    build_arg: Annotated[Words, _build("--build-arg", metavar=_PAIR, help="Build argument.")] = None,
-    build_context: Annotated[Words, _build("--build-context", metavar="NAME=PATH", help="Named context.")] = None,
-    label: Annotated[Words, _build("--label", metavar=_PAIR, help="Label of the image.")] = None,
-    annotation: Annotated[Words, _build("--annotation", metavar=_PAIR, help="Annotation of the image.")] = None,
-    secret: Annotated[Words, _build("--secret", metavar="SPEC", help="Secret for RUN --mount=type=secret.")] = None,
-    ssh: Annotated[Words, _build("--ssh", metavar="SPEC", help="SSH agent or keys for the build.")] = None,
-    pull: Annotated[Switch, _build("--pull/--no-pull", help="Always look for newer base images.")] = None,
-    no_cache: Annotated[Switch, _build("--no-cache", help="Execute every step, cached or not.")] = None,
-    no_cache_filter: Annotated[
-        Words, _build("--no-cache-filter", metavar="STAGE", help="Execute these stages, cached or not.")
-    ] = None,
-    network: Annotated[Text, _build("--network", metavar="MODE", help="Network of RUN steps.")] = None,
-    add_host: Annotated[Words, _build("--add-host", metavar="HOST:IP", help="Extra line for /etc/hosts.")] = None,
-    allow: Annotated[Words, _build("--allow", metavar="NAME", help="Privilege to grant to the build.")] = None,
-    attest: Annotated[Words, _build("--attest", metavar="SPEC", help="Attestation to attach.")] = None,
-    provenance: Annotated[Text, _build("--provenance", metavar="SPEC", help="Provenance: true, false, mode=…")] = None,
-    sbom: Annotated[Text, _build("--sbom", metavar="SPEC", help="SBOM: true, false, generator=…")] = None,
-    shm_size: Annotated[Text, _build("--shm-size", metavar="SIZE", help="Size of /dev/shm.")] = None,
-    ulimit: Annotated[Words, _build("--ulimit", metavar="SPEC", help="Limit for RUN steps.")] = None,
-    cgroup_parent: Annotated[Text, _build("--cgroup-parent", metavar="NAME", help="Cgroup of RUN steps.")] = None,
-    metadata_file: Annotated[Text, _build("--metadata-file", metavar="FILE", help="Write Buildx' metadata.")] = None,
-    iidfile: Annotated[Text, _build("--iidfile", metavar="FILE", help="Write the image's ID.")] = None,
-    cache: Annotated[
-        CacheKind | None,
-        _cache(
-            "--cache",
-            metavar="KIND",
-            help="auto, local, registry, inline or none. Default: auto, which is registry with --push, else local.",
-        ),
-    ] = None,
-    cache_dir: Annotated[
-        Text, _cache("--cache-dir", metavar="DIR", help="Folder of a local cache, outside of CONTEXT.")
-    ] = None,
-    cache_ref: Annotated[
-        Text,
-        _cache("--cache-ref", metavar="REF", help="Reference of a registry cache. Default: IMAGE:buildcache-SCOPE."),
-    ] = None,
-    cache_scope: Annotated[
-        Text, _cache("--cache-scope", metavar="NAME", help="Cache scope to write. Default: the branch.")
-    ] = None,
-    cache_mode: Annotated[
-        CacheMode | None,
-        _cache(
-            "--cache-mode", metavar="MODE", help="min: layers of the image; max: layers of every stage. Default: max."
-        ),
-    ] = None,
-    cache_compression: Annotated[
-        Compression | None,
-        _cache(
-            "--cache-compression",
-            metavar="KIND",
-            help="Compression of cache and image: gzip, zstd, estargz or uncompressed. Default: gzip.",
-        ),
-    ] = None,
-    cache_from: Annotated[
-        Words, _cache("--cache-from", metavar="SPEC", help="Another cache to import, in Buildx syntax.")
-    ] = None,
-    cache_to: Annotated[
-        Words, _cache("--cache-to", metavar="SPEC", help="Another cache to export, in Buildx syntax.")
-    ] = None,
-    cache_read_only: Annotated[
-        Switch,
-        _cache(
-            "--cache-read-only/--no-cache-read-only",
-            help="Import the cache, never export it. Default: in pull requests from forks.",
-        ),
-    ] = None,
-    cache_max_size: Annotated[
-        Text,
-        _cache(
-            "--cache-max-size", metavar="SIZE", help="Largest size of a local cache after the build. Default: none."
-        ),
-    ] = None,
-    lazy: Annotated[
-        Lazy | None,
-        _cache("--lazy", metavar="WHEN", help="Import a local cache lazily: auto, on or off. Default: auto."),
-    ] = None,
-    strict_cache: Annotated[
-        Switch, _cache("--strict-cache", help="Fail when a cache cannot be imported or exported.")
-    ] = None,
-    builder: Annotated[Text, _builder("--builder", metavar="NAME", help="Use this builder as it is.")] = None,
-    driver: Annotated[
-        Driver | None, _builder("--driver", metavar="DRIVER", help="docker, docker-container, remote or kubernetes.")
-    ] = None,
-    endpoint: Annotated[
-        Words,
-        _builder(
-            "--endpoint", metavar="ADDRESS", help="Node of a builder; ,platform=… and ,name=… may follow. Repeatable."
-        ),
-    ] = None,
-    driver_opt: Annotated[Words, _builder("--driver-opt", metavar=_PAIR, help="Option of the driver.")] = None,
-    buildkit_image: Annotated[Text, _builder("--buildkit-image", metavar="REF", help="BuildKit's image.")] = None,
-    buildkitd_config: Annotated[Text, _builder("--buildkitd-config", metavar="FILE", help="A buildkitd.toml.")] = None,
-    buildkitd_flags: Annotated[Text, _builder("--buildkitd-flags", metavar="FLAGS", help="Flags of buildkitd.")] = None,
-    docker_context: Annotated[Text, _builder("--docker-context", metavar="NAME", help="Docker context to use.")] = None,
-    rm_builder: Annotated[
-        Switch, _builder("--rm-builder/--keep-builder", help="Remove the builder after the build. Default: keep.")
-    ] = None,
-    registry: Annotated[
-        Text, _login("--registry", metavar="HOST", help="Registry to log in to. Default: the host of the first tag.")
-    ] = None,
-    username: Annotated[Text, _login("--username", metavar="NAME", help="User name of the login.")] = None,
-    password_stdin: Annotated[Switch, _login("--password-stdin", help="Read the password from stdin.")] = None,
-    password_env: Annotated[
-        Text, _login("--password-env", metavar="NAME", help="Environment variable that holds the password.")
-    ] = None,
-    prune: Annotated[
-        Switch, _prune("--prune/--no-prune", help="Prune the builder's cache after the build. Default: in a CI.")
-    ] = None,
-    prune_keep: Annotated[Text, _prune("--prune-keep", metavar="SIZE", help="Keep at most this much.")] = None,
-    prune_older_than: Annotated[
-        Text, _prune("--prune-older-than", metavar="DURATION", help="Prune what no build used for so long, such as 7d.")
-    ] = None,
-    config: Annotated[
-        Text,
-        _config(
-            "--config",
-            metavar="FILE",
-            help="Configuration file. Default: buildx-cache.toml or pyproject.toml of the repository.",
-        ),
-    ] = None,
-    trust_config: Annotated[
-        Switch,
-        _config("--trust-config", help="Let the repository's file set every option, logins and builder included."),
-    ] = None,
-    timeout: Annotated[Text, _output("--timeout", metavar="DURATION", help="Stop the call after so long.")] = None,
-    progress: Annotated[
-        Progress | None,
-        _output(
-            "--progress",
-            metavar="STYLE",
-            help="auto, live, plain, json or quiet. Default: auto, which is live on a terminal, else plain.",
-        ),
-    ] = None,
-    report: Annotated[Text, _output("--report", metavar="FILE.json", help="Write a report as JSON.")] = None,
-    report_html: Annotated[
-        Text,
-        _output(
-            "--report-html", metavar="FILE.html", help="Write the report as one HTML page with a timeline of the steps."
-        ),
-    ] = None,
-    report_junit: Annotated[
-        Text, _output("--report-junit", metavar="FILE.xml", help="Write the report as JUnit XML, one case a step.")
-    ] = None,
-    report_md: Annotated[Text, _output("--report-md", metavar="FILE.md", help="Write the report as Markdown.")] = None,
-    dotenv: Annotated[
-        Text, _output("--dotenv", metavar="FILE", help="Append digest, tags and cache figures as NAME=value lines.")
-    ] = None,
-    verbose: Annotated[Switch, _output("-v", "--verbose", help="Show the commands that run.")] = None,
-    quiet: Annotated[Switch, _output("-q", "--quiet", help="Only warnings and errors.")] = None,
-    no_color: Annotated[Switch, _output("--no-color", help="No colours (also NO_COLOR).")] = None,
+    tag: Annotated[Words, _option("tag")] = None,
+    push: Annotated[Switch, _option("push")] = None,
+    load: Annotated[Switch, _option("load")] = None,
+    output: Annotated[Words, _option("output")] = None,
+    file: Annotated[Text, _option("file")] = None,
+    target: Annotated[Text, _option("target")] = None,
+    platform: Annotated[Words, _option("platform")] = None,
+    build_arg: Annotated[Words, _option("build_arg")] = None,
+    build_context: Annotated[Words, _option("build_context")] = None,
+    label: Annotated[Words, _option("label")] = None,
+    annotation: Annotated[Words, _option("annotation")] = None,
+    secret: Annotated[Words, _option("secret")] = None,
+    ssh: Annotated[Words, _option("ssh")] = None,
+    pull: Annotated[Switch, _option("pull")] = None,
+    no_cache: Annotated[Switch, _option("no_cache")] = None,
+    no_cache_filter: Annotated[Words, _option("no_cache_filter")] = None,
+    network: Annotated[Text, _option("network")] = None,
+    add_host: Annotated[Words, _option("add_host")] = None,
+    allow: Annotated[Words, _option("allow")] = None,
+    attest: Annotated[Words, _option("attest")] = None,
+    provenance: Annotated[Text, _option("provenance")] = None,
+    sbom: Annotated[Text, _option("sbom")] = None,
+    shm_size: Annotated[Text, _option("shm_size")] = None,
+    ulimit: Annotated[Words, _option("ulimit")] = None,
+    cgroup_parent: Annotated[Text, _option("cgroup_parent")] = None,
+    metadata_file: Annotated[Text, _option("metadata_file")] = None,
+    iidfile: Annotated[Text, _option("iidfile")] = None,
+    cache: Annotated[Text, _option("cache")] = None,
+    cache_dir: Annotated[Text, _option("cache_dir")] = None,
+    cache_ref: Annotated[Text, _option("cache_ref")] = None,
+    cache_scope: Annotated[Text, _option("cache_scope")] = None,
+    cache_mode: Annotated[Text, _option("cache_mode")] = None,
+    cache_compression: Annotated[Text, _option("cache_compression")] = None,
+    cache_from: Annotated[Words, _option("cache_from")] = None,
+    cache_to: Annotated[Words, _option("cache_to")] = None,
+    cache_read_only: Annotated[Switch, _option("cache_read_only")] = None,
+    cache_max_size: Annotated[Text, _option("cache_max_size")] = None,
+    lazy: Annotated[Text, _option("lazy")] = None,
+    strict_cache: Annotated[Switch, _option("strict_cache")] = None,
+    builder: Annotated[Text, _option("builder")] = None,
+    driver: Annotated[Text, _option("driver")] = None,
+    endpoint: Annotated[Words, _option("endpoint")] = None,
+    driver_opt: Annotated[Words, _option("driver_opt")] = None,
+    buildkit_image: Annotated[Text, _option("buildkit_image")] = None,
+    buildkitd_config: Annotated[Text, _option("buildkitd_config")] = None,
+    buildkitd_flags: Annotated[Text, _option("buildkitd_flags")] = None,
+    docker_context: Annotated[Text, _option("docker_context")] = None,
+    rm_builder: Annotated[Switch, _option("rm_builder")] = None,
+    registry: Annotated[Text, _option("registry")] = None,
+    username: Annotated[Text, _option("username")] = None,
+    password_stdin: Annotated[Switch, _option("password_stdin")] = None,
+    password_env: Annotated[Text, _option("password_env")] = None,
+    prune: Annotated[Switch, _option("prune")] = None,
+    prune_keep: Annotated[Text, _option("prune_keep")] = None,
+    prune_older_than: Annotated[Text, _option("prune_older_than")] = None,
+    config: Annotated[Text, _option("config")] = None,
+    trust_config: Annotated[Switch, _option("trust_config")] = None,
+    timeout: Annotated[Text, _option("timeout")] = None,
+    progress: Annotated[Text, _option("progress")] = None,
+    report: Annotated[Text, _option("report")] = None,
+    report_html: Annotated[Text, _option("report_html")] = None,
+    report_junit: Annotated[Text, _option("report_junit")] = None,
+    report_md: Annotated[Text, _option("report_md")] = None,
+    dotenv: Annotated[Text, _option("dotenv")] = None,
+    verbose: Annotated[Switch, _option("verbose")] = None,
+    quiet: Annotated[Switch, _option("quiet")] = None,
+    no_color: Annotated[Switch, _option("no_color")] = None,
     output_format: Annotated[
-        PlanFormat | None, _plan("--format", metavar="FORMAT", help="shell or json. Default: shell.")
+        PlanFormat | None, _plan(PlanFormat, "--format", metavar="FORMAT", help="shell or json. Default: shell.")
     ] = None,
     assume_driver: Annotated[
-        Driver | None, _plan("--assume-driver", metavar="DRIVER", help="Ask no Docker: plan for this driver.")
+        Driver | None,
+        _plan(Driver, "--assume-driver", metavar="DRIVER", help="Ask no Docker: plan for this driver."),
     ] = None,
 ) -> None:
     """Run the command that is called, with the options that are given."""

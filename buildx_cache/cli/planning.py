@@ -27,4 +27,5 @@ def plan(given: Mapping[str, object], driver: Driver | None, *, as_json: bool) -
         forget_secrets(request, env, os.environ)
         with asked.values_unshown():
             made = assumed_plan(request, env, driver) if driver else open_session(request, env).plan
+        made = asked.noted(made)
         print(plan_json(made) if as_json else shell_lines(made), end="")

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from buildx_cache.ci import GitFacts, detect
+from buildx_cache.ci.outputs import NAMES, variable
 from buildx_cache.errors import BuildxCacheError, UsageError
+from buildx_cache.plan import BuildPlan
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.request import (
     BuildRequest,
@@ -23,12 +25,13 @@ from buildx_cache.request import (
     check_use,
     checked,
     converted,
-    deciding,
     environment_layer,
     found_config,
     make_request,
     named_config,
     read_text,
+    setting,
+    unknown_variables,
     unusable,
     working_directory,
 )
@@ -41,12 +44,17 @@ _LONGEST_PASSWORD = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """The request, and what is told of the configuration file; nothing where the caller wants quiet."""
+    """The request, lines on the configuration file (none where the caller wants quiet), and warnings."""
 
     request: BuildRequest
     lines: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     file: Layer | None = None
     from_file: frozenset[str] = frozenset()
+
+    def noted(self, plan: BuildPlan) -> BuildPlan:
+        """Add the warnings to the notes of a plan."""
+        return replace(plan, notes=(*self.warnings, *plan.notes))
 
     @contextlib.contextmanager
     def values_unshown(self) -> Iterator[None]:
@@ -90,10 +98,11 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     checked(request, layers, check_paths)
     is_quiet = asked.get("quiet") or asked.get("progress") is Progress.QUIET
     from_file = frozenset(
-        name for name in (found.layer.values if found.layer else ()) if deciding(name, layers) is found.layer
+        name for name in (found.layer.values if found.layer else ()) if found.layer in setting(name, layers)
     )
     lines = () if is_quiet else found.lines
-    return Asked(request=request, lines=lines, file=found.layer, from_file=from_file)
+    warnings = tuple(unknown_variables(env, {variable(name) for name in NAMES}))
+    return Asked(request=request, lines=lines, warnings=warnings, file=found.layer, from_file=from_file)
 
 
 def _check_words(given: Mapping[str, object]) -> None:

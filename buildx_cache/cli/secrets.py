@@ -10,9 +10,8 @@ from typing import TextIO
 from buildx_cache.caches import secret_values
 from buildx_cache.ci.masking import mask
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
-from buildx_cache.request import BuildRequest
+from buildx_cache.request import ENV_PREFIX, BuildRequest
 from buildx_cache.request.local_paths import flag_values, secret_sources
-from buildx_cache.request.sources import ENV_PREFIX
 from buildx_cache.secret_names import is_ordinary
 
 # BuildKit takes secrets of up to 500 KiB; what is longer than this is no password, key or token.

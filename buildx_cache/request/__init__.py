@@ -16,13 +16,28 @@ from buildx_cache.request.build_request import (
 from buildx_cache.request.config import Configuration, found_config, named_config
 from buildx_cache.request.contexts import context_notes
 from buildx_cache.request.local_paths import REPORTS
+from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES
 from buildx_cache.request.probe import read_text, working_directory
-from buildx_cache.request.sources import Layer, checked, converted, deciding, environment_layer, make_request, unusable
+from buildx_cache.request.sources import (
+    Layer,
+    checked,
+    chosen,
+    converted,
+    environment_layer,
+    make_request,
+    setting,
+    unknown_variables,
+    unusable,
+)
 from buildx_cache.request.trust import check_found, check_use, pushes_image
 from buildx_cache.request.units import parse_duration, parse_size
 from buildx_cache.request.validation import check_paths, is_remote_context, unmoved
 
 __all__ = [
+    "ENV_PREFIX",
+    "KINDS",
+    "OPTIONS",
+    "OTHER_NAMES",
     "REPORTS",
     "BuildRequest",
     "Configuration",
@@ -35,9 +50,9 @@ __all__ = [
     "check_paths",
     "check_use",
     "checked",
+    "chosen",
     "context_notes",
     "converted",
-    "deciding",
     "environment_layer",
     "found_config",
     "is_remote_context",
@@ -49,6 +64,8 @@ __all__ = [
     "parse_size",
     "pushes_image",
     "read_text",
+    "setting",
+    "unknown_variables",
     "unmoved",
     "unusable",
     "working_directory",

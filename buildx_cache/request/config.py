@@ -6,7 +6,6 @@ caller names is the caller's.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
@@ -16,9 +15,10 @@ from pathlib import Path
 
 from buildx_cache.errors import UsageError
 from buildx_cache.request.build_request import option_key
+from buildx_cache.request.options import CONFIG_FIELDS, nearest
 from buildx_cache.request.probe import look
-from buildx_cache.request.sources import CONFIG_FIELDS, Layer
-from buildx_cache.request.trust import Ground, ground_of
+from buildx_cache.request.rules import Ground, ground_of
+from buildx_cache.request.sources import Layer
 from buildx_cache.request.validation import is_remote_context
 from buildx_cache.working_copy import led_outside
 
@@ -175,8 +175,8 @@ def _config_values(file: Path, table: Mapping[str, object], lines: Mapping[str, 
         if key not in known:
             line = lines.get(key.replace("-", "_"), 0)
             place = f"{file}:{line}" if line else str(file)
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"perhaps you meant {near[0]!r}?" if near else "see `buildx-cache build --help` for the options"
+            near = nearest(key, CONFIG_FIELDS)
+            hint = f"perhaps you meant {near!r}?" if near else "see `buildx-cache build --help` for the options"
             raise UsageError(f"{place}: unknown option {key[:40]!r}", hint=hint)
         yield known[key], value
 

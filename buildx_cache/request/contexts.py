@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from buildx_cache.request.build_request import BuildRequest, option_key
 from buildx_cache.request.dockerignore import DockerIgnore, load_dockerignore
 from buildx_cache.request.globs import TooComplexError
-from buildx_cache.request.local_paths import RESULT_FILES
+from buildx_cache.request.local_paths import RESULT_FILES, dockerfile_of
 from buildx_cache.request.probe import has_file_inside, look
 from buildx_cache.request.validation import IGNORE, is_remote_context
 
@@ -88,7 +88,7 @@ def _unread(context: _Context) -> str:
 def main_context(request: BuildRequest) -> tuple[Path, Path, Path]:
     """A local build context, its Dockerfile, and the file that says what is left out of it."""
     context = Path(request.context)
-    dockerfile = Path(request.file) if request.file else context / "Dockerfile"
+    dockerfile = Path(dockerfile_of(request))
     own = dockerfile.with_name(dockerfile.name + IGNORE)
     return context, dockerfile, own if has_file_inside(own.parent, own) else context / IGNORE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ RESULT_FILES = (*REPORTS, "dotenv", "metadata_file", "iidfile")
 """The options that have a file written."""
 LAYOUT_SCHEME = "oci-layout://"
 _SCHEME = "://"
+_DOCKERFILE = "Dockerfile"
 # Without a ``dest``, Buildx writes these to stdout (``controller/pb/export.go``).
 _STREAMED = ("tar", "oci")
 
@@ -67,6 +69,22 @@ def layout_folders(build_context: str) -> tuple[str, ...]:
         return ()
     place = place.removeprefix(LAYOUT_SCHEME)
     return tuple(place[: cut.start()] for cut in re.finditer("[@:]|$", place))
+
+
+def dockerfile_of(request: BuildRequest) -> str:
+    """Return the Dockerfile's path; like Buildx, take ``dockerfile`` where that is what the folder holds.
+
+    See ``handleLowercaseDockerfile`` in Buildx' ``build/opt.go``.
+    """
+    path = request.file or os.path.join(request.context, _DOCKERFILE)  # noqa: PTH118 -- keeps an address as it is
+    folder, name = os.path.split(path)
+    if name != _DOCKERFILE:
+        return path
+    try:
+        names = os.listdir(folder or ".")  # noqa: PTH208 -- names are asked for
+    except (OSError, ValueError):
+        return path
+    return path if name in names or name.lower() not in names else os.path.join(folder, name.lower())  # noqa: PTH118
 
 
 def is_path(text: str) -> bool:

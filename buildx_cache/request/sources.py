@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, get_type_hints
+from typing import Any, TypeVar
 
-from buildx_cache.caches import CacheKind, CacheMode, Compression, closest
+from buildx_cache.caches import closest
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
-from buildx_cache.request.build_request import BuildRequest, Driver, Lazy, Progress, option_key
+from buildx_cache.request.build_request import BuildRequest, Progress, option_key
+from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, VARIABLES, nearest
 from buildx_cache.request.validation import check
 
-ENV_PREFIX = "BUILDX_CACHE_"
-_TRUE = ("1", "true", "yes", "on")
-_FALSE = ("0", "false", "no", "off")
+_WORDS = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
+_Choice = TypeVar("_Choice", bound=StrEnum)
 _DAYS = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)d")
 
 
@@ -47,19 +47,10 @@ class Layer:
         return _toml_type(value) if self.file else repr(value)
 
 
-# Set on one command line only: in a file or the environment they would silently apply to every call.
-_COMMAND_LINE_ONLY = frozenset({"context", "buildx_flags", "password_stdin", "ambient"})
-# Set by the caller only: they say which file is read, and what it may do.
-_ABOUT_FILES = frozenset({"config", "trust_config"})
-_HINTS = get_type_hints(BuildRequest)
-_VARIABLE_FIELDS = tuple(name for name in _HINTS if name not in _COMMAND_LINE_ONLY)
-CONFIG_FIELDS = tuple(name for name in _VARIABLE_FIELDS if name not in _ABOUT_FILES)
-
-
 def make_request(layers: Sequence[Layer]) -> BuildRequest:
     """Merge layers, highest precedence first, and check every value.
 
-    A list is taken whole from the highest layer that sets it.
+    The highest layer that sets an option decides. Lists of ``NAME=VALUE`` add up: the highest layer decides each name.
 
     Raises:
         UsageError: a value of the wrong type or not among the choices, or a combination that cannot work.
@@ -75,16 +66,25 @@ def converted(layers: Sequence[Layer]) -> dict[str, Any]:
     Raises:
         UsageError: a value of the wrong type or not among the choices.
     """
-    return {
-        name: _without_nul(name, _convert(name, layer.values[name], layer), layer)
-        for name in _HINTS
-        if (layer := deciding(name, layers))
-    }
+    return {name: _merged(name, found) for name in KINDS if (found := setting(name, layers))}
 
 
-def deciding(name: str, layers: Sequence[Layer]) -> Layer | None:
-    """Return the highest layer that sets the option."""
-    return next((layer for layer in layers if name in layer.values), None)
+def setting(name: str, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Return the layers that an option's value comes from, highest first: one, or all where lists add up."""
+    found = tuple(layer for layer in layers if name in layer.values)
+    return found if name in OPTIONS and OPTIONS[name].adds_up else found[:1]
+
+
+def _merged(name: str, layers: Sequence[Layer]) -> Any:  # noqa: ANN401 -- of the option's kind
+    """Convert the values of the layers; of those that add up, the items of lower layers stand first."""
+    values = [_without_nul(name, _convert(name, layer.values[name], layer), layer) for layer in layers]
+    if len(values) == 1:
+        return values[0]
+    found: list[str] = []
+    for items in values:
+        names = {item.partition("=")[0] for item in found}
+        found[:0] = [item for item in items if item.partition("=")[0] not in names]
+    return tuple(found)
 
 
 def checked(request: BuildRequest, layers: Sequence[Layer], rule: Callable[[BuildRequest], None]) -> None:
@@ -96,9 +96,10 @@ def checked(request: BuildRequest, layers: Sequence[Layer], rule: Callable[[Buil
     try:
         rule(request)
     except (UsageError, ExhaustedError) as error:
-        name = next((name for name in _texts_of_files(layers) if not _fails_without(name, request, rule, error)), "")
-        if layer := deciding(name, layers):
-            raise unusable(layer, name, error) from None
+        for name, file in _texts_of_files(layers):
+            others = [layer for layer in layers if layer is not file]
+            if not _fails_without(name, request, others, rule, error):
+                raise unusable(file, name, error) from None
         raise
 
 
@@ -107,45 +108,53 @@ def unusable(layer: Layer, name: str, error: BuildxCacheError) -> BuildxCacheErr
     return type(error)(f"{layer.locate(name)}: this value cannot be used", hint=error.hint)
 
 
-def _texts_of_files(layers: Sequence[Layer]) -> Iterator[str]:
-    """The options that have free text from a file."""
-    hints = (name for name, hint in _HINTS.items() if hint in (str, tuple[str, ...]))
-    return (name for name in hints if (layer := deciding(name, layers)) and layer.file)
+def _texts_of_files(layers: Sequence[Layer]) -> Iterator[tuple[str, Layer]]:
+    """Yield the options that have free text from a file, each with the file."""
+    texts = (name for name, kind in KINDS.items() if kind in (str, tuple))
+    return ((name, layer) for name in texts for layer in setting(name, layers) if layer.file)
 
 
 def _fails_without(
-    name: str, request: BuildRequest, rule: Callable[[BuildRequest], None], error: BuildxCacheError
+    name: str,
+    request: BuildRequest,
+    others: Sequence[Layer],
+    rule: Callable[[BuildRequest], None],
+    error: BuildxCacheError,
 ) -> bool:
-    """Whether the same is refused where the option is not set."""
-    default = getattr(BuildRequest(), name)
+    """Tell whether the same is refused where only the other layers set the option, and none where they all do."""
+    adding = setting(name, others) if OPTIONS[name].adds_up else ()
+    value = _merged(name, adding) if adding else getattr(BuildRequest(), name)
     try:
-        rule(dataclasses.replace(request, **{name: default}))
+        rule(dataclasses.replace(request, **{name: value}))
     except BuildxCacheError as other:
         return other.message == error.message
     return False
 
 
 def environment_layer(env: Mapping[str, str]) -> Layer:
-    """The ``BUILDX_CACHE_<OPTION>`` variables that are set; a list is one item a line."""
-    names = {name: ENV_PREFIX + name.upper() for name in _VARIABLE_FIELDS}
-    values = {name: env[variable] for name, variable in names.items() if env.get(variable)}
+    """Read the ``BUILDX_CACHE_<OPTION>`` variables that are set; a list has one item a line."""
+    values = {name: env[variable] for variable, name in VARIABLES.items() if env.get(variable)}
     return Layer(where=ENV_PREFIX + "{NAME}", values=values)
 
 
-def _convert(name: str, value: object, layer: Layer) -> object:
-    hint = _HINTS[name]
-    match hint:
-        case _ if hint == tuple[str, ...]:
-            return _to_list(name, value, layer)
-        case _ if hint in (bool, bool | None):
-            return _to_flag(name, value, layer)
-        case _ if hint is str:
-            return _to_text(name, value, layer)
-        case _:
-            return _to_choice(name, value, layer)
+def unknown_variables(env: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
+    """Yield a warning for each ``BUILDX_CACHE_`` variable that is neither an option's nor one of ``known``."""
+    for variable in env:
+        if variable.startswith(ENV_PREFIX) and variable not in VARIABLES and variable not in known:
+            name = variable.removeprefix(ENV_PREFIX)
+            if name.lower() in KINDS:
+                yield f"{variable} is ignored: only the command line sets it"
+            else:
+                near = nearest(name, VARIABLES.values())
+                meant = f"; did you mean {ENV_PREFIX}{near.upper().replace('-', '_')}?" if near else ""
+                yield f"{variable} is ignored: there is no such option{meant}"
 
 
-def _without_nul(name: str, value: object, layer: Layer) -> object:
+def _convert(name: str, value: object, layer: Layer) -> Any:  # noqa: ANN401 -- of the option's kind
+    return _CONVERTERS.get(KINDS[name], _to_choice)(name, value, layer)
+
+
+def _without_nul(name: str, value: Any, layer: Layer) -> Any:  # noqa: ANN401 -- of the option's kind
     """No command line and no path can hold a NUL, which a file can spell."""
     if any("\0" in each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)):
         raise UsageError(f"{layer.locate(name)} holds a NUL character", hint="write it without")
@@ -161,10 +170,9 @@ def _to_list(name: str, value: object, layer: Layer) -> tuple[str, ...]:
 
 
 def _to_flag(name: str, value: object, layer: Layer) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in _TRUE + _FALSE:
-        return value.lower() in _TRUE
+    flag = _WORDS.get(value.lower()) if isinstance(value, str) else value
+    if isinstance(flag, bool):
+        return flag
     raise _wrong_type(name, value, layer, "true or false")
 
 
@@ -175,21 +183,25 @@ def _to_text(name: str, value: object, layer: Layer) -> str:
 
 
 def _to_choice(name: str, value: object, layer: Layer) -> StrEnum:
-    choices: type[StrEnum] = next(kind for kind in _CHOICES if kind in (_HINTS[name], *_members(_HINTS[name])))
-    try:
-        return choices(str(value))
-    except ValueError:
-        raise UsageError(
-            f"{layer.locate(name)}: {layer.show(value)} is none of its values",
-            hint=closest(str(value), [choice.value for choice in choices]),
-        ) from None
+    return chosen(KINDS[name], value, where=layer.locate(name), shown=layer.show(value))
 
 
-_CHOICES: tuple[type[StrEnum], ...] = (CacheKind, CacheMode, Compression, Driver, Lazy, Progress)
+def chosen(kind: type[_Choice], value: object, *, where: str, shown: str = "") -> _Choice:
+    """Return one of several choices.
+
+    Raises:
+        UsageError: with where the value was set and the nearest right word.
+    """
+    if value in (words := tuple(kind)):
+        return words[words.index(value)]
+    raise UsageError(f"{where}: {shown or repr(value)} is none of its values", hint=closest(str(value), words))
 
 
-def _members(hint: object) -> tuple[object, ...]:
-    return tuple(getattr(hint, "__args__", ()))
+_CONVERTERS: Mapping[type, Callable[[str, object, Layer], object]] = {
+    tuple: _to_list,
+    bool: _to_flag,
+    str: _to_text,
+}
 
 
 def _wrong_type(name: str, value: object, layer: Layer, wanted: str) -> UsageError:

@@ -18,6 +18,7 @@ from buildx_cache.reference import registry_key
 from buildx_cache.request.build_request import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.local_paths import (
     RESULT_FILES,
+    dockerfile_of,
     flag_values,
     is_path,
     layout_folders,
@@ -257,7 +258,7 @@ def check_paths(request: BuildRequest) -> None:
         raise UsageError(f"the build context {request.context!r} {what}", hint="give the folder that COPY reads from")
     if not os.access(context, os.R_OK | os.X_OK):
         raise UsageError(f"the build context {request.context!r} cannot be read", hint="check its permissions")
-    dockerfile = Path(request.file) if request.file else context / "Dockerfile"
+    dockerfile = Path(dockerfile_of(request))
     if request.file != "-" and not _is_url(request.file):
         check_readable(dockerfile, "the Dockerfile", "give it with -f/--file")
         _check_waits(dockerfile, dockerfile.with_name(f"{dockerfile.name}{IGNORE}"))
@@ -321,7 +322,7 @@ def _check_shadow(context: str) -> None:
 
 def _check_policy(request: BuildRequest) -> None:
     """Refuse a policy that is no ordinary file: Buildx follows a link (``build/opt.go``), and shows what is no Rego."""
-    dockerfile = request.file or f"{request.context}/Dockerfile"
+    dockerfile = dockerfile_of(request)
     policy = f"{dockerfile}.rego"
     if dockerfile != "-" and not _is_url(dockerfile) and not is_ordinary(Path(policy)):
         raise UsageError(f"the policy of the build is not an ordinary file: {policy}", hint="make it one")

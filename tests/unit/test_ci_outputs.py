@@ -17,7 +17,7 @@ from buildx_cache.ci.annotations import annotate
 from buildx_cache.ci.commands import azure_command, github_command, teamcity_message
 from buildx_cache.ci.outputs import WAYS, Addition, Outputs, outputs, variable, write_outputs
 from buildx_cache.report import BuilderReport, BuildReport, CacheReport, CIReport, ImageReport, StepCounts
-from buildx_cache.request.sources import CONFIG_FIELDS
+from buildx_cache.request.options import CONFIG_FIELDS
 
 DIGEST = f"sha256:{'ab12' * 16}"
 IMAGE_ID = f"sha256:{'cd34' * 16}"

@@ -261,6 +261,31 @@ def test_a_command_for_the_ci_in_a_wrong_word_is_none(call: CommandLine) -> None
     assert not any(line.startswith("::") for line in called.err.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("build", "--cache", "regsitry"), "registry"),
+        (("plan", "--driver", "dokcer"), "docker"),
+        (("plan", "--assume-driver", "kubernets"), "kubernetes"),
+        (("plan", "--format", "jsn"), "json"),
+        (("cache", "inspect", "x", "--format", "tabel"), "table"),
+        (("build", "--dockerfile", "x"), "--file"),
+        (("plan", "--image=x"), "--tag"),
+    ],
+    ids=" ".join,
+)
+def test_the_right_word_for_a_wrong_one_is_named(call: CommandLine, words: tuple[str, ...], named: str) -> None:
+    called = call(*words)
+    assert (called.code, "Value error" in called.err) == (2, False)
+    assert named in called.err.splitlines()[1]
+
+
+def test_a_variable_that_is_no_option_is_told(call: CommandLine) -> None:
+    lines = call("plan", "--assume-driver", "docker", BUILDX_CACHE_CACH="none", BUILDX_CACHE_DIGEST="x").out
+    assert [line for line in lines.splitlines() if "BUILDX_CACHE" in line and "BUILDX_CACHE_CACHE" not in line] == []
+    assert "BUILDX_CACHE_CACH is ignored" in lines
+
+
 def test_a_wrong_variable_is_told_by_its_name(call: CommandLine) -> None:
     called = call("build", BUILDX_CACHE_CACHE="regsitry")
     assert (called.code, called.err.splitlines()[0]) == (

@@ -22,16 +22,20 @@ from buildx_cache.request import (
     Lazy,
     Progress,
     check_paths,
+    converted,
     environment_layer,
     found_config,
     is_remote_context,
     make_request,
     option_key,
     parse_endpoint,
+    unknown_variables,
     unmoved,
 )
 from buildx_cache.request.folders import check_cache_directories, check_cache_directory, check_exported_folders
-from buildx_cache.request.sources import CONFIG_FIELDS
+from buildx_cache.request.local_paths import dockerfile_of
+from buildx_cache.request.options import CONFIG_FIELDS, OPTIONS, VARIABLES
+from buildx_cache.request.options import KINDS as TYPES
 
 
 def given(**values: object) -> Layer:
@@ -91,6 +95,60 @@ def test_each_option_is_taken_from_its_own_highest_layer() -> None:
         ]
     )
     assert (request.target, request.tag, request.load) == ("cli", ("env:1",), True)
+
+
+ADDED = ("build_arg", "build_context", "label", "annotation", "ulimit", "driver_opt")
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if TYPES[name] is tuple])
+def test_lists_of_names_with_values_add_up_and_others_replace_each_other(name: str) -> None:
+    layers = [
+        given(**{name: ["b=2", "c=2"]}),
+        environment_layer({f"BUILDX_CACHE_{name.upper()}": "c=1\nd=1"}),
+        Layer(file="x.toml", values={name: ["a=0", "b=0", "d=0"]}),
+    ]
+    expected = ("a=0", "d=1", "b=2", "c=2") if name in ADDED else ("b=2", "c=2")
+    assert converted(layers)[name] == expected
+
+
+def test_a_list_that_repeats_a_name_is_taken_as_it_is() -> None:
+    layers = [given(build_arg=["A=1", "A=2", "B"]), Layer(file="x.toml", values={"build_arg": ["B=1", "C=1", "C=2"]})]
+    assert make_request(layers).build_arg == ("C=1", "C=2", "A=1", "A=2", "B")
+
+
+@pytest.mark.parametrize(
+    ("own", "of_file", "where"),
+    [(["=x"], ["A=secret"], "--build-arg"), (["A=1"], ["=secret"], "x.toml:3"), (["=x"], ["=secret"], "--build-arg")],
+)
+def test_the_source_of_a_wrong_item_is_named(own: list[str], of_file: list[str], where: str) -> None:
+    file = Layer(file="x.toml", values={"build_arg": of_file}, lines={"build_arg": 3})
+    message, _ = refusal(given(build_arg=own), file)
+    assert (message.startswith(where), "secret" in message) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("BUILDX_CACHE_CACH", "BUILDX_CACHE_CACHE"),
+        ("BUILDX_CACHE_CACHE-DIR", "BUILDX_CACHE_CACHE_DIR"),
+        ("BUILDX_CACHE_TAGGS", "BUILDX_CACHE_TAG"),
+        ("BUILDX_CACHE_DOCKERFILE", "BUILDX_CACHE_FILE"),
+        ("BUILDX_CACHE_BUILD_ARGS", "BUILDX_CACHE_BUILD_ARG"),
+        ("BUILDX_CACHE_CONTEXT", "command line"),
+        ("BUILDX_CACHE_PASSWORD_STDIN", "command line"),
+        ("BUILDX_CACHE_BUILDX_FLAGS", "command line"),
+        ("BUILDX_CACHE_", "no such option"),
+        ("BUILDX_CACHE_XYZZY", "no such option"),
+    ],
+)
+def test_a_variable_that_is_no_option_is_warned_of(variable: str, told: str) -> None:
+    (warning,) = unknown_variables({variable: "value", "PATH": "/bin", "BUILDX_CACHE_TAG": "x"}, ())
+    assert (variable in warning, told in warning, "value" in warning) == (True, True, False)
+
+
+def test_of_a_variable_that_is_known_nothing_is_said() -> None:
+    known = {"BUILDX_CACHE_DIGEST"}
+    assert list(unknown_variables({**dict.fromkeys(VARIABLES, "x"), "BUILDX_CACHE_DIGEST": "x"}, known)) == []
 
 
 def test_an_empty_variable_says_nothing() -> None:
@@ -632,6 +690,39 @@ def test_paths_that_can_be_read_are_taken(request_: BuildRequest) -> None:
     check_paths(request_)
 
 
+@pytest.mark.parametrize(
+    ("there", "request_", "found"),
+    [
+        (["dockerfile"], BuildRequest(context="app"), "app/dockerfile"),
+        (["dockerfile", "Dockerfile"], BuildRequest(context="app"), "app/Dockerfile"),
+        ([], BuildRequest(context="app"), "app/Dockerfile"),
+        (["DOCKERFILE"], BuildRequest(context="app"), "app/Dockerfile"),
+        (["dockerfile"], BuildRequest(file="app/Dockerfile"), "app/dockerfile"),
+        (["dockerfile"], BuildRequest(file="app/other"), "app/other"),
+        (["dockerfile"], BuildRequest(context="absent"), "absent/Dockerfile"),
+        (["dockerfile"], BuildRequest(context="app", file="-"), "-"),
+        (["dockerfile"], BuildRequest(context="https://x.example/y.git", file="a/b"), "a/b"),
+    ],
+    ids=repr,
+)
+def test_a_dockerfile_may_be_spelled_in_lower_case(
+    project: Path, there: list[str], request_: BuildRequest, found: str
+) -> None:
+    (project / "app").mkdir()
+    for name in there:
+        (project / "app" / name).write_text("FROM scratch\n")
+    assert dockerfile_of(request_) == found
+    if (project / found).exists():
+        check_paths(request_)
+
+
+def test_what_buildx_reads_beside_a_dockerfile_in_lower_case_is_checked_too(project: Path) -> None:
+    (project / "folder" / "dockerfile").write_text("FROM scratch\n")
+    (project / "folder" / "dockerfile.rego").symlink_to("/proc/self/environ")
+    with pytest.raises(UsageError):
+        check_paths(BuildRequest(context="folder"))
+
+
 WAITED_FOR = {
     "Dockerfile": BuildRequest(),
     "folder/Dockerfile": BuildRequest(context="folder"),
@@ -937,6 +1028,10 @@ def test_an_endpoint_starts_with_an_address(text: str) -> None:
 # --- one name everywhere -----------------------------------------------------------------------------------
 
 FIELDS = tuple(field.name for field in dataclasses.fields(BuildRequest) if field.name != "ambient")
+
+
+def test_every_option_is_a_row_of_the_table() -> None:
+    assert set(OPTIONS) == set(FIELDS) - {"context", "buildx_flags"}
 
 
 def test_every_option_is_a_field_of_the_request_and_the_other_way_round() -> None:

@@ -1,0 +1,254 @@
+"""Rules for what a configuration file of the repository may set, and to which values.
+
+A file that is found beside the build context or in the working directory belongs to the repository, and anybody who
+opens a pull request can change it. It says how the image is built and shown. It does not say where credentials go,
+which builder is used, what of the host is read, or what is written outside of the working copy; in a fork's pull
+request it says nothing of caches and pushes. A file that the caller names or trusts may set everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
+from buildx_cache.errors import UsageError
+from buildx_cache.redaction import is_secret_argument
+from buildx_cache.request.build_request import Progress
+from buildx_cache.request.local_paths import LAYOUT_SCHEME, output_pairs
+from buildx_cache.working_copy import leaves, project_top
+
+# A hostile file can have this many files of each folder looked at.
+_MOST_ENTRIES = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Where a file was found: the ``root`` of its working copy, and the build ``context`` if that is a folder."""
+
+    root: Path
+    context: Path | None = None
+
+
+def ground_of(folder: Path, context: Path | None) -> Ground:
+    """Return the ground of a file in ``folder``.
+
+    The root is the top of the working copy around the folder, else the folder itself.
+    """
+    folder = Path(os.path.realpath(folder))
+    return Ground(root=project_top(folder) or folder, context=Path(os.path.realpath(context)) if context else None)
+
+
+# Say why one item of a value is refused; the empty string allows it.
+Check = Callable[[str, Ground], str]
+
+
+def allow(_: str, __: Ground) -> str:
+    """Allow every value."""
+    return ""
+
+
+def _as_elsewhere(_: object) -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permission:
+    """What a found file may do with one option, and why.
+
+    ``check`` judges each item of a value; where there is no check, the option is the caller's alone. ``in_fork`` tells
+    whether a fork's pull request may set the value, too.
+    """
+
+    why: str
+    check: Check | None = allow
+    in_fork: Callable[[object], bool] = _as_elsewhere
+
+
+# --- paths -------------------------------------------------------------------------------------------------
+
+
+def _path(text: str, ground: Ground) -> str:
+    if text == "-":
+        return "it is a stream of the call"
+    if text.startswith("~"):
+        return "the path is in a home folder"
+    return leaves(Path(text), ground.root)
+
+
+def _layout(text: str, ground: Ground) -> str:
+    """Judge a folder of an OCI layout: Buildx follows links in it. A cache has a key file beside its folder."""
+    if found := _path(text, ground) or _path(f"{text.rstrip('/')}-key", ground):
+        return found
+    return _finding(text, os.DirEntry.is_symlink, "a symbolic link")
+
+
+def _exported(text: str, ground: Ground) -> str:
+    """Judge a folder that an image's files are written into: those that are there are replaced, ``.git`` included."""
+    return _path(text, ground) or _finding(text, _is_git, ".git")
+
+
+def _sent(text: str, ground: Ground) -> str:
+    """Judge a folder that the builder may read as a whole: ``.git/config`` often has the CI's token."""
+    if found := _path(text, ground):
+        return found
+    is_sent_already = ground.context is not None and Path(os.path.abspath(text)).is_relative_to(ground.context)  # noqa: PTH100 -- normalises `..`
+    return "" if is_sent_already else _finding(text, _is_git, ".git")
+
+
+def _is_git(entry: os.DirEntry[str]) -> bool:
+    return entry.name.casefold() == ".git"
+
+
+def _finding(folder: str, wanted: Callable[[os.DirEntry[str]], bool], what: str) -> str:
+    """Say that a folder holds something ``wanted``, or too much to tell; links are not followed."""
+    for number, entry in enumerate(_entries(folder)):
+        if wanted(entry):
+            return f"the folder holds {what}"
+        if number == _MOST_ENTRIES:
+            return f"the folder holds more than {_MOST_ENTRIES} files"
+    return ""
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    waiting = [folder]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+_FETCHED = ("http://", "https://")
+# Before 0.32, Buildx cut at the first `@` and `:`, and since then at the last (``util/ocilayout/parse.go``).
+_LAYOUT_PLACE = re.compile(r"(?P<folder>[^:@]+)(?::[\w.-]+)?(?:@[\w:]+)?", re.ASCII)
+
+
+def _dockerfile(text: str, ground: Ground) -> str:
+    if text.startswith(_FETCHED):
+        return ""
+    return _path(text, ground) or _sent(os.path.dirname(text) or ".", ground)  # noqa: PTH120 -- as Buildx splits it
+
+
+def _build_context(text: str, ground: Ground) -> str:
+    place = text.partition("=")[2]
+    if place.startswith((*_FETCHED, "docker-image://")):
+        return ""
+    if place.startswith(LAYOUT_SCHEME):
+        layout = _LAYOUT_PLACE.fullmatch(place.removeprefix(LAYOUT_SCHEME))
+        return _layout(layout["folder"], ground) if layout else "its folder is not clear to every version of Buildx"
+    return _sent(place, ground)
+
+
+# --- other values ------------------------------------------------------------------------------------------
+
+
+def _build_arg(text: str, _: Ground) -> str:
+    name, given, value = text.partition("=")
+    if not given:
+        return "without a value it takes a variable of the job's environment into the build"
+    # Such a value goes by the environment of docker itself: DOCKER_HOST, LD_PRELOAD, SSH_AUTH_SOCK would steer that.
+    return "it looks like a secret, and would be set in docker's environment" if is_secret_argument(name, value) else ""
+
+
+def _progress(text: str, _: Ground) -> str:
+    return "stdout would hold events, where the caller expects the image" if text == Progress.JSON else ""
+
+
+def _network(text: str, _: Ground) -> str:
+    """Buildx grants ``network.host`` by itself for ``host`` (``build/opt.go``)."""
+    return "" if text in ("", "default", "none") else "it gives steps the host's network"
+
+
+def _output(text: str, ground: Ground) -> str:
+    if not text.isprintable():  # Python drops more of these around an attribute, or a line, than Go does
+        return "it holds a control character or an unusual space"
+    pairs = output_pairs(text)
+    keys = [key for key, _ in pairs]
+    fields = dict(pairs)
+    kind, place = fields.get("type", ""), fields.get("dest", "")
+    if len(set(keys)) != len(keys):
+        return "it gives an attribute twice"
+    if kind not in _OUTPUT_TYPES or not _OUTPUT_ATTRIBUTES.issuperset(keys):
+        return "it has a type or an attribute that only the caller sets"
+    if not place:
+        return ""
+    return (_exported if kind == "local" else _layout if "tar" in fields else _path)(place, ground)
+
+
+_OUTPUT_TYPES = ("local", "tar", "oci", "docker", "image", "registry", "cacheonly")
+# Not `context` (which engine is loaded) and `registry.insecure` (logins in clear). BuildKit's README, "Output".
+_OUTPUT_ATTRIBUTES = frozenset((
+    "type", "dest", "tar", "name", "push", "push-by-digest", "unpack", "store", "name-canonical", "oci-mediatypes",
+    "oci-artifact", "dangling-name-prefix", "compression", "compression-level", "force-compression",
+    "rewrite-timestamp", "source-date-epoch", "platform-split", "attestation-prefix",
+))  # fmt: skip
+
+
+def is_pushed(output: str) -> bool:
+    """Tell whether a ``--output`` pushes: ``push`` is on unless it is off by a word of Go's ``strconv.ParseBool``."""
+    fields = dict(output_pairs(output))
+    return fields.get("type") == "registry" or fields.get("push", "f").lower() not in ("0", "f", "false")
+
+
+def _cache_entry(parse: Callable[[str], CacheEntry], text: str, ground: Ground) -> str:
+    try:
+        entry = parse(text)
+    except UsageError:
+        return ""  # whoever uses the value refuses it
+    if entry.backend.borrows_login:
+        return "for its type Buildx fills in the caller's credentials"
+    if entry.unknown:
+        return "it has an attribute that only the caller sets"
+    if ("registry.insecure", "true") in entry.attributes:
+        return "it would send logins in clear"
+    return _layout(entry.folder, ground) if entry.folder else ""
+
+
+# --- permissions of options ---------------------------------------------------------------------------------
+
+
+def _cache(check: Check = allow, left: object = None) -> Permission:
+    """Permit what a fork may set to nothing but what is ``left``: a value that takes something away."""
+    why = "it says which caches are read, written and pruned, which a fork's pull request does not decide"
+    return Permission(why=why, check=check, in_fork=lambda value: value == left)
+
+
+def _pushes_nothing(outputs: object) -> bool:
+    return isinstance(outputs, tuple) and not any(map(is_pushed, outputs))
+
+
+_SHOWS = "it says how the build is shown"
+_OUTSIDE = "a file outside of the working copy is the host's"
+BUILT = Permission(why="it says how the image is built, as the repository's Dockerfile does")
+NAMED = Permission(why="it names the image, or keeps it in the engine")
+SHOWN = Permission(why=_SHOWS)
+PROGRESS = Permission(why=_SHOWS, check=_progress)
+PUSHED = Permission(
+    why="the image goes to its own registry, with a login stored for that", in_fork=lambda value: value is False
+)
+OUTPUT = Permission(why="a result stays in the working copy, or is pushed", check=_output, in_fork=_pushes_nothing)
+DOCKERFILE = Permission(why=_OUTSIDE, check=_dockerfile)
+BUILD_CONTEXT = Permission(why=_OUTSIDE, check=_build_context)
+BUILD_ARG = Permission(why="a build argument is a value, not a variable of the job's", check=_build_arg)
+NETWORK = Permission(why="the host's network reaches what only the host may", check=_network)
+WRITTEN = Permission(why="it is a file that the call writes", check=_path)
+SECRET = Permission(why="it says which secrets of the host the build reads", check=None)
+PRIVILEGE = Permission(why="it says which privileges the build has on the host", check=None)
+BUILDER = Permission(
+    why="it says which builder does the work, and so who gets the build's files and logins", check=None
+)
+LOGIN = Permission(why="it says which credentials are used, and where they go", check=None)
+CACHE = _cache()
+CACHE_KIND = _cache(left=CacheKind.NONE)
+CACHE_DIR = _cache(_layout)
+CACHE_FROM = _cache(partial(_cache_entry, parse_import))
+CACHE_TO = _cache(partial(_cache_entry, parse_export))
+CACHE_READ_ONLY = _cache(left=True)
+PRUNE = _cache(left=False)
