@@ -24,16 +24,19 @@ class Option:
 
     help: str
     metavar: str = " "
-    """What stands for the value in the help; a switch has a blank."""
+    """The value's placeholder in the help; a switch has a blank."""
     short: str = ""
     off: str = ""
     """The flag that turns a switch off; empty if there is none."""
     rule: rules.Permission | None = None
-    """What a configuration file may set; None if no file sets the option."""
+    """The rule for configuration files; None: no file sets the option."""
     is_variable: bool = True
-    """Whether the environment may set it. A password on stdin belongs to one command line."""
+    """True: the environment may set it. A password on stdin belongs to one command line."""
     adds_up: bool = False
-    """Whether all sources add their ``NAME=VALUE`` items, of a name the highest one's; other lists are taken whole."""
+    """True: every source adds its ``NAME=VALUE`` items, and the highest source decides each name.
+
+    False: the highest source decides the whole value.
+    """
     panel: str = ""
 
     def flags(self, name: str) -> tuple[str, ...]:
@@ -198,16 +201,16 @@ def _kind(hint: object) -> Any:  # noqa: ANN401 -- a type
     return typing.get_args(hint)[0] if origin not in (None, tuple) else origin or hint
 
 
-KINDS: Mapping[str, type] = {name: _kind(hint) for name, hint in typing.get_type_hints(BuildRequest).items()}
-"""The type of every field's value; None, where it is the default, left out."""
-
-
-# Words for an option to which no likeness leads.
+_ARGUMENTS = ("context", "buildx_flags")
+_HINTS = typing.get_type_hints(BuildRequest)
+KINDS: Mapping[str, type] = {name: _kind(_HINTS[name]) for name in (*_ARGUMENTS, *OPTIONS)}
+"""The type of every argument's and option's value, without the None of an absent one."""
+# Other words for an option, which difflib leads elsewhere.
 OTHER_NAMES: Mapping[str, str] = {"dockerfile": "file", "image": "tag", "name": "tag"}
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """Find the option that a word likely means, as it is spelled on the command line; the empty string if none."""
+    """Find the option that a word likely means; return its spelling on the command line, or the empty string."""
     word = word.lower().replace("_", "-")
     if other := OTHER_NAMES.get(word):
         return other
