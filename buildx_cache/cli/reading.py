@@ -101,7 +101,7 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
         name for name in (found.layer.values if found.layer else ()) if found.layer in setting(name, layers)
     )
     lines = () if is_quiet else found.lines
-    warnings = tuple(unknown_variables(env, {variable(name) for name in NAMES}))
+    warnings = tuple(unknown_variables(env, map(variable, NAMES)))
     return Asked(request=request, lines=lines, warnings=warnings, file=found.layer, from_file=from_file)
 
 

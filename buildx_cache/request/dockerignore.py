@@ -4,6 +4,9 @@ Lines are read as moby/patternmatcher's ``ignorefile`` reads them, patterns as i
 Buildx' walk of the context decides it (fsutil's ``filterFS`` with ``MatchesUsingParentResults``): a folder's matches
 count for all that is in it, but not those of patterns that changed nothing for the folder.
 
+No library reads these patterns: pathspec reads gitignore's and docker-py ``fnmatch``'s, both by Python's ``re``, which
+takes exponential time for ``*a*a*a*a*b``.
+
 The time is linear in the length of the path, see :mod:`buildx_cache.request.globs`. The limits are :data:`LONGEST`,
 Docker's own on a line, and the automaton's; a file beyond them is not read at all.
 """

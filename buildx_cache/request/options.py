@@ -24,16 +24,19 @@ class Option:
 
     help: str
     metavar: str = " "
-    """What stands for the value in the help; a switch has a blank."""
+    """The value's placeholder in the help; a switch has a blank."""
     short: str = ""
     off: str = ""
     """The flag that turns a switch off; empty if there is none."""
-    permission: rules.Permission | None = None
-    """What a configuration file may set; None if no file sets the option."""
+    rule: rules.Permission | None = None
+    """The rule for configuration files; None: no file sets the option."""
     is_variable: bool = True
-    """Whether the environment may set it. A password on stdin belongs to one command line."""
+    """True: the environment may set it. A password on stdin belongs to one command line."""
     adds_up: bool = False
-    """Whether all sources add their ``NAME=VALUE`` items, of a name the highest one's; other lists are taken whole."""
+    """True: every source adds its ``NAME=VALUE`` items, and the highest source decides each name.
+
+    False: the highest source decides the whole value.
+    """
     panel: str = ""
 
     def flags(self, name: str) -> tuple[str, ...]:
@@ -49,129 +52,107 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             help="Name of the image; {sha} {short_sha} {branch} {tag} {pr} {build} {date} are filled in. Repeatable.",
             metavar="REF",
             short="-t",
-            permission=rules.NAMED,
+            rule=rules.NAMED,
         ),
-        "push": Option(help="Push every tag.", off="--no-push", permission=rules.PUSHED),
-        "load": Option(help="Load the image into the engine.", off="--no-load", permission=rules.NAMED),
+        "push": Option(help="Push every tag.", off="--no-push", rule=rules.PUSHED),
+        "load": Option(help="Load the image into the engine.", off="--no-load", rule=rules.NAMED),
         "output": Option(
-            help="Another output, in Buildx syntax. Repeatable.", metavar="SPEC", short="-o", permission=rules.OUTPUT
+            help="Another output, in Buildx syntax. Repeatable.", metavar="SPEC", short="-o", rule=rules.OUTPUT
         ),
     },
     "Build (as in docker buildx build)": {
         "file": Option(
-            help="Dockerfile. Default: CONTEXT/Dockerfile.", metavar="FILE", short="-f", permission=rules.DOCKERFILE
+            help="Dockerfile. Default: CONTEXT/Dockerfile.", metavar="FILE", short="-f", rule=rules.DOCKERFILE
         ),
-        "target": Option(help="Stage to build.", metavar="STAGE", permission=rules.BUILT),
-        "platform": Option(help="Platforms to build for.", metavar="OS/ARCH", permission=rules.BUILT),
-        "build_arg": Option(help="Build argument.", metavar=_PAIR, permission=rules.BUILD_ARG, adds_up=True),
-        "build_context": Option(
-            help="Named context.", metavar="NAME=PATH", permission=rules.BUILD_CONTEXT, adds_up=True
-        ),
-        "label": Option(help="Label of the image.", metavar=_PAIR, permission=rules.BUILT, adds_up=True),
-        "annotation": Option(help="Annotation of the image.", metavar=_PAIR, permission=rules.BUILT, adds_up=True),
-        "secret": Option(help="Secret for RUN --mount=type=secret.", metavar="SPEC", permission=rules.SECRET),
-        "ssh": Option(help="SSH agent or keys for the build.", metavar="SPEC", permission=rules.SECRET),
-        "pull": Option(help="Always look for newer base images.", off="--no-pull", permission=rules.BUILT),
-        "no_cache": Option(help="Execute every step, cached or not.", permission=rules.BUILT),
-        "no_cache_filter": Option(help="Execute these stages, cached or not.", metavar="STAGE", permission=rules.BUILT),
-        "network": Option(help="Network of RUN steps.", metavar="MODE", permission=rules.NETWORK),
-        "add_host": Option(help="Extra line for /etc/hosts.", metavar="HOST:IP", permission=rules.BUILT),
-        "allow": Option(help="Privilege to grant to the build.", metavar="NAME", permission=rules.PRIVILEGE),
-        "attest": Option(help="Attestation to attach.", metavar="SPEC", permission=rules.BUILT),
-        "provenance": Option(help="Provenance: true, false, mode=…", metavar="SPEC", permission=rules.BUILT),
-        "sbom": Option(help="SBOM: true, false, generator=…", metavar="SPEC", permission=rules.BUILT),
-        "shm_size": Option(help="Size of /dev/shm.", metavar="SIZE", permission=rules.BUILT),
-        "ulimit": Option(help="Limit for RUN steps.", metavar="SPEC", permission=rules.BUILT, adds_up=True),
-        "cgroup_parent": Option(help="Cgroup of RUN steps.", metavar="NAME", permission=rules.PRIVILEGE),
-        "metadata_file": Option(help="Write Buildx' metadata.", metavar="FILE", permission=rules.WRITTEN),
-        "iidfile": Option(help="Write the image's ID.", metavar="FILE", permission=rules.WRITTEN),
+        "target": Option(help="Stage to build.", metavar="STAGE", rule=rules.BUILT),
+        "platform": Option(help="Platforms to build for.", metavar="OS/ARCH", rule=rules.BUILT),
+        "build_arg": Option(help="Build argument.", metavar=_PAIR, rule=rules.BUILD_ARG, adds_up=True),
+        "build_context": Option(help="Named context.", metavar="NAME=PATH", rule=rules.BUILD_CONTEXT, adds_up=True),
+        "label": Option(help="Label of the image.", metavar=_PAIR, rule=rules.BUILT, adds_up=True),
+        "annotation": Option(help="Annotation of the image.", metavar=_PAIR, rule=rules.BUILT, adds_up=True),
+        "secret": Option(help="Secret for RUN --mount=type=secret.", metavar="SPEC", rule=rules.SECRET),
+        "ssh": Option(help="SSH agent or keys for the build.", metavar="SPEC", rule=rules.SECRET),
+        "pull": Option(help="Always look for newer base images.", off="--no-pull", rule=rules.BUILT),
+        "no_cache": Option(help="Execute every step, cached or not.", rule=rules.BUILT),
+        "no_cache_filter": Option(help="Execute these stages, cached or not.", metavar="STAGE", rule=rules.BUILT),
+        "network": Option(help="Network of RUN steps.", metavar="MODE", rule=rules.NETWORK),
+        "add_host": Option(help="Extra line for /etc/hosts.", metavar="HOST:IP", rule=rules.BUILT),
+        "allow": Option(help="Privilege to grant to the build.", metavar="NAME", rule=rules.PRIVILEGE),
+        "attest": Option(help="Attestation to attach.", metavar="SPEC", rule=rules.BUILT),
+        "provenance": Option(help="Provenance: true, false, mode=…", metavar="SPEC", rule=rules.BUILT),
+        "sbom": Option(help="SBOM: true, false, generator=…", metavar="SPEC", rule=rules.BUILT),
+        "shm_size": Option(help="Size of /dev/shm.", metavar="SIZE", rule=rules.BUILT),
+        "ulimit": Option(help="Limit for RUN steps.", metavar="SPEC", rule=rules.BUILT, adds_up=True),
+        "cgroup_parent": Option(help="Cgroup of RUN steps.", metavar="NAME", rule=rules.PRIVILEGE),
+        "metadata_file": Option(help="Write Buildx' metadata.", metavar="FILE", rule=rules.WRITTEN),
+        "iidfile": Option(help="Write the image's ID.", metavar="FILE", rule=rules.WRITTEN),
     },
     "Cache": {
         "cache": Option(
             help="auto, local, registry, inline or none. Default: auto, which is registry with --push, else local.",
             metavar="KIND",
-            permission=rules.CACHE_KIND,
+            rule=rules.CACHE_KIND,
         ),
-        "cache_dir": Option(
-            help="Folder of a local cache, outside of CONTEXT.", metavar="DIR", permission=rules.CACHE_DIR
-        ),
+        "cache_dir": Option(help="Folder of a local cache, outside of CONTEXT.", metavar="DIR", rule=rules.CACHE_DIR),
         "cache_ref": Option(
-            help="Reference of a registry cache. Default: IMAGE:buildcache-SCOPE.",
-            metavar="REF",
-            permission=rules.CACHE,
+            help="Reference of a registry cache. Default: IMAGE:buildcache-SCOPE.", metavar="REF", rule=rules.CACHE
         ),
-        "cache_scope": Option(
-            help="Cache scope to write. Default: the branch.", metavar="NAME", permission=rules.CACHE
-        ),
+        "cache_scope": Option(help="Cache scope to write. Default: the branch.", metavar="NAME", rule=rules.CACHE),
         "cache_mode": Option(
-            help="min: layers of the image; max: layers of every stage. Default: max.",
-            metavar="MODE",
-            permission=rules.CACHE,
+            help="min: layers of the image; max: layers of every stage. Default: max.", metavar="MODE", rule=rules.CACHE
         ),
         "cache_compression": Option(
             help="Compression of cache and image: gzip, zstd, estargz or uncompressed. Default: gzip.",
             metavar="KIND",
-            permission=rules.CACHE,
+            rule=rules.CACHE,
         ),
-        "cache_from": Option(
-            help="Another cache to import, in Buildx syntax.", metavar="SPEC", permission=rules.CACHE_FROM
-        ),
-        "cache_to": Option(
-            help="Another cache to export, in Buildx syntax.", metavar="SPEC", permission=rules.CACHE_TO
-        ),
+        "cache_from": Option(help="Another cache to import, in Buildx syntax.", metavar="SPEC", rule=rules.CACHE_FROM),
+        "cache_to": Option(help="Another cache to export, in Buildx syntax.", metavar="SPEC", rule=rules.CACHE_TO),
         "cache_read_only": Option(
             help="Import the cache, never export it. Default: in pull requests from forks.",
             off="--no-cache-read-only",
-            permission=rules.CACHE_READ_ONLY,
+            rule=rules.CACHE_READ_ONLY,
         ),
         "cache_max_size": Option(
-            help="Largest size of a local cache after the build. Default: none.",
-            metavar="SIZE",
-            permission=rules.CACHE,
+            help="Largest size of a local cache after the build. Default: none.", metavar="SIZE", rule=rules.CACHE
         ),
         "lazy": Option(
-            help="Import a local cache lazily: auto, on or off. Default: auto.", metavar="WHEN", permission=rules.CACHE
+            help="Import a local cache lazily: auto, on or off. Default: auto.", metavar="WHEN", rule=rules.CACHE
         ),
-        "strict_cache": Option(help="Fail when a cache cannot be imported or exported.", permission=rules.CACHE),
+        "strict_cache": Option(help="Fail when a cache cannot be imported or exported.", rule=rules.CACHE),
     },
     "Builder": {
-        "builder": Option(help="Use this builder as it is.", metavar="NAME", permission=rules.BUILDER),
-        "driver": Option(
-            help="docker, docker-container, remote or kubernetes.", metavar="DRIVER", permission=rules.BUILDER
-        ),
+        "builder": Option(help="Use this builder as it is.", metavar="NAME", rule=rules.BUILDER),
+        "driver": Option(help="docker, docker-container, remote or kubernetes.", metavar="DRIVER", rule=rules.BUILDER),
         "endpoint": Option(
             help="Node of a builder; ,platform=… and ,name=… may follow. Repeatable.",
             metavar="ADDRESS",
-            permission=rules.BUILDER,
+            rule=rules.BUILDER,
         ),
-        "driver_opt": Option(help="Option of the driver.", metavar=_PAIR, permission=rules.BUILDER, adds_up=True),
-        "buildkit_image": Option(help="BuildKit's image.", metavar="REF", permission=rules.BUILDER),
-        "buildkitd_config": Option(help="A buildkitd.toml.", metavar="FILE", permission=rules.BUILDER),
-        "buildkitd_flags": Option(help="Flags of buildkitd.", metavar="FLAGS", permission=rules.BUILDER),
-        "docker_context": Option(help="Docker context to use.", metavar="NAME", permission=rules.BUILDER),
+        "driver_opt": Option(help="Option of the driver.", metavar=_PAIR, rule=rules.BUILDER, adds_up=True),
+        "buildkit_image": Option(help="BuildKit's image.", metavar="REF", rule=rules.BUILDER),
+        "buildkitd_config": Option(help="A buildkitd.toml.", metavar="FILE", rule=rules.BUILDER),
+        "buildkitd_flags": Option(help="Flags of buildkitd.", metavar="FLAGS", rule=rules.BUILDER),
+        "docker_context": Option(help="Docker context to use.", metavar="NAME", rule=rules.BUILDER),
         "rm_builder": Option(
-            help="Remove the builder after the build. Default: keep.", off="--keep-builder", permission=rules.BUILDER
+            help="Remove the builder after the build. Default: keep.", off="--keep-builder", rule=rules.BUILDER
         ),
     },
     "Login": {
         "registry": Option(
-            help="Registry to log in to. Default: the host of the first tag.", metavar="HOST", permission=rules.LOGIN
+            help="Registry to log in to. Default: the host of the first tag.", metavar="HOST", rule=rules.LOGIN
         ),
-        "username": Option(help="User name of the login.", metavar="NAME", permission=rules.LOGIN),
+        "username": Option(help="User name of the login.", metavar="NAME", rule=rules.LOGIN),
         "password_stdin": Option(help="Read the password from stdin.", is_variable=False),
-        "password_env": Option(
-            help="Environment variable that holds the password.", metavar="NAME", permission=rules.LOGIN
-        ),
+        "password_env": Option(help="Environment variable that holds the password.", metavar="NAME", rule=rules.LOGIN),
     },
     "Prune": {
         "prune": Option(
-            help="Prune the builder's cache after the build. Default: in a CI.",
-            off="--no-prune",
-            permission=rules.PRUNE,
+            help="Prune the builder's cache after the build. Default: in a CI.", off="--no-prune", rule=rules.PRUNE
         ),
-        "prune_keep": Option(help="Keep at most this much.", metavar="SIZE", permission=rules.CACHE),
+        "prune_keep": Option(help="Keep at most this much.", metavar="SIZE", rule=rules.CACHE),
         "prune_older_than": Option(
-            help="Prune what no build used for so long, such as 7d.", metavar="DURATION", permission=rules.CACHE
+            help="Prune what no build used for so long, such as 7d.", metavar="DURATION", rule=rules.CACHE
         ),
     },
     "Configuration": {
@@ -181,36 +162,34 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "trust_config": Option(help="Let the repository's file set every option, logins and builder included."),
     },
     "Output": {
-        "timeout": Option(help="Stop the call after so long.", metavar="DURATION", permission=rules.SHOWN),
+        "timeout": Option(help="Stop the call after so long.", metavar="DURATION", rule=rules.SHOWN),
         "progress": Option(
             help="auto, live, plain, json or quiet. Default: auto, which is live on a terminal, else plain.",
             metavar="STYLE",
-            permission=rules.PROGRESS,
+            rule=rules.PROGRESS,
         ),
-        "report": Option(help="Write a report as JSON.", metavar="FILE.json", permission=rules.WRITTEN),
+        "report": Option(help="Write a report as JSON.", metavar="FILE.json", rule=rules.WRITTEN),
         "report_html": Option(
             help="Write the report as one HTML page with a timeline of the steps.",
             metavar="FILE.html",
-            permission=rules.WRITTEN,
+            rule=rules.WRITTEN,
         ),
         "report_junit": Option(
-            help="Write the report as JUnit XML, one case a step.", metavar="FILE.xml", permission=rules.WRITTEN
+            help="Write the report as JUnit XML, one case a step.", metavar="FILE.xml", rule=rules.WRITTEN
         ),
-        "report_md": Option(help="Write the report as Markdown.", metavar="FILE.md", permission=rules.WRITTEN),
+        "report_md": Option(help="Write the report as Markdown.", metavar="FILE.md", rule=rules.WRITTEN),
         "dotenv": Option(
-            help="Append digest, tags and cache figures as NAME=value lines.",
-            metavar="FILE",
-            permission=rules.WRITTEN,
+            help="Append digest, tags and cache figures as NAME=value lines.", metavar="FILE", rule=rules.WRITTEN
         ),
-        "verbose": Option(help="Show the commands that run.", short="-v", permission=rules.SHOWN),
-        "quiet": Option(help="Only warnings and errors.", short="-q", permission=rules.SHOWN),
-        "no_color": Option(help="No colours (also NO_COLOR).", permission=rules.SHOWN),
+        "verbose": Option(help="Show the commands that run.", short="-v", rule=rules.SHOWN),
+        "quiet": Option(help="Only warnings and errors.", short="-q", rule=rules.SHOWN),
+        "no_color": Option(help="No colours (also NO_COLOR).", rule=rules.SHOWN),
     },
 }
 OPTIONS: Mapping[str, Option] = {
     name: replace(option, panel=panel) for panel, options in _TABLE.items() for name, option in options.items()
 }
-CONFIG_FIELDS = tuple(name for name, option in OPTIONS.items() if option.permission)
+CONFIG_FIELDS = tuple(name for name, option in OPTIONS.items() if option.rule)
 VARIABLES: Mapping[str, str] = {
     ENV_PREFIX + name.upper(): name for name, option in OPTIONS.items() if option.is_variable
 }
@@ -222,16 +201,16 @@ def _kind(hint: object) -> Any:  # noqa: ANN401 -- a type
     return typing.get_args(hint)[0] if origin not in (None, tuple) else origin or hint
 
 
-KINDS: Mapping[str, type] = {name: _kind(hint) for name, hint in typing.get_type_hints(BuildRequest).items()}
-"""The type of every field's value; None, where it is the default, left out."""
-
-
-# Words for an option to which no likeness leads.
+_ARGUMENTS = ("context", "buildx_flags")
+_HINTS = typing.get_type_hints(BuildRequest)
+KINDS: Mapping[str, type] = {name: _kind(_HINTS[name]) for name in (*_ARGUMENTS, *OPTIONS)}
+"""The type of every argument's and option's value, without the None of an absent one."""
+# Other words for an option, which difflib leads elsewhere.
 OTHER_NAMES: Mapping[str, str] = {"dockerfile": "file", "image": "tag", "name": "tag"}
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """Find the option that a word likely means, as it is spelled on the command line; the empty string if none."""
+    """Find the option that a word likely means; return its spelling on the command line, or the empty string."""
     word = word.lower().replace("_", "-")
     if other := OTHER_NAMES.get(word):
         return other

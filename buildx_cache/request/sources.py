@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -121,7 +121,7 @@ def _fails_without(
     rule: Callable[[BuildRequest], None],
     error: BuildxCacheError,
 ) -> bool:
-    """Tell whether the same is refused where only the other layers set the option, and none where they all do."""
+    """Tell whether the rule refuses the same where no file, but still ``others``' items that add up, set the option."""
     adding = setting(name, others) if OPTIONS[name].adds_up else ()
     value = _merged(name, adding) if adding else getattr(BuildRequest(), name)
     try:
@@ -137,17 +137,18 @@ def environment_layer(env: Mapping[str, str]) -> Layer:
     return Layer(where=ENV_PREFIX + "{NAME}", values=values)
 
 
-def unknown_variables(env: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
+def unknown_variables(env: Mapping[str, str], known: Iterable[str]) -> Iterator[str]:
     """Yield a warning for each ``BUILDX_CACHE_`` variable that is neither an option's nor one of ``known``."""
-    for variable in env:
-        if variable.startswith(ENV_PREFIX) and variable not in VARIABLES and variable not in known:
-            name = variable.removeprefix(ENV_PREFIX)
-            if name.lower() in KINDS:
-                yield f"{variable} is ignored: only the command line sets it"
-            else:
-                near = nearest(name, VARIABLES.values())
-                meant = f"; did you mean {ENV_PREFIX}{near.upper().replace('-', '_')}?" if near else ""
-                yield f"{variable} is ignored: there is no such option{meant}"
+    for variable in sorted(env.keys() - {*VARIABLES, *known}):
+        name = variable.removeprefix(ENV_PREFIX)
+        if name == variable or not env[variable]:
+            continue
+        if name.lower() in KINDS:
+            yield f"{variable} is ignored: only the command line sets it"
+        else:
+            near = nearest(name, VARIABLES.values())
+            meant = f"; did you mean {ENV_PREFIX}{near.upper().replace('-', '_')}?" if near else ""
+            yield f"{variable} is ignored: there is no such option{meant}"
 
 
 def _convert(name: str, value: object, layer: Layer) -> Any:  # noqa: ANN401 -- of the option's kind

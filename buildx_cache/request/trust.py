@@ -17,7 +17,7 @@ from buildx_cache.working_copy import places
 
 # A hostile file can have this many items of a list looked at.
 _MOST_ITEMS = 100
-PERMISSIONS: Mapping[str, Permission] = {name: each.permission for name, each in OPTIONS.items() if each.permission}
+PERMISSIONS: Mapping[str, Permission] = {name: each.rule for name, each in OPTIONS.items() if each.rule}
 
 _HINT = "name the file with --config FILE or BUILDX_CACHE_CONFIG, or trust it with --trust-config"
 _FORK = "this is a pull request from a fork"

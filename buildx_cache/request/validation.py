@@ -39,40 +39,11 @@ _PLATFORM = re.compile(r"(?:x86_64|[a-z0-9-]+)(?:/(?:x86_64|[a-z0-9.-]+)){0,2}",
 _SEPARATOR = "/"
 # The words that may stand alone: systems and architectures that BuildKit builds for, as ``containerd/platforms`` knows
 # and spells them, and Buildx' own word for the builder's platform.
-_ALONE = frozenset(
-    (
-        *(
-            "linux",
-            "windows",
-            "darwin",
-            "freebsd",
-            "wasip1",
-            "386",
-            "i386",
-            "amd64",
-            "x86_64",
-            "x86-64",
-            "arm",
-            "armhf",
-        ),
-        *(
-            "armel",
-            "arm64",
-            "aarch64",
-            "loong64",
-            "mips",
-            "mipsle",
-            "mips64",
-            "mips64le",
-            "ppc64",
-            "ppc64le",
-            "riscv64",
-        ),
-        "s390x",
-        "wasm",
-        "local",
-    )
-)
+_ALONE = frozenset((
+    "linux", "windows", "darwin", "freebsd", "wasip1", "386", "i386", "amd64", "x86_64", "x86-64", "arm", "armhf",
+    "armel", "arm64", "aarch64", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64",
+    "s390x", "wasm", "local",
+))  # fmt: skip
 
 
 def check(request: BuildRequest) -> None:
@@ -154,24 +125,15 @@ def _is_merged(output: str) -> bool:
 
 
 def _check_builder(request: BuildRequest) -> None:
-    making = [
-        name
-        for name in ("driver_opt", "buildkit_image", "buildkitd_config", "buildkitd_flags", "endpoint")
-        if getattr(request, name)
-    ]
-    if request.builder and (making or request.driver or request.rm_builder):
-        other = [
-            *making,
-            *(["driver"] if request.driver else []),
-            *(["rm_builder"] if request.rm_builder else []),
-        ]
+    made_of = ("driver_opt", "buildkit_image", "buildkitd_config", "buildkitd_flags", "endpoint")
+    making = [option_key(name) for name in (*made_of, "driver", "rm_builder") if getattr(request, name)]
+    if request.builder and making:
         raise UsageError(
-            f"--builder uses a builder as it is; --{option_key(other[0])} makes or removes one",
-            hint="drop one of the two",
+            f"--builder uses a builder as it is; --{making[0]} makes or removes one", hint="drop one of the two"
         )
-    if request.driver is Driver.DOCKER and making:
+    if request.driver is Driver.DOCKER and making[0] in map(option_key, made_of):
         raise UsageError(
-            f"--driver docker is the engine's own builder and takes no --{option_key(making[0])}",
+            f"--driver docker is the engine's own builder and takes no --{making[0]}",
             hint="use --driver docker-container",
         )
     if request.driver is Driver.REMOTE and not request.endpoint:

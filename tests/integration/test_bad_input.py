@@ -22,8 +22,9 @@ def refused(docker: Docker, *words: str, env: dict[str, str] | None = None) -> t
 
 
 REQUESTS = {
-    "cache mode": (("--cache-mode", "maximum"), 2, "--cache-mode", "--help"),
-    "cache kind": (("--cache", "registri"), 2, "--cache", "--help"),
+    "cache mode": (("--cache-mode", "maximum"), 2, "--cache-mode", "did you mean 'max'?"),
+    "cache kind": (("--cache", "registri"), 2, "--cache", "did you mean 'registry'?"),
+    "option": (("--dockerfile", "Dockerfile"), 2, "--dockerfile", "--file"),
     "attribute": (
         ("--cache-to", "type=registry,ref=a/b,mod=max"),
         *(2, "has no attribute 'mod'", "did you mean 'mode'?"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from buildx_cache.request.dockerignore import DockerIgnore, parse_dockerignore
 from tests.dockerignore_cases import CASES
 from tests.integration.conftest import Docker
@@ -66,3 +68,22 @@ def test_links_to_the_ignore_file_are_followed_inside_of_the_context_alone(docke
     out = tmp_path / "out"
     docker.docker("buildx", "build", "--builder=default", f"--output=type=local,dest={out}", *words, str(main))
     assert {name for name in targets if not (out / name / "a").exists()} == {"inside", "absolute"}
+
+
+@pytest.mark.parametrize("words", [(), ("--file", "{}/Dockerfile")], ids=["found", "named"])
+def test_a_dockerfile_in_lower_case_has_its_own_ignore_file(
+    docker: Docker, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    context, out = tmp_path / "context", tmp_path / "out"
+    context.mkdir()
+    (context / "dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    (context / "dockerfile.dockerignore").write_text("left-out\ndockerfile*\n")
+    (context / ".dockerignore").write_text("sent\n")
+    (context / "sent").touch()
+    report = context / "left-out" / "report.md"
+    given = (word.format(context) for word in words)
+    options = ("--builder=default", "--cache=none", f"--output=type=local,dest={out}", f"--report-md={report}")
+    built = docker.build(*options, *given, str(context), env={"BUILDX_CACHE_CACH": "none"})
+    assert ((out / "sent").exists(), (out / "left-out").exists()) == (True, False)
+    assert [each for each in built.report["warnings"] if "part of the build context" in each] == []
+    assert [each for each in built.report["warnings"] if "BUILDX_CACHE_CACHE?" in each] != []

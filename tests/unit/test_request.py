@@ -138,17 +138,19 @@ def test_the_source_of_a_wrong_item_is_named(own: list[str], of_file: list[str],
         ("BUILDX_CACHE_PASSWORD_STDIN", "command line"),
         ("BUILDX_CACHE_BUILDX_FLAGS", "command line"),
         ("BUILDX_CACHE_", "no such option"),
+        ("BUILDX_CACHE_AMBIENT", "no such option"),
         ("BUILDX_CACHE_XYZZY", "no such option"),
     ],
 )
 def test_a_variable_that_is_no_option_is_warned_of(variable: str, told: str) -> None:
-    (warning,) = unknown_variables({variable: "value", "PATH": "/bin", "BUILDX_CACHE_TAG": "x"}, ())
+    (warning,) = unknown_variables({variable: "value", "PATH": "/bin", "BUILDX_CACHE_TAG": "x"}, set())
     assert (variable in warning, told in warning, "value" in warning) == (True, True, False)
 
 
 def test_of_a_variable_that_is_known_nothing_is_said() -> None:
     known = {"BUILDX_CACHE_DIGEST"}
-    assert list(unknown_variables({**dict.fromkeys(VARIABLES, "x"), "BUILDX_CACHE_DIGEST": "x"}, known)) == []
+    env = {**dict.fromkeys(VARIABLES, "x"), "BUILDX_CACHE_DIGEST": "x", "BUILDX_CACHE_CACH": "", "xBUILDX_CACHE_": "x"}
+    assert list(unknown_variables(env, known)) == []
 
 
 def test_an_empty_variable_says_nothing() -> None:
