@@ -152,6 +152,12 @@ class BuildInvocation:
         files = (self.file, *flag_values(self.flags, "--file", "-f"))
         return self.context == _STDIN or _STDIN in files
 
+    def fresh(self) -> BuildInvocation:
+        """Return the same build without the builder's cache, where Buildx takes ``--no-cache`` with the given flags."""
+        if any(word.partition("=")[0] == "--no-cache-filter" for word in self.flags):
+            return self
+        return replace(self, no_cache=True, no_cache_filter=())
+
     def without(self, *, imports: Collection[CacheEntry] = (), exports: Collection[CacheEntry] = ()) -> BuildInvocation:
         """Return the same build without some of its cache entries."""
         return replace(

@@ -70,6 +70,7 @@ class Caches:
         self._local: LocalReport | None = None
         self._read_only: set[str] = set()  # repositories where writing was denied
         self._has_waited = False
+        self._is_fresh = False
 
     def close(self) -> None:
         """Serve the local folders no longer, and release them."""
@@ -89,6 +90,7 @@ class Caches:
         self._verdicts |= {verdict.entry: verdict for verdict in verdicts}
         self.plan = self.plan.without(imports=[verdict.entry for verdict in verdicts if verdict.status])
         self._leave_out_avoided()
+        self._is_fresh = self._has_lost_folder() and not self.plan.builder.create
         self.serving.start(self._folders.sources(self.plan.cache.imports))
 
     @contextmanager
@@ -104,6 +106,19 @@ class Caches:
             yield
         finally:
             self._is_watching = False
+
+    @property
+    def build(self) -> BuildInvocation:
+        """The build as it goes on.
+
+        Where the folder that it writes is set aside, each step runs: of what a builder imported before, it exports only
+        the layers that it has fetched, and the next build would find a part of the cache.
+        """
+        return self.plan.build.fresh() if self._is_fresh else self.plan.build
+
+    def reuse(self) -> None:
+        """Let the next build take the steps that have run."""
+        self._is_fresh = False
 
     def served(self, planned: BuildInvocation) -> BuildInvocation:
         """A build that imports what is served from there."""
@@ -210,7 +225,7 @@ class Caches:
                 found.setdefault(entry, problem)
         return found
 
-    def mend(self) -> None:
+    def leave_out_changed(self) -> None:
         """Go on without the local imports that have changed blobs, and set them aside.
 
         Raises:
@@ -230,7 +245,7 @@ class Caches:
                 continue
             if self.plan.strict_cache:
                 raise CacheError(f"the cache {redact(entry.place)} fails: {redact(error)}", hint=_STRICT_HINT)
-            came_of_it = self._folders.mend(entry, damage) if damage else ""
+            came_of_it = self._folders.set_aside(entry, damage) if damage else ""
             left_out.append(entry)
             status = "damaged" if damage else failed_read(problem)
             self._verdicts[entry] = Verdict(entry=entry, status=status, detail=damage or error)
@@ -238,6 +253,11 @@ class Caches:
             self._warn("; ".join(part for part in said if part))
         self.plan = self.plan.without(imports=left_out)
         self._leave_out_avoided()
+        self._is_fresh = self._is_fresh or self._has_lost_folder()
+
+    def _has_lost_folder(self) -> bool:
+        """Whether a folder that is written was damaged."""
+        return any(map(self._folders.is_lost, self.plan.cache.written))
 
     def _leave_out_avoided(self) -> None:
         """Write nothing to a folder that is avoided."""
@@ -270,27 +290,28 @@ class Caches:
             self._warn(warning)
         exports = self.plan.cache.exports
         self._exports |= {entry: self._exported(entry, trace, exports) for entry in exports}
-        if at_fault := self._at_fault(trace, _troubles(trace)) or self._dropped(trace):
+        if at_fault := self._at_fault(trace, _troubles(trace)) or self._dropped():
             self._leave_out(at_fault, "what it lacks is built again")
             self._write_again([entry for entry in exports if self._is_lost(entry)])
         self._retry_exports(exports)
         for entry in self._exports:
             self._tell_failed(entry)
 
-    def _dropped(self, trace: BuildTrace) -> dict[CacheEntry, Problem]:
+    def _dropped(self) -> dict[CacheEntry, Problem]:
         """The local imports with changed layers that the build had no need of, each with what is wrong.
 
         BuildKit notices such a layer only as it exports, and then leaves out what leads to it without a word: the next
-        build would run those steps again. It shows in an export that is another one although no step was executed.
+        build would run those steps again.
         """
-        if trace.executed or not any(report.status == "written" for report in self._exports.values()):
+        is_written = any(report.status == "written" for report in self._exports.values())
+        if self.plan.cache_build is None or not is_written:
             return {}
         local = [entry for entry in self.plan.cache.imports if entry.folder]
-        return {entry: _corrupt(found) for entry in local if (found := self._folders.unsound(entry))}
+        return {entry: _corrupt(found) for entry in local if (found := self._folders.dropped(entry))}
 
     def _is_lost(self, entry: CacheEntry) -> bool:
         """Whether an export was kept from being written, or is incomplete, because of a damaged import."""
-        return self._exports[entry].status == "failed" or self._folders.is_mended(entry)
+        return self._exports[entry].status == "failed" or self._folders.is_lost(entry)
 
     def _write_again(self, lost: Collection[CacheEntry]) -> None:
         """Write caches once more, by a build that does nothing else."""
@@ -298,6 +319,7 @@ class Caches:
         build = self.plan.without(exports=others).cache_build
         if build is None:
             return
+        build = build.fresh() if self._has_lost_folder() else build
         self.retries.append(RetryReport(phase="export", reason="a damaged import kept it from being written", count=1))
         self._write_only(lost, build)
 
@@ -354,7 +376,8 @@ class Caches:
             return failed_export(entry, classify(trace.error or NO_REASON))
         if not entry.folder or result.status != "written":
             return result
-        self._folders.forget_origin(entry)
+        manifests = [digest for transfer in trace.transfers for digest in transfer.manifests]
+        self._folders.correct(entry, manifests)
         status: ExportStatus = "unchanged" if self._folders.unchanged(entry) else "written"
         return replace(result, status=status, bytes=self._folders.added(entry))
 
@@ -376,7 +399,7 @@ class Caches:
     # --- the end -----------------------------------------------------------------------------------------
 
     def tidy(self) -> None:
-        """Mend, sweep and bound the local folders that were written."""
+        """Sweep and bound the local folders that were written."""
         self._local = self._folders.tidy()
 
     def be_strict(self, trace: BuildTrace) -> None:

@@ -236,6 +236,7 @@ class _Execution:
     def _write_again(self) -> tuple[BuildTrace, int]:
         """Build for what is written of it only; the steps stay those of the run that did them."""
         before, logs = self._trace, self._logs
+        self._caches.reuse()
         trace, code = self._build_around()
         self._trace = before.written_again(trace) if before else trace
         self._logs = {**logs, **self._logs}
@@ -263,10 +264,10 @@ class _Execution:
             if not reason:
                 return
             self.warn(f"the image could not be loaded from a folder, and is sent by BuildKit: {redact(reason)}")
-            self._caches.mend()
+            self._caches.leave_out_changed()
             self._loading.stop()
             builder = TraceBuilder()
-            code = self._build_told(self._caches.plan.build, builder)
+            code = self._build_told(self._caches.build, builder)
         if code != 0:
             raise diagnose(builder.trace(), code)
         self._caches.take_exports(builder.trace())
@@ -277,7 +278,7 @@ class _Execution:
         builder = TraceBuilder()
         with self._phase("build"):
             try:
-                planned = self._caches.plan.build
+                planned = self._caches.build
                 instead = self._loading.written(planned, self._caches.folder)
                 with self._caches.watching():
                     code = self._build_told(planned, builder, instead=instead)
