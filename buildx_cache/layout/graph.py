@@ -21,7 +21,6 @@ from buildx_cache.layout.model import (
     Finding,
     Kind,
     Role,
-    Severity,
 )
 from buildx_cache.layout.parse import (
     IMAGE_NAME,
@@ -49,8 +48,7 @@ class Graph:
     """What leads where.
 
     ``children`` is keyed by the digests of documents that were looked at. ``links`` holds every reference once, with
-    what names it. ``obstacles`` are the findings that leave the reach unknown, ``broken`` the documents that are
-    damaged.
+    what names it. ``obstacles`` are the findings that leave the reach unknown.
     """
 
     index: bytes
@@ -59,7 +57,6 @@ class Graph:
     links: Mapping[Descriptor, tuple[str, ...]]
     findings: tuple[Finding, ...]
     obstacles: tuple[Finding, ...]
-    broken: frozenset[str]
 
 
 class Findings:
@@ -97,7 +94,6 @@ class _Walk:
     findings: Findings = field(default_factory=Findings)
     obstacles: Findings = field(default_factory=Findings)
     names: set[tuple[str, str]] = field(default_factory=set)
-    broken: set[str] = field(default_factory=set)
     digests: set[str] = field(default_factory=set)
     budget: int = DOCUMENTS_LIMIT
 
@@ -116,15 +112,12 @@ class _Walk:
             links={found: tuple(by) for found, by in self.links.items()},
             findings=tuple(self.findings),
             obstacles=tuple(self.obstacles),
-            broken=frozenset(self.broken),
         )
 
     def _obstacle(self, error: MalformedError, blob: str, referrer: str, *, kind: Kind | None = None) -> None:
         finding = Finding(kind=kind or error.kind, blob=blob, referrer=referrer, problem=error.problem)
         self.findings.add(finding)
         self.obstacles.add(finding)
-        if finding.severity is Severity.DAMAGE:
-            self.broken.add(blob if is_digest(blob) else referrer)
 
     def _read_roots(self) -> None:
         try:

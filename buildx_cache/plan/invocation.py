@@ -158,6 +158,10 @@ class BuildInvocation:
             return self
         return replace(self, no_cache=True, no_cache_filter=())
 
+    def reusing(self, planned: BuildInvocation) -> BuildInvocation:
+        """Return the same build with the builder's cache, as far as the planned one takes it."""
+        return replace(self, no_cache=planned.no_cache, no_cache_filter=planned.no_cache_filter)
+
     def without(self, *, imports: Collection[CacheEntry] = (), exports: Collection[CacheEntry] = ()) -> BuildInvocation:
         """Return the same build without some of its cache entries."""
         return replace(

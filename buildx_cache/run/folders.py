@@ -20,11 +20,11 @@ from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, Locked
 from buildx_cache.formatting import size
 from buildx_cache.layout import Bounded, Finding, Kind, Sharing, Swept, Tag
 from buildx_cache.layout.store import INDEX
-from buildx_cache.outcome import Verdict
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
 from buildx_cache.run.interfaces import Tell
 from buildx_cache.run.keyfile import write_key
+from buildx_cache.run.results import Verdict
 from buildx_cache.serve import REPOSITORY
 from buildx_cache.working_copy import first_link
 

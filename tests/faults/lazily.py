@@ -24,7 +24,7 @@ from buildx_cache.serve.answers import Answer, Kind
 from buildx_cache.serve.message import Request
 
 _SLOW_SECONDS = 0.3
-_SERVE = "buildx_cache.run.lazy.serve"
+_SERVE = "buildx_cache.run.recovery.lazy.serve"
 _ANSWER = "buildx_cache.serve.answer"
 Serve = Callable[..., Any]
 
