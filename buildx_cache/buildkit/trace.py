@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ LOG_TAIL = 20
 """Lines of a step's log that a trace shows."""
 
 _ERROR = "ERROR: "
+# BuildKit's words for the end of a cache export (``cache/remotecache/export.go``).
+_WRITTEN = re.compile(r"writing (?:cache )?(?:image )?manifest (sha256:[0-9a-f]{64})")
 _WRITING = frozenset({"image-export", "push", "cache-export"})
 _FATAL_KINDS = frozenset({"image-export", "push", "load", "context", "other"})
 
@@ -75,6 +78,8 @@ class Transfer:
     bytes_total: int = 0
     started: float | None = None
     completed: float | None = None
+    manifests: tuple[str, ...] = ()
+    """The digests of the manifests that an export wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,6 +355,7 @@ def _transfer(vertex: _Vertex) -> Transfer:
         bytes_total=total,
         started=spans[0][0] if spans else None,
         completed=_completed(spans),
+        manifests=tuple(match[1] for match in map(_WRITTEN.fullmatch, vertex.progress) if match),
     )
 
 

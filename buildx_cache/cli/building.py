@@ -31,7 +31,7 @@ from buildx_cache.report.writing import write_report
 from buildx_cache.request import REPORTS, BuildRequest, Progress, is_remote_context, option_key, parse_duration
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.run import Outcome, Secrets, execute, step_record, with_context, with_saved
-from buildx_cache.run.startup_failure import unbegun
+from buildx_cache.run.call import unbegun
 from buildx_cache.working_copy import prepared_root
 
 

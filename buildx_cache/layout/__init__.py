@@ -1,4 +1,4 @@
-"""An OCI layout folder as Buildx writes it for ``type=local`` caches: reach, verify, sweep, bound, prune, repair.
+"""An OCI layout folder as Buildx writes it for ``type=local`` caches: reach, verify, sweep, bound, prune, set aside.
 
 Nothing here raises on what a folder holds; faults are :class:`Finding` values. Whatever deletes or rewrites is to be
 called while holding the folder with :func:`lock`.
@@ -17,8 +17,6 @@ from buildx_cache.layout.model import (
     Finding,
     Kind,
     Reach,
-    Repaired,
-    Salvaged,
     Severity,
     Shape,
     Swept,
@@ -26,13 +24,13 @@ from buildx_cache.layout.model import (
     damage_of,
     damaged,
 )
-from buildx_cache.layout.origins import forget_origin
+from buildx_cache.layout.origins import forget_origin, restore_tag
 from buildx_cache.layout.ownership import exposure, is_file, is_foreign, is_layout, is_own, refuse_exposed
 from buildx_cache.layout.parse import shown_tag
 from buildx_cache.layout.pruning import prune
-from buildx_cache.layout.quarantine import is_aside, leftovers, salvage, set_aside
+from buildx_cache.layout.quarantine import delete_inner_asides, is_aside, set_aside
 from buildx_cache.layout.reachability import reach
-from buildx_cache.layout.recovery import blob_names, repair_index
+from buildx_cache.layout.store import blob_names
 from buildx_cache.layout.verification import unsound, verify
 
 __all__ = [
@@ -45,8 +43,6 @@ __all__ = [
     "Kind",
     "Layer",
     "Reach",
-    "Repaired",
-    "Salvaged",
     "Severity",
     "Shape",
     "Sharing",
@@ -59,6 +55,7 @@ __all__ = [
     "damage_of",
     "damaged",
     "delete_image_folders",
+    "delete_inner_asides",
     "delete_stale_writes",
     "exposure",
     "finding_json",
@@ -70,16 +67,14 @@ __all__ = [
     "is_layout",
     "is_own",
     "layers_by_size",
-    "leftovers",
     "lock",
     "new_image_folder",
     "prune",
     "reach",
     "read_archive",
     "refuse_exposed",
-    "repair_index",
+    "restore_tag",
     "rfc3339",
-    "salvage",
     "set_aside",
     "shown_tag",
     "sweep",

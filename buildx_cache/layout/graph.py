@@ -20,7 +20,6 @@ from buildx_cache.layout.model import (
     Finding,
     Kind,
     Role,
-    Severity,
 )
 from buildx_cache.layout.parse import (
     IMAGE_NAME,
@@ -80,8 +79,8 @@ class Graph:
     """What leads where.
 
     ``children`` is keyed by the digests of documents that were looked at. ``links`` holds every reference once, with
-    what names it. ``obstacles`` are the findings that leave the reach unknown, ``broken`` the documents that are
-    damaged. ``index`` is the index.json that the roots are from.
+    what names it. ``obstacles`` are the findings that leave the reach unknown. ``index`` is the index.json that the
+    roots are from.
     """
 
     roots: tuple[Root, ...]
@@ -89,7 +88,6 @@ class Graph:
     links: Mapping[Descriptor, tuple[str, ...]]
     findings: tuple[Finding, ...]
     obstacles: tuple[Finding, ...]
-    broken: frozenset[str]
     index: bytes = b""
 
     def leaves_first(self) -> Iterator[str]:
@@ -181,7 +179,6 @@ class _Walk:
     links: dict[Descriptor, dict[str, None]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
     obstacles: Findings = field(default_factory=Findings)
-    broken: set[str] = field(default_factory=set)
     digests: set[str] = field(default_factory=set)
     bytes_read: int = 0
 
@@ -198,15 +195,12 @@ class _Walk:
             links={found: tuple(by) for found, by in self.links.items()},
             findings=tuple(self.findings),
             obstacles=tuple(self.obstacles),
-            broken=frozenset(self.broken),
         )
 
     def obstacle(self, error: MalformedError, blob: str, referrer: str, *, kind: Kind | None = None) -> None:
         finding = Finding(kind=kind or error.kind, blob=blob, referrer=referrer, problem=error.problem)
         self.findings.add(finding)
         self.obstacles.add(finding)
-        if finding.severity is Severity.DAMAGE:
-            self.broken.add(blob if is_digest(blob) else referrer)
 
     def _expand(self, parent: Descriptor) -> list[Descriptor]:
         """Find the documents among what ``parent`` names, if it was not looked at before."""

@@ -283,26 +283,3 @@ class Bounded:
     live_bytes: int
     over: bool
     swept: Swept
-
-
-@dataclass(frozen=True, kw_only=True)
-class Repaired:
-    """What was done to index.json: the tags whose entries were dropped, and the tag ``restored`` to ``digest``.
-
-    Both are empty where none was restored. ``obstacles`` says why an index was left alone.
-    """
-
-    dropped: tuple[str, ...] = ()
-    restored: str = ""
-    digest: str = ""
-    obstacles: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Salvaged:
-    """What was moved from a folder set aside into the fresh one, and the tags that work again."""
-
-    blobs: int
-    blob_bytes: int
-    unsound: int
-    tags: tuple[str, ...]

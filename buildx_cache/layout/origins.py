@@ -1,5 +1,7 @@
-"""Where BuildKit fetched the layers of a cache from: taken out of the cache's manifest again.
+"""Correct what BuildKit's export wrote: the tag in index.json, and the origins of layers in the cache's manifest.
 
+All exporters of one build share one response key, so that a build with two cache exports can leave the tag of a local
+one at the digest of the other.
 BuildKit notes with every blob which repository it came from (containerd's ``core/remotes/docker``, annotation
 ``containerd.io/distribution.source.HOST``) and writes that into the caches that it exports. Of a throw-away registry
 the note is worthless, and makes an unchanged cache look like another one.
@@ -11,13 +13,14 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from buildx_cache.layout.graph import Graph, Root, walk
 from buildx_cache.layout.index import index_entries, replace_entries
-from buildx_cache.layout.parse import MalformedError, parse_object
+from buildx_cache.layout.model import OCI_MANIFEST
+from buildx_cache.layout.parse import INDEX_TAG, MalformedError, parse_object, tag_of
 from buildx_cache.layout.store import Store, open_store
 
 _SOURCE = "containerd.io/distribution.source."
@@ -26,6 +29,33 @@ _STYLES: tuple[Callable[[object], str], ...] = (
     lambda document: json.dumps(document, separators=(",", ":"), ensure_ascii=False),
     lambda document: json.dumps(document, indent=2, ensure_ascii=False),
 )
+
+
+def restore_tag(folder: Path, *, tag: str, written: Collection[str]) -> bool:
+    """Point a tag that leads nowhere at the manifest that the export wrote; whether that was so.
+
+    Nothing is done where the folder has none or more of the manifests ``written``, by digest. Call it while holding the
+    folder, shared or not.
+    """
+    try:
+        with open_store(folder) as store:
+            present = [digest for digest in dict.fromkeys(written) if store.file(digest)]
+            graph = walk(store)
+            led = [root for root in graph.roots if root.descriptor.tag == tag and store.file(root.descriptor.digest)]
+            if led or len(present) != 1:
+                return False
+            content = store.read_document(present[0])
+            entry = {
+                "mediaType": parse_object(content).get("mediaType", OCI_MANIFEST),
+                "digest": present[0],
+                "size": len(content),
+                "annotations": {INDEX_TAG: tag},
+            }
+            others = [each for each in index_entries(graph.index) if tag_of(each) != tag]
+            replace_entries(store, graph.index, [*others, entry])
+            return True
+    except MalformedError:
+        return False
 
 
 def forget_origin(folder: Path, *, tag: str, repository: str) -> bool:

@@ -140,6 +140,15 @@ def open_store(folder: Path) -> Iterator[Store]:
         yield Store(path=folder, root=root, blobs=blobs, files=files, foreign=tuple(foreign))
 
 
+def blob_names(folder: Path) -> frozenset[str]:
+    """Return the digests of the blobs in the folder, reachable or not; none where there is no such folder."""
+    try:
+        with open_store(folder) as store:
+            return frozenset("sha256:" + name for name, file in store.files.items() if file.regular)
+    except MalformedError:
+        return frozenset()
+
+
 def _open_root(folder: Path) -> int:
     try:
         return os.open(os.path.realpath(folder), _FOLDER)

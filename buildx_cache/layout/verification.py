@@ -11,8 +11,8 @@ from itertools import chain
 from pathlib import Path
 
 from buildx_cache.layout.graph import FOLDER_LIMITS, Findings, Graph, walk
-from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role, damage_of
-from buildx_cache.layout.parse import MalformedError, is_digest
+from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.records import Records, read_configs
 from buildx_cache.layout.store import HOLLOW, LAYOUT, Store, is_hollow, open_store
 
@@ -34,7 +34,7 @@ def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
         with open_store(folder) as store:
             found = Findings()
             graph = walk(store)
-            faults = chain(_layout_faults(store), store.foreign, faults_of(store, graph))
+            faults = chain(_layout_faults(store), store.foreign, _faults_of(store, graph))
             for finding in chain(faults, _content_faults(store, graph) if deep else ()):
                 found.add(finding)
             return tuple(found)
@@ -42,7 +42,7 @@ def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
         return (Finding(kind=error.kind, blob=str(folder), referrer="", problem=error.problem),)
 
 
-def faults_of(store: Store, graph: Graph) -> Iterator[Finding]:
+def _faults_of(store: Store, graph: Graph) -> Iterator[Finding]:
     """The faults of what was walked, the content of layers left out; a fault may come more than once."""
     yield from graph.findings
     for descriptor, referrers in graph.links.items():
@@ -90,18 +90,6 @@ def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
             yield Finding(kind=found.kind, blob=config.digest, referrer=parent, problem=found.problem)
 
 
-def damaged_documents(store: Store, graph: Graph) -> frozenset[str]:
-    """What leads to damage, the content of layers left out: each root, document and blob of which that is so."""
-    found = set(graph.broken)
-    for fault in damage_of(faults_of(store, graph)):
-        # What is wrong with records may be right in another manifest.
-        found.add(fault.blob if is_digest(fault.blob) and fault.kind is not Kind.RECORDS else fault.referrer)
-    for digest in graph.leaves_first():
-        if any(child.digest in found for child in graph.children[digest]):
-            found.add(digest)
-    return frozenset(found)
-
-
 def unsound(folder: Path, digests: Collection[str]) -> tuple[Finding, ...]:
     """Those of these blobs that are in the folder with other content than their digests say; read in threads."""
     try:
@@ -109,7 +97,7 @@ def unsound(folder: Path, digests: Collection[str]) -> tuple[Finding, ...]:
             present = [digest for digest in digests if store.file(digest)]
             return tuple(
                 Finding(kind=fault.kind, blob=digest, referrer="", problem=fault.problem)
-                for digest, fault in contents(store, present)
+                for digest, fault in _contents(store, present)
                 if fault
             )
     except MalformedError as error:
@@ -123,12 +111,12 @@ def _content_faults(store: Store, graph: Graph) -> Iterator[Finding]:
         for of, referrers in graph.links.items()
         if of.role is Role.LAYER and _present(store, of.digest) == of.size
     }
-    for digest, error in contents(store, layers):
+    for digest, error in _contents(store, layers):
         if error:
             yield Finding(kind=error.kind, blob=digest, referrer=layers[digest], problem=error.problem)
 
 
-def contents(store: Store, digests: Collection[str]) -> list[tuple[str, MalformedError | None]]:
+def _contents(store: Store, digests: Collection[str]) -> list[tuple[str, MalformedError | None]]:
     """Each blob with what is wrong with its content, read a MiB at a time by several threads.
 
     They stop after the MiB at hand when the caller is interrupted: Ctrl-C waits for none of many GB. A file is read

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from buildx_cache.caches import CacheEntry, CacheKind
 from buildx_cache.plan.effects import (
@@ -162,28 +161,6 @@ class BuildPlan:
     prune: PruneBuilder | None = None
     strict_cache: bool = False
     notes: tuple[str, ...] = ()
-
-    def without(self, *, imports: Collection[CacheEntry] = (), exports: Collection[CacheEntry] = ()) -> BuildPlan:
-        """The plan that goes on without some of its cache entries, such as damaged or denied ones."""
-        nodes = [
-            (export, build.without(imports=imports, exports=exports))
-            for export, build in zip(self.cache.node_exports, self.node_exports, strict=True)
-            if export[1] not in exports
-        ]
-        cache = replace(
-            self.cache,
-            imports=tuple(entry for entry in self.cache.imports if entry not in imports),
-            exports=tuple(entry for entry in self.cache.exports if entry not in exports),
-            node_exports=tuple(export for export, _ in nodes),
-        )
-        cache_build = self.cache_build.without(imports=imports, exports=exports) if self.cache_build else None
-        return replace(
-            self,
-            cache=cache,
-            build=self.build.without(imports=imports, exports=exports),
-            node_exports=tuple(build for _, build in nodes),
-            cache_build=cache_build if cache.exports else None,
-        )
 
     def phases(self) -> tuple[tuple[str, Effect | BuildInvocation], ...]:
         """The steps in the order in which they run, each with the name of its phase."""

@@ -102,6 +102,16 @@ class BuildInvocation(BuildxOptions):
         files = (self.file, *flag_values(self.flags, "--file", "-f"))
         return self.context == _STDIN or _STDIN in files
 
+    def fresh(self) -> BuildInvocation:
+        """Return the same build without the builder's cache, where Buildx takes ``--no-cache`` with the given flags."""
+        if any(word.partition("=")[0] == "--no-cache-filter" for word in self.flags):
+            return self
+        return replace(self, no_cache=True, no_cache_filter=())
+
+    def reusing(self, planned: BuildInvocation) -> BuildInvocation:
+        """Return the same build with the builder's cache, as far as the planned one takes it."""
+        return replace(self, no_cache=planned.no_cache, no_cache_filter=planned.no_cache_filter)
+
     def without(self, *, imports: Collection[CacheEntry] = (), exports: Collection[CacheEntry] = ()) -> BuildInvocation:
         """Return the same build without some of its cache entries."""
         return replace(

@@ -9,7 +9,7 @@ from buildx_cache.display import Display
 from buildx_cache.formatting import size
 from buildx_cache.report import ContextReport, HeavyReport
 from buildx_cache.request import BuildRequest
-from buildx_cache.run.execution import Outcome
+from buildx_cache.run.call import Outcome
 
 _MAIN = "load build context"
 

@@ -1,17 +1,16 @@
-"""The local cache folders of one call: looked at before the import, mended when one fails, tidied after the export.
+"""The local cache folders of one call: verified before the import, set aside where damaged, swept after the export.
 
 Plain Buildx fails a build over a damaged folder, never repairs it, and lets it grow for ever. Here a damaged folder is
-set aside before BuildKit sees it, and afterwards a folder holds what its caches refer to. Only folders that this call
-exports to are changed; one that is only read is done without where it is damaged.
+set aside whole before it is written again, and afterwards a folder holds what its caches refer to. Only folders that
+this call exports to are changed; one that is only read is left out where it is damaged.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -20,18 +19,18 @@ from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
 from buildx_cache.formatting import size
 from buildx_cache.layout import Bounded, Finding, Kind, Sharing, Swept, Tag
-from buildx_cache.outcome import Verdict
+from buildx_cache.layout.store import INDEX
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
 from buildx_cache.run.interfaces import Tell
 from buildx_cache.run.keyfile import write_key
+from buildx_cache.run.results import Verdict
 from buildx_cache.serve import REPOSITORY
 from buildx_cache.working_copy import first_link
 
-# To be alone with a folder takes the end of every other build in it. Who is alone sweeps in a moment, mends in minutes:
-# to build without the cache is quicker than to wait for that.
+# To be alone with a folder takes the end of every other build in it. Who is alone sets it aside or sweeps in a moment.
 _SHARED_SECONDS = 60.0
-_MEND_SECONDS = 10.0
+_ASIDE_SECONDS = 10.0
 _TIDY_SECONDS = 2.0
 Damage = tuple[Finding, ...]
 
@@ -40,7 +39,7 @@ class _Folder:
     """One folder, this call's hold on it, and how the build found it. ``names`` are the paths that lead to it.
 
     ``tags``, ``key`` (of the index), ``blobs`` (digests) and ``findings`` are from when it was last looked at;
-    ``mended`` says what was wrong with it before, in words, and ``avoided`` why this call neither reads nor writes it.
+    ``damaged`` says what was wrong with it, in words, and ``avoided`` why this call neither reads nor writes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +54,7 @@ class _Folder:
         self.key = ""
         self.blobs: frozenset[str] = frozenset()
         self.findings: tuple[Finding, ...] = ()
-        self.mended = ""
+        self.damaged = ""
         self._hold: ExitStack | None = None
 
     def hold(self, tell: Tell) -> None:
@@ -73,7 +72,7 @@ class _Folder:
             try:
                 held = stack.enter_context(layout.lock(self.path, timeout=_TIDY_SECONDS, sharing=Sharing.SHARED))
             except LockedError:
-                tell.say(f"waiting for the cache folder {self.path}, which another build mends or tidies")
+                tell.say(f"waiting for the cache folder {self.path}, which another build tidies")
                 held = stack.enter_context(layout.lock(self.path, timeout=_SHARED_SECONDS, sharing=Sharing.SHARED))
             self._hold = stack
             if self._since is None:
@@ -97,7 +96,7 @@ class _Folder:
     def avoid(self, why: str) -> None:
         """Neither read nor write it in this call any more."""
         self.release()
-        self.avoided, self.mended, self.key = why, "", ""
+        self.avoided, self.damaged, self.key = why, "", ""
         self.tags, self.blobs, self.findings = {}, frozenset(), ()
 
     def release(self) -> None:
@@ -129,6 +128,8 @@ class _Folder:
     @property
     def damage(self) -> Damage:
         """What is wrong with it, as far as that can hurt a build and shows without reading the layers."""
+        if self.written and self.blobs and not self.key:
+            return (Finding(kind=Kind.MISSING, blob=INDEX, referrer="", problem="is not in the folder"),)
         return layout.damage_of(self.findings)
 
 
@@ -152,7 +153,7 @@ class Folders:
     # --- before the build ----------------------------------------------------------------------------------
 
     def check(self) -> tuple[Verdict, ...]:
-        """Take hold of the folders and verify them: what is left out of the import, what was mended.
+        """Take hold of the folders and verify them: what is left out of the import.
 
         A folder that another user may change, or that another process keeps, is avoided.
 
@@ -187,8 +188,6 @@ class Folders:
         """Hold a folder, and set it aside if it is damaged."""
         self._refuse_link(folder)
         folder.hold(self._tell)
-        if folder.written and layout.leftovers(folder.path):
-            self._finish_salvage(folder)
         if folder.written and layout.has_stale_writes(folder.path):
             self._delete_stale_writes(folder)
         folder.look()
@@ -198,9 +197,9 @@ class Folders:
                 hint=f"`buildx-cache cache verify {folder.path}` shows all; delete the folder, or drop --strict-cache",
             )
         if folder.damage:
-            self._set_aside_damaged(folder)
-        if folder.written and folder.blobs and not folder.tags:
-            self._find_index(folder)
+            damage = _summary(folder.damage)
+            came_of_it = self._set_aside(folder, damage, lambda: bool(_looked(folder).damage))
+            self._tell.warn(f"the cache folder {folder.path} is damaged: {damage}; {came_of_it}")
 
     def _refuse_link(self, folder: _Folder) -> None:
         """Stop before a platform's folder is used that is a link: what is in a cache folder may lead anywhere."""
@@ -210,49 +209,27 @@ class Folders:
                 f"the cache folder {link} is a symbolic link", hint="delete it, or choose another with --cache-dir"
             )
 
-    def _finish_salvage(self, folder: _Folder) -> None:
-        """Take up what an earlier call set aside and was killed over."""
-        with folder.alone(_TIDY_SECONDS) as alone, contextlib.suppress(ExhaustedError):
-            for aside in layout.leftovers(folder.path)[:1] if alone else ():  # each takes to read the whole folder
-                layout.salvage(aside, folder.path)
-        folder.hold(self._tell)
-
     def _delete_stale_writes(self, folder: _Folder) -> None:
         with folder.alone(_TIDY_SECONDS) as alone:
             if alone:
                 layout.delete_stale_writes(folder.path)
         folder.hold(self._tell)
 
-    def _set_aside_damaged(self, folder: _Folder) -> None:
-        damage = _summary(folder.damage)
-        came_of_it = self._set_aside(folder, lambda: layout.damaged(layout.verify(folder.path)))
-        self._tell.warn(f"the cache folder {folder.path} is damaged: {damage}; {came_of_it}")
-        folder.look()
-        folder.mended = damage
-
-    def _find_index(self, folder: _Folder) -> None:
-        """Name the cache again of a folder whose index is lost."""
-        with folder.alone(_TIDY_SECONDS) as alone:
-            repaired = layout.repair_index(folder.path, tag=folder.tag) if alone else None
-        folder.hold(self._tell)
-        if repaired and repaired.restored:
-            folder.look()
-            folder.mended = "index.json: is lost, and is written again from what is there"
-            self._tell.warn(f"the cache folder {folder.path} is damaged: {folder.mended}")
-
-    def _set_aside(self, folder: _Folder, is_damaged: Callable[[], bool]) -> str:
-        """Move a damaged folder out of the way and its sound blobs back; what came of it, in words."""
+    def _set_aside(self, folder: _Folder, damage: str, is_damaged: Callable[[], bool]) -> str:
+        """Move a damaged folder out of the way; what came of it, in words."""
         if not folder.written:
-            return "it is only read, and left as it is"
-        with folder.alone(_MEND_SECONDS) as alone:
-            if not alone:
-                came_of_it = "another build uses it, and it is left as it is"
-            elif not is_damaged():
-                came_of_it = "another build has mended it"
-            else:
-                self._tell.say(f"reading the cache folder {folder.path} for what is sound in it")
-                came_of_it = _salvaged(folder.path)
-        folder.hold(self._tell)
+            came_of_it = "it is only read, and left as it is"
+        else:
+            with folder.alone(_ASIDE_SECONDS) as alone:
+                if not alone:
+                    came_of_it = "another build uses it, and it is left as it is"
+                elif not is_damaged():
+                    came_of_it = "another build has set it aside"
+                else:
+                    came_of_it = _quarantined(folder.path)
+            folder.hold(self._tell)
+        folder.look()
+        folder.damaged = damage
         return came_of_it
 
     # --- when an import failed -----------------------------------------------------------------------------
@@ -261,28 +238,30 @@ class Folders:
         """The blobs that an import may hand to BuildKit; none for one that is not local."""
         return self._of(entry).blobs if entry.folder else frozenset()
 
-    def unsound(self, entry: CacheEntry) -> str:
-        """What is wrong with the content of the blobs that a local import had, in words; empty if nothing is."""
+    def dropped(self, entry: CacheEntry) -> str:
+        """What is wrong with the blobs that a local import had and its export left out; empty if nothing is."""
         folder = self._of(entry)
-        tag = folder.tags.get(entry.tag)
-        return _summary(layout.unsound(folder.path, tag.blobs)) if tag else ""
+        before = folder.tags.get(entry.tag)
+        if before is None or folder.damaged or not folder.written:
+            return ""
+        now = layout.reach(folder.path).digests
+        return _summary(layout.unsound(folder.path, [digest for digest in before.blobs if digest not in now]))
 
     def damage(self, entry: CacheEntry) -> str:
         """What is wrong with the content of any blob that an import had, in words; empty for one that is not local."""
         if not entry.folder:
             return ""
         folder = self._of(entry)
-        return _summary(layout.unsound(folder.path, folder.blobs))
+        return folder.damaged or _summary(layout.unsound(folder.path, folder.blobs))
 
-    def mend(self, entry: CacheEntry, damage: str) -> str:
-        """Set a local import's damaged blobs aside, found by content; what came of it, in words."""
+    def set_aside(self, entry: CacheEntry, damage: str) -> str:
+        """Set a local import's folder aside, whose damage the content shows; what came of it, in words."""
         folder = self._of(entry)
         blobs = folder.blobs
         came_of_it = "it is left as it is"
-        with self._avoiding(folder):
-            came_of_it = self._set_aside(folder, lambda: bool(layout.unsound(folder.path, blobs)))
-            folder.look()
-            folder.mended = damage
+        if not folder.damaged:
+            with self._avoiding(folder):
+                came_of_it = self._set_aside(folder, damage, lambda: bool(layout.unsound(folder.path, blobs)))
         return came_of_it
 
     def sources(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, Path]:
@@ -295,9 +274,11 @@ class Folders:
 
     # --- after the build -----------------------------------------------------------------------------------
 
-    def forget_origin(self, entry: CacheEntry) -> None:
-        """Take out of a cache that was written where its layers were served from."""
-        layout.forget_origin(self._of(entry).path, tag=entry.tag, repository=REPOSITORY)
+    def correct(self, entry: CacheEntry, written: Collection[str]) -> None:
+        """Correct an export: its tag, given the manifests ``written``, and the origins of its layers."""
+        path = self._of(entry).path
+        layout.restore_tag(path, tag=entry.tag, written=written)
+        layout.forget_origin(path, tag=entry.tag, repository=REPOSITORY)
 
     def unchanged(self, entry: CacheEntry) -> bool:
         """Whether an export left the folder's index as it was."""
@@ -309,12 +290,12 @@ class Folders:
         folder = self._of(entry)
         return sum(blob.size for blob in layout.reach(folder.path).blobs if blob.digest not in folder.blobs)
 
-    def is_mended(self, entry: CacheEntry) -> bool:
-        """Whether the folder of an export was set aside in this call; never of one that is not local."""
-        return bool(entry.folder and self._of(entry).mended)
+    def is_lost(self, entry: CacheEntry) -> bool:
+        """Whether the folder of an export was damaged in this call; never of one that is not local."""
+        return bool(entry.folder and self._of(entry).damaged)
 
     def tidy(self) -> LocalReport | None:
-        """Mend, sweep and bound every folder that was written, and write the key file; None if none was."""
+        """Sweep and bound every folder that was written, and write the key file; None if none was."""
         written = [folder for folder in self._folders.values() if folder.written and not folder.avoided]
         if not written:
             return None
@@ -342,7 +323,7 @@ class Folders:
 
     def _sweep(self, folder: _Folder, limit: int | None) -> Swept:
         layout.delete_image_folders(folder.path)
-        self._repair(folder)
+        layout.delete_inner_asides(folder.path)
         if limit is None:
             swept = layout.sweep(folder.path, keep_since=folder.since)
         else:
@@ -355,23 +336,6 @@ class Folders:
                     f"nothing is deleted from the cache folder {folder.path}: {obstacle}; {obstacle.remedy}"
                 )
         return swept
-
-    def _repair(self, folder: _Folder) -> None:
-        """Point the tag at what was exported, where another export of the same build has bent it.
-
-        All exporters of a build share one response key, and Buildx writes what it finds there into each folder.
-        What was exported is new in the folder, or what its tag led to before.
-        """
-        before = folder.tags.get(folder.tag)
-        new = layout.blob_names(folder.path) - folder.blobs
-        candidates = new or frozenset({before.digest} if before else ())
-        repaired = layout.repair_index(folder.path, tag=folder.tag, candidates=candidates)
-        if repaired.restored:
-            layout.forget_origin(folder.path, tag=folder.tag, repository=REPOSITORY)
-        if repaired.dropped and not repaired.restored:
-            self._tell.warn(
-                f"tags that led nowhere went from the cache folder {folder.path}: {_names(repaired.dropped)}"
-            )
 
     def _tell_bounded(self, folder: _Folder, bounded: Bounded, limit: int) -> None:
         if bounded.dropped:
@@ -396,15 +360,17 @@ def _real(path: str) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _salvaged(path: Path) -> str:
-    """Set a folder aside that nobody else uses, and move its sound part back; what came of it, in words."""
+def _quarantined(path: Path) -> str:
+    """Set a folder aside that nobody else uses; what came of it, in words."""
     try:
-        aside = layout.set_aside(path)
-        kept = layout.salvage(aside, path)
+        return f"it is set aside as {layout.set_aside(path)}"
     except ExhaustedError as error:
         return error.message
-    blobs = f"{kept.blobs} sound blobs ({size(kept.blob_bytes)})"
-    return f"it is set aside as {aside}, and {blobs} are kept for the next export"
+
+
+def _looked(folder: _Folder) -> _Folder:
+    folder.look()
+    return folder
 
 
 def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:
@@ -417,10 +383,8 @@ def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:
         # What another user puts in the place of an absent folder meanwhile is not to be read.
         lacks = f"has no cache {name!r}" if folder.is_held else "does not exist"
         return Verdict(entry=entry, status="absent", detail=f"the folder {lacks}")
-    if folder.damage or (folder.mended and tag is None):
-        return Verdict(entry=entry, status="damaged", detail=folder.mended or _summary(folder.damage))
-    if folder.mended:
-        return Verdict(entry=entry, detail=f"mended: {folder.mended}")
+    if folder.damaged:
+        return Verdict(entry=entry, status="damaged", detail=folder.damaged)
     large = [found for found in folder.findings if found.kind is Kind.TOO_LARGE and tag and found.blob in tag.closure]
     if large:
         return Verdict(entry=entry, status="skipped", detail=f"{large[0]}; {large[0].remedy}")

@@ -13,10 +13,6 @@ from buildx_cache.redaction import redact
 NO_REASON = "no reason given"
 
 
-class AbandonedBuildError(Exception):
-    """A build that runs is better begun again. Raised by what listens to it, which knows why."""
-
-
 class Tell(Protocol):
     """How people are told what becomes of the caches."""
 

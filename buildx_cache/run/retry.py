@@ -6,18 +6,16 @@ together. BuildKit does not tell what a ``Retry-After`` said: where requests are
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from buildx_cache.buildkit import Kind, Problem, classify
 from buildx_cache.redaction import redact
 from buildx_cache.report import RetryReport
 from buildx_cache.run.interfaces import Finished
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 Phase = Literal["builder", "login", "import", "push", "export"]
 Result = TypeVar("Result")
@@ -62,63 +60,43 @@ def ended_by(phase: Phase, done: Finished) -> Fault | None:
 
 
 class Retrying:
-    """The tries of one call; ``reports`` tells how many were needed."""
+    """The retries of one call, counted by phase."""
 
     def __init__(self, patience: Patience, say: Callable[[str], None]) -> None:
-        self.reports: list[RetryReport] = []
+        self._counted: dict[Phase, RetryReport] = {}
+        self._noted: list[RetryReport] = []
+        self._waited: dict[Phase, float] = {}
         self._patience = patience
         self._say = say
 
-    def tried(self, first: Result, again: Callable[[], Result], fault_of: Callable[[Result], Fault | None]) -> Result:
-        """The last result of what is done ``again`` after the ``first`` time, as long as that is worth it.
+    @property
+    def reports(self) -> tuple[RetryReport, ...]:
+        """Return how often what was tried again: first those after a pause."""
+        return (*self._counted.values(), *self._noted)
 
-        It is what came of it even where the fault stays.
-        """
-        found = fault_of(first)
-        return self._try(found, first, again, fault_of) if found else first
+    def note(self, phase: str, reason: str) -> None:
+        """Note a retry that waits for nothing, since it goes around what failed."""
+        self._noted.append(RetryReport(phase=phase, reason=redact(reason), count=1))
 
-    def _try(
-        self,
-        found: Fault,
-        first: Result,
-        again: Callable[[], Result],
-        fault_of: Callable[[Result], Fault | None],
-    ) -> Result:
-        import tenacity  # most calls need no second try
-
-        patience, done = self._patience, [first]
-        backoff = tenacity.wait_exponential_jitter(patience.first, patience.longest, jitter=patience.first)
+    def pause(self, found: Fault) -> bool:
+        """Wait before the next try; False where its phase has been tried for long enough."""
+        phase, patience = found.phase, self._patience
+        count = self._counted[phase].count if phase in self._counted else 0
         factor = _LIMITED_FACTOR if found.problem.kind is Kind.THROTTLED else 1
-        tries = TRIES[found.phase]
+        jitter = random.uniform(0, patience.first)  # noqa: S311 -- nothing secret hangs on it
+        seconds = min((patience.first * 2**count + jitter) * factor, patience.longest)
+        waited = self._waited.get(phase, 0.0) + seconds
+        if count + 1 >= TRIES[phase] or waited > patience.total:
+            return False
+        self._waited[phase] = waited
+        self._counted[phase] = RetryReport(phase=phase, reason=found.words, count=count + 1)
+        self._say(f"{phase}: {found.words}; trying again in {seconds:.1f}s")
+        patience.sleep(seconds)
+        return True
 
-        def next_one() -> Result:
-            return done.pop() if done else again()
-
-        def pause(state: RetryCallState) -> float:
-            return min(backoff(state) * factor, patience.longest)
-
-        def is_enough(state: RetryCallState) -> bool:
-            return state.attempt_number >= tries or state.idle_for + state.upcoming_sleep > patience.total
-
-        def tell(state: RetryCallState) -> None:
-            self._note(found, state.attempt_number)
-            self._say(f"{found.phase}: {found.words}; trying again in {state.upcoming_sleep:.1f}s")
-
-        retrying = tenacity.Retrying(
-            sleep=patience.sleep,
-            stop=is_enough,
-            wait=pause,
-            retry=tenacity.retry_if_result(lambda result: fault_of(result) is not None),
-            before_sleep=tell,
-            retry_error_callback=_last,
-        )
-        return retrying(next_one)
-
-    def _note(self, found: Fault, count: int) -> None:
-        if count > 1:
-            self.reports.pop()
-        self.reports.append(RetryReport(phase=found.phase, reason=found.words, count=count))
-
-
-def _last(state: RetryCallState) -> Any:  # noqa: ANN401 -- whatever is tried
-    return state.outcome.result() if state.outcome else None
+    def tried(self, first: Result, again: Callable[[], Result], fault_of: Callable[[Result], Fault | None]) -> Result:
+        """Return the last result of what is done ``again`` after the ``first`` time, as long as that is worth it."""
+        done = first
+        while (found := fault_of(done)) and self.pause(found):
+            done = again()
+        return done

@@ -23,7 +23,7 @@ from buildx_cache.atomic import read_regular, write_text
 from buildx_cache.ci import CIContext
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import StepReport
-from buildx_cache.run.execution import Outcome
+from buildx_cache.run.call import Outcome
 from buildx_cache.working_copy import prepared_root
 
 RECORD = "buildx-cache-steps.json"

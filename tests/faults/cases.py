@@ -59,14 +59,11 @@ def _folder(harm: Callable[[Path], None], name: str) -> Callable[[Path, Sequence
     return harmed
 
 
-_INDEX = "hit"  # an index is made anew where the folder has one whole cache that it can only have named
-
 LOCAL: tuple[LocalFault, ...] = (
     *(
         LocalFault(
             name=f"{part} {how}",
             harm=_harm(part, how),
-            status=_INDEX if part is Part.INDEX else "damaged",
             words=("--lazy", "off") if (part, how) == (Part.STAGE, How.FLIPPED) else (),
         )
         for part in Part
@@ -74,7 +71,7 @@ LOCAL: tuple[LocalFault, ...] = (
         for how in How
     ),
     LocalFault(name="base image's layer absent", harm=_harm(Part.BASE, How.ABSENT)),
-    LocalFault(name="index empty", harm=_folder(empty_index, "index.json"), status=_INDEX),
+    LocalFault(name="index empty", harm=_folder(empty_index, "index.json")),
     LocalFault(name="index without the tag", harm=_folder(without_tag, "latest"), status="absent"),
     LocalFault(name="folder a dangling link", harm=_folder(dangling, ""), status="absent"),
 )

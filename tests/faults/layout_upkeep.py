@@ -27,19 +27,13 @@ def bound(folder: Path) -> None:
     layout.bound(folder, max_size=0)
 
 
-def repair(folder: Path) -> None:
-    layout.repair_index(folder)
-
-
-def mend(folder: Path) -> None:
-    """What a call does before its build."""
-    for aside in layout.leftovers(folder):
-        layout.salvage(aside, folder)
+def set_aside(folder: Path) -> None:
+    """What a call does with a damaged folder before its build."""
     if layout.damaged(layout.verify(folder, deep=True)):
-        layout.salvage(layout.set_aside(folder), folder)
+        layout.set_aside(folder)
 
 
-DEEDS: dict[str, Callable[[Path], None]] = {deed.__name__: deed for deed in (sweep, bound, repair, mend)}
+DEEDS: dict[str, Callable[[Path], None]] = {deed.__name__: deed for deed in (sweep, bound, set_aside)}
 
 
 class Death:

@@ -23,7 +23,7 @@ from buildx_cache.serve import Served
 from buildx_cache.serve.answers import Answer, Kind, Request
 
 _SLOW_SECONDS = 0.3
-_SERVE = "buildx_cache.run.lazy.serve"
+_SERVE = "buildx_cache.run.recovery.lazy.serve"
 _ANSWER = "buildx_cache.serve.answer"
 Serve = Callable[..., Any]
 

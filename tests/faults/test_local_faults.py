@@ -8,6 +8,7 @@ import pytest
 
 from buildx_cache import layout
 from tests.faults.cases import LOCAL, LocalFault
+from tests.faults.damage import How, Part, damage, paths_of
 from tests.faults.example import STEPS
 from tests.faults.laboratory import Laboratory, builds, imported
 
@@ -39,6 +40,45 @@ def test_a_damaged_folder_fails_no_build_and_is_sound_afterwards(laboratory: Lab
     assert imported(again, str(folder))["status"] == "hit"
     assert again.report["retries"] == []
     laboratory.docker.docker("image", "rm", "--force", image)
+
+
+@pytest.mark.parametrize(
+    ("part", "lazy", "more"),
+    [
+        (Part.FIRST, "auto", ""),
+        (Part.LAST, "auto", "RUN true\n"),
+        (Part.LAST, "off", ""),
+        (Part.STAGE, "off", ""),
+        (Part.STAGE, "off", "RUN true\n"),
+    ],
+)
+def test_a_flipped_byte_costs_one_build_and_no_part_of_the_cache(
+    laboratory: Laboratory, part: Part, lazy: str, more: str
+) -> None:
+    """After the build that met it, a new builder runs only what was changed since, also where it needs every stage."""
+    folder = laboratory.local_copy()
+    paths = paths_of(folder, laboratory.pristine.chain)
+    damage(paths[part], How.FLIPPED, other=paths[Part.MANIFEST])
+    words = ("--cache", "local", "--cache-dir", str(folder), "--lazy", lazy)
+    push = ("--tag", f"{laboratory.docker.repository()}:1", "--push")
+
+    met = laboratory.tool(*words, *push, *_dockerfile(laboratory, more))
+
+    assert met.code == 0, met.stderr
+    assert imported(met, str(folder))["status"] == "damaged"
+    assert layout.verify(folder, deep=True) == ()
+    again = laboratory.tool(*words, *_dockerfile(laboratory, f"{more}COPY --from=maker / /all\n"))
+    assert again.code == 0, again.stderr
+    assert imported(again, str(folder))["status"] == "hit"
+    assert again.steps[2] == 1
+    assert again.report["retries"] == []
+
+
+def _dockerfile(laboratory: Laboratory, more: str) -> tuple[str, ...]:
+    context, _ = laboratory.context(0)
+    dockerfile = laboratory.folder / f"Dockerfile.{uuid.uuid4().hex[:8]}"
+    dockerfile.write_text((context / "Dockerfile").read_text() + more)
+    return ("--file", str(dockerfile))
 
 
 def test_a_failing_step_is_run_once_although_the_cache_is_damaged(laboratory: Laboratory) -> None:

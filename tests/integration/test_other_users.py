@@ -332,12 +332,11 @@ def test_a_folder_that_another_user_made_is_not_taken_for_one_set_aside(user: in
     as_user(user, lambda: Layout(folder).write_index())
     as_user(attacker, partial(aside_of, shared / "cache.damaged-1"))
     as_user(attacker, lambda: (shared / "cache.damaged-2").symlink_to("cache.damaged-1"))
-    assert as_user(user, partial(layout.leftovers, folder)) == ()
     before = listing(shared / "cache.damaged-1")
     aside = as_user(user, partial(layout.set_aside, folder))
     assert aside.parent == folder, "beside it, anybody may write"
     assert stat.S_IMODE(aside.stat().st_mode) == 0o700
-    assert as_user(user, partial(layout.leftovers, folder)) == (aside,)
+    assert as_user(user, partial(layout.set_aside, folder)) == aside, "the older one went"
     assert listing(shared / "cache.damaged-1") == before
 
 
@@ -346,9 +345,9 @@ def test_a_part_of_another_user_makes_a_folder_set_aside_a_strange_one(part: str
     folder = tmp_path / "cache"
     make_cache(folder)
     aside = layout.set_aside(folder)
-    assert layout.leftovers(folder) == (aside,)
     os.chown(aside / part, OTHER, OTHER)
-    assert layout.leftovers(folder) == ()
+    assert layout.set_aside(folder) != aside
+    assert aside.exists()
 
 
 # --- what lies beside or in it -----------------------------------------------------------------------------

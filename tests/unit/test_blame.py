@@ -9,8 +9,8 @@ import pytest
 
 from buildx_cache.buildkit import BuildTrace, StreamParser, TraceBuilder, classify
 from buildx_cache.caches import CacheEntry, parse_import
-from buildx_cache.outcome import blamed as blamed_for_problem
-from buildx_cache.outcome import failed_read
+from buildx_cache.run.results import blamed as blamed_for_problem
+from buildx_cache.run.results import failed_read
 
 A, B = "a1" * 32, "b2" * 32
 SHORT = A[:-1]

@@ -27,7 +27,6 @@ from buildx_cache.ci.annotations import annotate
 from buildx_cache.ci.folding import json_without_commands, without_commands
 from buildx_cache.diagnose import diagnose
 from buildx_cache.formatting import as_message, printable
-from buildx_cache.outcome import export_result, imported
 from buildx_cache.redaction import Redactor, redact
 from buildx_cache.reference import safe_tag
 from buildx_cache.registry.distribution import _NEXT
@@ -36,6 +35,7 @@ from buildx_cache.request import BuildRequest
 from buildx_cache.request.large_files import heavy_entries
 from buildx_cache.request.sources import _days_to_hours
 from buildx_cache.run.redactor import Hiding
+from buildx_cache.run.results import export_result, imported
 
 ENTRIES = tuple(
     parse_export(text)

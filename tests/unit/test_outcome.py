@@ -8,19 +8,6 @@ import pytest
 from buildx_cache.buildkit import BuildTrace, Step, Transfer, classify
 from buildx_cache.buildkit.vertex_names import transfer_kind
 from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
-from buildx_cache.outcome import (
-    ExportResult,
-    Known,
-    Verdict,
-    cache_report,
-    export_result,
-    failed_export,
-    skipped_export,
-    step_reports,
-)
-from buildx_cache.outcome import (
-    imported as taken,
-)
 from buildx_cache.plan import BuilderPlan, BuildInvocation, BuildPlan, CachePlan, ImagePlan
 from buildx_cache.report import (
     CacheReport,
@@ -31,6 +18,19 @@ from buildx_cache.report import (
     LocalReport,
     StepCounts,
     StepReport,
+)
+from buildx_cache.run.results import (
+    ExportResult,
+    Known,
+    Verdict,
+    cache_report,
+    export_result,
+    failed_export,
+    skipped_export,
+    step_reports,
+)
+from buildx_cache.run.results import (
+    imported as taken,
 )
 
 REF = "registry.example.com/app:buildcache-main"

@@ -217,62 +217,6 @@ def test_writing_caches_again_is_no_part_of_what_is_going_to_run() -> None:
     assert plan.cache_build not in [command for _, command in plan.phases()]
 
 
-# --- going on without some caches --------------------------------------------------------------------------
-
-
-BOTH = {"tag": [f"{APP}:1"], "push": True, "cache_to": ["type=local,dest=c"], "cache_from": ["type=local,src=c"]}
-
-
-def test_a_plan_without_an_import_is_the_same_but_for_that() -> None:
-    plan = plan_of(BOTH)
-    registry, local = plan.cache.imports
-    left = plan.without(imports=[local])
-    assert left.cache == replace(plan.cache, imports=(registry,))
-    assert plan.cache_build is not None
-    expected_plan = replace(
-        plan,
-        cache=left.cache,
-        build=plan.build.without(imports=[local]),
-        cache_build=plan.cache_build.without(imports=[local]),
-    )
-    assert left == expected_plan
-    assert str(local) not in shell_line(left.build.argv)
-    assert str(registry) in shell_line(left.build.argv)
-
-
-def test_a_plan_without_an_export_is_the_same_but_for_that() -> None:
-    plan = plan_of(BOTH)
-    registry, local = plan.cache.exports
-    left = plan.without(exports=[registry])
-    assert (left.cache.exports, left.cache.imports) == ((local,), plan.cache.imports)
-    for command in (left.build, left.cache_build):
-        assert command is not None
-        assert f"--cache-to {local}" in " ".join(command.argv)
-        assert f"--cache-to {registry}" not in " ".join(command.argv)
-
-
-def test_a_plan_without_its_exports_writes_none_again() -> None:
-    plan = plan_of(BOTH)
-    left = plan.without(exports=plan.cache.exports)
-    assert (left.cache.exports, left.cache_build) == ((), None)
-    assert "--cache-to" not in left.build.argv
-
-
-def test_a_plan_without_the_export_of_a_node_has_no_command_for_it() -> None:
-    plan = plan_of({"tag": [f"{APP}:1"], "push": True, "platform": ["linux/amd64", "linux/arm64"]}, facts=REMOTE)
-    first, second = plan.cache.node_exports
-    left = plan.without(imports=plan.cache.imports, exports=[first[1]])
-    assert left.cache.node_exports == (second,)
-    (command,) = left.node_exports
-    assert str(second[1]) in command.argv
-    assert "--cache-from" not in (*command.argv, *left.build.argv)
-
-
-def test_a_plan_without_nothing_is_the_same() -> None:
-    plan = plan_of(BOTH)
-    assert plan.without() == plan
-
-
 # --- local folders -----------------------------------------------------------------------------------------
 
 

@@ -410,9 +410,8 @@ def test_what_would_fail_or_stall_every_export_is_damage_that_setting_aside_mend
     assert found[name].problem.startswith(problem)
     assert found[name] in layout.sweep(made.folder).obstacles
     with layout.lock(made.folder, timeout=0):
-        layout.salvage(layout.set_aside(made.folder), made.folder)
+        layout.set_aside(made.folder)
     assert not layout.damaged(layout.verify(made.folder, deep=True))
-    assert [tag.digest for tag in layout.reach(made.folder).tags] == ([] if "blobs" in name else [root["digest"]])
 
 
 def test_an_interruption_does_not_wait_until_the_blobs_are_read(made: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,28 +114,6 @@ def test_sweep_never_deletes_a_blob_that_was_reachable(spec: Spec, damage: Damag
             assert swept.obstacles
 
 
-@given(spec=SPECS, damages=st.lists(st.sampled_from(EVERY), max_size=3), data=st.data())
-@REPEATABLE
-def test_a_folder_set_aside_and_salvaged_is_sound_and_keeps_all_that_is(
-    spec: Spec, damages: list[Damage], data: st.DataObject
-) -> None:
-    with made(spec) as found:
-        victims = data.draw(st.permutations(sorted(found.live)))[: len(damages)]
-        sound = found.layout.present() - set(victims)
-        for victim, damage in zip(victims, damages, strict=False):
-            damage(found.layout.path(victim))
-        aside = layout.set_aside(found.folder)
-        assert layout.verify(found.folder) != ()
-        assert not layout.damaged(layout.verify(found.folder))
-        salvaged = layout.salvage(aside, found.folder)
-        assert not layout.damaged(layout.verify(found.folder, deep=True))
-        assert found.layout.present() == sound
-        whole = {tag for tag, blobs in found.by_tag.items() if not blobs & set(victims)}
-        assert set(salvaged.tags) == whole == {tag.name for tag in layout.reach(found.folder).tags}
-        assert layout.leftovers(found.folder) == ()
-        shutil.rmtree(aside)
-
-
 @given(spec=SPECS, share=st.floats(0, 1.1), data=st.data())
 @REPEATABLE
 def test_bound_keeps_within_the_size_and_never_drops_the_tag_to_keep(
@@ -165,47 +143,6 @@ def test_bound_keeps_within_the_size_and_never_drops_the_tag_to_keep(
 def _oldest_went_first(before: layout.Reach, dropped: tuple[str, ...], keep: str) -> None:
     ordered = [tag.name for tag in sorted(before.tags, key=lambda tag: tag.age_key) if tag.name != keep]
     assert list(dropped) == ordered[: len(dropped)]
-
-
-@given(spec=SPECS, data=st.data())
-@REPEATABLE
-def test_repair_drops_just_the_entries_that_lead_nowhere(spec: Spec, data: st.DataObject) -> None:
-    with made(spec) as found:
-        victim = data.draw(st.sampled_from(found.layout.entries))
-        dangling = [entry for entry in found.layout.entries if entry["digest"] == victim["digest"]]
-        found.layout.path(str(victim["digest"])).unlink()
-        repaired = layout.repair_index(found.folder, candidates=frozenset())
-        assert len(repaired.dropped) == len(dangling)
-        left = (found.folder / "index.json").read_bytes()
-        document = {"schemaVersion": 2, "mediaType": OCI_INDEX}
-        entries = [entry for entry in found.layout.entries if entry not in dangling]
-        assert left == encoded({**document, "manifests": entries})
-        assert layout.repair_index(found.folder, candidates=frozenset()) == layout.Repaired()
-        assert (found.folder / "index.json").read_bytes() == left
-
-
-@given(spec=SPECS, loss=st.sampled_from(["absent", "unreadable", "dangling"]), data=st.data())
-@REPEATABLE
-def test_repair_points_a_lost_tag_at_the_manifest_that_the_build_wrote(
-    spec: Spec, loss: str, data: st.DataObject
-) -> None:
-    caches = [number for number, tag in enumerate(spec.tags) if not tag.image and not tag.depth]
-    assume(caches)
-    with made(spec) as found:
-        number = data.draw(st.sampled_from(caches))
-        name, entry = f"tag{number}", found.layout.entries[number]
-        index = found.folder / "index.json"
-        if loss == "absent":
-            index.unlink()
-        elif loss == "unreadable":
-            index.write_bytes(found.index[:-1])
-        else:
-            found.layout.entries[number] = {**entry, "digest": "sha256:" + "0" * 64}
-            found.layout.write_index()
-        repaired = layout.repair_index(found.folder, tag=name, candidates=frozenset({str(entry["digest"])}))
-        assert (repaired.restored, repaired.digest) == (name, entry["digest"])
-        assert {tag.name: tag.blobs for tag in layout.reach(found.folder).tags}[name] == found.by_tag[name]
-        assert layout.verify(found.folder, deep=True) == ()
 
 
 SCALARS = (
@@ -265,10 +202,11 @@ def _survived(found: Made) -> None:
     swept = layout.sweep(found.folder)
     assert not swept.obstacles or found.layout.present() == before
     assert swept.obstacles or not reach.obstacles
-    layout.repair_index(found.folder)
+    layout.restore_tag(found.folder, tag="lost", written=sorted(found.layout.present()))
     layout.bound(found.folder, max_size=0, keep_tag="odd")
     with suppress(ExhaustedError):
-        layout.salvage(layout.set_aside(found.folder), found.folder)
+        layout.set_aside(found.folder)
+        assert not layout.damaged(layout.verify(found.folder))
 
 
 PLACES = ["index.json", "oci-layout", "blobs", "blobs/sha256", "ingest", "index.json.lock", ".index.json.buildx-cache"]

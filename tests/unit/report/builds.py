@@ -10,7 +10,6 @@ from typing import Any
 
 from buildx_cache.buildkit import BuildTrace, Step, StreamParser, TraceBuilder, Transfer
 from buildx_cache.buildkit.vertex_names import TransferKind
-from buildx_cache.outcome import step_reports
 from buildx_cache.report import (
     BuilderReport,
     BuildReport,
@@ -25,6 +24,7 @@ from buildx_cache.report import (
     Phases,
     StepCounts,
 )
+from buildx_cache.run.results import step_reports
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "buildx-0.29.1"
 

@@ -663,7 +663,8 @@ def test_a_layer_that_changed_in_the_folder_is_set_aside_before_the_second_build
     assert is_free(tmp_path / "cache")
 
 
-def test_layers_that_the_build_did_not_need_and_the_export_dropped_are_built_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ran", [CACHED, MADE], ids=["cached", "a step ran"])
+def test_layers_that_the_build_did_not_need_and_the_export_dropped_are_built_again(ran: bytes, tmp_path: Path) -> None:
     layout = folder_of(tmp_path / "cache")
     digest = changed(layout, b"two")
 
@@ -672,39 +673,22 @@ def test_layers_that_the_build_did_not_need_and_the_export_dropped_are_built_aga
         layout.tag("latest", layout.cache([b"one"]))
         layout.write_index()
 
-    def export_all() -> None:
-        layout.entries.clear()
-        layout.tag("latest", layout.cache([b"one", b"two", b"three"]))
-        layout.write_index()
-
     engine = FakeEngine(
-        builds=[(CACHED + said(FROM_LOCAL) + TO_LOCAL, 0), (TO_LOCAL, 0)], deeds=[export_less, export_all]
+        builds=[(ran + said(FROM_LOCAL) + TO_LOCAL, 0), (TO_LOCAL, 0)],
+        deeds=[export_less, lambda: folder_of(tmp_path / "cache")],
     )
     plan = local_plan(tmp_path / "cache")
     outcome, display = done(plan, engine)
     assert outcome.error is None
     assert sources(engine) == [1, 0]
     assert engine.built[1].argv[-3:] == ("--output", "type=cacheonly", ".")
+    assert ["--no-cache" in build.argv for build in engine.built] == [False, True]
     assert [each.status for each in outcome.report.cache.imports] == ["damaged"]
     assert digest in outcome.report.cache.imports[0].detail
     assert outcome.report.cache.local is not None
     assert outcome.report.cache.local.sound
     assert layout.path(digest).read_bytes() == b"two"
     assert display.warned[-1].endswith("what it lacks is built again")
-
-
-def test_an_export_of_a_build_that_ran_a_step_is_not_looked_into(tmp_path: Path) -> None:
-    layout = folder_of(tmp_path / "cache")
-    changed(layout, b"two")
-
-    def export_less() -> None:
-        layout.entries.clear()
-        layout.tag("latest", layout.cache([b"one"]))
-        layout.write_index()
-
-    engine = FakeEngine(builds=[(MADE + said(FROM_LOCAL) + TO_LOCAL, 0)], deeds=[export_less])
-    outcome, _ = done(local_plan(tmp_path / "cache"), engine)
-    assert (outcome.error, len(engine.built)) == (None, 1)
 
 
 def test_a_folder_that_did_not_change_is_not_looked_into(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable
@@ -21,7 +22,20 @@ from buildx_cache.report import BuildReport, LocalReport
 from buildx_cache.run import folders
 from tests.unit.layout.damages import flip_bit, truncate
 from tests.unit.layout.layouts import Layout, config_of, digest_of
-from tests.unit.run.calls import APP, BROKEN, MADE, FakeEngine, done, is_free, planned, said, told, vertex
+from tests.unit.run.calls import (
+    APP,
+    BROKEN,
+    CURRENT,
+    FACTS,
+    MADE,
+    FakeEngine,
+    done,
+    is_free,
+    planned,
+    said,
+    told,
+    vertex,
+)
 
 IMPORTED = said(vertex("importing cache manifest from local:117"), vertex("[build 1/1] RUN make", cached=True))
 EXPORTED = said(vertex("exporting cache to client directory"))
@@ -93,18 +107,18 @@ def layer_of(layout: Layout) -> Path:
 
 @pytest.mark.parametrize("what", [manifest_of, config_path, layer_of], ids=["manifest", "config", "layer"])
 @pytest.mark.parametrize("damage", [Path.unlink, truncate], ids=["absent", "cut"])
-def test_a_damaged_folder_is_set_aside_and_its_sound_blobs_kept(
+def test_a_damaged_folder_is_set_aside_whole(
     what: Callable[[Layout], Path], damage: Callable[[Path], None], tmp_path: Path
 ) -> None:
     layout = cache_in(tmp_path / "cache")
     broken = what(layout)
-    sound = layout.present() - {f"sha256:{broken.name}"}
     damage(broken)
+    before = layout.present()
     seen: list[frozenset[str]] = []
     engine = working(lambda: seen.append(layout.present()), stream=MADE + EXPORTED)
     outcome, display = done(local_plan(tmp_path / "cache"), engine)
     assert outcome.error is None
-    assert seen == [sound]
+    assert seen == [frozenset()]
     assert "--cache-from" not in engine.built[0].argv
     assert "--cache-to" in engine.built[0].argv
     assert imports_of(outcome.report) == ["damaged"]
@@ -112,7 +126,7 @@ def test_a_damaged_folder_is_set_aside_and_its_sound_blobs_kept(
     (aside,) = asides(tmp_path / "cache")
     (warning,) = display.warned
     assert (f"sha256:{broken.name}" in warning, f"set aside as {aside}" in warning) == (True, True)
-    assert f"{len(sound)} sound blobs" in warning
+    assert Layout(aside).present() == before
 
 
 def test_what_the_build_writes_into_a_folder_set_aside_is_whole(tmp_path: Path) -> None:
@@ -125,19 +139,6 @@ def test_what_the_build_writes_into_a_folder_set_aside_is_whole(tmp_path: Path) 
     assert outcome.report.cache.exports[0].status == "written"
 
 
-def test_an_import_whose_tag_survives_is_kept(tmp_path: Path) -> None:
-    layout = cache_in(tmp_path / "cache")
-    layout.tag("topic", layout.cache([b"one", b"four"]))
-    layout.write_index()
-    layout.path(digest_of(b"four")).unlink()
-    outcome, display = done(local_plan(tmp_path / "cache"), engine := working())
-    assert "--cache-from" in engine.built[0].argv
-    assert imports_of(outcome.report) == ["hit"]
-    assert outcome.report.cache.imports[0].detail.startswith("mended: ")
-    assert [tag.name for tag in layouts.reach(tmp_path / "cache").tags] == ["latest"]
-    assert len(display.warned) == 1
-
-
 @pytest.mark.parametrize("index", [b"", b"{", b'{"schemaVersion":2}'], ids=["empty", "cut", "no-list"])
 def test_a_broken_index_does_not_reach_buildx(index: bytes, tmp_path: Path) -> None:
     cache_in(tmp_path / "cache")
@@ -146,7 +147,7 @@ def test_a_broken_index_does_not_reach_buildx(index: bytes, tmp_path: Path) -> N
     engine = working(lambda: seen.append(layouts.damaged(layouts.verify(tmp_path / "cache"))))
     outcome, _ = done(local_plan(tmp_path / "cache"), engine)
     assert (outcome.error, seen) == (None, [False])
-    assert [tag.name for tag in layouts.reach(tmp_path / "cache").tags] == ["latest"]
+    assert len(asides(tmp_path / "cache")) == 1
 
 
 def test_only_one_folder_set_aside_is_kept(tmp_path: Path) -> None:
@@ -154,17 +155,6 @@ def test_only_one_folder_set_aside_is_kept(tmp_path: Path) -> None:
         layer_of(cache_in(tmp_path / "cache")).unlink()
         done(local_plan(tmp_path / "cache"), working())
     assert len(asides(tmp_path / "cache")) == 1
-
-
-def test_a_salvage_that_an_earlier_call_was_killed_over_is_finished(tmp_path: Path) -> None:
-    layout = cache_in(tmp_path / "cache")
-    before = layout.present()
-    layouts.set_aside(tmp_path / "cache")
-    seen: list[frozenset[str]] = []
-    outcome, display = done(local_plan(tmp_path / "cache"), working(lambda: seen.append(layout.present())))
-    assert seen == [before]
-    assert imports_of(outcome.report) == ["hit"]
-    assert display.warned == []
 
 
 def test_a_damaged_folder_that_is_only_read_is_left_as_it_is(tmp_path: Path) -> None:
@@ -210,7 +200,7 @@ def test_a_damaged_folder_ends_a_strict_call_before_all(read_only: bool, tmp_pat
 def test_a_damaged_folder_that_another_build_uses_is_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "_MEND_SECONDS", 0.0)
+    monkeypatch.setattr(folders, "_ASIDE_SECONDS", 0.0)
     monkeypatch.setattr(folders, "_TIDY_SECONDS", 0.0)
     layer_of(cache_in(tmp_path / "cache")).unlink()
     before = contents(tmp_path / "cache")
@@ -288,14 +278,28 @@ def test_a_manifest_that_nothing_names_is_not_taken_for_the_cache_of_a_folder_wi
     assert display.warned == []
 
 
-def test_a_lost_index_is_written_again_from_the_one_cache_that_is_there(tmp_path: Path) -> None:
+def test_blobs_without_an_index_are_set_aside(tmp_path: Path) -> None:
     cache_in(tmp_path / "cache")
     (tmp_path / "cache" / "index.json").unlink()
-    outcome, display = done(local_plan(tmp_path / "cache"), engine := working())
-    assert "--cache-from" in engine.built[0].argv
-    (imported,) = outcome.report.cache.imports
-    assert (imported.status, imported.detail.partition(":")[0]) == ("hit", "mended")
-    assert len(display.warned) == 1
+    outcome, display = done(local_plan(tmp_path / "cache"), engine := working(stream=MADE + EXPORTED))
+    assert "--cache-from" not in engine.built[0].argv
+    assert imports_of(outcome.report) == ["damaged"]
+    assert (len(display.warned), len(asides(tmp_path / "cache"))) == (1, 1)
+
+
+@pytest.mark.parametrize("asked", [{}, {"no_cache_filter": ["maker"]}, {"buildx_flags": ["--no-cache-filter=maker"]}])
+def test_a_builder_that_is_there_runs_each_step_of_a_build_whose_folder_was_set_aside(
+    asked: dict[str, object], tmp_path: Path
+) -> None:
+    """Of what it imported before it would export only the layers that it has fetched."""
+    layer_of(cache_in(tmp_path / "cache")).unlink()
+    facts = replace(FACTS, own_builder=CURRENT)
+    values = {"tag": [APP], "push": True, "cache": "local", "cache_dir": str(tmp_path / "cache"), **asked}
+    engine = working(stream=MADE + EXPORTED)
+    done(planned(facts, **values), engine)
+    argv = engine.built[0].argv
+    assert ("--no-cache" in argv) == ("buildx_flags" not in asked), "Buildx takes only one of both"
+    assert "--no-cache-filter" not in argv
 
 
 def test_a_folder_that_is_absent_and_only_read_is_not_made(tmp_path: Path) -> None:
@@ -448,14 +452,17 @@ def test_damage_that_the_build_leaves_is_told(tmp_path: Path) -> None:
 
 def test_a_tag_that_another_export_of_the_build_has_bent_is_put_right(tmp_path: Path) -> None:
     layout = cache_in(tmp_path / "cache")
+    written = cache_in(tmp_path / "other", b"one", b"four").entries[0]["digest"]
 
     def export() -> None:
         layout.entries.clear()
-        written = layout.cache([b"one", b"four"])
-        layout.tag("latest", {**written, "digest": "sha256:" + "d" * 64})
+        layout.tag("latest", {**layout.cache([b"one", b"four"]), "digest": "sha256:" + "d" * 64})
         layout.write_index()
 
-    outcome, display = done(local_plan(tmp_path / "cache"), working(export))
+    name = "exporting cache to client directory"
+    status = {"id": f"writing cache image manifest {written}", "vertex": f"sha256:{name}", "current": 1}
+    stream = IMPORTED + EXPORTED + json.dumps({"statuses": [status]}).encode() + b"\n"
+    outcome, display = done(local_plan(tmp_path / "cache"), working(export, stream=stream))
     assert local_of(outcome.report).sound
     (tag,) = layouts.reach(tmp_path / "cache").tags
     assert (tag.name, digest_of(b"four") in tag.blobs) == ("latest", True)
@@ -762,6 +769,7 @@ def test_a_link_in_the_place_of_a_platforms_folder_is_not_used(tmp_path: Path) -
     there = Location(directory=str(tmp_path / "cache"))
     inner = ScopedCache(backend=SCOPED[CacheKind.LOCAL], location=there, platform="linux/amd64")
     cache = replace(plan.cache, imports=inner.imports(), exports=inner.exports(ExportStyle()))
-    report = done(replace(plan, cache=cache), working())[0].report
+    build = replace(plan.build, imports=cache.imports, exports=cache.exports)
+    report = done(replace(plan, cache=cache, build=build), working())[0].report
     assert statuses(report) == (["skipped"], ["skipped"])
     assert contents(precious.folder) == before

@@ -15,7 +15,8 @@ import pytest
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import BuildReport, LazyReport, report_schema
-from buildx_cache.run import execute, lazy
+from buildx_cache.run import execute
+from buildx_cache.run.recovery import lazy
 from buildx_cache.serve import Requests, Served
 from tests.unit.layout.damages import flip_bit
 from tests.unit.layout.layouts import Layout

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from buildx_cache.buildkit.events import TextLine, VertexEvent
 from buildx_cache.errors import ExitCode, UnreachableError
 from buildx_cache.plan import BuildPlan
-from buildx_cache.run import stall
-from buildx_cache.run.interfaces import AbandonedBuildError
-from buildx_cache.run.stall import SECONDS, Silence
+from buildx_cache.run.recovery import AbandonedBuildError, stall
+from buildx_cache.run.recovery.stall import SECONDS, Stall
 from tests.unit.run.calls import MADE, FakeEngine, done, planned, said
 from tests.unit.run.calls import vertex as said_vertex
+
+if TYPE_CHECKING:
+    from buildx_cache.run.builder_lifecycle import CallsBuilder
+    from buildx_cache.run.caches import Caches
 
 IMPORT = "importing cache manifest from r.example.com/app:cache"
 STEP = "[1/2] RUN make"
@@ -24,23 +28,17 @@ def vertex(name: str, *, ended: bool = False) -> VertexEvent:
     )
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+def watching() -> Stall:
+    return Stall(cast("Caches", None), cast("CallsBuilder", None))
 
 
 def is_silent(*events: VertexEvent | TextLine, seconds: float) -> tuple[bool, tuple[str, ...]]:
-    clock = Clock()
-    watch = Silence(clock)
+    watch = watching()
     for event in events:
-        clock.now += SECONDS - 1
-        watch.wait()
-        watch.take(event)
-    clock.now += seconds
+        watch.on_idle(SECONDS - 1)
+        watch.observe(event)
     try:
-        watch.wait()
+        watch.on_idle(seconds)
     except AbandonedBuildError:
         assert watch.found
         assert f"{SECONDS:.0f} s" in watch.reason
@@ -81,15 +79,12 @@ def test_what_may_be_silent_for_long(events: tuple[VertexEvent, ...]) -> None:
 
 
 def test_a_new_build_begins_with_nothing_heard() -> None:
-    clock = Clock()
-    watch = Silence(clock)
-    watch.take(vertex(IMPORT))
-    clock.now = SECONDS
+    watch = watching()
+    watch.observe(vertex(IMPORT))
     with pytest.raises(AbandonedBuildError):
-        watch.wait()
-    watch.begin()
+        watch.on_idle(SECONDS)
+    watch.prepare(planned().build)
     assert (watch.found, watch.imports) == (False, ())
-    watch.wait()
 
 
 def patience(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[object]:
@@ -113,13 +108,13 @@ def test_only_the_import_that_is_silent_is_left_out(monkeypatch: pytest.MonkeyPa
     """The name of the one ends like the other's."""
     begun = {**said_vertex("importing cache manifest from ghcr.example/x/app:c"), "completed": None}
 
-    def wait(watch: Silence) -> None:
+    def on_idle(watch: Stall, _: float) -> None:
         watch.imports = tuple(watch._running.values())
         if watch.imports:
             watch.found = True
             raise AbandonedBuildError
 
-    monkeypatch.setattr(Silence, "wait", wait)
+    monkeypatch.setattr(Stall, "on_idle", on_idle)
     engine = FakeEngine(builds=[(said(begun), 0), (MADE, 0)])
     outcome, _ = done(planned(cache_from=["app:c", "ghcr.example/x/app:c"]), engine)
     assert outcome.error is None

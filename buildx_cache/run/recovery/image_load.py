@@ -6,23 +6,25 @@ To everybody else the build is the planned one, with ``--load``, and that is wha
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache import layout
-from buildx_cache.buildkit import BuildTrace
 from buildx_cache.caches import to_csv
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.plan import BuildInvocation, LoadingPlan, Output
 from buildx_cache.run.interfaces import Engine
+from buildx_cache.run.recovery import Attempt, Strategy
 
 
-class Loading:
+class ImageLoad(Strategy):
     """How the image of one call is loaded. ``close`` leaves nothing of it behind."""
 
-    def __init__(self, plan: LoadingPlan, engine: Engine) -> None:
+    def __init__(self, plan: LoadingPlan, engine: Engine, cache: Callable[[BuildInvocation], Path | None]) -> None:
         self._plan = plan
         self._engine = engine
+        self._cache = cache
         self._folder: Path | None = None
 
     @property
@@ -32,24 +34,25 @@ class Loading:
 
     # --- the build -----------------------------------------------------------------------------------------
 
-    def written(self, planned: BuildInvocation, cache: Path | None) -> BuildInvocation:
-        """A build that writes its image beside the layers of the cache's folder; without one the planned build."""
+    def prepare(self, build: BuildInvocation) -> BuildInvocation:
+        """Have a build write its image beside the layers of the cache's folder; without one nothing changes."""
         self.close()
-        if self._plan.effect is None or cache is None:
-            return planned
+        cache = self._cache(build) if self._plan.effect else None
+        if cache is None:
+            return build
         try:
             self._folder = layout.new_image_folder(cache)
         except (MalformedError, OSError):
-            return planned
+            return build
         output = to_csv(["type=oci", "tar=false", f"dest={self._folder}"])
-        return replace(planned, load=False, outputs=(Output(spec=output),))
+        return replace(build, load=False, outputs=(Output(spec=output),))
 
-    def may_retry(self, trace: BuildTrace) -> bool:
-        """Whether a build that failed did so over the folder, which the next one goes without."""
-        if self._folder is None or str(self._folder) not in trace.error:
-            return False
+    def recover(self, attempt: Attempt) -> BuildInvocation | None:
+        """Build again without the folder that the build failed over."""
+        if self._folder is None or str(self._folder) not in attempt.trace.error:
+            return None
         self.stop()
-        return True
+        return attempt.build
 
     # --- after it ------------------------------------------------------------------------------------------
 

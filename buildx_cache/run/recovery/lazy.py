@@ -21,8 +21,11 @@ from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, ServingPlan
 from buildx_cache.plan.lazy_choice import HOST
+from buildx_cache.redaction import redact
 from buildx_cache.report import LazyReport
-from buildx_cache.run.interfaces import AbandonedBuildError
+from buildx_cache.run.interfaces import Tell
+from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
+from buildx_cache.run.retry import Retrying
 from buildx_cache.serve import Served, serve
 
 _LOOPBACK = "127.0.0.1"
@@ -64,12 +67,14 @@ class _Source:
         return text.replace(reference.rpartition(":")[2], self.planned.tag)
 
 
-class Serving:
+class Lazy(Strategy):
     """The folders that are served in one call. ``close`` ends all of them; what they sent stays known."""
 
-    def __init__(self, plan: ServingPlan, gateway: Callable[[str], str]) -> None:
+    def __init__(self, plan: ServingPlan, gateway: Callable[[str], str], tell: Tell, retrying: Retrying) -> None:
         self._plan = plan
         self._gateway = gateway
+        self._tell = tell
+        self._retrying = retrying
         self._stack = ExitStack()
         self._sources: dict[CacheEntry, _Source] = {}
         self._sent: list[Served] = []
@@ -120,13 +125,13 @@ class Serving:
 
     # --- while it runs -----------------------------------------------------------------------------------
 
-    def served(self, planned: BuildInvocation) -> BuildInvocation:
-        """A build that imports from the servers what the planned one imports from folders."""
+    def prepare(self, build: BuildInvocation) -> BuildInvocation:
+        """Have a build import from the servers what the planned one imports from folders."""
         instead = {source.planned: source.instead for source in self._sources.values()}
-        return replace(planned, imports=tuple(instead.get(entry, entry) for entry in planned.imports))
+        return replace(build, imports=tuple(instead.get(entry, entry) for entry in build.imports))
 
-    def take(self, event: Event) -> Event:
-        """An event in the plan's words.
+    def observe(self, event: Event) -> Event:
+        """Return an event in the plan's words.
 
         Raises:
             AbandonedBuildError: BuildKit could not import a folder from its server.
@@ -146,35 +151,42 @@ class Serving:
                 each.error = error
         raise AbandonedBuildError
 
-    def wait(self) -> None:
-        """Look after imports of which nothing is heard.
+    def on_idle(self, seconds: float) -> None:
+        """Look after imports of which nothing is heard; other events do not count.
 
         Raises:
             AbandonedBuildError: BuildKit is at one for too long, and nothing of it arrives.
         """
+        del seconds
         for source in self._sources.values():
             if source.is_unasked:
                 self._fail(source, f"nothing reaches {source.served.repository.partition('/')[0]}")
 
     # --- when that fails ---------------------------------------------------------------------------------
 
-    @property
-    def failed(self) -> Mapping[CacheEntry, str]:
-        """The imports that BuildKit could not read from a server, each with its words."""
-        return {entry: source.error for entry, source in self._sources.items() if source.error}
+    def recover(self, attempt: Attempt) -> BuildInvocation | None:
+        """Have BuildKit read the folders whose servers it could not read from."""
+        failed = {entry: source.error for entry, source in self._sources.items() if source.error}
+        for entry, error in failed.items():
+            self.read_folder(entry, error)
+        for error in [*failed.values()][:1]:
+            self._retrying.note(attempt.phase, error)
+        return attempt.build if failed else None
 
     def is_on(self, entry: CacheEntry) -> bool:
         """Whether this import is served."""
         return entry in self._sources
 
-    def stop(self, entry: CacheEntry, why: str) -> None:
-        """Have this import come from the folder itself, from the next build on.
+    def read_folder(self, entry: CacheEntry, error: str) -> None:
+        """Have this import come from the sound folder itself, from the next attempt on.
 
         The server ends at once: a cancelled import that still waits for it would hold up the next build's steps.
         """
-        if source := self._sources.pop(entry, None):
-            source.end()
-            self._why = why
+        self._sources.pop(entry).end()
+        self._why = f"BuildKit could not read it from here: {redact(error)}"
+        self._tell.warn(
+            f"the cache {entry.place} is imported whole, since BuildKit could not read it from here: {error}"
+        )
 
     def report(self) -> LazyReport | None:
         """Whether folders were served to the end, why (not), and the bytes that were read of them; None without any."""

@@ -1,0 +1,190 @@
+"""What every command that acts needs: phases, warnings, commands that ran, the login, and the report's skeleton."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from buildx_cache.buildkit import BuildTrace, classify
+from buildx_cache.caches import CacheKind
+from buildx_cache.ci import CIContext
+from buildx_cache.diagnose import login_error
+from buildx_cache.display import Display
+from buildx_cache.errors import BuildxCacheError, ExitCode, InterruptedBuildError
+from buildx_cache.plan import BuildInvocation, BuildPlan, Effect, show_version
+from buildx_cache.plan.render import command_line
+from buildx_cache.redaction import Redactor, redact
+from buildx_cache.report import BuilderReport, BuildReport, CacheReport, CIReport, ImageReport, Phases, Status
+from buildx_cache.request import BuildRequest
+from buildx_cache.run.interfaces import Engine, Finished, last_line
+from buildx_cache.run.redactor import Secrets
+from buildx_cache.run.retry import Patience, Retrying, ended_by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a call came to: its report, why it failed if it did, and what goes to stdout."""
+
+    report: BuildReport
+    error: BuildxCacheError | None = None
+    trace: BuildTrace | None = None
+    logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The last lines that each vertex of the build printed, by its digest, not redacted."""
+    results: tuple[str, ...] = ()
+    image_id: str = ""
+    """Of the image that was loaded."""
+
+
+class Call:
+    """One call while it runs."""
+
+    def __init__(
+        self, plan: BuildPlan, engine: Engine, display: Display, redactor: Redactor, patience: Patience
+    ) -> None:
+        self.engine = engine
+        self.display = display
+        self.retrying = Retrying(patience, self.say)
+        self.phases = Phases()
+        self._plan = plan
+        self._redactor = redactor
+        self._started = datetime.now(UTC)
+        self._clock = time.monotonic()
+        self._commands: list[tuple[str, ...]] = []
+        self._warnings: list[str] = []
+
+    def announce(self) -> None:
+        """Say what was decided, and why."""
+        builder, cache = self._plan.builder, self._plan.cache
+        self.say(f"builder: {builder.name} ({builder.driver}): {builder.why}")
+        self.say(f"cache: {cache.kind}, scope {cache.scope}: {cache.why}")
+        for note in self._plan.notes:
+            self.warn(note)
+
+    def say(self, text: str) -> None:
+        """Something that takes a while begins."""
+        self.display.say(self._shown(text))
+
+    def warn(self, text: str) -> None:
+        """Something did not go as asked, but does not fail the call."""
+        self._warnings.append(self._shown(text))
+        self.display.warn(self._shown(text))
+
+    def _shown(self, text: str) -> str:
+        return redact(self._redactor.text(text))
+
+    def do(self, effect: Effect, *, password: bytes = b"") -> Finished:
+        """Carry out a short effect."""
+        self.note(effect)
+        return self.engine.perform(effect, password=password)
+
+    def note(self, effect: Effect | BuildInvocation) -> None:
+        """Note that a command runs."""
+        argv = tuple(map(self._redactor.text, command_line(self._plan, effect)))
+        self._commands.append(argv)
+        self.display.command(shlex.join(argv))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time that passes meanwhile."""
+        started = time.monotonic()
+        self.display.phase(name)
+        try:
+            yield
+        except InterruptedBuildError as stopped:
+            stopped.place(name)
+            raise
+        finally:
+            self.display.phase("")
+            spent = getattr(self.phases, name) + time.monotonic() - started
+            self.phases = replace(self.phases, **{name: spent})
+
+    @contextmanager
+    def login(self, secrets: Secrets) -> Iterator[None]:
+        """Log in as planned, privately, while this lasts.
+
+        Raises:
+            BuildxCacheError: the login is refused.
+        """
+        login, password = self._plan.login, secrets.password
+        if login is None or password is None:
+            yield
+            return
+
+        def log_in() -> Finished:
+            return self.do(login.effect, password=password.encode())
+
+        with ExitStack() as private:
+            private.enter_context(self.engine.credentials(login.registry))
+            with self.phase("login"):
+                done = self.retrying.tried(log_in(), log_in, lambda done: ended_by("login", done))
+            if done.code != 0:
+                private.close()
+                error = login_error(login.registry, classify(last_line(done)))
+                if not (login.is_ambient and self.engine.has_login(login.registry)):
+                    raise error
+                self.warn(f"{error.message}; the stored login is used")
+            yield
+
+    def report(self, ci: CIContext, error: BuildxCacheError | None, image: ImageReport) -> BuildReport:
+        """Build the report of what is known without the caches and the steps."""
+        builder = self._plan.builder
+        return BuildReport(
+            status=status_of(error),
+            exit_code=error.exit_code if error else ExitCode.OK,
+            started=_shown_time(self._started),
+            seconds=time.monotonic() - self._clock,
+            image=image,
+            builder=BuilderReport(
+                name=builder.name,
+                driver=builder.driver,
+                buildkit=show_version(builder.buildkit),
+                created=bool(builder.create),
+            ),
+            ci=_ci_report(ci),
+            cache=CacheReport(mode=self._plan.cache.kind, scope="", read_only=False),
+            phases=self.phases,
+            retries=self.retrying.reports,
+            warnings=tuple(self._warnings),
+            commands=tuple(self._commands),
+            docker_calls=self.engine.calls,
+        )
+
+
+def unbegun(request: BuildRequest, ci: CIContext, error: BuildxCacheError) -> Outcome:
+    """Build the outcome of a call that failed before it had a plan, so that no value of an earlier one stays."""
+    kind = CacheKind.NONE if request.cache is CacheKind.AUTO else request.cache
+    return Outcome(
+        report=BuildReport(
+            status=status_of(error),
+            exit_code=error.exit_code,
+            started=_shown_time(datetime.now(UTC)),
+            seconds=0.0,
+            image=ImageReport(platforms=request.platform),
+            builder=BuilderReport(name=request.builder, driver=request.driver or "", buildkit="", created=False),
+            ci=_ci_report(ci),
+            cache=CacheReport(mode=kind, scope=request.cache_scope, read_only=bool(request.cache_read_only)),
+            warnings=(redact(error.message),),
+        ),
+        error=error,
+    )
+
+
+def status_of(error: BuildxCacheError | None) -> Status:
+    """Return how a call ended."""
+    if error is None:
+        return "success"
+    return "interrupted" if isinstance(error, InterruptedBuildError) else "failed"
+
+
+def _ci_report(ci: CIContext) -> CIReport:
+    return CIReport(
+        provider=ci.provider, branch=ci.branch, sha=ci.sha, pull_request=ci.pull_request, is_fork=ci.is_fork
+    )
+
+
+def _shown_time(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
