@@ -14,12 +14,14 @@ from urllib3.util import make_headers
 
 from buildx_cache.errors import BuildxCacheError, UnreachableError
 from buildx_cache.formatting import printable as without_controls
-from buildx_cache.layout.model import DOCUMENT_LIMIT
 from buildx_cache.reference import is_loopback
 from buildx_cache.registry.pace import RETRIED, Expected, Pace, paced
 
 CONNECTIONS = 8
 """Requests to one host at a time."""
+
+ANSWER_LIMIT = 4 << 20
+"""Bytes of an answer that is no blob (distribution-spec: a registry should take manifests of that much)."""
 
 _CONNECT = 10  # seconds
 _RETRY_AFTER_LIMIT = 30  # seconds; a registry that asks for more is given up after the last try
@@ -53,7 +55,7 @@ class Request:
     url: str
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     body: bytes | None = field(repr=False, default=None)
-    size: int = DOCUMENT_LIMIT
+    size: int = ANSWER_LIMIT
     """Bytes that the answer may have."""
 
 
