@@ -21,7 +21,7 @@ from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.formatting import age, counted, duration, printable, short_digest, size
 from buildx_cache.layout import Finding, Kind, Shape
-from buildx_cache.registry.pruning import CacheTag, Deletion, Judged
+from buildx_cache.registry.pruning import CacheTag, Decision, Deletion
 from buildx_cache.registry.repository import Holds, RemoteCache, RemoteLayer
 from buildx_cache.report import (
     BuilderReport,
@@ -449,7 +449,7 @@ def test_a_repositorys_longest_tags_fit_80_columns() -> None:
         findings=(Finding(kind=Kind.MISSING, blob="sha256:" + "c" * 64, referrer=LONG_TAG, problem="is not there"),),
     )
     unreadable = UnreadableCache(tag=LONG_TAG, problem=f"{LONG_TAG} \x1b[31mis not JSON")
-    judged = Judged(tag=CacheTag(name=LONG_TAG), reason="its branch does not exist, " * 9)
+    judged = Decision(tag=CacheTag(name=LONG_TAG), reason="its branch does not exist, " * 9)
     tables.listed("registry.example.com/" + "team/" * 20, (found, unreadable))
     tables.inspected("registry.example.com/team/app", found, layers=1)
     tables.verified("registry.example.com/team/app", found.findings, deep=False)
