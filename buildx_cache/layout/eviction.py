@@ -12,7 +12,7 @@ from buildx_cache.layout.blobsets import BlobSet, Weights
 from buildx_cache.layout.gc import GRACE_SECONDS, select_garbage, sweep, sweep_obstacles
 from buildx_cache.layout.graph import walk
 from buildx_cache.layout.index import index_entries, replace_entries
-from buildx_cache.layout.model import Bounded, Finding, Reach, Swept, Tag
+from buildx_cache.layout.model import Bounded, Reach, Swept, Tag
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.reachability import reach_of, size_on_disk
 from buildx_cache.layout.store import INDEX, Store, open_store
@@ -63,9 +63,8 @@ def drop(
             else:
                 swept = sweep(folder, keep_since=keep_since)
     except MalformedError as error:
-        obstacle = Finding(kind=error.kind, blob=INDEX, referrer="", problem=error.problem)
         live_bytes = found.live_bytes if found else 0
-        return _bounded(live_bytes, max_size, Swept(dry_run=dry_run, obstacles=(obstacle,)))
+        return _bounded(live_bytes, max_size, Swept(dry_run=dry_run, obstacles=(error.at(INDEX),)))
     return _bounded(live_bytes, max_size, swept, tuple(tag.name for tag in evicted))
 
 

@@ -52,8 +52,7 @@ def sweep(folder: Path, *, keep_since: float | None = None, dry_run: bool = Fals
             garbage = select_garbage(store, reachable(graph), limit)
             return garbage.as_swept(dry_run=True) if dry_run else _delete(store, graph, garbage)
     except MalformedError as error:
-        obstacle = Finding(kind=error.kind, blob=str(folder), referrer="", problem=error.problem)
-        return Swept(dry_run=dry_run, obstacles=(obstacle,))
+        return Swept(dry_run=dry_run, obstacles=(error.at(str(folder)),))
 
 
 def has_stale_writes(folder: Path) -> bool:
@@ -93,7 +92,7 @@ def _layout_obstacle(store: Store, graph: Graph) -> Iterator[Finding]:
         indexed = all(found.kind is not Kind.ABSENT for found in graph.obstacles)
         empty = fault.kind is Kind.MISSING and not indexed and not store.files
         kind = Kind.ABSENT if empty else Kind.LAYOUT
-        yield Finding(kind=kind, blob=LAYOUT, referrer="", problem=fault.problem)
+        yield fault.at(LAYOUT, kind=kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +137,7 @@ def _delete(store: Store, graph: Graph, garbage: Garbage) -> Swept:
             blobs.extend(one for one in garbage.blobs if _delete_blob(store, *one))
         ingests.extend(one for one in garbage.ingests if _delete_ingest(store, one[0]))
     except MalformedError as error:
-        obstacles = (Finding(kind=error.kind, blob=INDEX, referrer="", problem=error.problem),)
+        obstacles = (error.at(INDEX),)
     except OSError as error:
         problem = f"a blob cannot be deleted: {error.strerror}"
         obstacles = (Finding(kind=Kind.UNREADABLE, blob=str(store.path), referrer="", problem=problem),)

@@ -21,8 +21,9 @@ from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.formatting import age, counted, duration, printable, short_digest, size
 from buildx_cache.layout import Finding, Kind, Shape
+from buildx_cache.layout.model import Descriptor
 from buildx_cache.registry.pruning import CacheTag, Decision, Deletion
-from buildx_cache.registry.repository import Holds, RemoteCache, RemoteLayer
+from buildx_cache.registry.repository import Holds, RemoteCache
 from buildx_cache.report import (
     BuilderReport,
     BuildReport,
@@ -442,7 +443,7 @@ def test_a_repositorys_longest_tags_fit_80_columns() -> None:
         media_type="application/vnd.oci.image.manifest.v1+json",
         shape=Shape.IMAGE,
         holds=Holds.INLINE,
-        layers=(RemoteLayer(digest="sha256:" + "b" * 64, size=2**40, media_type="a/b.tar+zstd", created=1e9 - 90),),
+        layers=(Descriptor(digest="sha256:" + "b" * 64, size=2**40, media_type="a/b.tar+zstd", created=1e9 - 90),),
         records=None,
         size=2**50,
         created=None,
