@@ -18,7 +18,7 @@ from buildx_cache.redaction import Redactor, Secret, rewritten
 from buildx_cache.reference import Reference, registry_key
 from buildx_cache.registry.credential import Credential, Password
 from buildx_cache.registry.distribution import in_parallel
-from buildx_cache.registry.pruning import Choice, Deletion, Judged, choose, delete, survey
+from buildx_cache.registry.pruning import Choice, Decision, Deletion, choose, delete, survey
 from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
 from buildx_cache.request import ENV_PREFIX
 from buildx_cache.request.ambient import PASSWORD, USERNAME, ambient_login, half_a_login, without_newline
@@ -211,7 +211,7 @@ def _listed(repository: Repository) -> tuple[RemoteCache | UnreadableCache, ...]
 
 
 def _would_be(choice: Choice) -> Deletion:
-    return Deletion(deleted=choice.doomed, kept=choice.kept)
+    return Deletion(deleted=choice.delete, kept=choice.kept)
 
 
 # --- documents -------------------------------------------------------------------------------------------
@@ -241,6 +241,6 @@ def _cache_json(found: RemoteCache | UnreadableCache) -> dict[str, object]:
     }
 
 
-def _judged_json(judged: Judged) -> dict[str, object]:
+def _judged_json(judged: Decision) -> dict[str, object]:
     tag = judged.tag
     return {"tag": tag.name, "digest": tag.digest, "created": rfc3339(tag.created), "reason": judged.reason}

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from buildx_cache.display.cache_tables import Sheet, cell, new_table
 from buildx_cache.formatting import counted, short_digest, size
 from buildx_cache.layout import Finding, Layer
+from buildx_cache.layout.model import Descriptor
 from buildx_cache.registry.pruning import Deletion
-from buildx_cache.registry.repository import Holds, RemoteCache, RemoteLayer
+from buildx_cache.registry.repository import Holds, RemoteCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,6 @@ def _held(found: RemoteCache) -> str:
     return found.shape.value if found.holds is Holds.CACHE else found.holds.value
 
 
-def _unnamed(layer: RemoteLayer) -> Layer:
+def _unnamed(layer: Descriptor) -> Layer:
     """A layer of one tag, whose name need not be said."""
     return Layer(digest=layer.digest, size=layer.size, media_type=layer.media_type, created=layer.created, tags=())

@@ -9,10 +9,10 @@ from operator import or_
 from pathlib import Path
 
 from buildx_cache.layout.blobsets import BlobSet, Weights
-from buildx_cache.layout.gc import GRACE_SECONDS, doom, sweep, sweep_obstacles
+from buildx_cache.layout.gc import GRACE_SECONDS, select_garbage, sweep, sweep_obstacles
 from buildx_cache.layout.graph import walk
 from buildx_cache.layout.index import index_entries, replace_entries
-from buildx_cache.layout.model import Bounded, Finding, Reach, Swept, Tag
+from buildx_cache.layout.model import Bounded, Reach, Swept, Tag
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.reachability import reach_of, size_on_disk
 from buildx_cache.layout.store import INDEX, Store, open_store
@@ -50,20 +50,22 @@ def drop(
             obstacles = sweep_obstacles(store, graph)
             if obstacles:
                 return _bounded(found.live_bytes, max_size, Swept(dry_run=dry_run, obstacles=obstacles))
-            doomed = choose(store, found)
-            gone = frozenset(tag.position for tag in doomed)
+            evicted = choose(store, found)
+            gone = frozenset(tag.position for tag in evicted)
             live = blobs_of([tag for tag in found.tags if tag.position not in gone])
             live_bytes = size_on_disk(store, live)
             if gone and not dry_run:
                 entries = [entry for place, entry in enumerate(index_entries(graph.index)) if place not in gone]
                 replace_entries(store, graph.index, entries)
-            limit = time.time() - GRACE_SECONDS if keep_since is None else keep_since
-            swept = doom(store, live, limit).told(dry_run=True) if dry_run else sweep(folder, keep_since=keep_since)
+            if dry_run:
+                limit = time.time() - GRACE_SECONDS if keep_since is None else keep_since
+                swept = select_garbage(store, live, limit).as_swept(dry_run=True)
+            else:
+                swept = sweep(folder, keep_since=keep_since)
     except MalformedError as error:
-        obstacle = Finding(kind=error.kind, blob=INDEX, referrer="", problem=error.problem)
         live_bytes = found.live_bytes if found else 0
-        return _bounded(live_bytes, max_size, Swept(dry_run=dry_run, obstacles=(obstacle,)))
-    return _bounded(live_bytes, max_size, swept, tuple(tag.name for tag in doomed))
+        return _bounded(live_bytes, max_size, Swept(dry_run=dry_run, obstacles=(error.at(INDEX),)))
+    return _bounded(live_bytes, max_size, swept, tuple(tag.name for tag in evicted))
 
 
 def _bounded(live_bytes: int, max_size: int | None, swept: Swept, dropped: tuple[str, ...] = ()) -> Bounded:

@@ -49,11 +49,10 @@ def sweep(folder: Path, *, keep_since: float | None = None, dry_run: bool = Fals
             obstacles = sweep_obstacles(store, graph)
             if obstacles:
                 return Swept(dry_run=dry_run, obstacles=obstacles)
-            doomed = doom(store, reachable(graph), limit)
-            return doomed.told(dry_run=True) if dry_run else _carry_out(store, graph, doomed)
+            garbage = select_garbage(store, reachable(graph), limit)
+            return garbage.as_swept(dry_run=True) if dry_run else _delete(store, graph, garbage)
     except MalformedError as error:
-        obstacle = Finding(kind=error.kind, blob=str(folder), referrer="", problem=error.problem)
-        return Swept(dry_run=dry_run, obstacles=(obstacle,))
+        return Swept(dry_run=dry_run, obstacles=(error.at(str(folder)),))
 
 
 def has_stale_writes(folder: Path) -> bool:
@@ -93,19 +92,19 @@ def _layout_obstacle(store: Store, graph: Graph) -> Iterator[Finding]:
         indexed = all(found.kind is not Kind.ABSENT for found in graph.obstacles)
         empty = fault.kind is Kind.MISSING and not indexed and not store.files
         kind = Kind.ABSENT if empty else Kind.LAYOUT
-        yield Finding(kind=kind, blob=LAYOUT, referrer="", problem=fault.problem)
+        yield fault.at(LAYOUT, kind=kind)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doomed:
-    """What a sweep would delete: blobs by name, partial writes by name with their bytes; and what it keeps."""
+class Garbage:
+    """What a sweep deletes: blobs by name, partial writes by name with their bytes; and what it keeps."""
 
     blobs: tuple[tuple[str, BlobFile], ...]
     ingests: tuple[tuple[str, int], ...]
     kept: tuple[BlobFile, ...]
 
-    def told(self, *, dry_run: bool = False) -> Swept:
-        """The same as a result."""
+    def as_swept(self, *, dry_run: bool = False) -> Swept:
+        """Give the same as a result."""
         return Swept(
             blobs=tuple("sha256:" + name for name, _ in self.blobs),
             blob_bytes=sum(file.size for _, file in self.blobs),
@@ -117,33 +116,33 @@ class Doomed:
         )
 
 
-def doom(store: Store, live: frozenset[str], limit: float) -> Doomed:
+def select_garbage(store: Store, live: frozenset[str], limit: float) -> Garbage:
     """Choose what goes when ``live`` stays, and whatever is younger than ``limit`` (seconds since the epoch)."""
     dead = [(name, file) for name, file in store.files.items() if "sha256:" + name not in live]
-    return Doomed(
+    return Garbage(
         blobs=tuple((name, file) for name, file in dead if file.modified < limit),
         ingests=tuple(_stale_ingests(store, time.time() - GRACE_SECONDS)),
         kept=tuple(file for _, file in dead if file.modified >= limit),
     )
 
 
-def _carry_out(store: Store, graph: Graph, doomed: Doomed) -> Swept:
-    if not doomed.blobs and not doomed.ingests:
-        return doomed.told()
-    gone: list[tuple[str, BlobFile]] = []
-    emptied: list[tuple[str, int]] = []
+def _delete(store: Store, graph: Graph, garbage: Garbage) -> Swept:
+    if not garbage.blobs and not garbage.ingests:
+        return garbage.as_swept()
+    blobs: list[tuple[str, BlobFile]] = []
+    ingests: list[tuple[str, int]] = []
     obstacles: tuple[Finding, ...] = ()
     try:
         with unchanged_index(store, graph.index):
-            gone.extend(one for one in doomed.blobs if _delete_blob(store, *one))
-        emptied.extend(one for one in doomed.ingests if _delete_ingest(store, one[0]))
+            blobs.extend(one for one in garbage.blobs if _delete_blob(store, *one))
+        ingests.extend(one for one in garbage.ingests if _delete_ingest(store, one[0]))
     except MalformedError as error:
-        obstacles = (Finding(kind=error.kind, blob=INDEX, referrer="", problem=error.problem),)
+        obstacles = (error.at(INDEX),)
     except OSError as error:
         problem = f"a blob cannot be deleted: {error.strerror}"
         obstacles = (Finding(kind=Kind.UNREADABLE, blob=str(store.path), referrer="", problem=problem),)
-    done = replace(doomed, blobs=tuple(gone), ingests=tuple(emptied))
-    return replace(done.told(), obstacles=obstacles)
+    done = replace(garbage, blobs=tuple(blobs), ingests=tuple(ingests))
+    return replace(done.as_swept(), obstacles=obstacles)
 
 
 def _delete_blob(store: Store, name: str, seen: BlobFile) -> bool:

@@ -119,8 +119,7 @@ class Findings:
         if len(self._found) < FINDINGS_LIMIT:
             self._found.setdefault((*place, finding.problem), finding)
         elif len(self._found) == FINDINGS_LIMIT:
-            more = Finding(kind=Kind.MORE, blob=INDEX, referrer="", problem="there are more findings than are listed")
-            self._found[()] = more
+            self._found[()] = MalformedError(Kind.MORE, "there are more findings than are listed").at(INDEX)
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._found.values())
@@ -166,7 +165,7 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
         name = (notes.get(INDEX_TAG, ""), notes.get(IMAGE_NAME, ""))
         if any(name) and name in names:
             problem = f"the tag {found.tag!a} is given more than once; the first is used"
-            walk.findings.add(Finding(kind=Kind.DUPLICATE_TAG, blob=found.digest, referrer=INDEX, problem=problem))
+            walk.findings.add(MalformedError(Kind.DUPLICATE_TAG, problem).at(found.digest, INDEX))
         names.add(name)
     return roots
 
@@ -198,7 +197,7 @@ class _Walk:
         )
 
     def obstacle(self, error: MalformedError, blob: str, referrer: str, *, kind: Kind | None = None) -> None:
-        finding = Finding(kind=kind or error.kind, blob=blob, referrer=referrer, problem=error.problem)
+        finding = error.at(blob, referrer, kind=kind)
         self.findings.add(finding)
         self.obstacles.add(finding)
 

@@ -244,13 +244,13 @@ class Reach:
     """
 
     folder: Path
-    tags: tuple[Tag, ...]
-    blobs: tuple[Blob, ...]
-    digests: frozenset[str]
-    records: int
-    live_bytes: int
-    dead_blobs: int
-    dead_bytes: int
+    tags: tuple[Tag, ...] = ()
+    blobs: tuple[Blob, ...] = ()
+    digests: frozenset[str] = frozenset()
+    records: int = 0
+    live_bytes: int = 0
+    dead_blobs: int = 0
+    dead_bytes: int = 0
     obstacles: tuple[Finding, ...]
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from buildx_cache.layout.model import ROLES, Descriptor, Kind
+from buildx_cache.layout.model import ROLES, Descriptor, Finding, Kind
 
 INDEX_TAG = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"
@@ -24,6 +24,10 @@ class MalformedError(Exception):
         super().__init__(problem)
         self.kind = kind
         self.problem = problem
+
+    def at(self, blob: str, referrer: str = "", *, kind: Kind | None = None) -> Finding:
+        """Give the fault of a blob, or of what has that name in a folder."""
+        return Finding(kind=kind or self.kind, blob=blob, referrer=referrer, problem=self.problem)
 
 
 def shown(value: object) -> str:

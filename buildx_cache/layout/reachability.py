@@ -7,7 +7,7 @@ from pathlib import Path
 
 from buildx_cache.layout.blobsets import BlobSet, Numbering, Weights
 from buildx_cache.layout.graph import FOLDER_LIMITS, Graph, walk
-from buildx_cache.layout.model import Blob, Descriptor, Finding, Reach, Role, Shape, Tag
+from buildx_cache.layout.model import Blob, Descriptor, Reach, Role, Shape, Tag
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.records import Records, read_configs
 from buildx_cache.layout.store import BlobFile, Store, open_store
@@ -19,23 +19,7 @@ def reach(folder: Path) -> Reach:
         with open_store(folder) as store:
             return reach_of(store, walk(store))
     except MalformedError as error:
-        return empty_reach(folder, error)
-
-
-def empty_reach(folder: Path, error: MalformedError) -> Reach:
-    """The reach of a folder that cannot be opened."""
-    obstacle = Finding(kind=error.kind, blob=str(folder), referrer="", problem=error.problem)
-    return Reach(
-        folder=folder,
-        tags=(),
-        blobs=(),
-        digests=frozenset(),
-        records=0,
-        live_bytes=0,
-        dead_blobs=0,
-        dead_bytes=0,
-        obstacles=(obstacle,),
-    )
+        return Reach(folder=folder, obstacles=(error.at(str(folder)),))
 
 
 def reach_of(store: Store, graph: Graph) -> Reach:

@@ -39,7 +39,7 @@ def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
                 found.add(finding)
             return tuple(found)
     except MalformedError as error:
-        return (Finding(kind=error.kind, blob=str(folder), referrer="", problem=error.problem),)
+        return (error.at(str(folder)),)
 
 
 def _faults_of(store: Store, graph: Graph) -> Iterator[Finding]:
@@ -56,7 +56,7 @@ def _layout_faults(store: Store) -> Iterator[Finding]:
     if error is None:
         return
     kind = Kind.ABSENT if error.kind is Kind.MISSING else Kind.LAYOUT
-    yield Finding(kind=kind, blob=LAYOUT, referrer="", problem=error.problem)
+    yield error.at(LAYOUT, kind=kind)
 
 
 def _file_faults(store: Store, of: Descriptor, referrer: str) -> Iterator[Finding]:
@@ -87,7 +87,7 @@ def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
             for fault in found.faults:
                 yield Finding(kind=Kind.RECORDS, blob=config.digest, referrer=parent, problem=fault)
         elif found and _present(store, config.digest) is not None:
-            yield Finding(kind=found.kind, blob=config.digest, referrer=parent, problem=found.problem)
+            yield found.at(config.digest, parent)
 
 
 def unsound(folder: Path, digests: Collection[str]) -> tuple[Finding, ...]:
@@ -95,13 +95,9 @@ def unsound(folder: Path, digests: Collection[str]) -> tuple[Finding, ...]:
     try:
         with open_store(folder) as store:
             present = [digest for digest in digests if store.file(digest)]
-            return tuple(
-                Finding(kind=fault.kind, blob=digest, referrer="", problem=fault.problem)
-                for digest, fault in _contents(store, present)
-                if fault
-            )
+            return tuple(fault.at(digest) for digest, fault in _contents(store, present) if fault)
     except MalformedError as error:
-        return (Finding(kind=error.kind, blob=str(folder), referrer="", problem=error.problem),)
+        return (error.at(str(folder)),)
 
 
 def _content_faults(store: Store, graph: Graph) -> Iterator[Finding]:
@@ -113,7 +109,7 @@ def _content_faults(store: Store, graph: Graph) -> Iterator[Finding]:
     }
     for digest, error in _contents(store, layers):
         if error:
-            yield Finding(kind=error.kind, blob=digest, referrer=layers[digest], problem=error.problem)
+            yield error.at(digest, layers[digest])
 
 
 def _contents(store: Store, digests: Collection[str]) -> list[tuple[str, MalformedError | None]]:

@@ -86,7 +86,7 @@ def read_contents(registry: Distribution, tag: str) -> Contents:
             records[config.digest] = found
             faults = [MalformedError(Kind.RECORDS, fault) for fault in found.faults]
         for fault in faults:
-            findings[Finding(kind=fault.kind, blob=config.digest, referrer=parent, problem=fault.problem)] = None
+            findings[fault.at(config.digest, parent)] = None
     return Contents(
         root=root,
         graph=graph,

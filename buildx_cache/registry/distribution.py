@@ -22,12 +22,13 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
-from buildx_cache.layout.model import DOCUMENT_LIMIT, ROLES, Kind
+from buildx_cache.layout.model import ROLES, Kind
 from buildx_cache.layout.parse import MalformedError, is_digest, parse_object
 from buildx_cache.registry import providers
 from buildx_cache.registry.authorization import Login
 from buildx_cache.registry.pace import Pace
 from buildx_cache.registry.transport import (
+    ANSWER_LIMIT,
     CONNECTIONS,
     Request,
     Send,
@@ -157,14 +158,14 @@ class Distribution:
         """The manifest of a tag or digest; None where there is none.
 
         Raises:
-            MalformedError: it is larger than :data:`DOCUMENT_LIMIT`, or is not what its digest says.
+            MalformedError: it is larger than :data:`ANSWER_LIMIT`, or is not what its digest says.
         """
         answer = self._call("GET", self._url("manifests", reference), accept=_ACCEPT)
         if answer.status in (_NOT_FOUND, _GONE):
             return None
         self._expect(answer, f"the manifest {reference}")
-        if len(answer.content) > DOCUMENT_LIMIT:
-            raise MalformedError(Kind.TOO_LARGE, f"has more than {DOCUMENT_LIMIT} bytes")
+        if len(answer.content) > ANSWER_LIMIT:
+            raise MalformedError(Kind.TOO_LARGE, f"has more than {ANSWER_LIMIT} bytes")
         digest = "sha256:" + hashlib.sha256(answer.content).hexdigest()
         told = answer.headers.get("Docker-Content-Digest", digest)
         for said in (reference if is_digest(reference) else digest, told if is_digest(told) else digest):
@@ -245,7 +246,7 @@ class Distribution:
 
     @contextlib.contextmanager
     def _open(
-        self, method: str, url: str, *, accept: str = "", size: int = DOCUMENT_LIMIT
+        self, method: str, url: str, *, accept: str = "", size: int = ANSWER_LIMIT
     ) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
         """The answer to a request and where it comes from, after logging in if the registry asks for it.
 
@@ -316,11 +317,11 @@ def _tags_in(answer: _Answer) -> Iterator[str]:
 
 
 def _read(answer: urllib3.BaseHTTPResponse, url: str, come: str) -> _Answer:
-    """An answer with its content, which is cut soon after :data:`DOCUMENT_LIMIT`."""
+    """An answer with its content, which is cut soon after :data:`ANSWER_LIMIT`."""
     content = bytearray()
     for piece in _pieces(answer, come):
         content += piece
-        if len(content) > DOCUMENT_LIMIT:
+        if len(content) > ANSWER_LIMIT:
             break
     return _Answer(status=answer.status, url=url, come=come, headers=answer.headers, content=bytes(content))
 

@@ -18,7 +18,7 @@ from buildx_cache.registry.distribution import Removal, in_parallel
 from buildx_cache.registry.repository import Holds, Repository
 
 _HOUR = 3_600
-_ASTRAY = "none of the branches given has a cache here: the list may be a wrong one"
+_UNMATCHED = "none of the branches given has a cache here: the list may be a wrong one"
 _DAY = 24 * _HOUR
 
 
@@ -39,7 +39,7 @@ class CacheTag:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
+class Decision:
     """A tag with why it goes or stays."""
 
     tag: CacheTag
@@ -50,16 +50,16 @@ class Judged:
 class Choice:
     """Which tags go and which stay."""
 
-    doomed: tuple[Judged, ...]
-    kept: tuple[Judged, ...]
+    delete: tuple[Decision, ...]
+    kept: tuple[Decision, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
     """What was deleted, and what stays. ``error`` ended it early; it is to be raised once the rest is told."""
 
-    deleted: tuple[Judged, ...]
-    kept: tuple[Judged, ...]
+    deleted: tuple[Decision, ...]
+    kept: tuple[Decision, ...]
     error: BuildxCacheError | None = None
 
 
@@ -116,17 +116,17 @@ def choose(
     tags = tuple(tags)
     owners = None if branches is None else _Owners(frozenset(filter(None, branches)))
     unconditional = owners is None and max_age is None
-    astray = owners is not None and not any(owners.of(tag.name) for tag in tags)
-    doomed: list[Judged] = []
-    kept: list[Judged] = []
+    unmatched = owners is not None and not any(owners.of(tag.name) for tag in tags)
+    going: list[Decision] = []
+    kept: list[Decision] = []
     for tag in tags:
         stays = _why_not_eligible(tag, unconditional=unconditional)
-        stays = stays or _claimed(tag, owners) or (_ASTRAY if astray else "") or _too_young(tag, max_age, now)
+        stays = stays or _claimed(tag, owners) or (_UNMATCHED if unmatched else "") or _too_young(tag, max_age, now)
         if stays:
-            kept.append(Judged(tag=tag, reason=stays))
+            kept.append(Decision(tag=tag, reason=stays))
         else:
-            doomed.append(Judged(tag=tag, reason=_why_doomed(tag, owners, max_age, now)))
-    return Choice(doomed=tuple(doomed), kept=tuple(kept))
+            going.append(Decision(tag=tag, reason=_why_it_goes(tag, owners, max_age, now)))
+    return Choice(delete=tuple(going), kept=tuple(kept))
 
 
 def _why_not_eligible(tag: CacheTag, *, unconditional: bool) -> str:
@@ -160,7 +160,7 @@ def _too_young(tag: CacheTag, max_age: float | None, now: float) -> str:
     return "" if now - tag.created > max_age else f"its newest step is {_age(now - tag.created)} old"
 
 
-def _why_doomed(tag: CacheTag, owners: _Owners | None, max_age: float | None, now: float) -> str:
+def _why_it_goes(tag: CacheTag, owners: _Owners | None, max_age: float | None, now: float) -> str:
     branch = () if owners is None else ("its branch does not exist",)
     age = () if max_age is None or tag.created is None else (f"its newest step is {_age(now - tag.created)} old",)
     return ", ".join((*branch, *age)) or "it was named"
@@ -186,7 +186,7 @@ class _Owners:
 
 
 def delete(repository: Repository, choice: Choice) -> Deletion:
-    """Delete the doomed tags and nothing else.
+    """Delete the chosen tags and nothing else.
 
     Each is deleted by its tag where the registry can do that. Where it deletes manifests only, every tag of one goes
     with it: a manifest that any other tag of the repository stands for then stays. A tag that was written anew since
@@ -199,38 +199,38 @@ def delete(repository: Repository, choice: Choice) -> Deletion:
 class _Deleter:
     repository: Repository
     choice: Choice
-    deleted: list[Judged] = field(default_factory=list)
-    kept: list[Judged] = field(default_factory=list)
-    waiting: list[Judged] = field(default_factory=list)
+    deleted: list[Decision] = field(default_factory=list)
+    kept: list[Decision] = field(default_factory=list)
+    waiting: list[Decision] = field(default_factory=list)
 
     def run(self) -> Deletion:
         error: BuildxCacheError | None = None
         try:
-            self._by_tag(self.choice.doomed)
+            self._by_tag(self.choice.delete)
             if self.waiting:
                 self._by_manifest()
         except BuildxCacheError as failure:
             error = failure
         return Deletion(deleted=tuple(self.deleted), kept=(*self.choice.kept, *self.kept), error=error)
 
-    def _by_tag(self, doomed: Sequence[Judged]) -> None:
+    def _by_tag(self, going: Sequence[Decision]) -> None:
         sharers = {one.tag.digest: one.tag.name for one in self.choice.kept if one.tag.digest}
-        for place, one in enumerate(doomed):
+        for place, one in enumerate(going):
             if not self._is_unchanged(one):
                 continue
             if self.repository.registry.delete(one.tag.name) is not Removal.DONE:
-                self.waiting += [one, *(other for other in doomed[place + 1 :] if self._is_unchanged(other))]
+                self.waiting += [one, *(other for other in going[place + 1 :] if self._is_unchanged(other))]
                 return
             self.deleted.append(one)
             if sharer := sharers.get(one.tag.digest):
                 self._assert_present(sharer, one.tag.name)
 
-    def _is_unchanged(self, one: Judged) -> bool:
+    def _is_unchanged(self, one: Decision) -> bool:
         now = _digest(self.repository, one.tag.name)
         if now == one.tag.digest:
             return True
         if now:
-            self.kept.append(Judged(tag=one.tag, reason="it was written anew meanwhile"))
+            self.kept.append(Decision(tag=one.tag, reason="it was written anew meanwhile"))
         else:
             self.deleted.append(one)
         return False
@@ -246,13 +246,13 @@ class _Deleter:
         """Every tag of the repository is asked for its manifest first; if one cannot be told, nothing goes."""
         names = self.repository.tags()
         digests = in_parallel(lambda name: _digest(self.repository, name), names)
-        doomed = {one.tag.name for one in self.waiting}
-        sharers = {digest: name for name, digest in zip(names, digests, strict=True) if name not in doomed}
+        going = {one.tag.name for one in self.waiting}
+        sharers = {digest: name for name, digest in zip(names, digests, strict=True) if name not in going}
         gone: set[str] = set()
         for one in self.waiting:
             if sharer := sharers.get(one.tag.digest):
                 reason = f"{sharer} has the same manifest, and {self.repository.registry.host} deletes manifests only"
-                self.kept.append(Judged(tag=one.tag, reason=reason))
+                self.kept.append(Decision(tag=one.tag, reason=reason))
                 continue
             if one.tag.digest not in gone and self.repository.registry.delete(one.tag.digest) is Removal.UNSUPPORTED:
                 raise self.repository.registry.unsupported()

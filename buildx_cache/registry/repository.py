@@ -14,7 +14,7 @@ from buildx_cache.layout.verification import limit_faults
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference, is_loopback
 from buildx_cache.registry.authorization import Login
-from buildx_cache.registry.contents import Contents, RemoteFinding, check_blob, read_contents, remote
+from buildx_cache.registry.contents import Contents, check_blob, read_contents, remote
 from buildx_cache.registry.credential import Credential
 from buildx_cache.registry.distribution import Distribution, in_parallel
 from buildx_cache.registry.pace import Pace
@@ -27,16 +27,6 @@ class Holds(StrEnum):
     CACHE = "cache"
     INLINE = "image with an inline cache"
     IMAGE = "image without a cache"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RemoteLayer:
-    """A layer: ``size`` in bytes as declared, ``created`` (seconds since the epoch) when its step ran, if it says."""
-
-    digest: str
-    size: int
-    media_type: str
-    created: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +44,7 @@ class RemoteCache:
     media_type: str
     shape: Shape
     holds: Holds
-    layers: tuple[RemoteLayer, ...]
+    layers: tuple[Descriptor, ...]
     records: int | None
     size: int
     created: float | None
@@ -120,16 +110,12 @@ class Repository:
         try:
             contents = read_contents(self.registry, tag)
         except MalformedError as error:
-            return (RemoteFinding(kind=error.kind, blob=tag, referrer="", problem=error.problem),)
+            return (remote(error.at(tag)),)
         layers = [pair for pair in contents.layers().values() if not _is_elsewhere(pair[0])]
         check = self._read_layer if deep else self._ask_for_layer
         faults = zip(layers, in_parallel(check, [layer for layer, _ in layers]), strict=True)
-        found = [
-            RemoteFinding(kind=fault.kind, blob=layer.digest, referrer=referrer, problem=fault.problem)
-            for (layer, referrer), fault in faults
-            if fault
-        ]
-        return tuple(dict.fromkeys([*contents.findings, *map(remote, limit_faults(contents.graph)), *found]))
+        found = [fault.at(layer.digest, referrer) for (layer, referrer), fault in faults if fault]
+        return tuple(dict.fromkeys((*contents.findings, *map(remote, (*limit_faults(contents.graph), *found)))))
 
     def _ask_for_layer(self, layer: Descriptor) -> MalformedError | None:
         size = self.registry.blob_size(layer.digest)
@@ -176,10 +162,7 @@ def connect(
 def _described(tag: str, contents: Contents) -> RemoteCache:
     records = contents.records.values()
     image = Holds.INLINE if records else Holds.IMAGE
-    layers = [
-        RemoteLayer(digest=one.digest, size=one.size, media_type=one.media_type, created=one.created)
-        for one, _ in contents.layers().values()
-    ]
+    layers = [layer for layer, _ in contents.layers().values()]
     return RemoteCache(
         tag=tag,
         digest=contents.root.digest,

@@ -14,26 +14,30 @@ from urllib3.util import make_headers
 
 from buildx_cache.errors import BuildxCacheError, UnreachableError
 from buildx_cache.formatting import printable as without_controls
-from buildx_cache.layout.model import DOCUMENT_LIMIT
 from buildx_cache.reference import is_loopback
 from buildx_cache.registry.pace import RETRIED, Expected, Pace, paced
+from buildx_cache.retry import RetryPolicy
 
 CONNECTIONS = 8
 """Requests to one host at a time."""
 
+ANSWER_LIMIT = 4 << 20
+"""Bytes of an answer that is no blob (distribution-spec: a registry should take manifests of that much)."""
+
 _CONNECT = 10  # seconds
 _RETRY_AFTER_LIMIT = 30  # seconds; a registry that asks for more is given up after the last try
+POLICY = RetryPolicy(tries=5, first=0.3, longest=5)
 # Every method, since none is used that may not be repeated. Redirects are followed below, not by urllib3.
 RETRY = urllib3.Retry(
-    total=4,
+    total=POLICY.tries - 1,
     connect=2,
     read=2,
     other=1,  # TLS: seldom better the next time
     redirect=False,
     status_forcelist=RETRIED,
     allowed_methods=None,
-    backoff_factor=0.3,
-    backoff_max=5,
+    backoff_factor=POLICY.first,
+    backoff_max=POLICY.longest,
     retry_after_max=_RETRY_AFTER_LIMIT,
     raise_on_status=False,
 )
@@ -53,7 +57,7 @@ class Request:
     url: str
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     body: bytes | None = field(repr=False, default=None)
-    size: int = DOCUMENT_LIMIT
+    size: int = ANSWER_LIMIT
     """Bytes that the answer may have."""
 
 

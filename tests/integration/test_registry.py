@@ -152,8 +152,8 @@ def test_pruning_one_of_two_tags_of_a_manifest_does_not_lose_the_other(
     for other in {"buildcache-gone", sharer} - {"buildcache-main"}:
         add_tag(repository, "buildcache-main", other)
     choice = choose(survey(repository), now=time.time() + 7200, branches=branches, max_age=3600)
-    assert "buildcache-gone" in [one.tag.name for one in choice.doomed]
-    assert sharer not in [one.tag.name for one in choice.doomed]
+    assert "buildcache-gone" in [one.tag.name for one in choice.delete]
+    assert sharer not in [one.tag.name for one in choice.delete]
     done = delete(repository, choice)
     assert done.deleted == ()
     assert done.error is None

@@ -21,8 +21,9 @@ from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.formatting import age, counted, duration, printable, short_digest, size
 from buildx_cache.layout import Finding, Kind, Shape
-from buildx_cache.registry.pruning import CacheTag, Deletion, Judged
-from buildx_cache.registry.repository import Holds, RemoteCache, RemoteLayer
+from buildx_cache.layout.model import Descriptor
+from buildx_cache.registry.pruning import CacheTag, Decision, Deletion
+from buildx_cache.registry.repository import Holds, RemoteCache
 from buildx_cache.report import (
     BuilderReport,
     BuildReport,
@@ -442,14 +443,14 @@ def test_a_repositorys_longest_tags_fit_80_columns() -> None:
         media_type="application/vnd.oci.image.manifest.v1+json",
         shape=Shape.IMAGE,
         holds=Holds.INLINE,
-        layers=(RemoteLayer(digest="sha256:" + "b" * 64, size=2**40, media_type="a/b.tar+zstd", created=1e9 - 90),),
+        layers=(Descriptor(digest="sha256:" + "b" * 64, size=2**40, media_type="a/b.tar+zstd", created=1e9 - 90),),
         records=None,
         size=2**50,
         created=None,
         findings=(Finding(kind=Kind.MISSING, blob="sha256:" + "c" * 64, referrer=LONG_TAG, problem="is not there"),),
     )
     unreadable = UnreadableCache(tag=LONG_TAG, problem=f"{LONG_TAG} \x1b[31mis not JSON")
-    judged = Judged(tag=CacheTag(name=LONG_TAG), reason="its branch does not exist, " * 9)
+    judged = Decision(tag=CacheTag(name=LONG_TAG), reason="its branch does not exist, " * 9)
     tables.listed("registry.example.com/" + "team/" * 20, (found, unreadable))
     tables.inspected("registry.example.com/team/app", found, layers=1)
     tables.verified("registry.example.com/team/app", found.findings, deep=False)

@@ -9,7 +9,6 @@ import urllib3
 from urllib3.exceptions import MaxRetryError, NewConnectionError, SSLError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
-from buildx_cache.layout.model import DOCUMENT_LIMIT
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback, parse_reference
@@ -17,7 +16,7 @@ from buildx_cache.registry import transport
 from buildx_cache.registry.credential import Password
 from buildx_cache.registry.providers import OWN, PROVIDERS, advice, provider_of
 from buildx_cache.registry.repository import connect
-from buildx_cache.registry.transport import Request, follow, join, may_lead, origin, printable
+from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_lead, origin, printable
 from tests.unit.registry.fakes import HOST, PATH, Deletes, FakeRegistry, answer, errors
 
 
@@ -155,14 +154,14 @@ def test_an_unsafe_connection_is_told_with_what_to_do(reason: str, hint: str) ->
 
 
 def test_a_manifest_larger_than_the_limit_is_not_read() -> None:
-    registry = FakeRegistry(instead={("GET", "/manifests/t"): answer(200, content=b"x" * (DOCUMENT_LIMIT + 1))})
+    registry = FakeRegistry(instead={("GET", "/manifests/t"): answer(200, content=b"x" * (ANSWER_LIMIT + 1))})
     with pytest.raises(MalformedError, match="more than 4194304 bytes"):
         registry.repository().registry.manifest("t")
 
 
 @pytest.mark.parametrize("status", [200, 500])
 def test_a_list_of_tags_without_end_is_not_read(status: int) -> None:
-    registry = FakeRegistry(guard=lambda _: answer(status, content=b" " * (DOCUMENT_LIMIT * 2)))
+    registry = FakeRegistry(guard=lambda _: answer(status, content=b" " * (ANSWER_LIMIT * 2)))
     with pytest.raises(UnreachableError):
         registry.repository().tags()
 

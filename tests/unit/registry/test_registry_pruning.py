@@ -27,7 +27,7 @@ def tag(name: str, days: float | None = 0, *, named: bool = False) -> CacheTag:
 
 
 def names(choice: Choice) -> tuple[list[str], dict[str, str]]:
-    return [one.tag.name for one in choice.doomed], {one.tag.name: one.reason for one in choice.kept}
+    return [one.tag.name for one in choice.delete], {one.tag.name: one.reason for one in choice.kept}
 
 
 # Choosing.
@@ -60,7 +60,7 @@ def test_tags_of_branches_that_do_not_exist_go() -> None:
     choice = choose(tags, now=NOW, branches=["main", "feature/x"])
     doomed, kept = names(choice)
     assert doomed == ["buildcache-gone"]
-    assert choice.doomed[0].reason == "its branch does not exist"
+    assert choice.delete[0].reason == "its branch does not exist"
     assert kept == {"buildcache-main": "branch main exists", cache_tag("feature/x"): "branch feature/x exists"}
 
 
@@ -118,7 +118,7 @@ def test_a_tag_of_an_existing_branch_is_never_chosen(
     repository = ScopedRepository(repository=parse_reference("registry.example.com/app"), scopes=(branch,))
     (reference,) = repository.references(platform)
     choice = choose([tag(reference.tag, days)], now=NOW, branches={branch, *others}, max_age=DAY)
-    assert choice.doomed == ()
+    assert choice.delete == ()
 
 
 @settings(derandomize=True, deadline=None)
@@ -127,7 +127,7 @@ def test_a_tag_of_a_branch_that_is_gone_is_chosen(branch: str, platform: str) ->
     repository = ScopedRepository(repository=parse_reference("registry.example.com/app"), scopes=(branch,))
     (reference,) = repository.references(platform)
     tags = [tag(reference.tag), tag("buildcache-another-branch")]
-    assert [each.tag for each in choose(tags, now=NOW, branches=["another-branch"]).doomed] == tags[:1]
+    assert [each.tag for each in choose(tags, now=NOW, branches=["another-branch"]).delete] == tags[:1]
 
 
 def test_a_list_of_branches_none_of_which_has_a_cache_dooms_nothing() -> None:
@@ -148,7 +148,7 @@ def test_a_tag_of_unknown_age_is_kept_where_age_matters() -> None:
         [],
         {"buildcache-a": "its age is not known"},
     )
-    assert choose([tag("buildcache-a", None), tag("buildcache-main")], now=NOW, branches=["main"]).doomed
+    assert choose([tag("buildcache-a", None), tag("buildcache-main")], now=NOW, branches=["main"]).delete
 
 
 def test_a_tag_that_cannot_be_read_is_kept() -> None:
@@ -168,9 +168,9 @@ def test_other_tags_are_not_taken_for_a_branchs() -> None:
 
 def test_without_conditions_only_the_tag_that_was_named_goes() -> None:
     choice = choose([tag("cache", None, named=True), tag("buildcache-main", 999)], now=NOW)
-    assert [(one.tag.name, one.reason) for one in choice.doomed] == [("cache", "it was named")]
+    assert [(one.tag.name, one.reason) for one in choice.delete] == [("cache", "it was named")]
     assert names(choice)[1] == {"buildcache-main": "neither an age nor branches were given"}
-    assert choose([tag("buildcache-main", 999)], now=NOW).doomed == ()
+    assert choose([tag("buildcache-main", 999)], now=NOW).delete == ()
 
 
 def test_a_tag_that_was_named_need_not_be_a_branchs_but_must_be_old_enough() -> None:
@@ -248,10 +248,10 @@ def test_a_registry_that_fails_ends_the_look() -> None:
 
 def doom(registry: FakeRegistry, *doomed: str) -> Choice:
     """All cache tags looked at, these chosen."""
-    every = choose(survey(registry.repository()), now=NOW, max_age=0).doomed
+    every = choose(survey(registry.repository()), now=NOW, max_age=0).delete
     registry.requests.clear()
     return Choice(
-        doomed=tuple(one for one in every if one.tag.name in doomed),
+        delete=tuple(one for one in every if one.tag.name in doomed),
         kept=tuple(one for one in every if one.tag.name not in doomed),
     )
 
