@@ -13,5 +13,5 @@ case "${1-}" in
 --all) shift ;;
 "") set -- -m "not soak" ;;
 esac
-# Two processes, in the order of the tests: one works while the other waits for the engine.
-exec "$python" -m pytest --numprocesses 2 --no-loadscope-reorder "$@"
+# Four processes, in the order of the tests: most of them wait for the engine, two cores are enough for all.
+exec "$python" -m pytest --numprocesses 4 --no-loadscope-reorder "$@"

@@ -53,9 +53,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa
     return scheduler
 
 
+_BY_FILE = ("tests/browser/", "tests/integration/", "tests/terminal/")
+
+
 def together(name: str) -> str:
-    """What tests have in common that one process runs: those that look at all builders and images."""
-    return "integration" if name.startswith(("tests/integration/", "tests/terminal/")) else name
+    """What tests have in common that one process runs: a file whose tests use the same builders and names of images."""
+    return name.partition("::")[0] if name.startswith(_BY_FILE) else name
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -19,6 +19,7 @@ from tests.faults.example import STEPS
 from tests.faults.laboratory import Laboratory
 from tests.faults.proxy import Proxy
 from tests.integration.conftest import Ran
+from tests.selection import quick
 
 
 @contextmanager
@@ -39,7 +40,10 @@ def exported(ran: Ran) -> dict[str, str]:
     return dict(entry)
 
 
-@pytest.mark.parametrize("fault", WRITING, ids=str)
+QUICK = ("403 for uploads", "403 for the token of an upload", "404 for uploads", "500 for the manifest")
+
+
+@pytest.mark.parametrize("fault", quick(WRITING, *QUICK))
 def test_a_registry_cache_that_cannot_be_written_fails_no_build(
     laboratory: Laboratory, proxy: Proxy, fault: RegistryFault
 ) -> None:
@@ -142,9 +146,13 @@ def test_an_index_that_another_process_keeps_locked_fails_no_build(laboratory: L
     assert layout.verify(folder, deep=True) == ()
 
 
-@pytest.mark.parametrize("attributes", ["image-manifest=false", "oci-mediatypes=false", "compression=zstd"])
-@pytest.mark.parametrize("main", ["local", "registry"])
-def test_two_caches_written_at_once_are_both_whole(laboratory: Laboratory, main: str, attributes: str) -> None:
+ATTRIBUTES = ("image-manifest=false", "oci-mediatypes=false", "compression=zstd")
+MAIN = [f"{main} {attributes}" for main in ("local", "registry") for attributes in ATTRIBUTES]
+
+
+@pytest.mark.parametrize("case", quick(MAIN, "local compression=zstd", "registry oci-mediatypes=false"))
+def test_two_caches_written_at_once_are_both_whole(laboratory: Laboratory, case: str) -> None:
+    main, _, attributes = case.partition(" ")
     folder = laboratory.folder / f"both-{uuid.uuid4().hex[:8]}"
     reference = f"{laboratory.docker.registry}/{uuid.uuid4().hex[:12]}/cache:1"
     options = {

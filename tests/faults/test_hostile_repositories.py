@@ -18,6 +18,7 @@ from buildx_cache.engine.provenance import Provenance, git_provenance
 from buildx_cache.request import BuildRequest, Driver
 from tests.faults.hostile_repositories import PLAIN, POSITIONS, Hostile, Traps, honest, setting_traps, state_of
 from tests.integration.conftest import Docker, old_docker, special
+from tests.selection import quick
 
 __all__ = ["old_docker", "special"]
 
@@ -104,7 +105,11 @@ def test_no_ci_has_a_repository_run_its_commands(
         assert (traps.sprung(), state_of(tmp_path)) == ([], before), mark
 
 
-@pytest.mark.parametrize("position", POSITIONS)
+# One position of each kind of repository; what is asked about each position is asked by the other commands above.
+BUILT = ("context", "archive", "archive-with-a-commit", "archive-that-buildx-asks", "git-file")
+
+
+@pytest.mark.parametrize("position", quick(POSITIONS, *BUILT))
 def test_no_build_has_a_repository_run_its_commands(
     docker: Docker, tmp_path: Path, traps: Traps, home: Path, position: str
 ) -> None:
@@ -126,7 +131,7 @@ def builds_harmlessly(docker: Docker, found: Hostile, traps: Traps, home: Path) 
     }
 
 
-@pytest.mark.parametrize("position", ["context", "archive", "archive-with-a-commit"])
+@pytest.mark.parametrize("position", quick(["context", "archive", "archive-with-a-commit"], "archive-with-a-commit"))
 def test_no_build_of_an_old_buildx_has_a_repository_run_its_commands(
     old_docker: Docker, tmp_path: Path, traps: Traps, home: Path, position: str
 ) -> None:

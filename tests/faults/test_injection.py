@@ -16,6 +16,7 @@ from buildx_cache.formatting import printable
 from buildx_cache.plan.render import shell_line
 from tests.faults.hostile import CANARY, NAME, ONE_LINE, TEXTS, Page, commands
 from tests.integration.conftest import Docker, Ran
+from tests.selection import quick
 
 BRANCH = f"../../evil/$(touch {CANARY})`x`::set-output##vso[task.x]##teamcity[x]<b>|"
 
@@ -108,7 +109,8 @@ def sourced(path: Path) -> dict[str, str]:
     return {name: value for name, value in pairs if name not in {"PATH", "PWD", "SHLVL", "_"}}
 
 
-@pytest.mark.parametrize("ci", CIS)
+# The commands of every CI: tests/unit/test_injection.py and test_hostile_text.py.
+@pytest.mark.parametrize("ci", quick(CIS, "github", "circleci"))
 def test_nothing_that_others_wrote_takes_effect(docker: Docker, project: Path, ci: str) -> None:
     ran, out = build(docker, project, ci)
 
@@ -133,7 +135,7 @@ def test_nothing_that_others_wrote_takes_effect(docker: Docker, project: Path, c
     assert not Path(CANARY).exists()
 
 
-@pytest.mark.parametrize("ci", ["github", "azure", "teamcity"])
+@pytest.mark.parametrize("ci", quick(["github", "azure", "teamcity"], "teamcity"))
 def test_nor_does_it_where_the_build_fails(docker: Docker, project: Path, ci: str) -> None:
     ran, out = build(docker, project, ci, last="RUN tail -n 30 /texts; cat /texts >&2; exit 1\n")
     assert ran.code == 1, ran.stderr

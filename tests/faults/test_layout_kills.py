@@ -113,8 +113,9 @@ def _step(steps: Sequence[str], chance: random.Random) -> int:
     return chance.choice([place for place, step in enumerate(steps, 1) if step == kind])
 
 
+@pytest.mark.parametrize("kills", [6, pytest.param(KILLS, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.deed)
-def test_a_kill_in_the_middle_loses_nothing_and_the_next_call_finishes(case: Case, tmp_path: Path) -> None:
+def test_a_kill_in_the_middle_loses_nothing_and_the_next_call_finishes(case: Case, kills: int, tmp_path: Path) -> None:
     made = Layout(tmp_path / "pristine")
     live = case.make(made)
     made.write_index()
@@ -124,7 +125,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_the_next_call_finishes(case: Cas
     assert live <= expected[0]
     assert expected != state(made.folder)
     chance = random.Random(f"{SEED} {case.deed}")  # noqa: S311 - nothing secret hangs on it
-    for number in range(KILLS):
+    for number in range(kills):
         last = _step(steps, chance)
         folder = copy_of(made.folder, tmp_path / str(number))
         killed = run(folder, case.deed, last=last)

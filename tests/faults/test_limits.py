@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import PROGRAM, PROJECT, Docker, Ran
+from tests.selection import quick
 
 BUILD = ("build", "--driver", "docker", "--cache", "none")
 ODD = "a b, \"c\" 'd'\nü"
@@ -64,6 +65,7 @@ def told(ran: Ran) -> tuple[int, str, str]:
 # --- large -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_two_hundred_tags_and_five_thousand_build_arguments(docker: Docker, small: Path) -> None:
     repository = docker.repository("tags")
     tags = [word for number in range(200) for word in ("--tag", f"{repository}:{number}")]
@@ -82,6 +84,7 @@ def test_a_value_that_no_command_line_can_hold(docker: Docker, small: Path) -> N
     )
 
 
+@pytest.mark.soak
 def test_ten_thousand_files_and_a_line_of_ten_megabytes(docker: Docker, tmp_path: Path) -> None:
     for number in range(10_000):
         (tmp_path / f"file-{number}").touch()
@@ -200,7 +203,7 @@ def test_a_full_disk_under_the_cache_folder(docker: Docker, small: Path, full_di
     assert "no space left on device; the disk of that file is full" in ran.stderr
 
 
-@pytest.mark.parametrize("kind", ["local", "tar", "oci"])
+@pytest.mark.parametrize("kind", quick(["local", "tar", "oci"], "local", "oci"))
 def test_a_full_disk_under_an_output(docker: Docker, small: Path, full_disk: Path, kind: str) -> None:
     output = f"type={kind},dest={full_disk / 'out'}"
     code, _, hint = told(docker.tool("build", *docker.container_builder, "--cache", "none", "-o", output, str(small)))

@@ -11,9 +11,25 @@ from tests.faults.cases import LOCAL, LocalFault
 from tests.faults.damage import How, Part, damage, paths_of
 from tests.faults.example import STEPS
 from tests.faults.laboratory import Laboratory, builds, imported
+from tests.selection import quick
+
+# Each part, and each way to damage one.
+QUICK = (
+    "index truncated",
+    "manifest absent",
+    "config bit-flipped",
+    "first layer replaced",
+    "middle layer absent",
+    "last layer truncated",
+    "layer of another stage bit-flipped",
+    "base image's layer absent",
+    "index empty",
+    "index without the tag",
+    "folder a dangling link",
+)
 
 
-@pytest.mark.parametrize("fault", LOCAL, ids=str)
+@pytest.mark.parametrize("fault", quick(LOCAL, *QUICK))
 def test_a_damaged_folder_fails_no_build_and_is_sound_afterwards(laboratory: Laboratory, fault: LocalFault) -> None:
     folder = laboratory.local_copy()
     named = fault.harm(folder, laboratory.pristine.chain)

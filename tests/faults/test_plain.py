@@ -25,8 +25,8 @@ def row_of(laboratory: Laboratory, proxy: Proxy, cache: str, name: str) -> Row:
     ("cache", "name"),
     [
         ("local", "middle layer absent"),
-        ("local", "last layer bit-flipped"),
-        ("registry, read", "lost blob: middle layer"),
+        pytest.param("local", "last layer bit-flipped", marks=pytest.mark.soak),
+        pytest.param("registry, read", "lost blob: middle layer", marks=pytest.mark.soak),
         ("registry, written", "403 for uploads"),
     ],
 )

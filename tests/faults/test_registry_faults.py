@@ -12,9 +12,22 @@ from tests.faults.damage import Part
 from tests.faults.example import STEPS
 from tests.faults.laboratory import Laboratory, builds, imported
 from tests.faults.proxy import Kind, Proxy, Rule, Status
+from tests.selection import quick
+
+QUICK = (
+    "lost blob: middle layer",
+    "lost manifest",
+    "403 for everything",
+    "403 for the token",
+    "429 for a layer",
+    "500 for a layer",
+    "cut in the middle of a layer",
+    "cut in the manifest",
+    "wrong bytes: layer",
+)
 
 
-@pytest.mark.parametrize("fault", READING, ids=str)
+@pytest.mark.parametrize("fault", quick(READING, *QUICK))
 def test_a_faulty_registry_cache_fails_no_build(laboratory: Laboratory, proxy: Proxy, fault: RegistryFault) -> None:
     reference = f"{proxy.address}/{laboratory.registry_copy()}"
     image = f"{laboratory.docker.registry}/{uuid.uuid4().hex[:12]}/image:1"

@@ -11,6 +11,8 @@ import pytest
 
 from tests.faults.laboratory import Laboratory, builds, imported
 from tests.faults.proxy import READ, WRITE, Act, Cut, Expire, Kind, Proxy, Rule, Slow, Status
+from tests.faults.watched import IMPATIENT
+from tests.selection import quick
 
 _UPLOADS = frozenset({Kind.UPLOAD})
 _TAG = frozenset({Kind.TAG})
@@ -62,14 +64,26 @@ def builder(laboratory: Laboratory) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("case", PUSHES, ids=str)
+QUICK = (
+    "429 once",
+    "429 for the manifest",
+    "503 for longer",
+    "reset in an upload",
+    "expiring token",
+    "403",
+    "wrong digest once",
+    "404",
+)
+
+
+@pytest.mark.parametrize("case", quick(PUSHES, *QUICK))
 def test_a_push_comes_through(laboratory: Laboratory, proxy: Proxy, builder: str, case: Passing) -> None:
     repository = f"{uuid.uuid4().hex[:12]}/image"
     image = f"{proxy.address}/{repository}:403"  # a name is no cause
     rule = Rule(act=case.act, kinds=case.kinds, methods=case.methods, times=case.times)
 
     with proxy.ruled(rule):
-        ran = laboratory.tool("--cache", "none", "--tag", image, "--push", builder=builder)
+        ran = laboratory.tool("--cache", "none", "--tag", image, "--push", builder=builder, program=IMPATIENT)
         assert proxy.acted
 
     assert ran.code == case.code, ran.stderr
@@ -109,13 +123,14 @@ IMPORTS = (
 )
 
 
-@pytest.mark.parametrize("case", IMPORTS, ids=str)
+@pytest.mark.parametrize("case", quick(IMPORTS, "429 for a while", "503 for good", "404 for good"))
 def test_a_cache_import_comes_through(laboratory: Laboratory, proxy: Proxy, case: Import) -> None:
     reference = f"{proxy.address}/{laboratory.registry_copy()}"
     rule = Rule(act=case.act, kinds=_TAG, methods=READ, times=case.times)
 
     with proxy.ruled(rule):
-        ran = laboratory.tool("--cache", "registry", "--cache-ref", reference, "--cache-read-only")
+        words = ("--cache", "registry", "--cache-ref", reference, "--cache-read-only")
+        ran = laboratory.tool(*words, program=IMPATIENT)
         assert proxy.acted
 
     assert ran.code == 0, ran.stderr
@@ -132,9 +147,8 @@ def test_a_cache_export_comes_through(laboratory: Laboratory, proxy: Proxy, buil
     limited = Rule(act=_LIMITED, kinds=_TAG, methods=WRITE, times=_BUILDKITS)
 
     with proxy.ruled(limited):
-        ran = laboratory.tool(
-            "--cache", "registry", "--cache-ref", reference, "--tag", image, "--push", builder=builder
-        )
+        words = ("--cache", "registry", "--cache-ref", reference, "--tag", image, "--push")
+        ran = laboratory.tool(*words, builder=builder, program=IMPATIENT)
         assert proxy.acted
 
     assert ran.code == 0, ran.stderr

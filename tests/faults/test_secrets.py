@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.watched import Run, contents, is_image_configuration, leaks, watch
 from tests.integration.conftest import Docker
+from tests.selection import quick
 
 ARGUMENT = "arg+Tree/4711-planted"
 CONFIGURED = "conf/Otter+4712-planted"
@@ -161,7 +162,8 @@ def check(run: Run, place: Place, docker: Docker, secrets: Mapping[str, str]) ->
     assert {(place.written / f"report.{end}").stat().st_mode & 0o777 for end in REPORTS.values()} == {0o600}
 
 
-@pytest.mark.parametrize("end", ENDS)
+# A failure: see the configuration file's arguments below.
+@pytest.mark.parametrize("end", quick(ENDS, "success", "interrupted"))
 def test_a_planted_secret_is_nowhere(docker: Docker, place: Place, end: str) -> None:
     last, code = ENDS[end]
     (place.project / "Dockerfile").write_text(DOCKERFILE + last)

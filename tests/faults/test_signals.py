@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,7 @@ from tests.faults.proxy import WRITE, Kind, Proxy, Rule, Stall
 from tests.faults.watched import IMPATIENT
 from tests.integration.conftest import Docker
 from tests.integration.test_builders import tls_engine
+from tests.selection import quick
 
 __all__ = ["tls_engine"]
 
@@ -113,6 +115,10 @@ class Scene:
 
     def command(self, work: str) -> tuple[str, ...]:
         """A build of a step that does this."""
+        return (sys.executable, *IMPATIENT, "build", "--report", str(self.report), "-v", *self.words(work))
+
+    def words(self, work: str) -> tuple[str, ...]:
+        """The options of that build, and its build context."""
         (self.context / "Dockerfile").write_text(_STEPS.format(work=work))
         docker, repository = self.docker, f"{self.proxy.address}/{{}}/{self.name}"
         meanings: Mapping[str, tuple[str, ...]] = {
@@ -126,8 +132,7 @@ class Scene:
         asked = [word for each in self.phase.words for word in meanings[each]]
         cache = () if "CACHE" in self.phase.words else ("--cache", "local", "--cache-dir", str(self.cache))
         builder = docker.container_builder if "PRUNE" in self.phase.words else docker.new_builder
-        options = (*asked, *cache, *builder, "--build-arg", f"BASE={docker.base}")
-        return (sys.executable, *IMPATIENT, "build", "--report", str(self.report), "-v", *options, str(self.context))
+        return (*asked, *cache, *builder, "--build-arg", f"BASE={docker.base}", str(self.context))
 
     def env(self, **more: str) -> dict[str, str]:
         secret = {"PASSWORD": self.docker.env["ENGINE_AUTH_PASSWORD"]}
@@ -145,8 +150,11 @@ class Scene:
             self.log.open("wb") as log,
             subprocess.Popen(command, env=self.env(PATH=path), stdout=subprocess.DEVNULL, stderr=log) as call,
         ):
-            assert _await(self._is_there, _WAIT), self.log.read_text()
-            yield call
+            try:
+                assert _await(self._is_there, _WAIT), self.log.read_text()
+                yield call
+            finally:
+                call.kill()  # a call that is held would be waited for as long as what holds it sleeps
 
     def _other_build(self) -> contextlib.AbstractContextManager[object]:
         if not self.phase.shared:
@@ -169,8 +177,9 @@ class Scene:
     # --- what is left --------------------------------------------------------------------------------------
 
     def builder(self) -> str:
-        words = ("plan", "--format", "json", *self.command("true")[7:])
-        planned = self.docker.tool(*words, env={**self.more_env, "PASSWORD": "x"})
+        planned = self.docker.tool(
+            "plan", "--format", "json", *self.words("true"), env={**self.more_env, "PASSWORD": "x"}
+        )
         return str(json.loads(planned.stdout)["builder"]["name"])
 
     def processes(self) -> list[str]:
@@ -213,7 +222,7 @@ def _await(condition: Callable[[], object], seconds: float) -> bool:
     return True
 
 
-@pytest.fixture(params=PHASES.keys())
+@pytest.fixture
 def scene(docker: Docker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     phase = PHASES[request.param]
     env = request.getfixturevalue("tls_engine") if "TLS" in phase.words else {}
@@ -227,11 +236,18 @@ def scene(docker: Docker, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
         made.remove()
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.soak)],
-    ids=lambda number: number.name,
-)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def stops() -> Iterator[Any]:
+    """Each signal in each phase; the quick run has one of the first two in each."""
+    for place, phase in enumerate(PHASES):
+        for number in SIGNALS:
+            marks = () if number is SIGNALS[place % 2] else pytest.mark.soak
+            yield pytest.param(phase, number, id=f"{phase}-{number.name}", marks=marks)
+
+
+@pytest.mark.parametrize(("scene", "number"), [*stops()], indirect=["scene"])
 def test_a_signal_in_any_phase_ends_the_call_and_leaves_nothing(scene: Scene, number: signal.Signals) -> None:
     with scene.held() as call:
         began = time.monotonic()
@@ -250,6 +266,7 @@ def test_a_signal_in_any_phase_ends_the_call_and_leaves_nothing(scene: Scene, nu
         scene.build()
 
 
+@pytest.mark.parametrize("scene", PHASES, indirect=True)
 def test_after_a_kill_nothing_goes_on_and_the_next_call_cleans_up(scene: Scene) -> None:
     with scene.held() as call:
         call.kill()
@@ -259,18 +276,17 @@ def test_after_a_kill_nothing_goes_on_and_the_next_call_cleans_up(scene: Scene) 
     assert scene.left() == []
 
 
-PAIRS = ((signal.SIGINT, signal.SIGTERM), (signal.SIGHUP, signal.SIGTERM))
+PAIRS = {"SIGINT SIGTERM": (signal.SIGINT, signal.SIGTERM), "SIGHUP SIGTERM": (signal.SIGHUP, signal.SIGTERM)}
 # Each waits where it has come: for docker, for docker in a check, for its stdin.
 WAITING = (("build", "."), ("doctor",), ("cache", "prune", "--keep-branches-from", "-", "registry.example/app"))
 _ROUNDS = 3
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "-".join(each.name for each in pair))
+@pytest.mark.parametrize("names", quick(PAIRS, "SIGINT SIGTERM"))
 @pytest.mark.parametrize("words", WAITING, ids=lambda words: words[0])
-def test_two_signals_at_any_time_end_the_call_in_order(
-    tmp_path: Path, words: tuple[str, ...], pair: tuple[signal.Signals, signal.Signals]
-) -> None:
+def test_two_signals_at_any_time_end_the_call_in_order(tmp_path: Path, words: tuple[str, ...], names: str) -> None:
     """At any time from the first line of the program, whose imports are most of the time here."""
+    pair = PAIRS[names]
     nap = str(random.randrange(10**6, 10**7))  # noqa: S311 - nothing secret
     docker, temporary = tmp_path / "bin" / "docker", tmp_path / "tmp"
     docker.parent.mkdir()

@@ -45,7 +45,7 @@ def test_a_registry_that_never_answers_a_push_ends_the_call_at_its_time_limit(
     image = f"{proxy.address}/{uuid.uuid4().hex[:12]}/image:1"
 
     with proxy.ruled(Rule(act=Stall(), kinds=frozenset({Kind.UPLOAD}))):
-        ran = laboratory.tool("--cache", "none", "--tag", image, "--push", "--timeout", "20s")
+        ran = laboratory.tool("--cache", "none", "--tag", image, "--push", "--timeout", "12s")
         assert proxy.acted
 
     assert ran.code == 143, ran.stderr

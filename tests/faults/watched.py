@@ -30,7 +30,7 @@ PASSED_ON = (
     "TMPDIR",
     "LANG",
 )
-# The program, with a builder restarted after a silence that a test can wait for.
+# The program, which waits for silent and busy registries as long as a test can.
 IMPATIENT = (str(Path(__file__).with_name("impatient.py")),)
 # Seconds between two looks: less than any child of the program lives.
 _PAUSE = 0.003

@@ -12,10 +12,11 @@ import trustme
 
 from tests.integration.conftest import Docker
 from tests.integration.tls import tls_front
+from tests.selection import quick
 
 
 def words(docker: Docker, project: Path) -> tuple[str, ...]:
-    return ("-t", "app", "--load", "--build-arg", f"BASE={docker.base}", str(project))
+    return ("-t", "builders", "--load", "--build-arg", f"BASE={docker.base}", str(project))
 
 
 def test_the_engines_own_builder_is_used_where_it_can_do_the_job(docker: Docker, project: Path) -> None:
@@ -23,13 +24,13 @@ def test_the_engines_own_builder_is_used_where_it_can_do_the_job(docker: Docker,
     assert ran.report["builder"]["name"] == "default"
     assert ran.report["builder"]["created"] is False
     assert ran.stdout.startswith("sha256:")
-    assert ran.stdout.strip() == docker.docker("image", "inspect", "app", "--format", "{{.Id}}")
+    assert ran.stdout.strip() == docker.docker("image", "inspect", "builders", "--format", "{{.Id}}")
 
 
 def test_on_the_classic_store_a_builder_is_made_and_used_again(classic_docker: Docker, project: Path) -> None:
     docker = classic_docker
     (project / "Dockerfile").write_text("FROM scratch\nCOPY word /word\n")
-    words = ("-t", "app", "--load", "--cache", "local", "--cache-dir", str(project.parent / "cache"), str(project))
+    words = ("-t", "builders", "--load", "--cache", "local", "--cache-dir", str(project.parent / "cache"), str(project))
     plain = docker.tool("plan", *words)
     assert "docker buildx create --name buildx-cache-project-" in plain.stdout
     opt = docker.builder_image
@@ -120,7 +121,7 @@ def fleet(docker: Docker) -> Iterator[tuple[str, str]]:
             docker.docker("buildx", "rm", name, check=False)
 
 
-@pytest.mark.parametrize("kind", ["registry", "local"])
+@pytest.mark.parametrize("kind", quick(["registry", "local"], "registry"))
 def test_every_node_of_a_fleet_keeps_its_own_cache(
     docker: Docker, project: Path, fleet: tuple[str, str], kind: str
 ) -> None:
@@ -179,13 +180,13 @@ def test_tls_from_the_environment_gets_a_named_context(
         ["buildx", "rm"],
         ["context", "rm"],
     ]
-    assert docker.greeting("app") == "one"
+    assert docker.greeting("builders") == "one"
     assert ran.report["commands"][0][3] not in docker.docker("context", "ls", "--quiet").split()
     again = docker.build(*cache, *docker.new_builder, *words(docker, project), env=tls_engine)
     assert again.steps == (3, 3, 0)
 
 
-@pytest.mark.parametrize("name", ["elsewhere", "build"])  # "build" is Buildx' own word, too
+@pytest.mark.parametrize("name", quick(["elsewhere", "build"], "build"))  # "build" is Buildx' own word, too
 def test_a_docker_context_is_used_for_all_of_it(docker: Docker, project: Path, name: str) -> None:
     host = docker.env.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     docker.docker("context", "create", name, "--docker", f"host={host}")
@@ -195,6 +196,6 @@ def test_a_docker_context_is_used_for_all_of_it(docker: Docker, project: Path, n
             env={"DOCKER_HOST": "unix:///nonexistent.sock"},
         )
         assert all(command[1:3] == ["--context", name] for command in ran.report["commands"])
-        assert docker.greeting("app") == "one"
+        assert docker.greeting("builders") == "one"
     finally:
         docker.docker("context", "rm", "--force", name)

@@ -8,6 +8,7 @@ import pytest
 
 from buildx_cache.cache_tags import cache_tag
 from tests.integration.conftest import GREETING, Docker
+from tests.selection import quick
 
 KINDS = ("local", "registry", "inline")
 STEPS = 12
@@ -28,27 +29,28 @@ def assert_warm_after_cold(docker: Docker, kind: str, builder: tuple[str, ...], 
     assert warm.stdout == f"{repository}:demo@{warm.report['image']['digest']}\n"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Each kind and each engine; the demo of test_demo.py shows each kind on a container builder.
+@pytest.mark.parametrize("kind", quick(KINDS, "registry"))
 def test_on_a_container_builder(docker: Docker, kind: str) -> None:
     assert_warm_after_cold(docker, kind, docker.new_builder)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, "local"))
 def test_on_the_engines_own_builder_with_the_containerd_store(docker: Docker, kind: str) -> None:
     assert_warm_after_cold(docker, kind, ("--driver", "docker"), fresh=False)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, "local"))
 def test_on_the_older_engine(old_docker: Docker, kind: str) -> None:
     assert_warm_after_cold(old_docker, kind, old_docker.new_builder)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, "inline"))
 def test_on_the_older_engines_own_builder(old_docker: Docker, kind: str) -> None:
     assert_warm_after_cold(old_docker, kind, ("--driver", "docker"), fresh=False)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, "registry"))
 def test_on_a_container_builder_of_the_classic_store(classic_docker: Docker, kind: str) -> None:
     assert_warm_after_cold(classic_docker, kind, classic_docker.new_builder)
 
@@ -127,7 +129,7 @@ def test_an_inline_cache_writes_nothing_unless_pushed(docker: Docker, project: P
     assert "without --push nothing is written" in ran.stderr
 
 
-@pytest.mark.parametrize("compression", ["zstd", "uncompressed"])
+@pytest.mark.parametrize("compression", quick(["zstd", "uncompressed"], "zstd"))
 def test_image_and_cache_share_their_compression(docker: Docker, project: Path, compression: str) -> None:
     repository = docker.repository()
     words = (

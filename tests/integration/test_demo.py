@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.integration.conftest import PROJECT, Docker
 
 
-def test_the_demo_is_warm_with_every_kind_of_cache(docker: Docker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.soak)])
+def test_the_demo_is_warm_with_every_kind_of_cache(docker: Docker, tmp_path: Path, times: int) -> None:
     env = {name: value for name, value in docker.child_env().items() if not name.startswith("ENGINE_")}
-    for _ in range(2):
+    for _ in range(times):
         done = subprocess.run(
             ("sh", str(PROJECT / "docker" / "demo.sh")),
             env=env,

@@ -24,6 +24,7 @@ import trustme
 from tests.faults.proxy import Act, Cut, Proxy, Rule, Status
 from tests.integration.conftest import Docker
 from tests.integration.engines import Engines
+from tests.selection import quick
 
 NO_DIGEST = "sha256:" + "0" * 64
 FOREIGN = "\x7fELF\x02\x01\x01" + "\0" * 9 + "\x02\0\xb7\0\x01" + "\0" * 60
@@ -293,12 +294,30 @@ def _server(host: str, certificate: trustme.LeafCert | None = None) -> Iterator[
             thread.join()
 
 
-PATIENT = ("push-limited", "push-that-is-cut-off")  # a minute of tries each
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.soak] if name in PATIENT else []) for name in FAILURES]
+# Each exit code, each part of a build that fails, and each source of a hint; every row: tests/unit/test_diagnose.py.
+QUICK = (
+    "no-such-command",
+    "windows-line-endings",
+    "hidden-by-dockerignore",
+    "no-such-stage",
+    "no-secret",
+    "no-such-syntax",
+    "no-such-instruction",
+    "no-such-image",
+    "name-in-a-step",
+    "right-not-given",
+    "right-not-granted",
+    "unknown-host",
+    "refused-connection-of-git",
+    "no-login",
+    "pull-limited",
+    "push-denied",
+    "push-to-a-full-registry",
+    "unknown-authority",
 )
+
+
+@pytest.mark.parametrize("name", quick(FAILURES, *QUICK))
 def test_a_failed_build_says_what_to_do(docker: Docker, places: Mapping[str, str], tmp_path: Path, name: str) -> None:
     failure = FAILURES[name]
     context = tmp_path / "context"

@@ -16,6 +16,7 @@ from buildx_cache import layout
 from tests.integration.conftest import PROGRAM, Docker, Ran
 from tests.integration.test_lazy import LARGE, build, source
 from tests.integration.test_plan import record, shimmed
+from tests.selection import quick
 from tests.unit.layout.damages import flip_bit
 
 __all__ = ["source"]
@@ -53,7 +54,8 @@ def is_clean(cache: Path) -> bool:
     return not list(cache.glob(".buildx-cache-load-*")) and not layout.verify(cache, deep=True)
 
 
-@pytest.mark.parametrize("kind", ["docker", "old_docker", "classic_docker"])
+# The others load an image without a name.
+@pytest.mark.parametrize("kind", quick(["docker", "old_docker", "classic_docker"], "docker"))
 def test_the_image_is_the_one_that_buildkit_sends(
     request: pytest.FixtureRequest, source: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -82,7 +84,7 @@ def test_the_image_is_the_one_that_buildkit_sends(
     docker.docker("image", "rm", ONE)
 
 
-@pytest.mark.parametrize("kind", ["docker", "old_docker", "classic_docker"])
+@pytest.mark.parametrize("kind", quick(["docker", "old_docker", "classic_docker"], "old_docker", "classic_docker"))
 def test_an_image_without_a_name_is_told_by_its_id(request: pytest.FixtureRequest, source: Path, kind: str) -> None:
     docker: Docker = request.getfixturevalue(kind)
     told = build(docker, source, *docker.new_builder, "--load").stdout.strip()
@@ -147,6 +149,7 @@ def test_a_damaged_layer_comes_from_the_builder_after_all(docker: Docker, source
     docker.docker("image", "rm", ONE)
 
 
+@pytest.mark.soak  # the phase `load` of tests/faults/test_signals.py
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_load_leaves_nothing(
     docker: Docker, source: Path, tmp_path: Path, number: signal.Signals

@@ -19,6 +19,7 @@ import pytest
 
 from buildx_cache.report import report_schema
 from tests.integration.conftest import Docker
+from tests.selection import quick
 
 TEE = """#!/bin/sh
 case " $* " in
@@ -121,7 +122,7 @@ def digests(vertices: list[dict[str, Any]]) -> dict[str, str]:
     return {each["digest"]: STEP.sub("", each["name"]) for each in vertices if STEP.match(each["name"])}
 
 
-@pytest.mark.parametrize("engine", ["docker", "old_docker"])
+@pytest.mark.parametrize("engine", quick(["docker", "old_docker"], "old_docker"))
 def test_counts_are_buildkits(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     docker: Docker = request.getfixturevalue(engine)
     words = (
@@ -187,11 +188,11 @@ COPY --from=bad /word /
 """
 
 
-@pytest.mark.parametrize("engine", ["docker", "old_docker"])
+@pytest.mark.parametrize("engine", quick(["docker", "old_docker"], "docker"))
 @pytest.mark.parametrize(
     ("dockerfile", "words", "code", "lines"),
     [
-        ("", (), 0, {}),
+        pytest.param("", (), 0, {}, marks=pytest.mark.soak),
         (PARALLEL, (), 0, {"RUN sleep 1; echo one > out": 1}),
         (PLATFORMS, ("--platform", "linux/amd64,linux/arm64"), 0, PLATFORM_STEPS),
         (FAILING, (), 1, {"RUN sleep 20": 1}),
@@ -250,7 +251,7 @@ def test_a_large_context_is_told_with_what_would_leave_it_out(docker: Docker, pr
     (project / "node_modules" / "x").write_bytes(os.urandom(60_000_000))
     (project / ".git").mkdir()
     (project / ".git" / "pack").write_bytes(os.urandom(10_000_000))
-    words = (*docker.new_builder, "--cache", "none", "--build-arg", f"BASE={docker.base}", str(project))
+    words = ("--driver", "docker", "--cache", "none", "--build-arg", f"BASE={docker.base}", str(project))
     (project / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY . /src\n")
     large = docker.build(*words)
     lines = {"node_modules": 60_000_000, ".git": 10_000_000}
@@ -286,7 +287,7 @@ def test_the_same_is_told_in_every_form(docker: Docker, project: Path, tmp_path:
     page, cases, text, env = (tmp_path / name for name in ("report.html", "report.xml", "report.md", "env"))
     forms = ("--report-html", str(page), "--report-junit", str(cases), "--report-md", str(text))
     ran = docker.build(
-        *("-t", "app", *docker.new_builder, "--cache", "none", "--build-arg", f"BASE={docker.base}", *forms),
+        *("-t", "app", "--driver", "docker", "--cache", "none", "--build-arg", f"BASE={docker.base}", *forms),
         str(project),
         env={"CIRCLECI": "true", "BASH_ENV": str(env)},
     )
