@@ -9,12 +9,14 @@ from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, Transfer
 from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
 from buildx_cache.diagnose import advice
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
-from buildx_cache.plan import BuildPlan
+from buildx_cache.layout.parse import is_digest
+from buildx_cache.plan import DIGEST, BuildPlan, ImagePlan
 from buildx_cache.redaction import redact
 from buildx_cache.report import (
     CacheReport,
     ExportReport,
     ExportStatus,
+    ImageReport,
     ImportReport,
     ImportStatus,
     LazyReport,
@@ -95,6 +97,48 @@ def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
         )
         for step in (trace.steps if trace else ())
     )
+
+
+def digest_of(metadata: Mapping[str, object], key: str) -> str:
+    """Return a digest from Buildx' metadata; empty where it is none: it goes to stdout and to later steps."""
+    value = metadata.get(key)
+    return value if isinstance(value, str) and is_digest(value) else ""
+
+
+def image_report(image: ImagePlan, metadata: Mapping[str, object] | None, trace: BuildTrace | None) -> ImageReport:
+    """Return what became of an image; without the ``metadata`` of Buildx, it was not built."""
+    digest = digest_of(metadata or {}, DIGEST)
+    return ImageReport(
+        digest=digest,
+        platform_digests=_platform_digests(digest, image.platforms or _platform(metadata or {}), trace),
+        tags=image.tags,
+        pushed=image.push and metadata is not None,
+        loaded=image.load and metadata is not None,
+        platforms=image.platforms,
+    )
+
+
+def _platform_digests(digest: str, platforms: Sequence[str], trace: BuildTrace | None) -> Mapping[str, str]:
+    """Return the digests of an index's platforms, or the image's own; nothing where BuildKit and Buildx do not tell.
+
+    Buildx itself makes the index of several nodes, and tells of none.
+    """
+    transfers = trace.transfers if trace and digest else ()
+    manifests = next((each.manifests for each in transfers if each.index == digest), (digest,) if digest else ())
+    return dict(zip(platforms, manifests, strict=True)) if len(platforms) == len(manifests) else {}
+
+
+def _platform(metadata: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the platform of an image that none was asked for: its manifest's, else the builder's."""
+    match metadata.get("containerimage.descriptor"), metadata.get("buildx.build.provenance"):
+        case {"platform": {"os": str(system), "architecture": str(machine)}}, _:
+            return (f"{system}/{machine}",)
+        case _, {"invocation": {"environment": {"platform": str(platform)}}}:
+            return (platform,)
+        case _, {"buildDefinition": {"internalParameters": {"builderPlatform": str(platform)}}}:
+            return (platform,)
+        case _:
+            return ()
 
 
 def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHING_KNOWN) -> CacheReport:

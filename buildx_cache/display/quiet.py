@@ -79,7 +79,7 @@ class QuietDisplay:
 
     def _summarise(self, report: BuildReport) -> None:
         """Steps, cache and phases, if anything was built."""
-        for matter, said in summary_lines(report) if report.phases.build else ():
+        for matter, said in summary_lines(report) if report.phases.get("build") else ():
             self._print(f"{matter:<11}", "bold", said)
 
     def _print(self, title: str, style: str, text: str) -> None:

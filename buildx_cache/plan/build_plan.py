@@ -140,18 +140,13 @@ class ImagePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildPlan:
-    """Everything that will be done, in order: context, builder, login, build, cache exports, prune, removal."""
+class Target:
+    """One image: the build that makes it, and the builds that write its caches after it."""
 
-    builder: BuilderPlan
-    cache: CachePlan
+    name: str = "default"
+    """The Dockerfile's target, or ``default``: the key of its image in the report."""
     image: ImagePlan
     build: BuildInvocation
-    docker_context: str = ""
-    """The Docker context that every command is run in; empty: the current one."""
-    metadata_file: str = ""
-    """Where the user wants Buildx' metadata; empty: nowhere in particular."""
-    login: LoginPlan | None = None
     node_exports: tuple[BuildInvocation, ...] = ()
     """The builds that write ``CachePlan.node_exports``, after the image's."""
     cache_build: BuildInvocation | None = None
@@ -159,31 +154,49 @@ class BuildPlan:
 
     None where Buildx' own flags are passed on, since it would not repeat them and might build something else.
     """
+
+    def without(self, imports: Collection[CacheEntry], exports: Collection[CacheEntry], left: CachePlan) -> Target:
+        """Return the target without cache entries that go; ``left`` is the cache plan without them."""
+        cache_build = self.cache_build.without(imports=imports, exports=exports) if self.cache_build else None
+        nodes = (build.without(imports=imports, exports=exports) for build in self.node_exports)
+        return replace(
+            self,
+            build=self.build.without(imports=imports, exports=exports),
+            node_exports=tuple(build for build in nodes if build.exports),
+            cache_build=cache_build if left.exports else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
+    """Everything that will be done, in order: context, builder, login, build, cache exports, prune, removal."""
+
+    builder: BuilderPlan
+    cache: CachePlan
+    targets: tuple[Target, ...]
+    """What is built: one for ``build``."""
+    docker_context: str = ""
+    """The Docker context that every command is run in; empty: the current one."""
+    login: LoginPlan | None = None
     prune: PruneBuilder | None = None
     strict_cache: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def target(self) -> Target:
+        """The only target."""
+        (target,) = self.targets
+        return target
+
     def without(self, *, imports: Collection[CacheEntry] = (), exports: Collection[CacheEntry] = ()) -> BuildPlan:
         """The plan that goes on without some of its cache entries, such as damaged or denied ones."""
-        nodes = [
-            (export, build.without(imports=imports, exports=exports))
-            for export, build in zip(self.cache.node_exports, self.node_exports, strict=True)
-            if export[1] not in exports
-        ]
         cache = replace(
             self.cache,
             imports=tuple(entry for entry in self.cache.imports if entry not in imports),
             exports=tuple(entry for entry in self.cache.exports if entry not in exports),
-            node_exports=tuple(export for export, _ in nodes),
+            node_exports=tuple(export for export in self.cache.node_exports if export[1] not in exports),
         )
-        cache_build = self.cache_build.without(imports=imports, exports=exports) if self.cache_build else None
-        return replace(
-            self,
-            cache=cache,
-            build=self.build.without(imports=imports, exports=exports),
-            node_exports=tuple(build for _, build in nodes),
-            cache_build=cache_build if cache.exports else None,
-        )
+        return replace(self, cache=cache, targets=tuple(each.without(imports, exports, cache) for each in self.targets))
 
     def phases(self) -> tuple[tuple[str, Effect | BuildInvocation], ...]:
         """The steps in the order in which they run, each with the name of its phase."""
@@ -193,8 +206,8 @@ class BuildPlan:
             *(("builder", effect) for effect in builder.create),
             ("builder", builder.boot),
             ("login", self.login.effect if self.login else None),
-            ("build", self.build),
-            *(("export", build) for build in self.node_exports),
+            *(("build", target.build) for target in self.targets),
+            *(("export", build) for target in self.targets for build in target.node_exports),
             ("prune", self.prune),
             *(("remove", effect) for effect in (builder.remove if builder.temporary else ())),
         ]

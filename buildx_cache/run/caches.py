@@ -295,7 +295,7 @@ class Caches:
     def _write_again(self, lost: Collection[CacheEntry]) -> None:
         """Write caches once more, by a build that does nothing else."""
         others = [entry for entry in self.plan.cache.exports if entry not in lost]
-        build = self.plan.without(exports=others).cache_build
+        build = self.plan.without(exports=others).target.cache_build
         if build is None:
             return
         self.retries.append(RetryReport(phase="export", reason="a damaged import kept it from being written", count=1))
@@ -314,7 +314,7 @@ class Caches:
         def again() -> None:
             entries = failed()
             others = [entry for entry in self.plan.cache.exports if entry not in entries]
-            if build := self.plan.without(exports=others).cache_build:
+            if build := self.plan.without(exports=others).target.cache_build:
                 self._write_only(entries, build)
 
         self._retrying.tried(None, again, lambda _: next(map(self._fault, failed()), None))
@@ -329,7 +329,7 @@ class Caches:
         Raises:
             CacheError: one failed, and the call is strict.
         """
-        exports = zip(self.plan.cache.node_exports, self.plan.node_exports, strict=True)
+        exports = zip(self.plan.cache.node_exports, self.plan.target.node_exports, strict=True)
         for (_, entry), build in exports:
             if entry.store in self._read_only:
                 self._exports[entry] = skipped_export(entry, "writing there was denied before")

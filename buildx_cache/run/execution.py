@@ -23,17 +23,15 @@ from buildx_cache.errors import (
     InterruptedBuildError,
     UnreachableError,
 )
-from buildx_cache.layout.parse import is_digest
-from buildx_cache.outcome import step_reports
-from buildx_cache.plan import DIGEST, BuildInvocation, BuildPlan, Effect, show_version
+from buildx_cache.outcome import digest_of, image_report, step_reports
+from buildx_cache.plan import BuildInvocation, BuildPlan, Effect, show_version
 from buildx_cache.plan.render import command_line
 from buildx_cache.redaction import redact
 from buildx_cache.report import (
+    PHASES,
     BuilderReport,
     BuildReport,
     CIReport,
-    ImageReport,
-    Phases,
     RetryReport,
     Status,
     rewritten_report,
@@ -98,11 +96,11 @@ class _Execution:
         self._display = display
         self._ci = ci
         self._secrets = secrets
-        self._redactor = secrets.redactor(plan.build)
+        self._redactor = secrets.redactor(plan.target.build)
         self._retrying = Retrying(patience, self.say)
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
-        self._phases = Phases()
+        self._phases = dict.fromkeys(PHASES, 0.0)
         self._commands: list[tuple[str, ...]] = []
         self._warnings: list[str] = list(plan.notes)
         self._metadata: Mapping[str, object] = {}
@@ -111,7 +109,7 @@ class _Execution:
         self._logs: Mapping[str, tuple[str, ...]] = {}
         self._caches = Caches(plan, self, engine, self._write_caches, self._retrying)
         self._builder = CallsBuilder(plan.builder, self._do, self._phase, self._retrying)
-        self._loading = Loading(plan.image.loading, engine)
+        self._loading = Loading(plan.target.image.loading, engine)
         self._image_id = ""
         self._is_built = False
         self._is_restarted = False
@@ -254,7 +252,7 @@ class _Execution:
 
     def _load(self) -> None:
         """Have the engine read what the build wrote for it; where it does not, have BuildKit send it after all."""
-        effect = self._plan.image.loading.effect
+        effect = self._plan.target.image.loading.effect
         if effect is None or not self._loading.is_on:
             return
         with self._phase("build"):
@@ -266,7 +264,7 @@ class _Execution:
             self._caches.mend()
             self._loading.stop()
             builder = TraceBuilder()
-            code = self._build_told(self._caches.plan.build, builder)
+            code = self._build_told(self._caches.plan.target.build, builder)
         if code != 0:
             raise diagnose(builder.trace(), code)
         self._caches.take_exports(builder.trace())
@@ -277,7 +275,7 @@ class _Execution:
         builder = TraceBuilder()
         with self._phase("build"):
             try:
-                planned = self._caches.plan.build
+                planned = self._caches.plan.target.build
                 instead = self._loading.written(planned, self._caches.folder)
                 with self._caches.watching():
                     code = self._build_told(planned, builder, instead=instead)
@@ -287,7 +285,7 @@ class _Execution:
             finally:
                 self._trace, self._logs = builder.trace(), builder.logs()  # also of a build that is interrupted
         export, push = (sum(t.seconds for t in self._trace.transfers if t.kind == kind) for kind in _TIMED)
-        self._phases = replace(self._phases, export=export, push=push)
+        self._phases |= {"export": export, "push": push}
         return self._trace, code
 
     def _build_told(
@@ -340,17 +338,17 @@ class _Execution:
 
     def _loaded_ids(self) -> tuple[str, ...]:
         """The images that have this build's tags now, and would lose them by being replaced."""
-        image = self._plan.image
+        image = self._plan.target.image
         if not image.load or self._plan.prune is None:
             return ()
         found = dict.fromkeys(self._engine.image_id(tag) for tag in image.tags)
         return tuple(identifier for identifier in found if identifier)
 
     def _after_load(self, before: tuple[str, ...]) -> None:
-        image = self._plan.image
+        image = self._plan.target.image
         if not image.load:
             return
-        self._image_id = self._digest(image.told_id)
+        self._image_id = digest_of(self._metadata, image.told_id)
         if image.tags and not self._image_id:
             self._image_id = self._engine.image_id(image.tags[0])
         if self._image_id:
@@ -401,22 +399,17 @@ class _Execution:
             raise
         finally:
             self._display.phase("")
-            spent = getattr(self._phases, name) + time.monotonic() - started
-            self._phases = replace(self._phases, **{name: spent})
+            self._phases[name] = self._phases.get(name, 0.0) + time.monotonic() - started
 
     def _results(self, report: BuildReport, error: BuildxCacheError | None) -> tuple[str, ...]:
         """The lines for stdout: every pushed tag with its digest, or the ID of what was only loaded."""
         if error is not None:
             return ()
-        if report.image.pushed:
-            digest = f"@{report.image.digest}" if report.image.digest else ""
-            return tuple(f"{tag}{digest}" for tag in report.image.tags)
+        image = report.images[self._plan.target.name]
+        if image.pushed:
+            digest = f"@{image.digest}" if image.digest else ""
+            return tuple(f"{tag}{digest}" for tag in image.tags)
         return (self._image_id,) if self._image_id else ()
-
-    def _digest(self, name: str) -> str:
-        """Return a digest from Buildx' metadata; empty where it is none: it goes to stdout and to later steps."""
-        value = self._metadata.get(name)
-        return value if isinstance(value, str) and is_digest(value) else ""
 
     def _report(self, error: BuildxCacheError | None) -> BuildReport:
         plan, done = self._plan, self._is_built
@@ -426,13 +419,7 @@ class _Execution:
             exit_code=error.exit_code if error else ExitCode.OK,
             started=self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             seconds=time.monotonic() - self._clock,
-            image=ImageReport(
-                digest=self._digest(DIGEST) if done else "",
-                tags=plan.image.tags,
-                pushed=plan.image.push and done,
-                loaded=plan.image.load and done,
-                platforms=plan.image.platforms,
-            ),
+            images={plan.target.name: image_report(plan.target.image, self._metadata if done else None, self._trace)},
             builder=BuilderReport(
                 name=plan.builder.name,
                 driver=plan.builder.driver,
@@ -448,7 +435,7 @@ class _Execution:
             ),
             cache=self._caches.report(self._trace),
             steps=steps,
-            phases=self._phases,
+            phases=dict(self._phases),
             retries=(*self._retrying.reports, *self._caches.retries),
             warnings=tuple(self._warnings),
             commands=tuple(self._commands),

@@ -22,7 +22,7 @@ def unbegun(request: BuildRequest, ci: CIContext, error: BuildxCacheError) -> Ou
             exit_code=error.exit_code,
             started=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             seconds=0.0,
-            image=ImageReport(platforms=request.platform),
+            images={request.target or "default": ImageReport(platforms=request.platform)},
             builder=BuilderReport(name=request.builder, driver=request.driver or "", buildkit="", created=False),
             ci=CIReport(
                 provider=ci.provider,

@@ -15,17 +15,19 @@ from buildx_cache.outcome import (
     cache_report,
     export_result,
     failed_export,
+    image_report,
     skipped_export,
     step_reports,
 )
 from buildx_cache.outcome import (
     imported as taken,
 )
-from buildx_cache.plan import BuilderPlan, BuildInvocation, BuildPlan, CachePlan, ImagePlan
+from buildx_cache.plan import DIGEST, BuilderPlan, BuildInvocation, BuildPlan, CachePlan, ImagePlan, Target
 from buildx_cache.report import (
     CacheReport,
     ExportReport,
     ExportStatus,
+    ImageReport,
     ImportReport,
     ImportStatus,
     LocalReport,
@@ -75,8 +77,47 @@ def plan(
     )
     build = BuildInvocation(builder="b", context=".")
     return BuildPlan(
-        builder=BuilderPlan(name="b", driver="remote", why=""), cache=cache, image=ImagePlan(), build=build
+        builder=BuilderPlan(name="b", driver="remote", why=""),
+        cache=cache,
+        targets=(Target(image=ImagePlan(), build=build),),
     )
+
+
+INDEX, AMD, ARM = (f"sha256:{digit * 64}" for digit in "123")
+PROVENANCE = {"buildx.build.provenance": {"invocation": {"environment": {"platform": "linux/s390x"}}}}
+DESCRIPTOR = {"containerimage.descriptor": {"platform": {"os": "linux", "architecture": "riscv64"}}}
+EXPORTED = Transfer(
+    kind="image-export", name="exporting to image", error="", seconds=1.0, bytes=0, digest="sha256:e",
+    manifests=(AMD, ARM), index=INDEX,
+)  # fmt: skip
+ONE = replace(EXPORTED, manifests=(AMD,))
+
+
+@pytest.mark.parametrize(
+    ("platforms", "metadata", "transfer", "expected"),
+    [
+        (("linux/amd64", "linux/arm64"), {DIGEST: INDEX}, EXPORTED, {"linux/amd64": AMD, "linux/arm64": ARM}),
+        (("linux/amd64",), {DIGEST: INDEX}, ONE, {"linux/amd64": AMD}),
+        (("linux/amd64",), {DIGEST: AMD}, replace(ONE, index=""), {"linux/amd64": AMD}),
+        (("linux/amd64",), {DIGEST: AMD}, None, {"linux/amd64": AMD}),
+        ((), {DIGEST: INDEX, **PROVENANCE}, ONE, {"linux/s390x": AMD}),
+        ((), {DIGEST: AMD, **DESCRIPTOR, **PROVENANCE}, None, {"linux/riscv64": AMD}),
+        ((), {DIGEST: AMD}, None, {}),
+        (("linux/amd64", "linux/arm64"), {DIGEST: AMD}, None, {}),  # Buildx made the index of several nodes
+        (("linux/amd64", "linux/amd64/v1"), {DIGEST: INDEX}, ONE, {}),  # one platform in two spellings
+        (("linux/amd64",), {}, ONE, {}),
+        (("linux/amd64",), {DIGEST: "no digest"}, ONE, {}),
+        (("linux/amd64",), {DIGEST: ["x"], "containerimage.descriptor": 1, "buildx.build.provenance": []}, ONE, {}),
+    ],
+)
+def test_each_platform_has_the_digest_of_its_manifest(
+    platforms: tuple[str, ...], metadata: Mapping[str, object], transfer: Transfer | None, expected: Mapping[str, str]
+) -> None:
+    image = ImagePlan(platforms=platforms, push=True)
+    told = image_report(image, metadata, trace(transfers=(transfer,) if transfer else ()))
+    assert told.platform_digests == expected
+    assert told.pushed
+    assert image_report(image, None, trace()) == ImageReport(platforms=platforms)
 
 
 def knowing(

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from buildx_cache.errors import DeniedError
-from buildx_cache.report import LazyReport, RetryReport
+from buildx_cache.report import ImageReport, LazyReport, RetryReport
 from buildx_cache.report.html import html_page
 from tests.unit.report.builds import Build, generated, recorded, report_of, step, trace_of, transfer
 
@@ -85,7 +85,7 @@ def test_every_step_and_transfer_has_a_row() -> None:
     assert len(page.all("details", "row cached")) == 9
     assert len(page.all("details", "row exporting critical")) == 2
     assert len(page.all("rect")) == len(page.all("details", "row")) + sum(
-        seconds > 0 for seconds in vars(build.report.phases).values()
+        seconds > 0 for seconds in build.report.phases.values()
     )
 
 
@@ -187,7 +187,11 @@ def test_hostile_texts_stay_texts() -> None:
     report = report_of(trace)
     report = replace(
         report,
-        image=replace(report.image, tags=(HOSTILE,), digest=HOSTILE, platforms=(HOSTILE,)),
+        images={
+            HOSTILE: ImageReport(
+                tags=(HOSTILE,), digest=HOSTILE, platforms=(HOSTILE,), platform_digests={HOSTILE: HOSTILE}
+            )
+        },
         builder=replace(report.builder, name=HOSTILE),
         ci=replace(report.ci, branch=HOSTILE, sha=HOSTILE, provider=HOSTILE, pull_request=HOSTILE),
         cache=replace(
