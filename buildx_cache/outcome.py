@@ -11,7 +11,6 @@ from buildx_cache.diagnose import advice
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.layout.parse import is_digest
 from buildx_cache.plan import DIGEST, BuildPlan, ImagePlan
-from buildx_cache.redaction import redact
 from buildx_cache.report import (
     CacheReport,
     ExportReport,
@@ -53,7 +52,7 @@ class ExportResult:
     @property
     def detail(self) -> str:
         """Return the reason as people read it; that of a failure begins with its cause."""
-        return f"{self.cause}: {redact(self.problem.words)}" if self.problem else self.reason
+        return f"{self.cause}: {self.problem.words}" if self.problem else self.reason
 
     @property
     def cause(self) -> str:
@@ -63,7 +62,7 @@ class ExportResult:
 
     def report(self) -> ExportReport:
         """Return the result as the report shows it."""
-        target = redact(self.entry.place)
+        target = self.entry.place
         return ExportReport(
             type=self.entry.type, target=target, status=self.status, detail=self.detail, bytes=self.bytes
         )
@@ -86,14 +85,14 @@ def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
     """The steps as the report shows them."""
     return tuple(
         StepReport(
-            name=redact(step.name),
+            name=step.name,
             stage=step.stage,
             platform=step.platform,
             digest=step.digest,
             inputs=step.inputs,
             cached=step.cached,
             seconds=step.seconds,
-            error=redact(step.error),
+            error=step.error,
         )
         for step in (trace.steps if trace else ())
     )
@@ -167,7 +166,7 @@ def _import(
     status, detail = _import_status(entry, trace, transfers) if trace else ("skipped", "the build did not run")
     if verdict:
         status, detail = verdict.status or status, verdict.detail
-    return ImportReport(type=entry.type, source=redact(entry.place), status=status, detail=redact(detail))
+    return ImportReport(type=entry.type, source=entry.place, status=status, detail=detail)
 
 
 def _import_status(entry: CacheEntry, trace: BuildTrace, transfers: Collection[Transfer]) -> tuple[ImportStatus, str]:

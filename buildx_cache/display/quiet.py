@@ -14,7 +14,6 @@ from buildx_cache.display.text import Line
 from buildx_cache.display.ticker import alone
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import as_message, printable
-from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class QuietDisplay:
         if error.hint:
             self._print("to do:", "bold", error.hint)
         for line in failure_log(trace) if trace else ():
-            self._write(f"  | {redact(line)}")
+            self._write(f"  | {line}")
         self._out.flush()
 
     def _summarise(self, report: BuildReport) -> None:

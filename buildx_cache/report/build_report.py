@@ -208,18 +208,21 @@ class BuildReport:
 
 
 def rewritten_report(report: BuildReport, change: Callable[[str], str]) -> BuildReport:
-    """Apply ``change`` to the words of Docker and registries in a report. Steps are redacted before."""
+    """Apply ``change`` to the words of Docker and registries in a report. Steps and warnings are redacted before."""
     cache = report.cache
     return replace(
         report,
         cache=replace(
             cache,
-            imports=tuple(replace(each, detail=change(each.detail)) for each in cache.imports),
-            exports=tuple(replace(each, detail=change(each.detail)) for each in cache.exports),
+            imports=tuple(
+                replace(each, source=change(each.source), detail=change(each.detail)) for each in cache.imports
+            ),
+            exports=tuple(
+                replace(each, target=change(each.target), detail=change(each.detail)) for each in cache.exports
+            ),
             lazy=cache.lazy and replace(cache.lazy, why=change(cache.lazy.why)),
         ),
         retries=tuple(replace(each, reason=change(each.reason)) for each in report.retries),
-        warnings=tuple(map(change, report.warnings)),
     )
 
 

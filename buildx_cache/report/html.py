@@ -12,12 +12,12 @@ import hashlib
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
+from itertools import chain
 from xml.etree.ElementTree import Element, tostring
 
 from buildx_cache.buildkit import BuildTrace
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import counted, duration, short_digest, size
-from buildx_cache.redaction import redact
 from buildx_cache.report.build_report import BuildReport, CacheReport
 from buildx_cache.report.cache_table import cache_rows
 from buildx_cache.report.html_elements import breakable, clipped, element, one_line, tail
@@ -40,7 +40,7 @@ _Logs = Mapping[str, tuple[str, ...]]
 def html_page(report: BuildReport, trace: BuildTrace | None, logs: _Logs, error: BuildxCacheError | None = None) -> str:
     """The page: less than 500 KB for a build of 200 steps, as texts and logs are cut.
 
-    ``logs`` has the last lines that each vertex printed, by digest, not redacted yet; ``error`` is why the call failed.
+    ``logs`` has the last lines that each vertex printed, by digest; ``error`` is why the call failed.
     """
     timeline = make_timeline(trace) if trace else None
     style, script = _asset("page.css"), _asset("page.js")
@@ -100,13 +100,9 @@ def _sha256(text: str) -> str:
 
 
 def _subject(report: BuildReport) -> str:
-    names = (
-        name
-        for image in report.images.values()
-        for name in (*image.tags, image.digest and short_digest(image.digest))
-        if name
-    )
-    return next(names, f"build on {report.builder.name}")
+    tags = (tag for image in report.images.values() for tag in image.tags)
+    digests = (short_digest(image.digest) for image in report.images.values() if image.digest)
+    return next(chain(tags, digests), f"build on {report.builder.name}")
 
 
 def _header(report: BuildReport, mark: str, state: str) -> Element:
@@ -141,8 +137,8 @@ def _failure(
     if step:
         place = " ".join(filter(None, (step.stage, step.platform)))
         parts.append(element("p", f"Step {step.number} of {step.total}{f' of {place}' if place else ''}:"))
-        parts.append(element("pre", clipped(redact(step.name), _COMMAND), tabindex="0"))
-    message = error.message if error else redact(trace.error) if trace else ""
+        parts.append(element("pre", clipped(step.name, _COMMAND), tabindex="0"))
+    message = error.message if error else trace.error if trace else ""
     parts.append(element("p", clipped(message, _COMMAND) or f"Exit code {report.exit_code}.", class_="cause"))
     if error and error.hint:
         parts.append(element("p", clipped(error.hint, _COMMAND), class_="hint"))

@@ -29,7 +29,6 @@ from buildx_cache.outcome import (
     skipped_export,
 )
 from buildx_cache.plan import BuildInvocation, BuildPlan
-from buildx_cache.redaction import redact
 from buildx_cache.report import CacheReport, ExportStatus, LocalReport, RetryReport
 from buildx_cache.run.folders import Folders
 from buildx_cache.run.import_retry import Importing
@@ -171,7 +170,7 @@ class Caches:
             self._leave_out(at_fault, "building again without it")
         elif trace.error in [error for _, error in trace.errors] or not self._goes_around(trace.error):
             return False
-        self.retries.append(RetryReport(phase="build", reason=redact(trace.error), count=1))
+        self.retries.append(RetryReport(phase="build", reason=trace.error, count=1))
         return True
 
     def _goes_around(self, error: str) -> bool:
@@ -195,7 +194,7 @@ class Caches:
             self._has_waited = True
             return True
         if self.plan.strict_cache:
-            raise CacheError(f"the cache could not be written: {redact(error)}", hint=_STRICT_HINT)
+            raise CacheError(f"the cache could not be written: {error}", hint=_STRICT_HINT)
         failed = refused or [entry for entry in local if entry.is_named_by(error)] or local
         self._exports |= {entry: failed_export(entry, problem) for entry in failed}
         self.plan = self.plan.without(exports=failed)
@@ -229,7 +228,7 @@ class Caches:
                 self._import_itself(entry, error)
                 continue
             if self.plan.strict_cache:
-                raise CacheError(f"the cache {redact(entry.place)} fails: {redact(error)}", hint=_STRICT_HINT)
+                raise CacheError(f"the cache {entry.place} fails: {error}", hint=_STRICT_HINT)
             came_of_it = self._folders.mend(entry, damage) if damage else ""
             left_out.append(entry)
             status = "damaged" if damage else failed_read(problem)
@@ -250,12 +249,12 @@ class Caches:
         unreached = dict(self.serving.failed)
         for entry, error in unreached.items():
             self._import_itself(entry, error)
-        self.retries += [RetryReport(phase=phase, reason=redact(error), count=1) for error in [*unreached.values()][:1]]
+        self.retries += [RetryReport(phase=phase, reason=error, count=1) for error in [*unreached.values()][:1]]
         return bool(unreached)
 
     def _import_itself(self, entry: CacheEntry, error: str) -> None:
         """Have BuildKit read a sound folder that it cannot read from its server."""
-        self.serving.stop(entry, f"BuildKit could not read it from here: {redact(error)}")
+        self.serving.stop(entry, f"BuildKit could not read it from here: {error}")
         self._warn(f"the cache {entry.place} is imported whole, since BuildKit could not read it from here: {error}")
 
     # --- exports -----------------------------------------------------------------------------------------
@@ -366,7 +365,7 @@ class Caches:
             return
         known = advice(result.problem) if result.problem else None
         hint = known.hint if known else "hand them to this step" if is_left_out else "the next build tries again"
-        message = f"the cache could not be written to {redact(entry.place)}: {result.detail}"
+        message = f"the cache could not be written to {entry.place}: {result.detail}"
         if self.plan.strict_cache:
             raise CacheError(message, hint=hint)
         if result.problem and result.problem.is_denied:

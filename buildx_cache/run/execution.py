@@ -26,7 +26,6 @@ from buildx_cache.errors import (
 from buildx_cache.outcome import digest_of, image_report, step_reports
 from buildx_cache.plan import BuildInvocation, BuildPlan, Effect, show_version
 from buildx_cache.plan.render import command_line
-from buildx_cache.redaction import redact
 from buildx_cache.report import (
     PHASES,
     BuilderReport,
@@ -61,7 +60,7 @@ class Outcome:
     error: BuildxCacheError | None = None
     trace: BuildTrace | None = None
     logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The last lines that each vertex of the build printed, by its digest, not redacted."""
+    """The last lines that each vertex of the build printed, by its digest."""
     results: tuple[str, ...] = ()
     image_id: str = ""
     """Of the image that was loaded."""
@@ -102,7 +101,7 @@ class _Execution:
         self._clock = time.monotonic()
         self._phases = dict.fromkeys(PHASES, 0.0)
         self._commands: list[tuple[str, ...]] = []
-        self._warnings: list[str] = list(plan.notes)
+        self._warnings = [*map(self._redactor.text, plan.notes)]
         self._metadata: Mapping[str, object] = {}
         self._files: tuple[ResultFile, ...] = ()
         self._trace: BuildTrace | None = None
@@ -139,7 +138,7 @@ class _Execution:
         self.say(f"builder: {builder.name} ({builder.driver}): {builder.why}")
         self.say(f"cache: {cache.kind}, scope {cache.scope}: {cache.why}")
         for note in self._plan.notes:
-            self._display.warn(self._shown(note))
+            self._display.warn(self._redactor.text(note))
 
     def _run(self) -> None:
         self._builder.prepare()
@@ -225,7 +224,7 @@ class _Execution:
         self.warn(
             f"{silence.reason}; the builder {name} is restarted, which does nothing else until there is an answer"
         )
-        self._caches.retries.append(RetryReport(phase="build", reason=redact(silence.reason), count=1))
+        self._caches.retries.append(RetryReport(phase="build", reason=silence.reason, count=1))
         self._builder.restart()
         self._is_restarted = True
         self._caches.leave_out_silent()
@@ -260,7 +259,7 @@ class _Execution:
             reason = self._loading.load()
             if not reason:
                 return
-            self.warn(f"the image could not be loaded from a folder, and is sent by BuildKit: {redact(reason)}")
+            self.warn(f"the image could not be loaded from a folder, and is sent by BuildKit: {reason}")
             self._caches.mend()
             self._loading.stop()
             builder = TraceBuilder()
@@ -378,15 +377,12 @@ class _Execution:
 
     def say(self, text: str) -> None:
         """Something that takes a while begins."""
-        self._display.say(self._shown(text))
+        self._display.say(self._redactor.text(text))
 
     def warn(self, text: str) -> None:
         """Something did not go as asked, but does not fail the call."""
-        self._warnings.append(self._shown(text))
-        self._display.warn(self._shown(text))
-
-    def _shown(self, text: str) -> str:
-        return redact(self._redactor.text(text))
+        self._warnings.append(self._redactor.text(text))
+        self._display.warn(self._redactor.text(text))
 
     @contextlib.contextmanager
     def _phase(self, name: str) -> Iterator[None]:

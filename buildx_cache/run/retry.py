@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from buildx_cache.buildkit import Kind, Problem, classify
-from buildx_cache.redaction import redact
 from buildx_cache.report import RetryReport
 from buildx_cache.run.interfaces import Finished
 
@@ -48,7 +47,7 @@ class Fault:
     @property
     def words(self) -> str:
         """Return the reason in one line."""
-        return " ".join(redact(self.problem.words).split())
+        return " ".join(self.problem.words.split())
 
 
 def fault(phase: Phase, problem: Problem) -> Fault | None:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from buildx_cache.caches import CacheKind
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.redaction import redact
 from buildx_cache.report import BuilderReport, BuildReport, CacheReport, CIReport, ImageReport
 from buildx_cache.request import BuildRequest
 from buildx_cache.run.execution import Outcome, status_of
@@ -32,7 +31,7 @@ def unbegun(request: BuildRequest, ci: CIContext, error: BuildxCacheError) -> Ou
                 is_fork=ci.is_fork,
             ),
             cache=CacheReport(mode=kind, scope=request.cache_scope, read_only=bool(request.cache_read_only)),
-            warnings=(redact(error.message),),
+            warnings=(error.message,),
         ),
         error=error,
     )
