@@ -17,7 +17,6 @@ from buildx_cache.errors import (
     UnreachableError,
 )
 from buildx_cache.formatting import bounded
-from buildx_cache.redaction import redact
 from buildx_cache.reference import HUB_KEY
 
 # `Print` of BuildKit's solver/errdefs/source.go.
@@ -183,7 +182,7 @@ def login_error(registry: str, problem: Problem) -> BuildxCacheError:
 
 def diagnose(trace: BuildTrace, code: int) -> BuildxCacheError:
     """The error for a build that ended with ``code``, not zero."""
-    words = bounded(redact(trace.error)) or f"docker buildx build ended with code {code}"
+    words = bounded(trace.error) or f"docker buildx build ended with code {code}"
     step = trace.failed
     if step and (ending := command_ending(words)):
         return _command_failed(step, ending, trace.log_tail)
@@ -222,7 +221,7 @@ def _doing(trace: BuildTrace) -> str:
 
 
 def _name(step: Step) -> str:
-    line = redact(" ".join(step.name.split()))
+    line = " ".join(step.name.split())
     return f"[{step.stage}] {line}" if step.stage else line
 
 

@@ -82,7 +82,13 @@ def redact(text: str) -> str:
     return hidden if clean == text or hidden != clean else _without_credentials(text)
 
 
+def _may_hold_credentials(text: str) -> bool:
+    return "=" in text or "@" in text
+
+
 def _without_credentials(text: str) -> str:
+    if not _may_hold_credentials(text):
+        return text
     text = _URL_CREDENTIALS.sub(_without_password, text)
     text = _URL_PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
     text = _QUOTED_SECRET_FIELD.sub(rf'"\g<name>{HIDDEN}"', text)
@@ -99,9 +105,10 @@ def _without_password(match: re.Match[str]) -> str:
 
 
 class Redactor:
-    r"""Replace secret values in texts by ``***``, in every form in which a build may print them.
+    r"""Replace secret values in texts by ``***``, in every form in which a build may print them, and credentials.
 
-    Control characters are removed first, from texts and values: they split ``hunt\x1b[0mer2secret``.
+    Whatever a call shows or reports has gone through its redactor: events of the build, messages, errors, results of
+    caches. Control characters are removed first, from texts and values: they split ``hunt\x1b[0mer2secret``.
     """
 
     def __init__(self, values: Iterable[str]) -> None:
@@ -119,16 +126,20 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Redact a text that may be shown on one line: any white space matches that between a value's words."""
-        text = self.log(text)
+        text = self._without_values(text)
         if self._words and _ODD_SPACE.search(text):
             line = " ".join(text.split())
             for form in self._words:
                 if form in line:
                     text = re.sub(r"\s+".join(map(re.escape, form.split())), HIDDEN, text)
-        return text
+        return _without_credentials(text)
 
     def log(self, text: str) -> str:
         """Redact lines of a log, whose white space is kept."""
+        text = self._without_values(text)
+        return "\n".join(map(_without_credentials, text.split("\n"))) if _may_hold_credentials(text) else text
+
+    def _without_values(self, text: str) -> str:
         text = printable(text)
         return _without(text, self._found(text))
 

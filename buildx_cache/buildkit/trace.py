@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from buildx_cache.buildkit.classify import is_cancelled
 from buildx_cache.buildkit.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
 from buildx_cache.buildkit.log_tail import LogTail
-from buildx_cache.buildkit.vertex_names import step_label, transfer_kind
+from buildx_cache.buildkit.vertex_names import exported_manifest, step_label, transfer_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,6 +67,7 @@ class Transfer:
     """An import or export of anything that is not a step; ``other`` is what else BuildKit does, such as metadata.
 
     ``bytes`` is the best the stream tells, 0 if it does not, of ``bytes_total``; times are as in ``Step``.
+    ``manifests`` are the digests that an image's export wrote, a platform each, and ``index`` that of their list.
     """
 
     kind: TransferKind
@@ -80,6 +81,7 @@ class Transfer:
     completed: float | None = None
     manifests: tuple[str, ...] = ()
     """The digests of the manifests that an export wrote."""
+    index: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,6 +347,7 @@ def _is_base(label: Label) -> bool:
 def _transfer(vertex: _Vertex) -> Transfer:
     spans = _merged([vertex])
     current, total = _bytes([vertex])
+    exported = [found for status in vertex.progress if (found := exported_manifest(status))[0]]
     return Transfer(
         kind=transfer_kind(vertex.name),
         name=vertex.name,
@@ -355,7 +358,8 @@ def _transfer(vertex: _Vertex) -> Transfer:
         bytes_total=total,
         started=spans[0][0] if spans else None,
         completed=_completed(spans),
-        manifests=tuple(match[1] for match in map(_WRITTEN.fullmatch, vertex.progress) if match),
+        manifests=tuple(digest for digest, is_index in exported if not is_index),
+        index=next((digest for digest, is_index in exported if is_index), ""),
     )
 
 

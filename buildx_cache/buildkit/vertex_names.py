@@ -34,6 +34,8 @@ _PREFIX = re.compile(r"\[[^\]]*\] ")
 _IMPORTING = "importing cache manifest from "
 _METADATA = re.compile(r"\[[^\]]*internal\] load metadata for ")
 
+_MANIFEST = re.compile(r"exporting manifest (?P<index>list )?(?P<digest>sha256:[0-9a-f]{64})")
+
 _KINDS: tuple[tuple[re.Pattern[str], TransferKind], ...] = (
     (re.compile(_IMPORTING), "cache-import"),
     (re.compile(r"exporting cache\b|exporting content cache\b"), "cache-export"),
@@ -89,6 +91,15 @@ def transfer_kind(name: str) -> TransferKind:
     """Return what a vertex that is no step moves."""
     bare = bare_name(name)
     return next((kind for pattern, kind in _KINDS if pattern.match(bare)), "other")
+
+
+def exported_manifest(status: str) -> tuple[str, bool]:
+    """Return the digest of a manifest that an image's export writes, and whether it is the index of several.
+
+    BuildKit writes those of the platforms in their order (``commit`` in its ``exporter/containerimage/writer.go``).
+    """
+    match = _MANIFEST.fullmatch(status)
+    return (match["digest"], bool(match["index"])) if match else ("", False)
 
 
 def is_image_metadata(name: str) -> bool:

@@ -149,11 +149,14 @@ def outputs(
 
 
 def _values(report: BuildReport, image_id: str) -> Values:
-    image, cache = report.image, report.cache
+    images, cache = tuple(report.images.values()), report.cache
+    platforms = {platform: digest for image in images for platform, digest in image.platform_digests.items()}
     told = {
-        "digest": (image.digest,),
+        "digest": tuple(image.digest for image in images),
+        "platform-digest": tuple(platforms.values()) if len(platforms) == 1 else (),
+        "platform-digests": tuple(f"{platform}@{digest}" for platform, digest in platforms.items()),
         "image-id": (image_id,),
-        "tags": image.tags if image.pushed or image.loaded else (),
+        "tags": tuple(tag for image in images if image.pushed or image.loaded for tag in image.tags),
         "hit-ratio": () if cache.hit_ratio is None else (str(round(cache.hit_ratio, 3)),),
         "steps-cached": (str(cache.steps.cached),),
         "steps-total": (str(cache.steps.total),),

@@ -16,7 +16,6 @@ from buildx_cache.display.quiet import failure_log
 from buildx_cache.display.steps import Steps, Watched
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import printable
-from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 
 VERSION = 1
@@ -65,7 +64,7 @@ class JsonDisplay:
         match event:
             case TextLine():
                 if event.text.startswith("WARNING:"):
-                    self.warn(redact(event.text.removeprefix("WARNING:").strip()))
+                    self.warn(event.text.removeprefix("WARNING:").strip())
             case VertexEvent() | StatusEvent() | LogEvent():
                 if (watched := self._steps.take(event)) is not None:
                     self._about(watched, event)
@@ -94,7 +93,7 @@ class JsonDisplay:
 
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
         """What failed."""
-        log = [printable(redact(line)) for line in failure_log(trace)] if trace else []
+        log = [printable(line) for line in failure_log(trace)] if trace else []
         code = int(error.exit_code)
         self._tell("error", message=printable(error.message), hint=printable(error.hint), exit_code=code, log=log)
 
@@ -150,7 +149,7 @@ def _fields(watched: Watched) -> dict[str, Any]:
         "state": _state(watched),
         "started": state.started,
         "seconds": round(state.seconds, 3),
-        "error": printable(redact(state.error)),
+        "error": printable(state.error),
     }
 
 

@@ -19,7 +19,6 @@ from buildx_cache.display.steps import Watched
 from buildx_cache.display.text import Line, is_worth_a_warning
 from buildx_cache.display.ticker import alone
 from buildx_cache.formatting import duration
-from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 
 _OUTCOMES = {"CACHED": "dim", "FAILED": "bold red", "STOPPED": "yellow"}
@@ -77,7 +76,7 @@ class LiveDisplay(QuietDisplay):
     def event(self, event: Event) -> None:
         """Steps, transfers and logs; of plain lines only warnings."""
         if isinstance(event, TextLine) and is_worth_a_warning(event.text):
-            self.warn(redact(event.text.removeprefix("WARNING:").strip()))
+            self.warn(event.text.removeprefix("WARNING:").strip())
         else:
             self._board.take(event)
 

@@ -15,7 +15,6 @@ from buildx_cache.display.steps import Steps, Watched
 from buildx_cache.display.text import is_worth_a_warning
 from buildx_cache.display.ticker import alone
 from buildx_cache.formatting import duration
-from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 
 # Seconds after which a step that ended is taken to have ended for good.
@@ -102,7 +101,7 @@ class PlainDisplay(QuietDisplay):
                 self._log(event)
             case TextLine() if is_worth_a_warning(event.text):
                 self._unfold()
-                super().warn(redact(event.text.removeprefix("WARNING:").strip()))
+                super().warn(event.text.removeprefix("WARNING:").strip())
             case _:
                 self._steps.take(event)
         self._release(older_than=_REST)

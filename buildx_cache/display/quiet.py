@@ -14,7 +14,6 @@ from buildx_cache.display.text import Line
 from buildx_cache.display.ticker import alone
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import as_message, printable
-from buildx_cache.redaction import redact
 from buildx_cache.report import BuildReport
 
 if TYPE_CHECKING:
@@ -74,12 +73,12 @@ class QuietDisplay:
         if error.hint:
             self._print("to do:", "bold", error.hint)
         for line in failure_log(trace) if trace else ():
-            self._write(f"  | {redact(line)}")
+            self._write(f"  | {line}")
         self._out.flush()
 
     def _summarise(self, report: BuildReport) -> None:
         """Steps, cache and phases, if anything was built."""
-        for matter, said in summary_lines(report) if report.phases.build else ():
+        for matter, said in summary_lines(report) if report.phases.get("build") else ():
             self._print(f"{matter:<11}", "bold", said)
 
     def _print(self, title: str, style: str, text: str) -> None:

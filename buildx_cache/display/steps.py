@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from buildx_cache.buildkit import Event, LogEvent, StatusEvent, Step, TraceBuilder, Transfer, VertexEvent, is_cancelled
 from buildx_cache.buildkit.vertex_names import Label, step_label
 from buildx_cache.formatting import duration, printable
-from buildx_cache.redaction import redact
 
 
 class Watched:
@@ -87,7 +86,7 @@ class Watched:
     @property
     def name(self) -> str:
         """What it does, on one line, fit to be shown."""
-        return printable(redact(" ".join(self.state.name.split())))
+        return printable(" ".join(self.state.name.split()))
 
     @property
     def line(self) -> str:

@@ -33,7 +33,8 @@ def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
         yield "folder", f"{state:<11} {size(cache.local.live_bytes)} in use{swept}"
     if report.build_context and report.build_context.bytes:
         yield "context", f"{size(report.build_context.bytes)} sent"
-    if report.image.digest:
-        yield "image", short_digest(report.image.digest)
-    spent = {name: duration(getattr(report.phases, name)) for name in _TOLD}
+    for image in report.images.values():
+        if image.digest:
+            yield "image", short_digest(image.digest)
+    spent = {name: duration(report.phases.get(name, 0.0)) for name in _TOLD}
     yield "time", ", ".join(f"{name} {value}" for name, value in spent.items() if value != "0.0s")

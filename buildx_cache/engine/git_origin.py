@@ -15,7 +15,6 @@ from urllib.parse import unquote, urlsplit
 from buildx_cache.engine.git import ask, run_git
 from buildx_cache.engine.git_environment import configured
 from buildx_cache.errors import UnreachableError, UsageError
-from buildx_cache.redaction import redact
 from buildx_cache.scratch import scratch_folder
 
 _HEADS = "refs/heads/"
@@ -52,14 +51,14 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
         )
     if not _is_taken(address):
         raise UsageError(
-            f"--keep-branches-from git: origin is neither at an https nor at an ssh address: {redact(address)}",
+            f"--keep-branches-from git: origin is neither at an https nor at an ssh address: {address}",
             hint=_IN_A_FILE,
         )
     heads = _ask_server(address, env)
     names = tuple(line.partition(_HEADS)[2] for line in heads.splitlines() if _HEADS in line)
     if not names:
         raise UnreachableError(
-            f"--keep-branches-from git: `git ls-remote --heads` lists no branches of {redact(address)}",
+            f"--keep-branches-from git: `git ls-remote --heads` lists no branches of {address}",
             hint=f"git must reach it with your own login, not the checkout's; or {_IN_A_FILE}",
         )
     return names

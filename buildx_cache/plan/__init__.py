@@ -18,6 +18,7 @@ from buildx_cache.plan.build_plan import (
     LoadingPlan,
     LoginPlan,
     ServingPlan,
+    Target,
 )
 from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, wants_own
 from buildx_cache.plan.cache_choice import choose_kind, is_unplaced, plan_cache
@@ -48,6 +49,7 @@ __all__ = [
     "Place",
     "ServingPlan",
     "Store",
+    "Target",
     "TlsEndpoint",
     "make_plan",
     "needed_builder",
@@ -96,19 +98,12 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     )
     _check_load(request, facts)
     _check_folders(request, cache)
-    apart = tuple(entry for entry in cache.exports if not (entry.backend.is_in_image or request.buildx_flags))
     return BuildPlan(
         builder=builder,
         cache=cache,
-        image=image,
-        build=_build(request, builder, cache, image),
+        targets=(_target(request, builder, cache, image),),
         docker_context=request.docker_context,
-        metadata_file=request.metadata_file,
         login=plan_login(request, tags),
-        node_exports=tuple(
-            _cache_build(request, builder, cache, (name,), (entry,)) for name, entry in cache.node_exports
-        ),
-        cache_build=_cache_build(request, builder, cache, image.platforms, apart) if apart else None,
         prune=_prune(request, ci, facts, builder),
         strict_cache=request.strict_cache,
         notes=(*login_notes(request, tags), *_notes(request, ci, builder, cache)),
@@ -156,6 +151,19 @@ def _unusable(cache: CachePlan) -> str:
 
 
 # --- the build -------------------------------------------------------------------------------------------
+
+
+def _target(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image: ImagePlan) -> Target:
+    apart = tuple(entry for entry in cache.exports if not (entry.backend.is_in_image or request.buildx_flags))
+    return Target(
+        name=request.target or "default",
+        image=image,
+        build=_build(request, builder, cache, image),
+        node_exports=tuple(
+            _cache_build(request, builder, cache, (name,), (entry,)) for name, entry in cache.node_exports
+        ),
+        cache_build=_cache_build(request, builder, cache, image.platforms, apart) if apart else None,
+    )
 
 
 def _build(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image: ImagePlan) -> BuildInvocation:

@@ -139,18 +139,13 @@ class ImagePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildPlan:
-    """Everything that will be done, in order: context, builder, login, build, cache exports, prune, removal."""
+class Target:
+    """One image: the build that makes it, and the builds that write its caches after it."""
 
-    builder: BuilderPlan
-    cache: CachePlan
+    name: str = "default"
+    """The Dockerfile's target, or ``default``: the key of its image in the report."""
     image: ImagePlan
     build: BuildInvocation
-    docker_context: str = ""
-    """The Docker context that every command is run in; empty: the current one."""
-    metadata_file: str = ""
-    """Where the user wants Buildx' metadata; empty: nowhere in particular."""
-    login: LoginPlan | None = None
     node_exports: tuple[BuildInvocation, ...] = ()
     """The builds that write ``CachePlan.node_exports``, after the image's."""
     cache_build: BuildInvocation | None = None
@@ -158,9 +153,28 @@ class BuildPlan:
 
     None where Buildx' own flags are passed on, since it would not repeat them and might build something else.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
+    """Everything that will be done, in order: context, builder, login, build, cache exports, prune, removal."""
+
+    builder: BuilderPlan
+    cache: CachePlan
+    targets: tuple[Target, ...]
+    """What is built: one for ``build``."""
+    docker_context: str = ""
+    """The Docker context that every command is run in; empty: the current one."""
+    login: LoginPlan | None = None
     prune: PruneBuilder | None = None
     strict_cache: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> Target:
+        """The only target."""
+        (target,) = self.targets
+        return target
 
     def phases(self) -> tuple[tuple[str, Effect | BuildInvocation], ...]:
         """The steps in the order in which they run, each with the name of its phase."""
@@ -170,8 +184,8 @@ class BuildPlan:
             *(("builder", effect) for effect in builder.create),
             ("builder", builder.boot),
             ("login", self.login.effect if self.login else None),
-            ("build", self.build),
-            *(("export", build) for build in self.node_exports),
+            *(("build", target.build) for target in self.targets),
+            *(("export", build) for target in self.targets for build in target.node_exports),
             ("prune", self.prune),
             *(("remove", effect) for effect in (builder.remove if builder.temporary else ())),
         ]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from buildx_cache.caches import redacted_entry
 from buildx_cache.ci.folding import MARK, json_without_commands
 from buildx_cache.formatting import is_printable
-from buildx_cache.plan.build_plan import BuildPlan, LoginPlan
+from buildx_cache.plan.build_plan import BuildPlan, ImagePlan, LoginPlan
 from buildx_cache.plan.effects import Effect
 from buildx_cache.plan.facts import show_version
 from buildx_cache.plan.invocation import BuildInvocation
@@ -123,13 +123,7 @@ def plan_json(plan: BuildPlan) -> str:
             "imports": [redacted_entry(str(entry)) for entry in plan.cache.imports],
             "exports": [redacted_entry(str(entry)) for entry in plan.cache.written],
         },
-        "image": {
-            "tags": list(plan.image.tags),
-            "push": plan.image.push,
-            "load": plan.image.load,
-            "loading": {"from_folder": plan.image.loading.effect is not None, "why": plan.image.loading.why},
-            "platforms": list(plan.image.platforms),
-        },
+        "images": {target.name: _image(target.image) for target in plan.targets},
         "login": {"registry": plan.login.registry, "username": plan.login.username} if plan.login else None,
         "notes": list(plan.notes),
         "commands": [
@@ -143,6 +137,16 @@ def plan_json(plan: BuildPlan) -> str:
     }
     text = json_without_commands(json.dumps(document, indent=2, ensure_ascii=False))
     return re.sub(r"[^ -~\n]", _escaped_unless_printable, text) + "\n"
+
+
+def _image(image: ImagePlan) -> dict[str, object]:
+    return {
+        "tags": list(image.tags),
+        "push": image.push,
+        "load": image.load,
+        "loading": {"from_folder": image.loading.effect is not None, "why": image.loading.why},
+        "platforms": list(image.platforms),
+    }
 
 
 def _escaped_unless_printable(match: re.Match[str]) -> str:

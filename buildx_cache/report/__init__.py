@@ -1,6 +1,7 @@
 """What a call did: ``model`` is the value; ``forms`` are those in which it is written, by ``writing``."""
 
 from buildx_cache.report.build_report import (
+    PHASES,
     SCHEMA,
     BuilderReport,
     BuildReport,
@@ -15,7 +16,6 @@ from buildx_cache.report.build_report import (
     ImportStatus,
     LazyReport,
     LocalReport,
-    Phases,
     RetryReport,
     Status,
     StepCounts,
@@ -26,6 +26,7 @@ from buildx_cache.report.build_report import (
 )
 
 __all__ = [
+    "PHASES",
     "SCHEMA",
     "BuildReport",
     "BuilderReport",
@@ -40,7 +41,6 @@ __all__ = [
     "ImportStatus",
     "LazyReport",
     "LocalReport",
-    "Phases",
     "RetryReport",
     "Status",
     "StepCounts",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any, Literal
 
 from buildx_cache import __version__
 
 SCHEMA = 1
+PHASES = ("context", "builder", "login", "verify", "build", "export", "push", "sweep", "prune")
+"""Those that every report has, in their order."""
 
 ImportStatus = Literal["hit", "miss", "absent", "damaged", "unreachable", "skipped"]
 ExportStatus = Literal["written", "unchanged", "skipped", "failed"]
@@ -28,9 +30,14 @@ class ToolReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReport:
-    """The image; ``digest`` is empty where there is none."""
+    """The image of a target; ``digest`` is empty where there is none.
+
+    ``platform_digests`` are those of its manifests by platform, as far as BuildKit tells: an image with attestations
+    is an index, which not everybody takes.
+    """
 
     digest: str = ""
+    platform_digests: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     pushed: bool = False
     loaded: bool = False
@@ -155,21 +162,6 @@ class StepReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phases:
-    """Seconds in each phase; ``export`` and ``push`` are those of the build's own time that BuildKit names."""
-
-    context: float = 0.0
-    builder: float = 0.0
-    login: float = 0.0
-    verify: float = 0.0
-    build: float = 0.0
-    export: float = 0.0
-    push: float = 0.0
-    sweep: float = 0.0
-    prune: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
 class RetryReport:
     """How often a phase was tried again, and why."""
 
@@ -187,14 +179,16 @@ class BuildReport:
     started: str
     """RFC 3339, UTC."""
     seconds: float
-    image: ImageReport
+    images: Mapping[str, ImageReport]
+    """By target."""
     builder: BuilderReport
     ci: CIReport
     cache: CacheReport
     build_context: ContextReport | None = None
     """None where nothing was sent."""
     steps: tuple[StepReport, ...] = ()
-    phases: Phases = Phases()
+    phases: Mapping[str, float] = field(default_factory=dict)
+    """Seconds in each phase; ``export`` and ``push`` are those of the build's own time that BuildKit names."""
     retries: tuple[RetryReport, ...] = ()
     warnings: tuple[str, ...] = ()
     commands: tuple[tuple[str, ...], ...] = ()
@@ -207,24 +201,28 @@ class BuildReport:
     def to_json(self) -> str:
         """The report as an indented JSON document; seconds with millisecond precision."""
         document = _rounded(dataclasses.asdict(self))
+        document["phases"] = {**dict.fromkeys(PHASES, 0.0), **document["phases"]}
         head = ("schema", "tool", "status")
         ordered = {key: document[key] for key in (*head, *document)}
         return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
 
 
 def rewritten_report(report: BuildReport, change: Callable[[str], str]) -> BuildReport:
-    """Apply ``change`` to the words of Docker and registries in a report. Steps are redacted before."""
+    """Apply ``change`` to the words of Docker and registries in a report. Steps and warnings are redacted before."""
     cache = report.cache
     return replace(
         report,
         cache=replace(
             cache,
-            imports=tuple(replace(each, detail=change(each.detail)) for each in cache.imports),
-            exports=tuple(replace(each, detail=change(each.detail)) for each in cache.exports),
+            imports=tuple(
+                replace(each, source=change(each.source), detail=change(each.detail)) for each in cache.imports
+            ),
+            exports=tuple(
+                replace(each, target=change(each.target), detail=change(each.detail)) for each in cache.exports
+            ),
             lazy=cache.lazy and replace(cache.lazy, why=change(cache.lazy.why)),
         ),
         retries=tuple(replace(each, reason=change(each.reason)) for each in report.retries),
-        warnings=tuple(map(change, report.warnings)),
     )
 
 

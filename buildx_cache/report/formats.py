@@ -12,7 +12,7 @@ from buildx_cache.report.build_report import BuildReport
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """All that a report tells; ``logs`` are the last lines of each vertex, by its digest, not redacted yet."""
+    """All that a report tells; ``logs`` are the last lines of each vertex, by its digest."""
 
     report: BuildReport
     trace: BuildTrace | None = None

@@ -12,13 +12,13 @@ import hashlib
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
+from itertools import chain
 from xml.etree.ElementTree import Element, tostring
 
 from buildx_cache.buildkit import BuildTrace
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import counted, duration, short_digest, size
-from buildx_cache.redaction import redact
-from buildx_cache.report.build_report import BuildReport, CacheReport, Phases
+from buildx_cache.report.build_report import BuildReport, CacheReport
 from buildx_cache.report.cache_table import cache_rows
 from buildx_cache.report.html_elements import breakable, clipped, element, one_line, tail
 from buildx_cache.report.html_timeline import timeline_section
@@ -40,7 +40,7 @@ _Logs = Mapping[str, tuple[str, ...]]
 def html_page(report: BuildReport, trace: BuildTrace | None, logs: _Logs, error: BuildxCacheError | None = None) -> str:
     """The page: less than 500 KB for a build of 200 steps, as texts and logs are cut.
 
-    ``logs`` has the last lines that each vertex printed, by digest, not redacted yet; ``error`` is why the call failed.
+    ``logs`` has the last lines that each vertex printed, by digest; ``error`` is why the call failed.
     """
     timeline = make_timeline(trace) if trace else None
     style, script = _asset("page.css"), _asset("page.js")
@@ -100,9 +100,9 @@ def _sha256(text: str) -> str:
 
 
 def _subject(report: BuildReport) -> str:
-    image = report.image
-    name = image.tags[0] if image.tags else image.digest and short_digest(image.digest)
-    return name or f"build on {report.builder.name}"
+    tags = (tag for image in report.images.values() for tag in image.tags)
+    digests = (short_digest(image.digest) for image in report.images.values() if image.digest)
+    return next(chain(tags, digests), f"build on {report.builder.name}")
 
 
 def _header(report: BuildReport, mark: str, state: str) -> Element:
@@ -137,8 +137,8 @@ def _failure(
     if step:
         place = " ".join(filter(None, (step.stage, step.platform)))
         parts.append(element("p", f"Step {step.number} of {step.total}{f' of {place}' if place else ''}:"))
-        parts.append(element("pre", clipped(redact(step.name), _COMMAND), tabindex="0"))
-    message = error.message if error else redact(trace.error) if trace else ""
+        parts.append(element("pre", clipped(step.name, _COMMAND), tabindex="0"))
+    message = error.message if error else trace.error if trace else ""
     parts.append(element("p", clipped(message, _COMMAND) or f"Exit code {report.exit_code}.", class_="cause"))
     if error and error.hint:
         parts.append(element("p", clipped(error.hint, _COMMAND), class_="hint"))
@@ -152,7 +152,7 @@ def _figures(report: BuildReport, timeline: Timeline | None) -> Element:
     steps, ratio = report.cache.steps, report.cache.hit_ratio
     written = sum(export.bytes for export in report.cache.exports)
     figures = [
-        ("Time", duration(report.seconds), f"build {duration(report.phases.build)}"),
+        ("Time", duration(report.seconds), f"build {duration(report.phases.get('build', 0.0))}"),
         ("Steps", str(steps.total), f"{steps.executed} executed"),
         ("Cached", "none" if ratio is None else f"{ratio:.0%}", counted(steps.cached, "step")),
     ]
@@ -213,8 +213,8 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Element:
     )
 
 
-def _phases(phases: Phases) -> Iterator[Element]:
-    spent = {name: seconds for name, seconds in vars(phases).items() if seconds > 0}
+def _phases(phases: Mapping[str, float]) -> Iterator[Element]:
+    spent = {name: seconds for name, seconds in phases.items() if seconds > 0}
     longest = max(spent.values(), default=0.0)
     if not longest:
         return
@@ -236,12 +236,15 @@ def _share(share: float) -> Element:
 
 
 def _facts(report: BuildReport) -> Element:
-    ci, builder, image = report.ci, report.builder, report.image
+    ci, builder, images = report.ci, report.builder, report.images.values()
     facts = {
-        "Tags": "\n".join(image.tags),
-        "Digest": image.digest,
-        "Platforms": ", ".join(image.platforms),
-        "Image went": ", ".join(way for way, went in (("pushed", image.pushed), ("loaded", image.loaded)) if went),
+        "Tags": "\n".join(tag for image in images for tag in image.tags),
+        "Digest": "\n".join(filter(None, (image.digest for image in images))),
+        "Platforms": ", ".join(platform for image in images for platform in image.platforms),
+        "Platform digests": "\n".join(
+            f"{platform} {digest}" for image in images for platform, digest in image.platform_digests.items()
+        ),
+        "Image went": ", ".join(way for way in ("pushed", "loaded") if any(getattr(image, way) for image in images)),
         "CI": ci.provider,
         "Branch": ci.branch or "",
         "Commit": ci.sha or "",

@@ -12,7 +12,6 @@ from itertools import accumulate
 from xml.etree.ElementTree import Element
 
 from buildx_cache.formatting import printable, with_short_digests
-from buildx_cache.redaction import redact
 
 # XML 1.0 allows neither (section 2.2); of the rest that it forbids, a printable text has none.
 _NO_CHARACTERS = re.compile("[\ufffe\uffff]")
@@ -68,10 +67,10 @@ def clipped(text: str, limit: int) -> str:
 
 
 def tail(lines: Sequence[str], limit: int, count: int) -> str:
-    """The last of a log's ``lines``, redacted: at most ``count``, and as many as take ``limit`` bytes of a page."""
+    """The last of a log's ``lines``: at most ``count``, and as many as take ``limit`` bytes of a page."""
     kept: list[str] = []
     for line in reversed(lines[-count:]):
-        shown = clipped(redact(line).rstrip(), min(limit, _LINE))
+        shown = clipped(line.rstrip(), min(limit, _LINE))
         limit -= _weight(shown) + 1
         if limit < 0 and kept:
             break

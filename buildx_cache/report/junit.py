@@ -11,7 +11,6 @@ from xml.etree.ElementTree import Element, tostring
 
 from buildx_cache.buildkit import BuildTrace
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.redaction import redact
 from buildx_cache.report.build_report import BuildReport, StepReport
 from buildx_cache.report.html_elements import clipped, element, one_line, plain, step_title, tail
 
@@ -29,7 +28,7 @@ def junit_xml(
 ) -> str:
     """The report as one test suite.
 
-    ``logs`` has the last lines that each step printed, by digest, not redacted yet; those of the failed step are shown.
+    ``logs`` has the last lines that each step printed, by digest; those of the failed step are shown.
     ``error`` is why the call failed. Where that is no step's fault there is one more case, ``build``, for it.
     """
     failed = trace.failed.digest if trace and trace.failed and report.status != "success" else ""
@@ -72,7 +71,7 @@ def _case(step: StepReport, failed: str, started: set[str], log: tuple[str, ...]
 
 
 def _call_case(report: BuildReport, trace: BuildTrace | None, error: BuildxCacheError | None) -> Element:
-    message = error.message if error else redact(trace.error) if trace and trace.error else ""
+    message = error.message if error else trace.error if trace and trace.error else ""
     hint = error.hint if error else ""
     failure = _failure(message or f"{report.status}, exit code {report.exit_code}", hint)
     return element("testcase", failure, name="build", classname=report.tool.name, time=f"{report.seconds:.3f}")

@@ -6,12 +6,12 @@ and nothing in a step's name can become a link, a mention or a cell. What others
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from xml.etree.ElementTree import Element, tostring
 
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import counted, duration, short_digest, size
-from buildx_cache.report.build_report import BuildReport, CacheReport, Phases, StepReport
+from buildx_cache.report.build_report import BuildReport, CacheReport, StepReport
 from buildx_cache.report.cache_table import cache_rows
 from buildx_cache.report.html_elements import clipped, element, one_line, step_title
 
@@ -30,8 +30,9 @@ def markdown(report: BuildReport, error: BuildxCacheError | None = None) -> str:
 
 def _blocks(report: BuildReport, error: BuildxCacheError | None) -> Iterator[str]:
     yield f"### {_HEADLINES[report.status]} in {duration(report.seconds)}"
-    for name in report.image.tags or filter(None, (report.image.digest,)):
-        yield _block(element("p", _code(name)))
+    for image in report.images.values():
+        for name in image.tags or filter(None, (image.digest,)):
+            yield _block(element("p", _code(name)))
     yield from _failure(report, error)
     yield _block(element("p", *_counts(report)))
     yield from _tables(report)
@@ -45,7 +46,7 @@ def _tables(report: BuildReport) -> Iterator[str]:
         yield _block(_steps(executed))
     if any(cache_rows(report.cache)):
         yield _block(_cache(report.cache))
-    if any(vars(report.phases).values()):
+    if any(report.phases.values()):
         yield _block(_phases(report.phases))
 
 
@@ -60,7 +61,8 @@ def _counts(report: BuildReport) -> tuple[str, ...]:
     steps, ratio = report.cache.steps, report.cache.hit_ratio
     share = f", {ratio:.0%} of those reached" if ratio is not None else ""
     saved = f" {duration(report.cache.saved_seconds)} of steps not run again." if report.cache.saved_seconds else ""
-    digest = f" Image {short_digest(report.image.digest)}." if report.image.digest and report.image.tags else ""
+    named = (each.digest for each in report.images.values() if each.digest and each.tags)
+    digest = "".join(f" Image {short_digest(digest)}." for digest in named)
     sent = f" {size(report.build_context.bytes)} of build context sent." if report.build_context else ""
     executed = f"{steps.executed} executed."
     return (f"{counted(steps.total, 'step')}: {steps.cached} cached{share}, {executed}{saved}{sent}{digest}",)
@@ -89,8 +91,8 @@ def _cache(cache: CacheReport) -> Element:
     return _table(("Cache", "Where", "Outcome", "Size"), rows)
 
 
-def _phases(phases: Phases) -> Element:
-    spent = [(name, seconds) for name, seconds in vars(phases).items() if round(seconds, 1) > 0]
+def _phases(phases: Mapping[str, float]) -> Element:
+    spent = [(name, seconds) for name, seconds in phases.items() if round(seconds, 1) > 0]
     return _table([name.capitalize() for name, _ in spent], [[duration(seconds) for _, seconds in spent]])
 
 

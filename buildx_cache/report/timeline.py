@@ -10,7 +10,6 @@ from typing import Literal
 
 from buildx_cache.buildkit import BuildTrace, Step, Transfer
 from buildx_cache.buildkit.vertex_names import TransferKind
-from buildx_cache.redaction import redact
 
 Kind = Literal[
     "cached", "executed", "pulling", "failed", "stopped", "unreached",
@@ -37,7 +36,6 @@ class Row:
     """A step or a transfer. ``start`` and ``end`` are seconds since the timeline began, both 0 if it never ran.
 
     ``seconds`` is how long it worked, less where it paused, 0 if cached; ``size`` is in bytes, 0 if unknown.
-    ``name`` and ``error`` are redacted.
     """
 
     kind: Kind
@@ -183,13 +181,13 @@ def _row(each: Step | Transfer, kind: Kind, span: tuple[float, float], on_path: 
     end = last if each.completed is None and each.started is not None else (each.completed or start)
     return Row(
         kind=kind,
-        name=redact(each.name),
+        name=each.name,
         digest=each.digest,
         start=start - first,
         end=max(end, start) - first,
         seconds=each.seconds or (0.0 if kind == "cached" else max(end - start, 0.0)),
         size=max(each.bytes, each.bytes_total),
-        error=redact(each.error),
+        error=each.error,
         critical=each.digest in on_path,
     )
 

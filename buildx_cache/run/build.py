@@ -76,7 +76,7 @@ class Builds:
             finally:
                 self.trace, self.logs = builder.trace(), builder.logs()  # also of a build that is interrupted
         export, push = (sum(t.seconds for t in self.trace.transfers if t.kind == kind) for kind in _TIMED)
-        self._call.phases = replace(self._call.phases, export=export, push=push)
+        self._call.phases |= {"export": export, "push": push}
         return Attempt(build=build, trace=self.trace, code=code)
 
     def _run(self, build: BuildInvocation, trace: TraceBuilder, strategies: Sequence[Strategy]) -> int:

@@ -10,7 +10,6 @@ from buildx_cache.caches import CacheEntry
 from buildx_cache.diagnose import advice
 from buildx_cache.errors import CacheError
 from buildx_cache.plan import BuildInvocation, BuildPlan
-from buildx_cache.redaction import redact
 from buildx_cache.report import ExportStatus
 from buildx_cache.run.caches import Caches, corrupt, troubles
 from buildx_cache.run.interfaces import NO_REASON
@@ -43,14 +42,14 @@ class CacheExports:
         Raises:
             CacheError: one failed, and the call is strict.
         """
-        build, trace = attempt.build.reusing(self._plan.build), attempt.trace
+        build, trace = attempt.build.reusing(self._plan.target.build), attempt.trace
         for warning in _slow_imports(trace):
             self._caches.tell.warn(warning)
         self._results |= {entry: self._exported(entry, attempt, build.exports) for entry in build.exports}
         if at_fault := self._caches.at_fault(build, trace, troubles(trace)) or self._dropped(build):
             build = self._caches.leave_out(build, at_fault, "what it lacks is built again")
             self._write_lost(build)
-            build = build.reusing(self._plan.build)
+            build = build.reusing(self._plan.target.build)
         self._retry(build)
         for entry in self._results:
             self._tell_failed(entry)
@@ -63,7 +62,7 @@ class CacheExports:
         build would run those steps again.
         """
         is_written = any(result.status == "written" for result in self._results.values())
-        if self._plan.cache_build is None or not is_written:
+        if self._plan.target.cache_build is None or not is_written:
             return {}
         local = [entry for entry in build.imports if entry.folder]
         return {entry: corrupt(found) for entry in local if (found := self._caches.folders.dropped(entry))}
@@ -72,15 +71,15 @@ class CacheExports:
         """Write what a damaged import kept from being written, or left incomplete."""
         is_lost = self._caches.folders.is_lost
         lost = [entry for entry in build.exports if self._results[entry].status == "failed" or is_lost(entry)]
-        if self._plan.cache_build and lost:
+        if self._plan.target.cache_build and lost:
             self._caches.note_retry("export", "a damaged import kept it from being written")
             self._write_only(build, lost)
 
     def _write_only(self, build: BuildInvocation, entries: Collection[CacheEntry]) -> None:
         """Write these caches by a build that does nothing else."""
-        if self._plan.cache_build and entries:
+        if self._plan.target.cache_build and entries:
             only = replace(
-                self._plan.cache_build,
+                self._plan.target.cache_build,
                 imports=build.imports,
                 exports=tuple(entries),
                 no_cache=build.no_cache,
@@ -112,7 +111,7 @@ class CacheExports:
         Raises:
             CacheError: one failed, and the call is strict.
         """
-        for (_, entry), planned in zip(self._plan.cache.node_exports, self._plan.node_exports, strict=True):
+        for (_, entry), planned in zip(self._plan.cache.node_exports, self._plan.target.node_exports, strict=True):
             if entry in self._results:  # its folder is avoided
                 continue
             if entry.store in self._read_only:
@@ -148,7 +147,7 @@ class CacheExports:
             return
         known = advice(result.problem) if result.problem else None
         hint = known.hint if known else "hand them to this step" if is_left_out else "the next build tries again"
-        message = f"the cache could not be written to {redact(entry.place)}: {result.detail}"
+        message = f"the cache could not be written to {entry.place}: {result.detail}"
         if self._caches.is_strict:
             raise CacheError(message, hint=hint)
         if result.problem and result.problem.is_denied:

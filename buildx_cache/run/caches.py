@@ -13,7 +13,6 @@ from buildx_cache.buildkit.vertex_names import is_image_metadata, transfer_kind
 from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import CacheError
 from buildx_cache.plan import BuildInvocation, BuildPlan
-from buildx_cache.redaction import redact
 from buildx_cache.report import CacheReport, LocalReport
 from buildx_cache.run.folders import Folders
 from buildx_cache.run.interfaces import Tell
@@ -116,7 +115,7 @@ class Caches:
                 self._lazy.read_folder(entry, error)
                 continue
             if self.is_strict:
-                raise CacheError(f"the cache {redact(entry.place)} fails: {redact(error)}", hint=STRICT_HINT)
+                raise CacheError(f"the cache {entry.place} fails: {error}", hint=STRICT_HINT)
             came_of_it = self.folders.set_aside(entry, damage) if damage else ""
             left_out.append(entry)
             status = "damaged" if damage else failed_read(problem)

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from buildx_cache.buildkit import BuildTrace, classify
@@ -17,8 +17,8 @@ from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, ExitCode, InterruptedBuildError
 from buildx_cache.plan import BuildInvocation, BuildPlan, Effect, show_version
 from buildx_cache.plan.render import command_line
-from buildx_cache.redaction import Redactor, redact
-from buildx_cache.report import BuilderReport, BuildReport, CacheReport, CIReport, ImageReport, Phases, Status
+from buildx_cache.redaction import Redactor
+from buildx_cache.report import PHASES, BuilderReport, BuildReport, CacheReport, CIReport, ImageReport, Status
 from buildx_cache.request import BuildRequest
 from buildx_cache.run.interfaces import Engine, Finished, last_line
 from buildx_cache.run.redactor import Secrets
@@ -33,7 +33,7 @@ class Outcome:
     error: BuildxCacheError | None = None
     trace: BuildTrace | None = None
     logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The last lines that each vertex of the build printed, by its digest, not redacted."""
+    """The last lines that each vertex of the build printed, by its digest."""
     results: tuple[str, ...] = ()
     image_id: str = ""
     """Of the image that was loaded."""
@@ -48,7 +48,7 @@ class Call:
         self.engine = engine
         self.display = display
         self.retrying = Retrying(patience, self.say)
-        self.phases = Phases()
+        self.phases = dict.fromkeys(PHASES, 0.0)
         self._plan = plan
         self._redactor = redactor
         self._started = datetime.now(UTC)
@@ -66,15 +66,12 @@ class Call:
 
     def say(self, text: str) -> None:
         """Something that takes a while begins."""
-        self.display.say(self._shown(text))
+        self.display.say(self._redactor.text(text))
 
     def warn(self, text: str) -> None:
         """Something did not go as asked, but does not fail the call."""
-        self._warnings.append(self._shown(text))
-        self.display.warn(self._shown(text))
-
-    def _shown(self, text: str) -> str:
-        return redact(self._redactor.text(text))
+        self._warnings.append(self._redactor.text(text))
+        self.display.warn(self._redactor.text(text))
 
     def do(self, effect: Effect, *, password: bytes = b"") -> Finished:
         """Carry out a short effect."""
@@ -99,8 +96,7 @@ class Call:
             raise
         finally:
             self.display.phase("")
-            spent = getattr(self.phases, name) + time.monotonic() - started
-            self.phases = replace(self.phases, **{name: spent})
+            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - started
 
     @contextmanager
     def login(self, secrets: Secrets) -> Iterator[None]:
@@ -137,7 +133,7 @@ class Call:
             exit_code=error.exit_code if error else ExitCode.OK,
             started=_shown_time(self._started),
             seconds=time.monotonic() - self._clock,
-            image=image,
+            images={self._plan.target.name: image},
             builder=BuilderReport(
                 name=builder.name,
                 driver=builder.driver,
@@ -146,7 +142,7 @@ class Call:
             ),
             ci=_ci_report(ci),
             cache=CacheReport(mode=self._plan.cache.kind, scope="", read_only=False),
-            phases=self.phases,
+            phases=dict(self.phases),
             retries=self.retrying.reports,
             warnings=tuple(self._warnings),
             commands=tuple(self._commands),
@@ -163,11 +159,11 @@ def unbegun(request: BuildRequest, ci: CIContext, error: BuildxCacheError) -> Ou
             exit_code=error.exit_code,
             started=_shown_time(datetime.now(UTC)),
             seconds=0.0,
-            image=ImageReport(platforms=request.platform),
+            images={request.target or "default": ImageReport(platforms=request.platform)},
             builder=BuilderReport(name=request.builder, driver=request.driver or "", buildkit="", created=False),
             ci=_ci_report(ci),
             cache=CacheReport(mode=kind, scope=request.cache_scope, read_only=bool(request.cache_read_only)),
-            warnings=(redact(error.message),),
+            warnings=(error.message,),
         ),
         error=error,
     )

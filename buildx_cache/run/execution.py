@@ -12,10 +12,8 @@ from buildx_cache.ci import CIContext
 from buildx_cache.diagnose import diagnose
 from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, InterruptedBuildError
-from buildx_cache.layout.parse import is_digest
-from buildx_cache.plan import DIGEST, BuildInvocation, BuildPlan
-from buildx_cache.redaction import redact
-from buildx_cache.report import BuildReport, ImageReport, rewritten_report
+from buildx_cache.plan import BuildInvocation, BuildPlan
+from buildx_cache.report import BuildReport, rewritten_report
 from buildx_cache.run.build import Builds
 from buildx_cache.run.builder_lifecycle import CallsBuilder
 from buildx_cache.run.cache_export import CacheExports
@@ -32,7 +30,7 @@ from buildx_cache.run.recovery.stall import Stall
 from buildx_cache.run.recovery.write_retry import WriteRetry
 from buildx_cache.run.redactor import Secrets
 from buildx_cache.run.result_files import put_in_place
-from buildx_cache.run.results import step_reports
+from buildx_cache.run.results import digest_of, image_report, step_reports
 from buildx_cache.run.retry import Patience
 
 
@@ -64,12 +62,12 @@ class _Execution:
         self._engine = engine
         self._ci = ci
         self._secrets = secrets
-        self._redactor = secrets.redactor(plan.build)
+        self._redactor = secrets.redactor(plan.target.build)
         self._call = call = Call(plan, engine, display, self._redactor, patience)
         self._builder = CallsBuilder(plan.builder, call.do, call.phase, call.retrying)
         self._lazy = Lazy(plan.cache.serving, engine.gateway, call, call.retrying)
         self._caches = Caches(plan, call, self._lazy, call.retrying)
-        self._loading = ImageLoad(plan.image.loading, engine, self._caches.folder)
+        self._loading = ImageLoad(plan.target.image.loading, engine, self._caches.folder)
         self._builds = Builds(call, self._redactor)
         self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying)
         self._image_id = ""
@@ -81,7 +79,7 @@ class _Execution:
         try:
             self._call.announce()
             with self._call.phase("verify"):
-                build = self._caches.check(self._plan.build)
+                build = self._caches.check(self._plan.target.build)
             self._run(build)
         except BuildxCacheError as raised:
             raised.rewrite(self._redactor.text)
@@ -133,7 +131,7 @@ class _Execution:
             self._loading,
             FailedImport(self._caches),
             FailedExport(self._caches),
-            WriteRetry(self._plan.build, self._call.retrying),
+            WriteRetry(self._plan.target.build, self._call.retrying),
         )
 
     def _build(self, build: BuildInvocation) -> Attempt:
@@ -154,7 +152,7 @@ class _Execution:
 
     def _load(self, attempt: Attempt) -> Attempt:
         """Have the engine read what the build wrote for it; where it does not, have BuildKit send it after all."""
-        effect = self._plan.image.loading.effect
+        effect = self._plan.target.image.loading.effect
         if effect is None or not self._loading.is_on:
             return attempt
         with self._call.phase("build"):
@@ -162,7 +160,7 @@ class _Execution:
             reason = self._loading.load()
         if not reason:
             return attempt
-        self._call.warn(f"the image could not be loaded from a folder, and is sent by BuildKit: {redact(reason)}")
+        self._call.warn(f"the image could not be loaded from a folder, and is sent by BuildKit: {reason}")
         build = self._caches.leave_out_changed(attempt.build)
         self._loading.stop()
         sent = self._builds.send(build, (self._lazy,))
@@ -174,17 +172,17 @@ class _Execution:
 
     def _loaded_ids(self) -> tuple[str, ...]:
         """The images that have this build's tags now, and would lose them by being replaced."""
-        image = self._plan.image
+        image = self._plan.target.image
         if not image.load or self._plan.prune is None:
             return ()
         found = dict.fromkeys(self._engine.image_id(tag) for tag in image.tags)
         return tuple(identifier for identifier in found if identifier)
 
     def _after_load(self, before: tuple[str, ...]) -> None:
-        image = self._plan.image
+        image = self._plan.target.image
         if not image.load:
             return
-        self._image_id = self._digest(image.told_id)
+        self._image_id = digest_of(self._builds.metadata, image.told_id)
         if image.tags and not self._image_id:
             self._image_id = self._engine.image_id(image.tags[0])
         if self._image_id:
@@ -207,25 +205,15 @@ class _Execution:
         """The lines for stdout: every pushed tag with its digest, or the ID of what was only loaded."""
         if error is not None:
             return ()
-        if report.image.pushed:
-            digest = f"@{report.image.digest}" if report.image.digest else ""
-            return tuple(f"{tag}{digest}" for tag in report.image.tags)
+        image = report.images[self._plan.target.name]
+        if image.pushed:
+            digest = f"@{image.digest}" if image.digest else ""
+            return tuple(f"{tag}{digest}" for tag in image.tags)
         return (self._image_id,) if self._image_id else ()
 
-    def _digest(self, name: str) -> str:
-        """Return a digest from Buildx' metadata; empty where it is none: it goes to stdout and to later steps."""
-        value = self._builds.metadata.get(name)
-        return value if isinstance(value, str) and is_digest(value) else ""
-
     def _report(self, error: BuildxCacheError | None) -> BuildReport:
-        image, done, trace = self._plan.image, self._is_built, self._builds.trace
-        told = ImageReport(
-            digest=self._digest(DIGEST) if done else "",
-            tags=image.tags,
-            pushed=image.push and done,
-            loaded=image.load and done,
-            platforms=image.platforms,
-        )
-        report = self._call.report(self._ci, error, told)
+        trace, metadata = self._builds.trace, self._builds.metadata if self._is_built else None
+        image = image_report(self._plan.target.image, metadata, trace)
+        report = self._call.report(self._ci, error, image)
         report = replace(report, cache=self._caches.report(trace), steps=step_reports(trace))
         return rewritten_report(report, self._redactor.text)

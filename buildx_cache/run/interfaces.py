@@ -8,7 +8,6 @@ from typing import IO, Protocol
 
 from buildx_cache.plan import BuildInvocation, Effect
 from buildx_cache.plan.effects import LoadImage
-from buildx_cache.redaction import redact
 
 NO_REASON = "no reason given"
 
@@ -38,7 +37,7 @@ class Finished(Protocol):
 def last_line(done: Finished) -> str:
     """The reason that a command gave for its end."""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return redact(lines[-1].removeprefix("ERROR: ").strip()) if lines else NO_REASON
+    return lines[-1].removeprefix("ERROR: ").strip() if lines else NO_REASON
 
 
 class Engine(Protocol):

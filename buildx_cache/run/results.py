@@ -9,12 +9,13 @@ from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, Transfer
 from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
 from buildx_cache.diagnose import advice
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
-from buildx_cache.plan import BuildPlan
-from buildx_cache.redaction import redact
+from buildx_cache.layout.parse import is_digest
+from buildx_cache.plan import DIGEST, BuildPlan, ImagePlan
 from buildx_cache.report import (
     CacheReport,
     ExportReport,
     ExportStatus,
+    ImageReport,
     ImportReport,
     ImportStatus,
     LazyReport,
@@ -51,7 +52,7 @@ class ExportResult:
     @property
     def detail(self) -> str:
         """Return the reason as people read it; that of a failure begins with its cause."""
-        return f"{self.cause}: {redact(self.problem.words)}" if self.problem else self.reason
+        return f"{self.cause}: {self.problem.words}" if self.problem else self.reason
 
     @property
     def cause(self) -> str:
@@ -61,7 +62,7 @@ class ExportResult:
 
     def report(self) -> ExportReport:
         """Return the result as the report shows it."""
-        target = redact(self.entry.place)
+        target = self.entry.place
         return ExportReport(
             type=self.entry.type, target=target, status=self.status, detail=self.detail, bytes=self.bytes
         )
@@ -84,17 +85,59 @@ def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
     """The steps as the report shows them."""
     return tuple(
         StepReport(
-            name=redact(step.name),
+            name=step.name,
             stage=step.stage,
             platform=step.platform,
             digest=step.digest,
             inputs=step.inputs,
             cached=step.cached,
             seconds=step.seconds,
-            error=redact(step.error),
+            error=step.error,
         )
         for step in (trace.steps if trace else ())
     )
+
+
+def digest_of(metadata: Mapping[str, object], key: str) -> str:
+    """Return a digest from Buildx' metadata; empty where it is none: it goes to stdout and to later steps."""
+    value = metadata.get(key)
+    return value if isinstance(value, str) and is_digest(value) else ""
+
+
+def image_report(image: ImagePlan, metadata: Mapping[str, object] | None, trace: BuildTrace | None) -> ImageReport:
+    """Return what became of an image; without the ``metadata`` of Buildx, it was not built."""
+    digest = digest_of(metadata or {}, DIGEST)
+    return ImageReport(
+        digest=digest,
+        platform_digests=_platform_digests(digest, image.platforms or _platform(metadata or {}), trace),
+        tags=image.tags,
+        pushed=image.push and metadata is not None,
+        loaded=image.load and metadata is not None,
+        platforms=image.platforms,
+    )
+
+
+def _platform_digests(digest: str, platforms: Sequence[str], trace: BuildTrace | None) -> Mapping[str, str]:
+    """Return the digests of an index's platforms, or the image's own; nothing where BuildKit and Buildx do not tell.
+
+    Buildx itself makes the index of several nodes, and tells of none.
+    """
+    transfers = trace.transfers if trace and digest else ()
+    manifests = next((each.manifests for each in transfers if each.index == digest), (digest,) if digest else ())
+    return dict(zip(platforms, manifests, strict=True)) if len(platforms) == len(manifests) else {}
+
+
+def _platform(metadata: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the platform of an image that none was asked for: its manifest's, else the builder's."""
+    match metadata.get("containerimage.descriptor"), metadata.get("buildx.build.provenance"):
+        case {"platform": {"os": str(system), "architecture": str(machine)}}, _:
+            return (f"{system}/{machine}",)
+        case _, {"invocation": {"environment": {"platform": str(platform)}}}:
+            return (platform,)
+        case _, {"buildDefinition": {"internalParameters": {"builderPlatform": str(platform)}}}:
+            return (platform,)
+        case _:
+            return ()
 
 
 def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHING_KNOWN) -> CacheReport:
@@ -123,7 +166,7 @@ def _import(
     status, detail = _import_status(entry, trace, transfers) if trace else ("skipped", "the build did not run")
     if verdict:
         status, detail = verdict.status or status, verdict.detail
-    return ImportReport(type=entry.type, source=redact(entry.place), status=status, detail=redact(detail))
+    return ImportReport(type=entry.type, source=entry.place, status=status, detail=detail)
 
 
 def _import_status(entry: CacheEntry, trace: BuildTrace, transfers: Collection[Transfer]) -> tuple[ImportStatus, str]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from buildx_cache.buildkit import Kind, Problem, classify
-from buildx_cache.redaction import redact
 from buildx_cache.report import RetryReport
 from buildx_cache.run.interfaces import Finished
 
@@ -46,7 +45,7 @@ class Fault:
     @property
     def words(self) -> str:
         """Return the reason in one line."""
-        return " ".join(redact(self.problem.words).split())
+        return " ".join(self.problem.words.split())
 
 
 def fault(phase: Phase, problem: Problem) -> Fault | None:
@@ -76,7 +75,7 @@ class Retrying:
 
     def note(self, phase: str, reason: str) -> None:
         """Note a retry that waits for nothing, since it goes around what failed."""
-        self._noted.append(RetryReport(phase=phase, reason=redact(reason), count=1))
+        self._noted.append(RetryReport(phase=phase, reason=reason, count=1))
 
     def pause(self, found: Fault) -> bool:
         """Wait before the next try; False where its phase has been tried for long enough."""

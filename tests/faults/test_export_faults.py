@@ -58,7 +58,7 @@ def test_a_registry_cache_that_cannot_be_written_fails_no_build(
 
     assert ran.code == 0, ran.stderr
     assert laboratory.says(image) == says
-    assert ran.report["image"]["pushed"] is True
+    assert ran.report["images"]["default"]["pushed"] is True
     assert ran.stdout.startswith(f"{image}@sha256:")
     assert exported(ran)["status"] == "failed"
     assert exported(ran)["detail"].startswith(fault.status)

@@ -78,7 +78,7 @@ def test_the_image_is_the_one_that_buildkit_sends(
     assert far.stdout == f"{identity(docker, ONE)}\n"
     if kind != "old_docker":  # its Buildx sends the image with Docker's media types
         assert near.stdout == far.stdout
-    assert near.report["image"]["loaded"] is True
+    assert near.report["images"]["default"]["loaded"] is True
     assert near.report["warnings"] == near.report["retries"] == []
     assert is_clean(source.parent / "cache")
     docker.docker("image", "rm", ONE)
@@ -140,7 +140,7 @@ def test_a_damaged_layer_comes_from_the_builder_after_all(docker: Docker, source
         ran = build(docker, source, *words, "--load")
     finally:
         docker.docker("buildx", "rm", "--force", first.report["builder"]["name"])
-    assert ran.report["image"]["loaded"] is True
+    assert ran.report["images"]["default"]["loaded"] is True
     assert ran.stdout == f"{identity(docker, ONE)}\n"
     assert ["other content" in warning for warning in ran.report["warnings"]] == [True, True]
     assert [each["status"] for each in ran.report["cache"]["imports"]] == ["damaged"]

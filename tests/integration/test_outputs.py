@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.ci.outputs import WAYS, outputs, variable, write_outputs
-from tests.unit.test_ci_outputs import DIGEST, HOSTILE, IMAGE_ID, NAMES, TAGS, report
+from tests.unit.test_ci_outputs import DIGEST, HOSTILE, IMAGE_ID, NAMES, PLATFORM_VALUES, TAGS, report
 
 EVIL = Path("/tmp/evil")
-VALUES = (DIGEST, IMAGE_ID, ",".join(TAGS), "0.833", "5", "7")
+VALUES = (DIGEST, *PLATFORM_VALUES, IMAGE_ID, ",".join(TAGS), "0.833", "5", "7")
 
 
 def sourced(shell: str, path: Path, names: tuple[str, ...], before: str = "") -> list[str]:

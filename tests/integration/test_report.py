@@ -140,7 +140,28 @@ def test_counts_are_buildkits(engine: str, request: pytest.FixtureRequest, tmp_p
     bases = {digest for digest, name in digests(vertices).items() if name.startswith("FROM ")}
     assert {step["digest"] for step in warm["steps"] if step["cached"]} == cached | bases
     assert warm["cache"]["hit_ratio"] == 1.0
-    assert warm["image"]["digest"].startswith("sha256:")
+    assert warm["images"]["default"]["digest"].startswith("sha256:")
+
+
+TWO = ("linux/arm64", "linux/amd64")
+
+
+@pytest.mark.parametrize(("engine", "platforms"), [("docker", ()), ("docker", TWO), ("old_docker", TWO)])
+def test_the_digest_of_each_platform_is_the_registrys(
+    engine: str, platforms: tuple[str, ...], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    docker: Docker = request.getfixturevalue(engine)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    tag, wanted = f"{docker.repository('platforms')}:1", [word for name in platforms for word in ("--platform", name)]
+    words = ("-t", tag, "--push", "--cache", "none", "--attest", "type=provenance,mode=min", *wanted)
+    ran = docker.tool("build", *words, *docker.container_builder, str(tmp_path))
+    image = ran.report["images"]["default"]
+    index = json.loads(docker.docker("buildx", "imagetools", "inspect", "--raw", tag))["manifests"]
+    named = {f"{each['platform']['os']}/{each['platform']['architecture']}": each["digest"] for each in index}
+    assert named.pop("unknown/unknown")
+    assert image["platform_digests"] == named
+    assert image["digest"] not in named.values()
+    assert list(named) == [*(platforms or ("linux/amd64",))]
 
 
 PARALLEL = """\

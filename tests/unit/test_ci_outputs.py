@@ -6,6 +6,7 @@ import re
 import shlex
 import string
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,20 @@ from buildx_cache.report import BuilderReport, BuildReport, CacheReport, CIRepor
 from buildx_cache.request.options import CONFIG_FIELDS
 
 DIGEST = f"sha256:{'ab12' * 16}"
+PLATFORM_DIGEST = "sha256:" + "fe" * 32
+PLATFORM_VALUES = (PLATFORM_DIGEST, f"linux/amd64@{PLATFORM_DIGEST}")
 IMAGE_ID = f"sha256:{'cd34' * 16}"
 TAGS = ("registry.example.com:5000/team/app:1.2", "[::1]:5000/app:feature__x-1.0_rc")
-NAMES = ("digest", "image-id", "tags", "hit-ratio", "steps-cached", "steps-total")
+NAMES = (
+    "digest",
+    "platform-digest",
+    "platform-digests",
+    "image-id",
+    "tags",
+    "hit-ratio",
+    "steps-cached",
+    "steps-total",
+)
 
 HOSTILE = (
     "two\nlines",
@@ -83,7 +95,10 @@ def report(provider: str = "none", image: ImageReport | None = None, ratio: floa
         exit_code=0,
         started="2025-01-01T00:00:00.000Z",
         seconds=1.0,
-        image=image or ImageReport(digest=DIGEST, tags=TAGS, pushed=True),
+        images={
+            "default": image
+            or ImageReport(digest=DIGEST, platform_digests={"linux/amd64": PLATFORM_DIGEST}, tags=TAGS, pushed=True)
+        },
         builder=BuilderReport(name="b", driver="docker", buildkit="", created=False),
         ci=CIReport(provider=provider, branch=None, sha=None, pull_request=None, is_fork=False),
         cache=CacheReport(
@@ -223,7 +238,7 @@ def spelled(provider: str, values: Mapping[str, str]) -> Mapping[str, str]:
 def test_every_ci_reads_the_values(provider: str) -> None:
     made = made_for(provider, report(provider))
     separator = "\n" if provider == "github" else ","
-    values = (DIGEST, IMAGE_ID, separator.join(TAGS), "0.833", "5", "7")
+    values = (DIGEST, *PLATFORM_VALUES, IMAGE_ID, separator.join(TAGS), "0.833", "5", "7")
     assert READERS[provider](made) == spelled(provider, dict(zip(NAMES, values, strict=True)))
     assert made.warnings == ()
 
@@ -235,6 +250,22 @@ def test_what_there_is_not_is_set_to_nothing(provider: str) -> None:
     assert READERS[provider](made) == spelled(
         provider, dict.fromkeys(NAMES, "") | {"steps-cached": "5", "steps-total": "7"}
     )
+
+
+def test_of_several_platforms_each_digest_is_told_with_its_own() -> None:
+    image = ImageReport(digest=DIGEST, platform_digests={"linux/amd64": PLATFORM_DIGEST, "linux/arm64/v8": DIGEST})
+    told = read_exports(only_text(made_for("circleci", report("circleci", image))))
+    assert told["BUILDX_CACHE_PLATFORM_DIGEST"] == ""
+    both = f"linux/amd64@{PLATFORM_DIGEST},linux/arm64/v8@{DIGEST}"
+    assert told["BUILDX_CACHE_PLATFORM_DIGESTS"] == both
+
+
+def test_each_target_tells_its_image() -> None:
+    base = report("circleci", ImageReport(digest=DIGEST, tags=TAGS[:1], pushed=True))
+    more = ImageReport(digest=PLATFORM_DIGEST, tags=("registry.example.com/api:1",), loaded=True)
+    told = read_exports(only_text(made_for("circleci", replace(base, images={**base.images, "api": more}))))
+    assert told["BUILDX_CACHE_DIGEST"] == f"{DIGEST},{PLATFORM_DIGEST}"
+    assert told["BUILDX_CACHE_TAGS"] == f"{TAGS[0]},registry.example.com/api:1"
 
 
 def test_tags_of_a_loaded_image_are_told_too() -> None:
@@ -263,13 +294,14 @@ def test_every_way_is_that_of_a_known_ci() -> None:
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("provider", READERS)
 def test_a_hostile_value_is_left_out_and_said_to_be(provider: str, value: str) -> None:
-    image = ImageReport(digest=value, tags=(TAGS[0], value), pushed=True)
+    image = ImageReport(digest=value, platform_digests={value: value}, tags=(TAGS[0], value), pushed=True)
     made = made_for(provider, report(provider, image), image_id=value)
     kept = value if value in HARMLESS else ""
     separator = "\n" if provider == "github" else ","
-    values = (kept, kept, separator.join(filter(None, (TAGS[0], kept))), "0.833", "5", "7")
+    both = f"{value}@{value}" if kept else ""
+    values = (kept, kept, both, kept, separator.join(filter(None, (TAGS[0], kept))), "0.833", "5", "7")
     assert READERS[provider](made) == spelled(provider, dict(zip(NAMES, values, strict=True)))
-    assert len(made.warnings) == (0 if kept else 3)
+    assert len(made.warnings) == (0 if kept else 5)
     assert all(warning.isascii() and warning.isprintable() for warning in made.warnings)
 
 
@@ -374,7 +406,7 @@ def test_two_builds_of_a_job_add_up(tmp_path: Path) -> None:
     for image in (ImageReport(digest=DIGEST), ImageReport()):
         made = outputs(report("github", image), {"GITHUB_OUTPUT": str(path)})
         assert write_outputs(made, io.StringIO()) == ()
-    assert path.read_text().count("digest<<") == 2
+    assert f"\n{path.read_text()}".count("\ndigest<<") == 2
     assert read_github_file(path.read_text())["digest"] == ""
 
 

@@ -138,7 +138,7 @@ def test_whatever_a_ci_tells_is_only_a_name(provider: str) -> None:
             if plan is not None:
                 seen.add(field)
                 check(shell_lines(plan))
-                references = [*plan.image.tags, *(entry.get("ref") for entry in plan.cache.imports)]
+                references = [*plan.target.image.tags, *(entry.get("ref") for entry in plan.cache.imports)]
                 assert [each for each in references if not re.fullmatch(r"r\.example/app:\w[\w.-]*", each)] == []
     assert seen >= {"branch", "tag"}
 

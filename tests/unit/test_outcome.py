@@ -8,16 +8,22 @@ import pytest
 from buildx_cache.buildkit import BuildTrace, Step, Transfer, classify
 from buildx_cache.buildkit.vertex_names import transfer_kind
 from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
-from buildx_cache.plan import BuilderPlan, BuildInvocation, BuildPlan, CachePlan, ImagePlan
+from buildx_cache.plan import DIGEST, BuilderPlan, BuildInvocation, BuildPlan, CachePlan, ImagePlan, Target
+from buildx_cache.redaction import Redactor
 from buildx_cache.report import (
+    BuilderReport,
+    BuildReport,
     CacheReport,
+    CIReport,
     ExportReport,
     ExportStatus,
+    ImageReport,
     ImportReport,
     ImportStatus,
     LocalReport,
     StepCounts,
     StepReport,
+    rewritten_report,
 )
 from buildx_cache.run.results import (
     ExportResult,
@@ -26,6 +32,7 @@ from buildx_cache.run.results import (
     cache_report,
     export_result,
     failed_export,
+    image_report,
     skipped_export,
     step_reports,
 )
@@ -75,8 +82,47 @@ def plan(
     )
     build = BuildInvocation(builder="b", context=".")
     return BuildPlan(
-        builder=BuilderPlan(name="b", driver="remote", why=""), cache=cache, image=ImagePlan(), build=build
+        builder=BuilderPlan(name="b", driver="remote", why=""),
+        cache=cache,
+        targets=(Target(image=ImagePlan(), build=build),),
     )
+
+
+INDEX, AMD, ARM = (f"sha256:{digit * 64}" for digit in "123")
+PROVENANCE = {"buildx.build.provenance": {"invocation": {"environment": {"platform": "linux/s390x"}}}}
+DESCRIPTOR = {"containerimage.descriptor": {"platform": {"os": "linux", "architecture": "riscv64"}}}
+EXPORTED = Transfer(
+    kind="image-export", name="exporting to image", error="", seconds=1.0, bytes=0, digest="sha256:e",
+    manifests=(AMD, ARM), index=INDEX,
+)  # fmt: skip
+ONE = replace(EXPORTED, manifests=(AMD,))
+
+
+@pytest.mark.parametrize(
+    ("platforms", "metadata", "transfer", "expected"),
+    [
+        (("linux/amd64", "linux/arm64"), {DIGEST: INDEX}, EXPORTED, {"linux/amd64": AMD, "linux/arm64": ARM}),
+        (("linux/amd64",), {DIGEST: INDEX}, ONE, {"linux/amd64": AMD}),
+        (("linux/amd64",), {DIGEST: AMD}, replace(ONE, index=""), {"linux/amd64": AMD}),
+        (("linux/amd64",), {DIGEST: AMD}, None, {"linux/amd64": AMD}),
+        ((), {DIGEST: INDEX, **PROVENANCE}, ONE, {"linux/s390x": AMD}),
+        ((), {DIGEST: AMD, **DESCRIPTOR, **PROVENANCE}, None, {"linux/riscv64": AMD}),
+        ((), {DIGEST: AMD}, None, {}),
+        (("linux/amd64", "linux/arm64"), {DIGEST: AMD}, None, {}),  # Buildx made the index of several nodes
+        (("linux/amd64", "linux/amd64/v1"), {DIGEST: INDEX}, ONE, {}),  # one platform in two spellings
+        (("linux/amd64",), {}, ONE, {}),
+        (("linux/amd64",), {DIGEST: "no digest"}, ONE, {}),
+        (("linux/amd64",), {DIGEST: ["x"], "containerimage.descriptor": 1, "buildx.build.provenance": []}, ONE, {}),
+    ],
+)
+def test_each_platform_has_the_digest_of_its_manifest(
+    platforms: tuple[str, ...], metadata: Mapping[str, object], transfer: Transfer | None, expected: Mapping[str, str]
+) -> None:
+    image = ImagePlan(platforms=platforms, push=True)
+    told = image_report(image, metadata, trace(transfers=(transfer,) if transfer else ()))
+    assert told.platform_digests == expected
+    assert told.pushed
+    assert image_report(image, None, trace()) == ImageReport(platforms=platforms)
 
 
 def knowing(
@@ -502,13 +548,23 @@ def test_steps_are_reported_as_they_were() -> None:
 def test_nothing_secret_is_reported() -> None:
     secret = "https://me:abc123@example.com/x"  # noqa: S105 -- the test's own
     known = trace(
-        replace(step(1), name=f"ADD {secret} /", error=f"{secret}: failed"),
-        transfers=(moved(FROM_REGISTRY, error=secret), moved("exporting cache to registry", error=secret)),
+        step(1), transfers=(moved(FROM_REGISTRY, error=secret), moved("exporting cache to registry", error=secret))
     )
     asked = plan(imports=(REGISTRY, LOCAL), exports=(TO_REGISTRY,))
     verdict = Verdict(entry=LOCAL, status="damaged", detail=secret)
-    report = cache_report(asked, known, knowing(verdict, exports={TO_REGISTRY: export_result(TO_REGISTRY, known)}))
-    assert "abc123" not in repr((report, step_reports(known)))
+    cache = cache_report(asked, known, knowing(verdict, exports={TO_REGISTRY: export_result(TO_REGISTRY, known)}))
+    whole = BuildReport(
+        status="failed",
+        exit_code=1,
+        started="",
+        seconds=0.0,
+        images={},
+        builder=BuilderReport(name="b", driver="remote", buildkit="", created=False),
+        ci=CIReport(provider="none", branch=None, sha=None, pull_request=None, is_fork=False),
+        cache=cache,
+    )
+    report = rewritten_report(whole, Redactor(()).text).cache
+    assert "abc123" not in repr(report)
     hidden = "https://***@example.com/x"
     assert [each.detail for each in report.imports] == [hidden, hidden]
     assert [each.detail for each in report.exports] == [f"other: {hidden}"]

@@ -186,15 +186,15 @@ REWRITES = tuple(cases_of(LOST_CACHES))
 
 @pytest.mark.parametrize("case", REWRITES, ids=id_of)
 def test_caches_that_were_lost_are_written_by_exactly_this_command(case: Case, golden: Golden) -> None:
-    command = plan_of(case.asked, case.ci, case.facts).cache_build
+    command = plan_of(case.asked, case.ci, case.facts).target.cache_build
     assert command is not None
     golden.check(case.file, case.id, {"lines": golden_files.wrapped([shell_line(("docker", *command.argv))])})
 
 
 def test_the_command_that_writes_caches_again_has_the_secrets_of_the_build_in_its_environment() -> None:
     plan = plan_of({"build_arg": ["NPM_TOKEN=abc123"], "load": True})
-    assert plan.cache_build is not None
-    assert plan.cache_build.secrets == plan.build.secrets == (("NPM_TOKEN", Secret("abc123")),)
+    assert plan.target.cache_build is not None
+    assert plan.target.cache_build.secrets == plan.target.build.secrets == (("NPM_TOKEN", Secret("abc123")),)
 
 
 @pytest.mark.parametrize(
@@ -209,12 +209,12 @@ def test_the_command_that_writes_caches_again_has_the_secrets_of_the_build_in_it
     ids=["no-cache", "only-read", "a-cache-a-node", "a-part-of-the-image", "flags-that-are-not-understood"],
 )
 def test_where_the_build_writes_no_cache_none_is_written_again(asked: dict[str, object], facts: Facts) -> None:
-    assert plan_of(asked, facts=facts).cache_build is None
+    assert plan_of(asked, facts=facts).target.cache_build is None
 
 
 def test_writing_caches_again_is_no_part_of_what_is_going_to_run() -> None:
     plan = plan_of({"load": True})
-    assert plan.cache_build not in [command for _, command in plan.phases()]
+    assert plan.target.cache_build not in [command for _, command in plan.phases()]
 
 
 # --- local folders -----------------------------------------------------------------------------------------
@@ -386,12 +386,12 @@ def test_a_secret_build_argument_goes_by_the_environment() -> None:
             "build_arg": ["NPM_TOKEN=abc123", "DB_PASSWORD=a=b", "V=1", "API_KEY", "X_SECRET=", "P=http://me:abc123@p"],
         }
     )
-    assert plan.build.argv == (
+    assert plan.target.build.argv == (
         *("buildx", "build", "--builder", "default"),
         *("--build-arg", "NPM_TOKEN", "--build-arg", "DB_PASSWORD", "--build-arg", "V=1"),
         *("--build-arg", "API_KEY", "--build-arg", "X_SECRET", "--build-arg", "P", "."),
     )
-    assert plan.build.secrets == (
+    assert plan.target.build.secrets == (
         ("NPM_TOKEN", Secret("abc123")),
         ("DB_PASSWORD", Secret("a=b")),
         ("X_SECRET", Secret("")),
@@ -403,7 +403,7 @@ def test_a_secret_build_argument_goes_by_the_environment() -> None:
 def test_the_builds_that_write_caches_by_platform_have_the_secrets_too() -> None:
     asked = {"cache": "local", "platform": ["linux/amd64", "linux/arm64"], "build_arg": ["NPM_TOKEN=abc123"]}
     plan = plan_of(asked, facts=REMOTE)
-    assert [command.secrets for command in plan.node_exports] == [(("NPM_TOKEN", Secret("abc123")),)] * 2
+    assert [command.secrets for command in plan.target.node_exports] == [(("NPM_TOKEN", Secret("abc123")),)] * 2
     assert not any("abc123" in word for word in words_of(plan))
 
 
@@ -420,13 +420,13 @@ def test_no_value_is_a_word_that_is_an_option(name: str) -> None:
         if (name, option) in {("file", "-"), ("output", "-")}:
             continue
         plan = plan_of({"cache": "none", name: [option] if is_list else option})
-        assert option not in plan.build.argv
-        assert [word for word in plan.build.argv if word.endswith(f"={option}")] != []
+        assert option not in plan.target.build.argv
+        assert [word for word in plan.target.build.argv if word.endswith(f"={option}")] != []
 
 
 def test_stdin_is_read_for_a_dockerfile_alone() -> None:
-    assert "-" in plan_of({"cache": "none", "file": "-"}).build.argv
-    assert "-" not in plan_of({"cache": "none", "output": ["-"]}).build.argv
+    assert "-" in plan_of({"cache": "none", "file": "-"}).target.build.argv
+    assert "-" not in plan_of({"cache": "none", "output": ["-"]}).target.build.argv
 
 
 # --- what a fork's build does not push ---------------------------------------------------------------------
@@ -443,19 +443,19 @@ def test_a_fork_takes_no_tag_of_another_build(ci: CIContext, field: str, pushing
     asked = {"tag": [f"{APP}:1", f"{APP}:x-{{{field}}}"], "cache": "none"}
     with pytest.raises(UsageError):
         plan_of({**asked, **pushing}, ci=ci)
-    assert plan_of({**asked, "load": True, "buildx_flags": ("--add-host", "registry:1.2.3.4")}, ci=ci).image.tags
-    assert plan_of({**asked, **pushing}, ci=replace(ci, is_fork=False)).image.tags
+    assert plan_of({**asked, "load": True, "buildx_flags": ("--add-host", "registry:1.2.3.4")}, ci=ci).target.image.tags
+    assert plan_of({**asked, **pushing}, ci=replace(ci, is_fork=False)).target.image.tags
 
 
 @pytest.mark.parametrize("branch", ["pull/7", "pull/7/head", "them:main"])
 def test_a_fork_whose_branch_the_ci_names_has_that_for_a_tag(branch: str) -> None:
     ci = replace(CI_FORK, branch=branch)
-    assert plan_of({"tag": [f"{APP}:{{branch}}"], "push": True}, ci=ci).image.tags != (f"{APP}:main",)
+    assert plan_of({"tag": [f"{APP}:{{branch}}"], "push": True}, ci=ci).target.image.tags != (f"{APP}:main",)
 
 
 @pytest.mark.parametrize("field", ["pr", "sha", "short_sha", "date", "build"])
 def test_a_fork_has_tags_of_its_own(field: str) -> None:
-    assert plan_of({"tag": [f"{APP}:{{{field}}}"], "push": True}, ci=CI_FORK).image.tags
+    assert plan_of({"tag": [f"{APP}:{{{field}}}"], "push": True}, ci=CI_FORK).target.image.tags
 
 
 # --- what is refused ---------------------------------------------------------------------------------------
@@ -826,4 +826,4 @@ def test_compression_is_the_same_in_image_and_cache() -> None:
     plan = plan_of({"tag": [f"{APP}:1"], "push": True, "cache_compression": "zstd", "cache_mode": "min"})
     assert plan.cache.exports[0].get("compression") == Compression.ZSTD
     assert plan.cache.exports[0].get("mode") == CacheMode.MIN
-    assert "type=image,push=true,compression=zstd,oci-mediatypes=true" in plan.build.argv
+    assert "type=image,push=true,compression=zstd,oci-mediatypes=true" in plan.target.build.argv

@@ -44,13 +44,13 @@ CASES: Mapping[str, Case] = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_what_keeps_an_image_from_being_loaded_from_a_folder(case: Case) -> None:
     plan = planned(case.facts, **{**LOCAL, **case.asked})
-    assert plan.image.loading == LoadingPlan(why=case.why)
-    assert json.loads(plan_json(plan))["image"]["loading"] == {"from_folder": False, "why": case.why}
+    assert plan.target.image.loading == LoadingPlan(why=case.why)
+    assert json.loads(plan_json(plan))["images"]["default"]["loading"] == {"from_folder": False, "why": case.why}
 
 
 def test_the_engine_that_is_asked_for_loads_it() -> None:
     plan = planned(**LOCAL, docker_context="there", lazy="on")
-    loading = plan.image.loading
+    loading = plan.target.image.loading
     assert loading.effect
     assert command_line(plan, loading.effect) == ("docker", "--context", "there", "image", "load")
     assert loading.names == (APP,)
@@ -59,6 +59,6 @@ def test_the_engine_that_is_asked_for_loads_it() -> None:
 
 def test_the_planned_build_says_load() -> None:
     plan = planned(**LOCAL)
-    assert plan.build.argv[-2:] == ("--load", ".")
+    assert plan.target.build.argv[-2:] == ("--load", ".")
     assert all("image load" not in " ".join(step.argv) for _, step in plan.phases())
-    assert json.loads(plan_json(plan))["image"]["loading"]["from_folder"] is True
+    assert json.loads(plan_json(plan))["images"]["default"]["loading"]["from_folder"] is True

@@ -136,7 +136,7 @@ def test_where_a_folder_is_served(case: Case) -> None:
 
 
 def test_a_plan_names_the_folder_wherever_it_is_served() -> None:
-    argv = planned(cache="local", cache_dir="/tmp/cache").build.argv
+    argv = planned(cache="local", cache_dir="/tmp/cache").target.build.argv
     assert argv[argv.index("--cache-from") + 1] == "type=local,src=/tmp/cache"
 
 

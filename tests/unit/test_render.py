@@ -162,12 +162,14 @@ def test_the_whole_document() -> None:
             "imports": [cache],
             "exports": [f"{cache},mode=max,ignore-error=true"],
         },
-        "image": {
-            "tags": ["registry.example.com/app:1"],
-            "push": True,
-            "load": False,
-            "loading": {"from_folder": False, "why": ""},
-            "platforms": ["linux/amd64"],
+        "images": {
+            "default": {
+                "tags": ["registry.example.com/app:1"],
+                "push": True,
+                "load": False,
+                "loading": {"from_folder": False, "why": ""},
+                "platforms": ["linux/amd64"],
+            },
         },
         "login": {"registry": "registry.example.com", "username": "me"},
         "notes": ["build arguments are kept in the image's history and provenance: hand secrets over with --secret"],
@@ -195,7 +197,7 @@ def test_what_is_absent_is_null_or_empty() -> None:
     assert plan["login"] is None
     assert (plan["cache"]["dir"], plan["cache"]["imports"], plan["cache"]["exports"]) == (None, [], [])
     loading = {"from_folder": False, "why": "no cache is in a folder"}
-    assert plan["image"] == {"tags": [], "push": False, "load": True, "loading": loading, "platforms": []}
+    assert plan["images"]["default"] == {"tags": [], "push": False, "load": True, "loading": loading, "platforms": []}
 
 
 def test_caches_by_platform_are_exports_too() -> None:

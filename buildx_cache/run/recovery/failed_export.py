@@ -9,7 +9,6 @@ from buildx_cache.buildkit import Kind, Operation, Problem, classify
 from buildx_cache.caches import refused_exports
 from buildx_cache.errors import CacheError
 from buildx_cache.plan import BuildInvocation
-from buildx_cache.redaction import redact
 from buildx_cache.run.caches import STRICT_HINT, Caches
 from buildx_cache.run.recovery import Attempt, Strategy
 from buildx_cache.run.results import Verdict, failed_export
@@ -49,7 +48,7 @@ class FailedExport(Strategy):
             self._has_waited = True
             return build
         if self._caches.is_strict:
-            raise CacheError(f"the cache could not be written: {redact(error)}", hint=STRICT_HINT)
+            raise CacheError(f"the cache could not be written: {error}", hint=STRICT_HINT)
         failed = refused or [entry for entry in local if entry.is_named_by(error)] or local
         self._caches.exports |= {entry: failed_export(entry, problem) for entry in failed}
         return build.without(exports=failed)

@@ -21,7 +21,6 @@ from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, ServingPlan
 from buildx_cache.plan.lazy_choice import HOST
-from buildx_cache.redaction import redact
 from buildx_cache.report import LazyReport
 from buildx_cache.run.interfaces import Tell
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
@@ -183,7 +182,7 @@ class Lazy(Strategy):
         The server ends at once: a cancelled import that still waits for it would hold up the next build's steps.
         """
         self._sources.pop(entry).end()
-        self._why = f"BuildKit could not read it from here: {redact(error)}"
+        self._why = f"BuildKit could not read it from here: {error}"
         self._tell.warn(
             f"the cache {entry.place} is imported whole, since BuildKit could not read it from here: {error}"
         )

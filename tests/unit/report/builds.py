@@ -21,7 +21,6 @@ from buildx_cache.report import (
     ImageReport,
     ImportReport,
     LocalReport,
-    Phases,
     StepCounts,
 )
 from buildx_cache.run.results import step_reports
@@ -83,12 +82,15 @@ def report_of(trace: BuildTrace) -> BuildReport:
         exit_code=1 if is_failed else 0,
         started="2025-11-24T04:30:00.123Z",
         seconds=spent + 2.4,
-        image=ImageReport(
-            digest="" if is_failed else "sha256:" + "ab" * 32,
-            tags=("registry.example.com/team/app:83a20ec", "registry.example.com/team/app:main"),
-            pushed=not is_failed,
-            platforms=("linux/amd64",),
-        ),
+        images={
+            "default": ImageReport(
+                digest="" if is_failed else "sha256:" + "ab" * 32,
+                platform_digests={} if is_failed else {"linux/amd64": "sha256:" + "cd" * 32},
+                tags=("registry.example.com/team/app:83a20ec", "registry.example.com/team/app:main"),
+                pushed=not is_failed,
+                platforms=("linux/amd64",),
+            )
+        },
         builder=BuilderReport(
             name="buildx-cache-2f9b1c", driver="docker-container", buildkit="v0.25.0", created=True
         ),
@@ -128,7 +130,7 @@ def report_of(trace: BuildTrace) -> BuildReport:
         ),
         build_context=ContextReport(bytes=68_000_000, largest=(HeavyReport(line="node_modules", bytes=60_000_000),)),
         steps=step_reports(trace),
-        phases=Phases(builder=1.2, login=0.3, build=spent, export=0.6, push=0.2, prune=0.4),
+        phases={"builder": 1.2, "login": 0.3, "build": spent, "export": 0.6, "push": 0.2, "prune": 0.4},
         warnings=(
             "the cache of this branch is new: it begins with that of main",
             "FromAsCasing: 'as' and 'FROM' keywords' casing do not match (Dockerfile:1)",

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from buildx_cache.errors import DeniedError
-from buildx_cache.report import LazyReport, RetryReport
+from buildx_cache.report import ImageReport, LazyReport, RetryReport
 from buildx_cache.report.html import html_page
 from tests.unit.report.builds import Build, generated, recorded, report_of, step, trace_of, transfer
 
@@ -85,7 +85,7 @@ def test_every_step_and_transfer_has_a_row() -> None:
     assert len(page.all("details", "row cached")) == 9
     assert len(page.all("details", "row exporting critical")) == 2
     assert len(page.all("rect")) == len(page.all("details", "row")) + sum(
-        seconds > 0 for seconds in vars(build.report.phases).values()
+        seconds > 0 for seconds in build.report.phases.values()
     )
 
 
@@ -187,7 +187,11 @@ def test_hostile_texts_stay_texts() -> None:
     report = report_of(trace)
     report = replace(
         report,
-        image=replace(report.image, tags=(HOSTILE,), digest=HOSTILE, platforms=(HOSTILE,)),
+        images={
+            HOSTILE: ImageReport(
+                tags=(HOSTILE,), digest=HOSTILE, platforms=(HOSTILE,), platform_digests={HOSTILE: HOSTILE}
+            )
+        },
         builder=replace(report.builder, name=HOSTILE),
         ci=replace(report.ci, branch=HOSTILE, sha=HOSTILE, provider=HOSTILE, pull_request=HOSTILE),
         cache=replace(
@@ -203,14 +207,6 @@ def test_hostile_texts_stay_texts() -> None:
     assert len(page.all("script")) == len(page.all("style")) == 1
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]", text)
     assert sum("<img src=x onerror=alert(1)>" in said for _, said in page.texts) >= 20
-
-
-def test_logs_are_redacted_everywhere() -> None:
-    failed = step("a", (0, 1), name="ADD https://u:hunter2@example.com/ /", error="https://u:hunter2@example.com/: 404")
-    trace = replace(trace_of(failed, failed=failed), log_tail=("https://u:hunter2@example.com/",))
-    text = html_page(report_of(trace), trace, {"a": ("https://u:hunter2@example.com/",)})
-    assert "hunter2" not in text
-    assert text.count("https://***@example.com/") == 6
 
 
 @pytest.mark.parametrize("text", ["", '"&<' * 400, "é🐋" * 400, "x" * 2000], ids=["plain", "escaped", "wide", "long"])

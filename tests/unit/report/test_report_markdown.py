@@ -4,7 +4,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from buildx_cache.errors import BuildFailedError
-from buildx_cache.report import CacheReport, Phases
+from buildx_cache.report import CacheReport, ImageReport
 from buildx_cache.report.markdown import STEPS, markdown
 from tests.unit.report.builds import generated, recorded, report_of, step, trace_of
 
@@ -79,7 +79,7 @@ def test_hostile_texts_leave_no_tag_no_block_and_no_markdown() -> None:
     report = replace(
         report,
         warnings=(hostile,),
-        image=replace(report.image, tags=(hostile,), digest=hostile),
+        images={hostile: ImageReport(tags=(hostile,), digest=hostile)},
         cache=replace(report.cache, imports=(replace(report.cache.imports[0], source=hostile, type=hostile),)),
     )
     text = markdown(report, BuildFailedError(hostile, hint=hostile))
@@ -95,7 +95,7 @@ def test_nothing_known_leaves_no_empty_table() -> None:
         status="failed",
         exit_code=3,
         cache=CacheReport(mode="none", scope="main", read_only=False),
-        phases=Phases(),
+        phases={},
         warnings=(),
     )
     text = markdown(report)
@@ -104,5 +104,5 @@ def test_nothing_known_leaves_no_empty_table() -> None:
 
 
 def test_a_phase_of_no_time_is_left_out() -> None:
-    report = replace(report_of(trace_of()), phases=Phases(build=2.0, prune=0.01))
+    report = replace(report_of(trace_of()), phases={"build": 2.0, "prune": 0.01})
     assert ["Build"] in Rows(markdown(report)).rows

@@ -258,7 +258,7 @@ def _ran(engine: FakeEngine, plan: BuildPlan) -> Iterator[tuple[str, ...]]:
     """The command lines that the engine was given, without what this program adds to follow a build."""
     for _, what in engine.acts:
         if isinstance(what, BuildInvocation):
-            named = plan.metadata_file if what.metadata_file and what.outputs != CACHE_ONLY else ""
+            named = plan.target.build.metadata_file if what.metadata_file and what.outputs != CACHE_ONLY else ""
             yield command_line(plan, planned_build(what, named))
         elif not isinstance(what, str):
             yield command_line(plan, cast("Effect", what))

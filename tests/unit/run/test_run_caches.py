@@ -433,8 +433,8 @@ def test_an_export_that_failed_over_an_import_is_written_again() -> None:
     plan = registry_plan()
     outcome, display = done(plan, engine)
     assert outcome.error is None
-    assert plan.cache_build is not None
-    assert engine.built[1] == plan.cache_build.without(imports=plan.cache.imports)
+    assert plan.target.cache_build is not None
+    assert engine.built[1] == plan.target.cache_build.without(imports=plan.cache.imports)
     assert exports_of(outcome.report) == [(REF, "written")]
     assert [(each.phase, each.count) for each in outcome.report.retries] == [("export", 1)]
     assert display.warned == [
@@ -487,7 +487,9 @@ def test_a_strict_call_fails_over_an_import_that_buildkit_could_not_read(error: 
     stream = said(vertex(f"importing cache manifest from {REF}", error=error))
     outcome, _ = done(registry_plan(strict_cache=True), FakeEngine(builds=[(MADE + stream + TO_REGISTRY, 0)]))
     assert told(outcome.error)[:2] == (CacheError, f"the cache {REF} is {status}: {error}")
-    assert (outcome.report.status, outcome.report.image.pushed) == ("failed", True), "the image is there all the same"
+    assert (outcome.report.status, outcome.report.images["default"].pushed) == ("failed", True), (
+        "the image is there all the same"
+    )
     outcome, _ = done(registry_plan(), FakeEngine(builds=[(MADE + stream + TO_REGISTRY, 0)]))
     assert (outcome.error, imports_of(outcome.report)) == (None, [(REF, status)])
 

@@ -111,13 +111,13 @@ CONFIG = f"sha256:{'cd' * 32}"
 def test_every_pushed_tag_is_a_result_with_its_digest() -> None:
     outcome, _ = done(planned(tag=[APP, "org/app:2"], push=True), FakeEngine())
     assert outcome.results == (f"{APP}@{DIGEST}", f"org/app:2@{DIGEST}")
-    assert (outcome.report.image.digest, outcome.report.image.pushed) == (DIGEST, True)
+    assert (outcome.report.images["default"].digest, outcome.report.images["default"].pushed) == (DIGEST, True)
 
 
 def test_an_image_that_is_only_loaded_is_a_result_by_its_id() -> None:
     outcome, _ = done(planned(tag=["app"], load=True), FakeEngine(images=["sha256:new"]))
     assert outcome.results == ("sha256:new",)
-    assert (outcome.report.image.loaded, outcome.report.image.pushed) == (True, False)
+    assert (outcome.report.images["default"].loaded, outcome.report.images["default"].pushed) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -162,16 +162,16 @@ def test_metadata_goes_where_the_user_wants_it(tmp_path: Path) -> None:
 def test_what_is_no_digest_goes_nowhere(digest: object) -> None:
     metadata = {"containerimage.digest": digest, "containerimage.config.digest": digest}
     pushed, _ = done(planned(tag=[APP], push=True), FakeEngine(metadata=metadata))
-    assert (pushed.results, pushed.report.image.digest) == ((APP,), "")
+    assert (pushed.results, pushed.report.images["default"].digest) == ((APP,), "")
     loaded, _ = done(planned(tag=["app"], load=True), FakeEngine(metadata=metadata, images=["sha256:new"]))
-    assert (loaded.results, loaded.report.image.digest) == (("sha256:new",), "")
+    assert (loaded.results, loaded.report.images["default"].digest) == (("sha256:new",), "")
 
 
 @pytest.mark.parametrize("metadata", ["", "{", "[]", "[" * 100_000])
 def test_broken_metadata_does_not_stop_a_build(metadata: str) -> None:
     outcome, _ = done(planned(tag=["app"]), FakeEngine(metadata=metadata))
     assert outcome.error is None
-    assert outcome.report.image.digest == ""
+    assert outcome.report.images["default"].digest == ""
 
 
 def test_a_replaced_image_is_removed_where_pruning_is_on() -> None:
@@ -325,7 +325,11 @@ def test_a_build_that_fails_ends_the_call() -> None:
     assert engine.order == ["run create", "credentials", "run login", "build", "forgotten", "run rm"]
     assert outcome.trace is not None
     assert outcome.trace.failed is not None
-    assert (outcome.results, outcome.report.image.pushed, outcome.report.image.digest) == ((), False, "")
+    assert (outcome.results, outcome.report.images["default"].pushed, outcome.report.images["default"].digest) == (
+        (),
+        False,
+        "",
+    )
     assert outcome.report.steps[0].error == EXIT_2
 
 
@@ -514,14 +518,14 @@ def test_the_report_tells_what_was_done() -> None:
         True,
     )
     assert (report.ci.provider, report.ci.branch, report.ci.sha, report.ci.is_fork) == ("circleci", "main", SHA, False)
-    assert report.image.platforms == ("linux/amd64",)
+    assert report.images["default"].platforms == ("linux/amd64",)
     assert (report.cache.steps.total, report.cache.steps.cached, report.cache.steps.executed) == (2, 1, 1)
     assert report.cache.hit_ratio == 0.5
     assert [(step.name, step.cached, step.seconds) for step in report.steps] == [
         ("FROM scratch", True, 0.0),
         ("RUN make", False, 2.5),
     ]
-    assert report.seconds >= report.phases.build > 0.0
+    assert report.seconds >= report.phases["build"] > 0.0
     assert [event.name for event in display.events if isinstance(event, VertexEvent)] == [
         "[build 1/2] FROM scratch",
         "[build 2/2] RUN make",
@@ -531,7 +535,7 @@ def test_the_report_tells_what_was_done() -> None:
 def test_times_of_pushes_and_exports_are_those_that_buildkit_tells() -> None:
     stream = said(vertex("exporting cache to registry"), vertex("pushing layers"))
     outcome, _ = done(planned(tag=[APP], push=True), FakeEngine(builds=[(stream, 0)]))
-    assert (outcome.report.phases.export, outcome.report.phases.push) == (2.5, 2.5)
+    assert (outcome.report.phases["export"], outcome.report.phases["push"]) == (2.5, 2.5)
 
 
 def test_notes_of_the_plan_are_warnings_of_the_report() -> None:

@@ -769,7 +769,8 @@ def test_a_link_in_the_place_of_a_platforms_folder_is_not_used(tmp_path: Path) -
     there = Location(directory=str(tmp_path / "cache"))
     inner = ScopedCache(backend=SCOPED[CacheKind.LOCAL], location=there, platform="linux/amd64")
     cache = replace(plan.cache, imports=inner.imports(), exports=inner.exports(ExportStyle()))
-    build = replace(plan.build, imports=cache.imports, exports=cache.exports)
-    report = done(replace(plan, cache=cache, build=build), working())[0].report
+    build = replace(plan.target.build, imports=cache.imports, exports=cache.exports)
+    targets = (replace(plan.target, build=build),)
+    report = done(replace(plan, cache=cache, targets=targets), working())[0].report
     assert statuses(report) == (["skipped"], ["skipped"])
     assert contents(precious.folder) == before

@@ -88,7 +88,7 @@ def test_the_engine_reads_what_the_build_wrote_beside_the_cache(cache: Layout) -
     engine = Exporting()
     outcome, display = run(plan_of(cache), engine, cache)
 
-    assert (outcome.error, outcome.results, outcome.report.image.loaded) == (None, ("sha256:id",), True)
+    assert (outcome.error, outcome.results, outcome.report.images["default"].loaded) == (None, ("sha256:id",), True)
     assert engine.folder
     assert engine.folder.parent == cache.folder
     assert len(engine.fed) == 1
@@ -104,7 +104,7 @@ def test_the_engine_reads_what_the_build_wrote_beside_the_cache(cache: Layout) -
 def test_what_the_engine_refuses_is_sent_by_buildkit(cache: Layout) -> None:
     engine = Exporting(builds=[(MADE, 0), (MADE, 0)], ends={"image load": Ended(code=1, stderr="no space\n  left\n")})
     outcome, display = run(plan_of(cache), engine, cache)
-    assert (outcome.error, outcome.report.image.loaded) == (None, True)
+    assert (outcome.error, outcome.report.images["default"].loaded) == (None, True)
     assert engine.outputs[1] == PLANNED
     assert display.warned == ["the image could not be loaded from a folder, and is sent by BuildKit: no space left"]
     assert outcome.report.warnings == tuple(display.warned)
@@ -139,7 +139,7 @@ def test_where_buildkit_cannot_send_it_either_the_call_fails(cache: Layout) -> N
     outcome, _ = run(plan_of(cache), engine, cache)
     assert outcome.error
     assert "no space left" in outcome.error.message
-    assert outcome.report.image.loaded is False
+    assert outcome.report.images["default"].loaded is False
 
 
 def test_a_build_that_fails_over_the_folder_is_run_as_planned(cache: Layout) -> None:
@@ -175,7 +175,7 @@ def test_an_interrupted_build_leaves_no_folder(cache: Layout) -> None:
 def test_an_interrupted_load_leaves_no_folder_and_no_image(cache: Layout) -> None:
     outcome, _ = run(plan_of(cache), Exporting(interrupt="load"), cache)
     assert isinstance(outcome.error, InterruptedBuildError)
-    assert outcome.report.image.loaded is False
+    assert outcome.report.images["default"].loaded is False
 
 
 def test_without_a_cache_the_build_is_the_planned_one(cache: Layout) -> None:

@@ -171,7 +171,7 @@ def test_a_cache_export_is_tried_again_alone() -> None:
     assert outcome.error is None
     assert [each.status for each in outcome.report.cache.exports] == ["written"]
     assert [(retry.phase, retry.count) for retry in outcome.report.retries] == [("export", 1)]
-    assert engine.built == [plan.build, plan.cache_build]
+    assert engine.built == [plan.target.build, plan.target.cache_build]
     assert display.warned == []
 
 

@@ -83,7 +83,7 @@ def test_a_new_build_begins_with_nothing_heard() -> None:
     watch.observe(vertex(IMPORT))
     with pytest.raises(AbandonedBuildError):
         watch.on_idle(SECONDS)
-    watch.prepare(planned().build)
+    watch.prepare(planned().target.build)
     assert (watch.found, watch.imports) == (False, ())
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -156,6 +157,28 @@ def test_a_secret_in_pieces_is_put_together_nowhere(between: str) -> None:
     assert [name for name, text in shown.items() if SECRET in read(text)] == []
     if between != "\r":  # of a log, only what follows the last is shown
         assert [name for name, text in shown.items() if "***" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://me:{SECRET}@example.com/x",
+        f"https://{SECRET}@example.com/x",
+        f"https://example.com/x?X-Amz-Signature={SECRET}&y=1",
+        f"type=s3,secret_access_key={SECRET},name=x",
+        f'type=s3,"secret_access_key={SECRET},x",name=x',
+        f"https://me:{SECRET[:6]}\x1b[0m{SECRET[6:]}@example.com/x",
+    ],
+)
+def test_credentials_that_nobody_told_are_shown_nowhere(text: str) -> None:
+    engine = FakeEngine(builds=[(stream([text]), 1)], ends={"rm": Ended(code=1, stderr=f"ERROR: {text}\n")})
+    told = RecordingDisplay()
+    plan = replace(planned(rm_builder=True), notes=(text,))
+    outcome = execute(plan, engine, told, CI, Secrets(), Patience(sleep=engine.slept.append))
+    assert outcome.error is not None
+    shown = dict(shown_by(outcome, told))
+    assert [name for name, said in shown.items() if SECRET in read(said)] == []
+    assert [name for name, said in shown.items() if "***" not in said] == []
 
 
 @pytest.mark.parametrize("between", ["\x1b[0m", "\u200b"], ids=ascii)
