@@ -16,6 +16,7 @@ from buildx_cache.layout import refuse_exposed
 from buildx_cache.plan import Facts, show_version
 from buildx_cache.plan.builder_choice import obstacle
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
+from buildx_cache.registry.credential import Credentials
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.folders import check_cache_directory
 
@@ -39,21 +40,6 @@ class Check:
     verdict: Verdict
     found: str
     advice: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Credentials:
-    """The user's Docker configuration as far as logins go: names only, never a secret."""
-
-    folder: str
-    registries: tuple[str, ...] = ()
-    helpers: tuple[str, ...] = ()
-    broken: str = ""
-    """Why the configuration cannot be read; empty if it can."""
-    ambient: str = ""
-    """The registry that ``DOCKER_LOGIN`` is for; empty: there is no whole pair of variables."""
-    unusable: str = ""
-    """Why the variables make no login; empty if they do, or there are none."""
 
 
 def examine(

@@ -1,7 +1,8 @@
 """Which CI runs this, and what it builds: commit, branch, tag, pull request.
 
-A CI is one row of :data:`PROVIDERS`. A row only names variables, so adding a CI means adding a row, and
-checking one means holding it against the page of its documentation that the comment above it names.
+A CI is one row of :data:`PROVIDERS`: it names variables, and what the CI can do with what a job says
+(``capabilities``). Adding a CI means adding a row, and checking one means holding it against the page of its
+documentation that the comment above it names. Nobody else asks which CI it is.
 :func:`detect` reads the first row that matches. It is pure: the environment, a way to ask git and a way to
 read a file are given to it.
 
@@ -19,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from buildx_cache.ci.files import ReadText
-from buildx_cache.ci.providers import NO_CI, PROVIDERS, Provider
+from buildx_cache.ci.providers import NO_CI, PROVIDERS, Provider, named
 from buildx_cache.ci.variables import (
     Variables,
     clean,
@@ -31,7 +32,7 @@ from buildx_cache.ci.variables import (
     read_tag,
 )
 
-__all__ = ["PROVIDERS", "CIContext", "GitFacts", "detect", "provider_name"]
+__all__ = ["PROVIDERS", "CIContext", "GitFacts", "Provider", "detect", "provider_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class CIContext:
     @property
     def is_ci(self) -> bool:
         """Whether any CI was recognised, be it only by ``CI=true``."""
-        return self.provider != "none"
+        return named(self.provider).is_ci
 
 
 def detect(env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: ReadText) -> CIContext:
@@ -94,9 +95,9 @@ def detect(env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: Re
     return _complete_from_head(push, git())
 
 
-def provider_name(env: Mapping[str, str]) -> str:
-    """The name of the CI that set ``env``, or ``none``."""
-    return _row(Variables(raw=env)).name
+def provider_of(env: Mapping[str, str]) -> Provider:
+    """The row of the CI that set ``env``, or that of none."""
+    return _row(Variables(raw=env))
 
 
 def _row(variables: Variables) -> Provider:

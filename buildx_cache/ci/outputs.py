@@ -1,7 +1,7 @@
-"""Values for a job's later steps: the image's digest, ID and tags, and what the cache did.
+"""What a CI is handed: values for later steps, a summary, annotations of the Dockerfile, and secrets to mask.
 
-How a CI takes them is a row of :data:`WAYS`: from a file that a variable names, or from its log. A dotenv file serves
-the others, Buildkite among them: its agent writes ``BUILDKITE_ENV_FILE`` for hooks to read and never reads it back.
+How it takes them is in its row of ``providers``: values from a file that a variable names, or from its log. A dotenv
+file serves the others, Buildkite among them: its agent writes ``BUILDKITE_ENV_FILE`` for hooks and never reads it back.
 
 Values count as untrusted twice. Each way's own quoting keeps a value inside its variable. And as people paste values
 into scripts (``${{ … }}``, ``$(…)`` in Azure), one that is not a plain word is not handed on at all; a digest, an image
@@ -14,16 +14,16 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
-import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, TextIO
 
 from buildx_cache.atomic import open_regular
-from buildx_cache.ci.commands import azure_command, teamcity_message
-from buildx_cache.formatting import size
+from buildx_cache.ci.capabilities import DOTENV, Finding, OutputFormat
+from buildx_cache.ci.providers import Provider, named
+from buildx_cache.formatting import as_message, printable, size
+from buildx_cache.redaction import redact, secret_parts
 from buildx_cache.report import BuildReport
 from buildx_cache.working_copy import prepared_root
 
@@ -57,69 +57,17 @@ class Outputs:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """How a CI takes variables; ``write`` makes the line or lines of one from its name and value."""
-
-    write: Callable[[str, str], str]
-    file: str = ""
-    """The variable that names the file; empty where the log is read."""
-    spell: Callable[[str], str]
-    """How a value's name is spelled there."""
-    separator: str = ","
-    """What stands between the words of a list; no image reference has a comma."""
-
-
-NAMES = ("digest", "image-id", "tags", "hit-ratio", "steps-cached", "steps-total")
-
-
-def variable(name: str) -> str:
-    """``hit-ratio`` as an environment variable: ``BUILDX_CACHE_HIT_RATIO``."""
-    return f"BUILDX_CACHE_{name.upper().replace('-', '_')}"
-
-
-def _heredoc(name: str, value: str) -> str:
-    """One output, possibly of many lines, ended by a line that is not in it.
-
-    See "Workflow commands: multiline strings" in GitHub's documentation, and ``FileCommandManager`` of its runner.
-    """
-    end = f"end-{secrets.token_hex(16)}"
-    while end in value:
-        end = f"end-{secrets.token_hex(16)}"
-    return f"{name}<<{end}\n{value}\n{end}"
-
-
-def _export(name: str, value: str) -> str:
-    return f"export {name}={shlex.quote(value)}"
-
-
-def _azure(name: str, value: str) -> str:
-    return azure_command("task.setvariable", {"variable": name}, value)
-
-
-def _teamcity(name: str, value: str) -> str:
-    return teamcity_message("setParameter", {"name": f"env.{name}", "value": value})
-
-
-def _assignment(name: str, value: str) -> str:
-    """Nothing quotes here: GitLab keeps quotes as part of the value (its ``ParseDotenvArtifactService``)."""
-    return f"{name}={value}"
-
-
-WAYS: Mapping[str, Way] = {
-    # "Set an environment variable": every later step sources the file.
-    "circleci": Way(write=_export, file="BASH_ENV", spell=variable),
-    "github": Way(write=_heredoc, file="GITHUB_OUTPUT", spell=str, separator="\n"),
-    "azure": Way(write=_azure, spell=variable),
-    "teamcity": Way(write=_teamcity, spell=variable),
-}
-"""By the name of a provider; the others have ``--dotenv``."""
-
-_DOTENV = Way(write=_assignment, spell=variable)
-# `artifacts:reports:dotenv`: GitLab fails the upload of a file of 5 KiB or more.
-_DOTENV_LIMITS = {"gitlab": 5 * 1024 - 1}
-# GitHub shows nothing of a step's summary that is larger.
-_SUMMARIES = {"github": ("GITHUB_STEP_SUMMARY", 1024 * 1024)}
+NAMES = (
+    "digest",
+    "platform-digest",
+    "platform-digests",
+    "image-id",
+    "tags",
+    "hit-ratio",
+    "steps-cached",
+    "steps-total",
+)
+"""Every value that is handed on."""
 
 
 def outputs(
@@ -135,16 +83,15 @@ def outputs(
     ``image_id`` is that of a loaded image, ``dotenv`` the path of ``--dotenv``; ``summary`` makes the Markdown of the
     report and is called only where the CI has a file for it. Pure, but for the random ends of GitHub's values.
     """
-    provider = report.ci.provider
+    ci = named(report.ci.provider)
     told = _values(report, image_id)
     values = {name: tuple(word for word in words if _WORD.fullmatch(word)) for name, words in told.items()}
-    way = WAYS.get(provider)
     files = (
-        *_variables(way, values, env),
-        *_summary(provider, env, summary),
-        *_dotenv(dotenv, values, _DOTENV_LIMITS.get(provider)),
+        *_variables(ci.outputs, values, env),
+        *_summary(ci, env, summary),
+        *_dotenv(dotenv, values, ci.dotenv_limit),
     )
-    lines = tuple(_written(way, values)) if way and not way.file else ()
+    lines = tuple(_written(ci.outputs, values)) if ci.outputs and not ci.outputs.file else ()
     return Outputs(files=files, lines=lines, warnings=tuple(_left_out(told)) if files or lines else ())
 
 
@@ -171,28 +118,28 @@ def _left_out(told: Values) -> Iterator[str]:
                 yield f"{name}: {ascii(word)[:_SHOWN]} is not handed to later steps: it could be taken for a command"
 
 
-def _written(way: Way, values: Values) -> Iterator[str]:
-    return (way.write(way.spell(name), way.separator.join(words)) for name, words in values.items())
+def _written(form: OutputFormat, values: Values) -> Iterator[str]:
+    return (form.write(form.spell(name), form.separator.join(words)) for name, words in values.items())
 
 
-def _lines(way: Way, values: Values) -> str:
-    return "".join(f"{each}\n" for each in _written(way, values))
+def _lines(form: OutputFormat, values: Values) -> str:
+    return "".join(f"{each}\n" for each in _written(form, values))
 
 
-def _variables(way: Way | None, values: Values, env: Mapping[str, str]) -> Iterator[Addition]:
-    if way and (path := env.get(way.file)):
-        yield Addition(name=way.file, path=path, text=_lines(way, values))
+def _variables(form: OutputFormat | None, values: Values, env: Mapping[str, str]) -> Iterator[Addition]:
+    if form and (path := env.get(form.file)):
+        yield Addition(name=form.file, path=path, text=_lines(form, values))
 
 
-def _summary(provider: str, env: Mapping[str, str], summary: Callable[[], str]) -> Iterator[Addition]:
-    name, limit = _SUMMARIES.get(provider, ("", None))
+def _summary(ci: Provider, env: Mapping[str, str], summary: Callable[[], str]) -> Iterator[Addition]:
+    name, limit = ci.summary or ("", None)
     if (path := env.get(name)) and (text := summary()):
         yield Addition(name=name, path=path, text=f"\n{text}", limit=limit)  # a blank line ends what stands there
 
 
 def _dotenv(path: str, values: Values, limit: int | None) -> Iterator[Addition]:
     if path:
-        yield Addition(name="--dotenv", path=path, text=_lines(_DOTENV, values), limit=limit)
+        yield Addition(name="--dotenv", path=path, text=_lines(DOTENV, values), limit=limit)
 
 
 def write_outputs(given: Outputs, log: TextIO) -> tuple[str, ...]:
@@ -252,3 +199,40 @@ def _open(path: str, flags: int) -> int:
         return descriptor
     os.close(descriptor)
     raise OSError(errno.EMLINK, "it has another name (a hard link)")
+
+
+# --- lines of the log ------------------------------------------------------------------------------------------
+
+# What ``buildkit.trace`` makes of a warning: the finding, and at its end ``(Dockerfile:2)`` if it has a place.
+_PLACED = re.compile(r"(?P<message>.*) \((?P<file>[^()]+):(?P<line>[1-9][0-9]{0,6})\)")
+
+
+def annotate(provider: str, warnings: Iterable[str], dockerfile: str) -> tuple[str, ...]:
+    """Give the lines that show ``warnings`` in the CI of that name; nothing for one that has no annotations.
+
+    ``dockerfile`` is the path from the repository's root, which BuildKit does not know: it names the base name only.
+    """
+    write = named(provider).annotation
+    return tuple(write(_find(printable(as_message(redact(text))), dockerfile)) for text in warnings) if write else ()
+
+
+def _find(text: str, dockerfile: str) -> Finding:
+    match = _PLACED.fullmatch(text)
+    if match is None:
+        return Finding(message=text)
+    is_known = PurePath(dockerfile).name == match["file"]
+    return Finding(message=match["message"], file=dockerfile if is_known else match["file"], line=match["line"])
+
+
+def mask(provider: str, values: Iterable[str]) -> tuple[str, ...]:
+    """Give the lines that have the CI of that name mask ``values``; none for one that cannot.
+
+    A secret's value is written here and nowhere else, as a command that the CI takes out of the job's log, and masks in
+    what later steps print. CIs find a value also where it stands in JSON, in a URL or in base64. Of a value of several
+    lines each has its own, as they look for values line by line.
+    """
+    masking = named(provider).masking
+    if masking is None:
+        return ()
+    parts = (part for part in secret_parts(values) if len(part) >= masking.shortest and part.strip())
+    return tuple(masking.write(part) for part in parts)

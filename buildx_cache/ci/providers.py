@@ -1,10 +1,11 @@
-"""The CIs: one row each. A row only names variables."""
+"""The CIs: one row each. A row names variables, and what the CI can do with what a job says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from buildx_cache.ci import capabilities as can
 from buildx_cache.ci.files import FOLLOWS_FORK, ReadText, github_event, teamcity_properties
 from buildx_cache.ci.variables import Mark, Names, Variables
 
@@ -46,6 +47,22 @@ class Provider:
     """Source and target repository of a pull request; a name given twice has to be set."""
     default_branch: Names = ()
     build: Names = ()
+    workspace: str = ""
+    """The variable of the folder that holds the repository, where paths of annotations begin."""
+    outputs: can.OutputFormat | None = None
+    """None where ``--dotenv`` is the way."""
+    dotenv_limit: int | None = None
+    """Bytes of the largest dotenv file that the CI takes."""
+    summary: can.SummaryFile | None = None
+    annotation: Callable[[can.Finding], str] | None = None
+    masking: can.Masking | None = None
+    folding: can.Folding | None = None
+    """Only a CI that takes commands from the log folds."""
+
+    @property
+    def is_ci(self) -> bool:
+        """Whether any CI was recognised, be it only by ``CI=true``."""
+        return self.name != "none"
 
 
 PROVIDERS: tuple[Provider, ...] = (
@@ -67,6 +84,8 @@ PROVIDERS: tuple[Provider, ...] = (
             ("CIRCLE_BRANCH", r"pull/[0-9]+(/.*)?"),
         ),
         build=("CIRCLE_BUILD_NUM",),
+        # "Set an environment variable": every later step sources the file.
+        outputs=can.OutputFormat(write=can.export, file="BASH_ENV", spell=can.variable),
     ),
     # "Variables reference", "Events that trigger workflows". GITHUB_REF of a pull_request_target is the
     # target branch, and reviews have no GITHUB_HEAD_REF: hence the event. It also tells of the events that have the
@@ -86,6 +105,12 @@ PROVIDERS: tuple[Provider, ...] = (
         same_repository=(("event.pull_request.head.repo.full_name", "event.pull_request.base.repo.full_name"),),
         default_branch=("event.repository.default_branch",),
         build=("GITHUB_RUN_NUMBER",),
+        workspace="GITHUB_WORKSPACE",
+        outputs=can.OutputFormat(write=can.heredoc, file="GITHUB_OUTPUT", spell=str, separator="\n"),
+        summary=can.SummaryFile("GITHUB_STEP_SUMMARY", 1024 * 1024),  # nothing is shown of a larger one
+        annotation=can.github_annotation,
+        masking=can.GITHUB_MASKING,
+        folding=can.GITHUB_FOLDING,
     ),
     # "Predefined CI/CD variables reference". A merged-results pipeline builds a merge commit and names the
     # head apart; an external pull request is one of a repository mirrored from GitHub.
@@ -106,6 +131,7 @@ PROVIDERS: tuple[Provider, ...] = (
         ),
         default_branch=("CI_DEFAULT_BRANCH",),
         build=("CI_PIPELINE_IID",),
+        dotenv_limit=5 * 1024 - 1,  # `artifacts:reports:dotenv`: the upload of a larger one fails
     ),
     # "Environment variables". The branch of a tag build is the tag; that of a fork may be `owner:branch`, which a
     # trigger step can hand on to a build that is no pull request's.
@@ -122,6 +148,7 @@ PROVIDERS: tuple[Provider, ...] = (
         same_repository=(("BUILDKITE_PULL_REQUEST_REPO", "BUILDKITE_REPO"),),
         default_branch=("BUILDKITE_PIPELINE_DEFAULT_BRANCH",),
         build=("BUILDKITE_BUILD_NUMBER",),
+        folding=can.BUILDKITE_FOLDING,
     ),
     # "Use predefined variables". SYSTEM_PULLREQUEST_PULLREQUESTID is not the number where the repository is on
     # GitHub; the number is set only there, and always in the reference. A pipeline that another one's end triggers
@@ -139,6 +166,11 @@ PROVIDERS: tuple[Provider, ...] = (
         fork_marks=(("SYSTEM_PULLREQUEST_ISFORK", _TRUE),),
         own_marks=(("SYSTEM_PULLREQUEST_ISFORK", "(?i:false)"),),
         build=("BUILD_BUILDNUMBER",),
+        workspace="BUILD_SOURCESDIRECTORY",
+        outputs=can.OutputFormat(write=can.azure_variable, spell=can.variable),
+        annotation=can.azure_annotation,
+        masking=can.AZURE_MASKING,
+        folding=can.AZURE_FOLDING,
     ),
     # "Variables and secrets". Pull requests from forks are not built.
     Provider(
@@ -256,6 +288,8 @@ PROVIDERS: tuple[Provider, ...] = (
         same_repository=(("teamcity.pullRequest.source.branch", "teamcity.pullRequest.source.branch"),),
         default_branch=("vcsroot.branch",),
         build=("BUILD_NUMBER",),
+        outputs=can.OutputFormat(write=can.teamcity_parameter, spell=can.variable),
+        folding=can.TEAMCITY_FOLDING,
     ),
     # "Using environment variables", and the page `env-vars.html` of every server. Last of the named:
     # JENKINS_URL is often set for a whole machine. BRANCH_NAME of a change request is made up (`PR-24`), of a
@@ -295,3 +329,11 @@ another CI's runner. CodeBuild hosts runners of GitHub, GitLab and Buildkite; wh
 """
 
 NO_CI = Provider(name="none", marks=())
+
+COMMAND_MARKS = tuple(name for row in PROVIDERS if row.folding for name, _ in row.marks)
+"""Variables of the CIs that take commands from a job's log."""
+
+
+def named(name: str) -> Provider:
+    """The row of that name; that of no CI for any other."""
+    return next((row for row in PROVIDERS if row.name == name), NO_CI)

@@ -76,7 +76,7 @@ def _doctor(
 
     One line each; exit 0, or 3 if a build cannot work.
     """
-    from buildx_cache.cli.doctor import examine_machine  # noqa: PLC0415 -- 160 ms that --help does not need
+    from buildx_cache.cli.doctor import examine_machine  # noqa: PLC0415 -- 180 ms that --help does not need
 
     examine_machine(docker_context, cache_dir)
 

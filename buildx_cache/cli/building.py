@@ -13,9 +13,8 @@ from pathlib import Path
 import typer
 
 from buildx_cache.atomic import make_parent
-from buildx_cache.ci import provider_name
-from buildx_cache.ci.annotations import annotate
-from buildx_cache.ci.outputs import outputs, write_outputs
+from buildx_cache.ci import provider_of
+from buildx_cache.ci.outputs import annotate, outputs, write_outputs
 from buildx_cache.cli.reading import read_password, read_request
 from buildx_cache.cli.secrets import forget_secrets, have_masked, hidden_values, keep_out_of_metadata, redactor
 from buildx_cache.cli.session import open_session, told_by_ci
@@ -55,7 +54,7 @@ def build(given: Mapping[str, object]) -> None:
             try:
                 password = read_password(request, env)
                 hidden = hidden_values(request, env, password)
-                have_masked(request, hidden, watched(unguarded(sys.stderr)), provider=provider_name(env))
+                have_masked(request, hidden, watched(unguarded(sys.stderr)), provider=provider_of(env).name)
                 forget_secrets(request, env, os.environ)
                 keep_out_of_metadata(request, env)
                 with asked.values_unshown():
@@ -119,7 +118,7 @@ def _tell_files(request: BuildRequest, outcome: Outcome, env: Mapping[str, str],
 def _hand_on(
     request: BuildRequest, outcome: Outcome, env: Mapping[str, str], display: Display, *, summary: Callable[[], str]
 ) -> None:
-    if not (request.dotenv or outcome.report.ci.provider != "none"):
+    if not (request.dotenv or provider_of(env).is_ci):
         return
     if request.dotenv:  # like those of reports, its folder is made; where it cannot be, the writing says why
         with contextlib.suppress(OSError):
@@ -135,5 +134,5 @@ def _dockerfile(request: BuildRequest, env: Mapping[str, str]) -> str:
     """The Dockerfile's path from the root of the repository, as far as the CI tells where that is; else empty."""
     if any(map(is_remote_context, (request.context, request.file or "."))):
         return ""
-    root = next((env[name] for name in ("GITHUB_WORKSPACE", "BUILD_SOURCESDIRECTORY") if env.get(name)), ".")
+    root = env.get(provider_of(env).workspace) or "."
     return os.path.relpath(dockerfile_of(request), root)

@@ -66,7 +66,7 @@ def _inspect(
     A repository without a tag: list its buildcache-* tags.
     Records tell when a layer was made, not by which step.
     """
-    from buildx_cache.cli import upkeep  # noqa: PLC0415 -- 110 ms that --help does not need
+    from buildx_cache.cli import upkeep  # noqa: PLC0415 -- 60 ms that --help does not need
 
     with upkeep.call() as env:
         upkeep.inspect_cache(target, env, layers, as_json=output_format is Format.JSON)

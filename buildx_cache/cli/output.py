@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
-from buildx_cache.ci.folding import json_without_commands
+from buildx_cache.ci.commands import json_without_commands
 from buildx_cache.cli.terminal import wants_color
 from buildx_cache.display import PlainDisplay
 from buildx_cache.display.cache_tables import Results

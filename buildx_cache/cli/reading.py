@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from buildx_cache.ci import GitFacts, detect
-from buildx_cache.ci.outputs import NAMES, variable
+from buildx_cache.ci.capabilities import variable
+from buildx_cache.ci.outputs import NAMES
 from buildx_cache.errors import BuildxCacheError, UsageError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.redaction import Secret, redact

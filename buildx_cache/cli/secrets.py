@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import TextIO
 
 from buildx_cache.caches import secret_values
-from buildx_cache.ci.masking import mask
+from buildx_cache.ci.outputs import mask
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
 from buildx_cache.request import ENV_PREFIX, BuildRequest
 from buildx_cache.request.local_paths import flag_values, secret_sources

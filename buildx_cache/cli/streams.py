@@ -10,11 +10,9 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO, cast
 
-from buildx_cache.ci.folding import without_commands
+from buildx_cache.ci.commands import without_commands
+from buildx_cache.ci.providers import COMMAND_MARKS
 from buildx_cache.errors import ExhaustedError, InterruptedBuildError
-
-# Variables of the CIs that take commands from a job's log: the marks of those with a row in ``ci.folding``.
-READERS = ("BUILDKITE", "GITHUB_ACTIONS", "TEAMCITY_VERSION", "TF_BUILD")
 
 FULL, FULL_HINT = "the output cannot be written: no space left", "free some, or write it elsewhere"
 
@@ -26,7 +24,7 @@ def guarded(env: Mapping[str, str]) -> Iterator[None]:
     Names of tags, branches, folders and layers are anybody's, and Rich may have a line begin within one. What is
     this program's own command is written to ``unguarded``.
     """
-    if not any(env.get(name) for name in READERS):
+    if not any(env.get(name) for name in COMMAND_MARKS):
         yield
         return
     before = sys.stdout, sys.stderr

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
-from buildx_cache.ci import provider_name
+from buildx_cache.ci import provider_of
 from buildx_cache.cli.streams import unguarded, watched
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay
 from buildx_cache.display.jsonl import JsonDisplay
@@ -30,18 +30,18 @@ def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
     """
     if request.progress is Progress.JSON:
         return JsonDisplay(watched(sys.stdout))
-    provider = provider_name(env)
-    stderr = watched(unguarded(sys.stderr) if provider != "none" else sys.stderr)
-    color = wants_color(env, no_color=request.no_color) and provider == "none"
+    ci = provider_of(env)
+    stderr = watched(unguarded(sys.stderr) if ci.is_ci else sys.stderr)
+    color = wants_color(env, no_color=request.no_color) and not ci.is_ci
     if request.progress is Progress.QUIET:
-        return QuietDisplay(stderr, color=color, provider=provider)
+        return QuietDisplay(stderr, color=color, provider=ci.name)
     is_wanted = request.progress is Progress.LIVE or (request.progress is Progress.AUTO and color)
-    if is_wanted and provider == "none":
+    if is_wanted and not ci.is_ci:
         from buildx_cache.display.live import LiveDisplay, can_draw  # noqa: PLC0415 -- Rich: 25 ms that no CI needs
 
         if can_draw(sys.stderr, env):
             return LiveDisplay(stderr, color=color, verbose=request.verbose)
-    return PlainDisplay(stderr, color=color, verbose=request.verbose, provider=provider)
+    return PlainDisplay(stderr, color=color, verbose=request.verbose, provider=ci.name)
 
 
 @contextmanager

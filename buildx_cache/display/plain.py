@@ -7,7 +7,8 @@ from collections import deque
 from typing import TextIO
 
 from buildx_cache.buildkit import Event, LogEvent, TextLine, VertexEvent
-from buildx_cache.ci.folding import FOLDINGS, Folding, without_commands
+from buildx_cache.ci.commands import without_commands
+from buildx_cache.ci.providers import named
 from buildx_cache.display.loglines import LogLines
 from buildx_cache.display.phases import Phase
 from buildx_cache.display.quiet import QuietDisplay
@@ -53,7 +54,7 @@ class PlainDisplay(QuietDisplay):
     def __init__(self, stderr: TextIO, *, color: bool, verbose: bool = False, provider: str = "none") -> None:
         super().__init__(stderr, color=color, provider=provider)
         self._verbose = verbose
-        self._folding: Folding | None = FOLDINGS.get(provider)
+        self._folding = named(provider).folding
         self._is_folded = False
         self._phase = Phase()
         self._last_word = time.monotonic()

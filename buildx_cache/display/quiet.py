@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from buildx_cache.buildkit import BuildTrace, Event
-from buildx_cache.ci.folding import without_commands
+from buildx_cache.ci.commands import without_commands
+from buildx_cache.ci.providers import named
+from buildx_cache.diagnose import source_excerpt
 from buildx_cache.display.summary import summary_lines
 from buildx_cache.display.text import Line
 from buildx_cache.display.ticker import alone
@@ -30,7 +32,7 @@ class QuietDisplay:
         self.broken: BuildxCacheError | None = None
         self._out = stderr
         self._color = color
-        self._is_in_ci = provider != "none"
+        self._is_in_ci = named(provider).is_ci
 
     def say(self, text: str) -> None:
         """Nothing."""
@@ -95,7 +97,7 @@ class QuietDisplay:
 
     @cached_property
     def _console(self) -> Console:
-        from rich.console import Console
+        from rich.console import Console  # 20 ms that a log without colours does not need
 
         return Console(file=self._out, highlight=False, soft_wrap=True)
 
@@ -110,6 +112,4 @@ class QuietDisplay:
 
 def failure_log(trace: BuildTrace) -> tuple[str, ...]:
     """The end of the failing step's log, and where in the Dockerfile that is."""
-    from buildx_cache.diagnose import source_excerpt
-
     return (*(trace.log_tail if trace.failed else ()), *source_excerpt(trace))

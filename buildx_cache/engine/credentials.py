@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from buildx_cache.engine.git_environment import guarded
 from buildx_cache.engine.paths import home_folder
@@ -18,11 +17,8 @@ from buildx_cache.engine.process import Completed, capture_within
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import HUB_KEY, auth_key
-from buildx_cache.registry.credential import Credential, IdentityToken, Password
+from buildx_cache.registry.credential import Credential, Credentials, IdentityToken, Password
 from buildx_cache.scratch import making, scratch_folder
-
-if TYPE_CHECKING:
-    from buildx_cache.doctor import Credentials
 
 DEFAULT_CONTEXT = "default"
 """The engine of ``DOCKER_HOST``, or of the local socket."""
@@ -122,8 +118,6 @@ def _write_private(file: Path, config: dict[str, object]) -> None:
 
 def stored_credentials(env: Mapping[str, str]) -> Credentials:
     """Which registries the user is logged in to, and by which helpers; no secret is read into the answer."""
-    from buildx_cache.doctor import Credentials
-
     folder = configuration_folder(env)
     file = folder / "config.json"
     try:

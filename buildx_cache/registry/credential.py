@@ -26,3 +26,18 @@ class IdentityToken:
 
 
 Credential = Password | IdentityToken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """The user's Docker configuration as far as logins go: names only, never a secret."""
+
+    folder: str
+    registries: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
+    broken: str = ""
+    """Why the configuration cannot be read; empty if it can."""
+    ambient: str = ""
+    """The registry that ``DOCKER_LOGIN`` is for; empty: there is no whole pair of variables."""
+    unusable: str = ""
+    """Why the variables make no login; empty if they do, or there are none."""

@@ -49,7 +49,7 @@ def step_record(plan: BuildPlan, ci: CIContext, project: str) -> StepRecord:
     if (folder := plan.cache.directory) and not layout.exposure(Path(folder)):
         writes = not plan.cache.read_only and os.path.isdir(folder)  # noqa: PTH112 -- is False where nothing can be told
         return StepRecord(path=Path(folder) / RECORD, writes=writes)
-    return StepRecord(path=Path(f"{project}-steps.json"), writes=ci.provider == "none")
+    return StepRecord(path=Path(f"{project}-steps.json"), writes=not ci.is_ci)
 
 
 def with_saved(outcome: Outcome, record: StepRecord) -> Outcome:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.ci.outputs import WAYS, outputs, variable, write_outputs
+from buildx_cache.ci.capabilities import export, variable
+from buildx_cache.ci.outputs import outputs, write_outputs
 from tests.unit.test_ci_outputs import DIGEST, HOSTILE, IMAGE_ID, NAMES, PLATFORM_VALUES, TAGS, report
 
 EVIL = Path("/tmp/evil")
@@ -44,7 +45,7 @@ def test_a_hostile_value_stays_one(tmp_path: Path, shell: str) -> None:
     values = [value for value in HOSTILE if "\0" not in value and "\ud800" not in value]
     names = tuple(f"X{number}" for number in range(len(values)))
     path = tmp_path / "env"
-    text = "".join(f"{WAYS['circleci'].write(name, value)}\n" for name, value in zip(names, values, strict=True))
+    text = "".join(f"{export(name, value)}\n" for name, value in zip(names, values, strict=True))
     path.write_bytes(text.encode())
     assert sourced(shell, path, names) == values
     assert not EVIL.exists()

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildx_cache.ci import PROVIDERS
-from buildx_cache.ci.annotations import annotate
+from buildx_cache.ci.capabilities import azure_variable, export, heredoc, teamcity_parameter, variable
 from buildx_cache.ci.commands import azure_command, github_command, teamcity_message
-from buildx_cache.ci.outputs import WAYS, Addition, Outputs, outputs, variable, write_outputs
+from buildx_cache.ci.outputs import Addition, Outputs, annotate, outputs, write_outputs
+from buildx_cache.ci.providers import named
 from buildx_cache.report import BuilderReport, BuildReport, CacheReport, CIReport, ImageReport, StepCounts
 from buildx_cache.request.options import CONFIG_FIELDS
 
@@ -224,7 +225,7 @@ ENV = {"GITHUB_OUTPUT": "/runner/output", "BASH_ENV": "/tmp/env"}
 
 
 def made_for(provider: str, given: BuildReport, image_id: str = IMAGE_ID) -> Outputs:
-    return outputs(given, ENV, image_id=image_id, dotenv="" if provider in WAYS else "build.env")
+    return outputs(given, ENV, image_id=image_id, dotenv="" if named(provider).outputs else "build.env")
 
 
 def spelled(provider: str, values: Mapping[str, str]) -> Mapping[str, str]:
@@ -284,10 +285,6 @@ def test_no_value_is_taken_for_an_option_by_a_later_call() -> None:
     assert options.isdisjoint(variable(name) for name in NAMES)
 
 
-def test_every_way_is_that_of_a_known_ci() -> None:
-    assert WAYS.keys() <= {row.name for row in PROVIDERS}
-
-
 # --- hostile values ------------------------------------------------------------------------------------------------
 
 
@@ -314,11 +311,11 @@ def test_only_what_references_and_figures_are_made_of_is_handed_on() -> None:
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_each_way_keeps_a_hostile_value_inside_its_variable(value: str) -> None:
-    following = WAYS["github"].write("next", "y")
-    assert read_github_file(f"{WAYS['github'].write('x', value)}\n{following}\n") == {"x": value, "next": "y"}
-    assert read_exports(WAYS["circleci"].write("X", value)) == {"X": value}
-    for provider, read in (("azure", read_azure), ("teamcity", read_teamcity)):
-        line = WAYS[provider].write("X", value)
+    following = heredoc("next", "y")
+    assert read_github_file(f"{heredoc('x', value)}\n{following}\n") == {"x": value, "next": "y"}
+    assert read_exports(export("X", value)) == {"X": value}
+    for write, read in ((azure_variable, read_azure), (teamcity_parameter, read_teamcity)):
+        line = write("X", value)
         assert not re.search(r"[\r\n]", line)
         assert read((line,)) == {"X": value}
 
@@ -334,14 +331,14 @@ def test_commands_are_read_back(text: str, more: str) -> None:
 
 
 def test_the_end_of_a_github_value_is_another_every_time() -> None:
-    ends = {WAYS["github"].write("x", "y").splitlines()[-1] for _ in range(20)}
+    ends = {heredoc("x", "y").splitlines()[-1] for _ in range(20)}
     assert len(ends) == 20
 
 
 def test_the_end_of_a_github_value_is_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = iter(("guessed", "guessed", "other"))
     monkeypatch.setattr("secrets.token_hex", lambda _: next(tokens))
-    written = WAYS["github"].write("x", "end-guessed\ny<<end-guessed")
+    written = heredoc("x", "end-guessed\ny<<end-guessed")
     assert read_github_file(f"{written}\n") == {"x": "end-guessed\ny<<end-guessed"}
 
 

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from buildx_cache.buildkit import LogEvent, VertexEvent
-from buildx_cache.ci.folding import FOLDINGS, without_commands
+from buildx_cache.ci import PROVIDERS
+from buildx_cache.ci.commands import without_commands
 from buildx_cache.display import PlainDisplay, phases, plain
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.report import PHASES
 
+FOLDING = [row.name for row in PROVIDERS if row.folding]
 MAKE = "[build 2/3] RUN make"
 COPY = "[build 3/3] COPY . ."
 
@@ -77,7 +79,7 @@ def test_the_log_of_a_step_is_folded_as_the_ci_folds(provider: str, lines: list[
     assert shown(provider, build) == lines
 
 
-@pytest.mark.parametrize("provider", FOLDINGS)
+@pytest.mark.parametrize("provider", FOLDING)
 def test_the_log_of_a_failed_step_is_in_no_closed_fold(provider: str) -> None:
     def fail(display: PlainDisplay) -> None:
         display.event(vertex(MAKE, None))
@@ -140,7 +142,7 @@ def is_command(line: str) -> bool:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("provider", [*FOLDINGS, "gitlab", "circleci"])
+@pytest.mark.parametrize("provider", [*FOLDING, "gitlab", "circleci"])
 def test_no_text_is_a_command_to_a_ci(provider: str, text: str) -> None:
     name = f"[build 2/3] RUN {text}"
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.ci import CIContext
-from buildx_cache.doctor import Check, Credentials, Verdict, examine
+from buildx_cache.doctor import Check, Verdict, examine
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
 from buildx_cache.plan.facts import Version
+from buildx_cache.registry.credential import Credentials
 
 LAPTOP = CIContext(
     provider="none",

@@ -13,7 +13,6 @@ import pytest
 
 from buildx_cache.caches import CacheEntry
 from buildx_cache.ci import GitFacts
-from buildx_cache.doctor import Credentials
 from buildx_cache.engine import client, git, loaded_images
 from buildx_cache.engine.credentials import (
     buildx_folder,
@@ -28,6 +27,7 @@ from buildx_cache.engine.process import Completed
 from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.plan import BuildArg, Builder, BuildInvocation, Node, Output, TlsEndpoint
 from buildx_cache.redaction import Secret
+from buildx_cache.registry.credential import Credentials
 
 # --- docker buildx inspect, as it was said ------------------------------------------------------------------
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.ci import PROVIDERS
-from buildx_cache.ci.masking import MASKINGS, mask
+from buildx_cache.ci.outputs import mask
 from buildx_cache.cli.secrets import have_masked
 from buildx_cache.redaction import Secret, secret_forms
 from buildx_cache.request import BuildRequest
 from tests.unit.test_ci_outputs import read_azure_line, read_github_line
 
+MASKING = [row.name for row in PROVIDERS if row.masking]
 ODD = "100%:,;]%25 ::set-output##vso[task.x]é'\""
 KEY = "-----BEGIN KEY-----\r\n  AbCdEfGhIjKl\nshort\n\nNPM_TOKEN='assigned-token'\x0clast line of it\n"
 
@@ -25,7 +26,7 @@ def test_a_value_is_one_line_that_the_ci_reads_back() -> None:
     assert [read_azure_line(line) for line in mask("azure", [ODD])] == [("task.setsecret", {}, ODD)]
 
 
-@pytest.mark.parametrize("provider", MASKINGS)
+@pytest.mark.parametrize("provider", MASKING)
 def test_each_line_of_a_value_is_a_value(provider: str) -> None:
     lines = mask(provider, [KEY, KEY])
     read = {"github": read_github_line, "azure": read_azure_line}[provider]
@@ -48,7 +49,7 @@ def test_nothing_that_a_ci_would_not_mask() -> None:
 
 
 def test_a_ci_that_masks_nothing_is_told_nothing() -> None:
-    others = {provider.name for provider in PROVIDERS} - {*MASKINGS}
+    others = {provider.name for provider in PROVIDERS} - {*MASKING}
     assert len(others) == len(PROVIDERS) - 2
     assert [name for name in (*others, "none", "unheard of") if mask(name, ["a secret value"])] == []
 
