@@ -23,6 +23,7 @@ from buildx_cache.request.build_request import BuildRequest, Progress
 from buildx_cache.request.local_paths import (
     LAYOUT_SCHEME,
     RESULT_FILES,
+    SYNTAX,
     LocalPath,
     output_pairs,
     outputs_of,
@@ -162,6 +163,8 @@ def _build_arg(text: str, _: Ground) -> str:
     name, given, value = text.partition("=")
     if not given:
         return "without a value it takes a variable of the job's environment into the build"
+    if name == SYNTAX:
+        return "it chooses the program that reads the Dockerfile"
     # Such a value goes by the environment of docker itself: DOCKER_HOST, LD_PRELOAD, SSH_AUTH_SOCK would steer that.
     return "it looks like a secret, and would be set in docker's environment" if is_secret_argument(name, value) else ""
 
