@@ -99,7 +99,7 @@ class BuildInvocation(BuildxOptions):
     @property
     def reads_stdin(self) -> bool:
         """Whether the build context or the Dockerfile comes on stdin."""
-        files = (self.file, *flag_values(self.flags, "--file", "-f"))
+        files = (self.file, *flag_values(self.flags, "--file", "f"))
         return self.context == _STDIN or _STDIN in files
 
     def fresh(self) -> BuildInvocation:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from buildx_cache.caches import from_csv, parse_export, parse_import
+from buildx_cache.caches import CacheEntry, from_csv, parse_export, parse_import
 from buildx_cache.errors import UsageError
-from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest, option_key
 
 REPORTS = ("report", "report_html", "report_junit", "report_md")
 """The options that have a report written to a file, each in a form of its own."""
 RESULT_FILES = (*REPORTS, "dotenv", "metadata_file", "iidfile")
 """The options that have a file written."""
 LAYOUT_SCHEME = "oci-layout://"
+SYNTAX = "BUILDKIT_SYNTAX"
+"""The build argument that chooses BuildKit's frontend, whatever the Dockerfile says."""
 _SCHEME = "://"
 _DOCKERFILE = "Dockerfile"
 # Without a ``dest``, Buildx writes these to stdout (``controller/pb/export.go``).
@@ -36,9 +38,9 @@ def read_paths(request: BuildRequest) -> Iterator[LocalPath]:
     """Yield the build context, the builder's configuration, and what of the host a build step may read or use."""
     yield LocalPath(name="context", text=request.context, path=request.context)
     yield LocalPath(name="buildkitd_config", text=request.buildkitd_config, path=request.buildkitd_config)
-    for text in request.secret:
+    for text in values_of(request, "secret"):
         yield LocalPath(name="secret", text=text, path=secret_sources(text)[1])
-    for text in request.ssh:
+    for text in values_of(request, "ssh"):
         for path in text.partition("=")[2].split(","):
             yield LocalPath(name="ssh", text=text, path=path)
 
@@ -46,17 +48,26 @@ def read_paths(request: BuildRequest) -> Iterator[LocalPath]:
 def used_paths(request: BuildRequest) -> Iterator[LocalPath]:
     """Yield every path that the call reads or writes while or after it builds; some are empty, or addresses."""
     for name in (*RESULT_FILES, "cache_dir", "file"):
-        value: str = getattr(request, name)
-        yield LocalPath(name=name, text=value, path=value)
-    for text in request.build_context:
+        for text in values_of(request, name):
+            yield LocalPath(name=name, text=text, path=text)
+    for text in values_of(request, "build_context"):
         for folder in layout_folders(text) or (text.partition("=")[2],):
             yield LocalPath(name="build_context", text=text, path=folder)
-    for text in request.cache_from:
-        yield LocalPath(name="cache_from", text=text, path=parse_import(text).folder)
-    for text in request.cache_to:
-        yield LocalPath(name="cache_to", text=text, path=parse_export(text).folder)
-    for text in request.output:
+    for text in values_of(request, "cache_from"):
+        yield LocalPath(name="cache_from", text=text, path=_cache_folder(parse_import, text))
+    for text in values_of(request, "cache_to"):
+        yield LocalPath(name="cache_to", text=text, path=_cache_folder(parse_export, text))
+    for text in outputs_of(request):
         yield LocalPath(name="output", text=text, path=dict(output_pairs(text)).get("dest", ""))
+
+
+def _cache_folder(parse: Callable[[str], CacheEntry], text: str) -> str:
+    """Return the folder of a cache entry; of one that only Buildx understands, what may be it."""
+    try:
+        return parse(text).folder
+    except UsageError:
+        fields = dict(output_pairs(text))
+        return fields.get("dest") or fields.get("src", "")
 
 
 def layout_folders(build_context: str) -> tuple[str, ...]:
@@ -72,11 +83,25 @@ def layout_folders(build_context: str) -> tuple[str, ...]:
 
 
 def dockerfile_of(request: BuildRequest) -> str:
-    """Return the Dockerfile's path; like Buildx, take ``dockerfile`` where that is what the folder holds.
+    """Return the Dockerfile's path, as it is given or found in the context."""
+    return _found(request.file or _default_dockerfile(request))
+
+
+def dockerfiles_of(request: BuildRequest) -> tuple[str, ...]:
+    """Return each path that is given for a Dockerfile, also among the flags that are passed on to Buildx."""
+    given = tuple(filter(None, values_of(request, "file"))) or (_default_dockerfile(request),)
+    return tuple(map(_found, given))
+
+
+def _default_dockerfile(request: BuildRequest) -> str:
+    return os.path.join(request.context, _DOCKERFILE)  # noqa: PTH118 -- keeps an address as it is
+
+
+def _found(path: str) -> str:
+    """Return the path; like Buildx, take ``dockerfile`` where that is what the folder holds.
 
     See ``handleLowercaseDockerfile`` in Buildx' ``build/opt.go``.
     """
-    path = request.file or os.path.join(request.context, _DOCKERFILE)  # noqa: PTH118 -- keeps an address as it is
     folder, name = os.path.split(path)
     if name != _DOCKERFILE:
         return path
@@ -94,18 +119,32 @@ def is_path(text: str) -> bool:
 
 def outputs_of(request: BuildRequest) -> tuple[str, ...]:
     """Return each ``--output``, also those among the flags that are passed on to Buildx."""
-    return (*request.output, *flag_values(request.buildx_flags, "--output", "-o"))
+    return values_of(request, "output")
+
+
+_SHORT = {"output": "o", "file": "f", "tag": "t"}
+
+
+def values_of(request: BuildRequest, name: str) -> tuple[str, ...]:
+    """Return each value of an option, also those among the flags that are passed on to Buildx."""
+    own: str | tuple[str, ...] = getattr(request, name)
+    flags = flag_values(request.buildx_flags, f"--{option_key(name)}", _SHORT.get(name, ""))
+    return (*((own,) if isinstance(own, str) else own), *flags)
 
 
 def flag_values(flags: Sequence[str], name: str, short: str = "") -> Iterator[str]:
-    """Yield the values of an option among flags that are passed on to Buildx."""
+    """Yield the values of an option among flags that are passed on to Buildx.
+
+    ``short`` is its letter: Buildx takes ``-o x``, ``-ox`` and ``-o=x``, also after those of its switches (``-qo x``).
+    """
+    spelled = re.compile(rf"-[Dq]*{short}(?:=?(?P<value>.+))?", re.DOTALL) if short else None
     for flag, following in pairwise((*flags, "")):
-        if flag == name or (short and flag == short):
+        if flag == name:
             yield following
         elif flag.startswith(f"{name}="):
             yield flag.partition("=")[2]
-        elif short and flag.startswith(short):
-            yield flag.removeprefix(short).removeprefix("=")
+        elif spelled and (match := spelled.fullmatch(flag)):
+            yield match["value"] or following
 
 
 def output_pairs(text: str) -> tuple[tuple[str, str], ...]:

@@ -20,7 +20,7 @@ from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_impor
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import is_secret_argument
 from buildx_cache.request.build_request import Progress
-from buildx_cache.request.local_paths import LAYOUT_SCHEME, output_pairs
+from buildx_cache.request.local_paths import LAYOUT_SCHEME, SYNTAX, output_pairs
 from buildx_cache.working_copy import leaves, project_top
 
 # A hostile file can have this many files of each folder looked at.
@@ -153,6 +153,8 @@ def _build_arg(text: str, _: Ground) -> str:
     name, given, value = text.partition("=")
     if not given:
         return "without a value it takes a variable of the job's environment into the build"
+    if name == SYNTAX:
+        return "it chooses the program that reads the Dockerfile"
     # Such a value goes by the environment of docker itself: DOCKER_HOST, LD_PRELOAD, SSH_AUTH_SOCK would steer that.
     return "it looks like a secret, and would be set in docker's environment" if is_secret_argument(name, value) else ""
 

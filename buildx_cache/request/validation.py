@@ -18,7 +18,8 @@ from buildx_cache.reference import registry_key
 from buildx_cache.request.build_request import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.local_paths import (
     RESULT_FILES,
-    dockerfile_of,
+    SYNTAX,
+    dockerfiles_of,
     flag_values,
     is_path,
     layout_folders,
@@ -26,6 +27,7 @@ from buildx_cache.request.local_paths import (
     outputs_of,
     read_paths,
     used_paths,
+    values_of,
     written_layouts,
 )
 from buildx_cache.request.probe import check_readable, check_written, is_ordinary, is_unending, look
@@ -209,6 +211,7 @@ def check_paths(request: BuildRequest) -> None:
     _refuse_links_outside(request)
     _check_policy(request)
     _check_layouts(request)
+    _check_frontend(request)
     if is_remote_context(request.context):
         _check_shadow(request.context)
         return
@@ -220,11 +223,11 @@ def check_paths(request: BuildRequest) -> None:
         raise UsageError(f"the build context {request.context!r} {what}", hint="give the folder that COPY reads from")
     if not os.access(context, os.R_OK | os.X_OK):
         raise UsageError(f"the build context {request.context!r} cannot be read", hint="check its permissions")
-    dockerfile = Path(dockerfile_of(request))
-    if request.file != "-" and not _is_url(request.file):
+    for file in _dockerfiles(request):
+        dockerfile = Path(file)
         check_readable(dockerfile, "the Dockerfile", "give it with -f/--file")
         _check_waits(dockerfile, dockerfile.with_name(f"{dockerfile.name}{IGNORE}"))
-    named = (Path(text.partition("=")[2]) for text in request.build_context)
+    named = (Path(text.partition("=")[2]) for text in values_of(request, "build_context"))
     _check_waits(context / IGNORE, *(folder / IGNORE for folder in named if look(folder).is_folder))
     if request.buildkitd_config:
         check_readable(Path(request.buildkitd_config), "--buildkitd-config", "give the path of a buildkitd.toml")
@@ -282,12 +285,70 @@ def _check_shadow(context: str) -> None:
         )
 
 
+def _dockerfiles(request: BuildRequest) -> tuple[str, ...]:
+    """Name what is built from where it is a file here: neither an address nor stdin."""
+    return tuple(text for text in dockerfiles_of(request) if text != "-" and not _is_url(text))
+
+
+_OWN_FRONTEND = re.compile(rb"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@][\w.:@-]+)?")
+# BuildKit's ``frontend/dockerfile/parser/directives.go``: `#` or `//` at the head of the file, or all of it in JSON.
+_COMMENTS = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r\f\v]*(?:(?:#|//)[^\n]*)?(?:\n|\Z))*")
+_DIRECTIVE = re.compile(rb"(?:#|//)\s*syntax\s*=\s*(\S*)", re.IGNORECASE)
+_HEAD = 1 << 20
+
+
+def _check_frontend(request: BuildRequest) -> None:
+    """Refuse a frontend that the repository chooses where a frontend says what is written on the host, and where.
+
+    It says what the platforms are called. Those of ``a/b`` and ``a_b`` are written into one folder at once, where one
+    places links for the other (``exporter/local/export.go``). It also names an image that has no name, by which the
+    engine takes it for another one. Docker's own frontend does neither.
+    """
+    if not _has_frontends_say(request):
+        return
+    if any(text.startswith(f"{SYNTAX}=") for text in values_of(request, "build_arg")):
+        return  # a file that is found does not set it
+    files = _dockerfiles(request)
+    is_own = bool(files) and not is_remote_context(request.context) and all(map(_has_own_frontend, files))
+    if not is_own:
+        raise UsageError(
+            "a frontend that the Dockerfile may choose would say where files go, or what the image is called",
+            hint=f"give --build-arg {SYNTAX}=docker/dockerfile:1; or have files go to type=tar, and images get a --tag",
+        )
+
+
+def _has_frontends_say(request: BuildRequest) -> bool:
+    outputs = [dict(output_pairs(output)) for output in outputs_of(request)]
+    if request.load or any(flag.startswith("--load") for flag in request.buildx_flags):
+        outputs.append({"type": "docker"})
+    tag = next(iter(values_of(request, "tag")), "")
+    unnamed = (fields for fields in outputs if fields.get("type") == "docker" and not fields.get("name", tag))
+    starred = (fields for fields in outputs if fields.get("name") == "*")  # BuildKit asks the frontend for a name
+    return any(fields.get("type") == "local" for fields in outputs) or any(unnamed) or any(starred)
+
+
+def _has_own_frontend(dockerfile: str) -> bool:
+    """Tell whether BuildKit finds Docker's own frontend in a Dockerfile, or none, and takes its own."""
+    try:
+        with open(dockerfile, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+            text = file.read(_HEAD)
+    except OSError:
+        return True  # whoever reads it says so
+    comments = _COMMENTS.match(text)
+    head, rest = (text[: comments.end()], text[comments.end() :]) if comments else (b"", text)
+    is_cut = not rest and len(text) == _HEAD
+    return (
+        not is_cut
+        and not rest.lstrip().startswith(b"{")
+        and all(map(_OWN_FRONTEND.fullmatch, _DIRECTIVE.findall(head)))
+    )
+
+
 def _check_policy(request: BuildRequest) -> None:
     """Refuse a policy that is no ordinary file: Buildx follows a link (``build/opt.go``), and shows what is no Rego."""
-    dockerfile = dockerfile_of(request)
-    policy = f"{dockerfile}.rego"
-    if dockerfile != "-" and not _is_url(dockerfile) and not is_ordinary(Path(policy)):
-        raise UsageError(f"the policy of the build is not an ordinary file: {policy}", hint="make it one")
+    for policy in (f"{dockerfile}.rego" for dockerfile in _dockerfiles(request)):
+        if not is_ordinary(Path(policy)):
+            raise UsageError(f"the policy of the build is not an ordinary file: {policy}", hint="make it one")
 
 
 def _check_layouts(request: BuildRequest) -> None:
@@ -295,7 +356,7 @@ def _check_layouts(request: BuildRequest) -> None:
 
     The folders of caches are verified before they are used.
     """
-    read = (folder for text in request.build_context for folder in layout_folders(text))
+    read = (folder for text in values_of(request, "build_context") for folder in layout_folders(text))
     for folder in filter(None, (*read, *written_layouts(request))):
         if strange := _strange_in(Path(folder)):
             raise UsageError(

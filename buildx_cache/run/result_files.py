@@ -34,10 +34,11 @@ class ResultFile:
 def redirected(build: BuildInvocation, folder: Path) -> BuildInvocation:
     """Return the build with its files in ``folder``; its metadata is always wanted."""
     flags = list(build.flags)
-    for at, option in _flags(build):
-        flags[at + 1] = str(_file(folder, option))
+    for at, option, path in _flags(build):
+        flags[at] = flags[at].removesuffix(path) + str(_file(folder, option))
     iidfile = str(_file(folder, _ID)) if build.iidfile else ""
-    metadata = "" if _METADATA in build.flags else str(_file(folder, _METADATA))
+    is_asked = any(option == _METADATA for _, option, _ in _flags(build))
+    metadata = "" if is_asked else str(_file(folder, _METADATA))
     return replace(build, flags=tuple(flags), iidfile=iidfile, metadata_file=metadata)
 
 
@@ -93,13 +94,17 @@ def _place(text: str) -> tuple[Path, Path | None]:
 def _asked(build: BuildInvocation) -> Iterator[tuple[str, str]]:
     """The files that are asked for: option, path. Of one that is given twice, the last counts."""
     yield from ((option, path) for option, path in ((_METADATA, build.metadata_file), (_ID, build.iidfile)) if path)
-    yield from ((option, build.flags[at + 1]) for at, option in _flags(build))
+    yield from ((option, path) for _, option, path in _flags(build))
 
 
-def _flags(build: BuildInvocation) -> tuple[tuple[int, str], ...]:
-    """Where the flags after ``--`` ask for files."""
-    words = build.flags
-    return tuple((at, words[at]) for at in range(len(words) - 1) if words[at] in {_ID, _METADATA})
+def _flags(build: BuildInvocation) -> Iterator[tuple[int, str, str]]:
+    """Where the flags after ``--`` ask for files: which word ends with the path, option, path."""
+    for at, word in enumerate(build.flags):
+        option, is_joined, path = word.partition("=")
+        if option in {_ID, _METADATA} and is_joined:
+            yield at, option, path
+        elif word in {_ID, _METADATA} and at + 1 < len(build.flags):
+            yield at + 1, option, build.flags[at + 1]
 
 
 def _file(folder: Path, option: str) -> Path:

@@ -285,6 +285,9 @@ def test_files_that_flags_after_the_dashes_ask_for_are_private_too(tmp_path: Pat
     build = BuildInvocation(builder="b", context=".", flags=("--iidfile", "i", "--metadata-file", "m"))
     flags = ("--iidfile", f"{tmp_path}/iidfile", "--metadata-file", f"{tmp_path}/metadata-file")
     assert redirected(build, tmp_path) == replace(build, flags=flags)
+    joined = replace(build, flags=("--iidfile=i", "--metadata-file=m"))
+    private = (f"--iidfile={tmp_path}/iidfile", f"--metadata-file={tmp_path}/metadata-file")
+    assert redirected(joined, tmp_path) == replace(build, flags=private)
 
 
 @pytest.mark.parametrize(
@@ -303,6 +306,15 @@ def test_files_that_flags_after_the_dashes_ask_for_are_private_too(tmp_path: Pat
         pytest.param({"secret": ("id=x,src=out/credentials",)}, id="secret"),
         pytest.param({"ssh": ("default", "id=key,out/key")}, id="ssh"),
         pytest.param({"buildkitd_config": "out/Dockerfile"}, id="buildkitd-config"),
+        *(
+            pytest.param({"buildx_flags": tuple(flags.split())}, id=flags)
+            for flags in (
+                *("-o out", "-oout", "-qo out", "-o=out", "--output=type=tar,dest=out/x.tar", "-f out/Dockerfile"),
+                *("--file=out/Dockerfile", "--build-context x=out", "--cache-from=type=local,src=out"),
+                *("--cache-to type=local,dest=out,new=x", "--secret id=x,src=out/x", "--ssh id=key,out/key"),
+                *("--metadata-file=out/x", "--metadata-file out/x", "--iidfile out/x"),
+            )
+        ),
     ],
 )
 def test_no_committed_link_says_which_folder_of_the_host_is_meant(

@@ -957,6 +957,58 @@ def test_no_two_platforms_are_exported_to_one_folder(options: dict[str, Any], is
         make_request((Layer(values=options),))
 
 
+FOREIGN = (
+    *("# syntax=evil/x", "#syntax = evil/x", "# SyNtAx=evil/x docker/dockerfile", "// syntax=evil/x"),
+    *("#!/bin/sh\n# syntax=evil/x", "\ufeff# syntax=evil/x", "# escape=`\r\n# syntax=evil/x", "# a\n\n# syntax=evil/x"),
+    *('{"syntax": "evil/x"}', '\n {"s\\u0079ntax": "evil/x"}', "# syntax=docker/dockerfile.evil", "#" * (1 << 20)),
+    *("# syntax=evil/docker/dockerfile:1", "# syntax=docker/dockerfile:1/../x", "# syntax=evil.io/docker/dockerfile"),
+)
+OWN = (
+    *("", "# syntax=docker/dockerfile:1", "# syntax=docker.io/docker/dockerfile:1@sha256:1", "# x\nRUN echo {}"),
+    *("# syntax=docker/dockerfile-upstream:master", "FROM scratch\nCOPY <<. /\n# syntax=evil/x\n.\n"),
+)
+# What a frontend has a say in, and what not.
+FRONTENDS: tuple[dict[str, Any], ...] = (
+    {"output": ("out",)},
+    {"output": ("type=local,dest=out",), "platform": ("linux/amd64",)},
+    {"load": True},
+    {"output": ("type=docker,dest=x.tar",)},
+    {"output": ("type=image,name=*,push=true",)},
+    {"buildx_flags": ("--load",)},
+    {"buildx_flags": ("-oout",)},
+)
+CALLERS: tuple[dict[str, Any], ...] = (
+    {"output": ("type=tar,dest=out",)},
+    {"load": True, "tag": ("app",)},
+    {"load": True, "buildx_flags": ("-t", "app")},
+    {"output": ("type=docker,name=app",)},
+    {"output": ("out",), "build_arg": ("BUILDKIT_SYNTAX=mirror/dockerfile",)},
+    {},
+)
+
+
+@pytest.mark.parametrize("text", [*FOREIGN, *OWN])
+def test_no_frontend_of_a_repository_says_what_is_written(project: Path, text: str) -> None:
+    (project / "Dockerfile").write_text(f"{text}\nFROM scratch\n")
+    for options in FRONTENDS:
+        with pytest.raises(UsageError, match="frontend") if text in FOREIGN else contextlib.nullcontext():
+            check_paths(BuildRequest(**options))
+    for options in CALLERS:
+        check_paths(BuildRequest(**options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"file": "-"}, {"context": "-"}, {"context": "https://a.b/x.git"}, {"build_arg": ("BUILDKIT_SYNTAX",)}],
+    ids=str,
+)
+def test_a_frontend_that_cannot_be_known_says_nothing(project: Path, options: dict[str, Any]) -> None:
+    (project / "Dockerfile").write_text("# syntax=evil/x\n")
+    with pytest.raises(UsageError, match="frontend"):
+        check_paths(BuildRequest(output=("out",), **options))
+    check_paths(BuildRequest(output=("type=tar,dest=out",), **options))
+
+
 @pytest.mark.parametrize("second", ["out/below", "type=local,dest=out/", ".", "other"])
 def test_no_two_exports_meet(second: str) -> None:
     with contextlib.nullcontext() if second == "other" else pytest.raises(UsageError):

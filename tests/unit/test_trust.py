@@ -92,6 +92,7 @@ KEYS: Mapping[str, Case] = {
         never=(
             *(["AWS_SECRET_ACCESS_KEY"], ["A=b", "DOCKER_PASSWORD"], "A=b\nC"),
             *(["DOCKER_HOST=tcp://a:b@evil.example:1"], ["LD_PRELOAD=/w/x.so http://a:b@h"], ["NPM_TOKEN=x"]),
+            ["BUILDKIT_SYNTAX=evil/x"],
         ),
     ),
     "build_context": Case(
