@@ -14,7 +14,6 @@ from pathlib import Path
 from buildx_cache.buildkit import BuildTrace, Event, Kind, Operation, Problem, classify
 from buildx_cache.buildkit.vertex_names import is_image_metadata, transfer_kind
 from buildx_cache.caches import CacheEntry, importing, refused_exports
-from buildx_cache.diagnose import advice
 from buildx_cache.errors import CacheError
 from buildx_cache.outcome import (
     ExportResult,
@@ -364,14 +363,13 @@ class Caches:
         is_left_out = result.status == "skipped" and bool(left_out) and result.reason.endswith(left_out)
         if result.problem is None and not is_left_out:
             return
-        known = advice(result.problem) if result.problem else None
-        hint = known.hint if known else "hand them to this step" if is_left_out else "the next build tries again"
+        hint = "hand them to this step" if is_left_out else _next(result.problem)
         message = f"the cache could not be written to {redact(entry.place)}: {result.detail}"
         if self.plan.strict_cache:
             raise CacheError(message, hint=hint)
-        if result.problem and result.problem.is_denied:
+        if result.problem and result.problem.is_refused:
             self._read_only.add(entry.store)
-        self._warn(f"{message}; {hint}")
+        self._warn(f"{message}; {hint}" if hint else message)
 
     # --- the end -----------------------------------------------------------------------------------------
 
@@ -400,6 +398,13 @@ def _troubles(trace: BuildTrace) -> Iterator[str]:
     return (
         error for name, error in trace.errors if transfer_kind(name) != "cache-import" and not is_image_metadata(name)
     )
+
+
+def _next(problem: Problem | None) -> str:
+    """Say what to do about a failed export; a refused one fails the next time too."""
+    if problem is None or problem.is_refused:
+        return problem.advice if problem else ""
+    return problem.advice or "the next build tries again"
 
 
 def _corrupt(found: str) -> Problem:

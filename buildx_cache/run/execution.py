@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from buildx_cache.buildkit import BuildTrace, Event, StreamParser, TraceBuilder, classify
+from buildx_cache.buildkit import BuildTrace, Event, StreamParser, TraceBuilder, classify, failure
 from buildx_cache.ci import CIContext
 from buildx_cache.diagnose import diagnose, login_error
 from buildx_cache.display import Display
@@ -51,7 +51,7 @@ from buildx_cache.run.result_files import (
     remove_stale,
     written_files,
 )
-from buildx_cache.run.retry import Fault, Patience, Phase, Retrying, ended_by, fault
+from buildx_cache.run.retry import Fault, Patience, Retrying, ended_by, fault
 from buildx_cache.scratch import scratch_folder
 
 
@@ -242,15 +242,10 @@ class _Execution:
         return self._trace, code
 
     def _build_fault(self, ended: tuple[BuildTrace, int]) -> Fault | None:
-        """A fault of what comes after the steps, which the builder does not run again; those are all it fails over."""
+        """A fault of a pull, or of what comes after the steps, which the builder does not run again."""
         trace, code = ended
-        if code == 0 or trace.failed:
-            return None
-        failed = next(
-            (transfer for transfer in trace.transfers if transfer.error and transfer.error == trace.error), None
-        )
-        phase = _WRITING.get(failed.kind) if failed else None
-        return fault(phase, classify(trace.error)) if phase else None
+        failed = failure(trace)
+        return fault(failed.work, failed.problem) if code != 0 and failed.work else None
 
     def _load(self) -> None:
         """Have the engine read what the build wrote for it; where it does not, have BuildKit send it after all."""
@@ -460,8 +455,6 @@ class _Execution:
 _TIMED = ("cache-export", "push")
 _CANCELLED = 130
 _SHOWN_UNFINISHED = 2
-# What writes to a registry, by what of a build it is; a strict call's build fails over its cache.
-_WRITING: Mapping[str, Phase] = {"image-export": "push", "push": "push", "cache-export": "export"}
 
 
 def status_of(error: BuildxCacheError | None) -> Status:
