@@ -348,7 +348,8 @@ _URL = re.compile(r"\b[a-z][a-z0-9+.-]{0,31}://[^\s\"'<>]*[^\s\"'<>:.,;)\]]", re
 _QUOTED = re.compile(r"\"[^\"\\\n]*+(?:\\.[^\"\\\n]*+)*+\"|`[^`\n]*+`|(?<!\w)'[^'\n]*+'(?!\w)")
 # Go's os.PathError, whose path may hold spaces; its end is the kernel's reason.
 _PATH_ERROR = re.compile(
-    r"((?:^|: |= )(?:failed to stat|open|stat|lstat|mkdir|read|write|readlink|remove|unlinkat|chmod|chown|copy|creat)) (?!<>).+?: "
+    r"((?:^|: |= )(?:failed to stat|open|stat|lstat|mkdir|read|write"
+    r"|readlink|remove|unlinkat|chmod|chown|copy|creat)) (?!<>).+?: "
     r"(?=(?:no such file or directory|permission denied|no space left on device|read-only file system|not a directory"
     r"|is a directory|file exists|operation not permitted|input/output error|disk quota exceeded)\b)",
     re.MULTILINE,

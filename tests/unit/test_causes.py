@@ -180,7 +180,7 @@ ROWS = {
     ),
     "403 of Amazon S3": Row(
         vertex="exporting cache to Amazon S3",
-        words="operation error S3: PutObject, https response error StatusCode: 403, RequestID: 1, api error AccessDenied",
+        words="operation error S3: PutObject, https response error StatusCode: 403, RequestID: 1, api error x",
         kind=Kind.STORE_DENIED,
         code=7,
         says="credentials",
@@ -447,8 +447,8 @@ ROWS = {
     "an engine with another CA": Row(
         vertex="",
         words=(
-            'ERROR: error during connect: Get "https://docker:2376/v1.51/info": tls: failed to verify certificate: x509: '
-            "certificate signed by unknown authority"
+            'ERROR: error during connect: Get "https://docker:2376/v1.51/info": tls: failed to verify certificate: '
+            "x509: certificate signed by unknown authority"
         ),
         kind=Kind.DOCKER_TLS,
         code=3,
