@@ -2,11 +2,12 @@
 
 ``StreamParser`` turns bytes into events and knows nothing of their meaning; ``TraceBuilder`` reduces events to a
 ``BuildTrace`` and knows nothing of bytes; ``classify`` is the only reader of the words of BuildKit, Buildx, the docker
-CLI and registries. All are pure: no clock, no files, no child process.
+CLI and registries, ``CAUSES`` has what follows, ``failure`` tells why a build failed. All are pure: no clock, no
+files, no child process.
 """
 
+from buildx_cache.buildkit.causes import CAUSES, Cause, Kind
 from buildx_cache.buildkit.classify import (
-    Kind,
     Operation,
     Problem,
     absent_folder,
@@ -16,12 +17,16 @@ from buildx_cache.buildkit.classify import (
     is_cancelled,
 )
 from buildx_cache.buildkit.events import Event, LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
+from buildx_cache.buildkit.failure import Failure, failure
 from buildx_cache.buildkit.stream import StreamParser
 from buildx_cache.buildkit.trace import BuildTrace, Step, TraceBuilder, Transfer
 
 __all__ = [
+    "CAUSES",
     "BuildTrace",
+    "Cause",
     "Event",
+    "Failure",
     "Kind",
     "LogEvent",
     "Operation",
@@ -38,5 +43,6 @@ __all__ = [
     "classify",
     "classify_command",
     "command_ending",
+    "failure",
     "is_cancelled",
 ]

@@ -12,62 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 
+from buildx_cache.buildkit.causes import CAUSES, Cause, Kind
+from buildx_cache.errors import BuildFailedError, BuildxCacheError, DeniedError
 from buildx_cache.formatting import bounded
-
-
-class Kind(StrEnum):
-    """Name what is wrong. What follows from a kind is its caller's: an error and a hint, another try, a status."""
-
-    UNKNOWN = "unknown"
-    # The Dockerfile, its context and the call.
-    NO_STAGE = "no-stage"
-    UNKNOWN_INSTRUCTION = "unknown-instruction"
-    UNKNOWN_FLAG = "unknown-flag"
-    NO_SECRET = "no-secret"  # noqa: S105 -- a kind
-    NO_FILE = "no-file"
-    CHECKSUM = "checksum"
-    NO_FRONTEND = "no-frontend"
-    NO_PLATFORM = "no-platform"
-    NO_IMAGE = "no-image"
-    NOT_ALLOWED = "not-allowed"
-    NOT_UTF8 = "not-utf8"
-    # The engine and the builder.
-    DOCKER_DENIED = "docker-denied"
-    DOCKER_DOWN = "docker-down"
-    NO_CONTEXT = "no-context"
-    NOT_GRANTED = "not-granted"
-    UNSUPPORTED = "unsupported"
-    BUILDER_EXISTS = "builder-exists"
-    BUILDER_GONE = "builder-gone"
-    BUILDER_UNUSABLE = "builder-unusable"
-    # A registry and the network.
-    UNAUTHORIZED = "unauthorized"
-    DENIED = "denied"
-    ABSENT = "absent"
-    PUSH_REFUSED = "push-refused"
-    THROTTLED = "throttled"
-    PLAIN_HTTP = "plain-http"
-    CERTIFICATE_EXPIRED = "certificate-expired"
-    CERTIFICATE = "certificate"
-    UNKNOWN_HOST = "unknown-host"
-    UNREACHABLE = "unreachable"
-    DISCONNECTED = "disconnected"
-    # A cache.
-    CORRUPT = "corrupt"
-    INDEX_LOCKED = "index-locked"
-    INDEX_UNUSABLE = "index-unusable"
-    NO_CACHE_TAG = "no-cache-tag"
-    # A local resource.
-    CLIENT_DISK_FULL = "client-disk-full"
-    OUTPUT_FAILED = "output-failed"
-    DISK_FULL = "disk-full"
-    OUT_OF_MEMORY = "out-of-memory"
-    # A command of a step.
-    KILLED = "killed"
-    FOREIGN_PROGRAM = "foreign-program"
-    NO_INTERPRETER = "no-interpreter"
-    NO_COMMAND = "no-command"
-    NOT_EXECUTABLE = "not-executable"
 
 
 class Operation(StrEnum):
@@ -80,15 +27,15 @@ class Operation(StrEnum):
     PULL_IMAGE = "pull-image"
 
 
-_DENIED = frozenset({Kind.UNAUTHORIZED, Kind.DENIED})
-_PASSING = frozenset({Kind.THROTTLED, Kind.UNKNOWN_HOST, Kind.UNREACHABLE})
+_DENIED = frozenset({Kind.UNAUTHORIZED, Kind.DENIED, Kind.STORE_DENIED})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """The cause that an error text states.
 
-    ``words`` is the text, not redacted. ``subject`` is the repository whose address is in the text.
+    ``words`` is the text, not redacted, a page of HTML in it cut down to its title. ``subject`` is the repository whose
+    address is in the text.
 
     ``status`` is the HTTP status of the answer that the text is about, None without one.
     """
@@ -100,14 +47,34 @@ class Problem:
     subject: str = ""
 
     @property
+    def cause(self) -> Cause:
+        """Return what follows from the kind."""
+        return CAUSES[self.kind]
+
+    @property
+    def error(self) -> type[BuildxCacheError]:
+        """Return the error, and with it the exit code, of a call that ends with the problem."""
+        return self.cause.error or BuildFailedError
+
+    @property
+    def advice(self) -> str:
+        """Return what to do about it; the empty string where nothing is known to help."""
+        return self.cause.advice
+
+    @property
     def retryable(self) -> bool:
         """Tell whether the same may work in a moment."""
-        return self.kind in _PASSING
+        return self.cause.is_passing
 
     @property
     def is_denied(self) -> bool:
         """Tell whether a registry answered, and refused for want of a login or a right."""
         return self.kind in _DENIED
+
+    @property
+    def is_refused(self) -> bool:
+        """Tell whether a registry answered, and refused for whatever reason."""
+        return self.cause.error is DeniedError
 
     @property
     def digests(self) -> frozenset[str]:
@@ -124,10 +91,14 @@ _FLAGS = re.IGNORECASE | re.MULTILINE
 _SHA256 = r"sha256:[0-9a-f]{64}"
 _CLIENT = r"\A(?:failed to build: )?"
 _INDEX = r"could not (?:lock|unmarshal|read|write) .*index\.json"
-# Buildx' own words of a cache folder, whole: what tells is the name of the file (BuildKit's client/ociindex).
+_STATE = r"(?:/(?:activity|instances|refs|defaults|current|\.\w+)\b\S*)?: (?:permission denied|read-only file system)\Z"
+# What tells is a name: that of the file in Buildx' own words of a cache folder, whole (BuildKit's client/ociindex) and
+# of its state (Buildx' store and localstate); the address that Go's net could not connect to.
 _WITH_NAMES: _Rows = (
     (Kind.INDEX_LOCKED, rf"{_CLIENT}could not lock .*index\.json\.lock\Z"),
     (Kind.INDEX_UNUSABLE, rf"{_CLIENT}{_INDEX}"),
+    (Kind.STATE_UNWRITABLE, rf"{_CLIENT}(?:failed to [\w ]+: )?(?:open|mkdir|write|rename|chmod) \S*/buildx{_STATE}"),
+    (Kind.LOOPBACK, r": dial tcp (?:127(?:\.\d+){3}|\[::1\]):\d+: connect: connection refused\Z"),
 )
 _LAYER = (
     r"(?:failed to (?:compute cache key|copy): |error writing layer blob: |NotFound: |rpc error: code = \w+ desc = )*"
@@ -155,17 +126,38 @@ _PULL = re.compile(r"\bpull(?:ing)? (?:image|access)\b|failed to pull\b|manifest
 
 # Texts without names (see below), each row with the upstream file that says them.
 _BEFORE_STATUS: _Rows = (
+    # docker/cli's flags (spf13/pflag, opts)
+    (Kind.WRONG_OPTION, r"\A(?:unknown (?:shorthand )?flag: |invalid argument \"|flag needs an argument: )"),
+    # frontend/gateway, exporter and client of BuildKit, of options that Buildx hands over
+    (Kind.WRONG_OPTION, r"unknown attestation type \"|exporter \"[^\"]*\" could not be found|invalid mode \"[^\"]*\"$"),
+    (Kind.WRONG_OPTION, r"unsupported request \S+: unsupported request|unknown cache exporter: "),
+    (Kind.WRONG_OPTION, rf"{_CLIENT}network mode \"[^\"]*\" not supported by buildkit"),
+    (Kind.NO_INDEX, r"index annotations not supported for single platform export"),
+    # session/secrets/secretsprovider, session/sshforward/sshprovider
+    (Kind.NO_SECRET_FILE, rf"{_CLIENT}failed to stat \S+: (?:stat \S+: )?no such file or directory\Z"),
+    (Kind.NO_SSH_AGENT, r"invalid empty ssh agent socket"),
+    (Kind.NO_SSH_KEY, rf"{_CLIENT}failed to convert agent config "),
+    (Kind.NO_SSH_MOUNT, r"unset ssh forward key "),
     # frontend/dockerfile/dockerfile2llb/convert.go
     (Kind.NO_STAGE, r"target stage \"[^\"]*\" could not be found"),
     # frontend/dockerfile/instructions/parse.go, bflag.go
     (Kind.UNKNOWN_INSTRUCTION, r"parse error (?:on )?line \d+: unknown instruction:"),
     (Kind.UNKNOWN_FLAG, r"parse error (?:on )?line \d+: unknown flag:"),
+    # the same, parser and linter
+    (Kind.BAD_DOCKERFILE, r"dockerfile parse error (?:on )?line \d+|unterminated heredoc|file with no instructions"),
+    (Kind.BAD_DOCKERFILE, r"base name \(.*\) should not be blank|failed to parse (?:stage name|platform) "),
+    (Kind.BAD_DOCKERFILE, r"unsupported mount type \"|circular dependency detected on stage"),
+    # frontend/dockerui
+    (Kind.NO_DOCKERFILE, r"failed to read dockerfile: (?:open|stat|lstat) .*: no such file or directory"),
     # session/secrets/secrets.go
     (Kind.NO_SECRET, r"secret \S+(?: not found)?: not found"),
     # solver/llbsolver/result.go and cache/contenthash/checksum.go
     (Kind.NO_FILE, r"failed to (?:calculate checksum of ref \S+|compute cache key): \"[^\"]*\": not found"),
     # source/http/source.go, of ADD --checksum
     (Kind.CHECKSUM, r"\bdigest mismatch (?:for \S+: )?<>"),
+    # source/http/source.go, of what ADD downloads
+    (Kind.NO_DOWNLOAD, r"invalid response status 4(?:04|10)\b"),
+    (Kind.DOWNLOAD_DENIED, r"invalid response status 4(?!08|29)\d\d\b"),
     # solver/llbsolver/bridge.go, asked by the gateway that runs the frontend
     (Kind.NO_FRONTEND, r"resolve image config for \S+: .*(?:not found|manifest unknown)"),
     # containerd's core/images/image.go
@@ -184,6 +176,7 @@ _BEFORE_STATUS: _Rows = (
     # client/request.go of Moby; its context store, by way of docker/cli
     (Kind.DOCKER_DENIED, r"permission denied while trying to connect to the docker"),
     (Kind.NO_CONTEXT, r"resolve(?: docker endpoint)?: context \"|context not found|^context \"<>\" does not exist"),
+    (Kind.DOCKER_TLS, r"error during connect.*(?:x509: |\btls: )"),
     (Kind.DOCKER_DOWN, r"cannot connect to the docker daemon|error during connect|failed to connect to the docker api"),
     # containerd's core/content and content/local, BuildKit's util/contentutil
     (Kind.CORRUPT, r"\bcontent (?:descriptor )?<>|parent snapshot <> does not exist"),
@@ -191,17 +184,43 @@ _BEFORE_STATUS: _Rows = (
     (Kind.CORRUPT, r"short read: |failed to read expected number of bytes"),
     (Kind.CORRUPT, r"parsing time \"|no processor for media-type"),
 )
-# What a registry's answer means, whatever words go with it; of other statuses the words tell. 507 is distribution's.
-_STATUSES: Mapping[int, Kind] = {
-    **dict.fromkeys((408, *range(500, 600)), Kind.UNREACHABLE),
-    401: Kind.UNAUTHORIZED,
-    403: Kind.DENIED,
-    404: Kind.ABSENT,
+# What an HTTP status means, whatever words go with it; any other 4xx is a refusal, whose words tell more.
+_FAULTS: Mapping[int, Kind] = {
+    **dict.fromkeys((408, *range(500, 600)), Kind.SERVER_ERROR),
     429: Kind.THROTTLED,
-    507: Kind.DISK_FULL,
+    507: Kind.REGISTRY_FULL,
 }
+_REFUSALS: Mapping[int, Kind] = {401: Kind.UNAUTHORIZED, 403: Kind.DENIED, 404: Kind.ABSENT}
+_WRITE_REFUSALS: Mapping[int, Kind] = {**_REFUSALS, 404: Kind.REFUSED, 413: Kind.TOO_LARGE}
+# What writes to a registry: BuildKit's pusher and cache exporter, Buildx' push by the engine; containerd's requests.
+_WRITING = re.compile(
+    r"failed to push |^pushing |^exporting to image: |^exporting cache |error writing (?:layer|manifest|config) blob"
+    r"|from (?:POST|PUT|PATCH) request|failed commit on ref \S+: unexpected status",
+)
+_READING = re.compile(r"failed to do request: |httpReadSeeker|load metadata for |failed to fetch |failed to authorize")
+# Registries' error codes, as containerd and Moby spell them, where an answer begins or the status is left out.
+_CODE = re.compile(
+    r"(?:^|: )(?:denied|unknown|unsupported|blob upload (?:unknown|invalid)"
+    r"|(?:blob|manifest|manifest blob|name|tag|digest|size|range) (?:unknown|invalid|unverified))(?=: |$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+# Why a registry refuses to take something, in its own words: Amazon's, Google's, Docker Hub's and Harbor's of tags;
+# Harbor's, GitLab's and DigitalOcean's of quotas; Amazon's, GitLab's and distribution's of repositories.
+_REASONS: _Rows = (
+    (Kind.REFUSED, r"\b(?:blob|manifest|blob upload) (?:unknown|invalid)\b"),
+    (Kind.TAG_IMMUTABLE, r"\bimmutab(?:le|ility)\b|\bcannot be overwritten\b"),
+    (
+        Kind.QUOTA,
+        r"exceed the configured upper limit|\bquota exceeded\b|registry contains \d+ repositories, limit is \d+",
+    ),
+    (Kind.QUOTA, r"\bstorage (?:limit|quota)\b"),
+    (Kind.NO_REPOSITORY, r"\bname unknown\b|\brepository\b.{0,80}\b(?:does not exist|not found|not known)\b"),
+    # the first request of an upload, which names nothing but the repository
+    (Kind.NO_REPOSITORY, r"from POST request to <>: 404 Not Found"),
+)
 _AFTER_STATUS: _Rows = (
     # client/errors.go and daemon/errors.go of Moby; gRPC's internal/transport/http2_client.go
+    (Kind.BUILDER_UNUSABLE, r"connection error: .*\bwhile dialing\b"),
     (Kind.BUILDER_GONE, r"error reading from server: |transport is closing|closing transport"),
     (Kind.BUILDER_GONE, r"code = Unavailable|no such container: "),
     # containerd's core/remotes/docker; docker login's of Docker Hub
@@ -214,7 +233,8 @@ _AFTER_STATUS: _Rows = (
     (Kind.CLIENT_DISK_FULL, r"rpc error: code = \w+ desc = write \S+: no space left on device"),
     # the same of a folder's files (tonistiigi/fsutil), whose reason gets lost on the way
     (Kind.OUTPUT_FAILED, r"^exporting to client directory: EOF$|\berror from receiver: context canceled$"),
-    # the kernel's ENOSPC in Go's syscall
+    # distribution's of its own disk; the kernel's ENOSPC in Go's syscall
+    (Kind.REGISTRY_FULL, r"(?:failed to push \S+|^pushing .*): \w+: .*no space left on device"),
     (Kind.DISK_FULL, r"no space left on device"),
     # google.golang.org/protobuf, of what Buildx asks of BuildKit
     (Kind.NOT_UTF8, r"string field contains invalid UTF-8"),
@@ -226,20 +246,23 @@ _AFTER_STATUS: _Rows = (
     (Kind.PLAIN_HTTP, r"server gave http response to https client"),
     (Kind.CERTIFICATE_EXPIRED, r"x509: certificate has expired"),
     (Kind.CERTIFICATE, r"x509:"),
-    (Kind.UNKNOWN_HOST, r"no such host|temporary failure in name resolution|could not resolve host"),
-    (Kind.UNKNOWN_HOST, r"lookup \S+.*: server misbehaving"),
+    (Kind.UNKNOWN_HOST, r"no such host|could not resolve host"),
+    (Kind.DNS_FAILED, r"temporary failure in name resolution|lookup \S+.*(?:server misbehaving|i/o timeout)"),
     # builder and driver of Buildx
-    (Kind.BUILDER_UNUSABLE, r"failed to (?:list workers|boot builder)|no builder .* found|could not create a builder"),
-    # distribution's errors, as Moby's push passes them on
-    (Kind.PUSH_REFUSED, r"failed to push \S+: unknown\b.*(?:\bunknown\b|not found)"),
+    (Kind.NO_BUILDER, r"no builder .* found"),
+    (Kind.BUILDER_REFUSED, r"could not create a builder"),
+    (Kind.BUILDER_UNUSABLE, r"failed to (?:list workers|boot builder)"),
+    # distribution's code for a registry that has a fault
+    (Kind.SERVER_ERROR, r"(?:^|: )unavailable: |: unknown: .*\b(?:timeout|timed out)\b"),
     # containerd's core/remotes/docker, the kernel's ENOENT
     (Kind.ABSENT, r"not found|no such file|(?:blob|name|manifest) unknown"),
     # Go's net and net/http; git's
     (Kind.UNREACHABLE, r"connection refused|connection reset|i/o timeout|client\.timeout|tls handshake"),
     (Kind.UNREACHABLE, r"failed to do request: |network is unreachable|use of closed network connection|broken pipe"),
-    (Kind.UNREACHABLE, r"unable to access .*(?:failed to|couldn't) connect|failed to push \S+: unknown\b"),
-    # the same, without a word on where that happened
-    (Kind.DISCONNECTED, r"\btimeout\b|\bdeadline exceeded\b|\bEOF\b|\breset\b|\brefused\b"),
+    (Kind.UNREACHABLE, r"unable to access .*(?:failed to|couldn't) connect|no route to host"),
+    # the same and Go's net/http/h2_bundle.go, without a word on where that happened
+    (Kind.DISCONNECTED, r"\btimeout\b|\bdeadline exceeded\b|\bEOF\b|\breset\b|\brefused\b|\bhttp2: |\bstream error: "),
+    (Kind.DISCONNECTED, r"\bGOAWAY\b|closed pipe|cannot reuse body|server closed idle connection|bad record MAC"),
     # a cache importer that cannot be made (BuildKit's solver/llbsolver)
     (Kind.DISCONNECTED, r"failed to configure \S+ cache importer|unknown cache importer"),
 )
@@ -278,15 +301,26 @@ _COMMAND_WORDS: _Rows = (
 # Buildx goes on without such an import (buildx' build/opt.go and BuildKit's client/solve.go).
 _ABSENT_FOLDER = re.compile(r"(?:WARNING: )?local cache import at (?P<place>.+?) (?:not found due to err|skipped)\b")
 
+# The SDKs of Amazon and Azure, whose stores have no repositories and no docker login.
+_STORE = re.compile(r"https response error StatusCode: |\bRESPONSE \d{3}: |reply status code was ")
+
 # --- where a status stands ---------------------------------------------------------------------------------
 
-_PHRASES = "|".join(f"{each.value}:? {re.escape(each.phrase)}" for each in HTTPStatus if each >= HTTPStatus.BAD_REQUEST)
+# Python's change; Go's and nginx' are added.
+_SPOKEN = (
+    *((each.value, each.phrase) for each in HTTPStatus if each >= HTTPStatus.BAD_REQUEST),
+    (413, "Request Entity Too Large"),
+    (422, "Unprocessable Entity"),
+    (503, "Service Temporarily Unavailable"),
+    (504, "Gateway Time-out"),
+)
+_PHRASES = "|".join(f"{status}:? {re.escape(phrase)}" for status, phrase in _SPOKEN)
 _STATUS = re.compile(
     # containerd's remotes/errors and fetcher.go, Moby's registry, BuildKit's source/http, cloud SDKs
     r"\b(?:status ?(?:code)?|code)(?: was)?(?: from \w+ request)?(?: to)?(?: <>)?[:= ]{1,3}(?P<after>[45]\d\d)(?![\w.])"
     # curl, git, pip, Azure
     r"|\b(?:HTTP(?: error)?|returned error:|ERROR|RESPONSE) (?P<named>[45]\d\d)(?![\w.])"
-    rf"|(?<![\w<>])(?<!\bline )(?P<phrase>{_PHRASES})\b",
+    rf"|(?<!\w)(?<!<>)(?<!\bline )(?P<phrase>{_PHRASES})\b",
     re.IGNORECASE,
 )
 
@@ -304,12 +338,15 @@ _DIGEST = re.compile(_SHA256)
 _ADDRESS = re.compile(r"https?://(?P<host>[^/\s\"]+)/v2/(?P<path>\S+?)/(?:blobs|manifests)/")
 # solver/llbsolver/ops/exec.go
 _COMMAND = re.compile(r"\bprocess .* did not complete successfully: (?P<ending>.*)", re.DOTALL)
+# A page that a proxy answers with, and its title.
+_PAGE = re.compile(r"<(?:!doctype )?html\b(?:.*?<title>(?P<title>[^<]*)</title>)?.*", re.DOTALL | re.IGNORECASE)
 _DESCRIPTION = re.compile(r"\b(desc = )\"([^\"\n]*+)\"")  # gRPC's status, an error and no name
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{0,31}://[^\s\"'<>]*[^\s\"'<>:.,;)\]]", re.IGNORECASE)
 _QUOTED = re.compile(r"\"[^\"\\\n]*+(?:\\.[^\"\\\n]*+)*+\"|`[^`\n]*+`|(?<!\w)'[^'\n]*+'(?!\w)")
 # Go's os.PathError, whose path may hold spaces; its end is the kernel's reason.
 _PATH_ERROR = re.compile(
-    r"((?:^|: |= )(?:open|stat|lstat|mkdir|read|write|readlink|remove|unlinkat|chmod|chown|copy|creat)) (?!<>).+?: "
+    r"((?:^|: |= )(?:failed to stat|open|stat|lstat|mkdir|read|write"
+    r"|readlink|remove|unlinkat|chmod|chown|copy|creat)) (?!<>).+?: "
     r"(?=(?:no such file or directory|permission denied|no space left on device|read-only file system|not a directory"
     r"|is a directory|file exists|operation not permitted|input/output error|disk quota exceeded)\b)",
     re.MULTILINE,
@@ -340,21 +377,51 @@ def _shown(match: re.Match[str]) -> str:
 # --- classification ----------------------------------------------------------------------------------------
 
 
-def classify(text: str) -> Problem:
-    """Classify the words of BuildKit, Buildx, the docker CLI or a registry; ``Kind.UNKNOWN`` where no row has them."""
-    text = bounded(text)
-    bare = without_names(text)
-    status = next(_statuses(bare), None)
-    by_status = _STATUSES.get(status or 0)
-    kind = _first(_WITH_NAMES, text) or _first(_BEFORE_STATUS, bare) or by_status or _first(_AFTER_STATUS, bare)
+def classify(text: str, *, doing: str = "", retried: str = "") -> Problem:
+    """Classify the words of BuildKit, Buildx, the docker CLI or a registry; ``Kind.UNKNOWN`` where no row has them.
+
+    Args:
+        text: the error.
+        doing: the name of the vertex that failed, if any, where the text does not tell what BuildKit did.
+        retried: what BuildKit tried again for before. It leaves the status out of a push's error, and tries again by
+            itself only for a server's fault (``exporter/containerimage``, ``util/resolver/retryhandler``).
+    """
+    text = _PAGE.sub(r"\g<title>", bounded(text)).rstrip()
+    bare = without_names(f"{doing}: {text}" if doing else text)
+    status = next(_statuses(bare), None) or next(_statuses(without_names(bounded(retried))), None)
+    kind = _first(_WITH_NAMES, text) or _first(_BEFORE_STATUS, bare) or _answered(bare, status)
     address = _ADDRESS.search(text)
     return Problem(
-        kind=kind or Kind.UNKNOWN,
+        kind=kind or _unanswered(bare),
         words=text,
         status=status,
         operation=_operation(text, bare),
         subject=f"{address['host']}/{address['path']}" if address else "",
     )
+
+
+def _answered(bare: str, status: int | None) -> Kind | None:
+    """Classify what a server answered, by its status and what a registry says of it."""
+    is_write = bool(_WRITING.search(bare))
+    if _STORE.search(bare) and status in _REFUSALS and status != HTTPStatus.NOT_FOUND:
+        return Kind.STORE_DENIED
+    if fault := _FAULTS.get(status or 0):
+        return fault
+    if is_write and (status or _CODE.search(bare)) and (reason := _first(_REASONS, bare)):
+        return reason
+    if status:
+        return (_WRITE_REFUSALS if is_write else _REFUSALS).get(status, Kind.REFUSED)
+    return None
+
+
+def _unanswered(bare: str) -> Kind:
+    """Classify a text without a status."""
+    is_write = bool(_WRITING.search(bare))
+    kind = _first(_AFTER_STATUS, bare) or Kind.UNKNOWN
+    if kind is Kind.DISCONNECTED and (is_write or _READING.search(bare)):
+        return Kind.UNREACHABLE
+    is_code = kind in (Kind.UNKNOWN, Kind.ABSENT) and is_write and _CODE.search(bare)
+    return Kind.REFUSED if is_code else kind
 
 
 def _operation(text: str, bare: str) -> Operation | None:

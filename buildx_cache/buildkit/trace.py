@@ -131,9 +131,9 @@ class BuildTrace:
     def written_again(self, later: BuildTrace) -> BuildTrace:
         """The same build, its steps done, with what a later run of it wrote, which found them all cached.
 
-        A later one that fails over a step stands for itself.
+        A later one that fails over a step stands for itself, and so does one after a build whose steps were not done.
         """
-        if later.failed:
+        if later.failed or self.failed or not any(each.error and each.kind in _WRITING for each in self.transfers):
             return later
         done = (transfer for transfer in self.transfers if transfer.kind not in _WRITING)
         written = (transfer for transfer in later.transfers if transfer.kind in _WRITING)

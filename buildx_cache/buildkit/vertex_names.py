@@ -33,6 +33,9 @@ _PREFIX = re.compile(r"\[[^\]]*\] ")
 
 _IMPORTING = "importing cache manifest from "
 _METADATA = re.compile(r"\[[^\]]*internal\] load metadata for ")
+_IMAGE = re.compile(
+    r"(?:\[[^\]]*internal\] load metadata for |(?:\[[^\]]*\] )?resolve image config for (?:docker-image://)?)(?P<image>.+)"
+)
 
 _MANIFEST = re.compile(r"exporting manifest (?P<index>list )?(?P<digest>sha256:[0-9a-f]{64})")
 
@@ -105,6 +108,12 @@ def exported_manifest(status: str) -> tuple[str, bool]:
 def is_image_metadata(name: str) -> bool:
     """Tell whether a vertex looks up an image that FROM or COPY --from names (``frontend/dockerui``)."""
     return _METADATA.match(name) is not None
+
+
+def image_name(name: str) -> str:
+    """Return the image that a vertex looks up, for FROM or as a frontend; the empty string for any other vertex."""
+    match = _IMAGE.fullmatch(name)
+    return match["image"] if match else ""
 
 
 def _place(text: str) -> tuple[str, str]:

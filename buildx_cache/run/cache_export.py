@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from buildx_cache.buildkit import BuildTrace, Problem, classify
 from buildx_cache.caches import CacheEntry
-from buildx_cache.diagnose import advice
 from buildx_cache.errors import CacheError
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import ExportStatus
@@ -145,14 +144,20 @@ class CacheExports:
         is_left_out = result.status == "skipped" and bool(left_out) and result.reason.endswith(left_out)
         if result.problem is None and not is_left_out:
             return
-        known = advice(result.problem) if result.problem else None
-        hint = known.hint if known else "hand them to this step" if is_left_out else "the next build tries again"
+        hint = "hand them to this step" if is_left_out else _next(result.problem)
         message = f"the cache could not be written to {entry.place}: {result.detail}"
         if self._caches.is_strict:
             raise CacheError(message, hint=hint)
-        if result.problem and result.problem.is_denied:
+        if result.problem and result.problem.is_refused:
             self._read_only.add(entry.store)
-        self._caches.tell.warn(f"{message}; {hint}")
+        self._caches.tell.warn(f"{message}; {hint}" if hint else message)
+
+
+def _next(problem: Problem | None) -> str:
+    """Say what to do about a failed export; a refused one fails the next time too."""
+    if problem is None or problem.is_refused:
+        return problem.advice if problem else ""
+    return problem.advice or "the next build tries again"
 
 
 def _slow_imports(trace: BuildTrace) -> Iterator[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, Transfer, absent_folder, classify
 from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
-from buildx_cache.diagnose import advice
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.layout.parse import is_digest
 from buildx_cache.plan import DIGEST, BuildPlan, ImagePlan
@@ -25,7 +24,7 @@ from buildx_cache.report import (
 )
 
 # What a failed export is called in the report, by the error of a build that ends with the same problem.
-_EXPORT_CAUSES = {DeniedError: "denied", UnreachableError: "unreachable", ExhaustedError: "full"}
+_EXPORT_CAUSES = {DeniedError: "refused", UnreachableError: "unreachable", ExhaustedError: "full"}
 _LAYER_READS = frozenset({Operation.FETCH_LAYER, Operation.COMMIT_LAYER, Operation.READ_LAYER})
 _ABSENT = frozenset({Kind.ABSENT, Kind.INDEX_UNUSABLE, Kind.NO_CACHE_TAG})
 
@@ -56,9 +55,10 @@ class ExportResult:
 
     @property
     def cause(self) -> str:
-        """Return ``denied``, ``unreachable``, ``full`` or ``other``."""
-        known = advice(self.problem) if self.problem else None
-        return _EXPORT_CAUSES.get(known.error, "other") if known else "other"
+        """Return ``denied``, ``refused``, ``unreachable``, ``full`` or ``other``."""
+        if self.problem and self.problem.is_denied:
+            return "denied"
+        return _EXPORT_CAUSES.get(self.problem.error, "other") if self.problem else "other"
 
     def report(self) -> ExportReport:
         """Return the result as the report shows it."""
@@ -218,9 +218,9 @@ _NOT_DONE = "nothing is exported from a failed build"
 def export_result(entry: CacheEntry, trace: BuildTrace, exports: Collection[CacheEntry] = ()) -> ExportResult:
     """What became of one of the exports of a build that succeeded."""
     transfers = export_transfers(tuple(dict.fromkeys((entry, *exports))), trace.transfers)[entry]
-    error = next((transfer.error for transfer in transfers if transfer.error), "")
-    if error:
-        return failed_export(entry, classify(error))
+    failed = next((transfer for transfer in transfers if transfer.error), None)
+    if failed:
+        return failed_export(entry, classify(failed.error, doing=failed.name))
     if not transfers and not entry.backend.is_in_image:
         return skipped_export(entry, _left_out("BuildKit did not write it", entry))
     return ExportResult(entry=entry, status="written", bytes=sum(transfer.bytes for transfer in transfers))

@@ -16,10 +16,10 @@ from buildx_cache.buildkit import Kind, Problem, classify
 from buildx_cache.report import RetryReport
 from buildx_cache.run.interfaces import Finished
 
-Phase = Literal["builder", "login", "import", "push", "export"]
+Phase = Literal["builder", "login", "import", "pull", "push", "export"]
 Result = TypeVar("Result")
 
-TRIES: Mapping[Phase, int] = {"builder": 3, "login": 4, "import": 3, "push": 5, "export": 3}
+TRIES: Mapping[Phase, int] = {"builder": 3, "login": 4, "import": 3, "pull": 5, "push": 5, "export": 3}
 """How often a phase is begun at most."""
 
 _LIMITED_FACTOR = 4

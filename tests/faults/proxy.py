@@ -60,6 +60,10 @@ class Status:
 
     code: int
     headers: tuple[tuple[str, str], ...] = ()
+    error: tuple[str, str] = ("", "")
+    """The registry's own code and message, where they are not the usual ones of the status."""
+    page: str = ""
+    """HTML in place of an error, as a proxy before a registry answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +220,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         proxy = self.server.proxy
         match proxy.act_for(self.command, self.path):
-            case Status(code=code, headers=headers):
+            case Status() as status:
                 self._body()
-                self._refuse(code, dict(headers))
+                self._refuse(status)
             case Cut(after=after, reset=reset):
                 self._cut(after, reset=reset)
             case Slow(wait=wait, rate=rate):
@@ -239,17 +243,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = _handle  # noqa: N815 - http.server's names
 
-    def _refuse(self, code: int, headers: dict[str, str]) -> None:
-        name, message = _ERRORS.get(code, ("UNKNOWN", "unknown error"))
-        body = json.dumps({"errors": [{"code": name, "message": message, "detail": None}]}).encode()
-        headers = {name: value.replace("HOST", self.headers["Host"]) for name, value in headers.items()}
-        self._answer(code, headers, body)
+    def _refuse(self, status: Status) -> None:
+        name, message = status.error if any(status.error) else _ERRORS.get(status.code, ("UNKNOWN", "unknown error"))
+        error = json.dumps({"errors": [{"code": name, "message": message, "detail": None}]})
+        headers = {name: value.replace("HOST", self.headers["Host"]) for name, value in status.headers}
+        kind = "text/html" if status.page else "application/json"
+        self._answer(status.code, headers, (status.page or error).encode(), kind=kind)
 
-    def _answer(self, code: int, headers: dict[str, str], body: bytes) -> None:
+    def _answer(self, code: int, headers: dict[str, str], body: bytes, *, kind: str = "application/json") -> None:
         self.send_response(code)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
@@ -261,7 +266,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._pass_on()
         else:
             self._body()
-            self._refuse(401, {"WWW-Authenticate": f'Bearer realm="http://{self.headers["Host"]}/token",service="s"'})
+            challenge = 'Bearer realm="http://HOST/token",service="s"'
+            self._refuse(Status(code=401, headers=(("WWW-Authenticate", challenge),)))
 
     def _cut(self, after: int, *, reset: bool) -> None:
         if self.command in WRITE:

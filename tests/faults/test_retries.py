@@ -53,8 +53,8 @@ PUSHES = (
     Passing(name="expiring token", act=Expire(uses=3), kinds=_ALL, methods=_ANY, times=0, retries=0, code=4),
     Passing(name="403", act=Status(code=403), times=0, retries=0, code=4),
     Passing(name="401", act=Status(code=401), times=0, retries=0, code=4),
-    Passing(name="wrong digest once", act=Status(code=400), kinds=_TAG, retries=1),
-    Passing(name="404", act=Status(code=404), times=0, retries=0, code=5),
+    Passing(name="wrong digest", act=Status(code=400), kinds=_TAG, retries=0, code=4),
+    Passing(name="404", act=Status(code=404), times=0, retries=0, code=4),
 )
 
 

@@ -148,12 +148,12 @@ FAILURES = {
     ),
     "refused-connection": Failure(
         dockerfile="FROM 127.0.0.1:1/app:1\n",
-        says=("connection refused", "check the registry's address", ">>> FROM 127.0.0.1:1"),
+        says=("connection refused", "nothing listens there", ">>> FROM 127.0.0.1:1"),
         code=5,
     ),
     "refused-connection-of-git": Failure(
         dockerfile="FROM scratch\nADD http://127.0.0.1:1/x.git /\n",
-        says=("unable to access 'http://127.0.0.1:1/x.git/'", "check the registry's address"),
+        says=("unable to access 'http://127.0.0.1:1/x.git/'", "check the address"),
         code=5,
     ),
     "no-login": Failure(
@@ -173,7 +173,7 @@ FAILURES = {
     ),
     "pull-from-a-broken-registry": Failure(
         dockerfile="FROM {proxy}/broken/app:1\n",
-        says=("500 Internal Server Error", "check the registry's address"),
+        says=("500 Internal Server Error", "the server has a fault"),
         code=5,
     ),
     "push-denied": Failure(
@@ -185,8 +185,8 @@ FAILURES = {
     "push-to-a-full-registry": Failure(
         dockerfile="FROM scratch\nCOPY Dockerfile /\n",
         options=("--push", "--tag", "{proxy}/full/app:1"),
-        says=("507 Insufficient Storage", "free disk space"),
-        code=6,
+        says=("failed to push", "the registry's own disk is full"),
+        code=5,
     ),
     "push-limited": Failure(
         dockerfile="FROM scratch\nCOPY Dockerfile /\n",
@@ -197,7 +197,7 @@ FAILURES = {
     "push-that-is-cut-off": Failure(
         dockerfile="FROM scratch\nCOPY Dockerfile /\n",
         options=("--push", "--tag", "{proxy}/reset/app:1"),
-        says=("failed to do request: Post", "check the registry's address"),
+        says=("failed to do request: Post", "check the address"),
         code=5,
     ),
     "plain-http": Failure(
@@ -214,6 +214,32 @@ FAILURES = {
         dockerfile="FROM {expired}/app:1\n",
         says=("x509: certificate has expired", "renew it"),
         code=5,
+    ),
+    "ssh-mount-without-ssh": Failure(
+        dockerfile="FROM {base}\nRUN --mount=type=ssh,required=true true\n",
+        says=("unset ssh forward key default", "add --ssh default"),
+        code=2,
+    ),
+    "push-to-no-repository": Failure(
+        dockerfile="FROM scratch\nCOPY Dockerfile /\n",
+        options=("--push", "--tag", "{proxy}/absent/app:1"),
+        says=("does not exist in the registry", "create it there first"),
+        code=4,
+    ),
+    "push-of-what-is-too-large": Failure(
+        dockerfile="FROM scratch\nCOPY Dockerfile /\n",
+        options=("--push", "--tag", "{proxy}/small/app:1"),
+        says=("413 Request Entity Too Large", "client_max_body_size"),
+        code=4,
+    ),
+    "download-that-wants-a-login": Failure(
+        dockerfile="FROM scratch\nADD http://{auth_registry}/v2/ /x\n",
+        says=("invalid response status 401", "the address of ADD"),
+        code=4,
+    ),
+    "dockerfile-that-is-wrong": Failure(
+        dockerfile="FROM {base} x y\n",
+        says=("FROM requires either one or three arguments", "mend the Dockerfile", ">>> FROM"),
     ),
     "flag-of-a-newer-frontend": Failure(
         dockerfile="FROM {base}\nRUN --security-of-tomorrow=insecure true\n",
@@ -233,6 +259,8 @@ FAULTS: Mapping[str, Act] = {
     "broken": Status(code=500),
     "full": Status(code=507),
     "reset": Cut(after=0, reset=True),
+    "absent": Status(code=404, error=("NAME_UNKNOWN", "The repository 'a' does not exist in the registry with id '1'")),
+    "small": Status(code=413, page="<html><head><title>413 Request Entity Too Large</title></head></html>"),
 }
 """What the faulty registry does with requests for a repository, by the first part of its name."""
 
@@ -312,7 +340,8 @@ QUICK = (
     "no-login",
     "pull-limited",
     "push-denied",
-    "push-to-a-full-registry",
+    "push-to-no-repository",
+    "ssh-mount-without-ssh",
     "unknown-authority",
 )
 
@@ -329,6 +358,51 @@ def test_a_failed_build_says_what_to_do(docker: Docker, places: Mapping[str, str
     ran = docker.tool("build", "--driver", "docker", "--cache", "none", *options, str(context))
     assert (ran.code, ran.stdout) == (failure.code, ""), ran.stderr
     assert [words for words in failure.says if words not in ran.stderr] == [], ran.stderr
+
+
+WRONG_OPTIONS = {
+    "secret-key": (("--secret", "id=x,foo=bar"), "unexpected key 'foo'"),
+    "secret-type": (("--secret", "id=x,type=bogus"), "unsupported secret type"),
+    "secret-file": (("--secret", "id=x,src=/nonexistent"), "stat /nonexistent"),
+    "secret-field": (("--secret", "foo"), "invalid field 'foo'"),
+    "network": (("--network", "bogus"), 'network mode "bogus"'),
+    "attestation": (("--attest", "type=bogus"), 'unknown attestation type "bogus"'),
+    "provenance": (("--provenance", "mode=bogus"), 'invalid mode "bogus"'),
+    "output": (("--output", "type=bogus"), 'exporter "bogus" could not be found'),
+    "ulimit": (("--ulimit", "nofile=bogus"), 'invalid argument "nofile=bogus" for "--ulimit" flag'),
+    "shm-size": (("--shm-size", "bogus"), 'invalid argument "bogus" for "--shm-size" flag'),
+    "host": (("--add-host", "foo"), "invalid host foo"),
+    "entitlement": (("--allow", "bogus"), "unknown entitlement bogus"),
+    "label": (("--label", "=x"), "empty key"),
+    "build-context": (("--build-context", "foo=/nonexistent"), "failed to get build context foo"),
+    "annotation": (("--annotation", "bogus:a=b"), 'unknown annotation type "bogus"'),
+    "index-annotation": (("--annotation", "index:a=b", "-o", "type=oci,dest=o.tar"), "index annotations not supported"),
+    "ssh-agent": (("--ssh", "default"), "SSH_AUTH_SOCK"),
+    "ssh-key": (("--ssh", "default=/nonexistent"), "stat /nonexistent"),
+}
+CURES = {
+    "secret-file": "--secret names",
+    "ssh-agent": "--ssh default=KEYFILE",
+    "index-annotation": "manifest:KEY=VALUE",
+}
+
+
+@pytest.mark.parametrize(
+    "name", quick(WRONG_OPTIONS, "secret-file", "attestation", "ulimit", "index-annotation", "ssh-agent")
+)
+def test_a_wrong_option_is_told_in_buildxs_words(docker: Docker, project: Path, name: str) -> None:
+    options, words = WRONG_OPTIONS[name]
+    env = {"SSH_AUTH_SOCK": ""}
+    common = ("build", "--driver", "docker", "--cache", "none", "--no-prune")
+    ran = docker.tool(*common, *options, "--build-arg", f"BASE={docker.base}", str(project), cwd=project, env=env)
+    assert (ran.code, ran.stdout, words in ran.stderr) == (2, "", True), ran.stderr
+    assert "mend the Dockerfile" not in ran.stderr
+    assert CURES.get(name, "") in ran.stderr
+
+
+def test_an_unknown_flag_of_buildx(docker: Docker, project: Path) -> None:
+    ran = docker.tool("build", "--driver", "docker", "--cache", "none", "--no-prune", str(project), "--", "--bogus")
+    assert (ran.code, "unknown flag: --bogus" in ran.stderr) == (2, True), ran.stderr
 
 
 @pytest.mark.parametrize("end", [("kill",), ("rm", "--force")], ids=["killed", "removed"])

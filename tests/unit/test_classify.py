@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.buildkit import Kind, Operation, absent_folder, classify, classify_command, is_cancelled
+from buildx_cache.buildkit import CAUSES, Kind, Operation, absent_folder, classify, classify_command, is_cancelled
 from buildx_cache.buildkit.classify import without_names
 
 A = "a1" * 32
@@ -14,24 +14,37 @@ A = "a1" * 32
 # --- statuses ----------------------------------------------------------------------------------------------
 
 STATUSES = {
+    400: Kind.REFUSED,
     401: Kind.UNAUTHORIZED,
     403: Kind.DENIED,
     404: Kind.ABSENT,
-    408: Kind.UNREACHABLE,
+    405: Kind.REFUSED,
+    409: Kind.REFUSED,
+    412: Kind.REFUSED,
+    413: Kind.REFUSED,
+    415: Kind.REFUSED,
+    416: Kind.REFUSED,
+    422: Kind.REFUSED,
+    451: Kind.REFUSED,
+    408: Kind.SERVER_ERROR,
     429: Kind.THROTTLED,
-    500: Kind.UNREACHABLE,
-    502: Kind.UNREACHABLE,
-    503: Kind.UNREACHABLE,
-    504: Kind.UNREACHABLE,
-    507: Kind.DISK_FULL,
-    521: Kind.UNREACHABLE,
+    500: Kind.SERVER_ERROR,
+    501: Kind.SERVER_ERROR,
+    508: Kind.SERVER_ERROR,
+    520: Kind.SERVER_ERROR,
+    530: Kind.SERVER_ERROR,
+    502: Kind.SERVER_ERROR,
+    503: Kind.SERVER_ERROR,
+    504: Kind.SERVER_ERROR,
+    507: Kind.REGISTRY_FULL,
+    521: Kind.SERVER_ERROR,
 }
 
 
 @pytest.mark.parametrize(
     "template",
     [
-        "unexpected status from PUT request to https://r.example/v2/a/manifests/1: {status} x",  # containerd
+        "unexpected status from GET request to https://r.example/v2/a/manifests/1: {status} x",  # containerd
         "unexpected status from HEAD request: {status} x",
         "failed to copy: httpReadSeeker: failed open: unexpected status code https://r.example/v2/a: {status} x",
         "unexpected HEAD status code https://r.example/v2/a: {status}",
@@ -39,18 +52,68 @@ STATUSES = {
         "received unexpected HTTP status: {status} x",  # Moby
         "login attempt to https://r.example/v2/ failed with status: {status} x",
         "error parsing HTTP {status} response body: invalid character '<' looking for beginning of value",
-        "failed to load cache key: invalid response status {status}",  # source/http of BuildKit
         "fatal: unable to access 'https://g.example/a.git/': The requested URL returned error: {status}",  # git
-        "http call(https://login.example/)(POST) error: reply status code was {status}",  # Azure
-        "PutObject, https response error StatusCode: {status}, RequestID: 1, api error: x",  # Amazon
         "error code: {status}",  # Cloudflare's whole page
-        "GET https://a.blob.example/c/b\nRESPONSE {status}: {status} x",  # Azure
     ],
 )
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_status_is_read_where_one_stands(template: str, status: int) -> None:
     problem = classify(template.format(status=status))
     assert (problem.status, problem.kind) == (status, STATUSES[status])
+
+
+# Of what is written, these mean something else.
+WRITTEN = {**STATUSES, 404: Kind.REFUSED, 413: Kind.TOO_LARGE}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "failed to push r.example/a:1: unexpected status from PUT request to https://r.example/v2/a: {status} x",
+        "failed to push r.example/a:1: failed to copy: unexpected status: {status} x",  # of 2022
+        'failed commit on ref "index-sha256:1": unexpected status: {status} x',  # docker/buildx#196
+        "error writing layer blob: unexpected status from POST request to https://r.example/v2: {status} x\nunknown: y",
+        "exporting to image: unexpected status: {status} x",  # docker/setup-buildx-action#103
+        "pushing r.example/a:1 with docker: received unexpected HTTP status: {status} x",  # Moby
+        "pushing r.example/a:1 with docker: error parsing HTTP {status} response body: invalid character '<' looking",
+        "pushing r.example/a:1 with docker: unknown: <html>\r\n<title>x</title> {status} x: status: {status}",
+    ][:-1],
+)
+@pytest.mark.parametrize("status", WRITTEN)
+def test_a_status_of_what_is_written(template: str, status: int) -> None:
+    problem = classify(template.format(status=status))
+    assert (problem.status, problem.kind) == (status, WRITTEN[status])
+    assert problem.error.exit_code == (4 if status < 500 and status not in (408, 429) else 5)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "http call(https://login.example/)(POST) error: reply status code was {status}",  # Azure
+        "PutObject, https response error StatusCode: {status}, RequestID: 1, api error: x",  # Amazon
+        "GET https://a.blob.example/c/b\nRESPONSE {status}: {status} x",  # Azure
+    ],
+)
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_status_of_an_object_store(template: str, status: int) -> None:
+    problem = classify(template.format(status=status))
+    expected = Kind.STORE_DENIED if status in (401, 403) else STATUSES[status]
+    assert (problem.status, problem.kind) == (status, expected)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, Kind.DOWNLOAD_DENIED),
+        (403, Kind.DOWNLOAD_DENIED),
+        (404, Kind.NO_DOWNLOAD),
+        (410, Kind.NO_DOWNLOAD),
+        (429, Kind.THROTTLED),
+        (503, Kind.SERVER_ERROR),
+    ],
+)
+def test_a_status_of_a_download_by_add(status: int, kind: Kind) -> None:
+    assert classify(f"failed to load cache key: invalid response status {status}").kind is kind
 
 
 @pytest.mark.parametrize(
@@ -89,7 +152,7 @@ def test_the_answer_of_a_registry_goes_before_its_words() -> None:
         "unexpected status from PUT request to https://r/v2/a: 503 Service Unavailable - Server message: denied: 403"
     )
     problem = classify(words)
-    assert (problem.kind, problem.status, problem.retryable) == (Kind.UNREACHABLE, 503, True)
+    assert (problem.kind, problem.status, problem.retryable) == (Kind.SERVER_ERROR, 503, True)
 
 
 # --- names -------------------------------------------------------------------------------------------------
@@ -121,11 +184,32 @@ def test_names_are_cut_out(words: str, bare: str) -> None:
 
 # Real texts with their names as fields, and what each means. A name may change nothing of that.
 TEMPLATES = {
-    "failed to push {ref}: unexpected status from PUT request to {url}: 503 Service Unavailable": Kind.UNREACHABLE,
+    "failed to push {ref}: unknown: The repository with name '{path}' does not exist in it": Kind.NO_REPOSITORY,
+    "failed to push {ref}: unknown: The image tag '{word}' already exists in the '{path}' repository and cannot be "
+    "overwritten because the tag is immutable.": Kind.TAG_IMMUTABLE,
+    "failed to push {ref}: unknown: manifest invalid": Kind.REFUSED,
+    "failed to push {ref}: unsupported": Kind.REFUSED,
+    "failed to push {ref}: unexpected status from PUT request to {url}: 413 Request Entity Too Large": Kind.TOO_LARGE,
+    'failed to push {ref}: failed to do request: Put "{url}": http2: client connection lost': Kind.UNREACHABLE,
+    "failed to push {ref}: failed to copy: stream error: stream ID {line}; INTERNAL_ERROR; received from peer": (
+        Kind.UNREACHABLE
+    ),
+    "unexpected status from HEAD request to {url}: 418 I'm a Teapot": Kind.REFUSED,
+    'failed commit on ref "manifest-{digest}": unexpected status from PUT request to {url}: 520 ': Kind.SERVER_ERROR,
+    "failed to authorize: failed to fetch oauth token: unexpected status from GET request to {url}: 504 Gateway "
+    "Timeout": Kind.SERVER_ERROR,
+    'invalid argument "{word}={line}" for "--ulimit" flag: invalid syntax': Kind.WRONG_OPTION,
+    "unknown flag: --{word}": Kind.WRONG_OPTION,
+    'exporter "{word}" could not be found': Kind.WRONG_OPTION,
+    "failed to stat {path}: stat {path}: no such file or directory": Kind.NO_SECRET_FILE,
+    "unset ssh forward key {word}": Kind.NO_SSH_MOUNT,
+    'failed to parse stage name "{ref}": invalid reference format': Kind.BAD_DOCKERFILE,
+    "failed to load cache key: invalid response status 404": Kind.NO_DOWNLOAD,
+    "failed to push {ref}: unexpected status from PUT request to {url}: 503 Service Unavailable": Kind.SERVER_ERROR,
     "failed to push {ref}: unexpected status from PUT request to {url}: 429 Too Many Requests": Kind.THROTTLED,
     "failed to push {ref}: denied": Kind.DENIED,
-    "failed to push {ref}: unknown: blob unknown to registry": Kind.PUSH_REFUSED,
-    "failed to push {ref}: unexpected status from POST request to {url}: 400 Bad Request": Kind.UNKNOWN,
+    "failed to push {ref}: unknown: blob unknown to registry": Kind.REFUSED,
+    "failed to push {ref}: unexpected status from POST request to {url}: 400 Bad Request": Kind.REFUSED,
     'failed to do request: Head "{url}": dial tcp {address}: connect: connection refused': Kind.UNREACHABLE,
     'failed to do request: Head "{url}": EOF': Kind.UNREACHABLE,
     'Get "{url}": tls: failed to verify certificate: x509: certificate signed by unknown authority': Kind.CERTIFICATE,
@@ -137,16 +221,16 @@ TEMPLATES = {
     "failed to copy: httpReadSeeker: failed open: unexpected status code {url}: 403 Forbidden": Kind.DENIED,
     "error writing layer blob: NotFound: content {digest}: not found": Kind.CORRUPT,
     'failed to calculate checksum of ref {word}::{word}: "{path}": not found': Kind.NO_FILE,
-    "failed to read dockerfile: open {path}: no such file or directory": Kind.ABSENT,
+    "failed to read dockerfile: open {path}: no such file or directory": Kind.NO_DOCKERFILE,
     "dockerfile parse error on line {line}: unknown instruction: {word}": Kind.UNKNOWN_INSTRUCTION,
-    "dockerfile parse error on line {line}: {word}:{line} unterminated": Kind.UNKNOWN,
+    "dockerfile parse error on line {line}: {word}:{line} unterminated": Kind.BAD_DOCKERFILE,
     "{word}.go:{line}: unexpected token": Kind.UNKNOWN,
     "error writing layer blob: write {path}: no space left on device": Kind.DISK_FULL,
     "failed to push {ref}: open {path}: permission denied": Kind.UNKNOWN,
     "mkdir {path}: read-only file system": Kind.UNKNOWN,
     'process "/bin/sh -c cat {path} {url} {line}" did not complete successfully: exit code: {exit}': Kind.UNKNOWN,
     'target stage "{word}" could not be found': Kind.NO_STAGE,
-    'no builder "{word}" found': Kind.BUILDER_UNUSABLE,
+    'no builder "{word}" found': Kind.NO_BUILDER,
     "could not lock /{path}/index.json.lock": Kind.INDEX_LOCKED,
 }
 _WORDS = st.sampled_from(
@@ -216,7 +300,7 @@ def test_no_name_changes_what_a_text_means(fields: dict[str, object]) -> None:
         text = template.format(**fields)
         problem = classify(text)
         assert problem.kind is kind, text
-        assert problem.retryable is (kind in (Kind.THROTTLED, Kind.UNREACHABLE, Kind.UNKNOWN_HOST))
+        assert problem.retryable is CAUSES[kind].is_passing
         assert problem.operation is classify(template.format(**PLAIN)).operation, text
 
 

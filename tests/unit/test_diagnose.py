@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.buildkit import BuildTrace, Step, StreamParser, TraceBuilder, Transfer, classify
+from buildx_cache.buildkit import CAUSES, BuildTrace, Step, StreamParser, TraceBuilder, Transfer, classify
 from buildx_cache.buildkit.vertex_names import TransferKind
-from buildx_cache.diagnose import _ADVICE, _COMMAND_HINTS, advice, diagnose, source_excerpt
+from buildx_cache.diagnose import diagnose, source_excerpt
 from buildx_cache.errors import (
     BuildFailedError,
     BuildxCacheError,
@@ -16,6 +16,7 @@ from buildx_cache.errors import (
     ExhaustedError,
     UnreachableError,
 )
+from tests.unit.test_causes import ROWS, trace_of
 
 
 def step(error: str, *, name: str = "RUN make", stage: str = "build") -> Step:
@@ -69,13 +70,15 @@ def told(error: BuildxCacheError) -> tuple[type[BuildxCacheError], str, str]:
     return type(error), error.message, error.hint
 
 
+# What a build has done once BuildKit was asked for anything.
+ASKED = (transfer("other", ""),)
 RUN_HINT = "the end of its log is below; nothing was pushed"
-MEND = "mend the Dockerfile or the build context"
+FAULT = "the server has a fault, or is too busy: try again later, or ask those who run it"
 LOGIN = "log in with --username and --password-env, or `docker login`; check that the account may do this"
 ACCESS = "check the repository's name, and that the account may write (push) or read (FROM) it"
 DISK = "free disk space: `docker buildx prune`, `docker system prune`, or a larger machine"
 LIMIT = "the registry limits requests: log in to raise the limit, or try again later"
-COPY = "the path is not there: correct it; a line of .dockerignore may hide it, then add `!PATH` below"
+COPY = "correct the path: it is not in the context (a line of .dockerignore may hide it), or not where --from is"
 INSTRUCTION = "no instruction begins like that line: correct it, or end the line before it with \\ if it goes on"
 TARGET = "--target names no stage of the Dockerfile: its stages are what stands after AS in FROM lines"
 DNS = "the host's name was not found: correct it, or let the builder use this host's DNS: --driver-opt network=host"
@@ -83,7 +86,8 @@ HTTP = "the server speaks plain HTTP: `http = true` in --buildkitd-config, or Do
 CERTIFICATE = (
     "the builder does not trust the certificate: name its CA in --buildkitd-config, or in Docker's certs.d folder"
 )
-NETWORK = "check the registry's address and the network; a builder in a container has a network of its own"
+NETWORK = "check the address and the network; a builder in a container has a network of its own"
+LOOPBACK = "nothing listens there; a builder in a container has its own loopback, but with --driver-opt network=host"
 BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `docker buildx rm`"
 
 
@@ -101,11 +105,20 @@ BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `
         ("failed to push registry.example.com/app:1: denied", DeniedError, ACCESS),
         ("failed to push registry.example.com/app:1: unauthorized", DeniedError, LOGIN),
         ("failed to push registry.example.com/app:1: toomanyrequests", UnreachableError, LIMIT),
-        ("x: 507 Insufficient Storage unknown", ExhaustedError, DISK),
+        (
+            "x: 507 Insufficient Storage unknown",
+            UnreachableError,
+            "the registry's own disk is full: ask those who run it",
+        ),
         ("write /var/lib/x: no space left on device", ExhaustedError, DISK),
         ("toomanyrequests: You have reached your pull rate limit", UnreachableError, LIMIT),
         ("429 Too Many Requests", UnreachableError, LIMIT),
-        ("dial tcp 127.0.0.1:5000: connect: connection refused", UnreachableError, NETWORK),
+        ("dial tcp 10.0.0.1:5000: connect: connection refused", UnreachableError, NETWORK),
+        (
+            'Head "http://localhost:5000/v2/": dial tcp [::1]:5000: connect: connection refused',
+            UnreachableError,
+            LOOPBACK,
+        ),
         ("dial tcp: lookup r.example.com: no such host", UnreachableError, DNS),
         ("read tcp 10.0.0.1:1->10.0.0.2:443: connection reset by peer", UnreachableError, NETWORK),
         ("net/http: TLS handshake timeout", UnreachableError, NETWORK),
@@ -125,19 +138,25 @@ BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `
         (
             "unexpected status from HEAD request to https://r.example.com/v2/x: 503 Service Unavailable",
             UnreachableError,
-            NETWORK,
+            FAULT,
         ),
-        ("received unexpected HTTP status: 500 Internal Server Error", UnreachableError, NETWORK),
+        ("received unexpected HTTP status: 500 Internal Server Error", UnreachableError, FAULT),
         ("x509: certificate signed by unknown authority", UnreachableError, CERTIFICATE),
         ("failed to list workers: Unavailable", EngineError, BUILDER),
-        ('no builder "mine" found', EngineError, BUILDER),
+        ('no builder "mine" found', EngineError, "`docker buildx ls` lists the builders there are"),
         ("dockerfile parse error on line 3: unknown instruction: RUNN", BuildFailedError, INSTRUCTION),
-        ("failed to read dockerfile: open Dockerfile: no such file or directory", BuildFailedError, MEND),
+        (
+            "failed to read dockerfile: open Dockerfile: no such file or directory",
+            BuildFailedError,
+            "the context has no such Dockerfile: name the one there is with -f/--file",
+        ),
+        ("failed to solve: frontend grpc server closed unexpectedly", BuildFailedError, ""),
         ('target stage "x" could not be found', BuildFailedError, TARGET),
     ],
 )
 def test_a_cause_has_its_kind_of_error(cause: str, kind: type[BuildxCacheError], hint: str) -> None:
-    assert told(diagnose(trace(cause), 1)) == (kind, cause, hint)
+    error = diagnose(trace(cause, transfers=ASKED), 1)
+    assert told(error) == (kind, cause.removeprefix("failed to solve: "), hint)
 
 
 @pytest.mark.parametrize(
@@ -153,20 +172,20 @@ def test_a_cause_has_its_kind_of_error(cause: str, kind: type[BuildxCacheError],
             "unexpected status from PUT request to http://r/v2/a/manifests/c: 500 Internal Server Error",
             UnreachableError,
         ),
-        ("unexpected status from POST request to http://r/v2/a: 507 Insufficient Storage\nunknown", ExhaustedError),
+        ("unexpected status from POST request to http://r/v2/a: 507 Insufficient Storage\nunknown", UnreachableError),
         ("rpc error: code = Unknown desc = write /c/ingest/x/data: no space left on device", ExhaustedError),
         ("rpc error: code = Unavailable desc = error reading from server: EOF", EngineError),
     ],
 )
 def test_words_whose_cause_is_known(words: str, kind: type[BuildxCacheError]) -> None:
-    cause = advice(classify(words))
-    assert cause is not None
-    assert (cause.error, cause.hint != "") == (kind, True)
+    problem = classify(words)
+    assert (problem.error, problem.advice != "") == (kind, True)
 
 
 @pytest.mark.parametrize("words", ["", "404 Not Found: blob unknown to registry", "mkdir /c: read-only file system"])
 def test_words_whose_cause_is_not_known(words: str) -> None:
-    assert advice(classify(words)) is None
+    problem = classify(words)
+    assert (problem.cause.error, problem.advice, problem.retryable) == (None, "", False)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +225,8 @@ def test_a_failed_copy_is_told_with_its_step(failed: Step, name: str) -> None:
 
 def test_a_base_image_that_may_not_be_pulled_is_a_matter_of_access() -> None:
     cause = "pull access denied, repository does not exist or may require authorization"
-    assert told(diagnose(trace(cause, failed=step(cause, name="FROM org/x")), 1)) == (DeniedError, cause, ACCESS)
+    error = diagnose(trace(cause, failed=step(cause, name="FROM org/x")), 1)
+    assert told(error) == (DeniedError, f"org/x: {cause}", ACCESS)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +255,8 @@ def test_a_failed_import_alone_is_not_why_a_build_failed() -> None:
 
 
 def test_without_a_word_the_exit_code_is_told() -> None:
-    assert told(diagnose(trace(""), 17)) == (BuildFailedError, "docker buildx build ended with code 17", MEND)
+    words = "docker buildx build ended with code 17"
+    assert told(diagnose(trace("", transfers=ASKED), 17)) == (BuildFailedError, words, "")
 
 
 def test_credentials_in_a_cause_are_hidden() -> None:
@@ -284,7 +305,7 @@ RECORDED: dict[str, tuple[type[BuildxCacheError], str, str]] = {
     "buildx-0.29.1/missing-copy-source": (BuildFailedError, "COPY no-such-file.txt /: failed", ".dockerignore"),
     "buildx-0.29.1/push-denied": (DeniedError, "failed to push registry.example:5000", "the account may write"),
     "buildx-0.29.1/registry-layer-denied": (DeniedError, "failed to copy: httpReadSeeker", "the account may"),
-    "buildx-0.29.1/cache-export-error": (CacheError, "the cache could not be written", "the registry's address"),
+    "buildx-0.29.1/cache-export-error": (CacheError, "the cache could not be written", "the network"),
     "buildx-0.29.1/local-index-locked": (CacheError, "could not lock", "another build may use the folder"),
     "buildx-0.29.1/failing-run": (BuildFailedError, "[broken] RUN for i in", "the end of its log is below"),
     "buildx-0.29.1/run-says-not-found": (BuildFailedError, "[stage-1] RUN echo content", "the end of its log is below"),
@@ -493,7 +514,7 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
     "docker/buildx builder/builder.go": (
         'no builder "ci" found',
         EngineError,
-        "docker buildx inspect",
+        "docker buildx ls",
     ),
 }
 
@@ -602,13 +623,14 @@ def test_a_failed_command_stays_one_and_its_log_gives_the_hint(source: str) -> N
     assert hint in error.hint
 
 
-HINTS = [*(hint for hints in _ADVICE.values() for hint in hints.values()), *_COMMAND_HINTS.values()]
+HINTS = [hint for cause in CAUSES.values() for hint in (cause.advice, cause.in_step) if hint]
 
 
 def test_each_row_is_what_some_real_words_lead_to() -> None:
     errors = [diagnose(recorded(name), 1) for name in RECORDED]
     errors += [diagnose(trace(words, failed=None), 1) for words, _, _ in QUOTED.values()]
     errors += [diagnose(failed_run(ending, *log), 1) for ending, log, _ in COMMANDS.values()]
+    errors += [diagnose(trace_of(row), 1) for row in ROWS.values()]
     hints = {error.hint for error in errors}
     assert [hint for hint in HINTS if hint not in hints] == []
 
@@ -652,7 +674,7 @@ def test_a_name_that_looks_like_a_cause_is_none() -> None:
 
 def test_the_name_of_another_error_is_not_what_buildkit_did() -> None:
     errors = (("resolve image config for docker-image://r.example/frontend:1", "r.example/frontend:1: not found"),)
-    assert diagnose(trace("r.example/app:1: not found", errors=errors), 1).hint == MEND
+    assert diagnose(trace("r.example/app:1: not found", errors=errors, transfers=ASKED), 1).hint == ""
 
 
 # --- where in the Dockerfile ---------------------------------------------------------------------------------

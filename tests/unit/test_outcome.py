@@ -312,15 +312,18 @@ def test_an_export_is_told_as_what_it_came_to(status: ExportStatus) -> None:
             "unreachable",
         ),
         ('failed to do request: Head "https://r/v2/x": dial tcp r: connect: connection refused', "unreachable"),
-        ("unexpected status from POST request to http://r/v2/a/blobs/uploads/: 507 Insufficient Storage", "full"),
+        (
+            "unexpected status from POST request to http://r/v2/a/blobs/uploads/: 507 Insufficient Storage",
+            "unreachable",
+        ),
         ("rpc error: code = Unknown desc = write /c/ingest/x/data: no space left on device", "full"),
-        ("unexpected status from POST request: 404 Not Found\nunknown: blob unknown to registry", "other"),
+        ("unexpected status from POST request: 404 Not Found\nunknown: blob unknown to registry", "refused"),
         ("mkdir /c/ingest/x: read-only file system", "other"),
     ],
 )
 def test_a_failed_export_begins_with_its_cause(error: str, cause: str) -> None:
     expected = ExportReport(type="registry", target=REF, status="failed", detail=f"{cause}: {error}")
-    assert failed_export(TO_REGISTRY, classify(error)).report() == expected
+    assert failed_export(TO_REGISTRY, classify(error, doing="exporting cache to registry")).report() == expected
     failed = trace(transfers=(moved("exporting cache to registry", error=error),))
     assert export_result(TO_REGISTRY, failed).report() == expected
 

@@ -1,20 +1,15 @@
-"""Retry a build that failed only over what comes after its steps, such as a push: the builder has all the steps."""
+"""Retry a build that failed only over a pull, or over what comes after its steps, such as a push."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from buildx_cache.buildkit import BuildTrace, classify
+from buildx_cache.buildkit import BuildTrace, failure
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run.recovery import Attempt, Strategy
-from buildx_cache.run.retry import Fault, Phase, Retrying, fault
-
-# What writes to a registry, by what of a build it is; a strict call's build fails over its cache.
-_WRITING: Mapping[str, Phase] = {"image-export": "push", "push": "push", "cache-export": "export"}
+from buildx_cache.run.retry import Fault, Retrying, fault
 
 
 class WriteRetry(Strategy):
-    """Write again what a registry did not take over a fault that may pass; steps are not run again."""
+    """Pull or write again what failed over a fault that may pass; the builder runs no step again."""
 
     keeps_steps = True
 
@@ -31,8 +26,5 @@ class WriteRetry(Strategy):
 
 
 def _fault(trace: BuildTrace) -> Fault | None:
-    if trace.failed:
-        return None
-    failed = next((transfer for transfer in trace.transfers if transfer.error and transfer.error == trace.error), None)
-    phase = _WRITING.get(failed.kind) if failed else None
-    return fault(phase, classify(trace.error)) if phase else None
+    failed = failure(trace)
+    return fault(failed.work, failed.problem) if failed.work else None

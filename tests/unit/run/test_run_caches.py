@@ -509,9 +509,9 @@ def test_a_strict_call_does_without_an_absent_import() -> None:
         ("x: 401 Unauthorized", "denied", "log in with"),
         ("x: 403 Forbidden\ndenied", "denied", "check the repository's name"),
         ("x: 429 Too Many Requests", "unreachable", "the registry limits requests"),
-        ("x: connection refused", "unreachable", "check the registry's address"),
+        ("x: connection refused", "unreachable", "check the address"),
         ("write /c: no space left on device", "full", "free disk space"),
-        ("x: 404 Not Found\nunknown: blob unknown to registry", "other", "the next build tries again"),
+        ("mkdir /c: read-only file system", "other", "the next build tries again"),
     ],
 )
 def test_a_failed_export_fails_no_build(error: str, cause: str, hint: str) -> None:
@@ -524,6 +524,20 @@ def test_a_failed_export_fails_no_build(error: str, cause: str, hint: str) -> No
     (warning,) = display.warned
     assert warning.startswith(f"the cache could not be written to {REF}: {cause}: {error}; {hint}")
     assert [(each.status, each.detail) for each in outcome.report.cache.exports] == [("failed", f"{cause}: {error}")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "x: 404 Not Found\nunknown: blob unknown to registry",
+        "x: 400 Bad Request\nmanifest invalid",
+        "x: 405 Method Not Allowed\nunsupported",
+    ],
+)
+def test_a_refused_export_promises_nothing_of_the_next_build(error: str) -> None:
+    stream = MADE + said(vertex("exporting cache to registry", error=error))
+    _, display = done(registry_plan(), FakeEngine(builds=[(stream, 0)]))
+    assert display.warned == [f"the cache could not be written to {REF}: refused: {error}"]
 
 
 def test_a_failed_export_fails_a_strict_call() -> None:

@@ -254,10 +254,17 @@ def test_a_builder_of_an_earlier_call_survives_a_failed_boot() -> None:
             UnreachableError,
             f"{LOGIN} failed: dial tcp: lookup registry.example.com: no such host",
             "check the registry's address and the network",
+            1,
+        ),
+        (
+            "dial tcp: lookup registry.example.com: server misbehaving",
+            UnreachableError,
+            f"{LOGIN} failed: dial tcp: lookup registry.example.com: server misbehaving",
+            "check the registry's address and the network",
             4,
         ),
     ],
-    ids=["refused", "unreachable"],
+    ids=["refused", "no-such-host", "unreachable"],
 )
 def test_a_login_that_fails_ends_the_call(
     stderr: str, kind: type[BuildxCacheError], message: str, hint: str, tries: int
@@ -444,7 +451,7 @@ LINUX_AMD64 = "registry.example.com/app:buildcache-main-linux-amd64"
         pytest.param(
             [(said(vertex("exporting cache to registry", error="x: 500 Internal Server Error")), 0)] * 3,
             "unreachable: x: 500 Internal Server Error",
-            "check the registry's address and the network; a builder in a container has a network of its own",
+            "the server has a fault, or is too busy: try again later, or ask those who run it",
             id="ignored-by-buildkit",
         ),
         pytest.param([(b"ERROR: it broke\n", 1)], "other: it broke", "the next build tries again", id="failed"),

@@ -1,0 +1,370 @@
+"""The table of causes: what is wrong → the error a call ends with, whether another try may help, and what to do.
+
+``classify`` finds the kind of a text. A kind without advice has none because nothing is known to help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from buildx_cache.errors import (
+    BuildFailedError,
+    BuildxCacheError,
+    CacheError,
+    DeniedError,
+    EngineError,
+    ExhaustedError,
+    UnreachableError,
+    UsageError,
+)
+
+
+class Kind(StrEnum):
+    """Name what is wrong; ``CAUSES`` has what follows from it."""
+
+    UNKNOWN = "unknown"
+    # The call.
+    WRONG_OPTION = "wrong-option"
+    NO_SSH_AGENT = "no-ssh-agent"
+    NO_SSH_KEY = "no-ssh-key"
+    NO_SSH_MOUNT = "no-ssh-mount"
+    NO_INDEX = "no-index"
+    NO_SECRET_FILE = "no-secret-file"  # noqa: S105 -- a kind
+    # The Dockerfile and its context.
+    BAD_DOCKERFILE = "bad-dockerfile"
+    NO_DOCKERFILE = "no-dockerfile"
+    NO_STAGE = "no-stage"
+    UNKNOWN_INSTRUCTION = "unknown-instruction"
+    UNKNOWN_FLAG = "unknown-flag"
+    NO_SECRET = "no-secret"  # noqa: S105 -- a kind
+    NO_FILE = "no-file"
+    CHECKSUM = "checksum"
+    NO_DOWNLOAD = "no-download"
+    DOWNLOAD_DENIED = "download-denied"
+    NO_FRONTEND = "no-frontend"
+    NO_PLATFORM = "no-platform"
+    NO_IMAGE = "no-image"
+    NOT_ALLOWED = "not-allowed"
+    NOT_UTF8 = "not-utf8"
+    # The engine and the builder.
+    DOCKER_DENIED = "docker-denied"
+    DOCKER_TLS = "docker-tls"
+    DOCKER_DOWN = "docker-down"
+    NO_CONTEXT = "no-context"
+    NOT_GRANTED = "not-granted"
+    UNSUPPORTED = "unsupported"
+    BUILDER_EXISTS = "builder-exists"
+    BUILDER_GONE = "builder-gone"
+    NO_BUILDER = "no-builder"
+    BUILDER_REFUSED = "builder-refused"
+    BUILDER_UNUSABLE = "builder-unusable"
+    # A registry refuses.
+    UNAUTHORIZED = "unauthorized"
+    DENIED = "denied"
+    STORE_DENIED = "store-denied"
+    NO_REPOSITORY = "no-repository"
+    TAG_IMMUTABLE = "tag-immutable"
+    TOO_LARGE = "too-large"
+    QUOTA = "quota"
+    REFUSED = "refused"
+    ABSENT = "absent"
+    # A registry or the network has a fault.
+    THROTTLED = "throttled"
+    SERVER_ERROR = "server-error"
+    REGISTRY_FULL = "registry-full"
+    PLAIN_HTTP = "plain-http"
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    CERTIFICATE = "certificate"
+    UNKNOWN_HOST = "unknown-host"
+    DNS_FAILED = "dns-failed"
+    LOOPBACK = "loopback"
+    UNREACHABLE = "unreachable"
+    DISCONNECTED = "disconnected"
+    # A cache.
+    CORRUPT = "corrupt"
+    INDEX_LOCKED = "index-locked"
+    INDEX_UNUSABLE = "index-unusable"
+    NO_CACHE_TAG = "no-cache-tag"
+    # A local resource.
+    STATE_UNWRITABLE = "state-unwritable"
+    CLIENT_DISK_FULL = "client-disk-full"
+    OUTPUT_FAILED = "output-failed"
+    DISK_FULL = "disk-full"
+    OUT_OF_MEMORY = "out-of-memory"
+    # A command of a step.
+    KILLED = "killed"
+    FOREIGN_PROGRAM = "foreign-program"
+    NO_INTERPRETER = "no-interpreter"
+    NO_COMMAND = "no-command"
+    NOT_EXECUTABLE = "not-executable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """What follows from a kind.
+
+    ``error`` is what a call ends with, None where the kind alone does not tell. ``is_passing``: the same may work in a
+    moment. ``in_step`` is the advice where the command of a step failed: its log, not BuildKit, tells of the cause.
+    """
+
+    error: type[BuildxCacheError] | None = None
+    advice: str = ""
+    is_passing: bool = False
+    in_step: str = ""
+
+
+_NO_CAUSE = Cause()
+_DNS = "the host's name was not found: correct it, or let the builder use this host's DNS: --driver-opt network=host"
+_FOLDER_IN_USE = "another build may use the folder; `buildx-cache cache verify` tells what is wrong with it"
+
+CAUSES: Mapping[Kind, Cause] = {
+    Kind.WRONG_OPTION: Cause(error=UsageError),
+    Kind.NO_SSH_AGENT: Cause(
+        error=UsageError,
+        advice="start an agent and add a key (`ssh-agent`, `ssh-add`), or name it: --ssh default=KEYFILE",
+    ),
+    Kind.NO_SSH_KEY: Cause(error=UsageError, advice="--ssh names a key file or an agent's socket that cannot be used"),
+    Kind.NO_SSH_MOUNT: Cause(
+        error=UsageError, advice="a step uses SSH, and the call gives it none: add --ssh default, or --ssh ID=KEYFILE"
+    ),
+    Kind.NO_INDEX: Cause(
+        error=UsageError, advice="an image of one platform without attestations has no index: write manifest:KEY=VALUE"
+    ),
+    Kind.NO_SECRET_FILE: Cause(error=UsageError, advice="--secret names a file that is not there: correct its src="),
+    Kind.BAD_DOCKERFILE: Cause(error=BuildFailedError, advice="mend the Dockerfile"),
+    Kind.NO_DOCKERFILE: Cause(
+        error=BuildFailedError, advice="the context has no such Dockerfile: name the one there is with -f/--file"
+    ),
+    Kind.NO_STAGE: Cause(
+        error=BuildFailedError,
+        advice="--target names no stage of the Dockerfile: its stages are what stands after AS in FROM lines",
+    ),
+    Kind.UNKNOWN_INSTRUCTION: Cause(
+        error=BuildFailedError,
+        advice="no instruction begins like that line: correct it, or end the line before it with \\ if it goes on",
+    ),
+    Kind.UNKNOWN_FLAG: Cause(
+        error=BuildFailedError,
+        advice=(
+            "the Dockerfile frontend does not know the flag: correct it, or begin with `# syntax=docker/dockerfile:1`"
+        ),
+    ),
+    Kind.NO_SECRET: Cause(
+        error=BuildFailedError,
+        advice=(
+            "a step needs a secret that was not given: add --secret id=NAME,env=VARIABLE or --secret id=NAME,src=FILE"
+        ),
+    ),
+    Kind.NO_FILE: Cause(
+        error=BuildFailedError,
+        advice=(
+            "correct the path: it is not in the context (a line of .dockerignore may hide it), or not where --from is"
+        ),
+    ),
+    Kind.CHECKSUM: Cause(
+        error=BuildFailedError,
+        advice=(
+            "what was downloaded is not what --checksum of ADD says: if the file changed on purpose, change --checksum"
+        ),
+    ),
+    Kind.NO_DOWNLOAD: Cause(error=BuildFailedError, advice="nothing is at the address of ADD: correct it"),
+    Kind.DOWNLOAD_DENIED: Cause(
+        error=DeniedError,
+        advice="correct the address of ADD; with a login, download it in a RUN that mounts it: --mount=type=secret",
+    ),
+    Kind.NO_FRONTEND: Cause(
+        error=BuildFailedError,
+        advice="the frontend image of the Dockerfile's `# syntax` line does not exist: correct the line, or remove it",
+    ),
+    Kind.NO_PLATFORM: Cause(
+        error=BuildFailedError,
+        advice="the image exists, but not for this platform: change --platform, or take another image or tag in FROM",
+    ),
+    Kind.NO_IMAGE: Cause(
+        error=BuildFailedError,
+        advice=(
+            "the registry has no such image or tag: correct the name in FROM or COPY --from, or the build argument "
+            "in it"
+        ),
+    ),
+    Kind.NOT_ALLOWED: Cause(
+        error=BuildFailedError,
+        advice=(
+            "a step asks for a right that this call does not give: add --allow network.host or --allow "
+            "security.insecure"
+        ),
+    ),
+    Kind.NOT_UTF8: Cause(
+        error=BuildFailedError,
+        advice="a name or a value is no UTF-8, and BuildKit takes nothing else: rename the file, or encode the value",
+    ),
+    Kind.DOCKER_DENIED: Cause(
+        error=EngineError, advice="this user may not talk to Docker: add the user to the group docker, or use sudo"
+    ),
+    Kind.DOCKER_TLS: Cause(
+        error=EngineError,
+        advice="the engine and this host do not trust each other: check DOCKER_CERT_PATH and DOCKER_HOST",
+    ),
+    Kind.DOCKER_DOWN: Cause(
+        error=EngineError, advice="start Docker; check DOCKER_HOST, and the context that `docker context ls` marks"
+    ),
+    Kind.NO_CONTEXT: Cause(error=EngineError, advice="`docker context ls` lists those there are"),
+    Kind.NOT_GRANTED: Cause(
+        error=EngineError,
+        advice="the builder does not grant it: make one with --buildkitd-flags '--allow-insecure-entitlement NAME'",
+    ),
+    Kind.UNSUPPORTED: Cause(
+        error=EngineError,
+        advice=(
+            "this builder cannot do that: use --driver docker-container, or turn on the engine's containerd image store"
+        ),
+    ),
+    Kind.BUILDER_GONE: Cause(
+        error=EngineError,
+        advice=(
+            "the builder stopped during the build: out of memory, or removed by another job; its container's log tells"
+        ),
+    ),
+    Kind.NO_BUILDER: Cause(error=EngineError, advice="`docker buildx ls` lists the builders there are"),
+    Kind.BUILDER_REFUSED: Cause(error=EngineError),
+    Kind.BUILDER_UNUSABLE: Cause(
+        error=EngineError,
+        advice="look at the builder with `docker buildx inspect`, or remove it with `docker buildx rm`",
+    ),
+    Kind.UNAUTHORIZED: Cause(
+        error=DeniedError,
+        advice="log in with --username and --password-env, or `docker login`; check that the account may do this",
+        in_step="its log tells of a server that wants a login: give one with --secret and `RUN --mount=type=secret`",
+    ),
+    Kind.DENIED: Cause(
+        error=DeniedError,
+        advice="check the repository's name, and that the account may write (push) or read (FROM) it",
+    ),
+    Kind.STORE_DENIED: Cause(
+        error=DeniedError, advice="check the credentials that this step has for the cache's store, and what they allow"
+    ),
+    Kind.NO_REPOSITORY: Cause(
+        error=DeniedError,
+        advice="the registry has no such repository: create it there first, or correct the name and the address",
+    ),
+    Kind.TAG_IMMUTABLE: Cause(
+        error=DeniedError,
+        advice="the tag exists and may not change: push another tag; keep a cache in a mutable repository: --cache-ref",
+    ),
+    Kind.TOO_LARGE: Cause(
+        error=DeniedError,
+        advice="the registry, or the proxy before it, limits uploads (nginx: client_max_body_size): raise that limit",
+    ),
+    Kind.QUOTA: Cause(error=DeniedError, advice="the quota there is used up: delete what is not needed, or raise it"),
+    Kind.REFUSED: Cause(error=DeniedError),
+    Kind.ABSENT: _NO_CAUSE,
+    Kind.THROTTLED: Cause(
+        error=UnreachableError,
+        is_passing=True,
+        advice="the registry limits requests: log in to raise the limit, or try again later",
+        in_step=(
+            "its log tells of a server that limits requests: log in there with --secret, use a mirror, or try again "
+            "later"
+        ),
+    ),
+    Kind.SERVER_ERROR: Cause(
+        error=UnreachableError,
+        is_passing=True,
+        advice="the server has a fault, or is too busy: try again later, or ask those who run it",
+    ),
+    Kind.REGISTRY_FULL: Cause(
+        error=UnreachableError, is_passing=True, advice="the registry's own disk is full: ask those who run it"
+    ),
+    Kind.PLAIN_HTTP: Cause(
+        error=UnreachableError,
+        advice="the server speaks plain HTTP: `http = true` in --buildkitd-config, or Docker's insecure-registries",
+    ),
+    Kind.CERTIFICATE_EXPIRED: Cause(
+        error=UnreachableError,
+        advice="the server's certificate is not valid today: renew it, or set the clock of the builder's machine",
+    ),
+    Kind.CERTIFICATE: Cause(
+        error=UnreachableError,
+        advice=(
+            "the builder does not trust the certificate: name its CA in --buildkitd-config, or in Docker's certs.d "
+            "folder"
+        ),
+        in_step=(
+            "its log tells of a certificate that is not trusted: install ca-certificates, or COPY your CA into the "
+            "image"
+        ),
+    ),
+    Kind.UNKNOWN_HOST: Cause(
+        error=UnreachableError,
+        advice=_DNS,
+        in_step="its log tells of a host's name that was not found: correct it, or the step's DNS, with --network host",
+    ),
+    Kind.DNS_FAILED: Cause(error=UnreachableError, is_passing=True, advice=_DNS),
+    Kind.LOOPBACK: Cause(
+        error=UnreachableError,
+        advice=(
+            "nothing listens there; a builder in a container has its own loopback, but with --driver-opt network=host"
+        ),
+    ),
+    Kind.UNREACHABLE: Cause(
+        error=UnreachableError,
+        is_passing=True,
+        advice="check the address and the network; a builder in a container has a network of its own",
+    ),
+    Kind.DISCONNECTED: _NO_CAUSE,
+    Kind.CORRUPT: _NO_CAUSE,
+    Kind.INDEX_LOCKED: Cause(error=CacheError, advice=_FOLDER_IN_USE),
+    Kind.INDEX_UNUSABLE: Cause(error=CacheError, advice=_FOLDER_IN_USE),
+    Kind.NO_CACHE_TAG: _NO_CAUSE,
+    Kind.STATE_UNWRITABLE: Cause(
+        error=ExhaustedError,
+        advice="Buildx keeps its state there: set BUILDX_CONFIG to a folder that this user can write",
+    ),
+    Kind.CLIENT_DISK_FULL: Cause(
+        error=ExhaustedError, advice="the disk of that file is full: free space there, or have it written elsewhere"
+    ),
+    Kind.OUTPUT_FAILED: Cause(
+        error=ExhaustedError,
+        advice="the output's folder could not be written: is its disk full, or may this user not write there?",
+    ),
+    Kind.DISK_FULL: Cause(
+        error=ExhaustedError,
+        advice="free disk space: `docker buildx prune`, `docker system prune`, or a larger machine",
+        in_step="its log tells of a full disk: `docker buildx prune`, `docker system prune`, or a larger machine",
+    ),
+    Kind.OUT_OF_MEMORY: Cause(
+        error=ExhaustedError,
+        advice="the step ran out of memory: let it do less at once, such as `make -j2`, or take a larger machine",
+        in_step=(
+            "its log tells of too little memory: let it do less at once, such as `make -j2`, or take a larger machine"
+        ),
+    ),
+    Kind.KILLED: Cause(
+        in_step=(
+            "it was killed, likely out of memory: let it do less at once, such as `make -j2`, or take a larger machine"
+        ),
+    ),
+    Kind.FOREIGN_PROGRAM: Cause(
+        in_step=(
+            "its program is for another platform: change --platform, or install an emulator, such as tonistiigi/binfmt"
+        ),
+    ),
+    Kind.NO_INTERPRETER: Cause(
+        in_step=(
+            "the file is not in the image, or its interpreter is not: a script must have LF, not CRLF, at the end of "
+            "lines"
+        )
+    ),
+    Kind.NO_COMMAND: Cause(
+        in_step="the command is not in the image: install it in a RUN before, or take a base image that has it"
+    ),
+    Kind.NOT_EXECUTABLE: Cause(
+        in_step=(
+            "the file is not executable: copy it with `COPY --chmod=755`, or name its interpreter, as in `RUN sh FILE`"
+        ),
+    ),
+    Kind.BUILDER_EXISTS: _NO_CAUSE,
+    Kind.UNKNOWN: _NO_CAUSE,
+}

@@ -1,0 +1,86 @@
+"""Why a build failed, and at what: ``BuildTrace`` → ``Failure``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from buildx_cache.buildkit.causes import Kind
+from buildx_cache.buildkit.classify import Operation, Problem, classify, command_ending
+from buildx_cache.buildkit.trace import BuildTrace, Step, Transfer
+from buildx_cache.buildkit.vertex_names import TransferKind, image_name, transfer_kind
+
+Work = Literal["pull", "push", "export"]
+"""What can be done again by itself: the steps before it are done, or none of them has failed."""
+
+_WRITES: Mapping[TransferKind, Work] = {"image-export": "push", "push": "push", "cache-export": "export"}
+# Buildx makes and boots a builder before it asks for anything.
+_BOOTING = "booting buildkit"
+_ASKED = re.compile(r"\bfailed to solve: ")
+_HOST = re.compile(r"\blookup (?P<host>[^\s:]+)(?: on \S+)?: ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a build failed; ``work`` is what failed, None where that is nothing that can be done again."""
+
+    problem: Problem
+    work: Work | None = None
+
+
+def failure(trace: BuildTrace) -> Failure:
+    """Tell why a build failed that ended with an error."""
+    step = trace.failed
+    name, kind, text = ("", None, trace.error) if step else _failing(trace)
+    work = _WRITES.get(kind) if kind else None
+    problem = classify(text, doing=name, retried="\n".join(trace.log_tail) if work == "push" else "")
+    if not _is_asked(trace):
+        return Failure(problem=_refused_by_buildx(problem))
+    if problem.kind is Kind.UNKNOWN_HOST and _was_reached(trace, text):
+        problem = replace(problem, kind=Kind.DNS_FAILED)
+    if image := _pulled(step, problem) if step else image_name(name):
+        named = problem.words if image in problem.words else f"{image}: {problem.words}"
+        return Failure(problem=replace(problem, words=named), work="pull")
+    return Failure(problem=problem, work=work)
+
+
+def _failing(trace: BuildTrace) -> tuple[str, TransferKind | None, str]:
+    """Return the name, the kind and the whole error of what failed: Buildx leaves out the name, and prints one line."""
+    errors = (
+        *((each.name, each.kind, each.error) for each in trace.transfers),
+        *((name, transfer_kind(name), error) for name, error in trace.errors),
+    )
+    found = (each for each in errors if each[2] and each[2].partition("\n")[0] in trace.error)
+    return next(found, ("", None, trace.error))
+
+
+def _is_asked(trace: BuildTrace) -> bool:
+    """Tell whether BuildKit was asked for anything before the build failed."""
+    begun = (*trace.steps, *(each for each in trace.transfers if _BOOTING not in each.name))
+    return bool(begun) or bool(_ASKED.search("\n".join(trace.text)))
+
+
+def _refused_by_buildx(problem: Problem) -> Problem:
+    """Name the cause of an error before BuildKit was asked: a builder that does not answer, or else the call."""
+    if problem.cause.error:
+        return problem
+    silent = problem.kind is Kind.DISCONNECTED
+    return replace(problem, kind=Kind.BUILDER_UNUSABLE if silent else Kind.WRONG_OPTION)
+
+
+def _was_reached(trace: BuildTrace, text: str) -> bool:
+    """Tell whether the host that was not found was found before in the same build."""
+    match = _HOST.search(text)
+    all_of_it: tuple[Step | Transfer, ...] = (*trace.transfers, *trace.steps)
+    done = (each.name for each in all_of_it if each.completed and not each.error)
+    return match is not None and any(match["host"] in re.split(r"[\s/:]", name) for name in done)
+
+
+def _pulled(step: Step, problem: Problem) -> str:
+    """Return the image that a step could not pull; empty where the step itself failed."""
+    if step.name.startswith("FROM "):
+        return step.name.removeprefix("FROM ")
+    is_fetch = problem.operation is Operation.FETCH_LAYER and not command_ending(step.error)
+    return (problem.subject or step.name) if is_fetch else ""
