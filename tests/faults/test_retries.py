@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,29 @@ PUSHES = (
     Passing(name="401", act=Status(code=401), times=0, retries=0, code=4),
     Passing(name="wrong digest", act=Status(code=400), kinds=_TAG, retries=0, code=4),
     Passing(name="404", act=Status(code=404), times=0, retries=0, code=4),
+    *(
+        Passing(name=f"{code} {error}", act=Status(code=code, error=(error, words)), times=0, retries=0, code=4)
+        for code, error, words in (
+            (404, "NAME_UNKNOWN", "The repository with name 'a' does not exist in the registry with id '1'"),
+            (
+                400,
+                "TAG_INVALID",
+                "The image tag '1' already exists in 'a' and cannot be overwritten because it is immutable.",
+            ),
+            (405, "UNSUPPORTED", "The operation is unsupported."),
+            (409, "CONFLICT", "conflict"),
+            (412, "PRECONDITION", "Failed to process request due to 'a:1' configured as immutable."),
+            (422, "UNPROCESSABLE", "it is not processed"),
+        )
+    ),
+    Passing(
+        name="413",
+        act=Status(code=413, page="<html><title>413 Request Entity Too Large</title></html>"),
+        times=0,
+        retries=0,
+        code=4,
+    ),
+    Passing(name="501 for longer", act=Status(code=501, error=("UNSUPPORTED", "x")), kinds=_TAG, times=6, retries=1),
 )
 
 
@@ -71,8 +95,8 @@ QUICK = (
     "reset in an upload",
     "expiring token",
     "403",
-    "wrong digest once",
-    "404",
+    "wrong digest",
+    "404 NAME_UNKNOWN",
 )
 
 
@@ -154,3 +178,44 @@ def test_a_cache_export_comes_through(laboratory: Laboratory, proxy: Proxy, buil
     assert ran.code == 0, ran.stderr
     assert [export["status"] for export in ran.report["cache"]["exports"]] == ["written"]
     assert [(retry["phase"], retry["count"]) for retry in ran.report["retries"]] == [("export", 1)]
+
+
+# How the registry of a base image fails, by what of it, and how often; 429 is sent six times by BuildKit itself.
+_TOKEN = Rule(act=Expire(uses=1000), kinds=_ALL)
+HICCUPS = {
+    "two 503": (Rule(act=Status(code=503), kinds=_TAG, times=2),),
+    "one 502": (Rule(act=Status(code=502), kinds=_TAG, times=1),),
+    "one 504 of the token": (Rule(act=Status(code=504), kinds=frozenset({Kind.TOKEN}), times=1), _TOKEN),
+    "429": (Rule(act=_LIMITED, kinds=_TAG, times=_BUILDKITS),),
+}
+
+
+@pytest.mark.parametrize("name", quick(HICCUPS, "two 503", "one 504 of the token"))
+def test_a_base_image_comes_through(
+    laboratory: Laboratory, proxy: Proxy, builder: str, tmp_path: Path, name: str
+) -> None:
+    docker = laboratory.docker
+    path = docker.base.partition("/")[2]
+    (tmp_path / "Dockerfile").write_text(f"FROM {proxy.address}/{path}\nRUN echo {uuid.uuid4().hex} > /one\n")
+
+    with proxy.ruled(*HICCUPS[name]):
+        ran = laboratory.tool("--cache", "none", context=tmp_path, builder=builder)
+
+    assert ran.code == 0, ran.stderr
+    assert [each["phase"] for each in ran.report["retries"]] == ["pull"]
+    assert all(f"{proxy.address}/{path}" in each["reason"] for each in ran.report["retries"])
+
+
+def test_a_step_that_fails_by_itself_is_not_tried_again(laboratory: Laboratory, builder: str, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {laboratory.docker.base}\nRUN echo 503 Service Unavailable; exit 1\n")
+    ran = laboratory.tool("--cache", "none", context=tmp_path, builder=builder)
+    assert (ran.code, ran.report["retries"], builds(ran)) == (1, [], 1)
+
+
+def test_a_host_that_does_not_exist_fails_at_once(laboratory: Laboratory, builder: str, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    ran = laboratory.tool(
+        "--cache", "none", "--tag", "nowhere.invalid/a:1", "--push", context=tmp_path, builder=builder
+    )
+    assert (ran.code, ran.report["retries"], builds(ran)) == (5, [], 1)
+    assert ran.stderr.count("COPY Dockerfile /") == 1
