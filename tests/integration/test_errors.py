@@ -321,7 +321,11 @@ def _server(host: str, certificate: trustme.LeafCert | None = None) -> Iterator[
             thread.join()
 
 
-PATIENT = ("push-to-a-full-registry", "push-limited", "push-that-is-cut-off")  # a minute of tries each
+# Up to a minute of tries each.
+PATIENT = (
+    *("push-to-a-full-registry", "push-limited", "push-that-is-cut-off"),
+    *("pull-limited", "pull-from-a-broken-registry"),
+)
 
 
 @pytest.mark.parametrize(
