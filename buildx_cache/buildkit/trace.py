@@ -33,7 +33,6 @@ LOG_TAIL = 20
 
 _ERROR = "ERROR: "
 # BuildKit's words for the end of a cache export (``cache/remotecache/export.go``).
-_WRITTEN = re.compile(r"writing (?:cache )?(?:image )?manifest (sha256:[0-9a-f]{64})")
 _WRITING = frozenset({"image-export", "push", "cache-export"})
 _FATAL_KINDS = frozenset({"image-export", "push", "load", "context", "other"})
 

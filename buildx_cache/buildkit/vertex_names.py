@@ -37,7 +37,9 @@ _IMAGE = re.compile(
     r"(?:\[[^\]]*internal\] load metadata for |(?:\[[^\]]*\] )?resolve image config for (?:docker-image://)?)(?P<image>.+)"
 )
 
-_MANIFEST = re.compile(r"exporting manifest (?P<index>list )?(?P<digest>sha256:[0-9a-f]{64})")
+_MANIFEST = re.compile(
+    r"(?:exporting|writing (?:cache )?(?:image )?) ?manifest (?P<index>list )?(?P<digest>sha256:[0-9a-f]{64})"
+)
 
 _KINDS: tuple[tuple[re.Pattern[str], TransferKind], ...] = (
     (re.compile(_IMPORTING), "cache-import"),
@@ -97,9 +99,10 @@ def transfer_kind(name: str) -> TransferKind:
 
 
 def exported_manifest(status: str) -> tuple[str, bool]:
-    """Return the digest of a manifest that an image's export writes, and whether it is the index of several.
+    """Return the digest of a manifest that an export writes, and whether it is the index of several.
 
-    BuildKit writes those of the platforms in their order (``commit`` in its ``exporter/containerimage/writer.go``).
+    BuildKit writes those of an image's platforms in their order (``commit`` in ``exporter/containerimage/writer.go``);
+    that of a cache is one (``cache/remotecache/export.go``).
     """
     match = _MANIFEST.fullmatch(status)
     return (match["digest"], bool(match["index"])) if match else ("", False)

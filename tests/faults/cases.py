@@ -146,7 +146,7 @@ WRITING: tuple[RegistryFault, ...] = (
         ),
         status="denied",
     ),
-    RegistryFault(name="404 for uploads", rules=_any(_LOST, _UPLOADS, WRITE), status="other"),
+    RegistryFault(name="404 for uploads", rules=_any(_LOST, _UPLOADS, WRITE), status="refused"),
     RegistryFault(name="429 for uploads", rules=_any(_LIMITED, _UPLOADS, WRITE), status="unreachable"),
     RegistryFault(name="500 for the manifest", rules=_any(_BROKEN, _TAG, WRITE), status="unreachable"),
     RegistryFault(

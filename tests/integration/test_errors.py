@@ -338,7 +338,6 @@ QUICK = (
     "unknown-host",
     "refused-connection-of-git",
     "no-login",
-    "pull-limited",
     "push-denied",
     "push-to-no-repository",
     "ssh-mount-without-ssh",

@@ -246,7 +246,7 @@ def test_what_a_cache_holds_is_only_shown(words: tuple[str, ...], called: Comman
     ids=str,
 )
 def test_what_is_refused_is_only_told(words: tuple[str, ...], called: CommandLine) -> None:
-    called.patch.setattr(credentials, "capture", lambda *_, **__: Completed(code=1))
+    called.patch.setattr(credentials, "capture_within", lambda *_, **__: Completed(code=1))
     for text in COMMANDS:
         ran = called(*(word.format(text) for word in words), **READ_BY_ALL, PATH="/nowhere")
         assert ran.code in {2, 3, 6}, (text, ran.err)
