@@ -26,7 +26,7 @@ def assert_warm_after_cold(docker: Docker, kind: str, builder: tuple[str, ...], 
     assert warm.report["cache"]["imports"][0]["status"] == "hit"
     assert warm.report["builder"]["created"] is fresh
     assert docker.greeting(f"{repository}:demo") == GREETING
-    assert warm.stdout == f"{repository}:demo@{warm.report['image']['digest']}\n"
+    assert warm.stdout == f"{repository}:demo@{warm.report['images']['default']['digest']}\n"
 
 
 # Each kind and each engine; the demo of test_demo.py shows each kind on a container builder.
