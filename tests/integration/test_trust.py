@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.proxy import Cut, Proxy, Rule
 from tests.integration.conftest import Docker, Ran
 
 FORK = {"CIRCLECI": "true", "CIRCLE_PR_NUMBER": "7", "CIRCLE_BRANCH": "topic", "CIRCLE_SHA1": "f" * 40}
@@ -198,11 +199,12 @@ def test_no_further_build_reads_where_an_exported_image_leads(docker: Docker, re
     lines = (f"FROM {docker.base} AS all", f"RUN mkdir /out && ln -s {docker.home} /out/app", "COPY .bashrc /stolen/",
              "RUN cat /stolen/.bashrc", "FROM scratch", "COPY --from=all /out /")  # fmt: skip
     (repository / "docker/Dockerfile").write_text("\n".join(lines))
-    outputs = ["type=local,dest=services", "type=registry,name=127.0.0.1:9/x"]
-    (repository / "buildx-cache.toml").write_text(
-        f'cache = "none"\nfile = "docker/Dockerfile"\noutput = {json.dumps(outputs)}\n'
-    )
-    ran = called(docker, repository, "build", "services/app", env={})
+    with Proxy(docker.registry) as proxy, proxy.ruled(Rule(act=Cut(after=0, reset=True))):
+        outputs = ["type=local,dest=services", f"type=registry,name={proxy.address}/x"]
+        (repository / "buildx-cache.toml").write_text(
+            f'cache = "none"\nfile = "docker/Dockerfile"\noutput = {json.dumps(outputs)}\n'
+        )
+        ran = called(docker, repository, "build", "services/app", env={})
     assert (repository / "services/app").is_symlink()
     assert (ran.code, "trying again" in ran.stderr) == (2, True), ran.stderr
 
