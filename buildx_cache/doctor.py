@@ -16,9 +16,9 @@ from buildx_cache.layout import refuse_exposed
 from buildx_cache.plan import Facts, show_version
 from buildx_cache.plan.builder_choice import obstacle
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
-from buildx_cache.registry.credential import Credentials
+from buildx_cache.registry.authorization import Credentials
 from buildx_cache.request import BuildRequest
-from buildx_cache.request.folders import check_cache_directory
+from buildx_cache.request.contexts import check_cache_directory
 
 OLDEST_GIT: Version = (2, 38, 0)
 """The first git that can be told not to take ordinary files for a repository (``safe.bareRepository``)."""

@@ -13,27 +13,27 @@ from buildx_cache.caches.backend import (
     Location,
     ScopedBackend,
     ScopedRepository,
+    closest,
+    from_csv,
+    to_csv,
 )
 from buildx_cache.caches.entry import (
     BACKENDS,
     SCOPED,
     CacheEntry,
     ScopedCache,
+    export_transfers,
+    import_transfers,
+    importing,
     redacted_entry,
+    refused_exports,
     secret_values,
 )
-from buildx_cache.caches.fields import closest, from_csv, to_csv
 from buildx_cache.caches.parsing import (
     EXPORT_ATTRIBUTES,
     IMPORT_ATTRIBUTES,
     parse_export,
     parse_import,
-)
-from buildx_cache.caches.vertices import (
-    export_transfers,
-    import_transfers,
-    importing,
-    refused_exports,
 )
 
 __all__ = [

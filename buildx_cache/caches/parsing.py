@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from buildx_cache.caches.backend import CacheMode, Compression
+from buildx_cache.caches.backend import CacheMode, Compression, closest, from_csv, is_misspelling
 from buildx_cache.caches.entry import BACKENDS, CacheEntry, redacted_entry
-from buildx_cache.caches.fields import closest, from_csv, is_misspelling
 from buildx_cache.errors import UsageError
 from buildx_cache.reference import parse_reference
 

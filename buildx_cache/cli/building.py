@@ -18,15 +18,13 @@ from buildx_cache.ci.outputs import annotate, outputs, write_outputs
 from buildx_cache.cli.reading import read_password, read_request
 from buildx_cache.cli.secrets import forget_secrets, have_masked, hidden_values, keep_out_of_metadata, redactor
 from buildx_cache.cli.session import open_session, told_by_ci
-from buildx_cache.cli.streams import unguarded, watched
-from buildx_cache.cli.terminal import display_for, displaying, failing
+from buildx_cache.cli.streams import display_for, displaying, failing, unguarded, watched
 from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, ExhaustedError
 from buildx_cache.formatting import printable
 from buildx_cache.interrupts import interrupt_after, interruptible
 from buildx_cache.redaction import Secret
-from buildx_cache.report.formats import FORMS, Told
-from buildx_cache.report.writing import write_report
+from buildx_cache.report.formats import FORMS, Told, write_report
 from buildx_cache.request import REPORTS, BuildRequest, Progress, is_remote_context, option_key, parse_duration
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.run import Outcome, Secrets, execute, step_record, with_context, with_saved

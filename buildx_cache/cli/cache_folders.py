@@ -8,13 +8,13 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.cli.limits import FolderLimits
-from buildx_cache.cli.output import Output
+from buildx_cache.cli.streams import Output
 from buildx_cache.cli.targets import Folder
-from buildx_cache.display.folder_tables import FolderTables
+from buildx_cache.display.cache_tables import FolderTables
 from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError
 from buildx_cache.formatting import counted, size
 from buildx_cache.layout import Bounded, Finding, Kind, Reach, Sharing
-from buildx_cache.layout.pruning import prune
+from buildx_cache.layout.eviction import prune
 
 LOCK_SECONDS = 60.0
 """How long builds in the folder are waited for."""

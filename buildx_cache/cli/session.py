@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from buildx_cache.ci import CIContext, GitFacts, detect
-from buildx_cache.engine.docker import DockerEngine
+from buildx_cache.engine.docker import DockerEngine, cache_home
 from buildx_cache.engine.git import read_git
-from buildx_cache.engine.loaded_images import cache_home
 from buildx_cache.engine.provenance import Provenance, git_provenance
 from buildx_cache.errors import UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
@@ -26,7 +25,7 @@ from buildx_cache.request import (
     unmoved,
     working_directory,
 )
-from buildx_cache.request.folders import check_cache_directories, check_exported_folders
+from buildx_cache.request.contexts import check_cache_directories, check_exported_folders
 from buildx_cache.working_copy import enclosing_top
 
 

@@ -7,7 +7,7 @@ the one that speaks JSON, and the tables of the other commands are imported by t
 from buildx_cache.display.base import Display
 from buildx_cache.display.plain import PlainDisplay
 from buildx_cache.display.quiet import QuietDisplay, failure_log
-from buildx_cache.display.summary import summary_lines
+from buildx_cache.display.steps import summary_lines
 
 __all__ = [
     "Display",

@@ -1,10 +1,12 @@
-"""What the ``cache`` commands share in what they show: facts, findings and tables, in 80 columns."""
+"""Show cache folders and caches in registries: facts, findings and tables of ``cache``, in 80 columns."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
@@ -12,7 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from buildx_cache.formatting import age, counted, printable, short_digest, size, with_short_digests
-from buildx_cache.layout import LISTED_TAGS, Finding, Layer, Severity, damaged
+from buildx_cache.layout import LISTED_TAGS, Bounded, Finding, Layer, Reach, Severity, Tag, damaged, layers_by_size
+from buildx_cache.layout.model import Descriptor
+from buildx_cache.registry.pruning import Deletion
+from buildx_cache.registry.repository import Holds, RemoteCache
 
 UNKNOWN = "-"
 _SEVERITIES = {Severity.DAMAGE: "bold red", Severity.NOTICE: "yellow"}
@@ -129,3 +134,136 @@ def tag_name(name: str) -> str:
 
 def _by_remedy(finding: Finding) -> tuple[bool, str]:
     return finding.severity is not Severity.DAMAGE, finding.remedy
+
+
+class FolderTables(Sheet):
+    """Prints what was found in folders and done to them."""
+
+    def inspected(self, found: Reach, findings: Sequence[Finding], *, layers: int) -> None:
+        """A cache folder: what it holds, its tags, its ``layers`` largest layers, what is wrong with it."""
+        self._begin()
+        dead = f"{size(found.dead_bytes)} in {counted(found.dead_blobs, 'blob')}"
+        self._facts(
+            ("cache", str(found.folder)),
+            (
+                "live",
+                f"{size(found.live_bytes)} in {counted(len(found.blobs), 'blob')}, {counted(found.records, 'record')}",
+            ),
+            ("dead", f"{dead}: `cache prune` deletes what nothing refers to" if found.dead_blobs else "nothing"),
+        )
+        self._tags(found.tags)
+        self._layers(layers_by_size(found), layers, several=len(found.tags) > 1)
+        self._findings(findings)
+
+    def verified(self, found: Reach, findings: Sequence[Finding], *, deep: bool) -> None:
+        """Whether a folder is sound and how closely it was looked at; every finding, those with one remedy together."""
+        how = "layers read" if deep else "layers by size"
+        said = f"{counted(len(found.blobs), 'blob')}, {size(found.live_bytes)} ({how})"
+        self._verified(str(found.folder), said, findings)
+
+    def pruned(self, folder: Path, done: Bounded) -> None:
+        """What went from a folder, or would go."""
+        self._begin()
+        swept = done.swept
+        dropped, deleted, kept = (
+            ("would drop", "would delete", "would keep") if swept.dry_run else ("dropped", "deleted", "kept")
+        )
+        facts = [("cache", str(folder))]
+        if done.dropped:
+            names = ", ".join(map(tag_name, done.dropped))
+            facts.append((dropped, f"{counted(len(done.dropped), 'tag')}: {names}"))
+        facts.append((deleted, f"{counted(len(swept.blobs), 'blob')}, {size(swept.blob_bytes)}"))
+        if swept.ingests:
+            facts.append((deleted, f"{counted(swept.ingests, 'partial write')}, {size(swept.ingest_bytes)}"))
+        if swept.kept_blobs:
+            young = f"{counted(swept.kept_blobs, 'blob')}, {size(swept.kept_bytes)}"
+            facts.append((kept, f"{young}, for now: younger than ten minutes, a build may be at work"))
+        self._facts(*facts, ("live", size(done.live_bytes)))
+
+    def _tags(self, tags: Sequence[Tag]) -> None:
+        if not tags:
+            return
+        table = new_table("tag", age=True, size=True, own=True, layers=True, records=True, shape=False)
+        for tag in tags:
+            table.add_row(
+                cell(tag_name(tag.name)),
+                self._age(tag.created or tag.written),
+                size(tag.live_bytes),
+                size(tag.own_bytes),
+                str(tag.layers),
+                UNKNOWN if tag.records is None else str(tag.records),
+                tag.shape.value,
+            )
+        self._print(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadableCache:
+    """A tag in a registry that cannot be read, and why; its age is not known."""
+
+    tag: str
+    problem: str
+    created: None = None
+
+
+class RegistryTables(Sheet):
+    """Prints what was found in repositories and done to them."""
+
+    def listed(self, name: str, caches: Sequence[RemoteCache | UnreadableCache]) -> None:
+        """The caches in a repository, in this order."""
+        self._facts(
+            ("repository", name), ("caches", str(len(caches)) if caches else "none: it has no tag buildcache-*")
+        )
+        table = new_table("tag", age=True, size=True, layers=True, holds=False)
+        for each in caches:
+            if isinstance(each, RemoteCache):
+                row = (self._age(each.created), size(each.size), str(len(each.layers)), _held(each))
+                table.add_row(cell(each.tag), *row)
+        if table.row_count:
+            self._print(table)
+        for each in caches:
+            if isinstance(each, UnreadableCache):
+                self._line("damage", "bold red", each.problem)
+
+    def inspected(self, name: str, found: RemoteCache, *, layers: int) -> None:
+        """What a tag holds, and its ``layers`` largest layers."""
+        records = "" if found.records is None else f", {counted(found.records, 'record')}"
+        self._facts(
+            ("cache", f"{name}:{found.tag}"),
+            ("digest", short_digest(found.digest)),
+            ("holds", _held(found)),
+            ("size", f"{size(found.size)} in {counted(len(found.layers), 'layer')}{records}"),
+            *((("age", self._age(found.created)),) if found.created is not None else ()),
+        )
+        self._layers([_unnamed(layer) for layer in found.layers], layers)
+        self._findings(found.findings)
+
+    def verified(self, name: str, findings: Sequence[Finding], *, deep: bool) -> None:
+        """Whether a tag is sound and how closely it was looked at, and every finding."""
+        how = "layers read" if deep else "layers by size"
+        self._verified(name, how, findings)
+
+    def pruned(self, name: str, done: Deletion, *, dry_run: bool) -> None:
+        """What went from a repository, or would go, and what stays."""
+        deleted, kept = ("would delete", "would keep") if dry_run else ("deleted", "kept")
+        facts = [
+            ("repository", name),
+            (deleted, counted(len(done.deleted), "tag")),
+            (kept, counted(len(done.kept), "tag")),
+        ]
+        self._facts(*facts)
+        if done.deleted or done.kept:
+            table = new_table("", tag=False, why=False)
+            for what, judged in ((deleted, done.deleted), (kept, done.kept)):
+                for each in judged:
+                    table.add_row(what, cell(each.tag.name), cell(each.reason))
+            self._print(table)
+
+
+def _held(found: RemoteCache) -> str:
+    return found.shape.value if found.holds is Holds.CACHE else found.holds.value
+
+
+def _unnamed(layer: Descriptor) -> Layer:
+    """A layer of one tag, whose name need not be said."""
+    return Layer(digest=layer.digest, size=layer.size, media_type=layer.media_type, created=layer.created, tags=())

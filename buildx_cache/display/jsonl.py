@@ -10,10 +10,9 @@ from typing import Any, TextIO
 from buildx_cache import __version__
 from buildx_cache.buildkit import BuildTrace, Event, LogEvent, StatusEvent, TextLine, VertexEvent, is_cancelled
 from buildx_cache.buildkit.vertex_names import transfer_kind
-from buildx_cache.ci.commands import json_without_commands
-from buildx_cache.display.loglines import LogLines
+from buildx_cache.ci.capabilities import json_without_commands
 from buildx_cache.display.quiet import failure_log
-from buildx_cache.display.steps import Steps, Watched
+from buildx_cache.display.steps import LogLines, Steps, Watched
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import printable
 from buildx_cache.report import BuildReport

@@ -7,14 +7,11 @@ from collections import deque
 from typing import TextIO
 
 from buildx_cache.buildkit import Event, LogEvent, TextLine, VertexEvent
-from buildx_cache.ci.commands import without_commands
+from buildx_cache.ci.capabilities import without_commands
 from buildx_cache.ci.providers import named
-from buildx_cache.display.loglines import LogLines
-from buildx_cache.display.phases import Phase
+from buildx_cache.display.base import Phase, alone, is_worth_a_warning
 from buildx_cache.display.quiet import QuietDisplay
-from buildx_cache.display.steps import Steps, Watched
-from buildx_cache.display.text import is_worth_a_warning
-from buildx_cache.display.ticker import alone
+from buildx_cache.display.steps import LogLines, Steps, Watched
 from buildx_cache.formatting import duration
 from buildx_cache.report import BuildReport
 

@@ -8,12 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from buildx_cache.buildkit import BuildTrace, Event
-from buildx_cache.ci.commands import without_commands
+from buildx_cache.ci.capabilities import without_commands
 from buildx_cache.ci.providers import named
 from buildx_cache.diagnose import source_excerpt
-from buildx_cache.display.summary import summary_lines
-from buildx_cache.display.text import Line
-from buildx_cache.display.ticker import alone
+from buildx_cache.display.base import Line, alone
+from buildx_cache.display.steps import summary_lines
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import as_message, printable
 from buildx_cache.report import BuildReport

@@ -1,4 +1,4 @@
-"""The steps of a build and its transfers while they go on, each counted as the report counts it."""
+"""Follow the steps of a build and their log lines while they go on, and sum them up as the report does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,37 @@ from collections.abc import Iterator
 
 from buildx_cache.buildkit import Event, LogEvent, StatusEvent, Step, TraceBuilder, Transfer, VertexEvent, is_cancelled
 from buildx_cache.buildkit.vertex_names import Label, step_label
-from buildx_cache.formatting import duration, printable
+from buildx_cache.caches import BACKENDS
+from buildx_cache.formatting import duration, printable, short_digest, size
+from buildx_cache.report import BuildReport
+
+_LONGEST_LINE = 16 * 1024
+
+
+class LogLines:
+    """Puts lines together, of each vertex and stream apart."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, int], bytes] = {}
+
+    def take(self, event: LogEvent, *, last: int = 0) -> Iterator[str]:
+        """The lines that end in this piece; only so many, the last ones, if a number is given."""
+        key = (event.vertex, event.stream)
+        *lines, rest = (self._begun.get(key, b"") + event.data).split(b"\n")
+        self._begun[key] = rest[-_LONGEST_LINE:]
+        return map(_final, lines[-last:])
+
+    def rest(self, vertex: str) -> Iterator[tuple[int, str]]:
+        """What a vertex began and did not end, each with its stream; it is not told again."""
+        for key in [key for key in self._begun if key[0] == vertex]:
+            if line := self._begun.pop(key):
+                yield key[1], _final(line)
+
+
+def _final(line: bytes) -> str:
+    """A line as a terminal would leave it, after every return to its start."""
+    final = line.rstrip(b"\r").rpartition(b"\r")[2][:_LONGEST_LINE]
+    return final.decode("utf-8", "replace")
 
 
 class Watched:
@@ -137,3 +167,35 @@ class Steps:
                 self._by_label[label] = watched
         self._by_digest[event.digest] = watched
         return watched
+
+
+_TOLD = ("builder", "login", "verify", "build", "sweep", "prune")  # exports and pushes are part of the build
+
+
+def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
+    """What a call did, as pairs of a matter and what there is to say of it."""
+    steps, cache = report.cache.steps, report.cache
+    share = f"{cache.hit_ratio:.0%}" if cache.hit_ratio is not None else "none"
+    yield "steps", f"{steps.total}: {steps.cached} cached ({share}), {steps.executed} executed"
+    if cache.saved_seconds:
+        yield "saved", f"{duration(cache.saved_seconds)} of steps not run again"
+    lazily = f" ({size(cache.lazy.bytes)} read)" if cache.lazy and cache.lazy.used else ""
+    for entry in cache.imports:
+        yield (
+            "cache from",
+            f"{entry.status:<11} {entry.type} {entry.source}{lazily if BACKENDS[entry.type].is_folder else ''}",
+        )
+    for export in cache.exports:
+        moved = f" ({size(export.bytes)})" if export.bytes else ""
+        yield "cache to", f"{export.status:<11} {export.type} {export.target}{moved}"
+    if cache.local:
+        swept = f", {size(cache.local.swept_bytes)} swept" if cache.local.swept_bytes else ""
+        state = "sound" if cache.local.sound else "damaged"
+        yield "folder", f"{state:<11} {size(cache.local.live_bytes)} in use{swept}"
+    if report.build_context and report.build_context.bytes:
+        yield "context", f"{size(report.build_context.bytes)} sent"
+    for image in report.images.values():
+        if image.digest:
+            yield "image", short_digest(image.digest)
+    spent = {name: duration(report.phases.get(name, 0.0)) for name in _TOLD}
+    yield "time", ", ".join(f"{name} {value}" for name, value in spent.items() if value != "0.0s")

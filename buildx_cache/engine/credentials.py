@@ -11,13 +11,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from buildx_cache.engine.git_environment import guarded
+from buildx_cache.engine.git import guarded
 from buildx_cache.engine.paths import home_folder
 from buildx_cache.engine.process import Completed, capture_within
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import HUB_KEY, auth_key
-from buildx_cache.registry.credential import Credential, Credentials, IdentityToken, Password
+from buildx_cache.registry.authorization import Credential, Credentials, IdentityToken, Password
 from buildx_cache.scratch import making, scratch_folder
 
 DEFAULT_CONTEXT = "default"

@@ -1,4 +1,4 @@
-"""The Docker engine: facts about it, and the effects of a plan, by python-on-whales."""
+"""The Docker engine: facts about it, the effects of a plan, and which images this program loaded into it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import IO
 
 import pydantic
@@ -20,13 +21,13 @@ from python_on_whales.components.network.models import NetworkInspectResult
 from python_on_whales.components.system.models import SystemInfo
 from python_on_whales.exceptions import DockerException
 
+from buildx_cache.atomic import write_text
 from buildx_cache.buildkit import Kind, classify
-from buildx_cache.engine.client import Docker
+from buildx_cache.engine.client import Docker, gateway_of, store_of, tls_from_environment
 from buildx_cache.engine.credentials import DEFAULT_CONTEXT, credential_for, current_context, private_configuration
-from buildx_cache.engine.git_environment import guarded
-from buildx_cache.engine.loaded_images import remember, remembered
+from buildx_cache.engine.git import guarded
 from buildx_cache.engine.locality import Whereabouts, elsewhere
-from buildx_cache.engine.parsers import gateway_of, store_of, tls_from_environment
+from buildx_cache.engine.paths import home_folder
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import DeniedError, EngineError, UsageError
 from buildx_cache.plan import Builder, BuildInvocation, Effect, Facts, Place, parse_version, show_version
@@ -34,6 +35,35 @@ from buildx_cache.plan.effects import LoadImage
 from buildx_cache.plan.facts import Version
 from buildx_cache.redaction import redact
 from buildx_cache.scratch import making
+
+# Enough for every project of a machine; older ones are forgotten, and then simply never removed.
+_REMEMBERED = 1000
+
+
+def remembered(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The IDs of loaded images, the newest last; none where the record cannot be read."""
+    try:
+        found = json.loads(_record(env).read_bytes())
+    except (OSError, ValueError):
+        return ()
+    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
+
+
+def remember(env: Mapping[str, str], image_id: str) -> None:
+    """Add an image to the record; a record that cannot be written is done without."""
+    known = [*(item for item in remembered(env) if item != image_id), image_id]
+    with contextlib.suppress(OSError):
+        write_text(_record(env), json.dumps(known[-_REMEMBERED:]))
+
+
+def _record(env: Mapping[str, str]) -> Path:
+    return cache_home(env) / "loaded.json"
+
+
+def cache_home(env: Mapping[str, str]) -> Path:
+    """The folder of this program in the user's cache directory."""
+    return Path(env.get("XDG_CACHE_HOME") or home_folder(env) / ".cache") / "buildx-cache"
+
 
 # rawjson progress and --metadata-file for every driver (docker/buildx#2218).
 OLDEST_BUILDX = (0, 13, 0)

@@ -1,4 +1,4 @@
-"""git, and what it tells of the working copy.
+"""Run git, with an environment in which no repository decides what it runs, and ask it about the working copy.
 
 The working copy is not trusted, its ``.git`` included: a build context may come from an archive. Every call of git goes
 through ``run_git``, and asks about one known folder, or about an empty one.
@@ -12,9 +12,46 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from buildx_cache.ci import GitFacts
-from buildx_cache.engine.git_environment import OFFLINE, SETTINGS
 from buildx_cache.engine.process import Completed, capture_within
 from buildx_cache.plan.facts import Version, parse_version
+
+SETTINGS = (
+    ("safe.bareRepository", "explicit"),  # a folder of ordinary files is no repository
+    ("core.fsmonitor", "false"),  # a command, for `git status`
+    ("core.hooksPath", "/dev/null"),  # among them `post-index-change`, for `git status`
+    ("log.showSignature", "false"),  # runs `gpg.program`
+    ("log.mailmap", "false"),  # reads `mailmap.file`, which may have no end
+)
+"""Settings of git that win over a repository's own. A git too old for one ignores it: nothing depends on them alone."""
+
+_COUNT = "GIT_CONFIG_COUNT"
+OFFLINE = {
+    "GIT_ALLOW_PROTOCOL": "none",  # a missing object is not fetched: that runs `core.sshCommand`, `ext::COMMAND`, …
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+"""Variables of a git that must not reach any server."""
+
+
+def guarded(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child process that may ask git about a folder, and has no need of git's network."""
+    return {**configured(env, SETTINGS), **OFFLINE}
+
+
+def configured(env: Mapping[str, str], settings: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return ``env`` with settings of git appended to those that it has: of two of a name, git takes the last.
+
+    Where the user's own cannot be counted git refuses to run; then they stay as they are.
+    """
+    given = env.get(_COUNT) or "0"
+    if not given.isdecimal():
+        return dict(env)
+    added: dict[str, str] = {}
+    for number, (name, value) in enumerate(settings, start=int(given)):
+        added |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return {**env, **added, _COUNT: str(int(given) + len(settings))}
+
 
 _HEAD = "HEAD -> "
 _TAG = "tag: "

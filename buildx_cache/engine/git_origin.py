@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from buildx_cache.engine.git import ask, run_git
-from buildx_cache.engine.git_environment import configured
+from buildx_cache.engine.git import ask, configured, run_git
 from buildx_cache.errors import UnreachableError, UsageError
 from buildx_cache.scratch import scratch_folder
 

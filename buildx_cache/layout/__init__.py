@@ -4,8 +4,7 @@ Nothing here raises on what a folder holds; faults are :class:`Finding` values. 
 called while holding the folder with :func:`lock`.
 """
 
-from buildx_cache.layout.describe import Layer, as_json, finding_json, layers_by_size, rfc3339
-from buildx_cache.layout.eviction import bound
+from buildx_cache.layout.eviction import bound, prune
 from buildx_cache.layout.gc import delete_stale_writes, has_stale_writes, sweep
 from buildx_cache.layout.image import Archive, delete_image_folders, new_image_folder, read_archive
 from buildx_cache.layout.index import cache_key
@@ -27,9 +26,8 @@ from buildx_cache.layout.model import (
 from buildx_cache.layout.origins import forget_origin, restore_tag
 from buildx_cache.layout.ownership import exposure, is_file, is_foreign, is_layout, is_own, refuse_exposed
 from buildx_cache.layout.parse import shown_tag
-from buildx_cache.layout.pruning import prune
 from buildx_cache.layout.quarantine import delete_inner_asides, is_aside, set_aside
-from buildx_cache.layout.reachability import reach
+from buildx_cache.layout.reachability import Layer, as_json, finding_json, layers_by_size, reach, rfc3339
 from buildx_cache.layout.store import blob_names
 from buildx_cache.layout.verification import unsound, verify
 

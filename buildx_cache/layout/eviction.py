@@ -1,4 +1,4 @@
-"""Dropping tags to keep a folder small."""
+"""Drop tags to keep a folder small, after a build or by hand, then delete what nothing refers to."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 
-from buildx_cache.layout.blobsets import BlobSet, Weights
 from buildx_cache.layout.gc import GRACE_SECONDS, select_garbage, sweep, sweep_obstacles
 from buildx_cache.layout.graph import walk
 from buildx_cache.layout.index import index_entries, replace_entries
-from buildx_cache.layout.model import Bounded, Reach, Swept, Tag
+from buildx_cache.layout.model import BlobSet, Bounded, Reach, Swept, Tag, Weights
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.reachability import reach_of, size_on_disk
 from buildx_cache.layout.store import INDEX, Store, open_store
@@ -101,3 +100,28 @@ def _union(tags: Iterable[Tag]) -> int:
 def blobs_of(tags: Sequence[Tag]) -> frozenset[str]:
     """The digests under any of the tags of a folder."""
     return frozenset(BlobSet(numbering=tags[0].closure.numbering, bits=_union(tags))) if tags else frozenset()
+
+
+def prune(folder: Path, *, max_size: int | None = None, since: float | None = None, dry_run: bool = False) -> Bounded:
+    """Drop every tag older than ``since`` (:attr:`Tag.age_key`), then the oldest until all fits ``max_size``; sweep.
+
+    Age may take any tag, also the last; size leaves the newest one, and ``over`` tells where that alone is too large.
+    index.json is replaced in one step before the first blob is deleted, and keeps its bytes where no tag goes.
+    Blobs younger than ten minutes stay. Call it while holding the folder exclusively, or with ``dry_run``.
+
+    Args:
+        folder: the layout folder.
+        max_size: bytes that the live blobs may take; None for no bound.
+        since: seconds since the epoch; None for no limit to age. A tag of unknown age counts as the oldest.
+        dry_run: only tell what would go; nothing is written, no lock is taken.
+    """
+
+    def choose(store: Store, found: Reach) -> Sequence[Tag]:
+        by_age = sorted(found.tags, key=lambda tag: tag.age_key)
+        expired = tuple(tag for tag in by_age if since is not None and tag.age_key[0] < since)
+        kept = by_age[len(expired) :]
+        if max_size is None or not kept:
+            return expired
+        return (*expired, *oldest(store, kept, max_size=max_size, keep_tag=kept[-1].name))
+
+    return drop(folder, choose, max_size=max_size, dry_run=dry_run)

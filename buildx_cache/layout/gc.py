@@ -1,4 +1,4 @@
-"""Deleting what nothing refers to: all of it is known before the first deletion, or nothing is deleted."""
+"""Delete what nothing refers to: all of it is known before the first deletion, or nothing is deleted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from buildx_cache.layout.graph import Graph, walk
@@ -16,12 +17,60 @@ from buildx_cache.layout.model import Finding, Kind, Swept
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import INDEX, INGEST, LAYOUT, BlobFile, Store, is_blob_name, names_in, open_store
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder; no symbolic link is followed.
+
+    Inner folders are moved up to the outermost one, so that none is deeper than one level below it when its turn comes.
+
+    Raises:
+        OSError: a part cannot be deleted, or the folder is a link or none.
+    """
+    top = os.open(folder, _FOLDER)
+    try:
+        _delete_files(top)
+        names = _free_names(top)
+        while inner := names_in(top):
+            for name in inner:
+                _empty(top, name, names)
+                os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    folder.rmdir()
+
+
+def _empty(top: int, name: str, names: Iterator[str]) -> None:
+    """Delete the files of a folder in ``top``, and move its folders to ``top``."""
+    opened = os.open(name, _FOLDER, dir_fd=top)
+    try:
+        for inner in _delete_files(opened):
+            os.rename(inner, next(names), src_dir_fd=opened, dst_dir_fd=top)
+    finally:
+        os.close(opened)
+
+
+def _delete_files(folder: int) -> list[str]:
+    """Delete what is no folder, links too; return the names of the folders."""
+    with os.scandir(folder) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_folder in found:
+        if not is_folder:
+            os.unlink(name, dir_fd=folder)
+    return [name for name, is_folder in found if is_folder]
+
+
+def _free_names(folder: int) -> Iterator[str]:
+    taken = frozenset(names_in(folder))
+    return (name for name in map(str, count()) if name not in taken)
+
+
 GRACE_SECONDS = 600.0
 """Seconds for which an unreachable blob, or an untouched partial write, may still belong to an export under way."""
 
 _HOLLOW_BYTES = 1 << 30
 _BLOCK = 512  # bytes, of ``st_blocks``
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def sweep(folder: Path, *, keep_since: float | None = None, dry_run: bool = False) -> Swept:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from buildx_cache.layout.deleting import delete_folder
+from buildx_cache.layout.gc import delete_folder
 from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.model import OCI_INDEX, Descriptor, Kind, Role
 from buildx_cache.layout.ownership import is_own

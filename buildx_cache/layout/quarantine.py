@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError
-from buildx_cache.layout.deleting import delete_folder
+from buildx_cache.layout.gc import delete_folder
 from buildx_cache.layout.ownership import is_file, is_own, refuse_foreign
 from buildx_cache.layout.store import BLOBS, INDEX, INDEX_LOCK, INGEST, LAYOUT
 from buildx_cache.permissions import exposure_of

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from buildx_cache.caches import CacheEntry, from_csv
 from buildx_cache.redaction import Secret, is_secret_argument
-from buildx_cache.request.build_request import option_key
-from buildx_cache.request.buildx_options import BuildxOptions
+from buildx_cache.request.build_request import BuildxOptions, option_key
 from buildx_cache.request.local_paths import flag_values
 
 _STDIN = "-"

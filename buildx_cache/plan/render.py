@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from buildx_cache.caches import redacted_entry
-from buildx_cache.ci.commands import MARK, json_without_commands
+from buildx_cache.ci.capabilities import MARK, json_without_commands
 from buildx_cache.formatting import is_printable
 from buildx_cache.plan.build_plan import BuildPlan, ImagePlan, LoginPlan
 from buildx_cache.plan.effects import Effect

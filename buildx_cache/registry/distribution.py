@@ -26,10 +26,10 @@ from buildx_cache.layout.model import ROLES, Kind
 from buildx_cache.layout.parse import MalformedError, is_digest, parse_object
 from buildx_cache.registry import providers
 from buildx_cache.registry.authorization import Login
-from buildx_cache.registry.pace import Pace
 from buildx_cache.registry.transport import (
     ANSWER_LIMIT,
     CONNECTIONS,
+    Pace,
     Request,
     Send,
     follow,

@@ -1,16 +1,64 @@
-"""The forms in which a report is written: JSON, an HTML page, JUnit XML, Markdown.
+"""Write a report in its forms: JSON, an HTML page, JUnit XML, Markdown.
 
 Each imports what it needs: few calls write one, and the page takes 20 ms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from buildx_cache.atomic import write_text
 from buildx_cache.buildkit import BuildTrace
-from buildx_cache.errors import BuildxCacheError
-from buildx_cache.report.build_report import BuildReport
+from buildx_cache.errors import BuildxCacheError, ExhaustedError
+from buildx_cache.formatting import size
+from buildx_cache.report.build_report import BuildReport, CacheReport, LazyReport, LocalReport
+from buildx_cache.working_copy import prepared_root
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheRow:
+    """One row, as it is shown; ``size`` is empty where nothing is known of it."""
+
+    way: str
+    where: str
+    outcome: str
+    size: str = ""
+    detail: str = ""
+
+
+def cache_rows(cache: CacheReport) -> Iterator[CacheRow]:
+    """The imports, the exports, and the local folder."""
+    for read in cache.imports:
+        yield CacheRow(way="from", where=f"{read.type} {read.source}", outcome=read.status, detail=read.detail)
+    for written in cache.exports:
+        yield CacheRow(
+            way="to",
+            where=f"{written.type} {written.target}",
+            outcome=written.status,
+            size=_known(written.bytes),
+            detail=written.detail,
+        )
+    if cache.local:
+        yield _folder(cache.local)
+    if cache.lazy:
+        yield _lazy(cache.lazy)
+
+
+def _folder(local: LocalReport) -> CacheRow:
+    swept = f"{size(local.swept_bytes)} swept" if local.swept_bytes else ""
+    state = "sound" if local.sound else "damaged"
+    return CacheRow(way="folder", where=local.dir, outcome=state, size=size(local.live_bytes), detail=swept)
+
+
+def _lazy(lazy: LazyReport) -> CacheRow:
+    outcome = "lazy" if lazy.used else "not lazy"
+    return CacheRow(way="reading", where="local folders", outcome=outcome, size=_known(lazy.bytes), detail=lazy.why)
+
+
+def _known(count: int) -> str:
+    return size(count) if count else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +100,17 @@ FORMS: Mapping[str, Callable[[Told], str]] = {
     "report_junit": _junit,
     "report_md": _markdown,
 }
+
+
+def write_report(text: str, path: str, option: str) -> None:
+    """Write a report to ``path`` atomically; ``option`` is what asked for it.
+
+    Raises:
+        ExhaustedError: it cannot be written there.
+    """
+    try:
+        write_text(Path(path), text, below=prepared_root(Path(path)))
+    except OSError as error:
+        raise ExhaustedError(
+            f"the report cannot be written to {path}: {error.strerror}", hint=f"give another {option}"
+        ) from None

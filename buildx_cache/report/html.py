@@ -19,7 +19,7 @@ from buildx_cache.buildkit import BuildTrace
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import counted, duration, short_digest, size
 from buildx_cache.report.build_report import BuildReport, CacheReport
-from buildx_cache.report.cache_table import cache_rows
+from buildx_cache.report.formats import cache_rows
 from buildx_cache.report.html_elements import breakable, clipped, element, one_line, tail
 from buildx_cache.report.html_timeline import timeline_section
 from buildx_cache.report.timeline import Timeline, make_timeline

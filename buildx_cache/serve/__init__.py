@@ -18,8 +18,7 @@ from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout.parse import MalformedError
-from buildx_cache.serve.answers import REPOSITORY, answer
-from buildx_cache.serve.catalogue import open_catalogue
+from buildx_cache.serve.answers import REPOSITORY, answer, open_catalogue
 from buildx_cache.serve.server import Limits, Requests, Server
 
 __all__ = ["REPOSITORY", "Limits", "Requests", "Served", "serve"]

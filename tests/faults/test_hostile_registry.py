@@ -23,10 +23,10 @@ from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import parse_reference
 from buildx_cache.registry import transport
+from buildx_cache.registry.authorization import Credential, Password
 from buildx_cache.registry.contents import check_blob
-from buildx_cache.registry.credential import Credential, Password
-from buildx_cache.registry.pace import Pace
 from buildx_cache.registry.repository import Repository, connect
+from buildx_cache.registry.transport import Pace
 from tests.integration.conftest import Docker
 
 PASSWORD = Password(username="me", secret=Secret("hunter2"))

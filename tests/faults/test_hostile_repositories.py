@@ -28,7 +28,7 @@ PRUNE = ("cache", "prune", "127.0.0.1:1/app", "--keep-branches-from", "git")
 EACH = """
 import json, os, sys
 from buildx_cache.cli import main, session
-from buildx_cache.display import tables
+from buildx_cache.display import base
 for words in json.loads(sys.argv[1]):
     if not os.fork():
         sys.argv[1:] = words

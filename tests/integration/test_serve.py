@@ -732,7 +732,7 @@ def test_an_error_in_the_server_is_told_and_ends_only_its_connection(
 
     errors: list[Exception] = []
     with serve(sample.layout.folder, on_error=errors.append) as served:
-        monkeypatch.setattr("buildx_cache.serve.catalogue.Catalogue.read_manifest", fail)
+        monkeypatch.setattr("buildx_cache.serve.answers.Catalogue.read_manifest", fail)
         assert talk(served, f"GET /v2/{repository(served)}/manifests/latest HTTP/1.1\r\n\r\n".encode()) == b""
         assert get(served, f"blobs/{digest_of(LAYER)}").body == LAYER
     assert [type(error) for error in errors] == [ZeroDivisionError]

@@ -104,7 +104,7 @@ def test_a_row_that_was_long_once_is_one_row_in_a_narrower_terminal(opened: Open
     script.write_text(
         "import sys, time\n"
         "from rich.text import Text\n"
-        "from buildx_cache.display.live_region import Region\n"
+        "from buildx_cache.display.live import Region\n"
         "region = Region(sys.stdout, color=False)\n"
         "region.draw([Text('x' * 79)] * 3)\n"
         "region.draw([Text(f'short {row}') for row in range(3)])\n"

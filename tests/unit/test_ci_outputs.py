@@ -14,8 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildx_cache.ci import PROVIDERS
-from buildx_cache.ci.capabilities import azure_variable, export, heredoc, teamcity_parameter, variable
-from buildx_cache.ci.commands import azure_command, github_command, teamcity_message
+from buildx_cache.ci.capabilities import (
+    azure_command,
+    azure_variable,
+    export,
+    github_command,
+    heredoc,
+    teamcity_message,
+    teamcity_parameter,
+    variable,
+)
 from buildx_cache.ci.outputs import Addition, Outputs, annotate, outputs, write_outputs
 from buildx_cache.ci.providers import named
 from buildx_cache.report import BuilderReport, BuildReport, CacheReport, CIReport, ImageReport, StepCounts

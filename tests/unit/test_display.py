@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildx_cache.buildkit import BuildTrace, Event, LogEvent, Step, TextLine, VertexEvent
-from buildx_cache.display import Display, PlainDisplay, QuietDisplay, plain, summary_lines, working
-from buildx_cache.display.cache_tables import Results
-from buildx_cache.display.registry_tables import RegistryTables, UnreadableCache
-from buildx_cache.display.tables import checks_table
+from buildx_cache.display import Display, PlainDisplay, QuietDisplay, base, plain, summary_lines
+from buildx_cache.display.base import checks_table
+from buildx_cache.display.cache_tables import RegistryTables, Results, UnreadableCache
 from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.formatting import age, counted, duration, printable, short_digest, size
@@ -474,17 +473,17 @@ class _Terminal(io.StringIO):
 
 
 def test_what_is_quick_is_not_announced_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(working, "_PATIENCE", 3600.0)
+    monkeypatch.setattr(base, "_PATIENCE", 3600.0)
     out = io.StringIO()
-    with working.working("reading", out, color=False):
+    with base.working("reading", out, color=False):
         pass
     assert out.getvalue() == ""
 
 
 def test_what_takes_long_is_said_in_one_line_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(working, "_PATIENCE", 0.0)
+    monkeypatch.setattr(base, "_PATIENCE", 0.0)
     out = io.StringIO()
-    with working.working("reading\x1b[31m", out, color=False):
+    with base.working("reading\x1b[31m", out, color=False):
         for thread in threading.enumerate():
             if isinstance(thread, threading.Timer):
                 thread.join()
@@ -494,7 +493,7 @@ def test_what_takes_long_is_said_in_one_line_off_a_terminal(monkeypatch: pytest.
 def test_what_takes_long_is_gone_from_a_terminal_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     out = _Terminal()
-    with working.working("reading", out, color=True):
+    with base.working("reading", out, color=True):
         pass
     assert "reading …" in out.getvalue()
     assert out.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K")

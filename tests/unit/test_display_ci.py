@@ -11,8 +11,8 @@ import pytest
 
 from buildx_cache.buildkit import LogEvent, VertexEvent
 from buildx_cache.ci import PROVIDERS
-from buildx_cache.ci.commands import without_commands
-from buildx_cache.display import PlainDisplay, phases, plain
+from buildx_cache.ci.capabilities import without_commands
+from buildx_cache.display import PlainDisplay, base, plain
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.report import PHASES
 
@@ -223,4 +223,4 @@ def test_a_phase_is_told_when_it_takes_its_time(clock: list[float]) -> None:
 
 
 def test_every_phase_that_is_worth_a_word_is_one_of_the_report() -> None:
-    assert set(phases._WORDS) <= set(PHASES)
+    assert set(base._WORDS) <= set(PHASES)

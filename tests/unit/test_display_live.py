@@ -17,12 +17,10 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from buildx_cache.buildkit import LogEvent, StatusEvent, StreamParser, TraceBuilder, VertexEvent
-from buildx_cache.display import live, live_region
+from buildx_cache.display import live
 from buildx_cache.display import live_state as boards
-from buildx_cache.display.live import LiveDisplay, can_draw
-from buildx_cache.display.live_region import Region
-from buildx_cache.display.live_render import tree
-from buildx_cache.display.live_state import Board
+from buildx_cache.display.live import LiveDisplay, Region, can_draw
+from buildx_cache.display.live_state import Board, tree
 
 ALL = sorted((Path(__file__).parent / "recordings").glob("*/*.rawjson"))
 
@@ -154,8 +152,8 @@ def test_no_text_breaks_a_line_or_is_a_command(text: str, columns: int) -> None:
     board.take(vertex(name, (1.0, None)))
     board.take(log(name, f"{text}\n"))
     for line in tree(board, head="building", rows=24, columns=columns, now=2.0):
-        assert live_region.fitted(line, columns - 1).plain.isprintable()
-        assert cell_len(live_region.fitted(line, columns - 1).plain) < columns
+        assert live.fitted(line, columns - 1).plain.isprintable()
+        assert cell_len(live.fitted(line, columns - 1).plain) < columns
 
 
 # --- the screen --------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from buildx_cache.display.ticker import alone, pulse
+from buildx_cache.display.base import alone, pulse
 from buildx_cache.errors import BuildxCacheError, InterruptedBuildError
 
 

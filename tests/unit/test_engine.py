@@ -13,7 +13,8 @@ import pytest
 
 from buildx_cache.caches import CacheEntry
 from buildx_cache.ci import GitFacts
-from buildx_cache.engine import client, git, loaded_images
+from buildx_cache.engine import client, docker, git
+from buildx_cache.engine.client import parse_builder, tls_from_environment
 from buildx_cache.engine.credentials import (
     buildx_folder,
     configuration_folder,
@@ -21,13 +22,12 @@ from buildx_cache.engine.credentials import (
     stored_credentials,
 )
 from buildx_cache.engine.docker import DockerEngine, _engine_error
-from buildx_cache.engine.git_environment import guarded
-from buildx_cache.engine.parsers import parse_builder, tls_from_environment
+from buildx_cache.engine.git import guarded
 from buildx_cache.engine.process import Completed
 from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.plan import BuildArg, Builder, BuildInvocation, Node, Output, TlsEndpoint
 from buildx_cache.redaction import Secret
-from buildx_cache.registry.credential import Credentials
+from buildx_cache.registry.authorization import Credentials
 
 # --- docker buildx inspect, as it was said ------------------------------------------------------------------
 
@@ -605,19 +605,19 @@ def test_buildx_does_not_ask_git_about_a_remote_context(tmp_path: Path) -> None:
 
 def test_loaded_images_are_remembered_once_and_in_order(tmp_path: Path) -> None:
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    assert loaded_images.remembered(env) == ()
+    assert docker.remembered(env) == ()
     for image in ("a", "b", "a", "c"):
-        loaded_images.remember(env, image)
-    assert loaded_images.remembered(env) == ("b", "a", "c")
+        docker.remember(env, image)
+    assert docker.remembered(env) == ("b", "a", "c")
     assert [file.name for file in (tmp_path / "cache" / "buildx-cache").iterdir()] == ["loaded.json"]
 
 
 def test_only_the_newest_loaded_images_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaded_images, "_REMEMBERED", 2)
+    monkeypatch.setattr(docker, "_REMEMBERED", 2)
     env = {"XDG_CACHE_HOME": str(tmp_path)}
     for image in ("a", "b", "c"):
-        loaded_images.remember(env, image)
-    assert loaded_images.remembered(env) == ("b", "c")
+        docker.remember(env, image)
+    assert docker.remembered(env) == ("b", "c")
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '"a"'])
@@ -625,16 +625,16 @@ def test_a_broken_record_of_loaded_images_holds_none(tmp_path: Path, text: str) 
     env = {"XDG_CACHE_HOME": str(tmp_path)}
     (tmp_path / "buildx-cache").mkdir()
     (tmp_path / "buildx-cache" / "loaded.json").write_text(text)
-    assert loaded_images.remembered(env) == ()
-    loaded_images.remember(env, "a")
-    assert loaded_images.remembered(env) == ("a",)
+    assert docker.remembered(env) == ()
+    docker.remember(env, "a")
+    assert docker.remembered(env) == ("a",)
 
 
 def test_a_record_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "buildx-cache").write_text("a file")
     env = {"XDG_CACHE_HOME": str(tmp_path)}
-    loaded_images.remember(env, "a")
-    assert loaded_images.remembered(env) == ()
+    docker.remember(env, "a")
+    assert docker.remembered(env) == ()
 
 
 @pytest.mark.parametrize(
@@ -645,7 +645,7 @@ def test_a_record_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
     ],
 )
 def test_where_caches_are_kept(env: Mapping[str, str], folder: str) -> None:
-    assert str(loaded_images.cache_home(env)) == folder
+    assert str(docker.cache_home(env)) == folder
 
 
 # --- a build that reads this program's stdin ---------------------------------------------------------------

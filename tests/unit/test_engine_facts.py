@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 from buildx_cache.engine import client
+from buildx_cache.engine.client import gateway_of, parse_builder
 from buildx_cache.engine.credentials import current_context
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.locality import Whereabouts, elsewhere
-from buildx_cache.engine.parsers import gateway_of, parse_builder
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store, TlsEndpoint

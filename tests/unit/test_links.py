@@ -21,7 +21,7 @@ from buildx_cache.atomic import read_regular, write_text
 from buildx_cache.ci.outputs import Addition, Outputs, write_outputs
 from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.plan import BuildInvocation
-from buildx_cache.report.writing import write_report
+from buildx_cache.report.formats import write_report
 from buildx_cache.request import REPORTS, BuildRequest
 from buildx_cache.request.validation import check_paths
 from buildx_cache.run.keyfile import write_key

@@ -27,7 +27,7 @@ from buildx_cache.plan import (
 from buildx_cache.plan.render import command_line, shell_line
 from buildx_cache.redaction import Secret
 from buildx_cache.request import BuildRequest, Driver, Layer, Lazy, Progress, make_request
-from buildx_cache.request.buildx_options import BuildxOptions
+from buildx_cache.request.build_request import BuildxOptions
 from tests import golden as golden_files
 from tests.golden import Golden
 

@@ -26,7 +26,7 @@ from buildx_cache.report import (
     StepReport,
     report_schema,
 )
-from buildx_cache.report.writing import write_report
+from buildx_cache.report.formats import write_report
 
 DIGEST = "sha256:" + "ab" * 32
 EMPTY = BuildReport(

@@ -32,7 +32,7 @@ from buildx_cache.request import (
     unknown_variables,
     unmoved,
 )
-from buildx_cache.request.folders import check_cache_directories, check_cache_directory, check_exported_folders
+from buildx_cache.request.contexts import check_cache_directories, check_cache_directory, check_exported_folders
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.request.options import CONFIG_FIELDS, OPTIONS, VARIABLES
 from buildx_cache.request.options import KINDS as TYPES

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import Kind, blobsets, describe, graph, reachability, verification
-from buildx_cache.layout.blobsets import Numbering
+from buildx_cache.layout import Kind, graph, model, reachability, verification
+from buildx_cache.layout.model import Numbering
 from tests.unit.layout.layouts import CACHE_CONFIG, OCI_INDEX, OCI_MANIFEST, Json, Layout, config_of, digest_of
 
 Shape = Callable[[Layout, int], None]
@@ -83,7 +83,7 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        for owner, name in ((blobsets.Numbering, "bits"), (layout.store.Store, "read_document")):
+        for owner, name in ((model.Numbering, "bits"), (layout.store.Store, "read_document")):
             monkeypatch.setattr(owner, name, self._counting(getattr(owner, name)))
 
     def _counting(self, real: Callable[..., object]) -> Callable[..., object]:
@@ -163,7 +163,7 @@ def test_a_layer_lists_no_more_than_a_hundred_tags(tmp_path: Path, monkeypatch: 
     made = Layout(tmp_path / "cache")
     tags_of_one_manifest(made, 6)
     made.write_index()
-    monkeypatch.setattr(describe, "LISTED_TAGS", 3)
+    monkeypatch.setattr(reachability, "LISTED_TAGS", 3)
     layers = layout.layers_by_size(layout.reach(made.folder))
     assert [layer.tags for layer in layers] == [("tag-0", "tag-1", "tag-2")] * 6
 

@@ -12,7 +12,7 @@ import urllib3
 from urllib3.exceptions import IncompleteRead
 
 from buildx_cache.cli import cache_registries
-from buildx_cache.display.registry_tables import UnreadableCache
+from buildx_cache.display.cache_tables import UnreadableCache
 from buildx_cache.errors import CacheError, UnreachableError, UsageError
 from buildx_cache.layout.model import Finding, Kind, Shape
 from buildx_cache.registry import contents

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.display import PlainDisplay
-from buildx_cache.display.live_render import tree
-from buildx_cache.display.live_state import Board
+from buildx_cache.display.live_state import Board, tree
 from buildx_cache.report.formats import FORMS, Told
 from tests.unit.layout.layouts import digest_of
 from tests.unit.run.calls import APP, EXIT_2, FakeEngine, done, planned, said

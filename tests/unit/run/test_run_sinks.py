@@ -16,8 +16,7 @@ from buildx_cache.buildkit import Event
 from buildx_cache.ci.outputs import annotate
 from buildx_cache.display import Display
 from buildx_cache.display.jsonl import JsonDisplay
-from buildx_cache.display.live_render import tree
-from buildx_cache.display.live_state import Board
+from buildx_cache.display.live_state import Board, tree
 from buildx_cache.display.plain import PlainDisplay
 from buildx_cache.display.quiet import QuietDisplay
 from buildx_cache.formatting import printable
