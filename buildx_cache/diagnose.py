@@ -7,6 +7,7 @@ import re
 from buildx_cache.buildkit import (
     CAUSES,
     BuildTrace,
+    Kind,
     Problem,
     Step,
     classify,
@@ -36,10 +37,14 @@ def login_error(registry: str, problem: Problem) -> BuildxCacheError:
     where = "the default registry" if registry == HUB_KEY else registry
     if problem.is_denied:
         return DeniedError(
-            f"the login to {where} was refused: {problem.words}", hint="check --username and the password"
+            f"the login to {where} was refused: {problem.words}",
+            code="login-denied",
+            hint="check --username and the password",
         )
     return UnreachableError(
-        f"the login to {where} failed: {problem.words}", hint="check the registry's address and the network"
+        f"the login to {where} failed: {problem.words}",
+        code="login-failed",
+        hint="check the registry's address and the network",
     )
 
 
@@ -49,15 +54,17 @@ def diagnose(trace: BuildTrace, code: int) -> BuildxCacheError:
     if step and (ending := command_ending(trace.error)):
         return _command_failed(step, ending, trace.log_tail)
     if code == _CLI_USAGE:
-        return UsageError(_first_words(trace) or f"docker buildx build ended with code {code}")
+        return UsageError(_first_words(trace) or f"docker buildx build ended with code {code}", code="wrong-option")
     problem = failure(trace).problem
     words = _short(problem.words) or f"docker buildx build ended with code {code}"
     if any(transfer.kind == "cache-export" and transfer.error for transfer in trace.transfers) and not step:
         return CacheError(
-            f"the cache could not be written: {words}", hint=problem.advice or "drop --strict-cache to go on without"
+            f"the cache could not be written: {words}",
+            code="cache-export-failed",
+            hint=problem.advice or "drop --strict-cache to go on without",
         )
     where = f"{_name(step)}: " if step and problem.error is BuildFailedError else ""
-    return problem.error(f"{where}{words}", hint=problem.advice)
+    return problem.error(f"{where}{words}", code=_code(problem), hint=problem.advice)
 
 
 def _first_words(trace: BuildTrace) -> str:
@@ -78,9 +85,14 @@ def _command_failed(step: Step, ending: str, log: tuple[str, ...]) -> BuildxCach
     """The error for a RUN: its own failure if it exited, whatever its log says; else what BuildKit says of it."""
     told = f"{_name(step)}: {ending}"
     if kind := classify_command(ending, log):
-        return BuildFailedError(told, hint=CAUSES[kind].in_step or _ANY_OTHER_COMMAND)
+        return BuildFailedError(told, code="step-failed", hint=CAUSES[kind].in_step or _ANY_OTHER_COMMAND)
     problem = classify(ending)
-    return problem.error(told, hint=problem.advice or _ANY_OTHER_COMMAND)
+    return problem.error(told, code=_code(problem), hint=problem.advice or _ANY_OTHER_COMMAND)
+
+
+def _code(problem: Problem) -> str:
+    """Return the error code of a problem; empty where its cause is unknown."""
+    return "" if problem.kind is Kind.UNKNOWN else problem.kind.value
 
 
 def _name(step: Step) -> str:

@@ -33,8 +33,11 @@ class BuildxCacheError(Exception):
     """
 
     exit_code: ExitCode = ExitCode.BUG
+    code: str = "internal-error"
+    """The stable name of the cause, such as ``cache-dir-not-writable``; that of the class where none is given."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
+        self.code = code or type(self).code
         self.message = redact(message)
         self.hint = redact(hint)
         super().__init__(self.message)
@@ -49,36 +52,42 @@ class UsageError(BuildxCacheError):
     """A wrong option, value, template, configuration key or path."""
 
     exit_code = ExitCode.USAGE
+    code = "usage"
 
 
 class BuildFailedError(BuildxCacheError):
     """The build itself failed: a Dockerfile step, a missing file, a bad Dockerfile."""
 
     exit_code = ExitCode.BUILD_FAILED
+    code = "build-failed"
 
 
 class EngineError(BuildxCacheError):
     """No usable Docker or Buildx: absent, not running, too old, or a builder that does not boot."""
 
     exit_code = ExitCode.NO_ENGINE
+    code = "docker-failed"
 
 
 class DeniedError(BuildxCacheError):
     """A login, a push or a pull was refused."""
 
     exit_code = ExitCode.DENIED
+    code = "registry-denied"
 
 
 class UnreachableError(BuildxCacheError):
     """A registry or the network failed after retries."""
 
     exit_code = ExitCode.UNREACHABLE
+    code = "registry-unreachable"
 
 
 class ExhaustedError(BuildxCacheError):
     """A local resource ran out: disk full, folder not writable, lock timed out."""
 
     exit_code = ExitCode.EXHAUSTED
+    code = "resource-exhausted"
 
 
 class LockedError(ExhaustedError):
@@ -93,9 +102,11 @@ class CacheError(BuildxCacheError):
     """The cache is damaged, or failed under ``--strict-cache``."""
 
     exit_code = ExitCode.CACHE_DAMAGED
+    code = "cache-damaged"
 
 
 _STOPPED_BY = {signal.SIGALRM: "--timeout: its time is over", signal.SIGPIPE: "a reader that is gone"}
+_STOP_CODES = {signal.SIGALRM: "timed-out", signal.SIGPIPE: "reader-gone"}
 _INTERRUPTED = {signal.SIGINT: ExitCode.SIGINT, signal.SIGPIPE: ExitCode.SIGPIPE}
 
 
@@ -105,7 +116,11 @@ class InterruptedBuildError(BuildxCacheError):
     def __init__(self, signal_number: int) -> None:
         number = signal.Signals(signal_number)
         by = _STOPPED_BY.get(number, number.name)
-        super().__init__(f"stopped by {by}", hint="run the same command again; what was built is in the cache")
+        super().__init__(
+            f"stopped by {by}",
+            code=_STOP_CODES.get(number, "interrupted"),
+            hint="run the same command again; what was built is in the cache",
+        )
         self.exit_code = _INTERRUPTED.get(number, ExitCode.SIGTERM)
         self._is_placed = False
 

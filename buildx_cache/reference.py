@@ -93,7 +93,7 @@ def parse_reference(text: str) -> Reference:
     """
     match = _REFERENCE.fullmatch(text)
     if match is None or not _is_address(match["host"] or ""):
-        raise UsageError(f"{text!r} is not an image reference", hint=_reference_hint(text))
+        raise UsageError(f"{text!r} is not an image reference", code="reference-malformed", hint=_reference_hint(text))
     host, path = match["host"] or "", match["path"]
     if host and not _names_a_host(host):
         host, path = "", f"{host}/{path}"
@@ -132,7 +132,11 @@ def registry_key(text: str, source: str = "the registry") -> str:
     if host in (*HUB_HOSTS, _HUB_SITE):
         return HUB_KEY
     if (match["scheme"] or "").lower() == "http" and not is_loopback(host):
-        raise UsageError(f"{source} {text!r} asks for a login over plain HTTP", hint=f"give {host}: logins take HTTPS")
+        raise UsageError(
+            f"{source} {text!r} asks for a login over plain HTTP",
+            code="registry-plain-http",
+            hint=f"give {host}: logins take HTTPS",
+        )
     return host
 
 
@@ -175,9 +179,15 @@ def _port(host: str) -> int:
 def _no_registry(text: str, source: str) -> UsageError:
     """Build the error for what is no host; a text that may hold a login is not repeated."""
     if "@" in text:
-        return UsageError(f"{source} holds a login", hint="give HOST alone; the login is --username and a password")
+        return UsageError(
+            f"{source} holds a login",
+            code="login-in-address",
+            hint="give HOST alone; the login is --username and a password",
+        )
     shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-    return UsageError(f"{source} {shown!r} is not a registry", hint="write HOST or HOST:PORT, or docker.io")
+    return UsageError(
+        f"{source} {shown!r} is not a registry", code="registry-malformed", hint="write HOST or HOST:PORT, or docker.io"
+    )
 
 
 def safe_tag(name: str) -> str:

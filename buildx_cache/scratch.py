@@ -57,6 +57,7 @@ def making(what: str) -> Iterator[None]:
     except OSError as error:
         raise ExhaustedError(
             f"no temporary {what} can be made: {error.strerror or error}",
+            code="temporary-folder-not-writable",
             hint="free some space there, or set TMPDIR to a folder that can be written",
         ) from None
 

@@ -42,6 +42,7 @@ def from_csv(text: str, *, option: str) -> tuple[tuple[str, str], ...]:
     except csv.Error as error:
         raise UsageError(
             f"{option} {text!r} is not a list of KEY=VALUE: {error}",
+            code="cache-entry-malformed",
             hint='quote a whole field that holds a comma: type=local,"src=a,b"',
         ) from None
     pairs = (field.partition("=") for row in rows for field in row)

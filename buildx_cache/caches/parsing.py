@@ -69,7 +69,9 @@ def _parse(text: str, option: str, known: Mapping[str, tuple[str, ...]], require
     kind = pairs.pop("type", "")
     if kind not in known:
         what = f"has no cache type {kind!r}" if kind else "names no type"
-        raise UsageError(f"{option} {redacted_entry(text)!r} {what}", hint=closest(kind, list(known)))
+        raise UsageError(
+            f"{option} {redacted_entry(text)!r} {what}", code="cache-entry-malformed", hint=closest(kind, list(known))
+        )
     need = required[kind]
     is_lacking = bool(need) and not pairs.get(need)
     for key, value in pairs.items():
@@ -78,9 +80,15 @@ def _parse(text: str, option: str, known: Mapping[str, tuple[str, ...]], require
         elif is_lacking or not value or is_misspelling(key, _EVERY):
             # One of another type or direction does nothing here, and is a mistake, too.
             hint = "drop it: BuildKit ignores it there" if key in _IGNORED else closest(key, known[kind])
-            raise UsageError(f"{option} type={kind} has no attribute {key!r}", hint=hint)
+            raise UsageError(
+                f"{option} type={kind} has no attribute {key!r}", code="cache-attribute-unknown", hint=hint
+            )
     if is_lacking:
-        raise UsageError(f"{option} {redacted_entry(text)!r} has no {need}=", hint=f"add {need}=… to it")
+        raise UsageError(
+            f"{option} {redacted_entry(text)!r} has no {need}=",
+            code="cache-entry-malformed",
+            hint=f"add {need}=… to it",
+        )
     return CacheEntry(type=kind, attributes=tuple(pairs.items()))
 
 
@@ -88,7 +96,9 @@ def _shorthand(text: str, option: str, known: Mapping[str, tuple[str, ...]]) -> 
     if text in ("inline", "gha"):
         if text not in known:
             raise UsageError(
-                f"{option} {text!r} has no cache type {text!r}", hint="give the image: type=registry,ref=…"
+                f"{option} {text!r} has no cache type {text!r}",
+                code="cache-type-unknown",
+                hint="give the image: type=registry,ref=…",
             )
         return CacheEntry(type=text)
     parse_reference(text)
@@ -98,15 +108,21 @@ def _shorthand(text: str, option: str, known: Mapping[str, tuple[str, ...]]) -> 
 def _check_value(option: str, kind: str, key: str, value: str) -> None:
     values = _WORDS.get(key, ())
     if values and value not in values:
-        raise UsageError(f"{option}: {key}={value!r} is not a value of {key}", hint=closest(value, values))
+        raise UsageError(
+            f"{option}: {key}={value!r} is not a value of {key}",
+            code="cache-attribute-invalid",
+            hint=closest(value, values),
+        )
     if key == "ref":
         parse_reference(value)
     if key in _FORMS:
         pattern, what, how = _FORMS[key]
         if not pattern.fullmatch(value):
-            raise UsageError(f"{option}: {key}={value!r} is not {what}", hint=how)
+            raise UsageError(f"{option}: {key}={value!r} is not {what}", code="cache-attribute-invalid", hint=how)
     modes = BACKENDS[kind].modes
     if key == "mode" and value not in modes:
         raise UsageError(
-            f"an {kind} cache has only mode={', '.join(modes)}", hint=f"use a registry or local cache for mode={value}"
+            f"an {kind} cache has only mode={', '.join(modes)}",
+            code="cache-attribute-invalid",
+            hint=f"use a registry or local cache for mode={value}",
         )

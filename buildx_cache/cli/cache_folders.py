@@ -60,6 +60,7 @@ def verify_folder(folder: Folder, output: Output, *, deep: bool) -> None:
     if damage:
         raise CacheError(
             f"the cache in {folder.path} is damaged: {counted(len(damage), 'fault')}",
+            code="cache-damaged",
             hint=_CHANGED if all(finding.kind is Kind.CONTENT for finding in damage) else _DAMAGED,
         )
 

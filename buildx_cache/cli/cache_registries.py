@@ -70,7 +70,11 @@ def verify_reference(reference: Reference, env: Mapping[str, str], output: Outpu
     with _connected(reference, env, output) as (repository, redact):
         tags = (_name(reference),) if _name(reference) else repository.cache_tags()
         if not tags:
-            raise UsageError(f"{repository.name} has no tag {REF_PREFIX}*", hint="name the cache's tag: REPOSITORY:TAG")
+            raise UsageError(
+                f"{repository.name} has no tag {REF_PREFIX}*",
+                code="cache-absent",
+                hint="name the cache's tag: REPOSITORY:TAG",
+            )
         for tag in tags:
             with output.working(f"{'reading' if deep else 'asking for'} {repository.name}:{redact(tag)}"):
                 findings = redact(repository.verify(tag, deep=deep))
@@ -83,6 +87,7 @@ def verify_reference(reference: Reference, env: Mapping[str, str], output: Outpu
     if faults:
         raise CacheError(
             f"the cache in {reference} is damaged: {counted(faults, 'fault')}",
+            code="cache-damaged",
             hint="delete the damaged tags: the next build writes them again",
         )
 
@@ -102,6 +107,7 @@ def prune_reference(
         taken = "" if reference.host else f"{reference} is no folder here, and of that repository "
         raise UsageError(
             f"{taken}nothing says which tags may go",
+            code="prune-without-limit",
             hint="give --max-age, --keep-branches-from, or one tag: REPOSITORY:TAG",
         )
     with _connected(reference, env, output) as (repository, redact):
@@ -188,7 +194,9 @@ def _check_is_cache(repository: Repository, tag: str) -> None:
     """
     if tag.startswith(REF_PREFIX) or repository.inspect(tag).holds is Holds.CACHE:
         return
-    raise UsageError(f"{repository.name}:{tag} is an image, not a cache", hint="give the tag of a cache, or none")
+    raise UsageError(
+        f"{repository.name}:{tag} is an image, not a cache", code="not-a-cache", hint="give the tag of a cache, or none"
+    )
 
 
 def _listed(repository: Repository) -> tuple[RemoteCache | UnreadableCache, ...]:

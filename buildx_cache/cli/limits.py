@@ -53,6 +53,7 @@ class Limits:
         if self.keep_branches_from:
             raise UsageError(
                 "--keep-branches-from is for a registry: a folder's tags are not named after branches",
+                code="option-not-applicable",
                 hint="use --max-age or --max-size",
             )
         age = self._age()
@@ -68,6 +69,7 @@ class Limits:
         if self.max_size:
             raise UsageError(
                 "--max-size is for a folder: what tags share in a registry is not known",
+                code="option-not-applicable",
                 hint="use --max-age or --keep-branches-from",
             )
         source = self.keep_branches_from
@@ -76,13 +78,19 @@ class Limits:
     def _size(self) -> int | None:
         size = parse_size(self.max_size) if self.max_size else None
         if self.max_size and size is None:
-            raise UsageError(f"--max-size {self.max_size!r} is not a size", hint="write 10GB, 512MB, …")
+            raise UsageError(
+                f"--max-size {self.max_size!r} is not a size", code="size-malformed", hint="write 10GB, 512MB, …"
+            )
         return size
 
     def _age(self) -> float | None:
         age = parse_duration(self.max_age) if self.max_age else None
         if self.max_age and age is None:
-            raise UsageError(f"--max-age {self.max_age!r} is not a duration", hint="write 30d, 48h, 90m, …")
+            raise UsageError(
+                f"--max-age {self.max_age!r} is not a duration",
+                code="duration-malformed",
+                hint="write 30d, 48h, 90m, …",
+            )
         return age
 
 
@@ -103,7 +111,11 @@ def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
     names = tuple(name for line in lines for name in _branches_in(line))
     if not names:
         where = "stdin" if source == "-" else source
-        raise UsageError(f"--keep-branches-from: there is no branch in {where}", hint="give one branch a line")
+        raise UsageError(
+            f"--keep-branches-from: there is no branch in {where}",
+            code="branches-absent",
+            hint="give one branch a line",
+        )
     return names
 
 
@@ -122,5 +134,7 @@ def _lines(source: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise UsageError(
-            f"--keep-branches-from: {source} cannot be read: {reason}", hint="write git, a file's path, or - for stdin"
+            f"--keep-branches-from: {source} cannot be read: {reason}",
+            code="branches-unreadable",
+            hint="write git, a file's path, or - for stdin",
         ) from None

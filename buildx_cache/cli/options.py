@@ -167,7 +167,11 @@ def build_or_plan(  # noqa: PLR0913 -- one parameter an option, as Typer reads t
 
         plan(given, assume_driver, as_json=output_format is PlanFormat.JSON)
     elif output_format or assume_driver:
-        raise UsageError("only `plan` takes --format and --assume-driver", hint="run `buildx-cache plan`, or drop them")
+        raise UsageError(
+            "only `plan` takes --format and --assume-driver",
+            code="option-not-applicable",
+            hint="run `buildx-cache plan`, or drop them",
+        )
     else:
         from buildx_cache.cli.building import build  # noqa: PLC0415 -- 220 ms that --help does not need
 

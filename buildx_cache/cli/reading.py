@@ -117,11 +117,14 @@ def _check_words(given: Mapping[str, object]) -> None:
     context, flags = str(given.get("context", ".")), given.get("buildx_flags")
     if context.startswith("-") and context != "-":
         raise UsageError(
-            "flags for Buildx need a CONTEXT before them", hint="write it before the dashes: build . -- --flag"
+            "flags for Buildx need a CONTEXT before them",
+            code="context-missing",
+            hint="write it before the dashes: build . -- --flag",
         )
     if isinstance(flags, list | tuple) and flags and not str(flags[0]).startswith("-"):
         raise UsageError(
             "the build context is one folder or address: there is a word too much after it",
+            code="context-repeated",
             hint="quote what has spaces; flags for Buildx follow two dashes: build . -- --flag",
         )
 
@@ -144,6 +147,7 @@ def _refuse_empty_login(layers: tuple[Layer, ...]) -> None:
             if layer.values.get(name) == "":
                 raise UsageError(
                     f"{layer.locate(name)} is empty",
+                    code="value-empty",
                     hint="check the variable that it comes from: a CI gives no secrets to a pull request from a fork",
                 )
 
@@ -182,16 +186,23 @@ def _stdin() -> bytes:
 
 def _checked(content: bytes, source: str) -> Secret:
     if len(content) > _LONGEST_PASSWORD:
-        raise UsageError(f"what is in {source} is too long for a password", hint="give the password alone")
+        raise UsageError(
+            f"what is in {source} is too long for a password", code="password-malformed", hint="give the password alone"
+        )
     if b"\0" in content:
-        raise UsageError(f"the password in {source} holds a NUL character", hint="store it as text")
+        raise UsageError(
+            f"the password in {source} holds a NUL character", code="password-malformed", hint="store it as text"
+        )
     try:
         password = without_newline(content.decode())
     except UnicodeDecodeError:
-        raise UsageError(f"the password in {source} is not text in UTF-8", hint="store it as UTF-8") from None
+        raise UsageError(
+            f"the password in {source} is not text in UTF-8", code="password-malformed", hint="store it as UTF-8"
+        ) from None
     if not password:
         raise UsageError(
             f"there is no password in {source}",
+            code="password-empty",
             hint="set it in the CI's settings, which a pull request from a fork does not get, or drop --username",
         )
     return Secret(password)

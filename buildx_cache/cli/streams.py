@@ -108,7 +108,7 @@ class _Watched:
             lead_nowhere(self._stream)
             if error.errno == errno.EPIPE:
                 raise InterruptedBuildError(signal.SIGPIPE) from None
-            raise ExhaustedError(FULL, hint=FULL_HINT) from None
+            raise ExhaustedError(FULL, code="stdout-full", hint=FULL_HINT) from None
 
 
 def first_display(env: Mapping[str, str], *, no_color: bool = False) -> Display:

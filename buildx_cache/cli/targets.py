@@ -32,25 +32,37 @@ def parse_target(text: str) -> Folder | Reference:
     except UsageError:
         raise UsageError(
             f"{text!r} is neither a folder that exists nor an image reference",
+            code="target-unknown",
             hint="check the path, or write HOST/REPOSITORY:TAG, such as registry.example.com/team/app:buildcache-main",
         ) from None
 
 
 def _folder(path: Path, text: str) -> Folder:
     if not _exists(path):
-        raise UsageError(f"the cache folder does not exist: {text}", hint="give the --cache-dir of your builds")
+        raise UsageError(
+            f"the cache folder does not exist: {text}",
+            code="cache-dir-absent",
+            hint="give the --cache-dir of your builds",
+        )
     if not path.is_dir():
-        raise UsageError(f"the cache folder is a file: {text}", hint="give the --cache-dir of your builds")
+        raise UsageError(
+            f"the cache folder is a file: {text}",
+            code="cache-dir-not-a-folder",
+            hint="give the --cache-dir of your builds",
+        )
     try:
         inner = sorted(each for each in path.iterdir() if not each.is_symlink())  # a link may lead to any other cache
         caches = tuple(each for each in (path, *inner) if _is_cache(each))
     except OSError as error:
         raise UsageError(
-            f"the cache folder cannot be read: {text}: {error.strerror}", hint="check its permissions"
+            f"the cache folder cannot be read: {text}: {error.strerror}",
+            code="cache-dir-unreadable",
+            hint="check its permissions",
         ) from None
     if not caches:
         raise UsageError(
             f"there is no cache in the folder {text}: it is no OCI layout",
+            code="not-a-cache",
             hint="give the --cache-dir of your builds; a build with --cache local makes it",
         )
     return Folder(path=path, caches=caches)

@@ -94,7 +94,8 @@ class JsonDisplay:
         """What failed."""
         log = [printable(line) for line in failure_log(trace)] if trace else []
         code = int(error.exit_code)
-        self._tell("error", message=printable(error.message), hint=printable(error.hint), exit_code=code, log=log)
+        message, hint = printable(error.message), printable(error.hint)
+        self._tell("error", code=error.code, message=message, hint=hint, exit_code=code, log=log)
 
     def _about(self, watched: Watched, event: VertexEvent | StatusEvent | LogEvent) -> None:
         match event:

@@ -204,7 +204,9 @@ def _decoded(entry: Mapping[str, object], server: str) -> tuple[str, str]:
         text = ""
     username, colon, password = text.partition(":")
     if not colon:
-        raise DeniedError(f"the stored login to {server} is malformed", hint=f"log in again: {_login(server)}")
+        raise DeniedError(
+            f"the stored login to {server} is malformed", code="login-malformed", hint=f"log in again: {_login(server)}"
+        )
     return username, password.strip("\0")
 
 
@@ -218,6 +220,7 @@ def _ask_helper(env: Mapping[str, str], helper: str, server: str) -> Credential 
     except OSError as error:
         raise DeniedError(
             f"the credential helper {program} cannot be started: {error.strerror}",
+            code="credential-helper-failed",
             hint=f"install it, or take it out of {configuration_folder(env) / 'config.json'}",
         ) from None
     if done.code:
@@ -242,6 +245,7 @@ def _complaint(done: Completed) -> str:
 def _helper_failed(program: str, server: str, reason: str) -> DeniedError:
     return DeniedError(
         f"the credential helper {program} gives no login to {server}: {reason}",
+        code="credential-helper-failed",
         hint=f"try it: echo {server} | {program} get; or log in: {_login(server)}",
     )
 

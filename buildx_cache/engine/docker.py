@@ -211,7 +211,9 @@ class DockerEngine:
             yield
         except ClientNotFoundError:
             raise EngineError(
-                "the docker command is not on PATH", hint="install Docker's command line (docker-ce-cli or docker-cli)"
+                "the docker command is not on PATH",
+                code="docker-absent",
+                hint="install Docker's command line (docker-ce-cli or docker-cli)",
             ) from None
         except OSError as error:
             if not str(error.filename).endswith("docker"):
@@ -219,10 +221,13 @@ class DockerEngine:
             if error.errno == errno.E2BIG:
                 raise UsageError(
                     "the docker command line is longer than this system takes: 128 KiB a word, some 2 MB in all",
+                    code="command-line-too-long",
                     hint="give large values in files: --secret id=NAME,src=FILE, or files of the build context",
                 ) from None
             raise EngineError(
-                f"{error.filename} cannot be started: {error.strerror}", hint="install Docker anew"
+                f"{error.filename} cannot be started: {error.strerror}",
+                code="docker-not-startable",
+                hint="install Docker anew",
             ) from None
 
     # --- effects -----------------------------------------------------------------------------------------
@@ -330,12 +335,14 @@ def _usable(version: str | None) -> Version:
     if version is None:
         raise EngineError(
             "Docker's Buildx plugin is not installed",
+            code="buildx-absent",
             hint="install the package docker-buildx-plugin (Docker's own) or docker-buildx (Debian, Ubuntu)",
         )
     buildx = parse_version(version)
     if buildx < OLDEST_BUILDX:
         raise EngineError(
             f"Buildx {show_version(buildx)} is too old: {show_version(OLDEST_BUILDX)} is needed",
+            code="buildx-too-old",
             hint="upgrade Docker or its Buildx plugin",
         )
     return buildx
@@ -364,7 +371,7 @@ def _engine_error(stderr: str) -> EngineError:
     said = redact(stderr.strip().splitlines()[-1] if stderr.strip() else "")
     kind = classify(stderr).kind
     if kind is Kind.DOCKER_DOWN:
-        return EngineError("Docker is not running, or cannot be reached", hint=_START)
+        return EngineError("Docker is not running, or cannot be reached", code="docker-down", hint=_START)
     known = {Kind.DOCKER_DENIED: _NO_ACCESS, Kind.NO_CONTEXT: _NO_CONTEXT}.get(kind)
     message, hint = known or ("Docker does not answer", _START)
-    return EngineError(f"{message}: {said or 'it said nothing'}", hint=hint)
+    return EngineError(f"{message}: {said or 'it said nothing'}", code="docker-failed", hint=hint)

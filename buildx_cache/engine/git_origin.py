@@ -46,11 +46,13 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
     if not address:
         raise UsageError(
             "--keep-branches-from git: here is no git repository with a remote `origin`",
+            code="origin-absent",
             hint=f"run it in a clone, or {_IN_A_FILE}",
         )
     if not _is_taken(address):
         raise UsageError(
             f"--keep-branches-from git: origin is neither at an https nor at an ssh address: {address}",
+            code="origin-not-askable",
             hint=_IN_A_FILE,
         )
     heads = _ask_server(address, env)
@@ -58,6 +60,7 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
     if not names:
         raise UnreachableError(
             f"--keep-branches-from git: `git ls-remote --heads` lists no branches of {address}",
+            code="branches-unreachable",
             hint=f"git must reach it with your own login, not the checkout's; or {_IN_A_FILE}",
         )
     return names

@@ -19,4 +19,6 @@ def home_folder(env: Mapping[str, str]) -> Path:
     try:
         return Path.home()
     except RuntimeError:
-        raise UsageError("this user has no home folder", hint="set HOME to a folder that it can write") from None
+        raise UsageError(
+            "this user has no home folder", code="home-absent", hint="set HOME to a folder that it can write"
+        ) from None

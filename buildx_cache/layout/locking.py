@@ -102,6 +102,7 @@ def _lock_folder(folder: Path, sharing: Sharing, timeout: float) -> int | None:
     except _HeldError:
         raise LockedError(
             f"another build holds the cache folder {folder} (waited {timeout:.1f}s)",
+            code="cache-dir-locked",
             hint="wait for it to end, or give this build a folder of its own with --cache-dir",
         ) from None
     except OSError as error:
@@ -109,6 +110,7 @@ def _lock_folder(folder: Path, sharing: Sharing, timeout: float) -> int | None:
             return None
         raise ExhaustedError(
             f"the cache folder {folder} cannot be locked: {error.strerror}",
+            code="cache-dir-not-lockable",
             hint="make it a folder that this user can write, or choose another with --cache-dir",
         ) from None
 

@@ -45,6 +45,7 @@ def set_aside(folder: Path) -> Path:
     except OSError as error:
         raise ExhaustedError(
             f"the damaged cache folder {folder} cannot be set aside: {error.strerror}",
+            code="cache-dir-not-writable",
             hint="delete it, or choose another with --cache-dir",
         ) from None
     return aside
@@ -64,6 +65,7 @@ def _real_folder(folder: Path) -> Path:
     if not real.name:
         raise ExhaustedError(
             f"{folder} is the root of a file system, and no cache folder",
+            code="cache-dir-is-root",
             hint="choose another with --cache-dir",
         )
     refuse_foreign(real)

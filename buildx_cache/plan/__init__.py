@@ -128,6 +128,7 @@ def _check_load(request: BuildRequest, facts: Facts) -> None:
     if request.load and len(request.platform) > 1 and facts.store is Store.CLASSIC:
         raise UsageError(
             "--load of several platforms needs an engine with the containerd image store",
+            code="load-unsupported",
             hint="load one platform, or --push, or turn the engine's containerd image store on",
         )
 
@@ -137,6 +138,7 @@ def _check_folders(request: BuildRequest, cache: CachePlan) -> None:
     if folder and request.strict_cache:
         raise UsageError(
             f"the cache folder {folder!r} cannot be used: {_ASCII_ONLY}",
+            code="cache-dir-not-ascii",
             hint="give another folder, or drop --strict-cache",
         )
 

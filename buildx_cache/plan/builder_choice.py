@@ -93,11 +93,13 @@ def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPl
     if builder is None:
         raise EngineError(
             f"there is no builder named {request.builder!r}",
+            code="builder-absent",
             hint="`docker buildx ls` lists those there are; leave out --builder to have one made",
         )
     if reason := obstacle(request, builder.driver, facts.store, kind):
         raise UsageError(
             f"the builder {builder.name!r} (driver {builder.driver}, classic image store) {reason}",
+            code="builder-unsuitable",
             hint="leave out --builder to have a docker-container builder made",
         )
     boot = None if builder.running else BootBuilder(builder=builder.name)
@@ -115,6 +117,7 @@ def _engine_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> Bui
     if reason := obstacle(request, Driver.DOCKER, facts.store, kind):
         raise UsageError(
             f"--driver docker on the classic image store {reason}",
+            code="builder-unsuitable",
             hint="use --driver docker-container, or turn on the engine's containerd image store",
         )
     current = facts.builder

@@ -160,6 +160,7 @@ def _location(
     if not place:
         raise UsageError(
             f"--cache {backend.type} has no repository to keep the cache in",
+            code="cache-ref-missing",
             hint="give -t REGISTRY/REPOSITORY:TAG, or --cache-ref REGISTRY/REPOSITORY",
         )
     return Location(

@@ -54,6 +54,7 @@ def _registry_of_given(request: BuildRequest, servers: tuple[str, ...]) -> str:
         raise UsageError(
             f"it is not clear where --username logs in: the tags go to {registry_name(keys[0])}, and {REGISTRY} is "
             f"{registry_name(ambient.key)}",
+            code="login-registry-unclear",
             hint="add --registry",
         )
     return ambient.key
@@ -66,6 +67,7 @@ def _registry_of_ambient(request: BuildRequest, ambient: AmbientLogin, servers: 
     if request.registry and registry_key(request.registry, "--registry") != ambient.key:
         raise UsageError(
             f"there is no login for the registry {request.registry}: {USERNAME} is for {registry_name(ambient.key)}",
+            code="login-missing",
             hint=f"add --username and its password, or have {REGISTRY} name the registry",
         )
     is_meant = ambient.registry or not servers or HUB_KEY in map(registry_key, servers)

@@ -39,19 +39,32 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
     def value(match: re.Match[str]) -> str:
         name = match[1]
         if name not in FIELDS:
-            raise UsageError(f"the tag {template!r} has an unknown field {{{name}}}", hint=closest(name, list(FIELDS)))
+            raise UsageError(
+                f"the tag {template!r} has an unknown field {{{name}}}",
+                code="template-field-unknown",
+                hint=closest(name, list(FIELDS)),
+            )
         found = FIELDS[name](ci, facts)
         if not found:
-            raise UsageError(f"the tag {template!r} needs {{{name}}}, which this build has none of", hint=_absent(name))
+            raise UsageError(
+                f"the tag {template!r} needs {{{name}}}, which this build has none of",
+                code="template-field-empty",
+                hint=_absent(name),
+            )
         return found
 
     reference = _reference(_FIELD.sub(value, template), template)
     if reference.digest:
-        raise UsageError(f"the tag {template!r} holds a digest", hint="a digest is the build's result: leave it out")
+        raise UsageError(
+            f"the tag {template!r} holds a digest",
+            code="tag-has-digest",
+            hint="a digest is the build's result: leave it out",
+        )
     if reference.tag.startswith(REF_PREFIX) and not _literal_start(template).startswith(REF_PREFIX):
         # A branch called buildcache-main would overwrite the cache of main, and be read in its place.
         raise UsageError(
             f"the tag {template!r} makes {reference.tag!r} here: tags that begin with {REF_PREFIX} are caches",
+            code="tag-reserved",
             hint="rename the branch or tag, or write something before the field: REPOSITORY:branch-{branch}",
         )
     return reference.tagged
@@ -72,6 +85,7 @@ def check_fork(template: str, ci: CIContext) -> None:
     if name := next((field for field in _FIELD.findall(template) if field in borrowed), ""):
         raise UsageError(
             f"the tag {template!r} is not pushed for a fork: its {{{name}}} may be that of another build",
+            code="tag-of-another-build",
             hint="use {pr} or {sha} in a pull request, write the tag out, or do not push it"
             if ci.pull_request
             else "write the tag out, or do not push it",
@@ -83,7 +97,7 @@ def _reference(text: str, template: str) -> Reference:
         return parse_reference(text)
     except UsageError as error:
         made = f" of the tag {template!r}" if text != template else ""
-        raise UsageError(f"{error.message}{made}", hint=error.hint) from None
+        raise UsageError(f"{error.message}{made}", code="reference-malformed", hint=error.hint) from None
 
 
 def _literal_start(template: str) -> str:

@@ -166,13 +166,16 @@ class Login:
         """The error for a refusal."""
         known = "the stored login may be wrong, too old, or not allowed this" if self.login() else "log in"
         detail = f": {reason}" if reason else ""
-        return DeniedError(f"{self.host} denied {what}{detail}", hint=f"{known}: docker login {self.host}")
+        return DeniedError(
+            f"{self.host} denied {what}{detail}", code="registry-denied", hint=f"{known}: docker login {self.host}"
+        )
 
     def _token(self, action: str, url: str, challenge: Mapping[str, str]) -> str:
         realm = join(url, challenge.get("realm", ""))
         if realm is None or not _is_safe(url, realm):
             raise DeniedError(
                 f"{self.host} names no safe address to log in at: {printable(challenge.get('realm', ''), 80)!a}",
+                code="registry-login-unsafe",
                 hint="check the registry's address and configuration",
             )
         scope = challenge.get("scope") or f"repository:{self.path}:{_actions(action)}"
@@ -192,13 +195,21 @@ class Login:
             raise self._no_token(request.url, answer.status)
         token = _token_in(content)
         if not token:
-            raise UnreachableError(f"{host_of(request.url)} answers a login with no token", hint="try again later")
+            raise UnreachableError(
+                f"{host_of(request.url)} answers a login with no token",
+                code="registry-login-failed",
+                hint="try again later",
+            )
         self._sent[Secret(token)] = None
         return token
 
     def _no_token(self, url: str, status: int) -> BuildxCacheError:
         if status >= _SERVER_ERROR or status == _TOO_MANY:
-            return UnreachableError(f"{host_of(url)} answers a login with HTTP {status}", hint="try again later")
+            return UnreachableError(
+                f"{host_of(url)} answers a login with HTTP {status}",
+                code="registry-login-failed",
+                hint="try again later",
+            )
         return self.denied("the login", f"HTTP {status} from {host_of(url)}")
 
 

@@ -71,7 +71,7 @@ def read_contents(registry: Distribution, tag: str) -> Contents:
     """
     manifest = registry.manifest(tag)
     if manifest is None:
-        raise UsageError(f"{registry.name} has no tag {tag}", hint="check the tag's name")
+        raise UsageError(f"{registry.name} has no tag {tag}", code="tag-absent", hint="check the tag's name")
     media_type = parse_object(manifest.content).get("mediaType", manifest.media_type)
     root = descriptor({"mediaType": media_type, "digest": manifest.digest, "size": len(manifest.content)})
     if not root.role.refers:

@@ -147,11 +147,17 @@ class Distribution:
             seen.add(url)
             answer = self._call("GET", url)
             if answer.status == _NOT_FOUND:
-                raise UsageError(f"{self.name} is not in the registry", hint="check the repository's name")
+                raise UsageError(
+                    f"{self.name} is not in the registry", code="repository-absent", hint="check the repository's name"
+                )
             found |= dict.fromkeys(_tags_in(self._expect(answer, "the list of tags")))
             url = self._next_page(answer)
         if url:
-            raise UnreachableError(f"{self.host} never ends its list of tags", hint="name one tag: REPOSITORY:TAG")
+            raise UnreachableError(
+                f"{self.host} never ends its list of tags",
+                code="registry-tags-unusable",
+                hint="name one tag: REPOSITORY:TAG",
+            )
         return tuple(found)
 
     def manifest(self, reference: str) -> Manifest | None:
@@ -223,7 +229,9 @@ class Distribution:
             return Removal.UNSUPPORTED
         error = self._error(answer, f"the deletion of {reference}")
         if isinstance(error, DeniedError) and (row := providers.provider_of(self.host)):
-            error = DeniedError(error.message, hint=f"{error.hint}; or the way of {row.name}: {row.advice}")
+            error = DeniedError(
+                error.message, code="registry-denied", hint=f"{error.hint}; or the way of {row.name}: {row.advice}"
+            )
         raise error
 
     def _url(self, kind: str, reference: str) -> str:
@@ -236,7 +244,9 @@ class Distribution:
         url = join(answer.url, match["url"])
         if url is None or origin(url) != origin(self.base):
             raise UnreachableError(
-                f"{self.host} continues its list of tags somewhere else", hint="name one tag: REPOSITORY:TAG"
+                f"{self.host} continues its list of tags somewhere else",
+                code="registry-tags-unusable",
+                hint="name one tag: REPOSITORY:TAG",
             )
         return url
 
@@ -286,21 +296,30 @@ class Distribution:
             where = f"{host_of(answer.come)}, where {self.host} redirects to,"
             return DeniedError(
                 f"{where} denied {what} of {self.path}: {answer.reason}",
+                code="registry-denied",
                 hint="check the registry's storage: no login goes there",
             )
         if answer.status in (_UNAUTHORIZED, _FORBIDDEN):
             return self.login.denied(f"{what} of {self.path}", answer.reason)
         if answer.status == _TOO_MANY:
             return UnreachableError(
-                f"{self.host} takes no more requests for now ({answer.reason})", hint="wait, or log in: docker login"
+                f"{self.host} takes no more requests for now ({answer.reason})",
+                code="registry-throttled",
+                hint="wait, or log in: docker login",
             )
         hint = "try again later" if answer.status >= _SERVER_ERROR else "check the reference and the registry's log"
-        return UnreachableError(f"{self.host} does not give {what} of {self.path}: {answer.reason}", hint=hint)
+        return UnreachableError(
+            f"{self.host} does not give {what} of {self.path}: {answer.reason}",
+            code="registry-answer-unusable",
+            hint=hint,
+        )
 
     def unsupported(self) -> UsageError:
         """The error where nothing can be deleted through the API."""
         return UsageError(
-            f"{self.host} does not let tags be deleted through the registry API", hint=providers.advice(self.host)
+            f"{self.host} does not let tags be deleted through the registry API",
+            code="registry-deletes-nothing",
+            hint=providers.advice(self.host),
         )
 
 
@@ -309,7 +328,9 @@ def _tags_in(answer: _Answer) -> Iterator[str]:
         tags = parse_object(answer.content).get("tags")
     except MalformedError as error:
         raise UnreachableError(
-            f"{urlsplit(answer.url).netloc} gives a list of tags that {error.problem}", hint="is this a registry?"
+            f"{urlsplit(answer.url).netloc} gives a list of tags that {error.problem}",
+            code="registry-tags-unusable",
+            hint="is this a registry?",
         ) from None
     for tag in tags if isinstance(tags, list) else ():
         if isinstance(tag, str) and _TAG.fullmatch(tag):

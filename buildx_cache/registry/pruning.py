@@ -239,6 +239,7 @@ class _Deleter:
         if not _digest(self.repository, sharer):
             raise CacheError(
                 f"{self.repository.name}: deleting {deleted} took {sharer} with it, which has the same manifest",
+                code="pruned-too-much",
                 hint=f"push {sharer} again; this registry does not keep to the OCI specification",
             )
 
@@ -271,5 +272,6 @@ def _digest(repository: Repository, tag: str) -> str:
     except MalformedError as error:
         raise CacheError(
             f"{repository.name}:{tag} {error.problem}: what else it stands for is not known",
+            code="cache-damaged",
             hint="delete that tag first, or name the one tag to delete",
         ) from None

@@ -92,7 +92,9 @@ class Repository:
             contents = read_contents(self.registry, tag)
         except MalformedError as error:
             raise CacheError(
-                f"{self.name}:{tag} {error.problem}", hint="delete the tag, and the next build writes it again"
+                f"{self.name}:{tag} {error.problem}",
+                code="cache-damaged",
+                hint="delete the tag, and the next build writes it again",
             ) from None
         return _described(tag, contents)
 

@@ -237,14 +237,18 @@ def _proxy(address: str) -> urllib3.ProxyManager:
     try:
         return _proxy_at(urlsplit(address if "://" in address else f"http://{address}"))
     except ValueError:
-        raise UnreachableError("the proxy's address is malformed", hint="write http://HOST:PORT") from None
+        raise UnreachableError(
+            "the proxy's address is malformed", code="proxy-unusable", hint="write http://HOST:PORT"
+        ) from None
 
 
 def _proxy_at(parts: SplitResult) -> urllib3.ProxyManager:
     host = parts.netloc.rpartition("@")[2]
     if parts.scheme not in _PORTS:
         raise UnreachableError(
-            f"the proxy {parts.scheme}://{host} is of a kind that is not spoken here", hint="name an HTTP proxy"
+            f"the proxy {parts.scheme}://{host} is of a kind that is not spoken here",
+            code="proxy-unusable",
+            hint="name an HTTP proxy",
         )
     login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
     headers = make_headers(proxy_basic_auth=login) if login else None
@@ -267,7 +271,9 @@ def follow(send: Send, request: Request) -> tuple[urllib3.BaseHTTPResponse, str]
         answer.close()
         request = _redirected(request, answer.headers.get("Location", ""))
     raise UnreachableError(
-        f"{host_of(request.url)} redirects more than {_REDIRECTS_LIMIT} times", hint="check the registry's address"
+        f"{host_of(request.url)} redirects more than {_REDIRECTS_LIMIT} times",
+        code="registry-redirects",
+        hint="check the registry's address",
     )
 
 
@@ -275,7 +281,9 @@ def _redirected(request: Request, location: str) -> Request:
     url = join(request.url, location)
     if url is None or not may_lead(request.url, url):
         raise UnreachableError(
-            f"{host_of(request.url)} redirects to what is no safe address", hint="check the registry's configuration"
+            f"{host_of(request.url)} redirects to what is no safe address",
+            code="registry-redirects",
+            hint="check the registry's configuration",
         )
     headers = request.headers
     if origin(url) != origin(request.url):
@@ -323,9 +331,11 @@ def unreachable(url: str, error: Exception) -> BuildxCacheError:
         hint = "add its certificate authority to the system's (or SSL_CERT_FILE)"
         if not reason.count("CERTIFICATE_VERIFY_FAILED"):
             hint = "plain HTTP is spoken to this machine only: give the registry a certificate"
-        return UnreachableError(f"no safe connection to {host}: {reason}", hint=hint)
+        return UnreachableError(f"no safe connection to {host}: {reason}", code="registry-certificate", hint=hint)
     return UnreachableError(
-        f"no answer from {host}: {_plain(cause)}", hint="check the address, the network, and the proxy"
+        f"no answer from {host}: {_plain(cause)}",
+        code="registry-unreachable",
+        hint="check the address, the network, and the proxy",
     )
 
 

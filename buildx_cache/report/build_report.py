@@ -29,6 +29,14 @@ class ToolReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ErrorReport:
+    """Why a call failed: the stable name of the cause, and one line for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageReport:
     """The image of a target; ``digest`` is empty where there is none.
 
@@ -176,6 +184,7 @@ class BuildReport:
 
     status: Status
     exit_code: int
+    error: ErrorReport | None = None
     started: str
     """RFC 3339, UTC."""
     seconds: float

@@ -112,5 +112,7 @@ def write_report(text: str, path: str, option: str) -> None:
         write_text(Path(path), text, below=prepared_root(Path(path)))
     except OSError as error:
         raise ExhaustedError(
-            f"the report cannot be written to {path}: {error.strerror}", hint=f"give another {option}"
+            f"the report cannot be written to {path}: {error.strerror}",
+            code="report-not-writable",
+            hint=f"give another {option}",
         ) from None

@@ -177,12 +177,15 @@ def parse_endpoint(text: str) -> Endpoint:
     if address[1] or not address[0]:
         raise UsageError(
             f"--endpoint {text!r} does not start with an address",
+            code="endpoint-malformed",
             hint="write tcp://HOST:1234,platform=linux/arm64",
         )
     known = ("name", "platform", *_TLS_OPTIONS)
     for key, _ in rest:
         if key not in known:
-            raise UsageError(f"--endpoint has no attribute {key!r}", hint=closest(key, known))
+            raise UsageError(
+                f"--endpoint has no attribute {key!r}", code="endpoint-malformed", hint=closest(key, known)
+            )
     values = dict(rest)
     return Endpoint(
         address=address[0],

@@ -65,14 +65,20 @@ def named_config(path: str) -> Configuration:
     file = Path(path)
     if link := led_outside(file):
         raise UsageError(
-            f"--config {path} leaves the working copy by its symbolic link {link}", hint="give the path that is meant"
+            f"--config {path} leaves the working copy by its symbolic link {link}",
+            code="path-behind-a-link",
+            hint="give the path that is meant",
         )
     found = _open(file, follow=True)
     if found is None:
-        raise UsageError(f"--config {path} is not an ordinary file", hint="give a TOML file")
+        raise UsageError(f"--config {path} is not an ordinary file", code="config-not-a-file", hint="give a TOML file")
     layer = _parse(file, found)
     if layer is None:
-        raise UsageError(f"--config {path} has no table [{_SECTION}]", hint=f"write [{_SECTION}] and options below it")
+        raise UsageError(
+            f"--config {path} has no table [{_SECTION}]",
+            code="config-without-table",
+            hint=f"write [{_SECTION}] and options below it",
+        )
     return Configuration(layer=layer, standing="named by the caller")
 
 
@@ -91,7 +97,9 @@ def found_config(context: str, working_directory: Path, *, is_trusted: bool) -> 
     for file in (folder / name for folder in folders for name in (_OWN, _PYTHON)):
         if _leads_over_a_link(file):
             if file.name == _OWN:
-                raise UsageError(f"{file} is a symbolic link, or lies behind one", hint=_NAME_IT)
+                raise UsageError(
+                    f"{file} is a symbolic link, or lies behind one", code="config-is-a-link", hint=_NAME_IT
+                )
             passed_over = passed_over or file
         elif (found := _open(file, follow=False)) is not None and (layer := _parse(file, found)):
             standing = "the repository's, trusted" if is_trusted else "the repository's"
@@ -121,9 +129,9 @@ def _open(file: Path, *, follow: bool) -> bytes | None:
             text = opened.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "that is no path"
-        raise UsageError(f"{file} cannot be read: {reason}", hint=_MEND) from None
+        raise UsageError(f"{file} cannot be read: {reason}", code="config-unreadable", hint=_MEND) from None
     if len(text) > _LARGEST:
-        raise UsageError(f"{file} cannot be read: it is larger than 1 MiB", hint=_MEND)
+        raise UsageError(f"{file} cannot be read: it is larger than 1 MiB", code="config-unreadable", hint=_MEND)
     return text
 
 
@@ -138,7 +146,7 @@ def _parse(file: Path, content: bytes) -> Layer | None:
     except (ValueError, RecursionError) as error:  # tomllib lets Python's own limits through
         if is_python and _SECTION.encode() not in content:
             return None
-        raise UsageError(f"{file} cannot be read: {_reason(error)}", hint=_MEND) from None
+        raise UsageError(f"{file} cannot be read: {_reason(error)}", code="config-unreadable", hint=_MEND) from None
     section = _SECTION if is_python or table.keys() == {"tool"} else ""
     options: object = table
     for key in filter(None, section.split(".")):
@@ -146,7 +154,9 @@ def _parse(file: Path, content: bytes) -> Layer | None:
     if options is None:
         return None
     if not isinstance(options, dict):
-        raise UsageError(f"{file}: {section} is not a table", hint=f"write [{section}] and options below it")
+        raise UsageError(
+            f"{file}: {section} is not a table", code="config-malformed", hint=f"write [{section}] and options below it"
+        )
     lines = _key_lines(text, section)
     return Layer(file=str(file), values=dict(_config_values(file, options, lines)), lines=lines)
 
@@ -177,7 +187,7 @@ def _config_values(file: Path, table: Mapping[str, object], lines: Mapping[str, 
             place = f"{file}:{line}" if line else str(file)
             near = nearest(key, CONFIG_FIELDS)
             hint = f"perhaps you meant {near!r}?" if near else "see `buildx-cache build --help` for the options"
-            raise UsageError(f"{place}: unknown option {key[:40]!r}", hint=hint)
+            raise UsageError(f"{place}: unknown option {key[:40]!r}", code="config-option-unknown", hint=hint)
         yield known[key], value
 
 

@@ -149,6 +149,7 @@ def check_cache_directories(directories: Sequence[str]) -> None:
         if real in seen:
             raise UsageError(
                 f"two caches are written to the folder {directory}: Buildx keeps only the last one's tag",
+                code="cache-dir-given-twice",
                 hint="give each a folder of its own",
             )
         seen.add(real)
@@ -172,6 +173,7 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str]) -> None
                 raise UsageError(
                     f"the image is exported to {folder}, which has {written} in it or lies in it: the image could "
                     "place a link there, and Buildx would write where that leads",
+                    code="output-over-cache",
                     hint="export to a folder of its own, or choose another with --cache-dir",
                 )
 
@@ -190,23 +192,37 @@ def check_cache_directory(directory: str) -> None:
     path = Path(directory)
     if not (path.name and Path(os.path.realpath(path)).name):
         raise UsageError(
-            f"the cache folder {directory} has no name of its own", hint="give a folder of its own with --cache-dir"
+            f"the cache folder {directory} has no name of its own",
+            code="cache-dir-unnamed",
+            hint="give a folder of its own with --cache-dir",
         )
     found = look(path)
     if found.hidden:
-        raise UsageError(f"the cache folder cannot be used: {path}: {found.hidden}", hint="give another --cache-dir")
+        raise UsageError(
+            f"the cache folder cannot be used: {path}: {found.hidden}",
+            code="cache-dir-unreadable",
+            hint="give another --cache-dir",
+        )
     if found.mode and not found.is_folder:
-        raise UsageError(f"the cache folder is a file: {path}", hint="give a folder with --cache-dir")
+        raise UsageError(
+            f"the cache folder is a file: {path}", code="cache-dir-not-a-folder", hint="give a folder with --cache-dir"
+        )
     existing = next(parent for parent in (path, *path.absolute().parents) if look(parent).mode)
     if not look(existing).is_folder:
-        raise UsageError(f"the cache folder lies below a file: {existing}", hint="give a folder with --cache-dir")
+        raise UsageError(
+            f"the cache folder lies below a file: {existing}",
+            code="cache-dir-not-a-folder",
+            hint="give a folder with --cache-dir",
+        )
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ExhaustedError(
             f"the cache folder cannot be written: {path}",
+            code="cache-dir-not-writable",
             hint="check its permissions, give another --cache-dir, or only read it: --cache-read-only",
         )
     if layout.is_foreign(path) and not layout.exposure(path):  # one that another user may change is done without
         raise UsageError(
             f"the cache folder holds an index.json or blobs of something else: {path}",
+            code="cache-dir-foreign",
             hint="give the cache a folder of its own with --cache-dir",
         )

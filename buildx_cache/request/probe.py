@@ -133,7 +133,9 @@ def working_directory() -> Path:
         return Path.cwd()
     except OSError as error:
         raise UsageError(
-            f"the working directory cannot be told: {error.strerror}", hint="change to a folder that is there"
+            f"the working directory cannot be told: {error.strerror}",
+            code="working-directory-absent",
+            hint="change to a folder that is there",
         ) from None
 
 
@@ -145,13 +147,13 @@ def check_readable(path: Path, what: str, hint: str) -> None:
     """
     found = look(path)
     if found.is_folder:
-        raise UsageError(f"{what} is a folder: {path}", hint=hint)
+        raise UsageError(f"{what} is a folder: {path}", code="path-is-a-folder", hint=hint)
     if found.is_absent:
-        raise UsageError(f"{what} does not exist: {path}", hint=hint)
+        raise UsageError(f"{what} does not exist: {path}", code="path-absent", hint=hint)
     if found.hidden:
-        raise UsageError(f"{what} cannot be read: {path}: {found.hidden}", hint=hint)
+        raise UsageError(f"{what} cannot be read: {path}: {found.hidden}", code="path-unreadable", hint=hint)
     if not os.access(path, os.R_OK):
-        raise UsageError(f"{what} cannot be read: {path}", hint="check its permissions")
+        raise UsageError(f"{what} cannot be read: {path}", code="path-unreadable", hint="check its permissions")
 
 
 def check_written(files: Sequence[tuple[str, str]]) -> None:
@@ -167,24 +169,35 @@ def check_written(files: Sequence[tuple[str, str]]) -> None:
         _check_written(path, option)
         other = seen.setdefault(os.path.realpath(path), option)
         if other != option:
-            raise UsageError(f"{other} and {option} name one file: {path}", hint="give each a file of its own")
+            raise UsageError(
+                f"{other} and {option} name one file: {path}",
+                code="path-given-twice",
+                hint="give each a file of its own",
+            )
 
 
 def _check_written(path: str, option: str) -> None:
     found = look(path)
     if found.is_folder:
-        raise UsageError(f"{option} {path} is a folder", hint=f"give a file: {option} FILE")
+        raise UsageError(f"{option} {path} is a folder", code="path-is-a-folder", hint=f"give a file: {option} FILE")
     if os.path.lexists(path) and not found.is_file:
-        raise UsageError(f"{option} {path} is not an ordinary file", hint=f"give one: {option} FILE")
+        raise UsageError(
+            f"{option} {path} is not an ordinary file", code="path-not-a-file", hint=f"give one: {option} FILE"
+        )
     if found.hidden:
-        raise UsageError(f"{option} {path} cannot be written: {found.hidden}", hint=f"give another {option}")
+        raise UsageError(
+            f"{option} {path} cannot be written: {found.hidden}", code="path-unreadable", hint=f"give another {option}"
+        )
     _check_links(path, option)
     folder = next(above for above in _above(path) if not look(above).is_absent)
     if not look(folder).is_folder:
-        raise UsageError(f"{option} {path} lies below a file: {folder}", hint=f"give another {option}")
+        raise UsageError(
+            f"{option} {path} lies below a file: {folder}", code="path-below-a-file", hint=f"give another {option}"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ExhaustedError(
             f"{option} {path} cannot be written: {folder} is not writable for this user",
+            code="path-not-writable",
             hint=f"check its permissions, or give another {option}",
         )
 
@@ -194,10 +207,13 @@ def _check_links(path: str, option: str) -> None:
     if root is not None and (link := first_link(Path(path), root)):
         raise UsageError(
             f"{option} {path} is behind a symbolic link of the working copy: {link}",
+            code="path-behind-a-link",
             hint=f"give a file in an ordinary folder, or outside of {root}",
         )
     if os.path.islink(path) and os.lstat(path).st_uid not in {0, os.geteuid()}:  # noqa: PTH114 -- never raises
-        raise UsageError(f"{option} {path} is another user's symbolic link", hint=f"give another {option}")
+        raise UsageError(
+            f"{option} {path} is another user's symbolic link", code="path-behind-a-link", hint=f"give another {option}"
+        )
 
 
 def _above(path: str) -> Iterator[Path]:

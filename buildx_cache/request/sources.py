@@ -158,7 +158,7 @@ def _convert(name: str, value: object, layer: Layer) -> Any:  # noqa: ANN401 -- 
 def _without_nul(name: str, value: Any, layer: Layer) -> Any:  # noqa: ANN401 -- of the option's kind
     """No command line and no path can hold a NUL, which a file can spell."""
     if any("\0" in each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)):
-        raise UsageError(f"{layer.locate(name)} holds a NUL character", hint="write it without")
+        raise UsageError(f"{layer.locate(name)} holds a NUL character", code="value-has-nul", hint="write it without")
     return value
 
 
@@ -195,7 +195,9 @@ def chosen(kind: type[_Choice], value: object, *, where: str, shown: str = "") -
     """
     if value in (words := tuple(kind)):
         return words[words.index(value)]
-    raise UsageError(f"{where}: {shown or repr(value)} is none of its values", hint=closest(str(value), words))
+    raise UsageError(
+        f"{where}: {shown or repr(value)} is none of its values", code="value-invalid", hint=closest(str(value), words)
+    )
 
 
 _CONVERTERS: Mapping[type, Callable[[str, object, Layer], object]] = {
@@ -206,7 +208,9 @@ _CONVERTERS: Mapping[type, Callable[[str, object, Layer], object]] = {
 
 
 def _wrong_type(name: str, value: object, layer: Layer, wanted: str) -> UsageError:
-    return UsageError(f"{layer.locate(name)}: {layer.show(value)} is not {wanted}", hint=f"give {wanted}")
+    return UsageError(
+        f"{layer.locate(name)}: {layer.show(value)} is not {wanted}", code="value-invalid", hint=f"give {wanted}"
+    )
 
 
 def _toml_type(value: object) -> str:

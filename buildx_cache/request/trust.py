@@ -72,7 +72,9 @@ def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, i
 
 
 def _refused(layer: Layer, name: str, reason: str, hint: str) -> UsageError:
-    return UsageError(f"{layer.locate(name)}: not allowed in a file of the repository: {reason}", hint=hint)
+    return UsageError(
+        f"{layer.locate(name)}: not allowed in a file of the repository: {reason}", code="config-not-allowed", hint=hint
+    )
 
 
 def _writes_to_registries(request: BuildRequest) -> bool:

@@ -80,7 +80,9 @@ def _check_addresses(request: BuildRequest) -> None:
         ("--endpoint", drop, request.endpoint),
     ):
         for text in filter(has_login, texts):
-            raise UsageError(f"{option} has a login in its address, for others to see: {text}", hint=hint)
+            raise UsageError(
+                f"{option} has a login in its address, for others to see: {text}", code="login-in-address", hint=hint
+            )
 
 
 def _check_cache(request: BuildRequest) -> None:
@@ -88,6 +90,7 @@ def _check_cache(request: BuildRequest) -> None:
     if backend and request.cache_mode and request.cache_mode not in backend.modes:
         raise UsageError(
             f"--cache {request.cache} has no --cache-mode {request.cache_mode}: the image carries only its own layers",
+            code="option-conflict",
             hint="use --cache registry for the layers of every stage, or drop --cache-mode",
         )
     for text in request.cache_from:
@@ -99,12 +102,18 @@ def _check_cache(request: BuildRequest) -> None:
 def _check_image(request: BuildRequest) -> None:
     named_outputs = [text for text in request.output if "name=" in text]
     if request.push and not request.tag and not named_outputs:
-        raise UsageError("--push needs a tag to push", hint="add -t REGISTRY/REPOSITORY:TAG")
+        raise UsageError("--push needs a tag to push", code="push-without-tag", hint="add -t REGISTRY/REPOSITORY:TAG")
     if "" in request.tag:
-        raise UsageError("--tag is empty", hint="give REGISTRY/REPOSITORY:TAG; a variable in it may not be set")
+        raise UsageError(
+            "--tag is empty", code="value-empty", hint="give REGISTRY/REPOSITORY:TAG; a variable in it may not be set"
+        )
     for platform in request.platform:
         if not _PLATFORM.fullmatch(platform) or not (_SEPARATOR in platform or platform.lower() in _ALONE):
-            raise UsageError(f"--platform {platform!r} is not a platform", hint="write OS/ARCH, such as linux/arm64")
+            raise UsageError(
+                f"--platform {platform!r} is not a platform",
+                code="platform-malformed",
+                hint="write OS/ARCH, such as linux/arm64",
+            )
 
 
 def _check_exports(request: BuildRequest) -> None:
@@ -116,6 +125,7 @@ def _check_exports(request: BuildRequest) -> None:
     if len({*request.platform, *flags}) > 1 and any(map(_is_merged, outputs_of(request))):
         raise UsageError(
             "--output puts several platforms into one folder, where the image of one could place links for another",
+            code="output-unsafe",
             hint="leave platform-split out, or export an archive: type=tar",
         )
 
@@ -131,15 +141,22 @@ def _check_builder(request: BuildRequest) -> None:
     making = [option_key(name) for name in (*made_of, "driver", "rm_builder") if getattr(request, name)]
     if request.builder and making:
         raise UsageError(
-            f"--builder uses a builder as it is; --{making[0]} makes or removes one", hint="drop one of the two"
+            f"--builder uses a builder as it is; --{making[0]} makes or removes one",
+            code="option-conflict",
+            hint="drop one of the two",
         )
     if request.driver is Driver.DOCKER and making[0] in map(option_key, made_of):
         raise UsageError(
             f"--driver docker is the engine's own builder and takes no --{making[0]}",
+            code="option-conflict",
             hint="use --driver docker-container",
         )
     if request.driver is Driver.REMOTE and not request.endpoint:
-        raise UsageError("--driver remote needs the address of a buildkitd", hint="add --endpoint tcp://HOST:1234")
+        raise UsageError(
+            "--driver remote needs the address of a buildkitd",
+            code="endpoint-missing",
+            hint="add --endpoint tcp://HOST:1234",
+        )
     for text in request.endpoint:
         parse_endpoint(text)
 
@@ -147,17 +164,23 @@ def _check_builder(request: BuildRequest) -> None:
 def _check_login(request: BuildRequest) -> None:
     registry_key(request.registry, "--registry")
     if request.password_stdin and request.password_env:
-        raise UsageError("--password-stdin and --password-env are two sources of one password", hint="drop one")
+        raise UsageError(
+            "--password-stdin and --password-env are two sources of one password",
+            code="option-conflict",
+            hint="drop one",
+        )
     if request.password_stdin and "-" in (request.context, request.file):
         raise UsageError(
             "--password-stdin and a Dockerfile or build context on stdin cannot share it",
+            code="option-conflict",
             hint="hand the password over with --password-env NAME",
         )
     if (request.password_stdin or request.password_env) and not request.username:
-        raise UsageError("a password without a --username", hint="add --username NAME")
+        raise UsageError("a password without a --username", code="login-incomplete", hint="add --username NAME")
     if request.username and not (request.password_stdin or request.password_env):
         raise UsageError(
             "--username without a password",
+            code="login-incomplete",
             hint="add --password-env NAME (a variable that holds it) or --password-stdin",
         )
 
@@ -166,17 +189,28 @@ def _check_formats(request: BuildRequest) -> None:
     for name in ("prune_keep", "cache_max_size"):
         size = getattr(request, name)
         if size and parse_size(size) is None:
-            raise UsageError(f"--{option_key(name)} {size!r} is not a size", hint="write 10GB, 512MB, …")
+            raise UsageError(
+                f"--{option_key(name)} {size!r} is not a size", code="size-malformed", hint="write 10GB, 512MB, …"
+            )
     for name in ("prune_older_than", "timeout"):
         duration = getattr(request, name)
         if duration and parse_duration(duration) is None:
-            raise UsageError(f"--{option_key(name)} {duration!r} is not a duration", hint="write 7d, 48h, 90m, …")
+            raise UsageError(
+                f"--{option_key(name)} {duration!r} is not a duration",
+                code="duration-malformed",
+                hint="write 7d, 48h, 90m, …",
+            )
     if request.timeout and not parse_duration(request.timeout):
-        raise UsageError("--timeout 0 leaves no time", hint="give the longest that the call may take, such as 30m")
+        raise UsageError(
+            "--timeout 0 leaves no time",
+            code="value-invalid",
+            hint="give the longest that the call may take, such as 30m",
+        )
     for text in request.build_arg:
         if not text.partition("=")[0]:
             raise UsageError(
                 f"--build-arg {text!r} has no name",
+                code="build-arg-malformed",
                 hint="write NAME=VALUE, or NAME to take it from the environment",
             )
 
@@ -192,7 +226,9 @@ def _check_progress(request: BuildRequest) -> None:
     flags = [flag for flag in request.buildx_flags if flag.partition("=")[0] in _PRINTING]
     for what in (*(f"-o {spec}" for spec in request.output if _is_to_stdout(spec)), *flags):
         raise UsageError(
-            f"--progress json and {what} both write to stdout", hint="drop one, or have the output go to a file"
+            f"--progress json and {what} both write to stdout",
+            code="option-conflict",
+            hint="drop one, or have the output go to a file",
         )
 
 
@@ -220,9 +256,17 @@ def check_paths(request: BuildRequest) -> None:
     if not found.is_folder:
         absent = f"cannot be read: {found.hidden}" if found.hidden else "does not exist"
         what = "is a file" if found.is_file else absent
-        raise UsageError(f"the build context {request.context!r} {what}", hint="give the folder that COPY reads from")
+        raise UsageError(
+            f"the build context {request.context!r} {what}",
+            code="context-unreadable",
+            hint="give the folder that COPY reads from",
+        )
     if not os.access(context, os.R_OK | os.X_OK):
-        raise UsageError(f"the build context {request.context!r} cannot be read", hint="check its permissions")
+        raise UsageError(
+            f"the build context {request.context!r} cannot be read",
+            code="context-unreadable",
+            hint="check its permissions",
+        )
     for file in _dockerfiles(request):
         dockerfile = Path(file)
         check_readable(dockerfile, "the Dockerfile", "give it with -f/--file")
@@ -250,6 +294,7 @@ def unmoved(request: BuildRequest) -> Callable[[], None]:
         if moved := next(names, ""):
             raise UsageError(
                 f"{_called(moved)} leads elsewhere since this call began: nothing more is built",
+                code="context-moved",
                 hint="export the image to a folder of its own",
             )
 
@@ -272,6 +317,7 @@ def _refuse_links_outside(request: BuildRequest) -> None:
         if is_local and (link := led_outside(Path(each.path))):
             raise UsageError(
                 f"{_called(each.name)} {each.path} leaves the working copy by its symbolic link {link}",
+                code="path-behind-a-link",
                 hint="give the path that is meant, if you trust the link",
             )
 
@@ -281,6 +327,7 @@ def _check_shadow(context: str) -> None:
     if context != "-" and look(context).is_folder:
         raise UsageError(
             f"the build context {context!r} is an address, and a folder of that name is here, which Buildx would build",
+            code="context-ambiguous",
             hint="write ./ in front of it to build the folder; remove the folder to build what is at the address",
         )
 
@@ -313,6 +360,7 @@ def _check_frontend(request: BuildRequest) -> None:
     if not is_own:
         raise UsageError(
             "a frontend that the Dockerfile may choose would say where files go, or what the image is called",
+            code="frontend-unknown",
             hint=f"give --build-arg {SYNTAX}=docker/dockerfile:1; or have files go to type=tar, and images get a --tag",
         )
 
@@ -348,7 +396,11 @@ def _check_policy(request: BuildRequest) -> None:
     """Refuse a policy that is no ordinary file: Buildx follows a link (``build/opt.go``), and shows what is no Rego."""
     for policy in (f"{dockerfile}.rego" for dockerfile in _dockerfiles(request)):
         if not is_ordinary(Path(policy)):
-            raise UsageError(f"the policy of the build is not an ordinary file: {policy}", hint="make it one")
+            raise UsageError(
+                f"the policy of the build is not an ordinary file: {policy}",
+                code="policy-not-a-file",
+                hint="make it one",
+            )
 
 
 def _check_layouts(request: BuildRequest) -> None:
@@ -360,7 +412,9 @@ def _check_layouts(request: BuildRequest) -> None:
     for folder in filter(None, (*read, *written_layouts(request))):
         if strange := _strange_in(Path(folder)):
             raise UsageError(
-                f"the layout {folder} holds a link, a pipe or a device: {strange}", hint="give another folder"
+                f"the layout {folder} holds a link, a pipe or a device: {strange}",
+                code="layout-has-links",
+                hint="give another folder",
             )
 
 
@@ -378,7 +432,11 @@ def _check_waits(*files: Path) -> None:
     """Refuse pipes and devices, which BuildKit would read, and wait for, where it looks for files of its own."""
     for file in files:
         if is_unending(file.parent, file):
-            raise UsageError(f"{file} is a pipe or a device", hint="make it an ordinary file; -f - reads stdin")
+            raise UsageError(
+                f"{file} is a pipe or a device",
+                code="path-not-a-file",
+                hint="make it an ordinary file; -f - reads stdin",
+            )
 
 
 def _check_reports(request: BuildRequest) -> None:
@@ -388,6 +446,7 @@ def _check_reports(request: BuildRequest) -> None:
         if path and look(Path(path).parent).is_absent:
             raise UsageError(
                 f"the folder of {option} {path} does not exist",
+                code="path-absent",
                 hint="make it before: Buildx, which writes it, does not",
             )
 

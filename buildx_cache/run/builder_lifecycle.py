@@ -98,7 +98,7 @@ class CallsBuilder:
         done = self._retrying.tried(self._do(effect), lambda: self._do(again), lambda done: ended_by("builder", done))
         problem = classify(done.stderr)
         if done.code != 0 and problem.kind is not tolerated:
-            raise EngineError(f"{failure}: {last_line(done)}", hint=_hint(problem))
+            raise EngineError(f"{failure}: {last_line(done)}", code="builder-not-startable", hint=_hint(problem))
 
 
 def _hint(problem: Problem) -> str:

@@ -119,7 +119,7 @@ class Caches:
                 self._lazy.read_folder(entry, error)
                 continue
             if self.is_strict:
-                raise CacheError(f"the cache {entry.place} fails: {error}", hint=STRICT_HINT)
+                raise CacheError(f"the cache {entry.place} fails: {error}", code="cache-failed", hint=STRICT_HINT)
             came_of_it = self.folders.set_aside(entry, damage) if damage else ""
             left_out.append(entry)
             status = "damaged" if damage else failed_read(problem)
@@ -150,7 +150,9 @@ class Caches:
         """
         bad = [found for found in self.report(trace).imports if found.status in ("damaged", "unreachable")]
         if bad and self.is_strict:
-            raise CacheError(f"the cache {bad[0].source} is {bad[0].status}: {bad[0].detail}", hint=STRICT_HINT)
+            raise CacheError(
+                f"the cache {bad[0].source} is {bad[0].status}: {bad[0].detail}", code="cache-failed", hint=STRICT_HINT
+            )
 
     def report(self, trace: BuildTrace | None) -> CacheReport:
         """Return what the caches did, those that were left out included."""
@@ -301,7 +303,7 @@ class CacheExports:
         hint = "hand them to this step" if is_left_out else _next(result.problem)
         message = f"the cache could not be written to {entry.place}: {result.detail}"
         if self._caches.is_strict:
-            raise CacheError(message, hint=hint)
+            raise CacheError(message, code="cache-failed", hint=hint)
         if result.problem and result.problem.is_refused:
             self._read_only.add(entry.store)
         self._caches.tell.warn(f"{message}; {hint}" if hint else message)

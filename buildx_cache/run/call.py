@@ -18,7 +18,16 @@ from buildx_cache.errors import BuildxCacheError, ExitCode, InterruptedBuildErro
 from buildx_cache.plan import BuildInvocation, BuildPlan, Effect, show_version
 from buildx_cache.plan.render import command_line
 from buildx_cache.redaction import Redactor
-from buildx_cache.report import PHASES, BuilderReport, BuildReport, CacheReport, CIReport, ImageReport, Status
+from buildx_cache.report import (
+    PHASES,
+    BuilderReport,
+    BuildReport,
+    CacheReport,
+    CIReport,
+    ErrorReport,
+    ImageReport,
+    Status,
+)
 from buildx_cache.request import BuildRequest
 from buildx_cache.run.interfaces import Engine, Finished, last_line
 from buildx_cache.run.redactor import Secrets
@@ -131,6 +140,7 @@ class Call:
         return BuildReport(
             status=status_of(error),
             exit_code=error.exit_code if error else ExitCode.OK,
+            error=_error_report(error),
             started=_shown_time(self._started),
             seconds=time.monotonic() - self._clock,
             images={self._plan.target.name: image},
@@ -157,6 +167,7 @@ def unbegun(request: BuildRequest, ci: CIContext, error: BuildxCacheError) -> Ou
         report=BuildReport(
             status=status_of(error),
             exit_code=error.exit_code,
+            error=_error_report(error),
             started=_shown_time(datetime.now(UTC)),
             seconds=0.0,
             images={request.target or "default": ImageReport(platforms=request.platform)},
@@ -167,6 +178,10 @@ def unbegun(request: BuildRequest, ci: CIContext, error: BuildxCacheError) -> Ou
         ),
         error=error,
     )
+
+
+def _error_report(error: BuildxCacheError | None) -> ErrorReport | None:
+    return ErrorReport(code=error.code, message=error.message) if error else None
 
 
 def status_of(error: BuildxCacheError | None) -> Status:

@@ -175,7 +175,11 @@ class Folders:
             yield
         except (ExposedError, LockedError) as error:
             if self._plan.strict_cache:
-                raise CacheError(error.message, hint=error.hint) if isinstance(error, ExposedError) else error from None
+                raise (
+                    CacheError(error.message, code=error.code, hint=error.hint)
+                    if isinstance(error, ExposedError)
+                    else error
+                ) from None
             folder.avoid(error.message)
             self._tell.warn(f"{error.message}; this build neither reads nor writes it: {error.hint}")
 
@@ -194,6 +198,7 @@ class Folders:
         if folder.damage and self._plan.strict_cache:
             raise CacheError(
                 f"the cache folder {folder.path} is damaged: {_summary(folder.damage)}",
+                code="cache-damaged",
                 hint=f"`buildx-cache cache verify {folder.path}` shows all; delete the folder, or drop --strict-cache",
             )
         if folder.damage:
@@ -206,7 +211,9 @@ class Folders:
         root = Path(self._plan.cache.directory).absolute()
         for link in filter(None, (first_link(Path(name), root) for name in folder.names)):
             raise ExposedError(
-                f"the cache folder {link} is a symbolic link", hint="delete it, or choose another with --cache-dir"
+                f"the cache folder {link} is a symbolic link",
+                code="cache-dir-exposed",
+                hint="delete it, or choose another with --cache-dir",
             )
 
     def _delete_stale_writes(self, folder: _Folder) -> None:

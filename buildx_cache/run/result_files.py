@@ -80,7 +80,9 @@ def put_in_place(file: ResultFile) -> None:
         write_bytes(path, file.content, below=below, mode=_MODE)
     except OSError as error:
         raise ExhaustedError(
-            f"{file.option} {file.path} cannot be written: {error.strerror}", hint=f"give another {file.option}"
+            f"{file.option} {file.path} cannot be written: {error.strerror}",
+            code="path-not-writable",
+            hint=f"give another {file.option}",
         ) from None
 
 

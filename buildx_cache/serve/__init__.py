@@ -76,14 +76,16 @@ def serve(
             catalogue = stack.enter_context(open_catalogue(folder))
         except MalformedError as error:
             message = f"the cache folder {folder} cannot be served: it {error.problem}"
-            raise ExhaustedError(message, hint=_HINT) from None
+            raise ExhaustedError(message, code="cache-not-servable", hint=_HINT) from None
         names = {tag: secrets.token_hex(_SECRET_BYTES) for tag in catalogue.tags}
         respond = partial(answer, catalogue=catalogue, tags={names[tag]: root for tag, root in catalogue.tags.items()})
         try:
             server = stack.enter_context(Server(address, respond, limits=limits or Limits(), on_error=on_error))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise ExhaustedError(f"the cache cannot be served on {address}: {reason}", hint=_HINT) from None
+            raise ExhaustedError(
+                f"the cache cannot be served on {address}: {reason}", code="cache-not-servable", hint=_HINT
+            ) from None
         port = server.socket.getsockname()[1]
         host = f"[{address}]" if ":" in address else address
         yield Served(

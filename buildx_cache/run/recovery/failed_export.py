@@ -48,7 +48,7 @@ class FailedExport(Strategy):
             self._has_waited = True
             return build
         if self._caches.is_strict:
-            raise CacheError(f"the cache could not be written: {error}", hint=STRICT_HINT)
+            raise CacheError(f"the cache could not be written: {error}", code="cache-failed", hint=STRICT_HINT)
         failed = refused or [entry for entry in local if entry.is_named_by(error)] or local
         self._caches.exports |= {entry: failed_export(entry, problem) for entry in failed}
         return build.without(exports=failed)

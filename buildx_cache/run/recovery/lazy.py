@@ -105,7 +105,9 @@ class Lazy(Strategy):
         network = self._plan.network
         address = _LOOPBACK if network == HOST else self._gateway(network)
         if not address:
-            raise ExhaustedError(f"Docker's network {network!r} has no gateway", hint="import the folder itself")
+            raise ExhaustedError(
+                f"Docker's network {network!r} has no gateway", code="gateway-absent", hint="import the folder itself"
+            )
         return address
 
     def _serve(self, entry: CacheEntry, folder: Path, address: str) -> None:

@@ -79,7 +79,7 @@ class Stall(Strategy):
             hint = (
                 f"the builder {name} waits for a registry that does not answer, and with it all its builds: restart it"
             )
-            raise UnreachableError(self.reason, hint=hint)
+            raise UnreachableError(self.reason, code="registry-silent", hint=hint)
         self._caches.tell.warn(
             f"{self.reason}; the builder {name} is restarted, which does nothing else until there is an answer"
         )

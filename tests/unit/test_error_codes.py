@@ -1,0 +1,47 @@
+"""The stable names of causes: each place that raises an error gives one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import buildx_cache
+from buildx_cache import errors
+from buildx_cache.buildkit import Kind
+from buildx_cache.errors import BuildxCacheError, InterruptedBuildError, UsageError
+from buildx_cache.report import report_schema
+
+PACKAGE = Path(buildx_cache.__file__).parent
+CLASSES = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, BuildxCacheError)}
+CLASSES -= {InterruptedBuildError.__name__}
+_CODE = re.compile(report_schema()["properties"]["error"]["oneOf"][1]["properties"]["code"]["pattern"])
+
+
+def made() -> Iterator[tuple[str, ast.Call]]:
+    """Give each place of the package that makes an error, but for signals, whose class knows its code."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CLASSES:
+                yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node
+
+
+CALLS = dict(made())
+
+
+@pytest.mark.parametrize("place", CALLS)
+def test_each_error_names_its_cause(place: str) -> None:
+    codes = [each.value for each in CALLS[place].keywords if each.arg == "code"]
+    assert len(codes) == 1
+    assert not isinstance(codes[0], ast.Constant) or _CODE.match(str(codes[0].value))
+
+
+def test_a_cause_of_docker_is_a_code() -> None:
+    assert [kind for kind in Kind if not _CODE.match(kind.value)] == []
+
+
+def test_an_error_without_a_code_has_that_of_its_class() -> None:
+    assert (UsageError("x").code, UsageError("x", code="size-malformed").code) == ("usage", "size-malformed")
