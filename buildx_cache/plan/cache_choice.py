@@ -154,7 +154,7 @@ def _location(
     """Where the cache is kept; None for one in an image that has no name."""
     if backend.is_folder:
         return Location(directory=request.cache_dir or facts.place.cache_dir)
-    place = request.cache_ref or (tags[0].repository if tags else "")
+    place = request.cache_ref or _beside(tags)
     if not place and backend.is_in_image:
         return None
     if not place:
@@ -167,6 +167,12 @@ def _location(
         repository=ScopedRepository(repository=parse_reference(place), scopes=wanted),
         asks_image_manifest=builder.buildkit == UNKNOWN_VERSION or builder.buildkit < _IMAGE_MANIFEST_BY_DEFAULT,
     )
+
+
+def _beside(tags: tuple[Reference, ...]) -> str:
+    """Return the repository of the first tag that names a registry, else of the first tag."""
+    named = (*(tag for tag in tags if tag.host), *tags)
+    return named[0].repository if named else ""
 
 
 def _exports(request: BuildRequest, caches: tuple[ScopedCache, ...]) -> tuple[CacheEntry, ...]:
