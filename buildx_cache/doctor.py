@@ -16,7 +16,7 @@ from buildx_cache.layout import refuse_exposed
 from buildx_cache.plan import Facts, show_version
 from buildx_cache.plan.builder_choice import obstacle
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
-from buildx_cache.registry.authorization import Credentials
+from buildx_cache.registry.identity import Credentials
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.contexts import check_cache_directory
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.cli.limits import FolderLimits
-from buildx_cache.cli.streams import Output
+from buildx_cache.cli.output import Output
 from buildx_cache.cli.targets import Folder
 from buildx_cache.display.cache_tables import FolderTables
 from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.cli.limits import RegistryLimits
-from buildx_cache.cli.streams import Output
+from buildx_cache.cli.output import Output
 from buildx_cache.display.cache_tables import RegistryTables, UnreadableCache
 from buildx_cache.engine.credentials import credential_for
 from buildx_cache.errors import BuildxCacheError, CacheError, UsageError
@@ -16,8 +16,8 @@ from buildx_cache.formatting import counted
 from buildx_cache.layout import damage_of, damaged, finding_json, rfc3339
 from buildx_cache.redaction import Redactor, Secret, rewritten
 from buildx_cache.reference import Reference, registry_key
-from buildx_cache.registry.authorization import Credential, Password
 from buildx_cache.registry.distribution import in_parallel
+from buildx_cache.registry.identity import Credential, Password
 from buildx_cache.registry.pruning import Choice, Decision, Deletion, choose, delete, survey
 from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
 from buildx_cache.request import ENV_PREFIX

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import typer
 
+from buildx_cache.cli.displays import failing, wants_color
 from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import surroundings
-from buildx_cache.cli.streams import failing, wants_color
-from buildx_cache.display.base import checks_table
+from buildx_cache.display.checks import checks_table
 from buildx_cache.doctor import Verdict, examine
 from buildx_cache.engine.credentials import stored_credentials
 from buildx_cache.engine.docker import DockerEngine
@@ -19,7 +19,7 @@ from buildx_cache.engine.git import git_version
 from buildx_cache.errors import ExitCode, UsageError
 from buildx_cache.interrupts import interruptible
 from buildx_cache.reference import registry_name
-from buildx_cache.registry.authorization import Credentials
+from buildx_cache.registry.identity import Credentials
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.ambient import AmbientLogin, ambient_login, half_a_login
 

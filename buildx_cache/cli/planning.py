@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Mapping
 
+from buildx_cache.cli.displays import failing
 from buildx_cache.cli.reading import read_request
 from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import assumed_plan, open_session
-from buildx_cache.cli.streams import failing
 from buildx_cache.formatting import printable
 from buildx_cache.interrupts import interruptible
 from buildx_cache.plan.render import plan_json, shell_lines

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator, Mapping
 
 from buildx_cache.cli import cache_folders
+from buildx_cache.cli.displays import failing
 from buildx_cache.cli.limits import Limits
-from buildx_cache.cli.streams import Output, failing
+from buildx_cache.cli.output import Output
 from buildx_cache.cli.targets import Folder, parse_target
 from buildx_cache.interrupts import interruptible
 from buildx_cache.reference import Reference

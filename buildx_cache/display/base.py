@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.text import Text
 
 from buildx_cache.buildkit import BuildTrace, Event
-from buildx_cache.doctor import Check, Verdict
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import duration, printable
 from buildx_cache.report import BuildReport
@@ -128,18 +127,6 @@ class Phase:
         """What is done, and for how long already."""
         words = self.words(now)
         return f"{words} ({duration(now - self.since)})" if words else ""
-
-
-_STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
-
-
-def checks_table(checks: Iterable[Check], out: TextIO, *, color: bool) -> None:
-    """Print what ``doctor`` found: one line a check, its advice below."""
-    console = Console(file=out, highlight=False, no_color=not color, soft_wrap=True)
-    for check in checks:
-        console.print(Line(f"{check.verdict:<4}", _STYLES[check.verdict], f"{check.name:<12} {check.found}").styled)
-        if check.advice:
-            console.print(Text(f"     {'':<12} {printable(check.advice)}"))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from buildx_cache.engine.process import Completed, capture_within
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import HUB_KEY, auth_key
-from buildx_cache.registry.authorization import Credential, Credentials, IdentityToken, Password
+from buildx_cache.registry.identity import Credential, Credentials, IdentityToken, Password
 from buildx_cache.scratch import making, scratch_folder
 
 DEFAULT_CONTEXT = "default"

@@ -19,43 +19,8 @@ from urllib3.exceptions import HTTPError
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback
+from buildx_cache.registry.identity import Credential, IdentityToken, Password
 from buildx_cache.registry.transport import Request, Send, follow, host_of, join, may_lead, printable, unreachable
-
-
-@dataclass(frozen=True, kw_only=True)
-class Password:
-    """A user name and a password or access token."""
-
-    username: str
-    secret: Secret
-    otherwise: Callable[[], Credential | None] | None = field(default=None, repr=False, compare=False)
-    """Gives another login, where this one is refused."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class IdentityToken:
-    """A refresh token, which the registry's token service changes into short-lived ones."""
-
-    secret: Secret
-
-
-Credential = Password | IdentityToken
-
-
-@dataclass(frozen=True, kw_only=True)
-class Credentials:
-    """The user's Docker configuration as far as logins go: names only, never a secret."""
-
-    folder: str
-    registries: tuple[str, ...] = ()
-    helpers: tuple[str, ...] = ()
-    broken: str = ""
-    """Why the configuration cannot be read; empty if it can."""
-    ambient: str = ""
-    """The registry that ``DOCKER_LOGIN`` is for; empty: there is no whole pair of variables."""
-    unusable: str = ""
-    """Why the variables make no login; empty if they do, or there are none."""
-
 
 _CLIENT = "buildx-cache"
 _TOKEN_LIMIT = 1 << 20

@@ -13,9 +13,10 @@ from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.verification import limit_faults
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference, is_loopback
-from buildx_cache.registry.authorization import Credential, Login
+from buildx_cache.registry.authorization import Login
 from buildx_cache.registry.contents import Contents, check_blob, read_contents, remote
 from buildx_cache.registry.distribution import Distribution, in_parallel
+from buildx_cache.registry.identity import Credential
 from buildx_cache.registry.transport import Pace, Send, sender
 
 

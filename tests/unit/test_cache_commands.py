@@ -25,7 +25,7 @@ from buildx_cache.errors import UnreachableError, UsageError
 from buildx_cache.layout.eviction import prune
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference, parse_reference
-from buildx_cache.registry.authorization import Password
+from buildx_cache.registry.identity import Password
 from tests.unit.command_line import CommandLine
 from tests.unit.layout.layouts import LONG_AGO, Layout, config_of, digest_of
 

@@ -20,7 +20,7 @@ import pytest
 
 from buildx_cache import __version__, cli
 from buildx_cache.cli import building, session
-from buildx_cache.cli.streams import wants_color
+from buildx_cache.cli.displays import wants_color
 from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError, InterruptedBuildError

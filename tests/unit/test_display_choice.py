@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from buildx_cache.cli.streams import display_for
+from buildx_cache.cli.displays import display_for
 from buildx_cache.errors import UsageError
 from buildx_cache.request import BuildRequest, Layer, Progress, make_request
 

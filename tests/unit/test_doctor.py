@@ -11,7 +11,7 @@ from buildx_cache.doctor import Check, Verdict, examine
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
 from buildx_cache.plan.facts import Version
-from buildx_cache.registry.authorization import Credentials
+from buildx_cache.registry.identity import Credentials
 
 LAPTOP = CIContext(
     provider="none",

@@ -27,7 +27,7 @@ from buildx_cache.engine.process import Completed
 from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.plan import BuildArg, Builder, BuildInvocation, Node, Output, TlsEndpoint
 from buildx_cache.redaction import Secret
-from buildx_cache.registry.authorization import Credentials
+from buildx_cache.registry.identity import Credentials
 
 # --- docker buildx inspect, as it was said ------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback, parse_reference
 from buildx_cache.registry import transport
-from buildx_cache.registry.authorization import Password
+from buildx_cache.registry.identity import Password
 from buildx_cache.registry.providers import OWN, PROVIDERS, advice, provider_of
 from buildx_cache.registry.repository import connect
 from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_lead, origin, printable

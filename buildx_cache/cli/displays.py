@@ -1,0 +1,74 @@
+"""Choose the display of a call, and show its error on it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import typer
+
+from buildx_cache.ci import provider_of
+from buildx_cache.cli.streams import unguarded, watched
+from buildx_cache.display import Display, PlainDisplay, QuietDisplay
+from buildx_cache.display.base import pulse
+from buildx_cache.display.jsonl import JsonDisplay
+from buildx_cache.errors import BuildxCacheError
+from buildx_cache.request import BuildRequest, Progress
+
+
+def first_display(env: Mapping[str, str], *, no_color: bool = False) -> Display:
+    """The display for what fails before the request is known."""
+    return QuietDisplay(sys.stderr, color=wants_color(env, no_color=no_color))
+
+
+def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
+    """The display that the request asks for, as far as what reads it can take it.
+
+    A tree is drawn on a terminal that can move its cursor, and never in a CI: some have terminals, but their logs are
+    read as lines. Who wants no colours gets no control sequence at all, but for a tree that is asked for by name.
+    """
+    if request.progress is Progress.JSON:
+        return JsonDisplay(watched(sys.stdout))
+    ci = provider_of(env)
+    stderr = watched(unguarded(sys.stderr) if ci.is_ci else sys.stderr)
+    color = wants_color(env, no_color=request.no_color) and not ci.is_ci
+    if request.progress is Progress.QUIET:
+        return QuietDisplay(stderr, color=color, provider=ci.name)
+    is_wanted = request.progress is Progress.LIVE or (request.progress is Progress.AUTO and color)
+    if is_wanted and not ci.is_ci:
+        from buildx_cache.display.live import LiveDisplay, can_draw  # noqa: PLC0415 -- Rich: 25 ms that no CI needs
+
+        if can_draw(sys.stderr, env):
+            return LiveDisplay(stderr, color=color, verbose=request.verbose)
+    return PlainDisplay(stderr, color=color, verbose=request.verbose, provider=ci.name)
+
+
+@contextmanager
+def displaying(display: Display) -> Iterator[None]:
+    """While this lasts the display may draw; whatever ends it, nothing of that stays."""
+    try:
+        with pulse(display):
+            yield
+        display.close()
+    except BaseException:
+        display.close()  # again, should that have been interrupted
+        raise
+
+
+def wants_color(env: Mapping[str, str], *, no_color: bool, terminal: bool | None = None) -> bool:
+    """Whether to colour: a terminal (stderr, unless told), and neither option nor variables speak against it."""
+    on_terminal = sys.stderr.isatty() if terminal is None else terminal
+    return on_terminal and not no_color and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
+
+
+@contextmanager
+def failing(
+    env: Mapping[str, str], *, no_color: bool = False, display: Callable[[], Display] | None = None
+) -> Iterator[None]:
+    """Turn an expected error into its message, on ``display`` if there is one already, and exit code."""
+    try:
+        yield
+    except BuildxCacheError as error:
+        (display() if display else first_display(env, no_color=no_color)).failure(error, None)
+        raise typer.Exit(error.exit_code) from None
