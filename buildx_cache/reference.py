@@ -85,6 +85,9 @@ class Reference:
         return f"{self.repository}{tag}" + (f"@{self.digest}" if self.digest else "")
 
 
+FORKS = "a CI gives no secrets to a pull request from a fork: with --push auto it builds there, and pushes elsewhere"
+
+
 def parse_reference(text: str) -> Reference:
     """Split an image reference.
 
@@ -106,6 +109,8 @@ def _names_a_host(first: str) -> bool:
 
 
 def _reference_hint(text: str) -> str:
+    if text.startswith(("/", ":")) or not text:
+        return f"is the variable in front of it, such as DOCKER_REGISTRY, empty? {FORKS}"
     if re.search(r"[A-Z]", text.partition(":")[0]):
         return "write the repository's name in lower case"
     if "://" in text:

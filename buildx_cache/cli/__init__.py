@@ -94,7 +94,7 @@ def _run() -> int:
     """Run the command. Return the exit code; no exception leaves this function."""
     streams = sys.stdout, sys.stderr
     try:
-        code = int(app(standalone_mode=False) or ExitCode.OK)
+        code = int(app(args=_with_push_auto(sys.argv[1:]), standalone_mode=False) or ExitCode.OK)
         sys.stdout.flush()
     except typer.TyperException as error:
         code = error.exit_code
@@ -118,6 +118,18 @@ def _run() -> int:
             _report_bug("buildx-cache", type(error), error.__traceback__)
     _discard_unwritten()
     return code
+
+
+def _with_push_auto(words: list[str]) -> list[str]:
+    """Spell ``--push auto`` as the option ``--push-auto``: Typer has no option whose value may be left out."""
+    end = words.index("--") if "--" in words else len(words)
+    spelled: list[str] = []
+    for word in words[:end]:
+        if word == "auto" and spelled[-1:] == ["--push"]:
+            spelled[-1] = "--push-auto"
+        else:
+            spelled.append("--push-auto" if word == "--push=auto" else word)
+    return [*spelled, *words[end:]]
 
 
 def _hint_for(message: str) -> str:

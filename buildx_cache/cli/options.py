@@ -86,6 +86,7 @@ def build_or_plan(  # noqa: PLR0913 -- one parameter an option, as Typer reads t
     *,
     tag: Annotated[Words, _option("tag")] = None,
     push: Annotated[Switch, _option("push")] = None,
+    push_auto: Annotated[Switch, _option("push_auto")] = None,
     load: Annotated[Switch, _option("load")] = None,
     output: Annotated[Words, _option("output")] = None,
     file: Annotated[Text, _option("file")] = None,

@@ -16,6 +16,7 @@ from buildx_cache.ci.outputs import NAMES
 from buildx_cache.errors import BuildxCacheError, UsageError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.redaction import Secret, redact
+from buildx_cache.reference import FORKS
 from buildx_cache.request import (
     BuildRequest,
     Configuration,
@@ -34,6 +35,7 @@ from buildx_cache.request import (
     setting,
     unknown_variables,
     unusable,
+    with_push_decided,
     working_directory,
 )
 from buildx_cache.request.ambient import PASSWORD, AmbientLogin, ambient_login, without_newline
@@ -88,22 +90,23 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     callers = (Layer(where="--{name}", values=given), environment_layer(env))
     asked = converted(callers)
     found = _configuration(asked)
-    is_fork = found.ground is not None and detect(env, git=GitFacts, read_text=read_text).is_fork
+    is_fork = detect(env, git=GitFacts, read_text=read_text).is_fork
     if found.layer and found.ground:
         check_found(found.layer, found.ground, is_fork=is_fork)
-    layers = (*callers, *((found.layer,) if found.layer else ()))
+    layers = with_push_decided((*callers, *((found.layer,) if found.layer else ())), is_fork=is_fork)
+    file = layers[-1] if found.layer else None
     _refuse_empty_login(layers)
-    request = replace(make_request(layers), ambient=_ambient(layers, callers if found.ground else layers, env))
-    if found.layer and found.ground:
-        check_use(request, layers, found.layer, is_fork=is_fork)
+    request = replace(
+        make_request(layers), ambient=_ambient(layers, layers[: len(callers)] if found.ground else layers, env)
+    )
+    if file and found.ground:
+        check_use(request, layers, file, is_fork=is_fork)
     checked(request, layers, check_paths)
     is_quiet = asked.get("quiet") or asked.get("progress") is Progress.QUIET
-    from_file = frozenset(
-        name for name in (found.layer.values if found.layer else ()) if found.layer in setting(name, layers)
-    )
+    from_file = frozenset(name for name in (file.values if file else ()) if file in setting(name, layers))
     lines = () if is_quiet else found.lines
     warnings = tuple(unknown_variables(env, map(variable, NAMES)))
-    return Asked(request=request, lines=lines, warnings=warnings, file=found.layer, from_file=from_file)
+    return Asked(request=request, lines=lines, warnings=warnings, file=file, from_file=from_file)
 
 
 def _check_words(given: Mapping[str, object]) -> None:
@@ -148,7 +151,7 @@ def _refuse_empty_login(layers: tuple[Layer, ...]) -> None:
                 raise UsageError(
                     f"{layer.locate(name)} is empty",
                     code="value-empty",
-                    hint="check the variable that it comes from: a CI gives no secrets to a pull request from a fork",
+                    hint=f"check the variable that it comes from; {FORKS}",
                 )
 
 
@@ -203,6 +206,6 @@ def _checked(content: bytes, source: str) -> Secret:
         raise UsageError(
             f"there is no password in {source}",
             code="password-empty",
-            hint="set it in the CI's settings, which a pull request from a fork does not get, or drop --username",
+            hint=f"set it in the CI's settings, or drop --username; {FORKS}",
         )
     return Secret(password)

@@ -259,7 +259,7 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
     backend = SCOPED.get(cache.kind)
     candidates = (
         (
-            backend is not None and backend.is_in_image and not request.push,
+            backend is not None and backend.is_in_image and not (request.push or cache.read_only),
             "an inline cache is part of the pushed image: without --push nothing is written",
         ),
         (
@@ -275,7 +275,12 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
             f"the cache folder {_unusable(cache)!r} is not used: {_ASCII_ONLY}; give another folder",
         ),
         (
-            cache.read_only and request.cache_read_only is None,
+            request.push_auto,
+            "the build is of a fork, or may be: the image is not pushed"
+            + (", and the cache is only read" if cache.read_only else ""),
+        ),
+        (
+            cache.read_only and request.cache_read_only is None and not request.push_auto,
             "the build is of a fork, or may be: the cache is only read",
         ),
         (
@@ -283,7 +288,8 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
             f"{ci.provider} tells neither branch nor tag: the cache is only read; write it with --cache-scope",
         ),
         (
-            not (request.push or request.load or request.output) and builder.driver != Driver.DOCKER,
+            not (request.push or request.push_auto or request.load or request.output)
+            and builder.driver != Driver.DOCKER,
             "the image stays in the builder's cache: add --push or --load to keep it",
         ),
         (

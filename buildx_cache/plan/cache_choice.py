@@ -52,10 +52,10 @@ def _given_builder(request: BuildRequest, facts: Facts) -> tuple[str, str]:
 
 
 def _by_destination(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[CacheKind, str]:
-    if not request.push:
+    if not (request.push or request.push_auto):
         return CacheKind.LOCAL, "the image is not pushed"
     if request.cache_ref or any(tag.host or "/" in tag.path for tag in tags):
-        return CacheKind.REGISTRY, "the image is pushed, and its cache beside it"
+        return CacheKind.REGISTRY, f"the image is pushed{'' if request.push else ' elsewhere'}, and its cache beside it"
     return CacheKind.LOCAL, "no tag names a registry or namespace to keep a cache in"
 
 

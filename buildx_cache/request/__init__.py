@@ -18,6 +18,7 @@ from buildx_cache.request.contexts import context_notes
 from buildx_cache.request.local_paths import REPORTS
 from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES
 from buildx_cache.request.probe import read_text, working_directory
+from buildx_cache.request.push_choice import with_push_decided
 from buildx_cache.request.sources import (
     Layer,
     checked,
@@ -68,5 +69,6 @@ __all__ = [
     "unknown_variables",
     "unmoved",
     "unusable",
+    "with_push_decided",
     "working_directory",
 ]

@@ -94,6 +94,8 @@ class BuildRequest(BuildxOptions):
     # Image
     tag: tuple[str, ...] = ()
     push: bool = False
+    push_auto: bool = False
+    """Once read, True only where ``push`` is off because the build is a fork's."""
     load: bool = False
     output: tuple[str, ...] = ()
     # Build

@@ -55,6 +55,10 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             rule=rules.NAMED,
         ),
         "push": Option(help="Push every tag.", off="--no-push", rule=rules.PUSHED),
+        "push_auto": Option(
+            help="Push every tag, but build only, and exit 0, in a pull request from a fork. Also: --push auto.",
+            rule=rules.PUSHED_AUTO,
+        ),
         "load": Option(help="Load the image into the engine.", off="--no-load", rule=rules.NAMED),
         "output": Option(
             help="Another output, in Buildx syntax. Repeatable.", metavar="SPEC", short="-o", rule=rules.OUTPUT

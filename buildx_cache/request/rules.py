@@ -235,6 +235,7 @@ PROGRESS = Permission(why=_SHOWS, check=_progress)
 PUSHED = Permission(
     why="the image goes to its own registry, with a login stored for that", in_fork=lambda value: value is False
 )
+PUSHED_AUTO = Permission(why="in a fork's pull request it pushes nothing")
 OUTPUT = Permission(why="a result stays in the working copy, or is pushed", check=_output, in_fork=_pushes_nothing)
 DOCKERFILE = Permission(why=_OUTSIDE, check=_dockerfile)
 BUILD_CONTEXT = Permission(why=_OUTSIDE, check=_build_context)

@@ -35,6 +35,17 @@ class Layer:
     file: str = ""
     lines: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Read ``push = "auto"`` as the option that it spells."""
+        if self.values.get("push") == "auto":
+            others = {name: value for name, value in self.values.items() if name != "push"}
+            object.__setattr__(self, "values", {**others, "push_auto": True})
+
+    def without(self, *names: str) -> Layer:
+        """Return the layer without some options."""
+        kept = {name: value for name, value in self.values.items() if name not in names}
+        return dataclasses.replace(self, values=kept)
+
     def locate(self, name: str) -> str:
         """Where ``name`` was set, for people."""
         if self.file:

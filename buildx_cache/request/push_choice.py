@@ -1,0 +1,40 @@
+"""Decide ``--push auto``: the image is pushed, but not where a CI withholds secrets from a fork's pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from buildx_cache.request.sources import Layer, converted
+
+_PUSHES = ("push", "push_auto")
+_LOGIN = ("registry", "username", "password_stdin", "password_env")
+_NAMES = ("tag", "cache_ref")
+
+
+def with_push_decided(layers: Sequence[Layer], *, is_fork: bool) -> tuple[Layer, ...]:
+    """Decide ``push_auto``: it becomes ``push``, or in a fork's build it stays and the options of a login go.
+
+    The highest layer that sets one of ``push`` and ``push_auto`` decides; the others lose both.
+    """
+    deciding = next((layer for layer in layers if any(name in layer.values for name in _PUSHES)), None)
+    others = tuple(layer if layer is deciding else layer.without(*_PUSHES) for layer in layers)
+    if deciding is None or "push" in deciding.values or not converted((deciding,)).get("push_auto"):
+        return others
+    if is_fork:
+        return tuple(_without_secrets(layer) for layer in others)
+    pushing = replace(deciding, values={**deciding.without(*_PUSHES).values, "push": True})
+    return tuple(pushing if layer is deciding else layer for layer in others)
+
+
+def _without_secrets(layer: Layer) -> Layer:
+    """Return a layer without a login, and without the registry in front of names where the variable for it is empty."""
+    values = dict(layer.without(*_LOGIN).values)
+    values.update((name, _unhosted(values[name])) for name in _NAMES if name in values)
+    return replace(layer, values=values)
+
+
+def _unhosted(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_unhosted(item) for item in value]
+    return value.lstrip("/") if isinstance(value, str) else value
