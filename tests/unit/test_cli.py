@@ -25,6 +25,7 @@ from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError, InterruptedBuildError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
+from buildx_cache.reference import FORKS
 from buildx_cache.report import report_schema
 from buildx_cache.request import BuildRequest, option_key
 from tests.unit.command_line import Called, CommandLine
@@ -135,7 +136,7 @@ def test_a_reader_that_leaves_is_no_bug(call: CommandLine, words: tuple[str, ...
         ("buildx-cache pl", ["plan"]),
         ("buildx-cache cache pr", ["prune"]),
         ("buildx-cache build --cache-c", ["--cache-compression"]),
-        ("buildx-cache build . x --pu", ["--push", "--pull"]),
+        ("buildx-cache build . x --pu", ["--push", "--push-auto", "--pull"]),
         ("buildx-cache plan --format s", ["shell"]),
         ("buildx-cache build --cache re", ["registry"]),
     ],
@@ -608,8 +609,7 @@ def test_a_login_without_a_password_is_refused(call: CommandLine, words: tuple[s
     assert called == Called(
         code=2,
         out="",
-        err=f"error: {message}\n"
-        "to do: set it in the CI's settings, which a pull request from a fork does not get, or drop --username\n",
+        err=f"error: {message}\nto do: set it in the CI's settings, or drop --username; {FORKS}\n",
     )
 
 

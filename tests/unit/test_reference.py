@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import buildx_cache
 from buildx_cache.errors import ExitCode, UsageError
-from buildx_cache.reference import HUB_KEY, Reference, parse_reference, safe_tag
+from buildx_cache.reference import FORKS, HUB_KEY, Reference, parse_reference, safe_tag
 
 REPEATABLE = settings(derandomize=True, deadline=None)
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -115,13 +115,14 @@ def test_docker_hubs_names_are_in_one_module() -> None:
 
 
 LOWER = "write the repository's name in lower case"
+EMPTY = f"is the variable in front of it, such as DOCKER_REGISTRY, empty? {FORKS}"
 EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:1.2"
 
 
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("", EXAMPLE),
+        ("", EMPTY),
         (" app", EXAMPLE),
         ("app:1 ", EXAMPLE),
         ("app:", EXAMPLE),
@@ -130,7 +131,8 @@ EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:
         ("app:" + "t" * 129, EXAMPLE),
         ("app:1:2", EXAMPLE),
         ("app@sha256:abc", EXAMPLE),
-        ("/app", EXAMPLE),
+        ("/app", EMPTY),
+        (":1", EMPTY),
         ("app/", EXAMPLE),
         ("org//app", EXAMPLE),
         ("org/app..x", EXAMPLE),

@@ -74,7 +74,8 @@ BAD_CACHES = (
 )
 KEYS: Mapping[str, Case] = {
     "tag": Case(own=(["app:1"],)),
-    "push": Case(left=(False,), own=(True,), beside=TAGGED),
+    "push": Case(left=(False, "auto"), own=(True,), beside=TAGGED),
+    "push_auto": Case(left=(True, False), beside=TAGGED),
     "load": Case(left=(True, False)),
     "output": Case(
         left=tuple([each] for each in PLAIN_OUTPUTS),
