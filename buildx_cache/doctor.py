@@ -119,10 +119,11 @@ def _git(version: Version) -> Check:
 
 
 def _ci(ci: CIContext) -> Check:
+    default = f"default branch {' or '.join(ci.default_branches)}"
     if not ci.is_ci:
         where = f"branch {ci.branch}" if ci.branch else "no branch"
-        return Check(name="ci", verdict=Verdict.OK, found=f"none; {where}, default branch {ci.default_branch}")
-    found = f"{ci.provider}; branch {ci.branch or 'none'}, default branch {ci.default_branch}"
+        return Check(name="ci", verdict=Verdict.OK, found=f"none; {where}, {default}")
+    found = f"{ci.provider}; branch {ci.branch or 'none'}, {default}"
     if ci.is_fork:
         return Check(name="ci", verdict=Verdict.OK, found=f"{found}; of a fork, or may be: caches are only read")
     if not (ci.branch or ci.tag):

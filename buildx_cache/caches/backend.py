@@ -6,12 +6,12 @@ import csv
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Protocol
 
-from buildx_cache.cache_tags import cache_tag, tag_for_platform
+from buildx_cache.cache_tags import tag_for_platform
 from buildx_cache.errors import UsageError
 from buildx_cache.reference import Reference
 
@@ -169,33 +169,14 @@ class ExportStyle:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScopedRepository:
-    """A repository that holds the caches of several scopes: ``repository:buildcache-<scope>[-<platform>]``.
-
-    If ``repository`` has a tag, every scope uses that one reference.
-    """
-
-    repository: Reference
-    scopes: tuple[str, ...]
-
-    def references(self, platform: str = "") -> tuple[Reference, ...]:
-        """Return the scopes' references, the one to write first; of one platform's own caches where it is named."""
-        tags = dict.fromkeys(self._tags(platform))
-        return tuple(dataclasses.replace(self.repository, tag=tag, digest="") for tag in tags)
-
-    def _tags(self, platform: str) -> Iterable[str]:
-        own = self.repository.tag
-        if own:
-            return (tag_for_platform(own, platform) if platform else own,)
-        return (cache_tag(scope, platform) for scope in self.scopes)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Location:
-    """A place for the cache of a build: a folder or a repository."""
+    """A place for the cache of a build: tags of a folder, or references; the one to write first."""
 
     directory: str = ""
-    repository: ScopedRepository | None = None
+    tags: tuple[str, ...] = ("",)
+    """Of the folder; an empty one is Buildx' own, ``latest``."""
+    repository: tuple[Reference, ...] = ()
+    """With their tags."""
     asks_image_manifest: bool = False
     """True: this BuildKit (0.12 to 0.20) writes an image manifest only with ``image-manifest=true``.
 
@@ -203,8 +184,12 @@ class Location:
     """
 
     def references(self, platform: str) -> tuple[str, ...]:
-        """Return the references of the scopes, the one to write first."""
-        return tuple(map(str, self.repository.references(platform))) if self.repository else ()
+        """Return the references, the one to write first; of one platform's own caches where it is named."""
+        found = (
+            dataclasses.replace(each, tag=tag_for_platform(each.tag, platform) if platform else each.tag, digest="")
+            for each in self.repository
+        )
+        return tuple(dict.fromkeys(map(str, found)))
 
 
 class ScopedBackend(CacheBackend, Protocol):

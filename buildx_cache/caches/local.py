@@ -27,12 +27,12 @@ class LocalBackend(ScopedBackend):
     is_overwritten: ClassVar = True
 
     def imports(self, location: Location, platform: str) -> tuple[Pairs, ...]:
-        """Return the folder itself."""
-        return ((("src", _directory(location, platform)),),)
+        """Return the folder, once a tag."""
+        return tuple((("src", _directory(location, platform)), *_tagged(tag)) for tag in location.tags)
 
     def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
-        """Return the folder itself."""
-        return (("dest", _directory(location, platform)), *style.attributes())
+        """Return the folder with the tag to write."""
+        return (("dest", _directory(location, platform)), *_tagged(location.tags[0]), *style.attributes())
 
     def place(self, attributes: Attributes) -> str:
         """Return the folder."""
@@ -56,6 +56,10 @@ class LocalBackend(ScopedBackend):
 def _directory(location: Location, platform: str) -> str:
     """Return a folder a platform, not a tag: Buildx fails the build where a folder lacks the tag asked for."""
     return str(PurePath(location.directory, platform_text(platform))) if platform else location.directory
+
+
+def _tagged(tag: str) -> Pairs:
+    return (("tag", tag),) if tag else ()
 
 
 LOCAL = LocalBackend()

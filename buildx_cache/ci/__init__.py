@@ -64,10 +64,16 @@ class CIContext:
     target_branch: str | None
     """The branch a pull request would be merged into; ``None`` for everything else."""
     default_branch: str | None
+    """``None`` where neither the CI nor git tells it."""
     build: str | None
     """The CI's own number of this build."""
     is_fork: bool = False
     """Whether the build has, or may have, a fork's content. Such a build only reads caches."""
+
+    @property
+    def default_branches(self) -> tuple[str, ...]:
+        """The default branch, or what it is likely called; a guess is read and never written."""
+        return (self.default_branch,) if self.default_branch else ("main", "master")
 
     @property
     def is_ci(self) -> bool:
@@ -78,8 +84,8 @@ class CIContext:
 def detect(env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: ReadText) -> CIContext:
     """Say which CI set ``env``, and what it builds. No value and no text of a file makes it raise.
 
-    ``git`` is called at most once, and only for what the CI leaves open: the commit, the default branch
-    (``main`` if git does not know either), or what is built at all. Its branch and tag never complete a build
+    ``git`` is called at most once, and only for what the CI leaves open: the commit, the default branch, or what is
+    built at all. Its branch and tag never complete a build
     that the CI says is one of a tag or of a pull request: HEAD is somewhere else there.
     """
     variables = Variables(raw=env)
@@ -134,7 +140,7 @@ def _is_foreign(row: Provider, variables: Variables, pull: CIContext) -> bool:
     if row.same_repository:
         return not _is_same_repository(row, variables)
     # Nothing more is told: a fork's branch has any name, but from these two a repository seldom asks to pull.
-    return not row.fork_marks and pull.branch in (pull.target_branch, pull.default_branch)
+    return not row.fork_marks and pull.branch in (pull.target_branch, *pull.default_branches)
 
 
 def _read_push(row: Provider, variables: Variables) -> CIContext:
@@ -178,7 +184,7 @@ def _complete(found: CIContext, git: Callable[[], GitFacts]) -> CIContext:
     return replace(
         found,
         sha=found.sha or clean(facts.sha),
-        default_branch=found.default_branch or clean(facts.default_branch) or "main",
+        default_branch=found.default_branch or clean(facts.default_branch),
     )
 
 

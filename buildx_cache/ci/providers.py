@@ -49,6 +49,8 @@ class Provider:
     build: Names = ()
     workspace: str = ""
     """The variable of the folder that holds the repository, where paths of annotations begin."""
+    engine: str = ""
+    """How a job has an engine; empty where that depends on the machine."""
     outputs: can.OutputFormat | None = None
     """None where ``--dotenv`` is the way."""
     dotenv_limit: int | None = None
@@ -84,6 +86,7 @@ PROVIDERS: tuple[Provider, ...] = (
             ("CIRCLE_BRANCH", r"pull/[0-9]+(/.*)?"),
         ),
         build=("CIRCLE_BUILD_NUM",),
+        engine="add a setup_remote_docker step before this one, or use a machine executor",
         # "Set an environment variable": every later step sources the file.
         outputs=can.OutputFormat(write=can.export, file="BASH_ENV", spell=can.variable),
     ),
@@ -131,6 +134,7 @@ PROVIDERS: tuple[Provider, ...] = (
         ),
         default_branch=("CI_DEFAULT_BRANCH",),
         build=("CI_PIPELINE_IID",),
+        engine="give the job the service docker:dind, and DOCKER_HOST as its documentation says",
         dotenv_limit=5 * 1024 - 1,  # `artifacts:reports:dotenv`: the upload of a larger one fails
     ),
     # "Environment variables". The branch of a tag build is the tag; that of a fork may be `owner:branch`, which a
@@ -183,6 +187,7 @@ PROVIDERS: tuple[Provider, ...] = (
         tag=("BITBUCKET_TAG",),
         pull_request=("BITBUCKET_PR_ID",),
         own_marks=(("BITBUCKET_PR_ID", _SET),),
+        engine="give the step the service docker",
         build=("BITBUCKET_BUILD_NUMBER",),
     ),
     # "Environment variables". TRAVIS_BRANCH is the branch, the target or the tag.

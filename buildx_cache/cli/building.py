@@ -29,7 +29,7 @@ from buildx_cache.report.formats import FORMS, Told, write_report
 from buildx_cache.request import REPORTS, BuildRequest, Progress, is_remote_context, option_key, parse_duration
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.run import Outcome, Secrets, execute, step_record, with_context, with_saved
-from buildx_cache.run.call import unbegun
+from buildx_cache.run.call import unbegun, with_retries
 from buildx_cache.working_copy import prepared_root
 
 
@@ -57,7 +57,7 @@ def build(given: Mapping[str, object]) -> None:
                 forget_secrets(request, env, os.environ)
                 keep_out_of_metadata(request, env)
                 with asked.values_unshown():
-                    session = open_session(request, env)
+                    session = open_session(request, env, lambda line: _tell_always(line, request, shown()))
             except BuildxCacheError as error:
                 error.rewrite(redactor(request, hidden).text)
                 _tell_unbegun(request, env, error, shown())
@@ -66,7 +66,7 @@ def build(given: Mapping[str, object]) -> None:
             with displaying(display):
                 secrets = Secrets(password=password, hidden=hidden)
                 outcome = execute(asked.noted(session.plan), session.engine, display, session.ci, secrets)
-            outcome = with_context(outcome, request, display)
+            outcome = with_retries(with_context(outcome, request, display), session.retries)
             outcome = with_saved(outcome, step_record(session.plan, session.ci, session.place.cache_dir))
             try:
                 _show(outcome, display)

@@ -23,9 +23,13 @@ def plan(given: Mapping[str, object], driver: Driver | None, *, as_json: bool) -
         asked = read_request(given, env)
         request = asked.request
         for line in asked.lines:
-            print(printable(line), file=sys.stderr)
+            _tell(line)
         forget_secrets(request, env, os.environ)
         with asked.values_unshown():
-            made = assumed_plan(request, env, driver) if driver else open_session(request, env).plan
+            made = assumed_plan(request, env, driver) if driver else open_session(request, env, _tell).plan
         made = asked.noted(made)
         print(plan_json(made) if as_json else shell_lines(made), end="")
+
+
+def _tell(line: str) -> None:
+    print(printable(line), file=sys.stderr)

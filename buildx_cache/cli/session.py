@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from buildx_cache.ci import CIContext, GitFacts, detect
+from buildx_cache.ci import CIContext, GitFacts, detect, provider_of
+from buildx_cache.cli.engine_wait import facts_when_up
 from buildx_cache.engine.docker import DockerEngine, cache_home
 from buildx_cache.engine.git import read_git
 from buildx_cache.engine.provenance import Provenance, git_provenance
 from buildx_cache.errors import UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
+from buildx_cache.report import RetryReport
 from buildx_cache.request import (
     BuildRequest,
     Driver,
@@ -37,10 +39,11 @@ class Session:
     ci: CIContext
     plan: BuildPlan
     place: Place
+    retries: tuple[RetryReport, ...] = ()
 
 
-def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
-    """Ask Docker what is there, and decide.
+def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[str], None]) -> Session:
+    """Ask Docker what is there, and decide; ``say`` that it is waited for.
 
     Raises:
         BuildxCacheError: no usable Docker, or a request that it cannot carry out.
@@ -51,7 +54,13 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
     engine = DockerEngine(own_env, request.docker_context, before_another=another)
     # The project's own builder where the request alone asks for it: then the current one is of no interest.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
-    facts = engine.facts(place, own or request.builder)
+    name = own or request.builder
+    facts, retries = facts_when_up(
+        lambda: engine.facts(place, name),
+        say,
+        may_come=not request.no_wait and bool(ci.is_ci or env.get("DOCKER_HOST")),
+        hint=provider_of(env).engine,
+    )
     if own:
         facts = replace(facts, builder=None, own_builder=facts.builder)
     elif own := needed_builder(request, ci, facts):
@@ -61,7 +70,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
         plan = replace(plan, notes=(*plan.notes, provenance.note))
     check_exported_folders(request, plan.cache.written_folders)
     check_cache_directories(plan.cache.written_folders)
-    return Session(engine=engine, ci=ci, plan=plan, place=place)
+    return Session(engine=engine, ci=ci, plan=plan, place=place, retries=retries)
 
 
 def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Provenance) -> Callable[[], None]:
@@ -97,12 +106,24 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     folder = context or Path(os.path.realpath(working_directory()))
     root = top or folder
     project = f"{_slug(root.name)}-{_digest(str(root))}"
-    parts = (str(folder.relative_to(root)), request.context if is_remote_context(request.context) else "", request.file)
-    own = "" if parts == (".", "", "") else f"-{_digest(*parts)}"
+    is_remote = is_remote_context(request.context)
+    parts = (request.context if is_remote else str(folder.relative_to(root)), _dockerfile(request, folder))
     place = Place(
-        project=project, cache_dir=str(cache_home(env) / f"{project}{own}"), today=datetime.now(UTC).date().isoformat()
+        project=project,
+        cache_dir=str(cache_home(env) / project),
+        today=datetime.now(UTC).date().isoformat(),
+        source=() if parts == (".", "Dockerfile") else parts,
     )
     return place, detect(env, git=lambda: read_git(top, env), read_text=read_text)
+
+
+def _dockerfile(request: BuildRequest, folder: Path) -> str:
+    """Return the Dockerfile's path from the build context, which is the same however the call spells it."""
+    if not request.file:
+        return "Dockerfile"
+    if request.file == "-" or is_remote_context(request.file):
+        return request.file
+    return os.path.relpath(request.file, folder)
 
 
 def _places(request: BuildRequest) -> tuple[Path | None, Path | None]:

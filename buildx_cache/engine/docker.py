@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -363,7 +364,8 @@ def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, st
 
 _NO_ACCESS = ("this user may not talk to Docker", "add the user to the group docker, or use sudo")
 _NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists those there are")
-_START = "start Docker; in CircleCI add a setup_remote_docker step, or use a machine executor"
+_START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
+_NO_FILES = re.compile(r"unable to resolve docker endpoint: open (?P<file>[^:]+): no such file")
 
 
 def _engine_error(stderr: str) -> EngineError:
@@ -372,6 +374,12 @@ def _engine_error(stderr: str) -> EngineError:
     kind = classify(stderr).kind
     if kind is Kind.DOCKER_DOWN:
         return EngineError("Docker is not running, or cannot be reached", code="docker-down", hint=_START)
+    if absent := _NO_FILES.search(said):
+        return EngineError(
+            f"the TLS file {absent['file']} is not there",
+            code="docker-tls-absent",
+            hint="check DOCKER_CERT_PATH; a service that makes the files may have to start first",
+        )
     known = {Kind.DOCKER_DENIED: _NO_ACCESS, Kind.NO_CONTEXT: _NO_CONTEXT}.get(kind)
     message, hint = known or ("Docker does not answer", _START)
     return EngineError(f"{message}: {said or 'it said nothing'}", code="docker-failed", hint=hint)

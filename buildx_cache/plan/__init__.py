@@ -21,12 +21,13 @@ from buildx_cache.plan.build_plan import (
     Target,
 )
 from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, wants_own
-from buildx_cache.plan.cache_choice import choose_kind, is_unplaced, plan_cache
+from buildx_cache.plan.cache_choice import choose_kind, plan_cache
 from buildx_cache.plan.effects import Effect, PruneBuilder
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
 from buildx_cache.plan.invocation import BuildArg, BuildInvocation, Output, parse_build_arg
 from buildx_cache.plan.load_choice import plan_loading
 from buildx_cache.plan.login_choice import login_notes, plan_login
+from buildx_cache.plan.scopes import cache_references, is_unplaced, own_branch
 from buildx_cache.plan.tags import check_fork, expand_tag
 from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, pushes_image
@@ -96,6 +97,8 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         loading=plan_loading(request, builder, cache, tags),
         told_id=_told_id(request, facts),
     )
+    place = request.cache_ref
+    named = (*tags, *(cache_references(ci, facts, place, (own_branch(ci),)) if place else ()))
     _check_load(request, facts)
     _check_folders(request, cache)
     return BuildPlan(
@@ -103,10 +106,10 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         cache=cache,
         targets=(_target(request, builder, cache, image),),
         docker_context=request.docker_context,
-        login=plan_login(request, tags),
+        login=plan_login(request, named),
         prune=_prune(request, ci, facts, builder),
         strict_cache=request.strict_cache,
-        notes=(*login_notes(request, tags), *_notes(request, ci, builder, cache)),
+        notes=(*login_notes(request, named), *_notes(request, ci, builder, cache)),
     )
 
 
@@ -254,6 +257,11 @@ def _prune(request: BuildRequest, ci: CIContext, facts: Facts, builder: BuilderP
     )
 
 
+def _unplaced(ci: CIContext) -> str:
+    who = ci.provider if ci.is_ci else "git"
+    return f"{who} tells neither branch nor tag" if not ci.tag else f"{who} does not tell the default branch"
+
+
 def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: CachePlan) -> tuple[str, ...]:
     """What a user should know before the build, each in one line."""
     backend = SCOPED.get(cache.kind)
@@ -285,7 +293,7 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
         ),
         (
             is_unplaced(request, ci, cache.kind) and not cache.read_only,
-            f"{ci.provider} tells neither branch nor tag: the cache is only read; write it with --cache-scope",
+            f"{_unplaced(ci)}: the cache is only read; write it with --cache-scope",
         ),
         (
             not (request.push or request.push_auto or request.load or request.output)

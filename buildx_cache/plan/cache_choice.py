@@ -13,7 +13,6 @@ from buildx_cache.caches import (
     Location,
     ScopedBackend,
     ScopedCache,
-    ScopedRepository,
     parse_export,
     parse_import,
 )
@@ -23,7 +22,8 @@ from buildx_cache.plan.build_plan import BuilderPlan, CachePlan
 from buildx_cache.plan.builder_choice import obstacle, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
 from buildx_cache.plan.lazy_choice import plan_serving
-from buildx_cache.reference import Reference, parse_reference
+from buildx_cache.plan.scopes import Scopes, folder_tags, is_unplaced, plan_scopes, references
+from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, parse_size
 
 # BuildKit writes image manifests by itself since 0.21 (moby/buildkit#5462).
@@ -59,23 +59,6 @@ def _by_destination(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple
     return CacheKind.LOCAL, "no tag names a registry or namespace to keep a cache in"
 
 
-def own_scope(request: BuildRequest, ci: CIContext) -> str:
-    """Whose cache is written: the branch; a tag's build has none and writes the default branch's."""
-    return request.cache_scope or ci.branch or ci.default_branch or "main"
-
-
-def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
-    """Tell whether a CI says nothing of what it builds, be it a fork's commit: no branch's cache is then written."""
-    known = ci.branch or ci.tag or request.cache_scope or request.cache_read_only is not None
-    return ci.is_ci and not known and kind in SCOPED and SCOPED[kind].is_shared
-
-
-def scopes(own: str, ci: CIContext) -> tuple[str, ...]:
-    """Whose cache is read: own scope, then the pull request's target, then the default branch; each once."""
-    wanted = (own, ci.target_branch, ci.default_branch)
-    return tuple(dict.fromkeys(scope for scope in wanted if scope))
-
-
 def lanes(request: BuildRequest, builder: BuilderPlan, backend: ScopedBackend) -> tuple[str, ...]:
     """The platforms that keep caches of their own; one empty name where all share one.
 
@@ -101,9 +84,12 @@ def plan_cache(
         UsageError: ``registry`` or ``inline`` without a repository to write to.
     """
     kind, why = chosen
-    scope = own_scope(request, ci)
+    scopes = plan_scopes(request, ci, facts)
     read_only = ci.is_fork if request.cache_read_only is None else request.cache_read_only
-    caches = _caches(request, facts, builder, kind, tags, scopes(scope, ci))
+    image = request.cache_ref or _beside(tags)
+    found = references(ci, facts, image, scopes) if image else ()
+    place = _location(request, facts, builder, kind, scopes, found)
+    caches = _caches(request, builder, kind, place)
     exports = _exports(request, caches) if not (read_only or is_unplaced(request, ci, kind)) else ()
     extra = tuple(_forgiving(request, parse_export(text)) for text in request.cache_to) if not read_only else ()
     apart = tuple(cache.platform for cache in caches) if len(caches) > 1 else ()
@@ -114,7 +100,7 @@ def plan_cache(
     return CachePlan(
         kind=kind,
         why=why,
-        scope=scope,
+        scope=scopes.names[0],
         read_only=read_only,
         directory=caches[0].location.directory if caches else "",
         imports=imports,
@@ -127,44 +113,39 @@ def plan_cache(
 
 
 def _caches(
-    request: BuildRequest,
-    facts: Facts,
-    builder: BuilderPlan,
-    kind: CacheKind,
-    tags: tuple[Reference, ...],
-    wanted: tuple[str, ...],
+    request: BuildRequest, builder: BuilderPlan, kind: CacheKind, place: Location | None
 ) -> tuple[ScopedCache, ...]:
     """The cache that ``--cache`` chooses, one a lane."""
-    backend = SCOPED.get(kind)
-    location = _location(request, facts, builder, backend, tags, wanted) if backend else None
-    if backend is None or location is None:
+    if place is None:
         return ()
-    names = lanes(request, builder, backend)
-    return tuple(ScopedCache(backend=backend, location=location, platform=name) for name in names)
+    backend = SCOPED[kind]
+    return tuple(
+        ScopedCache(backend=backend, location=place, platform=name) for name in lanes(request, builder, backend)
+    )
 
 
 def _location(
     request: BuildRequest,
     facts: Facts,
     builder: BuilderPlan,
-    backend: ScopedBackend,
-    tags: tuple[Reference, ...],
-    wanted: tuple[str, ...],
+    kind: CacheKind,
+    scopes: Scopes,
+    found: tuple[Reference, ...],
 ) -> Location | None:
-    """Where the cache is kept; None for one in an image that has no name."""
-    if backend.is_folder:
-        return Location(directory=request.cache_dir or facts.place.cache_dir)
-    place = request.cache_ref or _beside(tags)
-    if not place and backend.is_in_image:
+    """Where the cache is kept; None for one in an image that has no name, and where there is none."""
+    backend = SCOPED.get(kind)
+    if backend is None or (backend.is_in_image and not found):
         return None
-    if not place:
+    if backend.is_folder:
+        return Location(directory=request.cache_dir or facts.place.cache_dir, tags=folder_tags(request, scopes))
+    if not found:
         raise UsageError(
             f"--cache {backend.type} has no repository to keep the cache in",
             code="cache-ref-missing",
             hint="give -t REGISTRY/REPOSITORY:TAG, or --cache-ref REGISTRY/REPOSITORY",
         )
     return Location(
-        repository=ScopedRepository(repository=parse_reference(place), scopes=wanted),
+        repository=found,
         asks_image_manifest=builder.buildkit == UNKNOWN_VERSION or builder.buildkit < _IMAGE_MANIFEST_BY_DEFAULT,
     )
 

@@ -66,9 +66,11 @@ class Place:
     project: str
     """A stable name of the project on this machine, safe as part of a builder's name."""
     cache_dir: str
-    """The default local cache folder of this build context and Dockerfile, absolute."""
+    """The project's default local cache folder, absolute."""
     today: str
     """ISO date."""
+    source: tuple[str, ...] = ()
+    """Build context and Dockerfile as the working copy has them; empty: its top, and the Dockerfile there."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import LoginPlan
-from buildx_cache.reference import HUB_KEY, Reference, parse_reference, registry_key, registry_name
+from buildx_cache.reference import HUB_KEY, Reference, registry_key, registry_name
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.ambient import PASSWORD, REGISTRY, USERNAME, AmbientLogin, half_a_login
 
 
-def plan_login(request: BuildRequest, tags: tuple[Reference, ...]) -> LoginPlan | None:
-    """Plan the login that was given, else that of the environment; None where there is none for these tags.
+def plan_login(request: BuildRequest, named: tuple[Reference, ...]) -> LoginPlan | None:
+    """Plan the login that was given, else that of the environment; None where there is none for these names.
+
+    ``named`` are the image's tags and the reference of ``--cache-ref``.
 
     Raises:
         UsageError: what should be a registry is none, or a password would go to a registry of another source.
     """
-    servers = _servers(request, tags)
+    servers = tuple(each.auth_key for each in named)
     if request.username:
         key = _registry_of_given(request, servers)
         password_env = "" if request.password_stdin else request.password_env
@@ -25,21 +27,15 @@ def plan_login(request: BuildRequest, tags: tuple[Reference, ...]) -> LoginPlan 
     return _plan(request, ambient.username, PASSWORD, _spelled(key, servers)) if key else None
 
 
-def login_notes(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[str, ...]:
+def login_notes(request: BuildRequest, named: tuple[Reference, ...]) -> tuple[str, ...]:
     """Say why variables of the environment make no login."""
-    ambient, servers = request.ambient or AmbientLogin(), _servers(request, tags)
+    ambient, servers = request.ambient or AmbientLogin(), tuple(each.auth_key for each in named)
     if ambient.missing:
         return (half_a_login(ambient.missing),)
     if not ambient.username or _registry_of_ambient(request, ambient, servers):
         return ()
     where = f"without {REGISTRY} it is for {registry_name(HUB_KEY)}, and these tags go to {servers[0]}"
     return (f"{USERNAME} is not used: {where}; a stored login is used",)
-
-
-def _servers(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[str, ...]:
-    """Return the key of the login that each tag and the cache need, spelled as they are."""
-    references = [*tags, *([parse_reference(request.cache_ref)] if request.cache_ref else [])]
-    return tuple(reference.auth_key for reference in references)
 
 
 def _registry_of_given(request: BuildRequest, servers: tuple[str, ...]) -> str:

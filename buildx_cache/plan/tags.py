@@ -12,7 +12,7 @@ from buildx_cache.errors import UsageError
 from buildx_cache.plan.facts import Facts
 from buildx_cache.reference import Reference, parse_reference, safe_tag
 
-_FIELD = re.compile(r"\{([^{}]*)\}")
+FIELD = re.compile(r"\{([^{}]*)\}")
 _SHORT_SHA = 7
 # What a CI itself calls a fork's branch: `pull/7` of CircleCI, `owner:branch` of Buildkite, which no branch is called.
 _CIS_OWN = re.compile(r"pull/[0-9]+(?:/|$)|[^:]+:", re.ASCII)
@@ -29,31 +29,44 @@ FIELDS: Mapping[str, Callable[[CIContext, Facts], str | None]] = {
 }
 
 
-def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
-    """Fill in a template and check the reference it makes; a reference without a tag gets ``latest``.
+def fill(template: str, ci: CIContext, facts: Facts, *, what: str = "the tag", branch: str = "") -> str:
+    """Fill in a template; ``branch`` stands for that of the build.
 
     Raises:
-        UsageError: an unknown field, one without a value in this build, an invalid reference, or a cache's tag.
+        UsageError: a brace that is no field, an unknown field, or one without a value in this build.
     """
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
         if name not in FIELDS:
             raise UsageError(
-                f"the tag {template!r} has an unknown field {{{name}}}",
+                f"{what} {template!r} has an unknown field {{{name}}}",
                 code="template-field-unknown",
                 hint=closest(name, list(FIELDS)),
             )
-        found = FIELDS[name](ci, facts)
+        found = branch if branch and name == "branch" else FIELDS[name](ci, facts)
         if not found:
             raise UsageError(
-                f"the tag {template!r} needs {{{name}}}, which this build has none of",
+                f"{what} {template!r} needs {{{name}}}, which this build has none of",
                 code="template-field-empty",
                 hint=_absent(name),
             )
         return found
 
-    reference = _reference(_FIELD.sub(value, template), template)
+    if set(FIELD.sub("", template)) & set("{}"):
+        raise UsageError(
+            f"{what} {template!r} has a brace that is no field", code="template-malformed", hint="write {branch}"
+        )
+    return FIELD.sub(value, template)
+
+
+def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
+    """Fill in a template and check the reference it makes; a reference without a tag gets ``latest``.
+
+    Raises:
+        UsageError: an unknown field, one without a value in this build, an invalid reference, or a cache's tag.
+    """
+    reference = _reference(fill(template, ci, facts), template)
     if reference.digest:
         raise UsageError(
             f"the tag {template!r} holds a digest",
@@ -82,7 +95,7 @@ def check_fork(template: str, ci: CIContext) -> None:
     if not ci.is_fork or (ci.branch and _CIS_OWN.match(ci.branch)):
         return
     borrowed = ("branch",) if ci.pull_request else ("branch", "tag", "sha", "short_sha")
-    if name := next((field for field in _FIELD.findall(template) if field in borrowed), ""):
+    if name := next((field for field in FIELD.findall(template) if field in borrowed), ""):
         raise UsageError(
             f"the tag {template!r} is not pushed for a fork: its {{{name}}} may be that of another build",
             code="tag-of-another-build",

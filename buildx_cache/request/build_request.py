@@ -123,6 +123,7 @@ class BuildRequest(BuildxOptions):
     buildkitd_config: str = ""
     buildkitd_flags: str = ""
     docker_context: str = ""
+    no_wait: bool = False
     rm_builder: bool = False
     # Login
     registry: str = ""

@@ -138,6 +138,10 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "buildkitd_config": Option(help="A buildkitd.toml.", metavar="FILE", rule=rules.BUILDER),
         "buildkitd_flags": Option(help="Flags of buildkitd.", metavar="FLAGS", rule=rules.BUILDER),
         "docker_context": Option(help="Docker context to use.", metavar="NAME", rule=rules.BUILDER),
+        "no_wait": Option(
+            help="Do not wait, up to 30 s in a CI or with DOCKER_HOST, for an engine that does not answer yet.",
+            rule=rules.SHOWN,
+        ),
         "rm_builder": Option(
             help="Remove the builder after the build. Default: keep.", off="--keep-builder", rule=rules.BUILDER
         ),

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from buildx_cache.buildkit import BuildTrace, classify
@@ -26,6 +26,7 @@ from buildx_cache.report import (
     CIReport,
     ErrorReport,
     ImageReport,
+    RetryReport,
     Status,
 )
 from buildx_cache.request import BuildRequest
@@ -158,6 +159,11 @@ class Call:
             commands=tuple(self._commands),
             docker_calls=self.engine.calls,
         )
+
+
+def with_retries(outcome: Outcome, retries: tuple[RetryReport, ...]) -> Outcome:
+    """Return the outcome with what was tried again before there was a plan."""
+    return replace(outcome, report=replace(outcome.report, retries=(*retries, *outcome.report.retries)))
 
 
 def unbegun(request: BuildRequest, ci: CIContext, error: BuildxCacheError) -> Outcome:

@@ -90,12 +90,8 @@ def builder(laboratory: Laboratory) -> Iterator[str]:
 
 QUICK = (
     "429 once",
-    "429 for the manifest",
-    "503 for longer",
     "reset in an upload",
     "expiring token",
-    "403",
-    "wrong digest",
     "404 NAME_UNKNOWN",
 )
 

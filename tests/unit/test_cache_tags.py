@@ -9,8 +9,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.cache_tags import REF_PREFIX, cache_tag, platform_text, scope_text, scopes_of, tag_for_platform
+from buildx_cache.cache_tags import (
+    REF_PREFIX,
+    cache_tag,
+    platform_text,
+    scope_text,
+    scopes_of,
+    tag_for_platform,
+    variant_text,
+)
 from buildx_cache.reference import MAX_TAG, parse_reference
+from tests.unit.tags import whole_tag
 
 VALID_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 
@@ -22,7 +31,7 @@ def marked(text: str, name: str) -> str:
 @pytest.mark.parametrize(
     "scope",
     ["main", "release-1.2_x", "feature-x", "_x", "main-", "fix-linux", "arm64", "fix-arm64", "main-linux-fix",
-     "linux-amd64-fix", "port-to-windows", "try-v7", "Main", "a-0123456789abcde", "a-0123456789abcdef0", "b" * 72],
+     "linux-amd64-fix", "port-to-windows", "try-v7", "Main", "a-0123456789abcde", "a-0123456789abcdef0", "b" * 48],
 )  # fmt: skip
 def test_an_ordinary_scope_is_kept(scope: str) -> None:
     assert cache_tag(scope) == REF_PREFIX + scope
@@ -53,10 +62,12 @@ def test_an_ordinary_scope_is_kept(scope: str) -> None:
         ("main-linux-x86_64", "main-linux-x86_64-"),
         ("main-linux-x86-64", "main-linux-x86-64-"),
         ("main-windows-amd64", "main-windows-amd64-"),
-        ("main-platform-arm64-" + "0" * 20, "main-platform-arm64-" + "0" * 20 + "-"),
+        ("main-platform-arm64-" + "0" * 20, "main-platform-arm64-" + "0" * 11 + "-"),
+        ("main-for-x-0123456789ab", "main-for-x-0123456789ab-"),
+        ("for-x-0123456789ab", "for-x-0123456789ab-"),
         # These are long.
-        ("b" * 73, "b" * 55 + "-"),
-        ("b" * 10**6, "b" * 55 + "-"),
+        ("b" * 49, "b" * 31 + "-"),
+        ("b" * 10**6, "b" * 31 + "-"),
         ("main/" + "é" * 10**6, "main---"[:6]),
     ],
 )
@@ -99,7 +110,7 @@ def test_any_other_platform_carries_a_hash(platform: str, word: str) -> None:
 # Made of the very pieces that tags are made of, so that pairs get as near to each other as they can.
 PIECES = (
     "main", "x", "linux", "windows", "arm64", "arm", "v7", "x86", "64", "x86_64", "amd64", "wasm", "platform",
-    "0123456789abcdef", "0123456789abcdef0123", "/", ".", "_", "é", "", "b" * 40,
+    "0123456789abcdef", "0123456789abcdef0123", "for", "0123456789ab", "/", ".", "_", "é", "", "b" * 40,
 )  # fmt: skip
 BUILT = st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("-".join)
 SCOPES = BUILT | st.text(max_size=12)
@@ -107,23 +118,30 @@ KNOWN = st.sampled_from(["", "linux/amd64", "linux/arm64", "linux/arm/v7", "linu
 PLATFORMS = KNOWN | st.lists(st.sampled_from([*PIECES[:14], "softfloat"]), min_size=1, max_size=3).map("/".join)
 
 
+VARIANTS = st.just("") | st.sampled_from(["x", "main", "for"]).map(lambda word: variant_text(word, word))
+Parts = tuple[str, str, str]
+"""Scope, variant and platform."""
+
+
 @st.composite
-def near_pairs(draw: st.DrawFn) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Two pairs: any, or the second a try to have the first's tag."""
-    first = (draw(SCOPES), draw(PLATFORMS))
-    text = cache_tag(*first).removeprefix(REF_PREFIX)
+def near_parts(draw: st.DrawFn) -> tuple[Parts, Parts]:
+    """Two tags' parts: any, or the second a try to have the first's tag."""
+    first = (draw(SCOPES), draw(VARIANTS), draw(PLATFORMS))
+    text = whole_tag(*first).removeprefix(REF_PREFIX)
     cut = draw(st.sampled_from([place for place, sign in enumerate(text + "-") if sign == "-"]))
     rest = text[cut + 1 :]
     second = draw(
         st.sampled_from(
             [
-                (text, ""),
-                (text[:cut], rest.replace("-", "/")),
-                (text[:cut], rest.replace("-", "/", 1)),
-                (text[:cut], first[1]),
-                (scope_text(first[0]), first[1]),
-                (scope_text(first[0]), ""),
-                (draw(SCOPES), draw(PLATFORMS)),
+                (text, "", ""),
+                (text[:cut], "", rest.replace("-", "/")),
+                (text[:cut], "", rest.replace("-", "/", 1)),
+                (text[:cut], *first[1:]),
+                (text[:cut], "", first[2]),
+                (scope_text(first[0]), *first[1:]),
+                (scope_text(first[0]), "", first[2]),
+                (scope_text(first[0]), "", ""),
+                (draw(SCOPES), draw(VARIANTS), draw(PLATFORMS)),
             ]
         )
     )
@@ -131,20 +149,26 @@ def near_pairs(draw: st.DrawFn) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 @settings(derandomize=True, deadline=None, max_examples=1000)
-@given(near_pairs())
-def test_two_pairs_never_share_a_tag(pairs: tuple[tuple[str, str], tuple[str, str]]) -> None:
-    one, other = pairs
-    assume((one[0], one[1].lower()) != (other[0], other[1].lower()))
-    assert cache_tag(*one) != cache_tag(*other)
+@given(near_parts())
+def test_no_two_share_a_tag(parts: tuple[Parts, Parts]) -> None:
+    one, other = parts
+    assume((*one[:2], one[2].lower()) != (*other[:2], other[2].lower()))
+    assert whole_tag(*one) != whole_tag(*other)
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
-@given(SCOPES, PLATFORMS)
-def test_any_pair_has_a_valid_tag_that_belongs_to_its_scope(scope: str, platform: str) -> None:
-    tag = cache_tag(scope, platform)
+@given(SCOPES, VARIANTS, PLATFORMS)
+def test_any_parts_have_a_valid_tag_that_belongs_to_its_scope(scope: str, variant: str, platform: str) -> None:
+    tag = whole_tag(scope, variant, platform)
     assert re.fullmatch(VALID_TAG, tag)
     assert parse_reference(f"app:{tag}").tag == tag
     assert scope_text(scope) in scopes_of(tag)
+
+
+def test_variants_differ_by_their_parts_and_show_a_word() -> None:
+    assert re.fullmatch(r"for-unittest-[0-9a-f]{12}", variant_text("Unit_Tests!", "a"))
+    assert variant_text("x", "a", "b") != variant_text("x", "ab")
+    assert variant_text("", "a").startswith("for-other-")
 
 
 @pytest.mark.parametrize("tag", ["shared", "s" * 128, "v1.0-linux-amd64"])
@@ -161,4 +185,4 @@ def test_a_tag_of_ones_own_gets_a_neighbour_for_each_platform(tag: str, platform
 def test_the_hash_of_a_platform_is_not_taken_for_that_of_a_scope() -> None:
     scope = "abcdefghijkl"
     platform = f"{scope}/platform-{scope}"
-    assert cache_tag(platform) != cache_tag(scope, platform)
+    assert cache_tag(platform) != whole_tag(scope, "", platform)

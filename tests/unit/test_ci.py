@@ -1052,7 +1052,7 @@ def test_first_matching_row_wins(env: Mapping[str, str], provider: str) -> None:
             built("none", sha=HEAD, branch="feature/x", default_branch="develop"),
             id="branch",
         ),
-        pytest.param(GitFacts(sha=HEAD), built("none", sha=HEAD, default_branch="main"), id="detached"),
+        pytest.param(GitFacts(sha=HEAD), built("none", sha=HEAD, default_branch=None), id="detached"),
         pytest.param(
             GitFacts(sha=HEAD, tag="v1.2.0", default_branch="develop"),
             built("none", sha=HEAD, tag="v1.2.0", default_branch="develop"),
@@ -1060,13 +1060,13 @@ def test_first_matching_row_wins(env: Mapping[str, str], provider: str) -> None:
         ),
         pytest.param(
             GitFacts(sha=HEAD, branch="main", tag="v1.2.0"),
-            built("none", sha=HEAD, branch="main", tag="v1.2.0", default_branch="main"),
+            built("none", sha=HEAD, branch="main", tag="v1.2.0", default_branch=None),
             id="branch-at-tag",
         ),
-        pytest.param(GitFacts(), built("none", default_branch="main"), id="no-git"),
+        pytest.param(GitFacts(), built("none", default_branch=None), id="no-git"),
         pytest.param(
             GitFacts(sha="", branch="a\nb", tag=" ", default_branch="\x1b[31m"),
-            forked("none", default_branch="main"),
+            forked("none", default_branch=None),
             id="nonsense",
         ),
     ],
@@ -1148,7 +1148,7 @@ def test_any_variable_of_a_forked_pull_request_is_enough_on_circleci(name: str, 
 def test_unusable_branch_is_absent(value: str) -> None:
     env = {**GITLAB, "CI_COMMIT_SHA": HEAD, "CI_COMMIT_BRANCH": value, "CI_DEFAULT_BRANCH": value}
     context = detect(env, git=Git(GitFacts()))
-    assert (context.branch, context.default_branch) == (None, "main")
+    assert (context.branch, context.default_branches) == (None, ("main", "master"))
     assert context.is_fork is bool(value.strip())  # it may be any branch's: main's cache is not written
 
 

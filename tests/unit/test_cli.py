@@ -370,19 +370,24 @@ def test_what_follows_the_dashes_is_passed_on(call: CommandLine, words: tuple[st
     assert call.planned(*NO_CACHE, *words) == [line]
 
 
-def test_the_default_cache_folder_is_the_projects_own(call: CommandLine) -> None:
+def test_a_project_has_one_cache_folder_and_each_source_its_cache_there(call: CommandLine) -> None:
     (call.folder / "sub").mkdir()
-    (call.folder / "sub" / "Dockerfile").write_text("FROM scratch\n")
-    (call.folder / "Other").write_text("FROM scratch\n")
+    for name in ("sub/Dockerfile", "sub/Other", "Other"):
+        (call.folder / name).write_text("FROM scratch\n")
 
-    def folder(*words: str) -> str:
+    def written(*words: str) -> tuple[str, str]:
         called = call("plan", "--assume-driver", "docker", "--format", "json", *words)
-        return str(json.loads(called.out)["cache"]["dir"])
+        cache = json.loads(called.out)["cache"]
+        return cache["dir"], cache["exports"][0]
 
-    own = folder()
-    assert own.startswith("/cache/buildx-cache/app-")
-    assert folder(".") == folder(str(call.folder)) == own
-    assert len({own, folder("sub"), folder("-f", "Other"), folder("https://example.com/x.git")}) == 4
+    own = written()
+    assert own[0].startswith("/cache/buildx-cache/app-")
+    assert "tag=" not in own[1]
+    for same in ((".",), (str(call.folder),), ("-f", "Dockerfile"), ("-f", "sub/../Dockerfile")):
+        assert written(*same) == own
+    other = (("sub",), ("-f", "Other"), ("sub", "-f", "sub/Other"), ("https://example.com/x.git",), ("--target", "t"))
+    assert {written(*words)[0] for words in other} == {own[0]}
+    assert len({own[1], *(written(*words)[1] for words in other)}) == 1 + len(other)
 
 
 def test_git_is_asked_where_no_ci_tells(call: CommandLine) -> None:

@@ -9,13 +9,12 @@ import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.cache_tags import cache_tag
-from buildx_cache.caches import ScopedRepository
+from buildx_cache.cache_tags import cache_tag, variant_text
 from buildx_cache.errors import CacheError, DeniedError, UnreachableError, UsageError
-from buildx_cache.reference import parse_reference
 from buildx_cache.registry.pruning import CacheTag, Choice, choose, delete, survey
 from buildx_cache.registry.transport import Request
 from tests.unit.registry.fakes import INDEX, NEWEST_SECONDS, Deletes, FakeRegistry, answer, errors
+from tests.unit.tags import whole_tag
 
 NOW = 2_000_000_000.0
 DAY = 86_400.0
@@ -77,10 +76,13 @@ def test_of_two_conditions_both_must_hold() -> None:
         ("buildcache-main-linux-arm64", "main", True),
         ("buildcache-main-linux-arm-v7", "main", True),
         ("buildcache-main-windows-amd64", "main", True),
-        (cache_tag("main", "arm64"), "main", True),
-        (cache_tag("main", "linux/mips/softfloat"), "main", True),
+        (whole_tag("main", "", "arm64"), "main", True),
+        (whole_tag("main", "", "linux/mips/softfloat"), "main", True),
         (cache_tag("feature/x"), "feature/x", True),
-        (cache_tag("feature/x", "linux/amd64"), "feature/x", True),
+        (whole_tag("main", variant_text("web", "web-{branch}"), "linux/arm64"), "main", True),
+        (whole_tag("feature/x", variant_text("test", "test"), ""), "feature/x", True),
+        (whole_tag("main", variant_text("test", "test"), ""), "main-for-test", False),
+        (whole_tag("feature/x", "", "linux/amd64"), "feature/x", True),
         (cache_tag("main-linux-arm64"), "main-linux-arm64", True),
         ("buildcache-feature-x", "feature-x", True),
         # A tag is one branch's alone.
@@ -102,6 +104,7 @@ def test_whose_a_tag_may_be(name: str, branch: str, *, kept: bool) -> None:
 
 
 PLATFORMS = ["", "linux/amd64", "linux/arm/v7", "linux/arm64/v8", "windows/amd64", "arm64", "linux", "darwin/arm64"]
+VARIANTS = st.sampled_from(["", variant_text("test", "test")])
 BRANCHES = st.text(min_size=1, max_size=200) | st.text("ab/-.#é_", min_size=1, max_size=140)
 
 
@@ -110,23 +113,22 @@ BRANCHES = st.text(min_size=1, max_size=200) | st.text("ab/-.#é_", min_size=1, 
     branch=BRANCHES,
     others=st.frozensets(BRANCHES, max_size=4),
     platform=st.sampled_from(PLATFORMS),
+    variant=VARIANTS,
     days=st.none() | st.integers(-10, 10_000),
 )
 def test_a_tag_of_an_existing_branch_is_never_chosen(
-    branch: str, others: frozenset[str], platform: str, days: int | None
+    branch: str, others: frozenset[str], platform: str, variant: str, days: int | None
 ) -> None:
-    repository = ScopedRepository(repository=parse_reference("registry.example.com/app"), scopes=(branch,))
-    (reference,) = repository.references(platform)
-    choice = choose([tag(reference.tag, days)], now=NOW, branches={branch, *others}, max_age=DAY)
+    name = whole_tag(branch, variant, platform)
+    choice = choose([tag(name, days)], now=NOW, branches={branch, *others}, max_age=DAY)
     assert choice.delete == ()
 
 
 @settings(derandomize=True, deadline=None)
-@given(branch=BRANCHES, platform=st.sampled_from(PLATFORMS))
-def test_a_tag_of_a_branch_that_is_gone_is_chosen(branch: str, platform: str) -> None:
-    repository = ScopedRepository(repository=parse_reference("registry.example.com/app"), scopes=(branch,))
-    (reference,) = repository.references(platform)
-    tags = [tag(reference.tag), tag("buildcache-another-branch")]
+@given(branch=BRANCHES, platform=st.sampled_from(PLATFORMS), variant=VARIANTS)
+def test_a_tag_of_a_branch_that_is_gone_is_chosen(branch: str, platform: str, variant: str) -> None:
+    name = whole_tag(branch, variant, platform)
+    tags = [tag(name), tag("buildcache-another-branch")]
     assert [each.tag for each in choose(tags, now=NOW, branches=["another-branch"]).delete] == tags[:1]
 
 

@@ -1,0 +1,113 @@
+"""Whose cache is read and written: the scopes of a build, and the tags that they come to.
+
+A scope is a branch, or what ``--cache-scope`` names. Builds of one branch that differ in target, Dockerfile or build
+context, or by a template of scopes, have variants of its cache: each would overwrite the other's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from buildx_cache.cache_tags import cache_tag, scope_text, variant_text
+from buildx_cache.caches import SCOPED, CacheKind
+from buildx_cache.ci import CIContext
+from buildx_cache.plan.facts import Facts
+from buildx_cache.plan.tags import FIELD, fill
+from buildx_cache.reference import Reference, parse_reference
+from buildx_cache.request import BuildRequest
+
+_BRANCH = "{branch}"
+_LATEST = "latest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scopes:
+    """The scopes of a build: its own first, then those that it only reads."""
+
+    names: tuple[str, ...]
+    variant: str = ""
+    """The text that tells this build from others of these scopes; empty for the usual one."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Return the tags that hold the caches, in an image repository or a folder."""
+        return tuple(cache_tag(name, self.variant) for name in self.names)
+
+
+def plan_scopes(request: BuildRequest, ci: CIContext, facts: Facts) -> Scopes:
+    """Decide the scopes: the own one, then the pull request's target, then the default branch.
+
+    A template with ``{branch}`` names a variant of each branch's cache, so that pruning knows the branch.
+
+    Raises:
+        UsageError: a template has an unknown field, or one without a value in this build.
+    """
+    branches = (own_branch(ci), ci.target_branch, *ci.default_branches)
+    template = request.cache_scope
+    variant = variant_text(_word(FIELD.sub("", template)), "scope", template) if _BRANCH in template else ""
+    if template and not variant:
+        branches = (fill(template, ci, facts, what="--cache-scope"), *branches[1:])
+    return Scopes(
+        names=tuple(dict.fromkeys(name for name in branches if name)),
+        variant=variant or ("" if template else _variant(request, facts)),
+    )
+
+
+def own_branch(ci: CIContext) -> str:
+    """Return the branch whose cache is written; a tag's build has none and writes the default branch's."""
+    return ci.branch or ci.default_branches[0]
+
+
+def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
+    """Tell whether nothing says which branch is built, be it a fork's: no branch's cache is then written.
+
+    Outside of a CI and of any working copy there are no branches.
+    """
+    is_chosen = request.cache_scope or request.cache_read_only is not None
+    is_known = ci.branch or (ci.tag and ci.default_branch)
+    is_somewhere = ci.is_ci or ci.sha
+    return bool(is_somewhere and not (is_known or is_chosen) and kind in SCOPED and SCOPED[kind].is_shared)
+
+
+def folder_tags(request: BuildRequest, scopes: Scopes) -> tuple[str, ...]:
+    """Return the tags of a local folder, which one branch at a time has: Buildx' own unless the build is a variant.
+
+    A variant reads Buildx' own tag, too.
+    """
+    if request.cache_scope:
+        return (*scopes.tags, "")
+    return (f"{_LATEST}-{scopes.variant}", "") if scopes.variant else ("",)
+
+
+def references(ci: CIContext, facts: Facts, place: str, scopes: Scopes) -> tuple[Reference, ...]:
+    """Return the references of the scopes' caches: with the tag of ``place``, if it has one, or with the scopes' tags.
+
+    ``place`` is the template of ``--cache-ref``, or the image's repository.
+    """
+    named = cache_references(ci, facts, place, scopes.names)
+    if named[0].tag:
+        return named
+    return tuple(Reference(host=named[0].host, path=named[0].path, tag=tag) for tag in scopes.tags)
+
+
+def cache_references(ci: CIContext, facts: Facts, place: str, branches: tuple[str, ...]) -> tuple[Reference, ...]:
+    """Fill in a template for several branches; each of them has another text."""
+    filled = (fill(place, ci, facts, what="--cache-ref", branch=scope_text(branch)) for branch in branches)
+    return tuple(dict.fromkeys(map(parse_reference, filled)))
+
+
+def _variant(request: BuildRequest, facts: Facts) -> str:
+    """Tell a build from the usual one of its project."""
+    source = facts.place.source
+    if not (source or request.target):
+        return ""
+    word = request.target or next((_word(part) for part in source if _word(part)), "")
+    return variant_text(word, request.target, *source)
+
+
+def _word(text: str) -> str:
+    """Find what people call a path or a template by."""
+    name = re.sub(r"(?i)dockerfile", "", PurePath(text).name)
+    return re.sub(r"[^a-z0-9]", "", name.lower())
