@@ -72,6 +72,12 @@ BAD_CACHES = (
     *("type=registry,ref=a,registry.insecure=true", "type=local,{}=sub,{}=/x", "type=local,{}=linked"),
     *("type=registry,ref=a,brand_new=1", "type=registry,ref=a,Registry.Insecure=true"),
 )
+# Docker's frontend, which BuildKit looks for among named contexts first (``frontend/gateway/gateway.go``).
+FRONTENDS = (
+    *("docker/dockerfile:1", "docker/dockerfile", "docker.io/docker/dockerfile:1.7-labs"),
+    *("index.docker.io/docker/dockerfile:1", "docker/dockerfile-upstream:master"),
+    *(f"docker/dockerfile:1@sha256:{'1' * 64}", f"docker/dockerfile@sha512:{'1' * 128}"),
+)
 KEYS: Mapping[str, Case] = {
     "tag": Case(own=(["app:1"],)),
     "push": Case(left=(False,), own=(True,), beside=TAGGED),
@@ -108,6 +114,7 @@ KEYS: Mapping[str, Case] = {
                 ["a=oci-layout://a@b/../../x"],
                 [f"a=oci-layout://linked@sha256:{'1' * 64}"],
             ),
+            *([f"{frontend}=docker-image://evil/x"] for frontend in FRONTENDS),
         ),
     ),
     "label": Case(left=(["a=b"],)),
@@ -342,6 +349,33 @@ def test_a_forks_file_does_not_name_what_the_engine_may_keep(output: str, is_fla
     with pytest.raises(UsageError):
         read_request({"load": True, "output": (output,)}, FORK)
     read_request({"load": True}, NOT_A_FORK)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flags", "is_refused"),
+    [
+        (("BUILDKIT_SYNTAX=r.example/own:1",), (), True),
+        (("BUILDKIT_SYNTAX=r.example/own@sha256:" + "1" * 64,), (), True),
+        (("BUILDKIT_SYNTAX=r.example/own:1 more words",), (), True),
+        (("BUILDKIT_SYNTAX",), (), True),  # what it is can be known to Buildx alone
+        ((), ("--build-arg", "BUILDKIT_SYNTAX=r.example/own"), True),
+        (("BUILDKIT_SYNTAX=r.example/other:1",), (), False),
+        (("A=r.example/own:1",), (), False),
+    ],
+)
+@pytest.mark.usefixtures("copy")
+def test_a_found_file_replaces_no_frontend_of_the_caller(
+    arguments: tuple[str, ...],
+    flags: tuple[str, ...],
+    is_refused: bool,  # noqa: FBT001 -- a table
+) -> None:
+    Path("buildx-cache.toml").write_text('build-context = ["r.example/own:1=docker-image://evil.example/x"]')
+    options: dict[str, Any] = {"build_arg": arguments, "buildx_flags": flags}
+    with pytest.raises(UsageError, match="buildx-cache.toml") if is_refused else contextlib.nullcontext():
+        read_request(options, NOT_A_FORK)
+    read_request({**options, "trust_config": True}, NOT_A_FORK)
+    Path("buildx-cache.toml").write_text("")
+    read_request({**options, "build_context": ("r.example/own:1=docker-image://r.example/mine",)}, NOT_A_FORK)
 
 
 @pytest.mark.parametrize(
