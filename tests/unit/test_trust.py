@@ -371,7 +371,7 @@ def test_a_found_file_replaces_no_frontend_of_the_caller(
 ) -> None:
     Path("buildx-cache.toml").write_text('build-context = ["r.example/own:1=docker-image://evil.example/x"]')
     options: dict[str, Any] = {"build_arg": arguments, "buildx_flags": flags}
-    with pytest.raises(UsageError, match="buildx-cache.toml") if is_refused else contextlib.nullcontext():
+    with pytest.raises(UsageError, match="replaces the program") if is_refused else contextlib.nullcontext():
         read_request(options, NOT_A_FORK)
     read_request({**options, "trust_config": True}, NOT_A_FORK)
     Path("buildx-cache.toml").write_text("")
