@@ -566,6 +566,20 @@ def test_no_file_keeps_the_program_busy(bare: Path, name: str, text: str) -> Non
     assert time.process_time() - began < 5
 
 
+@pytest.mark.parametrize("name", ["buildx-cache.toml", "pyproject.toml"])
+def test_a_file_of_many_keys_is_not_parsed(bare: Path, name: str) -> None:
+    keys = "".join(f"{number}{'.b' * 30} = 1\n" for number in range(5_000))
+    (bare / name).write_text(f"[tool.buildx-cache]\n{keys}")
+    with pytest.raises(UsageError) as error:
+        read_request({}, {})
+    assert error.value.code == "config-unreadable"
+
+
+def test_a_large_python_project_without_options_is_passed_over(bare: Path) -> None:
+    (bare / "pyproject.toml").write_text("[tool.other]\n" + 'a = "b"\n' * 100_000)
+    assert read_request({}, {}).file is None
+
+
 def test_a_deep_folder_is_looked_through(bare: Path) -> None:
     (bare / "buildx-cache.toml").write_text('output = ["deep"]')
     folders = ["deep" + depth * "/d" for depth in range(1500)]
