@@ -20,7 +20,7 @@ from buildx_cache.caches import (
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import BuilderPlan, CachePlan
-from buildx_cache.plan.builder_choice import obstacle, wants_own
+from buildx_cache.plan.builder_choice import is_read_only, obstacle, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
 from buildx_cache.plan.lazy_choice import plan_serving
 from buildx_cache.reference import Reference, parse_reference
@@ -102,7 +102,7 @@ def plan_cache(
     """
     kind, why = chosen
     scope = own_scope(request, ci)
-    read_only = ci.is_fork if request.cache_read_only is None else request.cache_read_only
+    read_only = is_read_only(request, ci)
     caches = _caches(request, facts, builder, kind, tags, scopes(scope, ci))
     exports = _exports(request, caches) if not (read_only or is_unplaced(request, ci, kind)) else ()
     extra = tuple(_forgiving(request, parse_export(text)) for text in request.cache_to) if not read_only else ()

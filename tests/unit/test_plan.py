@@ -23,6 +23,7 @@ from buildx_cache.plan import (
     TlsEndpoint,
     make_plan,
     needed_builder,
+    needed_builder,
 )
 from buildx_cache.plan.render import command_line, shell_line
 from buildx_cache.redaction import Secret
@@ -456,6 +457,34 @@ def test_a_fork_whose_branch_the_ci_names_has_that_for_a_tag(branch: str) -> Non
 @pytest.mark.parametrize("field", ["pr", "sha", "short_sha", "date", "build"])
 def test_a_fork_has_tags_of_its_own(field: str) -> None:
     assert plan_of({"tag": [f"{APP}:{{{field}}}"], "push": True}, ci=CI_FORK).target.image.tags
+
+
+@pytest.mark.parametrize(
+    ("ci", "asked", "is_apart"),
+    [
+        (CI_MAIN, {}, False),
+        (CI_PULL_REQUEST, {}, False),
+        (LAPTOP, {"cache_read_only": True}, False),
+        (CI_FORK, {"cache_read_only": False}, False),  # the caller trusts it
+        (CI_FORK, {}, True),
+        (CI_FORK, {"cache_read_only": True}, True),
+        (replace(CI_MAIN, is_fork=True), {}, True),
+        (replace(LAPTOP, is_fork=True), {}, True),
+        (CI_PULL_REQUEST, {"cache_read_only": True}, True),  # where the CI tells of no fork
+    ],
+)
+def test_a_build_that_only_reads_caches_shares_no_builder(
+    ci: CIContext,
+    asked: dict[str, object],
+    is_apart: bool,  # noqa: FBT001 -- a table
+) -> None:
+    usual = plan_of({}, CI_BRANCH, CLASSIC).builder.name
+    asked = {**asked, "cache": "local"}
+    plan = plan_of(asked, ci, CLASSIC)
+    assert plan.builder.owned
+    assert (plan.builder.name != usual) is is_apart
+    assert needed_builder(request_of(asked), ci, CLASSIC) == plan.builder.name
+    assert plan.builder.name == plan_of(asked, replace(ci, sha="e" * 40), CLASSIC).builder.name
 
 
 # --- what is refused ---------------------------------------------------------------------------------------
