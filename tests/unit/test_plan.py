@@ -23,7 +23,6 @@ from buildx_cache.plan import (
     TlsEndpoint,
     make_plan,
     needed_builder,
-    needed_builder,
 )
 from buildx_cache.plan.render import command_line, shell_line
 from buildx_cache.redaction import Secret
