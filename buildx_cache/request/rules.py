@@ -19,7 +19,7 @@ from pathlib import Path
 from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import is_secret_argument
-from buildx_cache.reference import parse_reference
+from buildx_cache.reference import DOCKER_HUB, parse_reference
 from buildx_cache.request.build_request import Progress
 from buildx_cache.request.local_paths import LAYOUT_SCHEME, SYNTAX, output_pairs
 from buildx_cache.working_copy import leaves, project_top
@@ -137,7 +137,7 @@ def _dockerfile(text: str, ground: Ground) -> str:
     return _path(text, ground) or _sent(os.path.dirname(text) or ".", ground)  # noqa: PTH120 -- as Buildx splits it
 
 
-_OWN_FRONTENDS = ("docker.io/docker/dockerfile", "docker.io/docker/dockerfile-upstream")
+_OWN_FRONTENDS = (f"{DOCKER_HUB}/docker/dockerfile", f"{DOCKER_HUB}/docker/dockerfile-upstream")
 
 
 def frontend_name(image: str) -> str:
