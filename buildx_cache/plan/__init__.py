@@ -20,7 +20,7 @@ from buildx_cache.plan.build_plan import (
     ServingPlan,
     Target,
 )
-from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, wants_own
+from buildx_cache.plan.builder_choice import is_apart, own_builder_name, plan_builder, wants_own
 from buildx_cache.plan.cache_choice import choose_kind, is_unplaced, plan_cache
 from buildx_cache.plan.effects import Effect, PruneBuilder
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
@@ -63,6 +63,7 @@ _MAX_USED_SPACE = (0, 18, 0)
 DIGEST = "containerimage.digest"
 CONFIG_DIGEST = "containerimage.config.digest"
 _PRUNE_AGE = "168h"
+_APART = "--driver docker-container makes one for forks alone"
 _ASCII_ONLY = "Buildx takes only printable ASCII in its path"
 
 
@@ -277,6 +278,10 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
         (
             cache.read_only and request.cache_read_only is None,
             "the build is of a fork, or may be: the cache is only read",
+        ),
+        (
+            is_apart(request, ci) and not (builder.owned or request.builder or request.driver),
+            f"the builder {builder.name!r} shares its cache mounts with builds of branches: {_APART}",
         ),
         (
             is_unplaced(request, ci, cache.kind) and not cache.read_only,
