@@ -24,8 +24,8 @@ _LONGEST_SCHEME = 32
 # upload in distribution's registry.
 _URL_PARAMETER = re.compile(
     r"(?P<name>[?&;#](?:X-Amz-(?:Signature|Security-Token|Credential)|X-Goog-(?:Signature|Credential)|Signature|sig"
-    r"|AWSAccessKeyId|Policy|Key-Pair-Id|_state|(?:access_|session_|gh)?token|password|secret_access_key|access_key_id"
-    r")=)[^&#\s\"]+",
+    r"|AWSAccessKeyId|Policy|Key-Pair-Id|_state|ghtoken|secret_access_key|access_key_id"
+    r"|(?:\w[\w-]{0,31}[_-])?(?:token|password|passwd|secret|api_?key))=)[^&#\s\"]+",
     re.IGNORECASE,
 )
 # What stands before the @ of these is a name: an image's, before its digest, or a user's, who has no password here.

@@ -96,11 +96,18 @@ def parse_reference(text: str) -> Reference:
     """
     match = _REFERENCE.fullmatch(text)
     if match is None or not _is_address(match["host"] or ""):
-        raise UsageError(f"{text!r} is not an image reference", code="reference-malformed", hint=_reference_hint(text))
+        raise UsageError(
+            f"{without_login(text)!r} is not an image reference", code="reference-malformed", hint=_reference_hint(text)
+        )
     host, path = match["host"] or "", match["path"]
     if host and not _names_a_host(host):
         host, path = "", f"{host}/{path}"
     return Reference(host=host, path=path, tag=match["tag"] or "", digest=match["digest"] or "")
+
+
+def without_login(text: str) -> str:
+    """Hide what may be a login before the host of what should be a reference."""
+    return re.sub(r"^[^/@]*@(?!sha256:)", "***@", text)
 
 
 def _names_a_host(first: str) -> bool:

@@ -139,8 +139,10 @@ def _is_foreign(row: Provider, variables: Variables, pull: CIContext) -> bool:
         return not variables.any(row.own_marks)
     if row.same_repository:
         return not _is_same_repository(row, variables)
-    # Nothing more is told: a fork's branch has any name, but from these two a repository seldom asks to pull.
-    return not row.fork_marks and pull.branch in (pull.target_branch, *pull.default_branches)
+    if pull.branch == pull.target_branch:
+        return True  # no repository asks itself to pull, whatever else is told: not all of Jenkins' plugins tell a fork
+    # Nothing more is told: a fork's branch has any name, but from these a repository seldom asks to pull.
+    return not row.fork_marks and pull.branch in pull.default_branches
 
 
 def _read_push(row: Provider, variables: Variables) -> CIContext:

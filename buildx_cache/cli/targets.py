@@ -7,7 +7,7 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.errors import UsageError
-from buildx_cache.reference import Reference, parse_reference
+from buildx_cache.reference import Reference, parse_reference, without_login
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ def parse_target(text: str) -> Folder | Reference:
         return parse_reference(text)
     except UsageError:
         raise UsageError(
-            f"{text!r} is neither a folder that exists nor an image reference",
+            f"{without_login(text)!r} is neither a folder that exists nor an image reference",
             code="target-unknown",
             hint="check the path, or write HOST/REPOSITORY:TAG, such as registry.example.com/team/app:buildcache-main",
         ) from None

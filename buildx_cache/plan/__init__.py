@@ -73,7 +73,7 @@ def needed_builder(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
     So that only that builder is looked for: listing all of them asks each one, and a dead one stalls the list.
     """
     kind, _ = choose_kind(request, facts, _tags(request, ci, facts))
-    return own_builder_name(request, facts) if wants_own(request, facts, kind) else ""
+    return own_builder_name(request, ci, facts) if wants_own(request, facts, kind) else ""
 
 
 def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
@@ -87,7 +87,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     for template in request.tag if pushes_image(request) else ():
         check_fork(template, ci)
     chosen = choose_kind(request, facts, tags)
-    builder = plan_builder(request, facts, chosen[0])
+    builder = plan_builder(request, ci, facts, chosen[0])
     cache = plan_cache(request, ci, facts, builder, chosen, tags)
     image = ImagePlan(
         tags=tuple(map(str, tags)),

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 
 from buildx_cache.caches import SCOPED, CacheKind, to_csv
+from buildx_cache.ci import CIContext
 from buildx_cache.errors import EngineError, UsageError
 from buildx_cache.plan.build_plan import BuilderPlan
 from buildx_cache.plan.effects import (
@@ -26,7 +27,16 @@ OWN_PREFIX = "buildx-cache-"
 _BUILDKITD_CONFIG = (0, 15, 0)
 
 
-def own_builder_name(request: BuildRequest, facts: Facts) -> str:
+def is_apart(request: BuildRequest, ci: CIContext) -> bool:
+    """Tell whether a build gets a builder that no build with a right to write caches uses.
+
+    A builder keeps what steps put into cache mounts, and no key of a step tells of it: a fork's step could say what a
+    later step of another branch builds, and with it what that branch's cache holds.
+    """
+    return is_read_only(request, ci) and (ci.is_ci or ci.is_fork)
+
+
+def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
     """A stable name for this project, engine and builder configuration: a changed one is another builder."""
     host = facts.tls.host if facts.tls else ""
     identity = (
@@ -39,8 +49,14 @@ def own_builder_name(request: BuildRequest, facts: Facts) -> str:
         request.buildkitd_config,
         request.buildkitd_flags,
         request.endpoint,
+        *(("reads caches only",) if is_apart(request, ci) else ()),
     )
     return f"{OWN_PREFIX}{facts.place.project}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:8]}"
+
+
+def is_read_only(request: BuildRequest, ci: CIContext) -> bool:
+    """Tell whether a build may read caches and not write them: a fork's, unless the caller says otherwise."""
+    return ci.is_fork if request.cache_read_only is None else request.cache_read_only
 
 
 # What the engine's own builder cannot do on the classic image store (Docker's documentation, "Build drivers").
@@ -74,7 +90,7 @@ def wants_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> bool:
     return facts.builder is None or bool(obstacle(request, facts.builder.driver, facts.store, kind))
 
 
-def plan_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
+def plan_builder(request: BuildRequest, ci: CIContext, facts: Facts, kind: CacheKind) -> BuilderPlan:
     """Choose the builder and the commands that make, boot and remove it.
 
     Raises:
@@ -82,7 +98,7 @@ def plan_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> Builde
         UsageError: the builder or driver asked for cannot do what is asked.
     """
     if wants_own(request, facts, kind):
-        return _own(request, facts, kind)
+        return _own(request, ci, facts, kind)
     if request.driver is Driver.DOCKER:
         return _engine_builder(request, facts, kind)
     return _existing(request, facts, kind)
@@ -129,8 +145,8 @@ def _engine_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> Bui
     )
 
 
-def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
-    name = own_builder_name(request, facts)
+def _own(request: BuildRequest, ci: CIContext, facts: Facts, kind: CacheKind) -> BuilderPlan:
+    name = own_builder_name(request, ci, facts)
     driver = request.driver or Driver.DOCKER_CONTAINER
     context_name, context = _named_context(request, facts, name)
     existing = facts.own_builder

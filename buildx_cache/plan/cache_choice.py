@@ -19,7 +19,7 @@ from buildx_cache.caches import (
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import BuilderPlan, CachePlan
-from buildx_cache.plan.builder_choice import obstacle, wants_own
+from buildx_cache.plan.builder_choice import is_read_only, obstacle, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
 from buildx_cache.plan.lazy_choice import plan_serving
 from buildx_cache.plan.scopes import Scopes, folder_tags, is_unplaced, plan_scopes, references
@@ -85,7 +85,7 @@ def plan_cache(
     """
     kind, why = chosen
     scopes = plan_scopes(request, ci, facts)
-    read_only = ci.is_fork if request.cache_read_only is None else request.cache_read_only
+    read_only = is_read_only(request, ci)
     image = request.cache_ref or _beside(tags)
     found = references(ci, facts, image, scopes) if image else ()
     place = _location(request, facts, builder, kind, scopes, found)

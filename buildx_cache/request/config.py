@@ -24,7 +24,10 @@ from buildx_cache.working_copy import led_outside
 
 _OWN, _PYTHON = "buildx-cache.toml", "pyproject.toml"
 _SECTION = "tool.buildx-cache"
+_OWN_TABLE = b"buildx-cache"
 _LARGEST = 1 << 20
+# Of a file with options: tomllib takes ten seconds and half a gigabyte for a megabyte of dotted keys.
+_LARGEST_PARSED = 1 << 18
 # tomllib takes time by the square of a dotted key's parts: a second for some five thousand.
 _DEEPEST = 32
 # A part begins at no escaped quote: each quote in a string would be looked at as the beginning of another.
@@ -140,6 +143,10 @@ def _parse(file: Path, content: bytes) -> Layer | None:
     import tomllib
 
     is_python = file.name == _PYTHON
+    if is_python and _OWN_TABLE not in content:
+        return None
+    if len(content) > _LARGEST_PARSED:
+        raise UsageError(f"{file} cannot be read: it is larger than 256 KiB", code="config-unreadable", hint=_MEND)
     try:
         text = content.decode().replace("\r\n", "\n")
         table: dict[str, object] = tomllib.loads(_shallow(text))

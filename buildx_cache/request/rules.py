@@ -19,6 +19,7 @@ from pathlib import Path
 from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import is_secret_argument
+from buildx_cache.reference import DOCKER_HUB, parse_reference
 from buildx_cache.request.build_request import Progress
 from buildx_cache.request.local_paths import LAYOUT_SCHEME, SYNTAX, output_pairs
 from buildx_cache.working_copy import leaves, project_top
@@ -136,8 +137,24 @@ def _dockerfile(text: str, ground: Ground) -> str:
     return _path(text, ground) or _sent(os.path.dirname(text) or ".", ground)  # noqa: PTH120 -- as Buildx splits it
 
 
+_OWN_FRONTENDS = (f"{DOCKER_HUB}/docker/dockerfile", f"{DOCKER_HUB}/docker/dockerfile-upstream")
+
+
+def frontend_name(image: str) -> str:
+    """Return the repository of an image, spelled in one way; the empty string for what is no image.
+
+    BuildKit looks for a frontend among the named contexts first (``frontend/gateway/gateway.go``).
+    """
+    try:
+        return parse_reference(image.partition("@")[0]).canonical.repository
+    except UsageError:
+        return ""
+
+
 def _build_context(text: str, ground: Ground) -> str:
-    place = text.partition("=")[2]
+    name, _, place = text.partition("=")
+    if frontend_name(name) in _OWN_FRONTENDS:
+        return "it replaces the program that reads the Dockerfile"
     if place.startswith((*_FETCHED, "docker-image://")):
         return ""
     if place.startswith(LAYOUT_SCHEME):

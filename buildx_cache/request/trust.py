@@ -9,9 +9,9 @@ from pathlib import Path
 
 from buildx_cache.errors import UsageError
 from buildx_cache.request.build_request import BuildRequest
-from buildx_cache.request.local_paths import LocalPath, output_pairs, outputs_of, used_paths
+from buildx_cache.request.local_paths import SYNTAX, LocalPath, output_pairs, outputs_of, used_paths, values_of
 from buildx_cache.request.options import OPTIONS
-from buildx_cache.request.rules import Ground, Permission, allow, is_pushed
+from buildx_cache.request.rules import Ground, Permission, allow, frontend_name, is_pushed
 from buildx_cache.request.sources import Layer, converted, setting
 from buildx_cache.working_copy import places
 
@@ -63,6 +63,8 @@ def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, i
     says_where = request.registry or (request.ambient and request.ambient.registry)
     if request.username and not says_where and named in own:
         raise _refused(layer, named, "it would say where the login goes", "give --registry HOST with the login")
+    if "build_context" in own and _replaces_frontend(mine, request):
+        raise _refused(layer, "build_context", "it replaces the program that is to read the Dockerfile", _HINT)
     exports = tuple(_exported_folders(request))
     for used in used_paths(request):
         meeting = any(_meet(used, export.path) for export in exports if export.text != used.text)
@@ -75,6 +77,14 @@ def _refused(layer: Layer, name: str, reason: str, hint: str) -> UsageError:
     return UsageError(
         f"{layer.locate(name)}: not allowed in a file of the repository: {reason}", code="config-not-allowed", hint=hint
     )
+
+
+def _replaces_frontend(mine: BuildRequest, request: BuildRequest) -> bool:
+    """Tell whether a named context of the file may be the frontend that the caller chooses."""
+    chosen = [text.partition("=")[2] for text in values_of(request, "build_arg") if text.partition("=")[0] == SYNTAX]
+    wanted = {frontend_name(image.partition(" ")[0]) for image in chosen}
+    named = {frontend_name(text.partition("=")[0]) for text in mine.build_context}
+    return bool(named & wanted) or "" in chosen
 
 
 def _writes_to_registries(request: BuildRequest) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -56,6 +57,27 @@ def test_two_calls_at_once_share_the_builder_that_one_of_them_makes(docker: Dock
     assert [each.code for each in ran] == [0, 0], ran
     names = {each.report["builder"]["name"] for each in ran}
     docker.docker("buildx", "rm", *names)
+
+
+def test_no_step_of_a_fork_leaves_anything_for_another_builds_step(docker: Docker, project: Path) -> None:
+    """A cache mount is in no step's key: what it holds comes into the image, and into the cache of the branch."""
+    mount = "ARG BASE\nFROM $BASE\nRUN --mount=type=cache,target=/kept "
+    opt = ("--cache", "none", *docker.container_builder, "--build-arg", f"BASE={docker.base}")
+    out = project.parent / "out"
+    branch = {"CIRCLECI": "true", "CIRCLE_BRANCH": "main", "CIRCLE_SHA1": "1" * 40}
+    fork = {**branch, "CIRCLE_BRANCH": "pull/7", "CIRCLE_PR_NUMBER": "7"}
+    names = set()
+    try:
+        for env, step in ((fork, "echo evil > /kept/word"), (branch, "cat /kept/word > /word || echo good > /word")):
+            (project / "Dockerfile").write_text(mount + step)
+            ran = docker.build(*opt, "-o", f"type=tar,dest={out}", str(project), env=env)
+            names.add(ran.report["builder"]["name"])
+        with tarfile.open(out) as made:
+            word = made.extractfile("word")
+            assert word is not None
+            assert word.read() == b"good\n"
+    finally:
+        docker.docker("buildx", "rm", *names)
 
 
 def test_push_and_load_are_one_solve(docker: Docker, project: Path) -> None:

@@ -1366,6 +1366,9 @@ def test_a_deployment_of_a_bare_commit_may_be_a_forks(name: str, reference: str,
         ),
         pytest.param({**CIRCLECI, "CIRCLE_BRANCH": "pull/15/head"}, True, id="circleci-branch"),
         pytest.param({**JENKINS_PULL, "CHANGE_BRANCH": ""}, True, id="jenkins-without-a-source"),
+        # Not each branch source plugin sets CHANGE_FORK; no repository asks itself to pull a branch into the same one.
+        pytest.param({**JENKINS_PULL, "CHANGE_BRANCH": "release"}, True, id="jenkins-source-is-the-target"),
+        pytest.param({**JENKINS_PULL, "CHANGE_BRANCH": "main"}, False, id="jenkins-source-is-the-default-branch"),
         pytest.param({**BITBUCKET, "BITBUCKET_PR_ID": "3"}, True, id="bitbucket-without-a-source"),
     ],
 )

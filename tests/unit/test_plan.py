@@ -453,9 +453,56 @@ def test_a_fork_whose_branch_the_ci_names_has_that_for_a_tag(branch: str) -> Non
     assert plan_of({"tag": [f"{APP}:{{branch}}"], "push": True}, ci=ci).target.image.tags != (f"{APP}:main",)
 
 
+@pytest.mark.parametrize(
+    ("ci", "asked", "is_told"),
+    [
+        (CI_FORK, {}, True),
+        (CI_FORK, {"driver": "docker-container"}, False),
+        (CI_FORK, {"builder": "default"}, False),  # the caller's choice
+        (CI_FORK, {"cache_read_only": False}, False),
+        (CI_PULL_REQUEST, {}, False),
+    ],
+)
+def test_a_fork_on_a_builder_that_all_builds_share_is_told(
+    ci: CIContext,
+    asked: dict[str, object],
+    is_told: bool,  # noqa: FBT001 -- a table
+) -> None:
+    notes = plan_of(asked, ci, CONTAINERD).notes
+    assert any("cache mounts" in note and "--driver docker-container" in note for note in notes) is is_told
+
+
 @pytest.mark.parametrize("field", ["pr", "sha", "short_sha", "date", "build"])
 def test_a_fork_has_tags_of_its_own(field: str) -> None:
     assert plan_of({"tag": [f"{APP}:{{{field}}}"], "push": True}, ci=CI_FORK).target.image.tags
+
+
+@pytest.mark.parametrize(
+    ("ci", "asked", "is_apart"),
+    [
+        (CI_MAIN, {}, False),
+        (CI_PULL_REQUEST, {}, False),
+        (LAPTOP, {"cache_read_only": True}, False),
+        (CI_FORK, {"cache_read_only": False}, False),  # the caller trusts it
+        (CI_FORK, {}, True),
+        (CI_FORK, {"cache_read_only": True}, True),
+        (replace(CI_MAIN, is_fork=True), {}, True),
+        (replace(LAPTOP, is_fork=True), {}, True),
+        (CI_PULL_REQUEST, {"cache_read_only": True}, True),  # where the CI tells of no fork
+    ],
+)
+def test_a_build_that_only_reads_caches_shares_no_builder(
+    ci: CIContext,
+    asked: dict[str, object],
+    is_apart: bool,  # noqa: FBT001 -- a table
+) -> None:
+    usual = plan_of({}, CI_BRANCH, CLASSIC).builder.name
+    asked = {**asked, "cache": "local"}
+    plan = plan_of(asked, ci, CLASSIC)
+    assert plan.builder.owned
+    assert (plan.builder.name != usual) is is_apart
+    assert needed_builder(request_of(asked), ci, CLASSIC) == plan.builder.name
+    assert plan.builder.name == plan_of(asked, replace(ci, sha="e" * 40), CLASSIC).builder.name
 
 
 # --- what is refused ---------------------------------------------------------------------------------------

@@ -208,3 +208,11 @@ def test_two_names_that_had_to_change_never_share_a_tag(one: str, other: str) ->
 def test_names_that_differ_only_after_the_cut_never_share_a_tag(start: str, one: str, other: str) -> None:
     assume(one != other)
     assert safe_tag(start + one) != safe_tag(start + other)
+
+
+@pytest.mark.parametrize("text", ["user:hunter2secret@r.example/app", "hunter2secret@r.example/app:1"])
+def test_no_error_shows_a_login_before_the_host(text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_reference(text)
+    assert "hunter2secret" not in error.value.message
+    assert "r.example" in error.value.message

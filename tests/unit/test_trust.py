@@ -72,6 +72,12 @@ BAD_CACHES = (
     *("type=registry,ref=a,registry.insecure=true", "type=local,{}=sub,{}=/x", "type=local,{}=linked"),
     *("type=registry,ref=a,brand_new=1", "type=registry,ref=a,Registry.Insecure=true"),
 )
+# Docker's frontend, which BuildKit looks for among named contexts first (``frontend/gateway/gateway.go``).
+FRONTENDS = (
+    *("docker/dockerfile:1", "docker/dockerfile", "docker.io/docker/dockerfile:1.7-labs"),
+    *("index.docker.io/docker/dockerfile:1", "docker/dockerfile-upstream:master"),
+    *(f"docker/dockerfile:1@sha256:{'1' * 64}", f"docker/dockerfile@sha512:{'1' * 128}"),
+)
 KEYS: Mapping[str, Case] = {
     "tag": Case(own=(["app:1"],)),
     "push": Case(left=(False, "auto"), own=(True,), beside=TAGGED),
@@ -109,6 +115,7 @@ KEYS: Mapping[str, Case] = {
                 ["a=oci-layout://a@b/../../x"],
                 [f"a=oci-layout://linked@sha256:{'1' * 64}"],
             ),
+            *([f"{frontend}=docker-image://evil/x"] for frontend in FRONTENDS),
         ),
     ),
     "label": Case(left=(["a=b"],)),
@@ -346,6 +353,33 @@ def test_a_forks_file_does_not_name_what_the_engine_may_keep(output: str, is_fla
 
 
 @pytest.mark.parametrize(
+    ("arguments", "flags", "is_refused"),
+    [
+        (("BUILDKIT_SYNTAX=r.example/own:1",), (), True),
+        (("BUILDKIT_SYNTAX=r.example/own@sha256:" + "1" * 64,), (), True),
+        (("BUILDKIT_SYNTAX=r.example/own:1 more words",), (), True),
+        (("BUILDKIT_SYNTAX",), (), True),  # what it is can be known to Buildx alone
+        ((), ("--build-arg", "BUILDKIT_SYNTAX=r.example/own"), True),
+        (("BUILDKIT_SYNTAX=r.example/other:1",), (), False),
+        (("A=r.example/own:1",), (), False),
+    ],
+)
+@pytest.mark.usefixtures("copy")
+def test_a_found_file_replaces_no_frontend_of_the_caller(
+    arguments: tuple[str, ...],
+    flags: tuple[str, ...],
+    is_refused: bool,  # noqa: FBT001 -- a table
+) -> None:
+    Path("buildx-cache.toml").write_text('build-context = ["r.example/own:1=docker-image://evil.example/x"]')
+    options: dict[str, Any] = {"build_arg": arguments, "buildx_flags": flags}
+    with pytest.raises(UsageError, match="replaces the program") if is_refused else contextlib.nullcontext():
+        read_request(options, NOT_A_FORK)
+    read_request({**options, "trust_config": True}, NOT_A_FORK)
+    Path("buildx-cache.toml").write_text("")
+    read_request({**options, "build_context": ("r.example/own:1=docker-image://r.example/mine",)}, NOT_A_FORK)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "more", "is_refused"),
     [
         ("tag", ["evil.example/a"], {}, True),
@@ -531,6 +565,20 @@ def test_no_file_keeps_the_program_busy(bare: Path, name: str, text: str) -> Non
     with pytest.raises(UsageError):
         read_request({}, {})
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("name", ["buildx-cache.toml", "pyproject.toml"])
+def test_a_file_of_many_keys_is_not_parsed(bare: Path, name: str) -> None:
+    keys = "".join(f"{number}{'.b' * 30} = 1\n" for number in range(5_000))
+    (bare / name).write_text(f"[tool.buildx-cache]\n{keys}")
+    with pytest.raises(UsageError) as error:
+        read_request({}, {})
+    assert error.value.code == "config-unreadable"
+
+
+def test_a_large_python_project_without_options_is_passed_over(bare: Path) -> None:
+    (bare / "pyproject.toml").write_text("[tool.other]\n" + 'a = "b"\n' * 100_000)
+    assert read_request({}, {}).file is None
 
 
 def test_a_deep_folder_is_looked_through(bare: Path) -> None:
