@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from buildx_cache.ci import CIContext, GitFacts, detect
+from buildx_cache.engine.committed import refuse_committed
 from buildx_cache.engine.docker import DockerEngine, cache_home
 from buildx_cache.engine.git import read_git
 from buildx_cache.engine.provenance import Provenance, git_provenance
@@ -45,6 +46,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
     Raises:
         BuildxCacheError: no usable Docker, or a request that it cannot carry out.
     """
+    refuse_committed(env)
     place, ci = surroundings(request, env)
     provenance = git_provenance(*_places(request), env)
     own_env, another = {**env, **provenance.env}, _unchanged(request, env, provenance)
