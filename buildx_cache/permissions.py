@@ -1,6 +1,7 @@
 """Who beside this user may write a file or folder, or put another one in its place.
 
-Only modes and owners are looked at. Root, and whoever owns ``/``, can do anything and count as trusted.
+Owners, modes and POSIX access control lists are looked at. Root, and whoever owns ``/``, can do anything and count as
+trusted.
 
 In a container, who owns the working directory counts as trusted, too: it is who started the container (GitHub's
 container jobs run as root, with a ``HOME`` and a checkout of the runner's user). In a pod of Kubernetes, modes do not
@@ -14,6 +15,7 @@ import grp
 import os
 import pwd
 import stat
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,9 @@ PARENT_MODE = 0o755
 _CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _HOSTS = Path("/etc/hosts")
 _POD_MARK = b"# Kubernetes-managed hosts file"
+# Linux's linux/posix_acl_xattr.h: a header, then entries of eight bytes.
+_ACL, _ACL_HEADER = "system.posix_acl_access", 4
+_ACL_USER, _ACL_GROUP, _ACL_WRITE = 0x02, 0x08, 0x02
 _MAX_LINKS = 40  # as many as Linux follows
 
 
@@ -173,10 +178,37 @@ def _writable(path: Path, found: os.stat_result) -> Exposure | None:
     who = ""
     if found.st_mode & stat.S_IWOTH:
         who = "every user"
-    elif found.st_mode & stat.S_IWGRP and not _is_private(found.st_gid):
-        who = f"the group {_group(found.st_gid)}"
+    elif found.st_mode & stat.S_IWGRP:
+        who = _writers(path, found.st_gid)
     problem = f"can be written by {who}{_mode(found)}"
     return Exposure(path=path, problem=problem, cure="chmod -R go-w") if who and not _is_pod() else None
+
+
+def _writers(path: Path, group: int) -> str:
+    """Name who may write where the mode says that a group may; nobody if that has this user alone.
+
+    Where there is an access control list, the mode tells what it grants at most (``acl(5)``): of the group, and of the
+    users and groups that the list names.
+    """
+    if not _is_private(group):
+        return f"the group {_group(group)}"
+    for tag, permissions, number in _access_list(path):
+        if not permissions & _ACL_WRITE:
+            continue
+        if tag == _ACL_USER and number not in _trusted():
+            return f"the user {_user(number)}"
+        if tag == _ACL_GROUP and not _is_private(number):
+            return f"the group {_group(number)}"
+    return ""
+
+
+def _access_list(path: Path) -> Iterator[tuple[int, int, int]]:
+    """Give the entries of a list, each with its tag, its permissions and a user's or a group's number."""
+    try:
+        entries = os.getxattr(path, _ACL)[_ACL_HEADER:]
+        return struct.iter_unpack("<HHI", entries)
+    except (OSError, AttributeError, struct.error):  # there is none, or the file system or system has no such lists
+        return iter(())
 
 
 def _mode(found: os.stat_result) -> str:

@@ -41,11 +41,11 @@ def project_top(folder: Path) -> Path | None:
         folder: an absolute path without links.
     """
     home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 -- never raises
-    top = _prepared_top(folder)
+    top = prepared_top(folder)
     return None if top is None or home.is_relative_to(top) else top
 
 
-def _prepared_top(folder: Path) -> Path | None:
+def prepared_top(folder: Path) -> Path | None:
     """Return the nearest top, unless the home of the user database lies in it.
 
     ``HOME`` does not count: CI jobs often set it to their checkout, whose links are the repository's all the same.
@@ -77,7 +77,7 @@ def prepared_root(path: Path) -> Path | None:
     It is the outermost folder on the way, links followed, that lies in a working copy. Above it, links are the user's.
     """
     above = reversed(_absolute(path).parents)
-    return next((each for each in above if _prepared_top(Path(os.path.realpath(each))) is not None), None)
+    return next((each for each in above if prepared_top(Path(os.path.realpath(each))) is not None), None)
 
 
 def leaves(path: Path, root: Path) -> str:
@@ -108,7 +108,7 @@ def led_outside(path: Path) -> Path | None:
     if left is not None and above is not None and (link := first_link(left, above)):
         return link
     root = prepared_root(path)
-    top = _prepared_top(Path(os.path.realpath(root))) if root else None
+    top = prepared_top(Path(os.path.realpath(root))) if root else None
     if root is None or top is None or Path(os.path.realpath(path)).is_relative_to(top):
         return None
     return first_link(path, root)

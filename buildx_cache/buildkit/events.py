@@ -84,19 +84,19 @@ Event = VertexEvent | StatusEvent | LogEvent | WarningEvent | TextLine
 def rewritten(event: Event, change: Callable[[str], str]) -> Event:
     """The event with every text of BuildKit's own in it changed; logs, which are a step's, stay as they are.
 
-    Errors and plain lines quote a Dockerfile and registries at any length. They are cut after the change, so that no
-    cut leaves a part of what is redacted.
+    Names, warnings, errors and plain lines quote a Dockerfile, a frontend and registries at any length, and are kept to
+    the end of the build. They are cut after the change, so that no cut leaves a part of what is redacted.
     """
     match event:
         case VertexEvent():
-            name, error = change(event.name), bounded(change(event.error)) if event.error else ""
+            name, error = bounded(change(event.name)), bounded(change(event.error)) if event.error else ""
             is_same = name == event.name and error == event.error  # as nearly always, and a copy takes its time
             return event if is_same else replace(event, name=name, error=error)
         case WarningEvent():
-            detail = tuple(map(change, event.detail))
-            return replace(
-                event, short=change(event.short), detail=detail, url=change(event.url), file=change(event.file)
+            short, url, file, *detail = (
+                bounded(change(text)) for text in (event.short, event.url, event.file, *event.detail)
             )
+            return replace(event, short=short, detail=tuple(detail), url=url, file=file)
         case TextLine():
             return TextLine(text=change(event.text)[:MESSAGE_LIMIT])
         case _:

@@ -13,6 +13,7 @@ from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import surroundings
 from buildx_cache.display.checks import checks_table
 from buildx_cache.doctor import Verdict, examine
+from buildx_cache.engine.committed import refuse_committed
 from buildx_cache.engine.credentials import stored_credentials
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import git_version
@@ -34,6 +35,7 @@ def examine_machine(docker_context: str, cache_dir: str) -> None:
     ambient = ambient_login(env)
     forget_secrets(BuildRequest(), env, os.environ)
     with failing(env), interruptible():
+        refuse_committed(env)
         credentials = _with_ambient(stored_credentials(env), ambient)
         place, ci = surroundings(BuildRequest(), env)
         checks = tuple(

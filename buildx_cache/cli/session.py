@@ -12,6 +12,7 @@ from pathlib import Path
 
 from buildx_cache.ci import CIContext, GitFacts, detect, provider_of
 from buildx_cache.cli.engine_wait import facts_when_up
+from buildx_cache.engine.committed import refuse_committed
 from buildx_cache.engine.docker import DockerEngine, cache_home
 from buildx_cache.engine.git import read_git
 from buildx_cache.engine.provenance import Provenance, git_provenance
@@ -48,6 +49,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     Raises:
         BuildxCacheError: no usable Docker, or a request that it cannot carry out.
     """
+    refuse_committed(env)
     place, ci = surroundings(request, env)
     provenance = git_provenance(*_places(request), env)
     own_env, another = {**env, **provenance.env}, _unchanged(request, env, provenance)

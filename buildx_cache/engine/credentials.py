@@ -48,7 +48,7 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
         with making("file"):
             _write_private(folder / "config.json", _copied_config(env, registry))
         for entry in _entries(user):
-            if entry.name != "config.json":
+            if not (folder / entry.name).exists():  # the configuration, and the lock that the copy itself has
                 (folder / entry.name).symlink_to(entry.absolute())
         own = {"DOCKER_CONFIG": str(folder), "BUILDX_CONFIG": str(buildx_folder(env))}
         yield {**env, **own, **_other_logins(env, registry)}

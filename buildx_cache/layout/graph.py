@@ -25,6 +25,7 @@ from buildx_cache.layout.parse import (
     IMAGE_NAME,
     INDEX_TAG,
     MalformedError,
+    count_values,
     descriptor,
     is_digest,
     items,
@@ -38,13 +39,15 @@ from buildx_cache.layout.store import INDEX, Store
 class Limits:
     """How much is read and followed; beyond, a graph is not known.
 
-    ``documents`` and ``document_bytes`` bound all manifests, and all configs; one document has at most
-    :data:`buildx_cache.layout.model.DOCUMENT_LIMIT` bytes.
+    ``documents``, ``document_bytes`` and ``values`` bound all manifests, and all configs; one document has at most
+    :data:`buildx_cache.layout.model.DOCUMENT_LIMIT` bytes. ``values`` are counted by commas before anything is decoded:
+    a document of 8 MiB has some 300,000, or four million that mean nothing and take a minute to refuse.
     """
 
     roots: int = TAGS_LIMIT
     documents: int = 10_000
     document_bytes: int = DOCUMENTS_LIMIT
+    values: int = 2_000_000
     blobs: int = 100_000
 
 
@@ -180,6 +183,7 @@ class _Walk:
     obstacles: Findings = field(default_factory=Findings)
     digests: set[str] = field(default_factory=set)
     bytes_read: int = 0
+    values_read: int = 0
 
     def run(self, roots: Sequence[Root]) -> Graph:
         for root in roots:
@@ -230,6 +234,9 @@ class _Walk:
         self.bytes_read += len(content)
         if self.bytes_read > self.limits.document_bytes:
             raise MalformedError(Kind.MORE, f"comes after {self.limits.document_bytes} bytes of other manifests")
+        self.values_read += count_values(content)
+        if self.values_read > self.limits.values:
+            raise MalformedError(Kind.MORE, f"has more than {self.limits.values} values, with other manifests")
         document = parse_object(content)
         if document.get("mediaType", of.media_type) != of.media_type:
             raise MalformedError(Kind.DOCUMENT, "says another media type than what names it")
@@ -244,10 +251,15 @@ class _Walk:
         entries = [("config", document["config"])] if "config" in document else []
         for key in ("manifests", "layers"):
             entries += [(f"{key}[{place}]", value) for place, value in enumerate(items(document, key))]
+        bad = 0
         for place, value in entries:
             try:
                 yield descriptor(value)
             except MalformedError as error:
+                bad += 1
+                if bad > FINDINGS_LIMIT:
+                    problem = f"has more than {FINDINGS_LIMIT} entries that are no descriptors"
+                    raise MalformedError(Kind.MORE, problem) from None
                 self.obstacle(error, place, parent.digest)
         if document.get("subject") is not None:  # what a manifest is about (image-spec 1.1) may be absent
             subject = descriptor(document["subject"])

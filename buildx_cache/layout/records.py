@@ -15,7 +15,17 @@ from itertools import chain, islice
 
 from buildx_cache.layout.graph import Graph, Limits, Source
 from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Kind, Role
-from buildx_cache.layout.parse import MalformedError, integer, is_digest, items, mapping, parse_object, seconds, shown
+from buildx_cache.layout.parse import (
+    MalformedError,
+    count_values,
+    integer,
+    is_digest,
+    items,
+    mapping,
+    parse_object,
+    seconds,
+    shown,
+)
 
 _FAULTS = 20
 _NO_PARENT = -1
@@ -55,63 +65,70 @@ def read_configs(
     A cacheconfig is given as its records, and so is the config of an image with an inline cache; that of another image
     is None; one that cannot be read is its fault.
     """
+    reader = _ConfigReader(source, limits)
     read: dict[str, Records | MalformedError | None] = {}
-    left = limits.document_bytes
     for parent, children in graph.children.items():
         layers = [child.digest for child in children if child.role is Role.LAYER]
         provided = frozenset(child.digest for child in children if child.role is not Role.CACHE_CONFIG)
         configs = {child.digest: child for child in children if child.role in (Role.CONFIG, Role.CACHE_CONFIG)}
         for digest, config in configs.items():
             if digest not in read:
-                content = _fetch(config, source) if left >= 0 and len(read) < limits.documents else _TOO_MUCH
-                left -= len(content) if isinstance(content, bytes) else 0
-                read[digest] = _read_config(config, content if left >= 0 else _TOO_MUCH, layers)
+                read[digest] = reader.read(config, layers)
             found = read[digest]
             if isinstance(found, Records):
                 found = replace(found, faults=found.faults_in(provided))
             yield config, parent, found
 
 
-_TOO_MUCH = MalformedError(Kind.MORE, "comes after more configs than are read")
+class _ConfigReader:
+    """Reads configs as long as they are within the limits, all together."""
 
+    def __init__(self, source: Source, limits: Limits) -> None:
+        self._source = source
+        self._documents = limits.documents
+        self._bytes = limits.document_bytes
+        self._values = limits.values
 
-def _fetch(config: Descriptor, source: Source) -> bytes | MalformedError:
-    try:
-        return source.fetch(config)
-    except MalformedError as error:
-        return error
+    def read(self, config: Descriptor, layers: Sequence[str]) -> Records | MalformedError | None:
+        try:
+            records = self._records(config, layers)
+        except MalformedError as error:
+            return error
+        return None if records is None else read_records(records)
 
-
-def _read_config(
-    config: Descriptor, content: bytes | MalformedError, layers: Sequence[str]
-) -> Records | MalformedError | None:
-    if isinstance(content, MalformedError):
-        return content
-    try:
+    def _records(self, config: Descriptor, layers: Sequence[str]) -> Mapping[str, object] | None:
+        self._spend(documents=1)
+        content = self._source.fetch(config)
+        self._spend(size=len(content), values=count_values(content))
         document = parse_object(content)
-        records = document if config.role is Role.CACHE_CONFIG else _inline_records(document, layers)
-    except MalformedError as error:
-        return error
-    return None if records is None else read_records(records)
+        return document if config.role is Role.CACHE_CONFIG else self._inline_records(document, layers)
 
+    def _spend(self, *, documents: int = 0, size: int = 0, values: int = 0) -> None:
+        self._documents -= documents
+        self._bytes -= size
+        self._values -= values
+        if min(self._documents, self._bytes, self._values) < 0:
+            raise MalformedError(Kind.MORE, "comes after more configs than are read")
 
-def _inline_records(config: Mapping[str, object], layers: Sequence[str]) -> Mapping[str, object] | None:
-    """The inline cache of an image's config, written as a cacheconfig over the image's layers; None without one.
+    def _inline_records(self, config: Mapping[str, object], layers: Sequence[str]) -> Mapping[str, object] | None:
+        """The inline cache of an image's config, written as a cacheconfig over the image's layers; None without one.
 
-    BuildKit keeps only the records there, as base64 (``cache/remotecache/inline/inline.go``).
+        BuildKit keeps only the records there, as base64 (``cache/remotecache/inline/inline.go``).
 
-    Raises:
-        MalformedError: there is one that cannot be read.
-    """
-    value = config.get(_INLINE)
-    if value is None:
-        return None
-    try:
-        records = json.loads(base64.b64decode(str(value), validate=True)[:DOCUMENT_LIMIT])
-    except (binascii.Error, ValueError, RecursionError):
-        raise MalformedError(Kind.RECORDS, "holds an inline cache that cannot be read") from None
-    chain = [{"blob": digest, "parent": place - 1} for place, digest in enumerate(layers)]
-    return {"layers": chain, "records": records}
+        Raises:
+            MalformedError: there is one that cannot be read.
+        """
+        value = config.get(_INLINE)
+        if value is None:
+            return None
+        try:
+            content = base64.b64decode(str(value), validate=True)[:DOCUMENT_LIMIT]
+            self._spend(values=count_values(content) + len(layers))  # one manifest may name thousands of configs
+            records = json.loads(content)
+        except (binascii.Error, ValueError, RecursionError):
+            raise MalformedError(Kind.RECORDS, "holds an inline cache that cannot be read") from None
+        chain = [{"blob": digest, "parent": place - 1} for place, digest in enumerate(layers)]
+        return {"layers": chain, "records": records}
 
 
 def read_records(config: Mapping[str, object]) -> Records:

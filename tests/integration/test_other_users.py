@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -125,6 +126,31 @@ def of_a_group(shared: Path, user: int, attacker: int) -> Path:
     return shared / "cache"
 
 
+def _grant(path: Path, *entries: tuple[int, int, int]) -> None:
+    """Give a file or folder an access control list, as ``setfacl`` does; each entry is a tag, a mode and a number."""
+    nobody = 0xFFFFFFFF
+    usual = [(0x01, 7, nobody), (0x04, 5, nobody), (0x10, 7, nobody), (0x20, 5, nobody)]
+    listed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in sorted([*usual, *entries]))
+    try:
+        os.setxattr(path, "system.posix_acl_access", listed)
+    except OSError as error:
+        pytest.skip(f"the file system has no access control lists: {error}")
+
+
+def of_a_user_in_an_access_list(shared: Path, user: int, attacker: int) -> Path:
+    as_user(user, partial(make_cache, shared / "cache"))
+    _grant(shared / "cache", (0x02, 7, attacker))
+    as_user(attacker, (shared / "cache" / "planted").touch)
+    return shared / "cache"
+
+
+def of_a_group_in_an_access_list(shared: Path, user: int, attacker: int) -> Path:
+    as_user(user, partial(make_cache, shared / "cache"))
+    _grant(shared / "cache" / "blobs" / "sha256", (0x08, 7, attacker))
+    as_user(attacker, (shared / "cache" / "blobs" / "sha256" / ("a" * 64)).touch)
+    return shared / "cache"
+
+
 def below_a_folder_of_another(shared: Path, user: int, attacker: int) -> Path:
     as_user(attacker, (shared / "above").mkdir)
     (shared / "above").chmod(0o777)
@@ -165,6 +191,8 @@ ARRANGEMENTS: tuple[Arrange, ...] = (
     with_an_index_that_everybody_may_write,
     with_a_partial_write_that_everybody_may_change,
     of_a_group,
+    of_a_user_in_an_access_list,
+    of_a_group_in_an_access_list,
     below_a_folder_of_another,
     below_a_folder_open_to_everybody,
     by_a_link_of_another,
@@ -227,6 +255,16 @@ def test_an_own_folder_in_a_shared_one_is_held_and_nobody_else_can_hold_it(
             return stat.S_IMODE((folder / INDEX_LOCK).stat().st_mode)
 
     assert as_user(user, take_index) == 0o600
+
+
+@pytest.mark.parametrize("user", [ROOT, ONE])
+@pytest.mark.parametrize("entry", [(0x02, 5, OTHER), (0x02, 7, ROOT), (0x08, 5, OTHER)], ids=["read", "root", "group"])
+def test_a_list_that_lets_nobody_else_write_is_no_hindrance(
+    entry: tuple[int, int, int], user: int, shared: Path
+) -> None:
+    as_user(user, partial(make_cache, shared / "cache"))
+    _grant(shared / "cache", entry)
+    assert as_user(user, partial(hold, shared / "cache", Sharing.EXCLUSIVE)) == "held"
 
 
 @pytest.mark.parametrize("user", [ROOT, ONE])

@@ -250,6 +250,17 @@ def test_the_private_copy_is_the_owners_alone_and_gone_afterwards(
     assert (tmp_path / "config.json").read_bytes() == before
 
 
+def test_a_folder_of_the_user_may_have_a_lock_as_the_private_copy_has(config: Config, tmp_path: Path) -> None:
+    env = config({})
+    for name in (".lock", "other"):
+        (tmp_path / name).write_text("the user's")
+    with private_configuration(env, HOST) as private:
+        folder = Path(private["DOCKER_CONFIG"])
+        assert (folder / "other").read_text() == "the user's"
+        assert (folder / ".lock").read_text() == ""
+    assert (tmp_path / ".lock").read_text() == "the user's"
+
+
 @pytest.mark.parametrize(
     ("made", "place"),
     [

@@ -453,25 +453,6 @@ def test_a_fork_whose_branch_the_ci_names_has_that_for_a_tag(branch: str) -> Non
     assert plan_of({"tag": [f"{APP}:{{branch}}"], "push": True}, ci=ci).target.image.tags != (f"{APP}:main",)
 
 
-@pytest.mark.parametrize(
-    ("ci", "asked", "is_told"),
-    [
-        (CI_FORK, {}, True),
-        (CI_FORK, {"driver": "docker-container"}, False),
-        (CI_FORK, {"builder": "default"}, False),  # the caller's choice
-        (CI_FORK, {"cache_read_only": False}, False),
-        (CI_PULL_REQUEST, {}, False),
-    ],
-)
-def test_a_fork_on_a_builder_that_all_builds_share_is_told(
-    ci: CIContext,
-    asked: dict[str, object],
-    is_told: bool,  # noqa: FBT001 -- a table
-) -> None:
-    notes = plan_of(asked, ci, CONTAINERD).notes
-    assert any("cache mounts" in note and "--driver docker-container" in note for note in notes) is is_told
-
-
 @pytest.mark.parametrize("field", ["pr", "sha", "short_sha", "date", "build"])
 def test_a_fork_has_tags_of_its_own(field: str) -> None:
     assert plan_of({"tag": [f"{APP}:{{{field}}}"], "push": True}, ci=CI_FORK).target.image.tags

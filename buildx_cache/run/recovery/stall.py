@@ -7,10 +7,12 @@ long as the registry's silence lasts. Only a restart of the builder ends that.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from buildx_cache.buildkit import Event, Kind, Problem
 from buildx_cache.buildkit.events import VertexEvent
 from buildx_cache.buildkit.vertex_names import transfer_kind
-from buildx_cache.caches import importing
+from buildx_cache.caches import CacheEntry, importing
 from buildx_cache.errors import UnreachableError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run.builder_lifecycle import CallsBuilder
@@ -75,7 +77,8 @@ class Stall(Strategy):
         name = attempt.build.builder
         if not self.found:
             return None
-        if not self._builder.can_restart or (self._is_restarted and not self.imports):
+        silent = dict.fromkeys(entry for name in self.imports for entry in importing(name, attempt.build.imports))
+        if not self._builder.can_restart or (self._is_restarted and not silent):  # a frontend may name imports, too
             hint = (
                 f"the builder {name} waits for a registry that does not answer, and with it all its builds: restart it"
             )
@@ -86,10 +89,9 @@ class Stall(Strategy):
         self._caches.note_retry(attempt.phase, self.reason)
         self._builder.restart()
         self._is_restarted = True
-        return self._without_silent(attempt.build)
+        return self._without(attempt.build, silent)
 
-    def _without_silent(self, build: BuildInvocation) -> BuildInvocation:
-        silent = dict.fromkeys(entry for name in self.imports for entry in importing(name, build.imports))
+    def _without(self, build: BuildInvocation, silent: Collection[CacheEntry]) -> BuildInvocation:
         problem = Problem(kind=Kind.UNREACHABLE, words=self.reason)
         build = self._caches.leave_out(build, dict.fromkeys(silent, problem), "building again without it")
         hosts = {entry.host for entry in silent if entry.host}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 from collections.abc import Callable
@@ -11,9 +12,19 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import Kind, graph, model, reachability, verification
+from buildx_cache.layout import Kind, graph, model, parse, reachability, verification
 from buildx_cache.layout.model import Numbering
-from tests.unit.layout.layouts import CACHE_CONFIG, OCI_INDEX, OCI_MANIFEST, Json, Layout, config_of, digest_of
+from tests.unit.layout.layouts import (
+    CACHE_CONFIG,
+    IMAGE_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Json,
+    Layout,
+    config_of,
+    digest_of,
+    encoded,
+)
 
 Shape = Callable[[Layout, int], None]
 
@@ -133,6 +144,7 @@ def _obstacle(folder: Path) -> layout.Finding:
         ("roots", Kind.INDEX, "has more than 5 entries"),
         ("documents", Kind.MORE, "comes after 5 other manifests"),
         ("blobs", Kind.MORE, "leads to more than 5 blobs, with others"),
+        ("values", Kind.MORE, "has more than 5 values, with other manifests"),
     ],
 )
 def test_a_folder_beyond_a_limit_is_damaged_and_nothing_goes_from_it(
@@ -148,15 +160,65 @@ def test_a_folder_beyond_a_limit_is_damaged_and_nothing_goes_from_it(
     assert made.present() == before
 
 
-def test_configs_beyond_their_limit_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "limits", [{"document_bytes": 5}, {"values": 5}, {"documents": 0}], ids=lambda limits: next(iter(limits))
+)
+def test_configs_beyond_their_limit_are_not_read(
+    limits: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = Layout(tmp_path / "cache")
-    made.tag("latest", made.cache([b"layer"]))
+    made.tag("latest", made.cache([b"layer", b"other"]))
     made.write_index()
-    for room in (reachability, verification):
-        monkeypatch.setattr(room, "FOLDER_LIMITS", replace(graph.FOLDER_LIMITS, document_bytes=5))
+    _limit_configs(monkeypatch, **limits)
     (tag,) = layout.reach(made.folder).tags
     assert tag.records is None
     assert [finding.kind for finding in layout.damage_of(layout.verify(made.folder))] == [Kind.MORE]
+
+
+def _limit_configs(monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
+    for room in (reachability, verification):
+        monkeypatch.setattr(room, "FOLDER_LIMITS", replace(graph.FOLDER_LIMITS, **limits))
+
+
+def _inline(made: Layout, records: Json, number: int = 0) -> Json:
+    """The config of an image with an inline cache."""
+    cache = base64.b64encode(encoded(records["records"])).decode()
+    return made.put_json({"number": number, "moby.buildkit.cache.v0": cache}, IMAGE_CONFIG)
+
+
+def test_what_an_inline_cache_holds_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Layout(tmp_path / "cache")
+    made.tag("latest", _manifest(made, _layers(made, 1), _inline(made, {"records": [{} for _ in range(50)]})))
+    made.write_index()
+    assert layout.verify(made.folder) == ()
+    _limit_configs(monkeypatch, values=40)
+    assert [finding.kind for finding in layout.verify(made.folder)] == [Kind.MORE]
+
+
+def test_the_layers_of_a_manifest_count_with_each_inline_cache_over_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest may name thousands of configs, each read with all of its layers."""
+    made = Layout(tmp_path / "cache")
+    configs = [_inline(made, config_of([]), number) for number in range(10)]
+    made.tag("latest", _manifest(made, [*_layers(made, 50), *configs[1:]], configs[0]))
+    made.write_index()
+    assert layout.verify(made.folder) == ()
+    _limit_configs(monkeypatch, values=5 * 60)
+    assert {finding.kind for finding in layout.verify(made.folder)} == {Kind.MORE}
+
+
+def test_a_manifest_of_entries_that_mean_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four million of them fit into 8 MiB and took a minute."""
+    looked_at = []
+    real = parse.descriptor
+    monkeypatch.setattr(graph, "descriptor", lambda value: looked_at.append(value) or real(value))  # type: ignore[func-returns-value]
+    made = Layout(tmp_path / "cache")
+    config = made.put_json(config_of([]), CACHE_CONFIG)
+    made.tag("latest", made.put_json({"schemaVersion": 2, "config": config, "layers": [0] * 5000}, OCI_MANIFEST))
+    made.write_index()
+    assert layout.damaged(layout.verify(made.folder))
+    assert len(looked_at) < 2 * model.FINDINGS_LIMIT
 
 
 def test_a_layer_lists_no_more_than_a_hundred_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

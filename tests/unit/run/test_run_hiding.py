@@ -67,6 +67,19 @@ def test_the_middle_of_a_long_error_is_left_out_and_no_part_of_a_value_stays_at_
         assert "789" not in seen.error
 
 
+def test_names_and_warnings_are_cut_after_the_search() -> None:
+    """A frontend names its vertices as it likes, with megabytes each, and a trace keeps all of them."""
+    text = "x" * (MESSAGE_LIMIT // 2 - 2) + VALUE + "y" * 5 * MESSAGE_LIMIT + VALUE
+    warning = WarningEvent(vertex="a", level=1, short=text, detail=(text,), url=text, file=text, line=1)
+    seen, warned = hiding(VALUE).take([vertex(name=text), warning])
+    assert isinstance(seen, VertexEvent)
+    assert isinstance(warned, WarningEvent)
+    for each in (seen.name, warned.short, *warned.detail, warned.url, warned.file):
+        assert len(each) < MESSAGE_LIMIT + 10
+        assert each.endswith("***")
+        assert VALUE[:3] not in each
+
+
 RAW = VALUE.encode()
 FORMS = {
     "itself": RAW,

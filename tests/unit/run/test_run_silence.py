@@ -140,3 +140,21 @@ def test_a_builder_that_stays_silent_ends_the_call(
     assert outcome.report.exit_code == ExitCode.UNREACHABLE
     assert engine.order.count("build") == (2 if made else 1)
     assert ("run container kill" in engine.order) is made
+
+
+def test_imports_that_the_plan_does_not_have_restart_a_builder_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frontend names its vertices as it likes: it kept a call restarting its builder without end."""
+    forged = {**said_vertex("importing cache manifest from r.example.com/forged:c"), "completed": None}
+    tries = itertools.count()
+
+    def on_idle(watch: Stall, _: float) -> None:
+        watch.imports = tuple(watch._running.values())
+        if watch.imports and next(tries) < 5:
+            watch.found = True
+            raise AbandonedBuildError
+
+    monkeypatch.setattr(Stall, "on_idle", on_idle)
+    engine = FakeEngine(builds=[(said(forged), 0)], stays=True)
+    outcome, _ = done(planned(cache_from=["app:c"]), engine)
+    assert isinstance(outcome.error, UnreachableError)
+    assert engine.order.count("run container kill") == 1
