@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from buildx_cache.buildkit.classify import is_cancelled
 from buildx_cache.buildkit.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
 from buildx_cache.buildkit.log_tail import LogTail
-from buildx_cache.buildkit.vertex_names import exported_manifest, step_label, transfer_kind
+from buildx_cache.buildkit.vertex_names import exported_manifest, pushed_reference, step_label, transfer_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,6 +80,8 @@ class Transfer:
     manifests: tuple[str, ...] = ()
     """The digests of the manifests that an export wrote."""
     index: str = ""
+    pushed: tuple[tuple[str, str], ...] = ()
+    """The full name and the digest of each image that an export pushed to a tag."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,6 +360,7 @@ def _transfer(vertex: _Vertex) -> Transfer:
         completed=_completed(spans),
         manifests=tuple(digest for digest, is_index in exported if not is_index),
         index=next((digest for digest, is_index in exported if is_index), ""),
+        pushed=tuple(filter(any, map(pushed_reference, vertex.progress))),
     )
 
 

@@ -24,12 +24,12 @@ from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, wan
 from buildx_cache.plan.cache_choice import choose_kind, is_unplaced, plan_cache
 from buildx_cache.plan.effects import Effect, PruneBuilder
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
-from buildx_cache.plan.invocation import BuildArg, BuildInvocation, Output, parse_build_arg
+from buildx_cache.plan.invocation import BuildArg, BuildInvocation, parse_build_arg
 from buildx_cache.plan.load_choice import plan_loading
 from buildx_cache.plan.login_choice import login_notes, plan_login
-from buildx_cache.plan.tags import check_fork, expand_tag
+from buildx_cache.plan.tags import check_fork, image_tags, pushed_names
 from buildx_cache.reference import Reference
-from buildx_cache.request import BuildRequest, Driver, pushes_image
+from buildx_cache.request import BuildRequest, Driver, Output, may_push_image, pushes, pushes_by_digest
 
 __all__ = [
     "DIGEST",
@@ -71,7 +71,7 @@ def needed_builder(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
 
     So that only that builder is looked for: listing all of them asks each one, and a dead one stalls the list.
     """
-    kind, _ = choose_kind(request, facts, _tags(request, ci, facts))
+    kind, _ = choose_kind(request, facts, _names(request, image_tags(request, ci, facts)))
     return own_builder_name(request, facts) if wants_own(request, facts, kind) else ""
 
 
@@ -82,36 +82,40 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         UsageError: what is asked cannot work here.
         EngineError: the builder asked for does not exist.
     """
-    tags = _tags(request, ci, facts)
-    for template in request.tag if pushes_image(request) else ():
+    tags = image_tags(request, ci, facts)
+    for template in request.tag if may_push_image(request) else ():
         check_fork(template, ci)
-    chosen = choose_kind(request, facts, tags)
+    names = _names(request, tags)
+    chosen = choose_kind(request, facts, names)
     builder = plan_builder(request, facts, chosen[0])
-    cache = plan_cache(request, ci, facts, builder, chosen, tags)
+    cache = plan_cache(request, ci, facts, builder, chosen, names)
     image = ImagePlan(
         tags=tuple(map(str, tags)),
-        push=request.push,
+        pushed=tuple(map(str, pushed_names(request, tags))),
+        push=pushes(request),
         load=request.load,
         platforms=request.platform,
         loading=plan_loading(request, builder, cache, tags),
         told_id=_told_id(request, facts),
     )
     _check_load(request, facts)
+    _check_inline(request, cache)
     _check_folders(request, cache)
     return BuildPlan(
         builder=builder,
         cache=cache,
         targets=(_target(request, builder, cache, image),),
         docker_context=request.docker_context,
-        login=plan_login(request, tags),
+        login=plan_login(request, names),
         prune=_prune(request, ci, facts, builder),
         strict_cache=request.strict_cache,
-        notes=(*login_notes(request, tags), *_notes(request, ci, builder, cache)),
+        notes=(*login_notes(request, names), *_notes(request, ci, builder, cache)),
     )
 
 
-def _tags(request: BuildRequest, ci: CIContext, facts: Facts) -> tuple[Reference, ...]:
-    return tuple(dict.fromkeys(expand_tag(template, ci, facts) for template in request.tag))
+def _names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    """Return the image's names: its tags, or those of the outputs that push it."""
+    return tags or pushed_names(request, tags)
 
 
 def _told_id(request: BuildRequest, facts: Facts) -> str:
@@ -130,6 +134,15 @@ def _check_load(request: BuildRequest, facts: Facts) -> None:
             "--load of several platforms needs an engine with the containerd image store",
             code="load-unsupported",
             hint="load one platform, or --push, or turn the engine's containerd image store on",
+        )
+
+
+def _check_inline(request: BuildRequest, cache: CachePlan) -> None:
+    if cache.tags and pushes_by_digest(request):
+        raise UsageError(
+            f"--cache {cache.kind} is read from a tag of the image, which is pushed by digest, without one",
+            code="option-conflict",
+            hint="use --cache registry",
         )
 
 
@@ -192,23 +205,27 @@ def _with_results(build: BuildInvocation, request: BuildRequest, builder: Builde
 
     The engine's own builder keeps what it pushes, so that loading it again would be for nothing.
     """
-    load = request.load and not (request.push and builder.driver == Driver.DOCKER)
+    load = request.load and not (pushes(request) and builder.driver == Driver.DOCKER)
     style = _image_style(request.cache_compression)
     outputs = [Output(spec=spec) for spec in request.output]
-    if request.push and (style or load or outputs):
-        outputs = _pushed(outputs, ("push=true", *style))
+    if request.push and not any(each.is_image for each in outputs) and (style or load or outputs):
+        outputs.append(Output(spec="type=image"))
+    outputs = _pushed_last(outputs, style, push=request.push)
     if load and (request.push or outputs):
-        outputs.insert(0, Output(spec="type=docker"))  # Buildx tells the digest of the last exporter: what is pushed
+        outputs.insert(0, Output(spec="type=docker"))
     if outputs:
         return replace(build, outputs=tuple(outputs))
     return replace(build, push=request.push, load=load)
 
 
-def _pushed(outputs: list[Output], attributes: tuple[str, ...]) -> list[Output]:
-    """Push the images among the outputs, as ``--push`` does it; there is at least one."""
-    images = [output for output in outputs if output.is_image]
-    others = [output for output in outputs if output not in images]
-    return [*others, *(image.adding(*attributes) for image in images or (Output(spec="type=image"),))]
+def _pushed_last(outputs: list[Output], style: tuple[str, ...], *, push: bool) -> list[Output]:
+    """Order the outputs: Buildx tells the digest of the last exporter, which is to be what is pushed.
+
+    ``push`` pushes every image, as ``--push`` does; those that are pushed have the ``style``.
+    """
+    images = [each.pushed() if push and each.is_image else each for each in outputs]
+    pushed = [each.styled(*style) for each in images if each.is_pushed]
+    return [*(each for each in images if not each.is_pushed), *pushed]
 
 
 def _image_style(compression: Compression | None) -> tuple[str, ...]:
@@ -259,11 +276,11 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
     backend = SCOPED.get(cache.kind)
     candidates = (
         (
-            backend is not None and backend.is_in_image and not request.push,
+            backend is not None and backend.is_in_image and not pushes(request),
             "an inline cache is part of the pushed image: without --push nothing is written",
         ),
         (
-            backend is not None and backend.is_pushed and not (request.push or cache.read_only),
+            backend is not None and backend.is_pushed and not (pushes(request) or cache.read_only),
             "the cache is pushed to its registry although the image is not",
         ),
         (
@@ -283,7 +300,7 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
             f"{ci.provider} tells neither branch nor tag: the cache is only read; write it with --cache-scope",
         ),
         (
-            not (request.push or request.load or request.output) and builder.driver != Driver.DOCKER,
+            not (pushes(request) or request.load or request.output) and builder.driver != Driver.DOCKER,
             "the image stays in the builder's cache: add --push or --load to keep it",
         ),
         (

@@ -130,6 +130,8 @@ class ImagePlan:
     """The image's names and where it ends up."""
 
     tags: tuple[str, ...] = ()
+    pushed: tuple[str, ...] = ()
+    """What the registry has it under: ``repository:tag``, and ``repository`` where it is pushed by digest."""
     push: bool = False
     load: bool = False
     platforms: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from buildx_cache.plan.builder_choice import obstacle, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
 from buildx_cache.plan.lazy_choice import plan_serving
 from buildx_cache.reference import Reference, parse_reference
-from buildx_cache.request import BuildRequest, Driver, parse_size
+from buildx_cache.request import BuildRequest, Driver, parse_size, pushes
 
 # BuildKit writes image manifests by itself since 0.21 (moby/buildkit#5462).
 _IMAGE_MANIFEST_BY_DEFAULT = (0, 21, 0)
@@ -41,7 +41,7 @@ def choose_kind(request: BuildRequest, facts: Facts, tags: tuple[Reference, ...]
     reason = obstacle(request, driver, facts.store, wanted)
     if not reason:
         return wanted, why
-    return CacheKind.INLINE if request.push else CacheKind.NONE, f"the builder {name!r} {reason}"
+    return CacheKind.INLINE if pushes(request) else CacheKind.NONE, f"the builder {name!r} {reason}"
 
 
 def _given_builder(request: BuildRequest, facts: Facts) -> tuple[str, str]:
@@ -52,7 +52,7 @@ def _given_builder(request: BuildRequest, facts: Facts) -> tuple[str, str]:
 
 
 def _by_destination(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[CacheKind, str]:
-    if not request.push:
+    if not pushes(request):
         return CacheKind.LOCAL, "the image is not pushed"
     if request.cache_ref or any(tag.host or "/" in tag.path for tag in tags):
         return CacheKind.REGISTRY, "the image is pushed, and its cache beside it"
@@ -181,7 +181,7 @@ def _exports(request: BuildRequest, caches: tuple[ScopedCache, ...]) -> tuple[Ca
         compression=request.cache_compression,
         ignore_error=not request.strict_cache,
     )
-    written = (cache for cache in caches if request.push or not cache.backend.is_in_image)
+    written = (cache for cache in caches if pushes(request) or not cache.backend.is_in_image)
     return tuple(entry for cache in written for entry in cache.exports(style))
 
 

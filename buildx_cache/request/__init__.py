@@ -17,6 +17,7 @@ from buildx_cache.request.config import Configuration, found_config, named_confi
 from buildx_cache.request.contexts import context_notes
 from buildx_cache.request.local_paths import REPORTS
 from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES
+from buildx_cache.request.outputs import Output, pushes, pushes_by_digest, pushing_outputs
 from buildx_cache.request.probe import read_text, working_directory
 from buildx_cache.request.sources import (
     Layer,
@@ -29,7 +30,7 @@ from buildx_cache.request.sources import (
     unknown_variables,
     unusable,
 )
-from buildx_cache.request.trust import check_found, check_use, pushes_image
+from buildx_cache.request.trust import check_found, check_use, may_push_image
 from buildx_cache.request.units import parse_duration, parse_size
 from buildx_cache.request.validation import check_paths, is_remote_context, unmoved
 
@@ -45,6 +46,7 @@ __all__ = [
     "Endpoint",
     "Layer",
     "Lazy",
+    "Output",
     "Progress",
     "check_found",
     "check_paths",
@@ -57,12 +59,15 @@ __all__ = [
     "found_config",
     "is_remote_context",
     "make_request",
+    "may_push_image",
     "named_config",
     "option_key",
     "parse_duration",
     "parse_endpoint",
     "parse_size",
-    "pushes_image",
+    "pushes",
+    "pushes_by_digest",
+    "pushing_outputs",
     "read_text",
     "setting",
     "unknown_variables",

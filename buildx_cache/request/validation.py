@@ -30,6 +30,7 @@ from buildx_cache.request.local_paths import (
     values_of,
     written_layouts,
 )
+from buildx_cache.request.outputs import pushing_outputs
 from buildx_cache.request.probe import check_readable, check_written, is_ordinary, is_unending, look
 from buildx_cache.request.units import parse_duration, parse_size
 from buildx_cache.working_copy import led_outside
@@ -100,9 +101,10 @@ def _check_cache(request: BuildRequest) -> None:
 
 
 def _check_image(request: BuildRequest) -> None:
-    named_outputs = [text for text in request.output if "name=" in text]
-    if request.push and not request.tag and not named_outputs:
-        raise UsageError("--push needs a tag to push", code="push-without-tag", hint="add -t REGISTRY/REPOSITORY:TAG")
+    nameless = next((each.spec for each in pushing_outputs(request) if not each.names), "")
+    if nameless and not values_of(request, "tag"):
+        what = "--push" if request.push else f"-o {nameless}"
+        raise UsageError(f"{what} needs a tag to push", code="push-without-tag", hint="add -t REGISTRY/REPOSITORY:TAG")
     if "" in request.tag:
         raise UsageError(
             "--tag is empty", code="value-empty", hint="give REGISTRY/REPOSITORY:TAG; a variable in it may not be set"

@@ -10,6 +10,7 @@ from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.layout.parse import is_digest
 from buildx_cache.plan import DIGEST, BuildPlan, ImagePlan
+from buildx_cache.reference import parse_reference
 from buildx_cache.report import (
     CacheReport,
     ExportReport,
@@ -110,11 +111,18 @@ def image_report(image: ImagePlan, metadata: Mapping[str, object] | None, trace:
     return ImageReport(
         digest=digest,
         platform_digests=_platform_digests(digest, image.platforms or _platform(metadata or {}), trace),
-        tags=image.tags,
+        tags=image.tags or image.pushed,
         pushed=image.push and metadata is not None,
         loaded=image.load and metadata is not None,
         platforms=image.platforms,
     )
+
+
+def pushed_lines(image: ImagePlan, digest: str, trace: BuildTrace | None) -> tuple[str, ...]:
+    """Return what was pushed, ``NAME@DIGEST``; BuildKit tells the digest of each tag, Buildx that of the last one."""
+    told = {name: found for each in (trace.transfers if trace else ()) for name, found in each.pushed}
+    digests = {name: told.get(str(parse_reference(name).canonical), digest) for name in image.pushed}
+    return tuple(f"{name}@{found}" if found else name for name, found in digests.items())
 
 
 def _platform_digests(digest: str, platforms: Sequence[str], trace: BuildTrace | None) -> Mapping[str, str]:
