@@ -77,6 +77,11 @@ def step_label(name: str) -> Label | None:
     )
 
 
+def is_base_image(step: str) -> bool:
+    """Tell whether a step is a base image."""
+    return step.startswith("FROM ")
+
+
 def folder_source(folder: str) -> str:
     """What an importer's name ends in where it imports a folder that is served to BuildKit as a registry."""
     return f"the folder {folder}"

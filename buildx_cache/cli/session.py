@@ -51,7 +51,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
     engine = DockerEngine(own_env, request.docker_context, before_another=another)
     # The project's own builder where the request alone asks for it: then the current one is of no interest.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
-    facts = engine.facts(place, own or request.builder)
+    facts = replace(engine.facts(place, own or request.builder), variables=_set_variables(env))
     if own:
         facts = replace(facts, builder=None, own_builder=facts.builder)
     elif own := needed_builder(request, ci, facts):
@@ -120,7 +120,7 @@ def told_by_ci(env: Mapping[str, str]) -> CIContext:
 def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:
     """The plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
     place, ci = surroundings(request, env)
-    facts = _assumed(place, request.docker_context or "default")
+    facts = replace(_assumed(place, request.docker_context or "default"), variables=_set_variables(env))
     if request.builder and facts.builder:
         facts = replace(facts, builder=replace(facts.builder, name=request.builder, driver=driver))
     chosen = (
@@ -141,6 +141,10 @@ def _assumed(place: Place, context: str, tls: TlsEndpoint | None = None) -> Fact
         elsewhere="not known: Docker was not asked",
         builder=Builder(name="default", driver=Driver.DOCKER, nodes=(Node(name="assumed", status="running"),)),
     )
+
+
+def _set_variables(env: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(name for name, value in env.items() if value)
 
 
 def _slug(name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from buildx_cache.caches import SCOPED, CacheEntry, Compression
 from buildx_cache.ci import CIContext
-from buildx_cache.errors import UsageError
+from buildx_cache.errors import CacheError, UsageError
 from buildx_cache.plan.build_plan import (
     BuilderPlan,
     BuildPlan,
@@ -81,6 +81,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     Raises:
         UsageError: what is asked cannot work here.
         EngineError: the builder asked for does not exist.
+        CacheError: a cache is left out for what is not set, and the call is strict.
     """
     tags = image_tags(request, ci, facts)
     for template in request.tag if may_push_image(request) else ():
@@ -100,6 +101,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     )
     _check_load(request, facts)
     _check_inline(request, cache)
+    _check_left_out(request, cache)
     _check_folders(request, cache)
     return BuildPlan(
         builder=builder,
@@ -146,6 +148,16 @@ def _check_inline(request: BuildRequest, cache: CachePlan) -> None:
         )
 
 
+def _check_left_out(request: BuildRequest, cache: CachePlan) -> None:
+    if cache.left_out and request.strict_cache:
+        entry, missing = cache.left_out[0]
+        raise CacheError(
+            f"the cache {entry.place} would be left out: not set: {missing}",
+            code="cache-variables-missing",
+            hint="hand them to this step, or drop --strict-cache",
+        )
+
+
 def _check_folders(request: BuildRequest, cache: CachePlan) -> None:
     folder = _unusable(cache)
     if folder and request.strict_cache:
@@ -169,7 +181,9 @@ def _unusable(cache: CachePlan) -> str:
 
 
 def _target(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image: ImagePlan) -> Target:
-    apart = tuple(entry for entry in cache.exports if not (entry.backend.is_in_image or request.buildx_flags))
+    apart = tuple(
+        entry for entry in cache.active(cache.exports) if not (entry.backend.is_in_image or request.buildx_flags)
+    )
     return Target(
         name=request.target or "default",
         image=image,
@@ -188,8 +202,8 @@ def _build(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image:
         tags=tuple(dict.fromkeys((*image.tags, *cache.tags))),
         platforms=image.platforms,
         build_args=_build_args(request),
-        imports=cache.imports,
-        exports=cache.exports,
+        imports=cache.active(cache.imports),
+        exports=cache.active(cache.exports),
         flags=request.buildx_flags,
         **request.passed_on,
     )
@@ -248,11 +262,16 @@ def _cache_build(
         context=request.context,
         platforms=platforms,
         build_args=_build_args(request),
-        imports=cache.imports,
+        imports=cache.active(cache.imports),
         exports=exports,
         outputs=(Output(spec="type=cacheonly"),),
         **request.of_steps,
     )
+
+
+def _left_out_note(entry: CacheEntry, missing: str) -> str:
+    """Say why an entry is left out, and what would help."""
+    return f"the cache {entry.place} is left out: not set: {missing}; hand them to this step"
 
 
 # --- prune, notes ----------------------------------------------------------------------------------------
@@ -317,4 +336,5 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
         for entry in (*cache.imports, *cache.exports)
         for key in entry.unknown
     )
-    return (*(text for applies, text in candidates if applies), *unknown)
+    left_out = (_left_out_note(entry, missing) for entry, missing in cache.left_out)
+    return (*(text for applies, text in candidates if applies), *unknown, *dict.fromkeys(left_out))

@@ -111,6 +111,7 @@ def plan_cache(
         *(entry for cache in caches for entry in cache.imports()),
         *(parse_import(text) for text in request.cache_from),
     )
+    exported = _local_last(_unique(*(() if apart else exports), *extra))
     return CachePlan(
         kind=kind,
         why=why,
@@ -118,12 +119,19 @@ def plan_cache(
         read_only=read_only,
         directory=caches[0].location.directory if caches else "",
         imports=imports,
-        exports=_local_last(_unique(*(() if apart else exports), *extra)),
+        exports=exported,
         node_exports=tuple(zip(apart, exports, strict=True)) if apart and exports else (),
         tags=tuple(cache.image for cache in caches if cache.image and exports),
         serving=plan_serving(request, facts, builder, imports),
+        left_out=_left_out(facts, _unique(*imports, *exported)),
         max_size=parse_size(request.cache_max_size),
     )
+
+
+def _left_out(facts: Facts, entries: tuple[CacheEntry, ...]) -> tuple[tuple[CacheEntry, str], ...]:
+    if facts.variables is None:
+        return ()
+    return tuple((entry, missing) for entry in entries if (missing := entry.missing(facts.variables)))
 
 
 def _caches(

@@ -140,6 +140,7 @@ class _Execution:
             self._call.warn(warning)
         if attempt.code != 0:
             raise diagnose(attempt.trace, attempt.code)
+        self._caches.tell_imports(attempt.trace)
         attempt = replace(attempt, build=self._exports.take(attempt))
         attempt = self._load(attempt)
         self._is_built = True

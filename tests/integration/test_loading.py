@@ -143,7 +143,7 @@ def test_a_damaged_layer_comes_from_the_builder_after_all(docker: Docker, source
     assert ran.report["images"]["default"]["loaded"] is True
     assert ran.stdout == f"{identity(docker, ONE)}\n"
     assert ["other content" in warning for warning in ran.report["warnings"]] == [True, True]
-    assert [each["status"] for each in ran.report["cache"]["imports"]] == ["damaged"]
+    assert [each["status"] for each in ran.report["cache"]["imports"]] == ["corrupt"]
     assert [each["status"] for each in ran.report["cache"]["exports"]] == ["written"]
     assert is_clean(cache)
     docker.docker("image", "rm", ONE)
