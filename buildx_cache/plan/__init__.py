@@ -290,6 +290,10 @@ def _prune(request: BuildRequest, ci: CIContext, facts: Facts, builder: BuilderP
     )
 
 
+def _teller(ci: CIContext) -> str:
+    return "the build context's address" if ci.is_remote else ci.provider
+
+
 def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: CachePlan) -> tuple[str, ...]:
     """What a user should know before the build, each in one line."""
     backend = SCOPED.get(cache.kind)
@@ -316,7 +320,7 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
         ),
         (
             is_unplaced(request, ci, cache.kind) and not cache.read_only,
-            f"{ci.provider} tells neither branch nor tag: the cache is only read; write it with --cache-scope",
+            f"{_teller(ci)} tells neither branch nor tag: the cache is only read; write it with --cache-scope",
         ),
         (
             not (pushes(request) or request.load or request.output) and builder.driver != Driver.DOCKER,

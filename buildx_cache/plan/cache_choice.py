@@ -65,9 +65,9 @@ def own_scope(request: BuildRequest, ci: CIContext) -> str:
 
 
 def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
-    """Tell whether a CI says nothing of what it builds, be it a fork's commit: no branch's cache is then written."""
+    """Tell whether nothing is known of what is built, be it a fork's commit: no branch's cache is then written."""
     known = ci.branch or ci.tag or request.cache_scope or request.cache_read_only is not None
-    return ci.is_ci and not known and kind in SCOPED and SCOPED[kind].is_shared
+    return (ci.is_ci or ci.is_remote) and not known and kind in SCOPED and SCOPED[kind].is_shared
 
 
 def scopes(own: str, ci: CIContext) -> tuple[str, ...]:

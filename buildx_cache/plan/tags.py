@@ -16,6 +16,7 @@ from buildx_cache.request.local_paths import flag_values
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _SHORT_SHA = 7
+_REMOTE = "what BuildKit fetches is not the work tree here, and its address does not tell: write the tag out"
 # What a CI itself calls a fork's branch: `pull/7` of CircleCI, `owner:branch` of Buildkite, which no branch is called.
 _CIS_OWN = re.compile(r"pull/[0-9]+(?:/|$)|[^:]+:", re.ASCII)
 
@@ -51,7 +52,7 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
             raise UsageError(
                 f"the tag {template!r} needs {{{name}}}, which this build has none of",
                 code="template-field-empty",
-                hint=_absent(name),
+                hint=_REMOTE if ci.is_remote and name != "build" else _absent(name),
             )
         return found
 

@@ -19,6 +19,7 @@ from buildx_cache.request.local_paths import REPORTS
 from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES
 from buildx_cache.request.outputs import Output, pushes, pushes_by_digest, pushing_outputs
 from buildx_cache.request.probe import read_text, working_directory
+from buildx_cache.request.remote_context import GitContext, git_context, is_remote_context
 from buildx_cache.request.sources import (
     Layer,
     checked,
@@ -32,7 +33,7 @@ from buildx_cache.request.sources import (
 )
 from buildx_cache.request.trust import check_found, check_use, may_push_image
 from buildx_cache.request.units import parse_duration, parse_size
-from buildx_cache.request.validation import check_paths, is_remote_context, unmoved
+from buildx_cache.request.validation import check_paths, unmoved
 
 __all__ = [
     "ENV_PREFIX",
@@ -44,6 +45,7 @@ __all__ = [
     "Configuration",
     "Driver",
     "Endpoint",
+    "GitContext",
     "Layer",
     "Lazy",
     "Output",
@@ -57,6 +59,7 @@ __all__ = [
     "converted",
     "environment_layer",
     "found_config",
+    "git_context",
     "is_remote_context",
     "make_request",
     "may_push_image",

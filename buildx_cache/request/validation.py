@@ -32,6 +32,7 @@ from buildx_cache.request.local_paths import (
 )
 from buildx_cache.request.outputs import pushing_outputs
 from buildx_cache.request.probe import check_readable, check_written, is_ordinary, is_unending, look
+from buildx_cache.request.remote_context import is_remote_context, is_url
 from buildx_cache.request.units import parse_duration, parse_size
 from buildx_cache.working_copy import led_outside
 
@@ -336,7 +337,7 @@ def _check_shadow(context: str) -> None:
 
 def _dockerfiles(request: BuildRequest) -> tuple[str, ...]:
     """Name what is built from where it is a file here: neither an address nor stdin."""
-    return tuple(text for text in dockerfiles_of(request) if text != "-" and not _is_url(text))
+    return tuple(text for text in dockerfiles_of(request) if text != "-" and not is_url(text))
 
 
 _OWN_FRONTEND = re.compile(rb"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@][\w.:@-]+)?")
@@ -451,12 +452,3 @@ def _check_reports(request: BuildRequest) -> None:
                 code="path-absent",
                 hint="make it before: Buildx, which writes it, does not",
             )
-
-
-def is_remote_context(context: str) -> bool:
-    """Whether the build context is fetched by BuildKit (a URL, a git address) or read from stdin."""
-    return context == "-" or _is_url(context) or context.startswith(("git@", "github.com/"))
-
-
-def _is_url(text: str) -> bool:
-    return re.match(r"[a-z][a-z0-9+.-]*://", text) is not None
