@@ -91,11 +91,13 @@ def pushed_names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Re
     Raises:
         UsageError: a name is no reference; or one has a tag, and its image is pushed without.
     """
-    given = (*tags, *map(parse_reference, flag_values(request.buildx_flags, "--tag", "t")))
+    outputs = pushing_outputs(request)
+    flags = flag_values(request.buildx_flags, "--tag", "t") if outputs else ()
+    given = (*tags, *map(parse_reference, filter(None, flags)))
     return tuple(
         dict.fromkeys(
             _untagged(name) if output.is_by_digest else name.tagged
-            for output in pushing_outputs(request)
+            for output in outputs
             for name in given or map(parse_reference, output.names)
         )
     )
