@@ -29,7 +29,7 @@ from buildx_cache.plan.load_choice import plan_loading
 from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.tags import check_fork, image_tags, pushed_names
 from buildx_cache.reference import Reference
-from buildx_cache.request import BuildRequest, Driver, Output, may_push_image, pushes, pushes_by_digest
+from buildx_cache.request import BuildRequest, Driver, Output, attests, loads, may_push_image, pushes, pushes_by_digest
 
 __all__ = [
     "DIGEST",
@@ -131,7 +131,20 @@ def _told_id(request: BuildRequest, facts: Facts) -> str:
 
 
 def _check_load(request: BuildRequest, facts: Facts) -> None:
-    if request.load and len(request.platform) > 1 and facts.store is Store.CLASSIC:
+    """Refuse what the classic image store cannot hold: it has one manifest an image.
+
+    BuildKit refuses it too, but not where the engine reads the image from the cache's folder.
+    """
+    if not loads(request) or facts.store is not Store.CLASSIC:
+        return
+    if attests(request):
+        raise UsageError(
+            "--load of attestations (--provenance, --sbom, --attest) needs an engine with the containerd image store",
+            code="load-unsupported",
+            hint="leave them out, push the image, write it with -o type=oci,dest=FILE, "
+            "or turn the engine's containerd image store on",
+        )
+    if len(request.platform) > 1:
         raise UsageError(
             "--load of several platforms needs an engine with the containerd image store",
             code="load-unsupported",

@@ -17,7 +17,7 @@ from buildx_cache.request.config import Configuration, found_config, named_confi
 from buildx_cache.request.contexts import context_notes
 from buildx_cache.request.local_paths import REPORTS
 from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES
-from buildx_cache.request.outputs import Output, pushes, pushes_by_digest, pushing_outputs
+from buildx_cache.request.outputs import Output, attests, loads, pushes, pushes_by_digest, pushing_outputs
 from buildx_cache.request.probe import read_text, working_directory
 from buildx_cache.request.remote_context import GitContext, git_context, is_remote_context
 from buildx_cache.request.sources import (
@@ -50,6 +50,7 @@ __all__ = [
     "Lazy",
     "Output",
     "Progress",
+    "attests",
     "check_found",
     "check_paths",
     "check_use",
@@ -61,6 +62,7 @@ __all__ = [
     "found_config",
     "git_context",
     "is_remote_context",
+    "loads",
     "make_request",
     "may_push_image",
     "named_config",

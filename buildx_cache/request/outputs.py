@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import output_pairs, outputs_of
 
 _PUSH_FLAGS = ("--push", "--push=true")
+_DISABLED = re.compile(r"(?:^|,)disabled=(?:1|t|true)(?:,|$)", re.IGNORECASE)
 _OFF = ("0", "f", "false")
 
 
@@ -37,6 +39,11 @@ class Output:
     def is_by_digest(self) -> bool:
         """Whether the registry gets the image without a tag."""
         return self.is_pushed and self._has("push-by-digest")
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the engine gets the image, that of the call's own context."""
+        return self._fields.get("type") == "docker" and not self._fields.keys() & {"dest", "context"}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,6 +76,17 @@ def pushing_outputs(request: BuildRequest) -> tuple[Output, ...]:
     if request.push or any(flag in _PUSH_FLAGS for flag in request.buildx_flags):
         return tuple(each.pushed() for each in outputs if each.is_image) or (Output(spec="type=image,push=true"),)
     return tuple(each for each in outputs if each.is_pushed)
+
+
+def loads(request: BuildRequest) -> bool:
+    """Tell whether the engine gets the image."""
+    return request.load or any(Output(spec=text).is_loaded for text in request.output)
+
+
+def attests(request: BuildRequest) -> bool:
+    """Tell whether attestations of the image are asked for: provenance, an SBOM, or others."""
+    asked = (request.provenance, request.sbom, *request.attest)
+    return any(each and is_on(each) and not _DISABLED.search(each) for each in asked)
 
 
 def pushes(request: BuildRequest) -> bool:

@@ -169,3 +169,16 @@ def test_an_interrupted_load_leaves_nothing(
     assert is_clean(source.parent / "cache")
     assert ONE not in docker.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
     assert docker.left_of(json.loads(report.read_text())["builder"]["name"]) == ""
+
+
+def test_the_classic_store_gives_one_answer_to_attestations(classic_docker: Docker, source: Path) -> None:
+    """Cold and warm: where the image is read from the cache's folder, nobody else would refuse it."""
+    load(classic_docker, source)
+    for cache in ("none-yet", "cache"):
+        words = ("--cache", "local", "--cache-dir", str(source.parent / cache))
+        ran = classic_docker.tool(
+            *("build", *classic_docker.new_builder, "-t", ONE, "--load", "--provenance", "mode=max", *words),
+            *("--build-arg", f"BASE={classic_docker.base}", str(source)),
+        )
+        assert (ran.code, ran.report["error"]["code"]) == (2, "load-unsupported")
+    classic_docker.docker("image", "rm", ONE, TWO)
