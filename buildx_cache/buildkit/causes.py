@@ -321,9 +321,11 @@ CAUSES: Mapping[Kind, Cause] = {
     Kind.INDEX_UNUSABLE: Cause(error=CacheError, advice=_FOLDER_IN_USE),
     Kind.NO_CACHE_TAG: _NO_CAUSE,
     Kind.NO_CACHE_KIND: Cause(
-        advice="this builder has no such cache: use --driver docker-container with a current BuildKit"
+        error=CacheError, advice="this builder has no such cache: use --driver docker-container with a current BuildKit"
     ),
-    Kind.CACHE_UNCONFIGURED: Cause(advice="correct the entry, and what this step has for it: credentials, addresses"),
+    Kind.CACHE_UNCONFIGURED: Cause(
+        error=CacheError, advice="correct the entry, and what this step has for it: credentials, addresses"
+    ),
     Kind.STATE_UNWRITABLE: Cause(
         error=ExhaustedError,
         advice="Buildx keeps its state there: set BUILDX_CONFIG to a folder that this user can write",
