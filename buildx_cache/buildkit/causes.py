@@ -87,6 +87,8 @@ class Kind(StrEnum):
     INDEX_LOCKED = "index-locked"
     INDEX_UNUSABLE = "index-unusable"
     NO_CACHE_TAG = "no-cache-tag"
+    NO_CACHE_KIND = "cache-kind-absent"
+    CACHE_UNCONFIGURED = "cache-unconfigured"
     # A local resource.
     STATE_UNWRITABLE = "state-unwritable"
     CLIENT_DISK_FULL = "client-disk-full"
@@ -318,6 +320,12 @@ CAUSES: Mapping[Kind, Cause] = {
     Kind.INDEX_LOCKED: Cause(error=CacheError, advice=_FOLDER_IN_USE),
     Kind.INDEX_UNUSABLE: Cause(error=CacheError, advice=_FOLDER_IN_USE),
     Kind.NO_CACHE_TAG: _NO_CAUSE,
+    Kind.NO_CACHE_KIND: Cause(
+        error=CacheError, advice="this builder has no such cache: use --driver docker-container with a current BuildKit"
+    ),
+    Kind.CACHE_UNCONFIGURED: Cause(
+        error=CacheError, advice="correct the entry, and what this step has for it: credentials, addresses"
+    ),
     Kind.STATE_UNWRITABLE: Cause(
         error=ExhaustedError,
         advice="Buildx keeps its state there: set BUILDX_CONFIG to a folder that this user can write",

@@ -219,6 +219,9 @@ _REASONS: _Rows = (
     (Kind.NO_REPOSITORY, r"from POST request to <>: 404 Not Found"),
 )
 _AFTER_STATUS: _Rows = (
+    # the SDKs of Amazon and Azure, which found no credentials
+    (Kind.STORE_DENIED, r"no EC2 IMDS role found|failed to (?:refresh cached|retrieve) credentials"),
+    (Kind.STORE_DENIED, r"DefaultAzureCredential: failed to acquire a token"),
     # client/errors.go and daemon/errors.go of Moby; gRPC's internal/transport/http2_client.go
     (Kind.BUILDER_UNUSABLE, r"connection error: .*\bwhile dialing\b"),
     (Kind.BUILDER_GONE, r"error reading from server: |transport is closing|closing transport"),
@@ -264,7 +267,9 @@ _AFTER_STATUS: _Rows = (
     (Kind.DISCONNECTED, r"\btimeout\b|\bdeadline exceeded\b|\bEOF\b|\breset\b|\brefused\b|\bhttp2: |\bstream error: "),
     (Kind.DISCONNECTED, r"\bGOAWAY\b|closed pipe|cannot reuse body|server closed idle connection|bad record MAC"),
     # a cache importer that cannot be made (BuildKit's solver/llbsolver)
-    (Kind.DISCONNECTED, r"failed to configure \S+ cache importer|unknown cache importer"),
+    (Kind.CACHE_UNCONFIGURED, r"failed to configure (?:gha|s3|azblob) cache importer"),
+    (Kind.DISCONNECTED, r"failed to configure \S+ cache importer"),
+    (Kind.NO_CACHE_KIND, r"unknown cache importer"),
 )
 
 _EXIT_CODE = re.compile(r"exit code: \d+")

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from buildx_cache.buildkit.classify import is_cancelled
 from buildx_cache.buildkit.events import LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
 from buildx_cache.buildkit.log_tail import LogTail
-from buildx_cache.buildkit.vertex_names import exported_manifest, step_label, transfer_kind
+from buildx_cache.buildkit.vertex_names import (
+    exported_manifest,
+    is_base_image,
+    pushed_reference,
+    step_label,
+    transfer_kind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,6 +65,15 @@ class Step:
     bytes: int = 0
     bytes_total: int = 0
 
+    @property
+    def is_base(self) -> bool:
+        """Whether it is a base image.
+
+        BuildKit never flags one as cached: resolving its name always runs. For the author of a Dockerfile it is cached
+        when nothing of it had to be pulled.
+        """
+        return is_base_image(self.name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
@@ -80,6 +95,8 @@ class Transfer:
     manifests: tuple[str, ...] = ()
     """The digests of the manifests that an export wrote."""
     index: str = ""
+    pushed: tuple[tuple[str, str], ...] = ()
+    """The full name and the digest of each image that an export pushed to a tag."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +124,11 @@ class BuildTrace:
     def cached(self) -> int:
         """The steps taken from a cache."""
         return sum(step.cached for step in self.steps)
+
+    @property
+    def reused(self) -> int:
+        """The steps whose result came from a cache; a base image that was not pulled is none."""
+        return sum(step.cached and not step.is_base for step in self.steps)
 
     @property
     def executed(self) -> int:
@@ -310,7 +332,7 @@ def _step(label: Label, vertices: list[_Vertex]) -> Step:
     digest, inputs = _outer(vertices)
     current, total = _bytes(vertices)
     flagged = bool(spans) and all(each.cached for each in vertices if each.intervals)
-    cached = not error and (flagged or (_is_base(label) and _completed(spans) is not None and not total))
+    cached = not error and (flagged or (is_base_image(label.name) and _completed(spans) is not None and not total))
     return Step(
         name=label.name,
         stage=label.stage,
@@ -333,15 +355,6 @@ def _order(step: Step) -> tuple[float, str, str, int]:
     return (math.inf if step.started is None else step.started, step.platform, step.stage, step.number)
 
 
-def _is_base(label: Label) -> bool:
-    """Tell whether a step is a base image.
-
-    BuildKit never flags one as cached: resolving its name always runs. For the author of a Dockerfile it is cached
-    when nothing of it had to be pulled.
-    """
-    return label.name.startswith("FROM ")
-
-
 def _transfer(vertex: _Vertex) -> Transfer:
     spans = _merged([vertex])
     current, total = _bytes([vertex])
@@ -358,6 +371,7 @@ def _transfer(vertex: _Vertex) -> Transfer:
         completed=_completed(spans),
         manifests=tuple(digest for digest, is_index in exported if not is_index),
         index=next((digest for digest, is_index in exported if is_index), ""),
+        pushed=tuple(filter(any, map(pushed_reference, vertex.progress))),
     )
 
 

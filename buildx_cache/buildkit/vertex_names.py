@@ -41,6 +41,8 @@ _MANIFEST = re.compile(
     r"(?:exporting|writing (?:cache )?(?:image )?) ?manifest (?P<index>list )?(?P<digest>sha256:[0-9a-f]{64})"
 )
 
+_PUSHED = re.compile(r"pushing manifest for (?P<name>\S+)@(?P<digest>sha256:[0-9a-f]{64})")
+
 _KINDS: tuple[tuple[re.Pattern[str], TransferKind], ...] = (
     (re.compile(_IMPORTING), "cache-import"),
     (re.compile(r"exporting cache\b|exporting content cache\b"), "cache-export"),
@@ -75,6 +77,11 @@ def step_label(name: str) -> Label | None:
     )
 
 
+def is_base_image(step: str) -> bool:
+    """Tell whether a step is a base image."""
+    return step.startswith("FROM ")
+
+
 def folder_source(folder: str) -> str:
     """What an importer's name ends in where it imports a folder that is served to BuildKit as a registry."""
     return f"the folder {folder}"
@@ -106,6 +113,15 @@ def exported_manifest(status: str) -> tuple[str, bool]:
     """
     match = _MANIFEST.fullmatch(status)
     return (match["digest"], bool(match["index"])) if match else ("", False)
+
+
+def pushed_reference(status: str) -> tuple[str, str]:
+    """Return the full name and the digest of an image that an export pushed; empty where it has no tag.
+
+    These are BuildKit's words (``util/push/push.go``); Buildx, which pushes for an engine's classic store, has others.
+    """
+    match = _PUSHED.fullmatch(status)
+    return (match["name"], match["digest"]) if match else ("", "")
 
 
 def is_image_metadata(name: str) -> bool:

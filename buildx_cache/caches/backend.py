@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Protocol
@@ -134,6 +134,16 @@ class CacheBackend(Protocol):
     def folder(self, attributes: Attributes) -> str:
         """Return the folder of this host that the cache is in, or the empty string."""
         del attributes
+        return ""
+
+    def missing(self, attributes: Attributes, variables: Collection[str]) -> str:
+        """Name the variables for want of which Buildx leaves the entry out; empty where it does not.
+
+        Args:
+            attributes: of the entry.
+            variables: those that are set.
+        """
+        del attributes, variables
         return ""
 
     def is_source(self, attributes: Attributes, source: str) -> bool:

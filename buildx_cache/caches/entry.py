@@ -84,6 +84,10 @@ class CacheEntry:
         """Which of a folder's tags the entry is about (buildx' ``client/ociindex``)."""
         return self.get("tag") or "latest"
 
+    def missing(self, variables: Collection[str]) -> str:
+        """Name the variables for want of which Buildx leaves the entry out; empty where it does not."""
+        return self.backend.missing(dict(self.attributes), variables)
+
     def is_source(self, source: str) -> bool:
         """Tell whether BuildKit calls this import ``source``."""
         return bool(source) and self.backend.is_source(dict(self.attributes), source)

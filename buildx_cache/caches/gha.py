@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
 
 from buildx_cache.caches.backend import Attributes, CacheBackend
 
+_TOKEN, _ADDRESSES = "ACTIONS_RUNTIME_TOKEN", ("ACTIONS_RESULTS_URL", "ACTIONS_CACHE_URL")
 _ATTRIBUTES = ("url", "url_v2", "token", "scope", "timeout", "version", "ghtoken", "repository")
 
 
@@ -19,6 +21,13 @@ class GitHubBackend(CacheBackend):
     exporters: ClassVar = ("exporting to GitHub Actions Cache", "exporting to GitHub cache")  # the latter before 0.12
     borrows_login: ClassVar = True
     left_out: ClassVar = "where ACTIONS_RUNTIME_TOKEN or ACTIONS_RESULTS_URL is not set"  # `isActive` in `build/opt.go`
+
+    def missing(self, attributes: Attributes, variables: Collection[str]) -> str:
+        """Name what GitHub hands to actions alone: a token, an address (Buildx' ``build/opt.go``)."""
+        has_token = attributes.get("token") or _TOKEN in variables
+        has_address = attributes.get("url") or attributes.get("url_v2") or any(name in variables for name in _ADDRESSES)
+        lacking = (("" if has_token else _TOKEN), ("" if has_address else " or ".join(_ADDRESSES)))
+        return ", ".join(filter(None, lacking))
 
     def place(self, attributes: Attributes) -> str:
         """Return the scope; BuildKit's default is ``buildkit``."""

@@ -49,6 +49,17 @@ class GitFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Revision:
+    """What is built of another repository than the working copy's; every field may be ``None``: it is not known."""
+
+    sha: str | None = None
+    branch: str | None = None
+    tag: str | None = None
+    pull_request: str | None = None
+    default_branch: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CIContext:
     """What is being built, as far as the CI (and git, where the CI is silent) can tell."""
 
@@ -69,6 +80,24 @@ class CIContext:
     """The CI's own number of this build."""
     is_fork: bool = False
     """Whether the build has, or may have, a fork's content. Such a build only reads caches."""
+
+    is_remote: bool = False
+    """Whether another repository is built than the working copy's; what the CI says of that does not count."""
+
+    def at(self, revision: Revision) -> CIContext:
+        """Return what is built where BuildKit fetches it; the CI knows more of its own commit."""
+        if self.sha and self.sha == revision.sha:
+            return self
+        return replace(
+            self,
+            sha=revision.sha,
+            branch=revision.branch,
+            tag=revision.tag,
+            pull_request=revision.pull_request,
+            target_branch=None,
+            default_branch=revision.default_branch,
+            is_remote=True,
+        )
 
     @property
     def default_branches(self) -> tuple[str, ...]:

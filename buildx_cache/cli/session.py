@@ -10,20 +10,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from buildx_cache.ci import CIContext, GitFacts, detect, provider_of
+from buildx_cache.caches import CacheKind
+from buildx_cache.ci import CIContext, GitFacts, Revision, detect, provider_of
 from buildx_cache.cli.engine_wait import facts_when_up
 from buildx_cache.engine.committed import refuse_committed
 from buildx_cache.engine.docker import DockerEngine, cache_home
 from buildx_cache.engine.git import read_git
+from buildx_cache.engine.git_remote import revision
 from buildx_cache.engine.provenance import Provenance, git_provenance
-from buildx_cache.errors import UsageError
+from buildx_cache.errors import UnreachableError, UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
 from buildx_cache.report import RetryReport
 from buildx_cache.request import (
     BuildRequest,
     Driver,
     context_notes,
+    git_context,
     is_remote_context,
+    pushes,
     read_text,
     unmoved,
     working_directory,
@@ -51,6 +55,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     """
     refuse_committed(env)
     place, ci = surroundings(request, env)
+    request, ci, notes = of_context(request, ci, env)
     provenance = git_provenance(*_places(request), env)
     own_env, another = {**env, **provenance.env}, _unchanged(request, env, provenance)
     engine = DockerEngine(own_env, request.docker_context, before_another=another)
@@ -63,13 +68,13 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
         may_come=not request.no_wait and bool(ci.is_ci or env.get("DOCKER_HOST")),
         hint=provider_of(env).engine,
     )
+    facts = replace(facts, variables=_set_variables(env))
     if own:
         facts = replace(facts, builder=None, own_builder=facts.builder)
     elif own := needed_builder(request, ci, facts):
         facts = replace(facts, own_builder=engine.find_builder(own))
     plan = _noted(make_plan(request, ci, facts), request)
-    if provenance.note:
-        plan = replace(plan, notes=(*plan.notes, provenance.note))
+    plan = replace(plan, notes=(*plan.notes, *notes, *filter(None, (provenance.note,))))
     check_exported_folders(request, plan.cache.written_folders)
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place, retries=retries)
@@ -116,7 +121,45 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
         today=datetime.now(UTC).date().isoformat(),
         source=() if parts == (".", "Dockerfile") else parts,
     )
-    return place, detect(env, git=lambda: read_git(top, env), read_text=read_text)
+    here = top if context or request.context == "-" else None  # what is here is not what is built
+    return place, detect(env, git=lambda: read_git(here, env), read_text=read_text)
+
+
+# The fields of templates that tell what is built.
+_REVISION = ("sha", "short_sha", "branch", "tag", "pr")
+
+
+def of_context(
+    request: BuildRequest, ci: CIContext, env: Mapping[str, str]
+) -> tuple[BuildRequest, CIContext, tuple[str, ...]]:
+    """Find out what is built of a context that BuildKit fetches; its commit stands in the context then.
+
+    Its server is asked only where a tag or the cache's scope depends on the answer: a tag does not do without.
+
+    Returns:
+        The request, what is built, and notes.
+
+    Raises:
+        UsageError, UnreachableError: a tag needs the commit, and it is not known.
+    """
+    if request.context == "-" or not is_remote_context(request.context):
+        return request, ci, ()
+    git = git_context(request.context)
+    known = Revision(sha=git.commit or None) if git else Revision()
+    needs_commit = any(f"{{{field}}}" in template for template in request.tag for field in _REVISION)
+    needs_scope = not (request.cache_scope or request.cache in (CacheKind.LOCAL, CacheKind.NONE))
+    if git is None or git.commit or not (needs_commit or (needs_scope and pushes(request))):
+        return request, ci.at(known), ()
+    try:
+        found = revision(git, env)
+    except (UsageError, UnreachableError) as error:
+        if needs_commit:
+            raise
+        branch = git.ref.removeprefix("refs/heads/")
+        guess = None if branch.startswith("refs/") else branch or None
+        return request, ci.at(replace(known, branch=guess)), (error.message,)
+    pinned = replace(request, context=git.at(found.sha or "")) if needs_commit else request
+    return pinned, ci.at(found), ()
 
 
 def _dockerfile(request: BuildRequest, folder: Path) -> str:
@@ -143,13 +186,15 @@ def told_by_ci(env: Mapping[str, str]) -> CIContext:
 def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:
     """The plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
     place, ci = surroundings(request, env)
-    facts = _assumed(place, request.docker_context or "default")
+    request, ci, notes = of_context(request, ci, env)
+    facts = replace(_assumed(place, request.docker_context or "default"), variables=_set_variables(env))
     if request.builder and facts.builder:
         facts = replace(facts, builder=replace(facts.builder, name=request.builder, driver=driver))
     chosen = (
         request if request.builder or request.driver or driver is Driver.DOCKER else replace(request, driver=driver)
     )
-    return _noted(make_plan(chosen, ci, facts), request)
+    plan = _noted(make_plan(chosen, ci, facts), request)
+    return replace(plan, notes=(*plan.notes, *notes))
 
 
 def _assumed(place: Place, context: str, tls: TlsEndpoint | None = None) -> Facts:
@@ -164,6 +209,10 @@ def _assumed(place: Place, context: str, tls: TlsEndpoint | None = None) -> Fact
         elsewhere="not known: Docker was not asked",
         builder=Builder(name="default", driver=Driver.DOCKER, nodes=(Node(name="assumed", status="running"),)),
     )
+
+
+def _set_variables(env: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(name for name, value in env.items() if value)
 
 
 def _slug(name: str) -> str:

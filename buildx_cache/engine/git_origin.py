@@ -29,6 +29,7 @@ _REMOTE = "buildx-cache-origin"
 _HOST = r"(?:[^\s@/:\[\]%-][^\s@/:\[\]%]*|\[[0-9A-Fa-f:.]+\])"
 _USER = r"(?:[^\s@/:-][^\s@/:]*@)?"
 _HTTPS = re.compile(rf"https://(?:[^\s@/]*@)?{_HOST}(?::[0-9]+)?/\S*")
+_PLAIN = re.compile(rf"(?:git|http)://{_HOST}(?::[0-9]+)?/\S*")
 _SSH = re.compile(rf"ssh://{_USER}{_HOST}(?::[0-9]+)?/\S*")
 # `user@host:path` is ssh; `ext::command` and `file://path` are not.
 _SCP = re.compile(rf"{_USER}{_HOST}:(?![:-]|//)\S+")
@@ -49,13 +50,13 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
             code="origin-absent",
             hint=f"run it in a clone, or {_IN_A_FILE}",
         )
-    if not _is_taken(address):
+    if not is_askable(address):
         raise UsageError(
             f"--keep-branches-from git: origin is neither at an https nor at an ssh address: {address}",
             code="origin-not-askable",
             hint=_IN_A_FILE,
         )
-    heads = _ask_server(address, env)
+    heads = ask_server(address, env, "--heads")
     names = tuple(line.partition(_HEADS)[2] for line in heads.splitlines() if _HEADS in line)
     if not names:
         raise UnreachableError(
@@ -66,12 +67,14 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
     return names
 
 
-def _is_taken(address: str) -> bool:
+def is_askable(address: str, *, is_plain_taken: bool = False) -> bool:
     """Return whether an address is one of https or ssh that git and its helpers read as it is spelled.
 
+    Those without encryption are taken where BuildKit is to fetch from there anyway, since the caller says so.
     A line break in it, percent-encoded, would be another line to a credential helper: one that names another host.
     """
-    if not unquote(address).isprintable() or not any(kind.fullmatch(address) for kind in (_HTTPS, _SSH, _SCP)):
+    kinds = (_HTTPS, _SSH, _SCP, *((_PLAIN,) if is_plain_taken else ()))
+    if not unquote(address).isprintable() or not any(kind.fullmatch(address) for kind in kinds):
         return False
     try:
         urlsplit(address)
@@ -86,18 +89,25 @@ def _origin(top: Path | None, env: Mapping[str, str]) -> str:
     return ask(top, env, *words).partition("\0")[0]
 
 
-def _ask_server(address: str, env: Mapping[str, str]) -> str:
+def ask_server(address: str, env: Mapping[str, str], option: str, *refs: str) -> str:
+    """Return what ``git ls-remote`` lists of an address that is askable; empty where it does not answer."""
     # A credential helper of the user's may read any variable.
     connecting = {name: text for name, text in env.items() if not name.startswith("GIT_") or _TRANSPORT.fullmatch(name)}
     with scratch_folder() as folder:
         own = {
             **configured(connecting, _settings(address)),
-            "GIT_ALLOW_PROTOCOL": "https:ssh",
+            "GIT_ALLOW_PROTOCOL": _protocols(address),
             "GIT_CEILING_DIRECTORIES": str(folder.parent),
             "GIT_TERMINAL_PROMPT": "0",
         }
-        done = run_git(("-C", str(folder), "ls-remote", "--heads", _REMOTE), own, _LIMITS)
+        done = run_git(("-C", str(folder), "ls-remote", option, _REMOTE, *refs), own, _LIMITS)
     return done.stdout if done.code == 0 else ""
+
+
+def _protocols(address: str) -> str:
+    """Return what git may speak: nothing in plain text, where the address does not say so."""
+    plain = address.partition("://")[0] if _PLAIN.fullmatch(address) else ""
+    return ":".join(filter(None, ("https", "ssh", plain)))
 
 
 def _settings(address: str) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from buildx_cache.caches import SCOPED, CacheEntry, Compression
 from buildx_cache.ci import CIContext
-from buildx_cache.errors import UsageError
+from buildx_cache.errors import CacheError, UsageError
 from buildx_cache.plan.build_plan import (
     BuilderPlan,
     BuildPlan,
@@ -24,13 +24,13 @@ from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, wan
 from buildx_cache.plan.cache_choice import choose_kind, plan_cache
 from buildx_cache.plan.effects import Effect, PruneBuilder
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
-from buildx_cache.plan.invocation import BuildArg, BuildInvocation, Output, parse_build_arg
+from buildx_cache.plan.invocation import BuildArg, BuildInvocation, parse_build_arg
 from buildx_cache.plan.load_choice import plan_loading
 from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.scopes import cache_references, is_unplaced, own_branch
-from buildx_cache.plan.tags import check_fork, expand_tag
+from buildx_cache.plan.tags import check_fork, image_tags, pushed_names
 from buildx_cache.reference import Reference
-from buildx_cache.request import BuildRequest, Driver, pushes_image
+from buildx_cache.request import BuildRequest, Driver, Output, attests, loads, may_push_image, pushes, pushes_by_digest
 
 __all__ = [
     "DIGEST",
@@ -72,7 +72,7 @@ def needed_builder(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
 
     So that only that builder is looked for: listing all of them asks each one, and a dead one stalls the list.
     """
-    kind, _ = choose_kind(request, facts, _tags(request, ci, facts))
+    kind, _ = choose_kind(request, facts, _names(request, image_tags(request, ci, facts)))
     return own_builder_name(request, ci, facts) if wants_own(request, facts, kind) else ""
 
 
@@ -82,24 +82,29 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     Raises:
         UsageError: what is asked cannot work here.
         EngineError: the builder asked for does not exist.
+        CacheError: a cache is left out for what is not set, and the call is strict.
     """
-    tags = _tags(request, ci, facts)
-    for template in request.tag if pushes_image(request) else ():
+    tags = image_tags(request, ci, facts)
+    for template in request.tag if may_push_image(request) else ():
         check_fork(template, ci)
-    chosen = choose_kind(request, facts, tags)
+    names = _names(request, tags)
+    chosen = choose_kind(request, facts, names)
     builder = plan_builder(request, ci, facts, chosen[0])
-    cache = plan_cache(request, ci, facts, builder, chosen, tags)
+    cache = plan_cache(request, ci, facts, builder, chosen, names)
     image = ImagePlan(
         tags=tuple(map(str, tags)),
-        push=request.push,
+        pushed=tuple(map(str, pushed_names(request, tags))),
+        push=pushes(request),
         load=request.load,
         platforms=request.platform,
         loading=plan_loading(request, builder, cache, tags),
         told_id=_told_id(request, facts),
     )
     place = request.cache_ref
-    named = (*tags, *(cache_references(ci, facts, place, (own_branch(ci),)) if place else ()))
+    named = (*names, *(cache_references(ci, facts, place, (own_branch(ci),)) if place else ()))
     _check_load(request, facts)
+    _check_inline(request, cache)
+    _check_left_out(request, cache)
     _check_folders(request, cache)
     return BuildPlan(
         builder=builder,
@@ -113,8 +118,9 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     )
 
 
-def _tags(request: BuildRequest, ci: CIContext, facts: Facts) -> tuple[Reference, ...]:
-    return tuple(dict.fromkeys(expand_tag(template, ci, facts) for template in request.tag))
+def _names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    """Return the image's names: its tags, or those of the outputs that push it."""
+    return tags or pushed_names(request, tags)
 
 
 def _told_id(request: BuildRequest, facts: Facts) -> str:
@@ -128,11 +134,43 @@ def _told_id(request: BuildRequest, facts: Facts) -> str:
 
 
 def _check_load(request: BuildRequest, facts: Facts) -> None:
-    if request.load and len(request.platform) > 1 and facts.store is Store.CLASSIC:
+    """Refuse what the classic image store cannot hold: it has one manifest an image.
+
+    BuildKit refuses it too, but not where the engine reads the image from the cache's folder.
+    """
+    if not loads(request) or facts.store is not Store.CLASSIC:
+        return
+    if attests(request):
+        raise UsageError(
+            "--load of attestations (--provenance, --sbom, --attest) needs an engine with the containerd image store",
+            code="load-unsupported",
+            hint="leave them out, push the image, write it with -o type=oci,dest=FILE, "
+            "or turn the engine's containerd image store on",
+        )
+    if len(request.platform) > 1:
         raise UsageError(
             "--load of several platforms needs an engine with the containerd image store",
             code="load-unsupported",
             hint="load one platform, or --push, or turn the engine's containerd image store on",
+        )
+
+
+def _check_inline(request: BuildRequest, cache: CachePlan) -> None:
+    if cache.tags and pushes_by_digest(request):
+        raise UsageError(
+            f"--cache {cache.kind} is read from a tag of the image, which is pushed by digest, without one",
+            code="option-conflict",
+            hint="use --cache registry",
+        )
+
+
+def _check_left_out(request: BuildRequest, cache: CachePlan) -> None:
+    if cache.left_out and request.strict_cache:
+        entry, missing = cache.left_out[0]
+        raise CacheError(
+            f"the cache {entry.place} would be left out: not set: {missing}",
+            code="cache-variables-missing",
+            hint="hand them to this step, or drop --strict-cache",
         )
 
 
@@ -159,7 +197,9 @@ def _unusable(cache: CachePlan) -> str:
 
 
 def _target(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image: ImagePlan) -> Target:
-    apart = tuple(entry for entry in cache.exports if not (entry.backend.is_in_image or request.buildx_flags))
+    apart = tuple(
+        entry for entry in cache.active(cache.exports) if not (entry.backend.is_in_image or request.buildx_flags)
+    )
     return Target(
         name=request.target or "default",
         image=image,
@@ -178,8 +218,8 @@ def _build(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image:
         tags=tuple(dict.fromkeys((*image.tags, *cache.tags))),
         platforms=image.platforms,
         build_args=_build_args(request),
-        imports=cache.imports,
-        exports=cache.exports,
+        imports=cache.active(cache.imports),
+        exports=cache.active(cache.exports),
         flags=request.buildx_flags,
         **request.passed_on,
     )
@@ -195,23 +235,27 @@ def _with_results(build: BuildInvocation, request: BuildRequest, builder: Builde
 
     The engine's own builder keeps what it pushes, so that loading it again would be for nothing.
     """
-    load = request.load and not (request.push and builder.driver == Driver.DOCKER)
+    load = request.load and not (pushes(request) and builder.driver == Driver.DOCKER)
     style = _image_style(request.cache_compression)
     outputs = [Output(spec=spec) for spec in request.output]
-    if request.push and (style or load or outputs):
-        outputs = _pushed(outputs, ("push=true", *style))
+    if request.push and not any(each.is_image for each in outputs) and (style or load or outputs):
+        outputs.append(Output(spec="type=image"))
+    outputs = _pushed_last(outputs, style, push=request.push)
     if load and (request.push or outputs):
-        outputs.insert(0, Output(spec="type=docker"))  # Buildx tells the digest of the last exporter: what is pushed
+        outputs.insert(0, Output(spec="type=docker"))
     if outputs:
         return replace(build, outputs=tuple(outputs))
     return replace(build, push=request.push, load=load)
 
 
-def _pushed(outputs: list[Output], attributes: tuple[str, ...]) -> list[Output]:
-    """Push the images among the outputs, as ``--push`` does it; there is at least one."""
-    images = [output for output in outputs if output.is_image]
-    others = [output for output in outputs if output not in images]
-    return [*others, *(image.adding(*attributes) for image in images or (Output(spec="type=image"),))]
+def _pushed_last(outputs: list[Output], style: tuple[str, ...], *, push: bool) -> list[Output]:
+    """Order the outputs: Buildx tells the digest of the last exporter, which is to be what is pushed.
+
+    ``push`` pushes every image, as ``--push`` does; those that are pushed have the ``style``.
+    """
+    images = [each.pushed() if push and each.is_image else each for each in outputs]
+    pushed = [each.styled(*style) for each in images if each.is_pushed]
+    return [*(each for each in images if not each.is_pushed), *pushed]
 
 
 def _image_style(compression: Compression | None) -> tuple[str, ...]:
@@ -234,11 +278,16 @@ def _cache_build(
         context=request.context,
         platforms=platforms,
         build_args=_build_args(request),
-        imports=cache.imports,
+        imports=cache.active(cache.imports),
         exports=exports,
         outputs=(Output(spec="type=cacheonly"),),
         **request.of_steps,
     )
+
+
+def _left_out_note(entry: CacheEntry, missing: str) -> str:
+    """Say why an entry is left out, and what would help."""
+    return f"the cache {entry.place} is left out: not set: {missing}; hand them to this step"
 
 
 # --- prune, notes ----------------------------------------------------------------------------------------
@@ -258,7 +307,7 @@ def _prune(request: BuildRequest, ci: CIContext, facts: Facts, builder: BuilderP
 
 
 def _unplaced(ci: CIContext) -> str:
-    who = ci.provider if ci.is_ci else "git"
+    who = "the build context's address" if ci.is_remote else ci.provider if ci.is_ci else "git"
     return f"{who} tells neither branch nor tag" if not ci.tag else f"{who} does not tell the default branch"
 
 
@@ -267,11 +316,11 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
     backend = SCOPED.get(cache.kind)
     candidates = (
         (
-            backend is not None and backend.is_in_image and not (request.push or cache.read_only),
+            backend is not None and backend.is_in_image and not (pushes(request) or cache.read_only),
             "an inline cache is part of the pushed image: without --push nothing is written",
         ),
         (
-            backend is not None and backend.is_pushed and not (request.push or cache.read_only),
+            backend is not None and backend.is_pushed and not (pushes(request) or cache.read_only),
             "the cache is pushed to its registry although the image is not",
         ),
         (
@@ -296,7 +345,7 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
             f"{_unplaced(ci)}: the cache is only read; write it with --cache-scope",
         ),
         (
-            not (request.push or request.push_auto or request.load or request.output)
+            not (pushes(request) or request.push_auto or request.load or request.output)
             and builder.driver != Driver.DOCKER,
             "the image stays in the builder's cache: add --push or --load to keep it",
         ),
@@ -314,4 +363,5 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
         for entry in (*cache.imports, *cache.exports)
         for key in entry.unknown
     )
-    return (*(text for applies, text in candidates if applies), *unknown)
+    left_out = (_left_out_note(entry, missing) for entry, missing in cache.left_out)
+    return (*(text for applies, text in candidates if applies), *unknown, *dict.fromkeys(left_out))

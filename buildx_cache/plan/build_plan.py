@@ -97,6 +97,8 @@ class CachePlan:
     tags: tuple[str, ...] = ()
     """Tags given to the image for the cache's sake (``inline``)."""
     serving: ServingPlan = ServingPlan()
+    left_out: tuple[tuple[CacheEntry, str], ...] = ()
+    """Entries that Buildx would leave out without a word, each with the variables that it lacks."""
     max_size: int | None = None
     """Bytes that a local folder may hold after the build; None: what its current caches refer to."""
 
@@ -104,6 +106,10 @@ class CachePlan:
     def written(self) -> tuple[CacheEntry, ...]:
         """Every export, those of single nodes included."""
         return (*self.exports, *(entry for _, entry in self.node_exports))
+
+    def active(self, entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
+        """Return those of some entries that are not left out."""
+        return tuple(entry for entry in entries if entry not in dict(self.left_out))
 
     @property
     def written_folders(self) -> tuple[str, ...]:
@@ -130,6 +136,8 @@ class ImagePlan:
     """The image's names and where it ends up."""
 
     tags: tuple[str, ...] = ()
+    pushed: tuple[str, ...] = ()
+    """What the registry has it under: ``repository:tag``, and ``repository`` where it is pushed by digest."""
     push: bool = False
     load: bool = False
     platforms: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from buildx_cache.plan.effects import (
     RemoveVolume,
 )
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
-from buildx_cache.request import BuildRequest, Driver, Endpoint, parse_endpoint
+from buildx_cache.request import BuildRequest, Driver, Endpoint, Output, parse_endpoint, pushes_by_digest
 
 OWN_PREFIX = "buildx-cache-"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
@@ -68,15 +68,26 @@ _CLASSIC_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ..
     (lambda request, _: request.provenance not in ("", "false"), "cannot write provenance"),
     (lambda request, _: request.cache_compression is not None, "cannot choose the compression"),
     (lambda request, _: any("type=oci" in output for output in request.output), "cannot write an OCI archive"),
-    (lambda request, _: len(request.output) + request.push > 1, "has only one output a build"),
+    (lambda request, _: _count_outputs(request) > 1, "has only one output a build"),
 )
+# What it cannot do on any store: Buildx refuses it (``build/opt.go``).
+_ENGINE_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ...] = (
+    (lambda request, _: pushes_by_digest(request), "cannot push by digest"),
+)
+
+
+def _count_outputs(request: BuildRequest) -> int:
+    """Count the results of one solve: ``--push`` pushes an image among them, or is one more."""
+    outputs = tuple(Output(spec=spec) for spec in request.output)
+    return len(outputs) + (request.push and not any(each.is_image for each in outputs))
 
 
 def obstacle(request: BuildRequest, driver: str, store: Store, kind: CacheKind) -> str:
     """Why a builder of this driver cannot do what is asked, or the empty string."""
-    if driver != Driver.DOCKER or store is Store.CONTAINERD:
+    if driver != Driver.DOCKER:
         return ""
-    return next((reason for applies, reason in _CLASSIC_LIMITS if applies(request, kind)), "")
+    limits = (*_ENGINE_LIMITS, *(_CLASSIC_LIMITS if store is Store.CLASSIC else ()))
+    return next((reason for applies, reason in limits if applies(request, kind)), "")
 
 
 def wants_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> bool:
@@ -114,7 +125,7 @@ def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPl
         )
     if reason := obstacle(request, builder.driver, facts.store, kind):
         raise UsageError(
-            f"the builder {builder.name!r} (driver {builder.driver}, classic image store) {reason}",
+            f"the builder {builder.name!r} (driver {builder.driver}, {facts.store} image store) {reason}",
             code="builder-unsuitable",
             hint="leave out --builder to have a docker-container builder made",
         )
@@ -132,9 +143,9 @@ def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPl
 def _engine_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
     if reason := obstacle(request, Driver.DOCKER, facts.store, kind):
         raise UsageError(
-            f"--driver docker on the classic image store {reason}",
+            f"--driver docker on the {facts.store} image store {reason}",
             code="builder-unsuitable",
-            hint="use --driver docker-container, or turn on the engine's containerd image store",
+            hint=_another_driver(request, facts, kind),
         )
     current = facts.builder
     return BuilderPlan(
@@ -143,6 +154,13 @@ def _engine_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> Bui
         why="--driver docker: the engine's own builder",
         buildkit=current.buildkit if current and current.driver == Driver.DOCKER else UNKNOWN_VERSION,
     )
+
+
+def _another_driver(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
+    """Say which builder can do it; the engine's own where its other image store would."""
+    is_stores = facts.store is Store.CLASSIC and not obstacle(request, Driver.DOCKER, Store.CONTAINERD, kind)
+    other = ", or turn on the engine's containerd image store" if is_stores else ""
+    return f"use --driver docker-container{other}"
 
 
 def _own(request: BuildRequest, ci: CIContext, facts: Facts, kind: CacheKind) -> BuilderPlan:

@@ -24,7 +24,7 @@ from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
 from buildx_cache.plan.lazy_choice import plan_serving
 from buildx_cache.plan.scopes import Scopes, folder_tags, is_unplaced, plan_scopes, references
 from buildx_cache.reference import Reference
-from buildx_cache.request import BuildRequest, Driver, parse_size
+from buildx_cache.request import BuildRequest, Driver, parse_size, pushes
 
 # BuildKit writes image manifests by itself since 0.21 (moby/buildkit#5462).
 _IMAGE_MANIFEST_BY_DEFAULT = (0, 21, 0)
@@ -41,7 +41,7 @@ def choose_kind(request: BuildRequest, facts: Facts, tags: tuple[Reference, ...]
     reason = obstacle(request, driver, facts.store, wanted)
     if not reason:
         return wanted, why
-    return CacheKind.INLINE if request.push else CacheKind.NONE, f"the builder {name!r} {reason}"
+    return CacheKind.INLINE if pushes(request) else CacheKind.NONE, f"the builder {name!r} {reason}"
 
 
 def _given_builder(request: BuildRequest, facts: Facts) -> tuple[str, str]:
@@ -52,10 +52,13 @@ def _given_builder(request: BuildRequest, facts: Facts) -> tuple[str, str]:
 
 
 def _by_destination(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[CacheKind, str]:
-    if not (request.push or request.push_auto):
+    if not (pushes(request) or request.push_auto):
         return CacheKind.LOCAL, "the image is not pushed"
     if request.cache_ref or any(tag.host or "/" in tag.path for tag in tags):
-        return CacheKind.REGISTRY, f"the image is pushed{'' if request.push else ' elsewhere'}, and its cache beside it"
+        return (
+            CacheKind.REGISTRY,
+            f"the image is pushed{'' if pushes(request) else ' elsewhere'}, and its cache beside it",
+        )
     return CacheKind.LOCAL, "no tag names a registry or namespace to keep a cache in"
 
 
@@ -97,6 +100,7 @@ def plan_cache(
         *(entry for cache in caches for entry in cache.imports()),
         *(parse_import(text) for text in request.cache_from),
     )
+    exported = _local_last(_unique(*(() if apart else exports), *extra))
     return CachePlan(
         kind=kind,
         why=why,
@@ -104,12 +108,19 @@ def plan_cache(
         read_only=read_only,
         directory=caches[0].location.directory if caches else "",
         imports=imports,
-        exports=_local_last(_unique(*(() if apart else exports), *extra)),
+        exports=exported,
         node_exports=tuple(zip(apart, exports, strict=True)) if apart and exports else (),
         tags=tuple(cache.image for cache in caches if cache.image and exports),
         serving=plan_serving(request, facts, builder, imports),
+        left_out=_left_out(facts, _unique(*imports, *exported)),
         max_size=parse_size(request.cache_max_size),
     )
+
+
+def _left_out(facts: Facts, entries: tuple[CacheEntry, ...]) -> tuple[tuple[CacheEntry, str], ...]:
+    if facts.variables is None:
+        return ()
+    return tuple((entry, missing) for entry in entries if (missing := entry.missing(facts.variables)))
 
 
 def _caches(
@@ -162,7 +173,7 @@ def _exports(request: BuildRequest, caches: tuple[ScopedCache, ...]) -> tuple[Ca
         compression=request.cache_compression,
         ignore_error=not request.strict_cache,
     )
-    written = (cache for cache in caches if request.push or not cache.backend.is_in_image)
+    written = (cache for cache in caches if pushes(request) or not cache.backend.is_in_image)
     return tuple(entry for cache in written for entry in cache.exports(style))
 
 

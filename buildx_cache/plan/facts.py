@@ -92,6 +92,8 @@ class Facts:
     """The engine's address, such as ``unix:///var/run/docker.sock``; empty if unknown."""
     elsewhere: str = ""
     """Why the engine's host is not this one, in words; empty where both share one network."""
+    variables: frozenset[str] | None = None
+    """The names of the variables that are set; None where that is not known."""
     contexts: tuple[str, ...] = ()
     """Docker contexts that exist, as far as the plan needs them."""
 

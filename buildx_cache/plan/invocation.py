@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from buildx_cache.caches import CacheEntry, from_csv
+from buildx_cache.caches import CacheEntry
 from buildx_cache.redaction import Secret, is_secret_argument
 from buildx_cache.request.build_request import BuildxOptions, option_key
 from buildx_cache.request.local_paths import flag_values
+from buildx_cache.request.outputs import Output
 
 _STDIN = "-"
 
@@ -34,22 +35,6 @@ def parse_build_arg(text: str) -> BuildArg:
     if not given:
         return BuildArg(name=name)
     return BuildArg(name=name, value=Secret(value), is_secret=is_secret_argument(name, value))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Output:
-    """A result of a build, in the syntax of ``--output``."""
-
-    spec: str
-
-    @property
-    def is_image(self) -> bool:
-        """Whether the result is an image in the builder's store, which can be pushed."""
-        return ("type", "image") in from_csv(self.spec, option="--output")
-
-    def adding(self, *attributes: str) -> Output:
-        """Return the same output with more ``NAME=VALUE`` attributes."""
-        return replace(self, spec=",".join((self.spec, *attributes)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, LoadingPlan
 from buildx_cache.plan.effects import LoadImage
 from buildx_cache.reference import Reference
-from buildx_cache.request import BuildRequest, Driver, Lazy
+from buildx_cache.request import BuildRequest, Driver, Lazy, pushes
 
 
 def plan_loading(
@@ -25,7 +25,7 @@ def plan_loading(
         (request.lazy is Lazy.OFF, "--lazy off"),
         (not any(entry.folder for entry in cache.imports), "no cache is in a folder"),
         (not tags, "the image has no tag"),
-        (request.push or bool(request.output), "the image goes elsewhere, too"),
+        (pushes(request) or bool(request.output), "the image goes elsewhere, too"),
         (bool(request.iidfile), "--iidfile is to say what the engine calls the image"),
         (bool(request.buildx_flags), "Buildx' own flags may change what is loaded"),
         (builder.nodes > 1, "the builder has several nodes"),

@@ -11,9 +11,12 @@ from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.facts import Facts
 from buildx_cache.reference import Reference, parse_reference, safe_tag
+from buildx_cache.request import BuildRequest, pushes_by_digest, pushing_outputs
+from buildx_cache.request.local_paths import flag_values
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 _SHORT_SHA = 7
+_REMOTE = "what BuildKit fetches is not the work tree here, and its address does not tell: write the tag out"
 # What a CI itself calls a fork's branch: `pull/7` of CircleCI, `owner:branch` of Buildkite, which no branch is called.
 _CIS_OWN = re.compile(r"pull/[0-9]+(?:/|$)|[^:]+:", re.ASCII)
 
@@ -49,7 +52,7 @@ def fill(template: str, ci: CIContext, facts: Facts, *, what: str = "the tag", b
             raise UsageError(
                 f"{what} {template!r} needs {{{name}}}, which this build has none of",
                 code="template-field-empty",
-                hint=_absent(name),
+                hint=_REMOTE if ci.is_remote and name != "build" else _absent(name),
             )
         return found
 
@@ -61,7 +64,7 @@ def fill(template: str, ci: CIContext, facts: Facts, *, what: str = "the tag", b
 
 
 def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
-    """Fill in a template and check the reference it makes; a reference without a tag gets ``latest``.
+    """Fill in a template and check the reference it makes.
 
     Raises:
         UsageError: an unknown field, one without a value in this build, an invalid reference, or a cache's tag.
@@ -80,7 +83,47 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
             code="tag-reserved",
             hint="rename the branch or tag, or write something before the field: REPOSITORY:branch-{branch}",
         )
-    return reference.tagged
+    return reference
+
+
+def image_tags(request: BuildRequest, ci: CIContext, facts: Facts) -> tuple[Reference, ...]:
+    """Give the tags of the call, each once: ``latest`` where there is none, but for an image pushed by digest.
+
+    Raises:
+        UsageError: as ``expand_tag``; or one has a tag, and the image is pushed without.
+    """
+    found = (expand_tag(template, ci, facts) for template in request.tag)
+    if pushes_by_digest(request):
+        return tuple(dict.fromkeys(map(_untagged, found)))
+    return tuple(dict.fromkeys(each.tagged for each in found))
+
+
+def pushed_names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    """Give what a registry has the image under: Buildx takes an output's own names where the call has no tags.
+
+    Raises:
+        UsageError: a name is no reference; or one has a tag, and its image is pushed without.
+    """
+    outputs = pushing_outputs(request)
+    flags = flag_values(request.buildx_flags, "--tag", "t") if outputs else ()
+    given = (*tags, *map(parse_reference, filter(None, flags)))
+    return tuple(
+        dict.fromkeys(
+            _untagged(name) if output.is_by_digest else name.tagged
+            for output in outputs
+            for name in given or map(parse_reference, output.names)
+        )
+    )
+
+
+def _untagged(name: Reference) -> Reference:
+    if name.tag or name.digest:
+        raise UsageError(
+            f"{name} cannot be pushed by digest: it has a tag",
+            code="push-by-digest-with-tag",
+            hint=f"leave it out: {name.repository}",
+        )
+    return name
 
 
 def check_fork(template: str, ci: CIContext) -> None:

@@ -15,7 +15,7 @@ SCHEMA = 1
 PHASES = ("context", "builder", "login", "verify", "build", "export", "push", "sweep", "prune")
 """Those that every report has, in their order."""
 
-ImportStatus = Literal["hit", "miss", "absent", "damaged", "unreachable", "skipped"]
+ImportStatus = Literal["hit", "miss", "absent", "corrupt", "denied", "unreachable", "skipped"]
 ExportStatus = Literal["written", "unchanged", "skipped", "failed"]
 Status = Literal["success", "failed", "interrupted"]
 

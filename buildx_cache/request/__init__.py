@@ -17,8 +17,10 @@ from buildx_cache.request.config import Configuration, found_config, named_confi
 from buildx_cache.request.contexts import context_notes
 from buildx_cache.request.local_paths import REPORTS
 from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES
+from buildx_cache.request.outputs import Output, attests, loads, pushes, pushes_by_digest, pushing_outputs
 from buildx_cache.request.probe import read_text, working_directory
 from buildx_cache.request.push_choice import with_push_decided
+from buildx_cache.request.remote_context import GitContext, git_context, is_remote_context
 from buildx_cache.request.sources import (
     Layer,
     checked,
@@ -30,9 +32,9 @@ from buildx_cache.request.sources import (
     unknown_variables,
     unusable,
 )
-from buildx_cache.request.trust import check_found, check_use, pushes_image
+from buildx_cache.request.trust import check_found, check_use, may_push_image
 from buildx_cache.request.units import parse_duration, parse_size
-from buildx_cache.request.validation import check_paths, is_remote_context, unmoved
+from buildx_cache.request.validation import check_paths, unmoved
 
 __all__ = [
     "ENV_PREFIX",
@@ -44,9 +46,12 @@ __all__ = [
     "Configuration",
     "Driver",
     "Endpoint",
+    "GitContext",
     "Layer",
     "Lazy",
+    "Output",
     "Progress",
+    "attests",
     "check_found",
     "check_paths",
     "check_use",
@@ -56,14 +61,19 @@ __all__ = [
     "converted",
     "environment_layer",
     "found_config",
+    "git_context",
     "is_remote_context",
+    "loads",
     "make_request",
+    "may_push_image",
     "named_config",
     "option_key",
     "parse_duration",
     "parse_endpoint",
     "parse_size",
-    "pushes_image",
+    "pushes",
+    "pushes_by_digest",
+    "pushing_outputs",
     "read_text",
     "setting",
     "unknown_variables",

@@ -17,9 +17,9 @@ from buildx_cache.errors import UsageError
 from buildx_cache.request.build_request import option_key
 from buildx_cache.request.options import CONFIG_FIELDS, nearest
 from buildx_cache.request.probe import look
+from buildx_cache.request.remote_context import is_remote_context
 from buildx_cache.request.rules import Ground, ground_of
 from buildx_cache.request.sources import Layer
-from buildx_cache.request.validation import is_remote_context
 from buildx_cache.working_copy import led_outside
 
 _OWN, _PYTHON = "buildx-cache.toml", "pyproject.toml"

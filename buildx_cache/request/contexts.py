@@ -18,7 +18,8 @@ from buildx_cache.request.dockerignore import DockerIgnore, load_dockerignore
 from buildx_cache.request.globs import TooComplexError
 from buildx_cache.request.local_paths import RESULT_FILES, dockerfile_of, output_pairs, outputs_of, written_layouts
 from buildx_cache.request.probe import has_file_inside, look
-from buildx_cache.request.validation import IGNORE, is_remote_context
+from buildx_cache.request.remote_context import is_remote_context
+from buildx_cache.request.validation import IGNORE
 
 _SECONDS = 1.5
 # What a cache folder holds: an entry of each kind. A folder of which one is sent is part of the context.

@@ -22,7 +22,7 @@ from buildx_cache.request.contexts import main_context
 from buildx_cache.request.dockerignore import DockerIgnore, Place, load_dockerignore
 from buildx_cache.request.globs import TooComplexError
 from buildx_cache.request.probe import read_inside
-from buildx_cache.request.validation import is_remote_context
+from buildx_cache.request.remote_context import is_remote_context
 
 LARGE = 50_000_000
 """Bytes from which on it is worth a word."""

@@ -22,6 +22,7 @@ from buildx_cache.redaction import is_secret_argument
 from buildx_cache.reference import DOCKER_HUB, parse_reference
 from buildx_cache.request.build_request import Progress
 from buildx_cache.request.local_paths import LAYOUT_SCHEME, SYNTAX, output_pairs
+from buildx_cache.request.outputs import is_on
 from buildx_cache.working_copy import leaves, project_top
 
 # A hostile file can have this many files of each folder looked at.
@@ -210,10 +211,10 @@ _OUTPUT_ATTRIBUTES = frozenset((
 ))  # fmt: skip
 
 
-def is_pushed(output: str) -> bool:
-    """Tell whether a ``--output`` pushes: ``push`` is on unless it is off by a word of Go's ``strconv.ParseBool``."""
+def may_push(output: str) -> bool:
+    """Tell whether a ``--output`` may push, of whatever type it is."""
     fields = dict(output_pairs(output))
-    return fields.get("type") == "registry" or fields.get("push", "f").lower() not in ("0", "f", "false")
+    return fields.get("type") == "registry" or is_on(fields.get("push", "false"))
 
 
 def _cache_entry(parse: Callable[[str], CacheEntry], text: str, ground: Ground) -> str:
@@ -240,7 +241,7 @@ def _cache(check: Check = allow, left: object = None) -> Permission:
 
 
 def _pushes_nothing(outputs: object) -> bool:
-    return isinstance(outputs, tuple) and not any(map(is_pushed, outputs))
+    return isinstance(outputs, tuple) and not any(map(may_push, outputs))
 
 
 _SHOWS = "it says how the build is shown"

@@ -11,7 +11,7 @@ from buildx_cache.errors import UsageError
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import SYNTAX, LocalPath, output_pairs, outputs_of, used_paths, values_of
 from buildx_cache.request.options import OPTIONS
-from buildx_cache.request.rules import Ground, Permission, allow, frontend_name, is_pushed
+from buildx_cache.request.rules import Ground, Permission, allow, frontend_name, may_push
 from buildx_cache.request.sources import Layer, converted, setting
 from buildx_cache.working_copy import places
 
@@ -89,7 +89,7 @@ def _replaces_frontend(mine: BuildRequest, request: BuildRequest) -> bool:
 
 def _writes_to_registries(request: BuildRequest) -> bool:
     """Whether the image or, which a fork's build does only where the caller says so, its cache is pushed."""
-    return pushes_image(request) or request.cache_read_only is False
+    return may_push_image(request) or request.cache_read_only is False
 
 
 def _naming(request: BuildRequest) -> Iterator[str]:
@@ -119,10 +119,10 @@ def _may_be_kept(request: BuildRequest) -> bool:
     return request.load or not kinds or not kinds <= {"local", "tar", "oci", "cacheonly"}
 
 
-def pushes_image(request: BuildRequest) -> bool:
-    """Tell whether the image is pushed, or may be by flags of Buildx' own."""
+def may_push_image(request: BuildRequest) -> bool:
+    """Tell whether the image is pushed, or may be: by flags of Buildx' own, or an output of an unknown type."""
     flags = any("push" in flag or "type=registry" in flag for flag in request.buildx_flags)
-    return request.push or flags or any(map(is_pushed, request.output))
+    return request.push or flags or any(map(may_push, request.output))
 
 
 def _exported_folders(request: BuildRequest) -> Iterator[LocalPath]:

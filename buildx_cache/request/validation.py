@@ -30,7 +30,9 @@ from buildx_cache.request.local_paths import (
     values_of,
     written_layouts,
 )
+from buildx_cache.request.outputs import pushing_outputs
 from buildx_cache.request.probe import check_readable, check_written, is_ordinary, is_unending, look
+from buildx_cache.request.remote_context import is_remote_context, is_url
 from buildx_cache.request.units import parse_duration, parse_size
 from buildx_cache.working_copy import led_outside
 
@@ -100,9 +102,10 @@ def _check_cache(request: BuildRequest) -> None:
 
 
 def _check_image(request: BuildRequest) -> None:
-    named_outputs = [text for text in request.output if "name=" in text]
-    if request.push and not request.tag and not named_outputs:
-        raise UsageError("--push needs a tag to push", code="push-without-tag", hint="add -t REGISTRY/REPOSITORY:TAG")
+    nameless = next((each.spec for each in pushing_outputs(request) if not each.names), "")
+    if nameless and not values_of(request, "tag"):
+        what = "--push" if request.push else f"-o {nameless}"
+        raise UsageError(f"{what} needs a tag to push", code="push-without-tag", hint="add -t REGISTRY/REPOSITORY:TAG")
     if "" in request.tag:
         raise UsageError(
             "--tag is empty", code="value-empty", hint="give REGISTRY/REPOSITORY:TAG; a variable in it may not be set"
@@ -334,7 +337,7 @@ def _check_shadow(context: str) -> None:
 
 def _dockerfiles(request: BuildRequest) -> tuple[str, ...]:
     """Name what is built from where it is a file here: neither an address nor stdin."""
-    return tuple(text for text in dockerfiles_of(request) if text != "-" and not _is_url(text))
+    return tuple(text for text in dockerfiles_of(request) if text != "-" and not is_url(text))
 
 
 _OWN_FRONTEND = re.compile(rb"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@][\w.:@-]+)?")
@@ -449,12 +452,3 @@ def _check_reports(request: BuildRequest) -> None:
                 code="path-absent",
                 hint="make it before: Buildx, which writes it, does not",
             )
-
-
-def is_remote_context(context: str) -> bool:
-    """Whether the build context is fetched by BuildKit (a URL, a git address) or read from stdin."""
-    return context == "-" or _is_url(context) or context.startswith(("git@", "github.com/"))
-
-
-def _is_url(text: str) -> bool:
-    return re.match(r"[a-z][a-z0-9+.-]*://", text) is not None

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from buildx_cache.buildkit import BuildTrace, Kind, Problem, classify
 from buildx_cache.buildkit.vertex_names import is_image_metadata, transfer_kind
-from buildx_cache.caches import CacheEntry
+from buildx_cache.caches import BACKENDS, CacheEntry
 from buildx_cache.errors import CacheError
 from buildx_cache.plan import BuildInvocation, BuildPlan
-from buildx_cache.report import CacheReport, ExportStatus, LocalReport
+from buildx_cache.report import CacheReport, ExportStatus, ImportReport, ImportStatus, LocalReport
 from buildx_cache.run.folders import Folders
 from buildx_cache.run.interfaces import NO_REASON, Tell
 from buildx_cache.run.recovery import Attempt
 from buildx_cache.run.recovery.lazy import Lazy
 from buildx_cache.run.results import (
+    NEVER_ASKED,
+    TROUBLED,
     ExportResult,
     Known,
     Verdict,
@@ -42,8 +44,15 @@ class Caches:
     def __init__(self, plan: BuildPlan, tell: Tell, lazy: Lazy, retrying: Retrying) -> None:
         self.tell = tell
         self.folders = Folders(plan, tell)
-        self.verdicts: dict[CacheEntry, Verdict] = {}
-        self.exports: dict[CacheEntry, ExportResult] = {}
+        left_out = {entry: f"Buildx leaves it out: not set: {missing}" for entry, missing in plan.cache.left_out}
+        self.verdicts: dict[CacheEntry, Verdict] = {
+            entry: Verdict(entry=entry, status="skipped", detail=reason)
+            for entry, reason in left_out.items()
+            if entry in plan.cache.imports
+        }
+        self.exports: dict[CacheEntry, ExportResult] = {
+            entry: skipped_export(entry, reason) for entry, reason in left_out.items() if entry in plan.cache.exports
+        }
         self.is_strict = plan.strict_cache
         self._plan = plan
         self._lazy = lazy
@@ -122,7 +131,7 @@ class Caches:
                 raise CacheError(f"the cache {entry.place} fails: {error}", code="cache-failed", hint=STRICT_HINT)
             came_of_it = self.folders.set_aside(entry, damage) if damage else ""
             left_out.append(entry)
-            status = "damaged" if damage else failed_read(problem)
+            status: ImportStatus = "corrupt" if damage else failed_read(problem)
             self.verdicts[entry] = Verdict(entry=entry, status=status, detail=damage or error)
             said = (f"the cache {entry.place} is {status}: {damage or error}", came_of_it, what_now)
             self.tell.warn("; ".join(part for part in said if part))
@@ -146,18 +155,50 @@ class Caches:
         """Hold a strict call to its word, where the build did without an import.
 
         Raises:
-            CacheError: one is damaged or out of reach, and the call is strict.
+            CacheError: one cannot be read, and the call is strict.
         """
-        bad = [found for found in self.report(trace).imports if found.status in ("damaged", "unreachable")]
+        bad = next(self._troubles(trace), None)
         if bad and self.is_strict:
-            raise CacheError(
-                f"the cache {bad[0].source} is {bad[0].status}: {bad[0].detail}", code="cache-failed", hint=STRICT_HINT
-            )
+            raise CacheError(_trouble(bad), code="cache-failed", hint=STRICT_HINT)
+
+    def tell_imports(self, trace: BuildTrace) -> None:
+        """Warn of each import that the build did without, and why; what was noticed before was told then.
+
+        A strict call fails over it instead.
+        """
+        if self.is_strict:
+            return
+        told = {entry.place for entry in self.verdicts}
+        for found in self._troubles(trace):
+            if found.source not in told:
+                problem = classify(found.detail)
+                advice = problem.advice if found.status != "corrupt" else ""
+                self.tell.warn("; ".join(filter(None, (_trouble(found), advice))))
+
+    def _troubles(self, trace: BuildTrace) -> Iterator[ImportReport]:
+        """Yield the imports that cannot be read, or were left out by BuildKit or Buildx for what they lack."""
+        return (found for found in self.report(trace).imports if found.status in TROUBLED or self._is_lacking(found))
+
+    def _is_lacking(self, found: ImportReport) -> bool:
+        left_out = BACKENDS[found.type].left_out
+        is_left_out = bool(left_out) and found.detail.endswith(left_out)
+        return found.status == "skipped" and (is_left_out or classify(found.detail).kind in NEVER_ASKED)
 
     def report(self, trace: BuildTrace | None) -> CacheReport:
         """Return what the caches did, those that were left out included."""
-        known = Known(verdicts=self.verdicts, exports=self.exports, local=self._local, lazy=self._lazy.report())
+        known = Known(
+            has_own_steps=not self._plan.builder.create,
+            verdicts=self.verdicts,
+            exports=self.exports,
+            local=self._local,
+            lazy=self._lazy.report(),
+        )
         return cache_report(self._plan, trace, known)
+
+
+def _trouble(found: ImportReport) -> str:
+    reason = " ".join(found.detail.split())
+    return f"the cache {found.source} is {found.status}: {reason}"
 
 
 def troubles(trace: BuildTrace) -> Iterator[str]:

@@ -29,7 +29,7 @@ from buildx_cache.run.recovery.stall import Stall
 from buildx_cache.run.recovery.write_retry import WriteRetry
 from buildx_cache.run.redactor import Secrets
 from buildx_cache.run.result_files import put_in_place
-from buildx_cache.run.results import digest_of, image_report, step_reports
+from buildx_cache.run.results import digest_of, image_report, pushed_lines, step_reports
 from buildx_cache.run.retry import Patience
 
 
@@ -140,6 +140,7 @@ class _Execution:
             self._call.warn(warning)
         if attempt.code != 0:
             raise diagnose(attempt.trace, attempt.code)
+        self._caches.tell_imports(attempt.trace)
         attempt = replace(attempt, build=self._exports.take(attempt))
         attempt = self._load(attempt)
         self._is_built = True
@@ -201,13 +202,12 @@ class _Execution:
     # --- the report --------------------------------------------------------------------------------------
 
     def _results(self, report: BuildReport, error: BuildxCacheError | None) -> tuple[str, ...]:
-        """The lines for stdout: every pushed tag with its digest, or the ID of what was only loaded."""
+        """The lines for stdout: what was pushed, with its digest, or the ID of what was only loaded."""
         if error is not None:
             return ()
         image = report.images[self._plan.target.name]
         if image.pushed:
-            digest = f"@{image.digest}" if image.digest else ""
-            return tuple(f"{tag}{digest}" for tag in image.tags)
+            return pushed_lines(self._plan.target.image, image.digest, self._builds.trace)
         return (self._image_id,) if self._image_id else ()
 
     def _report(self, error: BuildxCacheError | None) -> BuildReport:

@@ -391,7 +391,7 @@ def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:
         lacks = f"has no cache {name!r}" if folder.is_held else "does not exist"
         return Verdict(entry=entry, status="absent", detail=f"the folder {lacks}")
     if folder.damaged:
-        return Verdict(entry=entry, status="damaged", detail=folder.damaged)
+        return Verdict(entry=entry, status="corrupt", detail=folder.damaged)
     large = [found for found in folder.findings if found.kind is Kind.TOO_LARGE and tag and found.blob in tag.closure]
     if large:
         return Verdict(entry=entry, status="skipped", detail=f"{large[0]}; {large[0].remedy}")

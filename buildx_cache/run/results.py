@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, Transfer, absent_folder, classify
 from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.layout.parse import is_digest
 from buildx_cache.plan import DIGEST, BuildPlan, ImagePlan
+from buildx_cache.reference import parse_reference
 from buildx_cache.report import (
     CacheReport,
     ExportReport,
@@ -26,7 +27,11 @@ from buildx_cache.report import (
 # What a failed export is called in the report, by the error of a build that ends with the same problem.
 _EXPORT_CAUSES = {DeniedError: "refused", UnreachableError: "unreachable", ExhaustedError: "full"}
 _LAYER_READS = frozenset({Operation.FETCH_LAYER, Operation.COMMIT_LAYER, Operation.READ_LAYER})
-_ABSENT = frozenset({Kind.ABSENT, Kind.INDEX_UNUSABLE, Kind.NO_CACHE_TAG})
+_ABSENT = frozenset({Kind.ABSENT, Kind.INDEX_UNUSABLE, Kind.NO_CACHE_TAG, Kind.NO_REPOSITORY})
+NEVER_ASKED = frozenset({Kind.NO_CACHE_KIND, Kind.CACHE_UNCONFIGURED})
+NOT_TOLD = "a step was cached; BuildKit does not tell by which cache"
+TROUBLED: frozenset[ImportStatus] = frozenset({"corrupt", "denied", "unreachable"})
+"""What became of an import that is there, or may be, and cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,8 @@ class ExportResult:
 class Known:
     """What is known of the caches beside the trace: of imports, of exports by what they came to, of the folder."""
 
+    has_own_steps: bool = False
+    """Whether the builder may have had steps before the call."""
     verdicts: Mapping[CacheEntry, Verdict]
     exports: Mapping[CacheEntry, ExportResult]
     local: LocalReport | None = None
@@ -110,11 +117,18 @@ def image_report(image: ImagePlan, metadata: Mapping[str, object] | None, trace:
     return ImageReport(
         digest=digest,
         platform_digests=_platform_digests(digest, image.platforms or _platform(metadata or {}), trace),
-        tags=image.tags,
+        tags=image.tags or image.pushed,
         pushed=image.push and metadata is not None,
         loaded=image.load and metadata is not None,
         platforms=image.platforms,
     )
+
+
+def pushed_lines(image: ImagePlan, digest: str, trace: BuildTrace | None) -> tuple[str, ...]:
+    """Return what was pushed, ``NAME@DIGEST``; BuildKit tells the digest of each tag, Buildx that of the last one."""
+    told = {name: found for each in (trace.transfers if trace else ()) for name, found in each.pushed}
+    digests = {name: told.get(str(parse_reference(name).canonical), digest) for name in image.pushed}
+    return tuple(f"{name}@{found}" if found else name for name, found in digests.items())
 
 
 def _platform_digests(digest: str, platforms: Sequence[str], trace: BuildTrace | None) -> Mapping[str, str]:
@@ -143,12 +157,17 @@ def _platform(metadata: Mapping[str, object]) -> tuple[str, ...]:
 def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHING_KNOWN) -> CacheReport:
     """What the cache did; ``plan`` is the one that the call began with."""
     transfers = import_transfers(plan.cache.imports, trace.transfers) if trace else {}
+    imports = tuple(
+        _import(entry, trace, transfers.get(entry, ()), known.verdicts.get(entry)) for entry in plan.cache.imports
+    )
+    is_told = not known.has_own_steps and sum(each.status == "hit" for each in imports) == 1
     return CacheReport(
         mode=plan.cache.kind.value,
         scope=plan.cache.scope,
         read_only=plan.cache.read_only,
         imports=tuple(
-            _import(entry, trace, transfers.get(entry, ()), known.verdicts.get(entry)) for entry in plan.cache.imports
+            each if is_told or each.status != "hit" or each.detail else replace(each, detail=NOT_TOLD)
+            for each in imports
         ),
         exports=tuple(
             (known.exports.get(entry) or skipped_export(entry, _NOT_DONE)).report() for entry in plan.cache.written
@@ -179,7 +198,7 @@ def _import_status(entry: CacheEntry, trace: BuildTrace, transfers: Collection[T
         return "skipped", _left_out("BuildKit did not ask for it", entry)
     if all(transfer.started and not transfer.completed for transfer in transfers):
         return "skipped", "the build ended before it was read"
-    return ("hit", "") if trace.cached else ("miss", "nothing in it fits this build")
+    return ("hit", "") if trace.reused else ("miss", "nothing in it fits this build")
 
 
 def _left_out(what: str, entry: CacheEntry) -> str:
@@ -187,16 +206,22 @@ def _left_out(what: str, entry: CacheEntry) -> str:
 
 
 def failed_import(problem: Problem) -> ImportStatus:
-    """Tell what an importer's error means; a manifest that it got and could not read is damaged."""
+    """Tell what an importer's error means; a manifest that it got and could not read is corrupt."""
     if problem.kind in _ABSENT:
         return "absent"
+    if problem.kind in NEVER_ASKED:
+        return "skipped"
+    if problem.is_refused:
+        return "denied"
     is_unread = problem.kind is Kind.CORRUPT or (problem.kind is Kind.UNKNOWN and problem.status is None)
-    return "damaged" if is_unread else "unreachable"
+    return "corrupt" if is_unread else "unreachable"
 
 
 def failed_read(problem: Problem) -> ImportStatus:
     """Tell what the error of a layer means: it is lost or changed, or could only not be fetched."""
-    return "damaged" if problem.kind in (Kind.CORRUPT, Kind.ABSENT) else "unreachable"
+    if problem.kind in (Kind.CORRUPT, Kind.ABSENT):
+        return "corrupt"
+    return "denied" if problem.is_refused else "unreachable"
 
 
 def imported(imports: Sequence[CacheEntry], trace: BuildTrace) -> tuple[CacheEntry, ...]:
@@ -221,9 +246,14 @@ def export_result(entry: CacheEntry, trace: BuildTrace, exports: Collection[Cach
     failed = next((transfer for transfer in transfers if transfer.error), None)
     if failed:
         return failed_export(entry, classify(failed.error, doing=failed.name))
-    if not transfers and not entry.backend.is_in_image:
+    if not transfers and not (entry.backend.is_in_image and _is_image_written(trace)):
         return skipped_export(entry, _left_out("BuildKit did not write it", entry))
     return ExportResult(entry=entry, status="written", bytes=sum(transfer.bytes for transfer in transfers))
+
+
+def _is_image_written(trace: BuildTrace) -> bool:
+    """Tell whether BuildKit wrote an image, with which a cache in it is written (``exporter/containerimage``)."""
+    return any(each.kind in ("image-export", "push") and not each.error for each in trace.transfers)
 
 
 def failed_export(entry: CacheEntry, problem: Problem) -> ExportResult:

@@ -19,7 +19,7 @@ class LocalFault:
 
     name: str
     harm: Callable[[Path, Sequence[str]], str]
-    status: str = "damaged"
+    status: str = "corrupt"
     words: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -101,32 +101,32 @@ _LIMITED = Status(code=429, headers=_SOON)
 _BROKEN = Status(code=500)
 
 READING: tuple[RegistryFault, ...] = (
-    RegistryFault(name="lost blob: first layer", rules=_of(Part.FIRST, _LOST), status="damaged", stays=True),
-    RegistryFault(name="lost blob: middle layer", rules=_of(Part.MIDDLE, _LOST), status="damaged", stays=True),
-    RegistryFault(name="lost blob: last layer", rules=_of(Part.LAST, _LOST), status="damaged", stays=True),
-    RegistryFault(name="lost blob: layer of another stage", rules=_of(Part.STAGE, _LOST), status="damaged", stays=True),
-    RegistryFault(name="lost blob: config", rules=_of(Part.CONFIG, _LOST), status="damaged", stays=True),
+    RegistryFault(name="lost blob: first layer", rules=_of(Part.FIRST, _LOST), status="corrupt", stays=True),
+    RegistryFault(name="lost blob: middle layer", rules=_of(Part.MIDDLE, _LOST), status="corrupt", stays=True),
+    RegistryFault(name="lost blob: last layer", rules=_of(Part.LAST, _LOST), status="corrupt", stays=True),
+    RegistryFault(name="lost blob: layer of another stage", rules=_of(Part.STAGE, _LOST), status="corrupt", stays=True),
+    RegistryFault(name="lost blob: config", rules=_of(Part.CONFIG, _LOST), status="corrupt", stays=True),
     RegistryFault(name="lost manifest", rules=_any(_LOST, _MANIFESTS), status="absent"),
-    RegistryFault(name="401 for everything", rules=_any(_UNAUTHORIZED, _ALL), status="unreachable"),
-    RegistryFault(name="403 for everything", rules=_any(_DENIED, _ALL), status="unreachable"),
+    RegistryFault(name="401 for everything", rules=_any(_UNAUTHORIZED, _ALL), status="denied"),
+    RegistryFault(name="403 for everything", rules=_any(_DENIED, _ALL), status="denied"),
     RegistryFault(
         name="403 for the token",
         rules=lambda _: (
             Rule(act=_DENIED, kinds=frozenset({Kind.TOKEN})),
             Rule(act=Status(code=401, headers=_BEARER), kinds=_ALL | {Kind.PING}),
         ),
-        status="unreachable",
+        status="denied",
     ),
     RegistryFault(name="429 for everything", rules=_any(_LIMITED, _ALL), status="unreachable"),
     RegistryFault(name="500 for the manifest", rules=_any(_BROKEN, _MANIFESTS), status="unreachable"),
-    RegistryFault(name="401 for a layer", rules=_of(Part.MIDDLE, _UNAUTHORIZED), status="unreachable"),
-    RegistryFault(name="403 for a layer", rules=_of(Part.MIDDLE, _DENIED), status="unreachable"),
+    RegistryFault(name="401 for a layer", rules=_of(Part.MIDDLE, _UNAUTHORIZED), status="denied"),
+    RegistryFault(name="403 for a layer", rules=_of(Part.MIDDLE, _DENIED), status="denied"),
     RegistryFault(name="429 for a layer", rules=_of(Part.MIDDLE, _LIMITED), status="unreachable"),
     RegistryFault(name="500 for a layer", rules=_of(Part.MIDDLE, _BROKEN), status="unreachable"),
     RegistryFault(name="cut in the middle of a layer", rules=_of(Part.MIDDLE, Cut(after=20_000)), status="hit"),
-    RegistryFault(name="cut before a layer's first byte", rules=_of(Part.MIDDLE, Cut(after=0)), status="damaged"),
+    RegistryFault(name="cut before a layer's first byte", rules=_of(Part.MIDDLE, Cut(after=0)), status="corrupt"),
     RegistryFault(name="cut in the manifest", rules=_any(Cut(after=10), _MANIFESTS), status="unreachable"),
-    RegistryFault(name="wrong bytes: layer", rules=_of(Part.MIDDLE, Flip()), status="damaged", stays=True),
+    RegistryFault(name="wrong bytes: layer", rules=_of(Part.MIDDLE, Flip()), status="corrupt", stays=True),
     RegistryFault(name="slow manifest", rules=_any(Slow(wait=5.5), _MANIFESTS, times=1), status="hit"),
     RegistryFault(name="slow layer", rules=_of(Part.MIDDLE, Slow(rate=20_000)), status="hit"),
 )

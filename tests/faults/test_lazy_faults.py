@@ -71,7 +71,7 @@ def test_damage_that_no_build_reads_costs_nothing_and_is_mended_by_the_build_tha
 
     assert read.code == 0, read.stderr
     found = imported(read, str(folder))
-    assert found["status"] == "damaged"
+    assert found["status"] == "corrupt"
     assert named in found["detail"]
     assert read.report["cache"]["local"]["sound"] is True
     assert layout.verify(folder, deep=True) == ()

@@ -37,7 +37,7 @@ def test_a_damaged_folder_fails_no_build_and_is_sound_afterwards(laboratory: Lab
     assert laboratory.says(image) == laboratory.pristine.says
     found = imported(ran, str(folder))
     assert found["status"] == fault.status
-    assert found["status"] != "damaged" or named in found["detail"]
+    assert found["status"] != "corrupt" or named in found["detail"]
     assert found["status"] == "absent" or any(str(folder) in warning for warning in ran.report["warnings"])
     assert found["status"] != "hit" or ran.steps == (STEPS, STEPS, 0)
     assert ran.report["cache"]["exports"][0]["status"] in ("written", "unchanged")
@@ -77,7 +77,7 @@ def test_a_flipped_byte_costs_one_build_and_no_part_of_the_cache(
     met = laboratory.tool(*words, *push, *_dockerfile(laboratory, more))
 
     assert met.code == 0, met.stderr
-    assert imported(met, str(folder))["status"] == "damaged"
+    assert imported(met, str(folder))["status"] == "corrupt"
     assert layout.verify(folder, deep=True) == ()
     again = laboratory.tool(*words, *_dockerfile(laboratory, f"{more}COPY --from=maker / /all\n"))
     assert again.code == 0, again.stderr

@@ -39,6 +39,8 @@ def test_a_faulty_registry_cache_fails_no_build(laboratory: Laboratory, proxy: P
     found = imported(ran, reference)
     assert found["status"] == fault.status
     assert bool(found["detail"]) is (fault.status != "hit")
+    told = [warning for warning in ran.report["warnings"] if warning.startswith(f"the cache {reference} is ")]
+    assert len(told) == (fault.status in ("corrupt", "denied", "unreachable"))
 
     with proxy.ruled(*(rules if fault.stays else ())):
         again = laboratory.tool(*words)
@@ -91,7 +93,7 @@ def test_an_image_and_its_cache_behind_the_same_faulty_registry(laboratory: Labo
 
     assert ran.code == 0, ran.stderr
     assert laboratory.says(image) == laboratory.pristine.says
-    assert imported(ran, reference)["status"] == "damaged"
+    assert imported(ran, reference)["status"] == "corrupt"
 
 
 def test_a_denied_push_is_not_taken_for_the_cache(laboratory: Laboratory, proxy: Proxy) -> None:
@@ -129,7 +131,7 @@ def test_a_lost_layer_of_the_base_image_is_not_taken_for_the_cache(
 
     assert ran.code != 0
     assert builds(ran) <= 2
-    assert imported(ran, "cache-")["status"] != "damaged"
+    assert imported(ran, "cache-")["status"] != "corrupt"
 
 
 def test_a_cache_out_of_reach_fails_a_strict_call(laboratory: Laboratory, proxy: Proxy) -> None:

@@ -138,7 +138,7 @@ IMPORTS = (
     Import(name="503 for a while", act=Status(code=503), times=2, retries=1, status="hit"),
     Import(name="reset once", act=Cut(after=0, reset=True), times=1, retries=0, status="hit"),
     Import(name="503 for good", act=Status(code=503), retries=2, status="unreachable"),
-    Import(name="403 for good", act=Status(code=403), retries=0, status="unreachable"),
+    Import(name="403 for good", act=Status(code=403), retries=0, status="denied"),
     Import(name="404 for good", act=Status(code=404), retries=0, status="absent"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,27 @@ def test_image_and_cache_share_their_compression(docker: Docker, project: Path, 
     ran = docker.build(*words, *docker.new_builder, str(project))
     assert ran.steps == (3, 3, 0)
     assert docker.greeting(f"{repository}:1") == "one"
+
+
+def test_a_base_image_that_is_there_is_no_hit(docker: Docker, project: Path) -> None:
+    cache = f"{docker.repository()}:cache"
+    words = ("--driver", "docker", "--cache", "registry", "--cache-ref", cache, "--build-arg", f"BASE={docker.base}")
+    docker.build(*words, str(project))
+    (project / "word").write_text(uuid.uuid4().hex)
+    (project / "Dockerfile").write_text((project / "Dockerfile").read_text().replace("COPY word", "COPY ./word"))
+    ran = docker.build(*words, str(project))
+    assert ran.steps == (3, 1, 2)  # the base image
+    assert [each["status"] for each in ran.report["cache"]["imports"]] == ["miss"]
+
+
+def test_of_two_registries_the_one_that_refuses_is_named(docker: Docker, project: Path) -> None:
+    taken, refused = f"{docker.repository()}:cache", f"{docker.auth_registry}/{uuid.uuid4().hex[:12]}/app:cache"
+    entries = (f"type=registry,ref={each}" for each in (taken, refused))
+    words = (word for entry in entries for word in ("--cache-from", entry, "--cache-to", entry))
+    ran = docker.build(
+        "--driver", "docker", "--cache", "none", *words, "--build-arg", f"BASE={docker.base}", str(project)
+    )
+    cache = ran.report["cache"]
+    assert [(each["source"], each["status"]) for each in cache["imports"]] == [(taken, "absent"), (refused, "denied")]
+    assert [(each["target"], each["status"]) for each in cache["exports"]] == [(taken, "written"), (refused, "failed")]
+    assert [sum(each in warning for warning in ran.report["warnings"]) for each in (taken, refused)] == [0, 2]

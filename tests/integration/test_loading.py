@@ -143,7 +143,7 @@ def test_a_damaged_layer_comes_from_the_builder_after_all(docker: Docker, source
     assert ran.report["images"]["default"]["loaded"] is True
     assert ran.stdout == f"{identity(docker, ONE)}\n"
     assert ["other content" in warning for warning in ran.report["warnings"]] == [True, True]
-    assert [each["status"] for each in ran.report["cache"]["imports"]] == ["damaged"]
+    assert [each["status"] for each in ran.report["cache"]["imports"]] == ["corrupt"]
     assert [each["status"] for each in ran.report["cache"]["exports"]] == ["written"]
     assert is_clean(cache)
     docker.docker("image", "rm", ONE)
@@ -169,3 +169,16 @@ def test_an_interrupted_load_leaves_nothing(
     assert is_clean(source.parent / "cache")
     assert ONE not in docker.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
     assert docker.left_of(json.loads(report.read_text())["builder"]["name"]) == ""
+
+
+def test_the_classic_store_gives_one_answer_to_attestations(classic_docker: Docker, source: Path) -> None:
+    """Cold and warm: where the image is read from the cache's folder, nobody else would refuse it."""
+    load(classic_docker, source)
+    for cache in ("none-yet", "cache"):
+        words = ("--cache", "local", "--cache-dir", str(source.parent / cache))
+        ran = classic_docker.tool(
+            *("build", *classic_docker.new_builder, "-t", ONE, "--load", "--provenance", "mode=max", *words),
+            *("--build-arg", f"BASE={classic_docker.base}", str(source)),
+        )
+        assert (ran.code, ran.report["error"]["code"]) == (2, "load-unsupported")
+    classic_docker.docker("image", "rm", ONE, TWO)

@@ -185,6 +185,23 @@ ROWS = {
         code=7,
         says="credentials",
     ),
+    "no credentials for Amazon S3": Row(
+        vertex="exporting cache to Amazon S3",
+        words="operation error S3: HeadObject, failed to refresh cached credentials, no EC2 IMDS role found",
+        kind=Kind.STORE_DENIED,
+        code=7,
+        says="credentials",
+    ),
+    "an importer that the builder does not have": Row(
+        vertex="", words="ERROR: unknown cache importer: s3", kind=Kind.NO_CACHE_KIND, code=7, says="no such cache"
+    ),
+    "an importer that cannot be made": Row(
+        vertex="",
+        words="ERROR: failed to configure gha cache importer: token is malformed: too few segments",
+        kind=Kind.CACHE_UNCONFIGURED,
+        code=7,
+        says="correct the entry",
+    ),
     # --- a registry has a fault: BuildKit leaves the status out of a push's error ---
     **{
         f"{status} with a code": Row(

@@ -210,19 +210,55 @@ def test_what_became_of_an_import(entry: CacheEntry, known: BuildTrace | None, s
         ("open /c/index.json: no such file or directory", "absent"),
         ("dial tcp 127.0.0.1:5000: connect: connection refused", "unreachable"),
         ("dial tcp: lookup registry.example.com: no such host", "unreachable"),
-        ("pull access denied: insufficient_scope: authorization failed", "unreachable"),
-        ("401 Unauthorized", "unreachable"),
+        ("pull access denied: insufficient_scope: authorization failed", "denied"),
+        ("401 Unauthorized", "denied"),
+        ("unexpected status from GET request to https://registry.example.com/v2/x: 405 Method Not Allowed", "denied"),
+        ("unknown cache importer: s3", "skipped"),
+        ("failed to configure gha cache importer: token is malformed", "skipped"),
+        ("failed to configure s3 cache importer: region ($AWS_REGION) not set for s3 cache", "skipped"),
+        (
+            "operation error S3: HeadObject, failed to refresh cached credentials, no EC2 IMDS role found",
+            "denied",
+        ),
+        ("DefaultAzureCredential: failed to acquire a token.", "denied"),
         ("unexpected status from HEAD request: 503 Service Unavailable", "unreachable"),
         ("http: server gave HTTP response to HTTPS client", "unreachable"),
         ("x509: certificate signed by unknown authority", "unreachable"),
         ("read tcp: i/o timeout", "unreachable"),
-        ("invalid character 'x' looking for beginning of value", "damaged"),
-        ("unexpected commit digest sha256:1, expected sha256:2: failed precondition", "damaged"),
+        ("invalid character 'x' looking for beginning of value", "corrupt"),
+        ("unexpected commit digest sha256:1, expected sha256:2: failed precondition", "corrupt"),
     ],
 )
 def test_what_an_import_error_means(error: str, status: str) -> None:
     found = imported(REGISTRY, trace(step(1, cached=True), transfers=(moved(FROM_REGISTRY, error=error),)))
     assert (found.status, found.detail) == (status, error)
+
+
+BASE = replace(step(1, cached=True), name="FROM scratch")
+OTHERS = parse_import(OTHER)
+
+
+@pytest.mark.parametrize(
+    ("steps", "entries", "has_own_steps", "found"),
+    [
+        ((BASE, step(2)), (REGISTRY,), False, [("miss", True)]),
+        ((BASE, step(2, cached=True)), (REGISTRY,), False, [("hit", False)]),
+        ((BASE, step(2, cached=True)), (REGISTRY,), True, [("hit", True)]),
+        ((BASE, step(2, cached=True)), (REGISTRY, OTHERS), False, [("hit", True)] * 2),
+        ((BASE,), (REGISTRY,), True, [("miss", True)]),
+    ],
+    ids=["only-the-base-image", "a-step", "perhaps-the-builders-own", "which-of-two", "nothing-else"],
+)
+def test_a_hit_is_a_step_from_a_cache_and_what_is_not_told_is_said(
+    steps: tuple[Step, ...],
+    entries: tuple[CacheEntry, ...],
+    has_own_steps: bool,  # noqa: FBT001 -- a table
+    found: list[tuple[str, bool]],
+) -> None:
+    transfers = tuple(moved(f"importing cache manifest from {entry.place}") for entry in entries)
+    known = replace(knowing(), has_own_steps=has_own_steps)
+    reports = cache_report(plan(imports=entries), trace(*steps, transfers=transfers), known).imports
+    assert [(each.status, bool(each.detail)) for each in reports] == found
 
 
 def test_each_import_has_its_own_report() -> None:
@@ -250,7 +286,8 @@ INLINE = parse_export("inline")
         ),
         pytest.param(TO_LOCAL, (moved("exporting cache to client directory", count=7),), "written", "", 7, id="local"),
         pytest.param(INLINE, (moved("preparing layers for inline cache"),), "written", "", 0, id="inline"),
-        pytest.param(INLINE, (), "written", "", 0, id="inline-without-a-word"),
+        pytest.param(INLINE, (moved("exporting to image"),), "written", "", 0, id="inline-in-the-image"),
+        pytest.param(INLINE, (), "skipped", "BuildKit did not write it", 0, id="inline-without-an-image"),
         pytest.param(TO_REGISTRY, (), "skipped", "BuildKit did not write it", 0, id="nothing-said"),
         pytest.param(
             TO_REGISTRY,
@@ -464,9 +501,9 @@ def test_a_folder_that_is_served_has_its_own_vertex() -> None:
 @pytest.mark.parametrize(
     ("verdict", "status", "detail"),
     [
-        (Verdict(entry=REGISTRY, status="damaged", detail="a layer is lost"), "damaged", "a layer is lost"),
+        (Verdict(entry=REGISTRY, status="corrupt", detail="a layer is lost"), "corrupt", "a layer is lost"),
         (Verdict(entry=REGISTRY, detail="mended: a layer is lost"), "hit", "mended: a layer is lost"),
-        (Verdict(entry=LOCAL, status="damaged", detail="another's"), "hit", ""),
+        (Verdict(entry=LOCAL, status="corrupt", detail="another's"), "hit", ""),
     ],
     ids=["with-a-status", "with-buildkits-status", "of-another-import"],
 )
@@ -478,8 +515,8 @@ def test_what_is_known_of_an_import_goes_before_what_buildkit_says(
 
 
 def test_what_is_known_of_an_import_is_told_also_where_no_build_ran() -> None:
-    found = imported(REGISTRY, None, Verdict(entry=REGISTRY, status="damaged", detail="so"))
-    assert (found.status, found.detail) == ("damaged", "so")
+    found = imported(REGISTRY, None, Verdict(entry=REGISTRY, status="corrupt", detail="so"))
+    assert (found.status, found.detail) == ("corrupt", "so")
 
 
 @pytest.mark.parametrize(
@@ -554,7 +591,7 @@ def test_nothing_secret_is_reported() -> None:
         step(1), transfers=(moved(FROM_REGISTRY, error=secret), moved("exporting cache to registry", error=secret))
     )
     asked = plan(imports=(REGISTRY, LOCAL), exports=(TO_REGISTRY,))
-    verdict = Verdict(entry=LOCAL, status="damaged", detail=secret)
+    verdict = Verdict(entry=LOCAL, status="corrupt", detail=secret)
     cache = cache_report(asked, known, knowing(verdict, exports={TO_REGISTRY: export_result(TO_REGISTRY, known)}))
     whole = BuildReport(
         status="failed",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import pytest
 
+from buildx_cache.errors import UsageError
 from buildx_cache.plan import Facts, LoadingPlan, Store
 from buildx_cache.plan.render import command_line, plan_json
 from tests.unit.run.calls import APP, FACTS, FLEET, planned
@@ -62,3 +64,39 @@ def test_the_planned_build_says_load() -> None:
     assert plan.target.build.argv[-2:] == ("--load", ".")
     assert all("image load" not in " ".join(step.argv) for _, step in plan.phases())
     assert json.loads(plan_json(plan))["images"]["default"]["loading"]["from_folder"] is True
+
+
+ATTESTED: tuple[dict[str, object], ...] = (
+    {"provenance": "mode=max"},
+    {"provenance": "true"},
+    {"provenance": "mode=min,inline-only=true"},
+    {"sbom": "true"},
+    {"attest": ["type=provenance,mode=min"]},
+    {"attest": ["type=sbom,disabled=true", "type=provenance"]},
+)
+PLAIN: tuple[dict[str, object], ...] = (
+    {},
+    {"provenance": "false"},
+    {"provenance": "0"},
+    {"provenance": "mode=max,disabled=true"},
+    {"sbom": "false"},
+    {"attest": ["type=sbom,disabled=1"]},
+)
+LOADED: tuple[dict[str, object], ...] = ({"load": True}, {"output": ["type=docker"]}, {"load": True, "push": True})
+
+
+@pytest.mark.parametrize("asked", ATTESTED, ids=str)
+@pytest.mark.parametrize("loaded", LOADED, ids=str)
+def test_the_classic_store_is_handed_no_attestations(asked: dict[str, object], loaded: dict[str, object]) -> None:
+    words = {"tag": [APP], **asked, **loaded}
+    for store in Store:
+        with pytest.raises(UsageError) if store is Store.CLASSIC else contextlib.nullcontext() as refused:
+            planned(replace(FACTS, store=store), **words)
+        if refused:
+            assert (refused.value.code, refused.value.exit_code) == ("load-unsupported", 2)
+    planned(replace(FACTS, store=Store.CLASSIC), **{"tag": [APP], "output": ["type=oci,dest=x.tar"], **asked})
+
+
+@pytest.mark.parametrize("asked", PLAIN, ids=str)
+def test_without_attestations_the_classic_store_takes_it(asked: dict[str, object]) -> None:
+    assert planned(replace(FACTS, store=Store.CLASSIC), **{"tag": [APP], "load": True, **asked}).target.image.load

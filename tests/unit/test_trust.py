@@ -87,6 +87,7 @@ KEYS: Mapping[str, Case] = {
         left=tuple([each] for each in PLAIN_OUTPUTS),
         own=tuple([each] for each in (*PUSHED, *NAMED_OUTPUTS)),
         never=(*([each] for each in BAD_OUTPUTS), ["type=cacheonly"] * 101),
+        beside={"tag": ["r.example/app:1"]},
     ),
     "file": Case(
         left=("Dockerfile", "sub/Dockerfile", "https://x.example/Dockerfile"),
@@ -320,7 +321,7 @@ def test_a_refused_key_is_refused_though_the_command_line_sets_it_too() -> None:
         ({"output": ["type=registry"]}, ()),
         ({"output": ["type=image,push=true"]}, ()),
         ({}, ("--push",)),
-        ({}, ("-o", "type=registry")),
+        ({}, ("-o", "type=registry,name=r.example/app")),
         ({"cache_read_only": False, "cache": "registry"}, ()),
     ],
 )

@@ -24,6 +24,7 @@ from tests.unit.run.calls import (
     APP,
     DIGEST,
     EXIT_2,
+    FACTS,
     MADE,
     Ended,
     FakeEngine,
@@ -122,12 +123,10 @@ def at_registry(folder: Path) -> BuildPlan:
 
 
 REPLAYS = (
-    Replay(name="registry-layer-lost", code=1, plan=at_registry, builds=2, imported="damaged", exported="written"),
+    Replay(name="registry-layer-lost", code=1, plan=at_registry, builds=2, imported="corrupt", exported="written"),
+    Replay(name="registry-layer-denied", code=1, plan=at_registry, builds=2, imported="denied", exported="written"),
     Replay(
-        name="registry-layer-denied", code=1, plan=at_registry, builds=2, imported="unreachable", exported="written"
-    ),
-    Replay(
-        name="registry-stage-layer-lost", code=0, plan=at_registry, builds=2, imported="damaged", exported="written"
+        name="registry-stage-layer-lost", code=0, plan=at_registry, builds=2, imported="corrupt", exported="written"
     ),
     Replay(
         name="registry-export-denied",
@@ -138,8 +137,8 @@ REPLAYS = (
         exported="failed",
         detail="denied: error writing layer blob",
     ),
-    Replay(name="local-layer-lost", code=1, plan=local_plan, builds=2, imported="damaged", exported="unchanged"),
-    Replay(name="local-stage-layer-lost", code=0, plan=local_plan, builds=2, imported="damaged", exported="unchanged"),
+    Replay(name="local-layer-lost", code=1, plan=local_plan, builds=2, imported="corrupt", exported="unchanged"),
+    Replay(name="local-stage-layer-lost", code=0, plan=local_plan, builds=2, imported="corrupt", exported="unchanged"),
     Replay(
         name="local-disk-full",
         code=0,
@@ -200,7 +199,7 @@ GITHUB = ["type=gha,scope=s"]
     ("name", "imported", "exported"),
     [
         ("gha-refused", "unreachable", "failed"),
-        ("gha-denied", "unreachable", "failed"),
+        ("gha-denied", "denied", "failed"),
         ("gha-written", "hit", "written"),
     ],
 )
@@ -211,6 +210,61 @@ def test_a_recorded_build_with_githubs_cache(name: str, imported: str, exported:
     assert imports_of(outcome.report) == [("gha:s", imported)]
     assert exports_of(outcome.report) == [("gha:s", exported)]
     assert any("could not be written to gha:s" in warning for warning in display.warned) == (exported == "failed")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ("unexpected status from HEAD request to http://r/v2/a/manifests/c: 403 Forbidden", "denied"),
+        ("unexpected status from HEAD request to http://r/v2/a/manifests/c: 503 Service Unavailable", "unreachable"),
+        ("invalid character 'x' looking for beginning of value", "corrupt"),
+        ("unknown cache importer: registry", "skipped"),
+    ],
+)
+def test_an_import_that_is_not_read_is_told_once_with_its_cause(error: str, status: str, strict: bool) -> None:  # noqa: FBT001 -- a table
+    stream = MADE + said(vertex(f"importing cache manifest from {REF}", error=error)) + TO_REGISTRY
+    outcome, display = done(registry_plan(strict_cache=strict), FakeEngine(builds=[(stream, 0)], stays=True))
+    assert imports_of(outcome.report) == [(REF, status)]
+    assert isinstance(outcome.error, CacheError) == strict
+    told_of = [text for text in (*display.warned, *([outcome.error.message] if outcome.error else [])) if REF in text]
+    assert len(told_of) == 1
+    assert told_of[0].startswith(f"the cache {REF} is {status}: {error}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "variables", "missing"),
+    [
+        ("type=gha,scope=s", (), "ACTIONS_RUNTIME_TOKEN, ACTIONS_RESULTS_URL or ACTIONS_CACHE_URL"),
+        ("type=gha,scope=s", ("ACTIONS_RUNTIME_TOKEN",), "ACTIONS_RESULTS_URL or ACTIONS_CACHE_URL"),
+        ("type=gha,scope=s", ("ACTIONS_CACHE_URL",), "ACTIONS_RUNTIME_TOKEN"),
+        ("type=gha,scope=s,token=x", (), "ACTIONS_RESULTS_URL or ACTIONS_CACHE_URL"),
+        ("type=gha,scope=s,url_v2=https://x", (), "ACTIONS_RUNTIME_TOKEN"),
+        ("type=gha,scope=s,url=https://x,token=x", (), ""),
+        ("type=gha,scope=s", ("ACTIONS_RUNTIME_TOKEN", "ACTIONS_RESULTS_URL"), ""),
+        ("type=s3,bucket=b,region=r", (), ""),
+    ],
+)
+def test_a_cache_without_its_variables_is_left_out_and_the_variables_are_named(
+    entry: str, variables: tuple[str, ...], missing: str
+) -> None:
+    facts = replace(FACTS, variables=frozenset(variables))
+    asked: dict[str, object] = {"cache": "none", "cache_from": [entry], "cache_to": [entry]}
+    plan = planned(facts, **asked)
+    assert bool(plan.target.build.imports) == bool(plan.target.build.exports) == (not missing)
+    notes = [note for note in plan.notes if "ACTIONS" in note]
+    assert [missing in note for note in notes] == [True] * bool(missing)
+    outcome, display = done(plan, FakeEngine(builds=[(MADE, 0)]))
+    told_of = [warning for warning in display.warned if "ACTIONS" in warning]
+    cache = outcome.report.cache
+    reports = [(str(each.status), missing in each.detail) for each in cache.imports]
+    reports += [(str(each.status), missing in each.detail) for each in cache.exports]
+    if missing:
+        assert told_of == notes
+        assert reports == [("skipped", True)] * 2
+        with pytest.raises(CacheError) as refused:
+            planned(facts, **asked, strict_cache=True)
+        assert (refused.value.code, refused.value.exit_code) == ("cache-variables-missing", 7)
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -267,7 +321,7 @@ def test_of_two_exports_to_registries_the_denied_one_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(LOST, "damaged"), (FORBIDDEN, "unreachable"), (CUT, "damaged")],
+    [(LOST, "corrupt"), (FORBIDDEN, "denied"), (CUT, "corrupt")],
     ids=["lost", "denied", "cut"],
 )
 def test_a_build_that_failed_over_an_import_is_run_once_more_without_it(error: str, status: str) -> None:
@@ -301,7 +355,7 @@ def test_only_the_import_at_fault_is_left_out() -> None:
     stream = said(vertex(f"importing cache manifest from {other}")) + failed(FORBIDDEN)
     engine = FakeEngine(builds=[(stream, 1), (CACHED + said(vertex(f"importing cache manifest from {other}")), 0)])
     outcome, _ = done(registry_plan(cache_from=[other]), engine)
-    assert imports_of(outcome.report) == [(REF, "unreachable"), (other, "hit")]
+    assert imports_of(outcome.report) == [(REF, "denied"), (other, "hit")]
     assert engine.built[1].argv.count(f"type=registry,ref={other}") == 1
 
 
@@ -314,7 +368,7 @@ def test_two_imports_at_fault_one_after_the_other_take_two_more_builds() -> None
     outcome, _ = done(registry_plan(cache_from=[other]), engine)
     assert outcome.error is None
     assert sources(engine) == [2, 1, 0]
-    assert imports_of(outcome.report) == [(REF, "unreachable"), (other, "unreachable")]
+    assert imports_of(outcome.report) == [(REF, "denied"), (other, "denied")]
 
 
 def test_a_build_that_fails_again_with_the_same_words_was_not_the_caches_and_is_not_repeated() -> None:
@@ -412,8 +466,8 @@ def test_a_step_that_ran_after_all_tells_on_its_import() -> None:
     outcome, display = done(registry_plan(), engine := FakeEngine(builds=[(ran + TO_REGISTRY, 0)]))
     assert outcome.error is None
     assert len(engine.built) == 1
-    assert imports_of(outcome.report) == [(REF, "damaged")]
-    assert display.warned == [f"the cache {REF} is damaged: {CUT}; what it lacks is built again"]
+    assert imports_of(outcome.report) == [(REF, "corrupt")]
+    assert display.warned == [f"the cache {REF} is corrupt: {CUT}; what it lacks is built again"]
 
 
 def test_an_importers_own_error_is_held_against_no_other_import() -> None:
@@ -423,8 +477,9 @@ def test_an_importers_own_error_is_held_against_no_other_import() -> None:
         vertex(f"importing cache manifest from {REF}", error=lost), vertex(f"importing cache manifest from {other}")
     )
     outcome, display = done(registry_plan(cache_from=[other]), FakeEngine(builds=[(CACHED + stream + TO_REGISTRY, 0)]))
-    assert imports_of(outcome.report) == [(REF, "damaged"), (other, "hit")]
-    assert display.warned == []
+    assert imports_of(outcome.report) == [(REF, "corrupt"), (other, "hit")]
+    (warning,) = display.warned
+    assert warning.startswith(f"the cache {REF} is corrupt: {lost}")
 
 
 def test_an_export_that_failed_over_an_import_is_written_again() -> None:
@@ -438,7 +493,7 @@ def test_an_export_that_failed_over_an_import_is_written_again() -> None:
     assert exports_of(outcome.report) == [(REF, "written")]
     assert [(each.phase, each.count) for each in outcome.report.retries] == [("export", 1)]
     assert display.warned == [
-        f"the cache {REF} is damaged: error writing layer blob: {LOST}; what it lacks is built again"
+        f"the cache {REF} is corrupt: error writing layer blob: {LOST}; what it lacks is built again"
     ]
     assert outcome.report.cache.steps.cached == 2
 
@@ -479,8 +534,8 @@ def test_a_strict_call_fails_over_an_import_that_the_build_got_over() -> None:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        ("unexpected status from HEAD request to http://r/v2/a/manifests/c: 403 Forbidden", "unreachable"),
-        ("unexpected end of JSON input", "damaged"),
+        ("unexpected status from HEAD request to http://r/v2/a/manifests/c: 403 Forbidden", "denied"),
+        ("unexpected end of JSON input", "corrupt"),
     ],
 )
 def test_a_strict_call_fails_over_an_import_that_buildkit_could_not_read(error: str, status: str) -> None:
@@ -673,7 +728,7 @@ def test_a_layer_that_changed_in_the_folder_is_set_aside_before_the_second_build
     assert outcome.error is None
     assert there == [True, False]
     assert sources(engine)[:2] == [1, 0]
-    assert [each.status for each in outcome.report.cache.imports] == ["damaged"]
+    assert [each.status for each in outcome.report.cache.imports] == ["corrupt"]
     assert digest in outcome.report.cache.imports[0].detail
     assert "it is set aside as" in display.warned[0]
     assert is_free(tmp_path / "cache")
@@ -699,7 +754,7 @@ def test_layers_that_the_build_did_not_need_and_the_export_dropped_are_built_aga
     assert sources(engine) == [1, 0]
     assert engine.built[1].argv[-3:] == ("--output", "type=cacheonly", ".")
     assert ["--no-cache" in build.argv for build in engine.built] == [False, True]
-    assert [each.status for each in outcome.report.cache.imports] == ["damaged"]
+    assert [each.status for each in outcome.report.cache.imports] == ["corrupt"]
     assert digest in outcome.report.cache.imports[0].detail
     assert outcome.report.cache.local is not None
     assert outcome.report.cache.local.sound

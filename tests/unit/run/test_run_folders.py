@@ -121,7 +121,7 @@ def test_a_damaged_folder_is_set_aside_whole(
     assert seen == [frozenset()]
     assert "--cache-from" not in engine.built[0].argv
     assert "--cache-to" in engine.built[0].argv
-    assert imports_of(outcome.report) == ["damaged"]
+    assert imports_of(outcome.report) == ["corrupt"]
     assert f"sha256:{broken.name}" in outcome.report.cache.imports[0].detail
     (aside,) = asides(tmp_path / "cache")
     (warning,) = display.warned
@@ -166,7 +166,7 @@ def test_a_damaged_folder_that_is_only_read_is_left_as_it_is(tmp_path: Path) -> 
     assert contents(tmp_path / "cache") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache"]
     assert "--cache-from" not in engine.built[0].argv
-    assert imports_of(outcome.report) == ["damaged"]
+    assert imports_of(outcome.report) == ["corrupt"]
     assert outcome.report.cache.local is None
     assert len(display.warned) == 1
 
@@ -210,7 +210,7 @@ def test_a_damaged_folder_that_another_build_uses_is_done_without(
     assert outcome.error is None
     assert contents(tmp_path / "cache") == before
     assert "--cache-from" not in engine.built[0].argv
-    assert imports_of(outcome.report) == ["damaged"]
+    assert imports_of(outcome.report) == ["corrupt"]
     assert "another build uses it" in display.warned[0]
     assert not local_of(outcome.report).sound
 
@@ -283,7 +283,7 @@ def test_blobs_without_an_index_are_set_aside(tmp_path: Path) -> None:
     (tmp_path / "cache" / "index.json").unlink()
     outcome, display = done(local_plan(tmp_path / "cache"), engine := working(stream=MADE + EXPORTED))
     assert "--cache-from" not in engine.built[0].argv
-    assert imports_of(outcome.report) == ["damaged"]
+    assert imports_of(outcome.report) == ["corrupt"]
     assert (len(display.warned), len(asides(tmp_path / "cache"))) == (1, 1)
 
 

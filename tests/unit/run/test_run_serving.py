@@ -105,7 +105,7 @@ def test_buildkit_is_given_the_server_and_everybody_else_the_folder(server: Fake
     assert server.folders == [folder.folder]
     assert server.open == 0
     assert report.cache.lazy == LazyReport(used=True, why=WHY, bytes=4711)
-    assert report.cache.imports[0].status == "hit"
+    assert report.cache.imports[0].status == "miss"
     assert report.retries == ()
     told = json.dumps([report.to_json(), display.said, display.warned, display.commands, repr(display.events)])
     assert SECRET not in told
@@ -234,7 +234,7 @@ def test_a_damaged_folder_is_mended_and_not_imported_again(folder: Layout) -> No
     flip_bit(folder.path(str(folder.put(b"two")["digest"])))
     report, engine, _ = run(plan_of(folder), (stream, 1), (MADE, 0))
     assert imports(engine)[1] == []
-    assert report.cache.imports[0].status == "damaged"
+    assert report.cache.imports[0].status == "corrupt"
 
 
 def test_an_import_that_another_failure_cancels_is_no_failure_of_the_server(server: FakeServer, folder: Layout) -> None:
