@@ -54,8 +54,9 @@ def open_session(request: BuildRequest, env: Mapping[str, str]) -> Session:
     facts = engine.facts(place, own or request.builder)
     if own:
         facts = replace(facts, builder=None, own_builder=facts.builder)
-    elif own := needed_builder(request, ci, facts):
-        facts = replace(facts, own_builder=engine.find_builder(own))
+    needed = needed_builder(request, ci, facts)
+    if needed != own:  # its name depends on what the engine says, too
+        facts = replace(facts, own_builder=engine.find_builder(needed))
     plan = _noted(make_plan(request, ci, facts), request)
     if provenance.note:
         plan = replace(plan, notes=(*plan.notes, provenance.note))

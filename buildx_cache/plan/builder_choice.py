@@ -19,11 +19,14 @@ from buildx_cache.plan.effects import (
     RemoveVolume,
 )
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
+from buildx_cache.plan.registry_choice import buildkitd_config, plan_registries
 from buildx_cache.request import BuildRequest, Driver, Endpoint, parse_endpoint
 
 OWN_PREFIX = "buildx-cache-"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
 _BUILDKITD_CONFIG = (0, 15, 0)
+# Plans name this file; what is run has one in a private folder.
+_CONFIG_FILE = "/tmp/{}.toml"  # noqa: S108
 
 
 def own_builder_name(request: BuildRequest, facts: Facts) -> str:
@@ -39,6 +42,7 @@ def own_builder_name(request: BuildRequest, facts: Facts) -> str:
         request.buildkitd_config,
         request.buildkitd_flags,
         request.endpoint,
+        *buildkitd_config(plan_registries(request, facts)),
     )
     return f"{OWN_PREFIX}{facts.place.project}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:8]}"
 
@@ -146,6 +150,7 @@ def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
         nodes=max(1, len(request.endpoint)),
         owned=True,
         context=None if existing else context,
+        registries=plan_registries(request, facts),
         create=() if existing else _create(request, facts, name, driver, context_name),
         boot=BootBuilder(builder=name) if existing and not existing.running else None,
         remove=tuple(remove),
@@ -184,6 +189,7 @@ def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[s
 def _create(request: BuildRequest, facts: Facts, name: str, driver: str, context_name: str) -> tuple[CreateNode, ...]:
     nodes = [parse_endpoint(text) for text in request.endpoint] or [Endpoint(address=context_name)]
     image = [f"image={request.buildkit_image}"] if request.buildkit_image else []
+    config = buildkitd_config(plan_registries(request, facts))
     return tuple(
         CreateNode(
             builder=name,
@@ -195,7 +201,8 @@ def _create(request: BuildRequest, facts: Facts, name: str, driver: str, context
                 *request.driver_opt,
                 *(to_csv([f"{key}={value}"]) for key, value in node.options),
             ),
-            config=request.buildkitd_config,
+            config=_CONFIG_FILE.format(name) if config else request.buildkitd_config,
+            config_lines=config,
             config_option="--buildkitd-config" if facts.buildx >= _BUILDKITD_CONFIG else "--config",
             buildkitd_flags=request.buildkitd_flags,
             bootstrap=index == len(nodes) - 1,

@@ -25,6 +25,7 @@ from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError, InterruptedBuildError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
+from buildx_cache.plan.facts import Registries
 from buildx_cache.report import report_schema
 from buildx_cache.request import BuildRequest, option_key
 from tests.unit.command_line import Called, CommandLine
@@ -530,15 +531,28 @@ class _Engine:
     context = "default"
     tls = None
 
-    def __init__(self, *, store: Store = Store.CONTAINERD, drivers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store = Store.CONTAINERD,
+        drivers: Mapping[str, str] | None = None,
+        registries: Registries = Registries(),  # noqa: B008 -- frozen
+    ) -> None:
         self.store = store
+        self.registries = registries
         self.drivers = {"": "docker"} if drivers is None else drivers
         self.asked: list[str] = []
 
     def facts(self, place: Place, builder: str = "") -> Facts:
         found = self.find_builder(builder)
         return Facts(
-            docker="28.0.0", buildx=(0, 29, 1), store=self.store, context="default", place=place, builder=found
+            docker="28.0.0",
+            buildx=(0, 29, 1),
+            store=self.store,
+            context="default",
+            place=place,
+            builder=found,
+            registries=self.registries,
         )
 
     def find_builder(self, name: str) -> Builder | None:
@@ -590,6 +604,16 @@ def test_the_projects_own_builder_is_used_again(call: CommandLine) -> None:
         f"docker buildx build --builder {own} .",
     ]
     assert used == made[1:]
+
+
+def test_a_builder_that_the_engines_registries_name_anew_is_looked_for(call: CommandLine) -> None:
+    engine = with_engine(call, _Engine(registries=Registries(insecure=("registry.test",))))
+    call("plan", "--driver", "docker-container", "--cache", "none")
+    *_, own = engine.asked
+    engine.drivers = {own: "docker-container"}
+    assert call("plan", "--driver", "docker-container", "--cache", "none").out.splitlines()[-1:] == [
+        f"docker buildx build --builder {own} ."
+    ]
 
 
 # --- build, where it ends before Docker ----------------------------------------------------------------------

@@ -1,0 +1,129 @@
+"""What a container builder takes over from an engine that cannot do the job itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Docker
+from tests.integration.fronts import second_address
+
+
+@pytest.fixture
+def own_engine(special: Callable[[str, str], Docker]) -> Docker:
+    """An engine that no other test uses, so that its configuration may change; its store is the classic one."""
+    return special("trixie", "classic")
+
+
+@pytest.fixture
+def second_registry(own_engine: Docker) -> Iterator[str]:
+    """The engine's registry at an address that is not loopback, and that its containers reach."""
+    (pool,) = json.loads(own_engine.docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"]
+    with second_address(own_engine.registry, pool["Gateway"]) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def configured(docker: Docker, setting: str, *values: str) -> Iterator[None]:
+    """Reload the engine with a list in its daemon.json, and in the end with an empty one."""
+    folder = Path(docker.env["DOCKER_HOST"].removeprefix("unix://")).parent
+    config, pid = folder / "daemon.json", int((folder / "dockerd.own.pid").read_text())
+    before = config.read_text()
+
+    def reload(texts: tuple[str, ...]) -> None:
+        known = registry_config(docker)
+        config.write_text(json.dumps({**json.loads(before), setting: texts}))
+        os.kill(pid, signal.SIGHUP)
+        deadline = time.monotonic() + 30
+        while registry_config(docker) == known:
+            assert time.monotonic() < deadline, "the engine does not take its new configuration"
+            time.sleep(0.05)
+
+    reload(values)
+    try:
+        yield
+    finally:
+        reload(())
+        config.write_text(before)
+
+
+def registry_config(docker: Docker) -> Mapping[str, object]:
+    said = dict(json.loads(docker.docker("info", "--format", "{{json .RegistryConfig}}")))
+    return {**said, "InsecureRegistryCIDRs": sorted(said["InsecureRegistryCIDRs"])}  # in no order
+
+
+def test_a_registry_that_is_insecure_to_the_engine_is_so_to_its_builder(
+    own_engine: Docker, project: Path, second_registry: str
+) -> None:
+    docker = own_engine
+    words = (
+        *("-t", f"{second_registry}/taken/over:1", "--push", "--cache", "registry", *docker.builder_image),
+        *("--build-arg", f"BASE={second_registry}/library/busybox:1", "--rm-builder", str(project)),
+    )
+    with configured(docker, "insecure-registries", second_registry, "10.9.0.0/16"):
+        planned = docker.tool("plan", "--format", "json", *words)
+        said = json.loads(planned.stdout)["builder"]["registries"]
+        assert said["insecure"] == [second_registry]
+        assert "10.9.0.0/16" in said["left_out"][0]
+        doctor = docker.tool("doctor")
+        assert second_registry in doctor.stdout
+        assert "10.9.0.0/16" in doctor.stdout
+        ran = docker.build(*words)
+    assert ran.report["images"]["default"]["pushed"] is True
+    assert [export["status"] for export in ran.report["cache"]["exports"]] == ["written"]
+    assert docker.left_in_scratch() == []
+
+
+def test_a_mirror_of_the_engine_is_one_of_its_builder(own_engine: Docker, project: Path, second_registry: str) -> None:
+    docker = own_engine
+    words = (
+        *("-t", "taken-over", "--load", "--cache", "local", "--cache-dir", str(project.parent / "cache")),
+        *(*docker.builder_image, "--build-arg", "BASE=busybox:1", "--rm-builder", str(project)),
+    )
+    with configured(docker, "registry-mirrors", f"http://{second_registry}"):
+        docker.build(*words)
+    assert docker.greeting("taken-over") == "one"
+
+
+def test_a_changed_configuration_is_another_builder(own_engine: Docker, project: Path) -> None:
+    docker = own_engine
+    words = ("plan", "--format", "json", "-t", "taken-over", "--load", "--driver", "docker-container", str(project))
+
+    def name() -> str:
+        return str(json.loads(docker.tool(*words).stdout)["builder"]["name"])
+
+    before = name()
+    with configured(docker, "insecure-registries", "registry.test:5000"):
+        during = name()
+    assert during != before
+    assert name() == before
+
+
+def test_the_lines_of_a_plan_make_the_same_builder(own_engine: Docker, project: Path) -> None:
+    docker = own_engine
+    words = (
+        *("-t", "taken-over", "--load", "--cache", "none", "--driver", "docker-container", *docker.builder_image),
+        *("--build-arg", f"BASE={docker.base}", str(project)),
+    )
+    (project / "Dockerfile").write_text("FROM scratch\nCOPY word /word\n")
+    with configured(docker, "insecure-registries", "registry.test:5000"):
+        lines = docker.tool("plan", *words).stdout.splitlines()
+        name = json.loads(docker.tool("plan", "--format", "json", *words).stdout)["builder"]["name"]
+        making = [line for line in lines if line.startswith(("printf ", "docker buildx create "))]
+        try:
+            subprocess.run(("sh", "-ec", "\n".join(making)), env=docker.child_env(), check=True)
+            ran = docker.build(*words)
+            made = docker.docker("exec", f"buildx_buildkit_{name}0", "cat", "/etc/buildkit/buildkitd.toml")
+        finally:
+            docker.docker("buildx", "rm", name, check=False)
+            Path(f"/tmp/{name}.toml").unlink()
+    assert ran.report["builder"] == {**ran.report["builder"], "name": name, "created": False}
+    assert "registry.test:5000" in made
