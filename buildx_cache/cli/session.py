@@ -21,6 +21,7 @@ from buildx_cache.request import (
     Driver,
     context_notes,
     is_remote_context,
+    named_images,
     read_text,
     unmoved,
     working_directory,
@@ -100,10 +101,16 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     project = f"{_slug(root.name)}-{_digest(str(root))}"
     parts = (str(folder.relative_to(root)), request.context if is_remote_context(request.context) else "", request.file)
     own = "" if parts == (".", "", "") else f"-{_digest(*parts)}"
+    cache_dir = str(cache_home(env) / f"{project}{own}")
+    ci = detect(env, git=lambda: read_git(top, env), read_text=read_text)
     place = Place(
-        project=project, cache_dir=str(cache_home(env) / f"{project}{own}"), today=datetime.now(UTC).date().isoformat()
+        project=project,
+        cache_dir=cache_dir,
+        today=datetime.now(UTC).date().isoformat(),
+        # A fork's Dockerfile does not choose its builder's network.
+        images=() if ci.is_fork else named_images(request),
     )
-    return place, detect(env, git=lambda: read_git(top, env), read_text=read_text)
+    return place, ci
 
 
 def _places(request: BuildRequest) -> tuple[Path | None, Path | None]:

@@ -19,6 +19,7 @@ from buildx_cache.plan.effects import (
     RemoveVolume,
 )
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
+from buildx_cache.plan.network_choice import driver_options, loopback_registries
 from buildx_cache.plan.registry_choice import buildkitd_config, plan_registries
 from buildx_cache.request import BuildRequest, Driver, Endpoint, parse_endpoint
 
@@ -37,7 +38,7 @@ def own_builder_name(request: BuildRequest, facts: Facts) -> str:
         request.docker_context or facts.context,
         host,
         request.driver or Driver.DOCKER_CONTAINER,
-        request.driver_opt,
+        driver_options(request, facts),
         request.buildkit_image,
         request.buildkitd_config,
         request.buildkitd_flags,
@@ -163,10 +164,13 @@ def _own(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
 
 def _why_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
     again = "this project's own, made earlier" if facts.own_builder else "made for this project"
+    local = loopback_registries(request, facts)
+    network = f"; it shares the host's network, where {', '.join(local)} is" if local else ""
     if request.driver:
-        return f"{again}: --driver {request.driver}"
+        return f"{again}: --driver {request.driver}{network}"
     reason = obstacle(request, facts.builder.driver, facts.store, kind) if facts.builder else ""
-    return f"{again}: the engine's builder {reason}" if reason else f"{again}, as the builder options ask"
+    why = f": the engine's builder {reason}" if reason else ", as the builder options ask"
+    return f"{again}{why}{network}"
 
 
 def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[str, CreateContext | None]:
@@ -198,7 +202,7 @@ def _create(request: BuildRequest, facts: Facts, name: str, driver: str, context
             platforms=node.platforms,
             driver_options=(
                 *image,
-                *request.driver_opt,
+                *driver_options(request, facts),
                 *(to_csv([f"{key}={value}"]) for key, value in node.options),
             ),
             config=_CONFIG_FILE.format(name) if config else request.buildkitd_config,

@@ -81,6 +81,8 @@ class Place:
     """The default local cache folder of this build context and Dockerfile, absolute."""
     today: str
     """ISO date."""
+    images: tuple[str, ...] = ()
+    """The images that the Dockerfile names, as far as that is known."""
 
 
 @dataclass(frozen=True, kw_only=True)

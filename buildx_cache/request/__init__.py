@@ -15,6 +15,7 @@ from buildx_cache.request.build_request import (
 )
 from buildx_cache.request.config import Configuration, found_config, named_config
 from buildx_cache.request.contexts import context_notes
+from buildx_cache.request.images import named_images
 from buildx_cache.request.local_paths import REPORTS
 from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES
 from buildx_cache.request.probe import read_text, working_directory
@@ -58,6 +59,7 @@ __all__ = [
     "is_remote_context",
     "make_request",
     "named_config",
+    "named_images",
     "option_key",
     "parse_duration",
     "parse_endpoint",

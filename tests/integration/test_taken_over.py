@@ -127,3 +127,37 @@ def test_the_lines_of_a_plan_make_the_same_builder(own_engine: Docker, project: 
             Path(f"/tmp/{name}.toml").unlink()
     assert ran.report["builder"] == {**ran.report["builder"], "name": name, "created": False}
     assert "registry.test:5000" in made
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_registry_on_loopback_is_reached_by_a_made_builder(classic_docker: Docker, project: Path, host: str) -> None:
+    docker = classic_docker
+    registry = docker.registry.replace("127.0.0.1", host)
+    (project / "Dockerfile").write_text(f"FROM {registry}/library/busybox:1\nCOPY word /word\nRUN cat /word\n")
+    words = (
+        *("-t", f"{registry}/taken/{project.parent.name.lower()}:1", "--push", "--cache", "registry"),
+        *(*docker.builder_image, "--rm-builder", str(project)),
+    )
+    ran = docker.build(*words)
+    assert [export["status"] for export in ran.report["cache"]["exports"]] == ["written"]
+    assert docker.build(*words).report["cache"]["hit_ratio"] == 1.0
+
+
+def test_a_base_image_on_loopback_is_pulled_by_a_made_builder(classic_docker: Docker, project: Path) -> None:
+    docker = classic_docker
+    words = (
+        *("-t", "taken-over", "--load", "--cache", "local", "--cache-dir", str(project.parent / "cache")),
+        *(*docker.builder_image, "--build-arg", f"BASE={docker.base}", "--rm-builder", str(project)),
+    )
+    ran = docker.build(*words)
+    assert "network=host" in " ".join(ran.report["commands"][0])
+    assert docker.greeting("taken-over") == "one"
+
+
+def test_a_builder_with_a_loopback_of_its_own_is_told_so_at_once(classic_docker: Docker, project: Path) -> None:
+    docker = classic_docker
+    words = ("-t", f"{docker.registry}/taken/over:1", "--push", "--cache", "registry", "--driver-opt", "network=bridge")
+    (project / "Dockerfile").write_text("FROM scratch\nCOPY word /word\n")
+    ran = docker.tool("build", *words, *docker.builder_image, "--rm-builder", str(project))
+    assert (ran.code, ran.report["error"]["code"]) == (5, "registry-on-loopback")
+    assert ran.report["retries"] == []

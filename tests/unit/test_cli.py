@@ -537,7 +537,9 @@ class _Engine:
         store: Store = Store.CONTAINERD,
         drivers: Mapping[str, str] | None = None,
         registries: Registries = Registries(),  # noqa: B008 -- frozen
+        endpoint: str = "",
     ) -> None:
+        self.endpoint = endpoint
         self.store = store
         self.registries = registries
         self.drivers = {"": "docker"} if drivers is None else drivers
@@ -553,6 +555,7 @@ class _Engine:
             place=place,
             builder=found,
             registries=self.registries,
+            endpoint=self.endpoint,
         )
 
     def find_builder(self, name: str) -> Builder | None:
@@ -604,6 +607,25 @@ def test_the_projects_own_builder_is_used_again(call: CommandLine) -> None:
         f"docker buildx build --builder {own} .",
     ]
     assert used == made[1:]
+
+
+@pytest.mark.parametrize(
+    ("ci", "options"),
+    [
+        pytest.param({}, 1, id="own-branch"),
+        pytest.param(
+            {"CIRCLE_PR_NUMBER": "7", "CIRCLE_PR_USERNAME": "them", "CIRCLE_PR_REPONAME": "app"}, 0, id="fork"
+        ),
+    ],
+)
+def test_a_forks_dockerfile_does_not_choose_its_builders_network(
+    call: CommandLine, ci: Mapping[str, str], options: int
+) -> None:
+    with_engine(call, _Engine(store=Store.CLASSIC, endpoint="unix:///var/run/docker.sock"))
+    (call.folder / "Dockerfile").write_text("FROM localhost:5000/base\n")
+    called = call("plan", "--cache", "local", "--load", CIRCLECI="true", CIRCLE_BRANCH="topic", **ci)
+    assert called.code == 0
+    assert called.out.count("--driver-opt network=host") == options
 
 
 def test_a_builder_that_the_engines_registries_name_anew_is_looked_for(call: CommandLine) -> None:
