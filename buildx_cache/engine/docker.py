@@ -328,6 +328,23 @@ class DockerEngine:
         except DockerException:
             return ""
 
+    def image_digests(self, name: str) -> tuple[str, ...] | None:
+        """The digests under which registries are known to have an image; None if it is not in the engine's store."""
+        try:
+            with self._reading():
+                return tuple(self._docker.inspect_one(ImageInspectResult, "image", name).repo_digests or ())
+        except DockerException:
+            return None
+
+    def save_image(self, name: str, archive: Path) -> str:
+        """Write an image to an archive; why that did not work, if so."""
+        try:
+            with self._reading():
+                self._docker.image.save(name, archive)
+        except DockerException as error:
+            return redact((error.stderr or "").strip()) or "docker image save failed"
+        return ""
+
     def remember_loaded(self, image_id: str) -> None:
         """Note that this program loaded an image, so that it may remove it when it is replaced."""
         remember(self._env, image_id)

@@ -37,7 +37,7 @@ class RegistryPlan:
         """What is said of it, a line each."""
         taken = [
             *([f"insecure {', '.join(self.insecure)}"] if self.insecure else []),
-            *([f"mirrors of docker.io {', '.join(self.mirrors)}"] if self.mirrors else []),
+            *([f"mirrors of Docker Hub {', '.join(self.mirrors)}"] if self.mirrors else []),
         ]
         head = [f"as the engine has them: {'; '.join(taken)}"] if taken else []
         return (*head, *(f"not taken over from the engine: {text}" for text in self.left_out))

@@ -15,6 +15,7 @@ import pytest
 
 from tests.integration.conftest import Docker
 from tests.integration.fronts import second_address
+from tests.selection import quick
 
 
 @pytest.fixture
@@ -161,3 +162,42 @@ def test_a_builder_with_a_loopback_of_its_own_is_told_so_at_once(classic_docker:
     ran = docker.tool("build", *words, *docker.builder_image, "--rm-builder", str(project))
     assert (ran.code, ran.report["error"]["code"]) == (5, "registry-on-loopback")
     assert ran.report["retries"] == []
+
+
+@pytest.fixture
+def only_here(classic_docker: Docker, tmp_path: Path) -> Iterator[str]:
+    """An image that no registry has."""
+    docker, name = classic_docker, f"only-here-{tmp_path.name.lower().replace('_', '-')[-20:].strip('-')}:local"
+    (folder := tmp_path / "base").mkdir()
+    (folder / "Dockerfile").write_text(f"FROM {docker.base}\nRUN echo base > /base\n")
+    docker.docker("build", "--quiet", "--tag", name, str(folder))
+    yield name
+    docker.docker("image", "rm", "--force", name)
+
+
+USES = {
+    "from": ("FROM {image}\nCOPY word /word\nRUN cat /word /base > /said\n", ()),
+    "copy": ("FROM {base}\nCOPY --from={image} /base /base\nCOPY word /word\nRUN cat /word /base > /said\n", ()),
+    "mount": ("FROM {base}\nCOPY word /word\nRUN --mount=from={image},target=/b cat /word /b/base > /said\n", ()),
+    "context": (
+        "FROM x\nCOPY word /word\nRUN cat /word /base > /said\n",
+        ("--build-context", "x=docker-image://{image}"),
+    ),
+}
+
+
+@pytest.mark.parametrize("use", quick(USES, "from"))
+def test_an_image_that_only_the_engine_has_is_handed_over(
+    classic_docker: Docker, project: Path, only_here: str, use: str
+) -> None:
+    docker, (text, options) = classic_docker, USES[use]
+    (project / "Dockerfile").write_text(text.format(image=only_here, base=docker.base) + "CMD cat /said\n")
+    words = (
+        *("-t", "taken-over", "--load", "--cache", "local", "--cache-dir", str(project.parent / "cache")),
+        *(*docker.builder_image, *(option.format(image=only_here) for option in options), "--rm-builder", str(project)),
+    )
+    docker.build(*words)
+    assert docker.greeting("taken-over") == "one\nbase"
+    again = docker.build(*words)
+    assert again.report["cache"]["hit_ratio"] == 1.0
+    assert docker.left_in_scratch() == []

@@ -206,3 +206,16 @@ def test_two_names_that_had_to_change_never_share_a_tag(one: str, other: str) ->
 def test_names_that_differ_only_after_the_cut_never_share_a_tag(start: str, one: str, other: str) -> None:
     assume(one != other)
     assert safe_tag(start + one) != safe_tag(start + other)
+
+
+@pytest.mark.parametrize(
+    ("text", "familiar"),
+    [
+        ("docker.io/library/base:1", "base:1"),
+        ("base", "base"),
+        ("index.docker.io/org/app", "org/app"),
+        ("registry.test/library/base:1", "registry.test/library/base:1"),
+    ],
+)
+def test_a_familiar_name_leaves_docker_hub_out(text: str, familiar: str) -> None:
+    assert str(parse_reference(text).familiar) == familiar
