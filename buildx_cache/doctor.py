@@ -16,6 +16,7 @@ from buildx_cache.layout import refuse_exposed
 from buildx_cache.plan import Facts, show_version
 from buildx_cache.plan.builder_choice import obstacle
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
+from buildx_cache.plan.registry_choice import take_over
 from buildx_cache.registry.identity import Credentials
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.contexts import check_cache_directory
@@ -71,25 +72,40 @@ def _docker(facts: Facts) -> Iterator[Check]:
     context = f"context {facts.context}"
     yield Check(name="docker", verdict=Verdict.OK, found=f"engine {facts.docker}, {context}, {facts.store} image store")
     yield Check(name="buildx", verdict=Verdict.OK, found=show_version(facts.buildx))
+    yield from _registries(facts)
+    yield _builder(facts)
+
+
+def _registries(facts: Facts) -> Iterator[Check]:
+    """What a container builder takes over of the engine's registries, where it has any."""
+    plan = take_over(facts.registries, facts.default_config)
+    if plan.lines:
+        yield Check(
+            name="registries",
+            verdict=Verdict.WARN if plan.left_out else Verdict.OK,
+            found="; ".join(plan.lines),
+            advice="add what is missing to a buildkitd.toml: --buildkitd-config FILE" if plan.left_out else "",
+        )
+
+
+def _builder(facts: Facts) -> Check:
     builder = facts.builder
     if builder is None:
-        yield Check(
+        return Check(
             name="builder",
             verdict=Verdict.WARN,
             found="there is no current builder",
             advice="one is made for each project; `docker buildx use default` selects the engine's own",
         )
-        return
     found = f"{builder.name} (driver {builder.driver}, BuildKit {show_version(builder.buildkit)})"
     reason = obstacle(BuildRequest(), builder.driver, facts.store, CacheKind.REGISTRY)
     if reason:
-        yield Check(
+        return Check(
             name="builder",
             verdict=Verdict.OK,
             found=f"{found} {reason}: a docker-container builder will be made",
         )
-        return
-    yield Check(name="builder", verdict=Verdict.OK, found=f"{found} can export every kind of cache")
+    return Check(name="builder", verdict=Verdict.OK, found=f"{found} can export every kind of cache")
 
 
 def _cache_folder(directory: str) -> Check:

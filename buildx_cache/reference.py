@@ -61,6 +61,13 @@ class Reference:
         return replace(self, host=DOCKER_HUB, path=self.path if "/" in self.path else f"library/{self.path}")
 
     @property
+    def familiar(self) -> Reference:
+        """The reference without Docker Hub's host and its ``library/``: as people write it."""
+        full = self.canonical
+        is_hub = full.host == DOCKER_HUB
+        return replace(full, host="", path=full.path.removeprefix("library/")) if is_hub else full
+
+    @property
     def tagged(self) -> Reference:
         """The reference that Docker and BuildKit use where neither tag nor digest is given: ``latest``."""
         return self if self.tag or self.digest else replace(self, tag="latest")

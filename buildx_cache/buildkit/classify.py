@@ -92,13 +92,15 @@ _SHA256 = r"sha256:[0-9a-f]{64}"
 _CLIENT = r"\A(?:failed to build: )?"
 _INDEX = r"could not (?:lock|unmarshal|read|write) .*index\.json"
 _STATE = r"(?:/(?:activity|instances|refs|defaults|current|\.\w+)\b\S*)?: (?:permission denied|read-only file system)\Z"
+# Of `localhost`, a container without IPv6 says that it has no such address.
+_REFUSED = r"(?:connection refused|cannot assign requested address)"
 # What tells is a name: that of the file in Buildx' own words of a cache folder, whole (BuildKit's client/ociindex) and
 # of its state (Buildx' store and localstate); the address that Go's net could not connect to.
 _WITH_NAMES: _Rows = (
     (Kind.INDEX_LOCKED, rf"{_CLIENT}could not lock .*index\.json\.lock\Z"),
     (Kind.INDEX_UNUSABLE, rf"{_CLIENT}{_INDEX}"),
     (Kind.STATE_UNWRITABLE, rf"{_CLIENT}(?:failed to [\w ]+: )?(?:open|mkdir|write|rename|chmod) \S*/buildx{_STATE}"),
-    (Kind.LOOPBACK, r": dial tcp (?:127(?:\.\d+){3}|\[::1\]):\d+: connect: connection refused\Z"),
+    (Kind.LOOPBACK, rf": dial tcp (?:127(?:\.\d+){{3}}|\[::1\]):\d+: connect: {_REFUSED}\Z"),
 )
 _LAYER = (
     r"(?:failed to (?:compute cache key|copy): |error writing layer blob: |NotFound: |rpc error: code = \w+ desc = )*"

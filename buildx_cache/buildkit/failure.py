@@ -24,10 +24,14 @@ _HOST = re.compile(r"\blookup (?P<host>[^\s:]+)(?: on \S+)?: ")
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a build failed; ``work`` is what failed, None where that is nothing that can be done again."""
+    """Why a build failed; ``work`` is what failed, None where that is nothing that can be done again.
+
+    ``image`` is what could not be pulled.
+    """
 
     problem: Problem
     work: Work | None = None
+    image: str = ""
 
 
 def failure(trace: BuildTrace) -> Failure:
@@ -42,7 +46,7 @@ def failure(trace: BuildTrace) -> Failure:
         problem = replace(problem, kind=Kind.DNS_FAILED)
     if image := _pulled(step, problem) if step else image_name(name):
         named = problem.words if image in problem.words else f"{image}: {problem.words}"
-        return Failure(problem=replace(problem, words=named), work="pull")
+        return Failure(problem=replace(problem, words=named), work="pull", image=image)
     return Failure(problem=problem, work=work)
 
 

@@ -32,10 +32,9 @@ _LINK = re.compile(r"^((?:ONBUILD )?)LINK (?=COPY |ADD )")
 _PREFIX = re.compile(r"\[[^\]]*\] ")
 
 _IMPORTING = "importing cache manifest from "
-_METADATA = re.compile(r"\[[^\]]*internal\] load metadata for ")
-_IMAGE = re.compile(
-    r"(?:\[[^\]]*internal\] load metadata for |(?:\[[^\]]*\] )?resolve image config for (?:docker-image://)?)(?P<image>.+)"
-)
+_LOOKUP = r"\[(?:[^\]]*internal|context [^\]]*)\] load metadata for "
+_METADATA = re.compile(_LOOKUP)
+_IMAGE = re.compile(rf"(?:{_LOOKUP}|(?:\[[^\]]*\] )?resolve image config for (?:docker-image://)?)(?P<image>.+)")
 
 _MANIFEST = re.compile(
     r"(?:exporting|writing (?:cache )?(?:image )?) ?manifest (?P<index>list )?(?P<digest>sha256:[0-9a-f]{64})"

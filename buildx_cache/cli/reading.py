@@ -15,8 +15,9 @@ from buildx_cache.ci.capabilities import variable
 from buildx_cache.ci.outputs import NAMES
 from buildx_cache.errors import BuildxCacheError, UsageError
 from buildx_cache.plan import BuildPlan
+from buildx_cache.plan.network_choice import named_hosts
 from buildx_cache.redaction import Secret, redact
-from buildx_cache.reference import FORKS
+from buildx_cache.reference import FORKS, is_loopback
 from buildx_cache.request import (
     BuildRequest,
     Configuration,
@@ -101,6 +102,8 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     )
     if file and found.ground:
         check_use(request, layers, file, is_fork=is_fork)
+        own = BuildRequest(**converted(layers[: len(callers)]))
+        request = replace(request, may_share_loopback=any(map(is_loopback, named_hosts(own))))
     checked(request, layers, check_paths)
     is_quiet = asked.get("quiet") or asked.get("progress") is Progress.QUIET
     from_file = frozenset(name for name in (file.values if file else ()) if file in setting(name, layers))

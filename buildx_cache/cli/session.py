@@ -27,6 +27,7 @@ from buildx_cache.request import (
     context_notes,
     git_context,
     is_remote_context,
+    named_images,
     pushes,
     read_text,
     unmoved,
@@ -71,8 +72,9 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     facts = replace(facts, variables=_set_variables(env))
     if own:
         facts = replace(facts, builder=None, own_builder=facts.builder)
-    elif own := needed_builder(request, ci, facts):
-        facts = replace(facts, own_builder=engine.find_builder(own))
+    needed = needed_builder(request, ci, facts)
+    if needed != own:  # its name depends on what the engine says, too
+        facts = replace(facts, own_builder=engine.find_builder(needed))
     plan = _noted(make_plan(request, ci, facts), request)
     plan = replace(plan, notes=(*plan.notes, *notes, *filter(None, (provenance.note,))))
     check_exported_folders(request, plan.cache.written_folders)
@@ -115,14 +117,16 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     project = f"{_slug(root.name)}-{_digest(str(root))}"
     is_remote = is_remote_context(request.context)
     parts = (request.context if is_remote else str(folder.relative_to(root)), _dockerfile(request, folder))
+    here = top if context or request.context == "-" else None  # what is here is not what is built
+    ci = detect(env, git=lambda: read_git(here, env), read_text=read_text)
     place = Place(
         project=project,
         cache_dir=str(cache_home(env) / project),
         today=datetime.now(UTC).date().isoformat(),
         source=() if parts == (".", "Dockerfile") else parts,
+        images=() if ci.is_fork else named_images(request),  # a fork does not choose its builder's network
     )
-    here = top if context or request.context == "-" else None  # what is here is not what is built
-    return place, detect(env, git=lambda: read_git(here, env), read_text=read_text)
+    return place, ci
 
 
 # The fields of templates that tell what is built.

@@ -22,6 +22,7 @@ from buildx_cache.engine.paths import home_folder
 from buildx_cache.engine.process import Completed, begin, capture, feed, follow
 from buildx_cache.plan import Builder, BuildInvocation, Effect, Node, Store, TlsEndpoint, parse_version
 from buildx_cache.plan.effects import LoadImage
+from buildx_cache.plan.facts import Registries
 
 _CONTAINERD = "io.containerd.snapshotter"
 # One driver option: buildx prints Go's `%s=%q`, in no order (its ``commands/inspect.go``).
@@ -32,6 +33,31 @@ def store_of(driver_status: Sequence[Sequence[str]]) -> Store:
     """Tell the image store from what the engine says of its storage driver."""
     is_containerd = any(value.startswith(_CONTAINERD) for _, value in driver_status)
     return Store.CONTAINERD if is_containerd else Store.CLASSIC
+
+
+def registries_of(config: Mapping[str, object]) -> Registries:
+    """Read ``RegistryConfig`` of ``docker info`` (moby's ``api/types/registry``), as far as it is understood."""
+    indexes, networks, mirrors = (config.get(key) for key in ("IndexConfigs", "InsecureRegistryCIDRs", "Mirrors"))
+    named = indexes.items() if isinstance(indexes, dict) else ()
+    return Registries(
+        insecure=tuple(
+            sorted(name for name, index in named if isinstance(index, dict) and index.get("Secure") is False)
+        ),
+        insecure_networks=tuple(sorted(text for text in _texts(networks) if not _is_loopback(text))),
+        mirrors=tuple(text.rstrip("/") for text in _texts(mirrors)),
+    )
+
+
+def _texts(value: object) -> Iterator[str]:
+    return (text for text in value if isinstance(text, str)) if isinstance(value, list) else iter(())
+
+
+def _is_loopback(network: str) -> bool:
+    """Whether it is a network of loopback addresses alone, which need no configuration."""
+    try:
+        return ipaddress.ip_network(network).is_loopback
+    except ValueError:
+        return False
 
 
 def gateway_of(pools: Sequence[Mapping[str, str]]) -> str:

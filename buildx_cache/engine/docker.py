@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -24,18 +25,24 @@ from python_on_whales.exceptions import DockerException
 
 from buildx_cache.atomic import write_text
 from buildx_cache.buildkit import Kind, classify
-from buildx_cache.engine.client import Docker, gateway_of, store_of, tls_from_environment
-from buildx_cache.engine.credentials import DEFAULT_CONTEXT, credential_for, current_context, private_configuration
+from buildx_cache.engine.client import Docker, gateway_of, registries_of, store_of, tls_from_environment
+from buildx_cache.engine.credentials import (
+    DEFAULT_CONTEXT,
+    buildx_folder,
+    credential_for,
+    current_context,
+    private_configuration,
+)
 from buildx_cache.engine.git import guarded
 from buildx_cache.engine.locality import Whereabouts, elsewhere
 from buildx_cache.engine.paths import home_folder
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import DeniedError, EngineError, UsageError
 from buildx_cache.plan import Builder, BuildInvocation, Effect, Facts, Place, parse_version, show_version
-from buildx_cache.plan.effects import LoadImage
+from buildx_cache.plan.effects import CreateNode, LoadImage
 from buildx_cache.plan.facts import Version
 from buildx_cache.redaction import redact
-from buildx_cache.scratch import making
+from buildx_cache.scratch import making, scratch_folder
 
 # Enough for every project of a machine; older ones are forgotten, and then simply never removed.
 _REMEMBERED = 1000
@@ -129,6 +136,8 @@ class DockerEngine:
             endpoint=endpoint,
             elsewhere=elsewhere(whereabouts),
             contexts=contexts,
+            registries=registries_of(info.registry_config or {}),
+            default_config=self._default_config(),
         )
 
     def find_builder(self, name: str) -> Builder | None:
@@ -166,6 +175,14 @@ class DockerEngine:
             return ()
         with self._asking():
             return tuple(context.name for context in self._docker.context.list())
+
+    def _default_config(self) -> str:
+        """The user's configuration of builders that are made without one (buildx' ``util/confutil``)."""
+        try:
+            path = buildx_folder(self._env) / "buildkitd.default.toml"
+        except UsageError:  # the user has no home folder
+            return ""
+        return str(path) if path.is_file() else ""
 
     def gateway(self, network: str) -> str:
         """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
@@ -239,8 +256,8 @@ class DockerEngine:
         Raises:
             EngineError: there is no docker command.
         """
-        with self._calling():
-            return self._docker.perform(effect, env=self._env, stdin=password)
+        with self._calling(), _with_config(effect) as complete:
+            return self._docker.perform(complete, env=self._env, stdin=password)
 
     def load_image(self, effect: LoadImage, write: Callable[[IO[bytes]], None]) -> Completed:
         """Load an image from an archive that ``write`` writes.
@@ -312,6 +329,23 @@ class DockerEngine:
         except DockerException:
             return ""
 
+    def image_digests(self, name: str) -> tuple[str, ...] | None:
+        """The digests under which registries are known to have an image; None if it is not in the engine's store."""
+        try:
+            with self._reading():
+                return tuple(self._docker.inspect_one(ImageInspectResult, "image", name).repo_digests or ())
+        except DockerException:
+            return None
+
+    def save_image(self, name: str, archive: Path) -> str:
+        """Write an image to an archive; why that did not work, if so."""
+        try:
+            with self._reading():
+                self._docker.image.save(name, archive)
+        except DockerException as error:
+            return redact((error.stderr or "").strip()) or "docker image save failed"
+        return ""
+
     def remember_loaded(self, image_id: str) -> None:
         """Note that this program loaded an image, so that it may remove it when it is replaced."""
         remember(self._env, image_id)
@@ -330,6 +364,19 @@ class DockerEngine:
         except DockerException:
             return False
         return True
+
+
+@contextlib.contextmanager
+def _with_config(effect: Effect) -> Iterator[Effect]:
+    """While this lasts, there is the configuration file that an effect has made, in a folder of this call's."""
+    if not isinstance(effect, CreateNode) or not effect.config_lines:
+        yield effect
+        return
+    with scratch_folder() as folder:
+        path = folder / "buildkitd.toml"
+        with making("file"):
+            path.write_text("".join(f"{line}\n" for line in effect.config_lines))
+        yield replace(effect, config=str(path))
 
 
 def _usable(version: str | None) -> Version:

@@ -24,6 +24,26 @@ from buildx_cache.plan.invocation import BuildInvocation
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegistryPlan:
+    """What a made builder takes over of the engine's registries."""
+
+    insecure: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """What it cannot take over, each with the reason."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is said of it, a line each."""
+        taken = [
+            *([f"insecure {', '.join(self.insecure)}"] if self.insecure else []),
+            *([f"mirrors of Docker Hub {', '.join(self.mirrors)}"] if self.mirrors else []),
+        ]
+        head = [f"as the engine has them: {'; '.join(taken)}"] if taken else []
+        return (*head, *(f"not taken over from the engine: {text}" for text in self.left_out))
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuilderPlan:
     """Which builder runs the build, and what it takes to have it."""
 
@@ -37,6 +57,7 @@ class BuilderPlan:
     context: CreateContext | None = None
     """Makes the Docker context that the builder needs."""
     create: tuple[CreateNode, ...] = ()
+    registries: RegistryPlan = RegistryPlan()
     boot: BootBuilder | None = None
     """The same as ``reboot``, where it is known not to run."""
     remove: tuple[RemoveBuilder | RemoveContext, ...] = ()

@@ -20,11 +20,15 @@ from buildx_cache.plan.effects import (
     RemoveVolume,
 )
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
+from buildx_cache.plan.network_choice import driver_options, loopback_registries
+from buildx_cache.plan.registry_choice import buildkitd_config, plan_registries
 from buildx_cache.request import BuildRequest, Driver, Endpoint, Output, parse_endpoint, pushes_by_digest
 
 OWN_PREFIX = "buildx-cache-"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
 _BUILDKITD_CONFIG = (0, 15, 0)
+# Plans name this file; what is run has one in a private folder.
+_CONFIG_FILE = "/tmp/{}.toml"  # noqa: S108
 
 
 def is_apart(request: BuildRequest, ci: CIContext) -> bool:
@@ -44,12 +48,13 @@ def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
         request.docker_context or facts.context,
         host,
         request.driver or Driver.DOCKER_CONTAINER,
-        request.driver_opt,
+        driver_options(request, facts),
         request.buildkit_image,
         request.buildkitd_config,
         request.buildkitd_flags,
         request.endpoint,
         *(("reads caches only",) if is_apart(request, ci) else ()),
+        *buildkitd_config(plan_registries(request, facts)),
     )
     return f"{OWN_PREFIX}{facts.place.project}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:8]}"
 
@@ -180,6 +185,7 @@ def _own(request: BuildRequest, ci: CIContext, facts: Facts, kind: CacheKind) ->
         nodes=max(1, len(request.endpoint)),
         owned=True,
         context=None if existing else context,
+        registries=plan_registries(request, facts),
         create=() if existing else _create(request, facts, name, driver, context_name),
         boot=BootBuilder(builder=name) if existing and not existing.running else None,
         remove=tuple(remove),
@@ -192,10 +198,13 @@ def _own(request: BuildRequest, ci: CIContext, facts: Facts, kind: CacheKind) ->
 
 def _why_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
     again = "this project's own, made earlier" if facts.own_builder else "made for this project"
+    local = loopback_registries(request, facts)
+    network = f"; it shares the host's network, where {', '.join(local)} is" if local else ""
     if request.driver:
-        return f"{again}: --driver {request.driver}"
+        return f"{again}: --driver {request.driver}{network}"
     reason = obstacle(request, facts.builder.driver, facts.store, kind) if facts.builder else ""
-    return f"{again}: the engine's builder {reason}" if reason else f"{again}, as the builder options ask"
+    why = f": the engine's builder {reason}" if reason else ", as the builder options ask"
+    return f"{again}{why}{network}"
 
 
 def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[str, CreateContext | None]:
@@ -218,6 +227,7 @@ def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[s
 def _create(request: BuildRequest, facts: Facts, name: str, driver: str, context_name: str) -> tuple[CreateNode, ...]:
     nodes = [parse_endpoint(text) for text in request.endpoint] or [Endpoint(address=context_name)]
     image = [f"image={request.buildkit_image}"] if request.buildkit_image else []
+    config = buildkitd_config(plan_registries(request, facts))
     return tuple(
         CreateNode(
             builder=name,
@@ -226,10 +236,11 @@ def _create(request: BuildRequest, facts: Facts, name: str, driver: str, context
             platforms=node.platforms,
             driver_options=(
                 *image,
-                *request.driver_opt,
+                *driver_options(request, facts),
                 *(to_csv([f"{key}={value}"]) for key, value in node.options),
             ),
-            config=request.buildkitd_config,
+            config=_CONFIG_FILE.format(name) if config else request.buildkitd_config,
+            config_lines=config,
             config_option="--buildkitd-config" if facts.buildx >= _BUILDKITD_CONFIG else "--config",
             buildkitd_flags=request.buildkitd_flags,
             bootstrap=index == len(nodes) - 1,

@@ -55,6 +55,8 @@ class CreateNode:
     driver_options: Words = ()
     """Each in CSV, as Buildx takes them."""
     config: str = ""
+    config_lines: Words = ()
+    """What the file ``config`` holds, which is made for this; empty: the file is the user's."""
     config_option: str = "--buildkitd-config"
     buildkitd_flags: str = ""
     bootstrap: bool = True

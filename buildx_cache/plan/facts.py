@@ -60,6 +60,18 @@ class TlsEndpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Registries:
+    """What an engine is told of registries (``daemon.json``), as ``docker info`` repeats it."""
+
+    insecure: tuple[str, ...] = ()
+    """``HOST[:PORT]`` of those whose certificate is not verified, or that speak plain HTTP."""
+    insecure_networks: tuple[str, ...] = ()
+    """Networks of such registries, in CIDR notation, but for loopback."""
+    mirrors: tuple[str, ...] = ()
+    """Mirrors of Docker Hub: their URLs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """What is known without Docker: the project on this machine, and the day."""
 
@@ -71,6 +83,8 @@ class Place:
     """ISO date."""
     source: tuple[str, ...] = ()
     """Build context and Dockerfile as the working copy has them; empty: its top, and the Dockerfile there."""
+    images: tuple[str, ...] = ()
+    """The images that the Dockerfile names, as far as that is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +110,9 @@ class Facts:
     """The names of the variables that are set; None where that is not known."""
     contexts: tuple[str, ...] = ()
     """Docker contexts that exist, as far as the plan needs them."""
+    registries: Registries = Registries()
+    default_config: str = ""
+    """The user's ``buildkitd.default.toml``, which Buildx makes builders with; empty if there is none."""
 
 
 def parse_version(text: str) -> Version:

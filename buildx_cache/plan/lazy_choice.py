@@ -87,4 +87,5 @@ def _options(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> Mappi
     """The driver's options: those that the builder has, or is to be made with; one word may hold several."""
     if (there := _there(facts, builder)) and there.nodes:
         return dict(there.nodes[0].options)
-    return dict(pair for word in request.driver_opt for pair in from_csv(word, option="--driver-opt"))
+    words = builder.create[0].driver_options if builder.create else request.driver_opt
+    return dict(pair for word in words for pair in from_csv(word, option="--driver-opt"))

@@ -11,7 +11,7 @@ from buildx_cache.caches import redacted_entry
 from buildx_cache.ci.capabilities import MARK, json_without_commands
 from buildx_cache.formatting import is_printable
 from buildx_cache.plan.build_plan import BuildPlan, ImagePlan, LoginPlan
-from buildx_cache.plan.effects import Effect
+from buildx_cache.plan.effects import CreateNode, Effect
 from buildx_cache.plan.facts import show_version
 from buildx_cache.plan.invocation import BuildInvocation
 from buildx_cache.redaction import HIDDEN, redact
@@ -24,14 +24,24 @@ def shell_lines(plan: BuildPlan) -> str:
     """The plan's commands as lines of a POSIX shell that do the same, with comments that say why."""
     lines = [
         _comment(f"builder: {plan.builder.name} ({plan.builder.driver}): {plan.builder.why}"),
+        *(_comment(f"registries: {line}") for line in plan.builder.registries.lines),
         _comment(f"cache: {plan.cache.kind}: {plan.cache.why}"),
         *(_comment(f"note: {note}") for note in plan.notes),
     ]
     for phase, effect in plan.phases():
         lines += [f"# {name} is taken from the environment" for name in _environment(effect)]
+        lines += _config_file(effect)
         source = _password(plan.login) if phase == "login" and plan.login else ""
         lines.append(source + shell_line(command_line(plan, effect)))
     return "\n".join(lines) + "\n"
+
+
+def _config_file(effect: Effect | BuildInvocation) -> list[str]:
+    """The line that writes a builder's configuration where the plan has one made."""
+    if not isinstance(effect, CreateNode) or not effect.config_lines:
+        return []
+    written = shell_line(("printf", "%s\\n", *effect.config_lines))
+    return [f"{written} > {_quoted(effect.config)}"]
 
 
 def command_line(plan: BuildPlan, effect: Effect | BuildInvocation) -> tuple[str, ...]:
@@ -108,6 +118,12 @@ def plan_json(plan: BuildPlan) -> str:
             "driver": plan.builder.driver,
             "buildkit": show_version(plan.builder.buildkit),
             "nodes": plan.builder.nodes,
+            "registries": {
+                "insecure": list(plan.builder.registries.insecure),
+                "mirrors": list(plan.builder.registries.mirrors),
+                "left_out": list(plan.builder.registries.left_out),
+            },
+            "config": next(map(_config, plan.builder.create), None),
             "owned": plan.builder.owned,
             "creates": bool(plan.builder.create),
             "why": plan.builder.why,
@@ -137,6 +153,11 @@ def plan_json(plan: BuildPlan) -> str:
     }
     text = json_without_commands(json.dumps(document, indent=2, ensure_ascii=False))
     return re.sub(r"[^ -~\n]", _escaped_unless_printable, text) + "\n"
+
+
+def _config(node: CreateNode) -> dict[str, object] | None:
+    """The file that a builder is made with, where it is no file of the user's."""
+    return {"file": node.config, "lines": list(node.config_lines)} if node.config_lines else None
 
 
 def _image(image: ImagePlan) -> dict[str, object]:

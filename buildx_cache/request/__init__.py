@@ -15,6 +15,7 @@ from buildx_cache.request.build_request import (
 )
 from buildx_cache.request.config import Configuration, found_config, named_config
 from buildx_cache.request.contexts import context_notes
+from buildx_cache.request.images import named_images
 from buildx_cache.request.local_paths import REPORTS
 from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES
 from buildx_cache.request.outputs import Output, attests, loads, pushes, pushes_by_digest, pushing_outputs
@@ -67,6 +68,7 @@ __all__ = [
     "make_request",
     "may_push_image",
     "named_config",
+    "named_images",
     "option_key",
     "parse_duration",
     "parse_endpoint",

@@ -85,8 +85,8 @@ class Progress(StrEnum):
 class BuildRequest(BuildxOptions):
     """Every option of ``build`` and ``plan``, under its name on the command line (dashes as underscores).
 
-    Absent means empty: ``""``, ``()`` or ``None``. Paths are relative to the working directory. ``ambient`` is no
-    option.
+    Absent means empty: ``""``, ``()`` or ``None``. Paths are relative to the working directory. ``ambient`` and
+    ``may_share_loopback`` are no options.
     """
 
     context: str = "."
@@ -131,6 +131,8 @@ class BuildRequest(BuildxOptions):
     password_stdin: bool = False
     password_env: str = ""
     ambient: AmbientLogin | None = None
+    may_share_loopback: bool = True
+    """No option: False where only a file of the repository names a registry on loopback."""
     # Prune
     prune: bool | None = None
     prune_keep: str = ""

@@ -70,6 +70,8 @@ class Call:
         """Say what was decided, and why."""
         builder, cache = self._plan.builder, self._plan.cache
         self.say(f"builder: {builder.name} ({builder.driver}): {builder.why}")
+        for line in builder.registries.lines:
+            self.say(f"registries: {line}")
         self.say(f"cache: {cache.kind}, scope {cache.scope}: {cache.why}")
         for note in self._plan.notes:
             self.warn(note)

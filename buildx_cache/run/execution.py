@@ -20,6 +20,7 @@ from buildx_cache.run.caches import CacheExports, Caches
 from buildx_cache.run.call import Call, Outcome
 from buildx_cache.run.interfaces import Engine, last_line
 from buildx_cache.run.recovery import Attempt, Strategy
+from buildx_cache.run.recovery.engine_image import EngineImages
 from buildx_cache.run.recovery.failed_export import FailedExport
 from buildx_cache.run.recovery.failed_import import FailedImport
 from buildx_cache.run.recovery.image_load import ImageLoad
@@ -67,6 +68,7 @@ class _Execution:
         self._lazy = Lazy(plan.cache.serving, engine.gateway, call, call.retrying)
         self._caches = Caches(plan, call, self._lazy, call.retrying)
         self._loading = ImageLoad(plan.target.image.loading, engine, self._caches.folder)
+        self._images = EngineImages(plan.builder, engine, call, call.retrying)
         self._builds = Builds(call, self._redactor)
         self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying)
         self._image_id = ""
@@ -85,6 +87,7 @@ class _Execution:
             error = raised
         finally:
             self._loading.close()
+            self._images.close()
             self._caches.close()
         report = self._report(error)
         return Outcome(
@@ -125,6 +128,7 @@ class _Execution:
         """
         return (
             self._lazy,
+            self._images,
             ImportRetry(self._call.retrying),
             Stall(self._caches, self._builder),
             self._loading,
@@ -148,7 +152,7 @@ class _Execution:
         return attempt
 
     def _write_caches(self, build: BuildInvocation) -> Attempt:
-        return self._builds.caches(build, (self._lazy,))
+        return self._builds.caches(build, (self._lazy, self._images))
 
     def _load(self, attempt: Attempt) -> Attempt:
         """Have the engine read what the build wrote for it; where it does not, have BuildKit send it after all."""
@@ -163,7 +167,7 @@ class _Execution:
         self._call.warn(f"the image could not be loaded from a folder, and is sent by BuildKit: {reason}")
         build = self._caches.leave_out_changed(attempt.build)
         self._loading.stop()
-        sent = self._builds.send(build, (self._lazy,))
+        sent = self._builds.send(build, (self._lazy, self._images))
         if sent.code != 0:
             raise diagnose(sent.trace, sent.code)
         return replace(attempt, build=self._exports.take(sent))

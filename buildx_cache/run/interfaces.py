@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import IO, Protocol
 
 from buildx_cache.plan import BuildInvocation, Effect
@@ -70,6 +71,12 @@ class Engine(Protocol):
 
     def image_id(self, tag: str) -> str:
         """The ID of an image in the engine's store; empty if it is not there."""
+
+    def image_digests(self, name: str) -> tuple[str, ...] | None:
+        """The digests under which registries are known to have an image; None if it is not in the engine's store."""
+
+    def save_image(self, name: str, archive: Path) -> str:
+        """Write an image to an archive; why that did not work, if so."""
 
     def remember_loaded(self, image_id: str) -> None:
         """Note that this program loaded an image, so that it may remove it when it is replaced."""

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from tests.integration.conftest import Docker
-from tests.integration.tls import tls_front
+from tests.integration.fronts import tls_front
 from tests.selection import quick
 
 

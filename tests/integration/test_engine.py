@@ -15,8 +15,8 @@ import pytest
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.plan import Place
 from tests.integration.conftest import PROJECT, Docker
+from tests.integration.fronts import tls_front
 from tests.integration.test_plan import record
-from tests.integration.tls import tls_front
 
 PLACE = Place(project="app", cache_dir="/cache", today="2025-11-24")
 PLAIN: Any = None  # without a context for TLS, asyncio serves plain TCP

@@ -25,6 +25,7 @@ from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError, InterruptedBuildError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
+from buildx_cache.plan.facts import Registries
 from buildx_cache.reference import FORKS
 from buildx_cache.report import report_schema
 from buildx_cache.request import BuildRequest, option_key
@@ -536,15 +537,31 @@ class _Engine:
     context = "default"
     tls = None
 
-    def __init__(self, *, store: Store = Store.CONTAINERD, drivers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store = Store.CONTAINERD,
+        drivers: Mapping[str, str] | None = None,
+        registries: Registries = Registries(),  # noqa: B008 -- frozen
+        endpoint: str = "",
+    ) -> None:
+        self.endpoint = endpoint
         self.store = store
+        self.registries = registries
         self.drivers = {"": "docker"} if drivers is None else drivers
         self.asked: list[str] = []
 
     def facts(self, place: Place, builder: str = "") -> Facts:
         found = self.find_builder(builder)
         return Facts(
-            docker="28.0.0", buildx=(0, 29, 1), store=self.store, context="default", place=place, builder=found
+            docker="28.0.0",
+            buildx=(0, 29, 1),
+            store=self.store,
+            context="default",
+            place=place,
+            builder=found,
+            registries=self.registries,
+            endpoint=self.endpoint,
         )
 
     def find_builder(self, name: str) -> Builder | None:
@@ -596,6 +613,35 @@ def test_the_projects_own_builder_is_used_again(call: CommandLine) -> None:
         f"docker buildx build --builder {own} .",
     ]
     assert used == made[1:]
+
+
+@pytest.mark.parametrize(
+    ("ci", "options"),
+    [
+        pytest.param({}, 1, id="own-branch"),
+        pytest.param(
+            {"CIRCLE_PR_NUMBER": "7", "CIRCLE_PR_USERNAME": "them", "CIRCLE_PR_REPONAME": "app"}, 0, id="fork"
+        ),
+    ],
+)
+def test_a_forks_dockerfile_does_not_choose_its_builders_network(
+    call: CommandLine, ci: Mapping[str, str], options: int
+) -> None:
+    with_engine(call, _Engine(store=Store.CLASSIC, endpoint="unix:///var/run/docker.sock"))
+    (call.folder / "Dockerfile").write_text("FROM localhost:5000/base\n")
+    called = call("plan", "--cache", "local", "--load", CIRCLECI="true", CIRCLE_BRANCH="topic", **ci)
+    assert called.code == 0
+    assert called.out.count("--driver-opt network=host") == options
+
+
+def test_a_builder_that_the_engines_registries_name_anew_is_looked_for(call: CommandLine) -> None:
+    engine = with_engine(call, _Engine(registries=Registries(insecure=("registry.test",))))
+    call("plan", "--driver", "docker-container", "--cache", "none")
+    *_, own = engine.asked
+    engine.drivers = {own: "docker-container"}
+    assert call("plan", "--driver", "docker-container", "--cache", "none").out.splitlines()[-1:] == [
+        f"docker buildx build --builder {own} ."
+    ]
 
 
 # --- build, where it ends before Docker ----------------------------------------------------------------------

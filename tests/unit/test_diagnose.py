@@ -119,6 +119,11 @@ BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `
             UnreachableError,
             LOOPBACK,
         ),
+        (
+            'Head "https://localhost:5000/v2/": dial tcp [::1]:5000: connect: cannot assign requested address',
+            UnreachableError,
+            LOOPBACK,
+        ),
         ("dial tcp: lookup r.example.com: no such host", UnreachableError, DNS),
         ("read tcp 10.0.0.1:1->10.0.0.2:443: connection reset by peer", UnreachableError, NETWORK),
         ("net/http: TLS handshake timeout", UnreachableError, NETWORK),

@@ -10,7 +10,7 @@ from buildx_cache.ci import CIContext
 from buildx_cache.doctor import Check, Verdict, examine
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
-from buildx_cache.plan.facts import Version
+from buildx_cache.plan.facts import Registries, Version
 from buildx_cache.registry.identity import Credentials
 
 LAPTOP = CIContext(
@@ -120,6 +120,22 @@ def test_without_docker_the_rest_is_still_checked(tmp_path: Path) -> None:
 )
 def test_the_builder_is_told_by_what_it_can(tmp_path: Path, facts: Facts, expected: tuple[Verdict, str, str]) -> None:
     assert checks(tmp_path, facts=facts)["builder"] == expected
+
+
+@pytest.mark.parametrize(
+    ("registries", "config", "verdict"),
+    [
+        pytest.param(Registries(insecure=("registry.test:5000",)), "", OK, id="insecure"),
+        pytest.param(Registries(mirrors=("https://mirror.test",)), "", OK, id="mirror"),
+        pytest.param(Registries(insecure_networks=("10.0.0.0/8",)), "", WARN, id="network"),
+        pytest.param(Registries(insecure=("registry.test:5000",)), "/home/me/default.toml", WARN, id="own-config"),
+    ],
+)
+def test_registries_that_a_container_builder_lacks_are_told(
+    tmp_path: Path, registries: Registries, config: str, verdict: Verdict
+) -> None:
+    said = checks(tmp_path, facts=replace(FACTS, registries=registries, default_config=config))["registries"]
+    assert (said[0], bool(said[2])) == (verdict, verdict is WARN)
 
 
 def test_a_cache_folder_with_a_cache(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from buildx_cache.engine.git import guarded
 from buildx_cache.engine.process import Completed
 from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.plan import BuildArg, Builder, BuildInvocation, Node, Output, TlsEndpoint
+from buildx_cache.plan.effects import CreateNode
 from buildx_cache.redaction import Secret
 from buildx_cache.registry.identity import Credentials
 
@@ -777,3 +778,21 @@ def test_a_proxy_that_is_meant_for_the_build_is_not_used_by_buildx_itself(
     )
     shown = {name: text for name, text in seen[0].items() if not name.startswith("GIT_")}
     assert shown == {"HOME": "/nowhere", **expected}
+
+
+def test_a_configuration_that_is_made_for_a_builder_lasts_as_long_as_its_creation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    found: list[Path] = []
+
+    def perform(_: object, effect: CreateNode, **__: object) -> Completed:
+        found.append(Path(effect.config))
+        assert found[0].read_text() == "a\nb\n"
+        assert mode(found[0].parent) == 0o700
+        return Completed(code=0)
+
+    monkeypatch.setattr(client.Docker, "perform", perform)
+    DockerEngine({"HOME": str(tmp_path)}).perform(CreateNode(builder="b", config="/planned", config_lines=("a", "b")))
+    assert not found[0].exists()

@@ -21,6 +21,7 @@ from buildx_cache.engine.locality import Whereabouts, elsewhere
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store, TlsEndpoint
+from buildx_cache.plan.facts import Registries
 
 PLACE = Place(project="app", cache_dir="/cache", today="2025-11-24")
 SOCKET = "unix:///var/run/docker.sock"
@@ -237,6 +238,44 @@ def test_what_docker_info_leaves_out_is_not_made_up(said: Docker, said_of_it: di
     said.answers["system info"] = Completed(code=0, stdout=json.dumps(info))
     found = facts(DockerEngine({"DOCKER_HOST": SOCKET}))
     assert (found.store, found.docker) == (Store.CLASSIC, "28.5.2")
+
+
+REGISTRY_CONFIG = {
+    "IndexConfigs": {
+        "docker.io": {"Mirrors": ["https://mirror.test/"], "Name": "docker.io", "Official": True, "Secure": True},
+        "registry.test:5000": {"Mirrors": [], "Name": "registry.test:5000", "Official": False, "Secure": False},
+    },
+    "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8", "10.9.0.0/16"],
+    "Mirrors": ["https://mirror.test/"],
+}
+
+
+def test_the_engines_registries_are_read(said: Docker, tmp_path: Path) -> None:
+    said.answers["system info"] = Completed(code=0, stdout=json.dumps({**INFO, "RegistryConfig": REGISTRY_CONFIG}))
+    env = {"DOCKER_HOST": SOCKET, "BUILDX_CONFIG": str(tmp_path)}
+    found = facts(DockerEngine(env))
+    assert found.registries == Registries(
+        insecure=("registry.test:5000",), insecure_networks=("10.9.0.0/16",), mirrors=("https://mirror.test",)
+    )
+    assert found.default_config == ""
+    (tmp_path / "buildkitd.default.toml").touch()
+    assert facts(DockerEngine(env)).default_config == str(tmp_path / "buildkitd.default.toml")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        {},
+        {"IndexConfigs": None, "InsecureRegistryCIDRs": None, "Mirrors": None},
+        {"IndexConfigs": [1], "InsecureRegistryCIDRs": "x", "Mirrors": {"a": 1}},
+        {"IndexConfigs": {"a": 1, "b": {"Secure": "no"}}, "InsecureRegistryCIDRs": [1], "Mirrors": [None]},
+    ],
+    ids=repr,
+)
+def test_registries_that_are_not_understood_are_none(said: Docker, config: object) -> None:
+    said.answers["system info"] = Completed(code=0, stdout=json.dumps({**INFO, "RegistryConfig": config}))
+    assert facts(DockerEngine({"DOCKER_HOST": SOCKET})).registries == Registries()
 
 
 @pytest.mark.parametrize(

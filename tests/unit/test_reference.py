@@ -216,3 +216,16 @@ def test_no_error_shows_a_login_before_the_host(text: str) -> None:
         parse_reference(text)
     assert "hunter2secret" not in error.value.message
     assert "r.example" in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "familiar"),
+    [
+        ("docker.io/library/base:1", "base:1"),
+        ("base", "base"),
+        ("index.docker.io/org/app", "org/app"),
+        ("registry.test/library/base:1", "registry.test/library/base:1"),
+    ],
+)
+def test_a_familiar_name_leaves_docker_hub_out(text: str, familiar: str) -> None:
+    assert str(parse_reference(text).familiar) == familiar

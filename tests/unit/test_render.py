@@ -147,6 +147,8 @@ def test_the_whole_document() -> None:
             "driver": "remote",
             "buildkit": "0.25.0",
             "nodes": 1,
+            "registries": {"insecure": [], "mirrors": [], "left_out": []},
+            "config": None,
             "owned": False,
             "creates": False,
             "why": "the current builder can do all that is asked",

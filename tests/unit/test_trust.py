@@ -725,3 +725,11 @@ def test_whose_file_it_is_is_told(copy: Path) -> None:
 def test_no_line_end_makes_a_path_another_one(value: str, end: str) -> None:
     """Python drops it, Buildx keeps a carriage return: another path would be written than the one judged."""
     assert "output" in refusal("output", [value.format(end)]).message
+
+
+@pytest.mark.parametrize(("words", "shares"), [({}, False), ({"cache_ref": "localhost:5000/c"}, True)])
+def test_a_found_file_does_not_have_steps_share_the_hosts_network(
+    copy: Path, words: dict[str, object], *, shares: bool
+) -> None:
+    (copy / "buildx-cache.toml").write_text('tag = ["localhost:5000/app"]\n')
+    assert read_request({"push": True, "context": str(copy), **words}, NOT_A_FORK).request.may_share_loopback is shares

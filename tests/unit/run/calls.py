@@ -121,6 +121,8 @@ class FakeEngine:
     fed: list[bytes] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
     stored: bool = False
+    digests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    archive: bytes = b""
 
     @property
     def calls(self) -> int:
@@ -170,6 +172,15 @@ class FakeEngine:
     def has_login(self, registry: str) -> bool:
         self.acts.append(("has_login", registry))
         return self.stored
+
+    def image_digests(self, name: str) -> tuple[str, ...] | None:
+        self.acts.append(("image_digests", name))
+        return self.digests.get(name)
+
+    def save_image(self, name: str, archive: Path) -> str:
+        self.acts.append(("save_image", name))
+        archive.write_bytes(self.archive)
+        return ""
 
     def image_id(self, tag: str) -> str:
         self.acts.append(("image_id", tag))

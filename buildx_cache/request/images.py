@@ -1,0 +1,80 @@
+"""The images that a build reads, as far as its Dockerfile tells without being run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.local_paths import dockerfiles_of, is_path, values_of
+from buildx_cache.request.probe import read_inside
+from buildx_cache.request.remote_context import is_remote_context
+
+IMAGE_SCHEME = "docker-image://"
+_LIMIT = 1 << 20
+_LONGEST = 1000  # of an image's name, and of what a variable puts into it
+_SYNTAX = re.compile(r"#\s*syntax\s*=\s*(?P<image>\S+)", re.IGNORECASE)
+_INSTRUCTION = re.compile(r"\s*(?P<word>FROM|ARG|COPY|ADD|RUN)\s+(?P<rest>.*)", re.IGNORECASE)
+_CONTINUED = re.compile(r"\\[ \t]*\r?\n")
+_OPTION = re.compile(r"--(?:(?P<key>from)|mount)=(?P<value>\S+)")
+_VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?::?-(?P<default>[^{}]*))?\})")
+
+
+def named_images(request: BuildRequest) -> tuple[str, ...]:
+    """Return the images that the Dockerfile and the named contexts name; names of stages may be among them.
+
+    Of a Dockerfile that is no ordinary file here, nothing is known.
+    """
+    contexts = (text.partition("=")[2] for text in values_of(request, "build_context"))
+    named = (text.removeprefix(IMAGE_SCHEME) for text in contexts if text.startswith(IMAGE_SCHEME))
+    pairs = (text.partition("=") for text in values_of(request, "build_arg"))
+    given = {name: value for name, equals, value in pairs if equals}
+    return tuple(dict.fromkeys((*named, *_images(_text(request), given))))
+
+
+def _text(request: BuildRequest) -> str:
+    """Read the last Dockerfile that is given, which Buildx takes; the empty string where that cannot be."""
+    path = dockerfiles_of(request)[-1]
+    if is_remote_context(request.context) or not is_path(path):
+        return ""
+    try:
+        return read_inside(Path(path).parent, Path(path), _LIMIT).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def _images(text: str, given: Mapping[str, str]) -> Iterator[str]:
+    if syntax := _SYNTAX.match(text):
+        yield syntax["image"]
+    values, is_global = dict(given), True
+    for line in _CONTINUED.sub(" ", text).splitlines():
+        match = _INSTRUCTION.match(line)
+        word, rest = (match["word"].upper(), match["rest"]) if match else ("", "")
+        if word == "FROM":
+            is_global = False
+            yield next((_expanded(each, values) for each in rest.split() if not each.startswith("--")), "")
+        elif word != "ARG":
+            yield from _copied(rest)
+        elif is_global:
+            for name, equals, value in (each.partition("=") for each in rest.split()):
+                if equals and name not in given:
+                    values[name] = _expanded(value, values)
+
+
+def _copied(rest: str) -> Iterator[str]:
+    """The images that ``--from`` and ``--mount`` name."""
+    for option in _OPTION.finditer(rest):
+        fields = dict(each.partition("=")[::2] for each in option["value"].split(","))
+        yield option["value"] if option["key"] else fields.get("from", "")
+
+
+def _expanded(text: str, values: Mapping[str, str]) -> str:
+    """Put in the values of variables, as a shell does without its rarer forms; nothing of what is too long."""
+    text = text.strip("\"'")
+    found = _VARIABLE.sub(lambda match: _value(match, values), text) if len(text) <= _LONGEST else ""
+    return found if len(found) <= _LONGEST else ""
+
+
+def _value(match: re.Match[str], values: Mapping[str, str]) -> str:
+    return values.get(match["plain"] or match["name"]) or match["default"] or ""

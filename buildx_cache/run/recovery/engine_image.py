@@ -1,0 +1,130 @@
+"""Hand over an image that only the engine has: a builder in a container asks registries alone.
+
+The engine's own builder takes ``FROM base:local`` from the engine's store. Another one is given the same image as a
+named context, which stands for it in ``FROM``, ``COPY --from`` and mounts (``frontend/dockerui/namedcontext.go``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tarfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from buildx_cache.buildkit import Kind, failure
+from buildx_cache.errors import BuildFailedError, UsageError
+from buildx_cache.plan import BuilderPlan, BuildInvocation
+from buildx_cache.reference import Reference, parse_reference
+from buildx_cache.request import Driver
+from buildx_cache.request.images import IMAGE_SCHEME
+from buildx_cache.request.local_paths import LAYOUT_SCHEME
+from buildx_cache.run.interfaces import Engine, Tell
+from buildx_cache.run.recovery import Attempt, Strategy
+from buildx_cache.run.retry import Retrying
+from buildx_cache.scratch import making, scratch_folder
+
+_ABSENT = (Kind.NO_IMAGE, Kind.NO_REPOSITORY, Kind.ABSENT)
+_MEMBER = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")
+
+
+class EngineImages(Strategy):
+    """The images that were handed over in one call. ``close`` leaves nothing of them behind."""
+
+    def __init__(self, plan: BuilderPlan, engine: Engine, tell: Tell, retrying: Retrying) -> None:
+        self._is_engines = plan.driver == Driver.DOCKER
+        self._engine = engine
+        self._tell = tell
+        self._retrying = retrying
+        self._layouts: dict[Reference, str] = {}
+        self._stack = ExitStack()
+
+    def close(self) -> None:
+        """Delete the copies."""
+        self._stack.close()
+
+    def prepare(self, build: BuildInvocation) -> BuildInvocation:
+        """Have a build take the images from their copies."""
+        given = tuple(map(self._handed, build.build_context))
+        added = (f"{_context_name(image)}={place}" for image, place in self._layouts.items())
+        return replace(build, build_context=(*given, *added))
+
+    def _handed(self, context: str) -> str:
+        name, _, place = context.partition("=")
+        image = _reference(place.removeprefix(IMAGE_SCHEME)) if place.startswith(IMAGE_SCHEME) else None
+        return f"{name}={self._layouts[image]}" if image in self._layouts else context
+
+    def recover(self, attempt: Attempt) -> BuildInvocation | None:
+        """Build again with the engine's image where no registry has it.
+
+        One that a registry has had is taken only where it says that it has it no more: it may be old, or not for all.
+
+        Raises:
+            BuildFailedError: the engine cannot hand it over.
+            ExhaustedError: there is no room for a copy.
+        """
+        failed = failure(attempt.trace)
+        image = _reference(failed.image)
+        asks_registry = attempt.build.pull or any(flag.startswith("--pull") for flag in attempt.build.flags)
+        if image is None or image in self._layouts or self._is_engines or asks_registry:
+            return None
+        digests = self._engine.image_digests(str(image))
+        if digests is None or (digests and failed.problem.kind not in _ABSENT):
+            return None
+        self._layouts[image] = self._copy(image)
+        self._tell.say(f"{_context_name(image)} is in no registry: the builder is handed the engine's image")
+        self._retrying.note("pull", f"{image} is in the engine alone")
+        return attempt.build
+
+    def _copy(self, image: Reference) -> str:
+        """Copy the image to an OCI layout; return its address."""
+        folder = self._stack.enter_context(scratch_folder())
+        archive = folder / "image.tar"
+        reason = self._engine.save_image(str(image), archive)
+        with making("file"):
+            digest = "" if reason else _unpack(archive, folder)
+        if not digest:
+            raise BuildFailedError(
+                f"the image {_context_name(image)} is in the engine alone, and the builder cannot read it there: "
+                f"{reason or 'the engine hands over no OCI layout'}",
+                code="image-only-in-engine",
+                hint="push it to a registry, upgrade Docker to 25 or newer, or build with --driver docker",
+            )
+        return f"{LAYOUT_SCHEME}{folder}@{digest}"
+
+
+def _unpack(archive: Path, folder: Path) -> str:
+    """Unpack an image's archive and delete it; return its manifest's digest, or nothing where it is no OCI layout.
+
+    Raises:
+        OSError: there is no room.
+    """
+    (folder / "blobs" / "sha256").mkdir(parents=True)
+    try:
+        with tarfile.open(archive) as members:
+            for member in members:
+                content = members.extractfile(member) if _MEMBER.fullmatch(member.name) and member.isreg() else None
+                if content:
+                    with (folder / member.name).open("wb") as file:
+                        shutil.copyfileobj(content, file)
+        digest = json.loads((folder / "index.json").read_bytes())["manifests"][0]["digest"]
+    except (tarfile.TarError, FileNotFoundError, ValueError, LookupError, TypeError):
+        return ""
+    archive.unlink()
+    return str(digest)
+
+
+def _reference(text: str) -> Reference | None:
+    """The image in full; None for what has no name."""
+    try:
+        found = parse_reference(text).canonical.tagged if text else None
+    except UsageError:
+        return None
+    return found if found and not found.digest else None
+
+
+def _context_name(image: Reference) -> str:
+    """What BuildKit looks an image up under among the named contexts."""
+    return str(image.familiar).removesuffix(":latest")

@@ -1,0 +1,78 @@
+"""The images that a Dockerfile names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from buildx_cache.request import BuildRequest, named_images
+from tests.unit.test_plan import request_of
+
+
+@pytest.mark.parametrize(
+    ("text", "images"),
+    [
+        pytest.param("FROM a.test/base:1\n", ["a.test/base:1"], id="from"),
+        pytest.param("from --platform=$BUILDPLATFORM a.test/base AS build\n", ["a.test/base"], id="options"),
+        pytest.param("FROM a.test/x\nFROM b.test/y\n", ["a.test/x", "b.test/y"], id="stages"),
+        pytest.param('ARG BASE="a.test/x"\nFROM ${BASE}\n', ["a.test/x"], id="default"),
+        pytest.param("ARG HOST=a.test\nARG BASE=${HOST}/x\nFROM ${BASE}:1\n", ["a.test/x:1"], id="default-of-default"),
+        pytest.param("ARG GIVEN=a.test/x\nFROM $GIVEN:2\n", ["given.test/x:2"], id="build-argument"),
+        pytest.param("FROM ${HOST:-a.test}/x\n", ["a.test/x"], id="default-in-place"),
+        pytest.param("FROM scratch\nARG BASE=a.test/x\nFROM ${BASE}y\n", ["scratch", "y"], id="argument-of-a-stage"),
+        pytest.param("FROM scratch\nCOPY --chown=1 --from=a.test/x /a /b\n", ["scratch", "a.test/x"], id="copy"),
+        pytest.param(
+            "FROM scratch\nRUN --mount=type=bind,from=a.test/x,target=/x \\\n  --mount=from=b.test/y,target=/y true\n",
+            ["scratch", "a.test/x", "b.test/y"],
+            id="mounts",
+        ),
+        pytest.param("# syntax=a.test/dockerfile:1\nFROM scratch\n", ["a.test/dockerfile:1", "scratch"], id="syntax"),
+        pytest.param("FROM \\\n  a.test/x\n", ["a.test/x"], id="continued"),
+        pytest.param("FROM scratch\nRUN wget localhost:8080/x from=localhost/y\n", ["scratch"], id="other-words"),
+        pytest.param("", [], id="empty"),
+    ],
+)
+def test_images_are_found_where_a_dockerfile_names_them(tmp_path: Path, text: str, images: list[str]) -> None:
+    (tmp_path / "Dockerfile").write_text(text)
+    request = request_of({"context": str(tmp_path), "build_arg": ["GIVEN=given.test/x", "UNSET"]})
+    assert list(filter(None, named_images(request))) == images
+
+
+def test_a_named_context_may_be_an_image(tmp_path: Path) -> None:
+    request = request_of({"context": str(tmp_path), "build_context": ["x=docker-image://a.test/x:1", "y=../y"]})
+    assert named_images(request) == ("a.test/x:1",)
+
+
+def test_the_dockerfile_that_is_given_is_read(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM a.test/x\n")
+    (tmp_path / "other").write_text("FROM b.test/y\n")
+    context = {"context": str(tmp_path)}
+    assert named_images(request_of({**context, "file": str(tmp_path / "other")})) == ("b.test/y",)
+    flags = ("-f", str(tmp_path / "other"))
+    assert named_images(request_of({**context, "buildx_flags": flags})) == ("b.test/y",)
+
+
+@pytest.mark.parametrize("asked", [{"context": "-"}, {"file": "-"}, {"context": "https://git.test/x.git"}], ids=repr)
+def test_of_what_is_not_here_nothing_is_known(asked: dict[str, object]) -> None:
+    assert named_images(request_of(asked)) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("ARG A=" + "a" * 500_000 + "\nFROM " + "$A" * 250_000, id="expansion"),
+        pytest.param("RUN " + "--mount=" * 125_000, id="options"),
+        pytest.param("FROM " + "${a:-" * 200_000, id="variables"),
+        pytest.param("ARG A=b\n" + "ARG A=$A$A\n" * 80_000 + "FROM $A", id="doubling"),
+    ],
+)
+def test_a_hostile_dockerfile_names_no_image(tmp_path: Path, text: str) -> None:
+    (tmp_path / "Dockerfile").write_text(text)
+    assert [name for name in named_images(BuildRequest(context=str(tmp_path))) if "/" in name] == []
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "Dockerfile")
+    assert named_images(BuildRequest(context=str(tmp_path))) == ()

@@ -1,0 +1,136 @@
+"""What a made builder takes over of the engine's registries."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from buildx_cache.plan.builder_choice import own_builder_name
+from buildx_cache.plan.facts import Facts, Registries
+from buildx_cache.plan.registry_choice import buildkitd_config, take_over
+from buildx_cache.plan.render import plan_json, shell_lines
+from tests.unit.test_plan import CLASSIC, CONTAINER, LAPTOP, OWN_RUNNING, plan_of, request_of
+
+INSECURE = Registries(insecure=("registry.test:5000",))
+LOCAL = {"cache": "local", "tag": ["app"], "load": True}
+MADE = replace(CLASSIC, registries=INSECURE)
+
+
+def toml(registries: Registries) -> dict[str, Any]:
+    return tomllib.loads("\n".join(buildkitd_config(take_over(registries))))
+
+
+@pytest.mark.parametrize(
+    ("registries", "config"),
+    [
+        pytest.param(Registries(), {}, id="none"),
+        pytest.param(INSECURE, {"registry.test:5000": {"http": True, "insecure": True}}, id="insecure"),
+        pytest.param(
+            Registries(insecure=("[fd00::1]:5000",)),
+            {"[fd00::1]:5000": {"http": True, "insecure": True}},
+            id="ipv6",
+        ),
+        pytest.param(
+            Registries(mirrors=("https://a.test", "http://b.test:5000")),
+            {"docker.io": {"mirrors": ["a.test", "b.test:5000"]}, "b.test:5000": {"http": True}},
+            id="mirrors",
+        ),
+        pytest.param(
+            Registries(mirrors=("http://b.test:5000",), insecure=("b.test:5000",)),
+            {"docker.io": {"mirrors": ["b.test:5000"]}, "b.test:5000": {"http": True, "insecure": True}},
+            id="insecure-mirror",
+        ),
+        pytest.param(Registries(insecure=('a"]\nx=1',)), {'a"]\nx=1': {"http": True, "insecure": True}}, id="hostile"),
+    ],
+)
+def test_buildkit_is_configured_as_the_engine_is(registries: Registries, config: Mapping[str, object]) -> None:
+    assert toml(registries).get("registry", {}) == config
+
+
+@pytest.mark.parametrize(
+    "registries",
+    [
+        Registries(insecure_networks=("10.0.0.0/8",)),
+        Registries(mirrors=("https://nexus.test/repository/hub",)),
+        Registries(mirrors=("https://me:password@a.test",)),
+        Registries(mirrors=("ftp://a.test",)),
+        Registries(mirrors=("https://[a.test",)),
+    ],
+    ids=repr,
+)
+def test_what_buildkit_cannot_be_told_is_left_out_and_said(registries: Registries) -> None:
+    plan = take_over(registries)
+    assert (plan.insecure, plan.mirrors, len(plan.left_out)) == ((), (), 1)
+    assert buildkitd_config(plan) == ()
+    assert "password" not in plan.left_out[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "facts"),
+    [
+        pytest.param({}, CONTAINER, id="a-builder-that-is-there"),
+        pytest.param({"driver": "remote", "endpoint": ["tcp://far:1234"]}, CLASSIC, id="remote"),
+        pytest.param({"driver": "kubernetes"}, CLASSIC, id="kubernetes"),
+        pytest.param({"driver": "docker-container", "endpoint": ["far"]}, CLASSIC, id="another-engine"),
+        pytest.param({"driver": "docker", "cache": "none"}, CLASSIC, id="the-engines-own"),
+        pytest.param({}, CLASSIC, id="no-registries"),
+    ],
+)
+def test_other_builders_take_nothing_over(asked: Mapping[str, object], facts: Facts) -> None:
+    known = replace(facts, registries=INSECURE if asked or facts is CONTAINER else Registries())
+    plan = plan_of({**LOCAL, **asked}, facts=known)
+    assert plan.builder.registries.lines == ()
+    assert not any(node.config_lines for node in plan.builder.create)
+
+
+@pytest.mark.parametrize(
+    ("asked", "config"),
+    [
+        pytest.param({"buildkitd_config": "mine.toml"}, "", id="option"),
+        pytest.param({"buildkitd_flags": "--config /mine.toml"}, "", id="flag"),
+        pytest.param({}, "/home/me/.docker/buildx/buildkitd.default.toml", id="default"),
+    ],
+)
+def test_the_users_own_configuration_decides(asked: Mapping[str, object], config: str) -> None:
+    plan = plan_of({**LOCAL, **asked}, facts=replace(MADE, default_config=config))
+    (node,) = plan.builder.create
+    assert (node.config, node.config_lines) == (asked.get("buildkitd_config", ""), ())
+    assert len(plan.builder.registries.left_out) == 1
+
+
+def test_builders_of_other_registries_are_other_builders() -> None:
+    request = request_of(LOCAL)
+    others = (Registries(insecure=("other.test",)), Registries(mirrors=("https://registry.test:5000",)), Registries())
+    names = {own_builder_name(request, LAPTOP, replace(CLASSIC, registries=each)) for each in (INSECURE, *others)}
+    assert len(names) == len(others) + 1
+
+
+def test_what_cannot_be_taken_over_makes_no_other_builder() -> None:
+    """So that a builder stays where a newer engine says more of itself."""
+    request, left_out = request_of(LOCAL), Registries(insecure_networks=("10.0.0.0/8",))
+    assert own_builder_name(request, LAPTOP, replace(CLASSIC, registries=left_out)) == own_builder_name(
+        request, LAPTOP, CLASSIC
+    )
+
+
+@pytest.mark.parametrize("facts", [MADE, replace(OWN_RUNNING, registries=INSECURE)], ids=["made", "there"])
+def test_a_plan_shows_what_is_taken_over(facts: Facts) -> None:
+    plan = plan_of(LOCAL, facts=facts)
+    said = json.loads(plan_json(plan))["builder"]
+    assert said["registries"] == {"insecure": ["registry.test:5000"], "mirrors": [], "left_out": []}
+    assert (said["config"] is None) == bool(facts.own_builder)
+    assert "registry.test:5000" in next(line for line in shell_lines(plan).splitlines() if "registries" in line)
+
+
+def test_the_file_of_a_made_builder_is_written_before_it() -> None:
+    plan = plan_of(LOCAL, facts=MADE)
+    (node,) = plan.builder.create
+    lines = shell_lines(plan).splitlines()
+    (index,) = (index for index, line in enumerate(lines) if line.startswith("printf "))
+    assert lines[index].endswith(f" > {node.config}")
+    assert f"--buildkitd-config {node.config} " in lines[index + 1]
