@@ -117,11 +117,12 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     project = f"{_slug(root.name)}-{_digest(str(root))}"
     is_remote = is_remote_context(request.context)
     parts = (request.context if is_remote else str(folder.relative_to(root)), _dockerfile(request, folder))
+    cache_dir = str(cache_home(env) / project)
     here = top if context or request.context == "-" else None  # what is here is not what is built
     ci = detect(env, git=lambda: read_git(here, env), read_text=read_text)
     place = Place(
         project=project,
-        cache_dir=str(cache_home(env) / project),
+        cache_dir=cache_dir,
         today=datetime.now(UTC).date().isoformat(),
         source=() if parts == (".", "Dockerfile") else parts,
         images=() if ci.is_fork else named_images(request),  # a fork does not choose its builder's network

@@ -36,7 +36,7 @@ def loopback_registries(request: BuildRequest, facts: Facts) -> tuple[str, ...]:
     is_container = (request.driver or Driver.DOCKER_CONTAINER) is Driver.DOCKER_CONTAINER
     if not is_container or request.endpoint or "network" in _options(request) or not is_here(facts.endpoint):
         return ()
-    return tuple(filter(is_loopback, named_hosts(request))) if request.may_share_loopback else ()
+    return () if request.loopback_of_file else tuple(filter(is_loopback, named_hosts(request)))
 
 
 def has_host_network(request: BuildRequest, facts: Facts) -> bool:

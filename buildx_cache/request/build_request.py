@@ -81,12 +81,16 @@ class Progress(StrEnum):
     QUIET = "quiet"
 
 
+NO_OPTIONS = ("ambient", "loopback_of_file")
+"""The fields of a request that are found out, and not asked for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest(BuildxOptions):
     """Every option of ``build`` and ``plan``, under its name on the command line (dashes as underscores).
 
-    Absent means empty: ``""``, ``()`` or ``None``. Paths are relative to the working directory. ``ambient`` and
-    ``may_share_loopback`` are no options.
+    Absent means empty: ``""``, ``()`` or ``None``. Paths are relative to the working directory. Those of
+    :data:`NO_OPTIONS` are no options.
     """
 
     context: str = "."
@@ -131,8 +135,8 @@ class BuildRequest(BuildxOptions):
     password_stdin: bool = False
     password_env: str = ""
     ambient: AmbientLogin | None = None
-    may_share_loopback: bool = True
-    """No option: False where only a file of the repository names a registry on loopback."""
+    loopback_of_file: bool = False
+    """Whether a found file alone names a registry on loopback, so that no builder shares the host's network for it."""
     # Prune
     prune: bool | None = None
     prune_keep: str = ""

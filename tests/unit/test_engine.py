@@ -274,7 +274,7 @@ def test_where_docker_keeps_its_configuration(env: Mapping[str, str], folder: st
 
 
 DOWN = "Docker is not running, or cannot be reached"
-START = "start Docker; in CircleCI add a setup_remote_docker step, or use a machine executor"
+START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from buildx_cache.plan import (
 from buildx_cache.plan.render import command_line, shell_line
 from buildx_cache.redaction import Secret
 from buildx_cache.request import BuildRequest, Driver, Layer, Lazy, Progress, make_request
-from buildx_cache.request.build_request import BuildxOptions
+from buildx_cache.request.build_request import NO_OPTIONS, BuildxOptions
 from tests import golden as golden_files
 from tests.golden import Golden
 
@@ -310,9 +310,9 @@ def test_only_folders_have_to_be_ascii() -> None:
 NOT_IN_ARGV = {
     *("timeout", "progress", "report", "report_html", "report_junit", "report_md", "dotenv", "verbose", "quiet"),
     *("no_color", "password_env", "password_stdin", "cache_max_size", "config", "trust_config"),
-    "lazy",  # plans name folders
+    *("lazy", "no_wait"),  # plans name folders
 }
-FIELDS = {each.name: each.default for each in dataclasses.fields(BuildRequest) if each.name != "ambient"}
+FIELDS = {each.name: each.default for each in dataclasses.fields(BuildRequest) if each.name not in NO_OPTIONS}
 
 
 def replaced(request: BuildRequest, name: str, value: Any) -> BuildRequest:  # noqa: ANN401 -- of any field
@@ -335,6 +335,7 @@ def test_every_option_that_decides_a_command_line_is_in_the_table(name: str) -> 
 
 SHOWN: Mapping[str, object] = {
     "config": "x.toml",
+    "no_wait": True,
     "trust_config": True,
     "timeout": "10m",
     "progress": Progress.QUIET,

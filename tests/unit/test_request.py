@@ -32,6 +32,7 @@ from buildx_cache.request import (
     unknown_variables,
     unmoved,
 )
+from buildx_cache.request.build_request import NO_OPTIONS
 from buildx_cache.request.contexts import check_cache_directories, check_cache_directory, check_exported_folders
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.request.options import CONFIG_FIELDS, OPTIONS, VARIABLES
@@ -1081,7 +1082,7 @@ def test_an_endpoint_starts_with_an_address(text: str) -> None:
 
 # --- one name everywhere -----------------------------------------------------------------------------------
 
-FIELDS = tuple(field.name for field in dataclasses.fields(BuildRequest) if field.name != "ambient")
+FIELDS = tuple(field.name for field in dataclasses.fields(BuildRequest) if field.name not in NO_OPTIONS)
 
 
 def test_every_option_is_a_row_of_the_table() -> None:

@@ -81,6 +81,7 @@ FRONTENDS = (
 KEYS: Mapping[str, Case] = {
     "tag": Case(own=(["app:1"],)),
     "push": Case(left=(False, "auto"), own=(True,), beside=TAGGED),
+    "no_wait": Case(left=(True, False)),
     "push_auto": Case(left=(True, False), beside=TAGGED),
     "load": Case(left=(True, False)),
     "output": Case(
@@ -732,4 +733,6 @@ def test_a_found_file_does_not_have_steps_share_the_hosts_network(
     copy: Path, words: dict[str, object], *, shares: bool
 ) -> None:
     (copy / "buildx-cache.toml").write_text('tag = ["localhost:5000/app"]\n')
-    assert read_request({"push": True, "context": str(copy), **words}, NOT_A_FORK).request.may_share_loopback is shares
+    assert (
+        read_request({"push": True, "context": str(copy), **words}, NOT_A_FORK).request.loopback_of_file is not shares
+    )
