@@ -210,9 +210,9 @@ class BuildPlan:
         builder = self.builder
         effects: list[tuple[str, Effect | BuildInvocation | None]] = [
             ("context", builder.context),
+            ("login", self.login.effect if self.login else None),
             *(("builder", effect) for effect in builder.create),
             ("builder", builder.boot),
-            ("login", self.login.effect if self.login else None),
             *(("build", target.build) for target in self.targets),
             *(("export", build) for target in self.targets for build in target.node_exports),
             ("prune", self.prune),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from buildx_cache.buildkit import Kind, Operation, Problem, classify
-from buildx_cache.errors import BuildxCacheError, EngineError, InterruptedBuildError
+from buildx_cache.errors import BuildxCacheError, DeniedError, EngineError, InterruptedBuildError
 from buildx_cache.plan import BuilderPlan, Effect
 from buildx_cache.plan.effects import CreateNode
 from buildx_cache.run.interfaces import Finished, last_line
@@ -27,25 +27,38 @@ class CallsBuilder:
         self._do = do
         self._phase = phase
         self._retrying = retrying
+        self._is_begun = False
+        self._is_ready = False
 
-    def prepare(self) -> None:
-        """Make and boot it and the Docker context that it needs, as far as they are not there.
-
-        Raises:
-            EngineError: that does not work; nothing is left of what was made, nor of what was to be removed anyway.
-        """
+    @contextmanager
+    def undone_unless_ready(self) -> Iterator[None]:
+        """While this lasts it is made; where that fails, nothing stays of what was made or was to be removed."""
         try:
-            self._prepare()
+            yield
+            self._is_ready = True
         except BuildxCacheError:
-            if self._plan.create or self._plan.temporary:
+            if self._is_begun if self._plan.create else self._plan.temporary:
                 self._undo()
             raise
 
-    def _prepare(self) -> None:
-        plan = self._plan
-        if plan.context:
+    def prepare_context(self) -> None:
+        """Make the Docker context that it needs, if that is not there.
+
+        Raises:
+            EngineError: that does not work.
+        """
+        if self._plan.context:
             with self._phase("context"):
-                self._must(plan.context, "the Docker context could not be made")
+                self._must(self._plan.context, "the Docker context could not be made")
+
+    def prepare(self) -> None:
+        """Make and boot it, as far as it is not there.
+
+        Raises:
+            EngineError: that does not work.
+            DeniedError: its image may not be pulled.
+        """
+        plan = self._plan
         with self._phase("builder"):
             for effect in plan.create:
                 # Another call may have made the same builder since this one looked: the build boots it.
@@ -72,12 +85,12 @@ class CallsBuilder:
 
     def halt(self) -> None:
         """End it, if it is to be removed: else BuildKit waits ten seconds for what it asked of a silent registry."""
-        if self._plan.temporary and self._plan.halt:
+        if self._plan.temporary and self._plan.halt and self._is_ready:
             self._do(self._plan.halt)
 
     def remove(self) -> str:
         """Remove it, if that was asked for, whatever signal comes; why that did not work, if so."""
-        if not self._plan.temporary:
+        if not (self._plan.temporary and self._is_ready):
             return ""
         try:
             return self._undo()
@@ -92,13 +105,21 @@ class CallsBuilder:
         return next((last_line(done) for done in ended if done.code != 0), "")
 
     def _must(self, effect: Effect, failure: str, *, tolerated: Kind | None = None) -> None:
+        self._is_begun = True
         # Buildx refuses to make a builder twice: one that did not boot is only booted.
         boots = isinstance(effect, CreateNode) and effect.bootstrap
         again = self._plan.reboot if self._plan.reboot and boots else effect
         done = self._retrying.tried(self._do(effect), lambda: self._do(again), lambda done: ended_by("builder", done))
         problem = classify(done.stderr)
-        if done.code != 0 and problem.kind is not tolerated:
-            raise EngineError(f"{failure}: {last_line(done)}", code="builder-not-startable", hint=_hint(problem))
+        if done.code == 0 or problem.kind is tolerated:
+            return
+        if problem.kind in _REFUSED:
+            raise DeniedError(f"{failure}: {last_line(done)}", code=problem.kind.value, hint=_LOGIN)
+        raise EngineError(f"{failure}: {last_line(done)}", code="builder-not-startable", hint=_hint(problem))
+
+
+_REFUSED = (Kind.UNAUTHORIZED, Kind.DENIED)
+_LOGIN = "log in to the registry of --buildkit-image, with --registry, --username and a password"
 
 
 def _hint(problem: Problem) -> str:

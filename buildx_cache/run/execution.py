@@ -6,6 +6,7 @@ folder stays locked.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 from buildx_cache.ci import CIContext
@@ -101,9 +102,12 @@ class _Execution:
 
     def _run(self, build: BuildInvocation) -> None:
         call = self._call
-        self._builder.prepare()
         try:
-            with call.login(self._secrets):
+            with ExitStack() as login:
+                with self._builder.undone_unless_ready():
+                    self._builder.prepare_context()
+                    login.enter_context(call.login(self._secrets))  # the builder's image may take it, too
+                    self._builder.prepare()
                 attempt = self._build(build)
                 for file in self._builds.files:
                     put_in_place(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -79,3 +80,24 @@ def test_stored_credentials_of_the_user_are_used_beside_the_login(
     ran = docker.tool("build", *other, *words(docker, project, target), env=env)
     assert ran.code == 0, ran.stderr
     assert (config / "config.json").read_bytes() == stored
+
+
+def test_the_builders_image_may_take_the_login(docker: Docker, project: Path, target: str, tmp_path: Path) -> None:
+    image = f"{docker.auth_registry}/{target.split('/')[1]}/buildkit:1"
+    docker.docker("tag", docker.env["ENGINE_BUILDKIT_IMAGE"], image)
+    own = tmp_path / "docker"
+    own.mkdir()
+    token = f"{docker.env['ENGINE_AUTH_USER']}:{docker.env['ENGINE_AUTH_PASSWORD']}"
+    auths = {docker.auth_registry: {"auth": base64.b64encode(token.encode()).decode()}}
+    (own / "config.json").write_text(json.dumps({"auths": auths}))
+    docker.docker("push", "--quiet", image, DOCKER_CONFIG=str(own))
+    docker.docker("image", "rm", image)
+    words = (
+        *("-t", f"{target}:1", "--push", "--cache", "none", "--driver", "docker-container", "--buildkit-image", image),
+        *("--driver-opt", docker.env["ENGINE_DRIVER_OPT"], "--rm-builder"),
+        *("--build-arg", f"BASE={docker.base}", str(project)),
+    )
+    refused = docker.tool("build", *words)
+    assert refused.code == 4, refused.stderr
+    assert refused.report["phases"]["build"] == 0
+    docker.build(*words, env=login(docker))

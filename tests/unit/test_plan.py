@@ -842,7 +842,7 @@ def test_phases_come_in_the_order_of_the_work() -> None:
         "driver": "docker-container",
     }
     plan = plan_of(asked, CI_MAIN, TLS)
-    assert [phase for phase, _ in plan.phases()] == ["context", "builder", "login", "build", "remove", "remove"]
+    assert [phase for phase, _ in plan.phases()] == ["context", "login", "builder", "build", "remove", "remove"]
 
 
 def test_a_plan_is_a_value() -> None:

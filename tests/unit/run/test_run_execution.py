@@ -59,9 +59,9 @@ def test_everything_in_its_order() -> None:
     assert outcome.error is None
     assert engine.order == [
         "run context create",
-        "run create",
         "credentials",
         "run login",
+        "run create",
         "build",
         "forgotten",
         "run rm",
@@ -100,7 +100,7 @@ def test_a_stopped_builder_is_booted() -> None:
 def test_pruning_comes_after_the_login_is_forgotten() -> None:
     engine = FakeEngine()
     done(planned(tag=[APP], push=True, prune=True, username="me", password_env="P"), engine)  # noqa: S106 -- same
-    assert engine.order == ["run create", "credentials", "run login", "build", "forgotten", "run prune"]
+    assert engine.order == ["credentials", "run login", "run create", "build", "forgotten", "run prune"]
 
 
 CONFIG = f"sha256:{'cd' * 32}"
@@ -273,7 +273,7 @@ def test_a_login_that_fails_ends_the_call(
     engine = FakeEngine(ends={"login": Ended(code=1, stderr=stderr)})
     outcome, _ = done(plan, engine)
     assert told(outcome.error) == (kind, message, hint)
-    assert engine.order == ["run create", "credentials", *["run login"] * tries, "forgotten", "run rm"]
+    assert engine.order == ["credentials", *["run login"] * tries, "forgotten"]
     assert "hunter2" not in repr(outcome)
 
 
@@ -308,7 +308,7 @@ def test_a_login_of_the_environment_that_fails_ends_the_call_where_none_is_store
     engine = FakeEngine(ends={"login": Ended(code=1, stderr="denied: incorrect")})
     outcome, _ = done(from_the_environment(), engine)
     assert isinstance(outcome.error, DeniedError)
-    assert engine.order == ["run create", "credentials", "run login", "forgotten", "has_login"]
+    assert engine.order == ["credentials", "run login", "forgotten", "has_login"]
 
 
 def test_a_login_that_was_given_and_fails_ends_the_call_whatever_is_stored() -> None:
@@ -329,7 +329,7 @@ def test_a_build_that_fails_ends_the_call() -> None:
         "[build] RUN make: exit code: 2",
         "the end of its log is below; nothing was pushed",
     )
-    assert engine.order == ["run create", "credentials", "run login", "build", "forgotten", "run rm"]
+    assert engine.order == ["credentials", "run login", "run create", "build", "forgotten", "run rm"]
     assert outcome.trace is not None
     assert outcome.trace.failed is not None
     assert (outcome.results, outcome.report.images["default"].pushed, outcome.report.images["default"].digest) == (
@@ -356,16 +356,16 @@ def test_what_comes_after_the_build_only_warns(asked: dict[str, object], word: s
     assert (outcome.report.warnings, display.warned) == ((warning,), [warning])
 
 
-_MADE = ("credentials", "run login", "build", "forgotten")
+_MADE = ("credentials", "run login", "run create")
 
 
 @pytest.mark.parametrize(
     ("where", "order", "code"),
     [
-        ("create", ["run create", "run rm"], 130),
-        ("login", ["run create", "credentials", "run login", "forgotten", "run container kill", "run rm"], 130),
-        ("build", ["run create", *_MADE, "run container kill", "run rm"], 143),
-        ("rm", ["run create", *_MADE, "run rm", "run rm", "run container rm", "run volume rm"], 130),
+        ("login", ["credentials", "run login", "forgotten"], 130),
+        ("create", [*_MADE, "run rm", "forgotten"], 130),
+        ("build", [*_MADE, "build", "forgotten", "run container kill", "run rm"], 143),
+        ("rm", [*_MADE, "build", "forgotten", "run rm", "run rm", "run container rm", "run volume rm"], 130),
     ],
 )
 def test_an_interrupted_call_cleans_up(where: str, order: list[str], code: int) -> None:
