@@ -49,6 +49,8 @@ class Provider:
     build: Names = ()
     workspace: str = ""
     """The variable of the folder that holds the repository, where paths of annotations begin."""
+    login: tuple[str, ...] = ()
+    """The variables of the registry that the CI itself has, and of a login there: host, user name, password."""
     engine: str = ""
     """How a job has an engine; empty where that depends on the machine."""
     outputs: can.OutputFormat | None = None
@@ -134,6 +136,7 @@ PROVIDERS: tuple[Provider, ...] = (
         ),
         default_branch=("CI_DEFAULT_BRANCH",),
         build=("CI_PIPELINE_IID",),
+        login=("CI_REGISTRY", "CI_REGISTRY_USER", "CI_REGISTRY_PASSWORD"),
         engine="give the job the service docker:dind, and DOCKER_HOST as its documentation says",
         dotenv_limit=5 * 1024 - 1,  # `artifacts:reports:dotenv`: the upload of a larger one fails
     ),

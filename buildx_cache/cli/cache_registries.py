@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
 from buildx_cache.cache_tags import REF_PREFIX
+from buildx_cache.ci import provider_of
 from buildx_cache.cli.limits import RegistryLimits
 from buildx_cache.cli.output import Output
 from buildx_cache.display.cache_tables import RegistryTables, UnreadableCache
@@ -21,7 +22,7 @@ from buildx_cache.registry.identity import Credential, Password
 from buildx_cache.registry.pruning import Choice, Decision, Deletion, choose, delete, survey
 from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
 from buildx_cache.request import ENV_PREFIX
-from buildx_cache.request.ambient import PASSWORD, USERNAME, ambient_login, half_a_login, without_newline
+from buildx_cache.request.ambient import PASSWORD, ambient_login, half_a_login, without_newline
 
 _LISTED_LAYERS = 200_000
 """Layers that a list of caches takes at most: a registry can name any number of them."""
@@ -142,14 +143,15 @@ def credential(host: str, env: Mapping[str, str], warn: Callable[[str], object] 
     def stored() -> Credential | None:
         found = credential_for(others, host)
         if found:
-            warn(f"{host} refused {USERNAME}; the stored login is used")
+            warn(f"{host} refused {ambient.username_env}; the stored login is used")
         return found
 
-    others = {name: value for name, value in env.items() if name != PASSWORD and not name.startswith(ENV_PREFIX)}
-    ambient = ambient_login(env)
+    ambient = ambient_login(env, provider_of(env).login)
+    hidden = (PASSWORD, ambient.password_env)
+    others = {name: value for name, value in env.items() if name not in hidden and not name.startswith(ENV_PREFIX)}
     if not ambient.username or registry_key(host) != ambient.key:
         return credential_for(others, host)
-    secret = Secret(without_newline(env[PASSWORD]))
+    secret = Secret(without_newline(env[ambient.password_env]))
     return Password(username=ambient.username, secret=secret, otherwise=stored)
 
 
@@ -171,7 +173,7 @@ def _connected(reference: Reference, env: Mapping[str, str], output: Output) -> 
 
 def _connect(reference: Reference, env: Mapping[str, str], output: Output) -> Repository:
     repository = connect(reference, lambda host: credential(host, env, output.warn), env=env)
-    if missing := ambient_login(env).missing:
+    if missing := ambient_login(env, provider_of(env).login).missing:
         output.warn(half_a_login(missing))
     if not reference.host:
         output.say(f"{reference} is no folder here: it is taken for {repository.name}")

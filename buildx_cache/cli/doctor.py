@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import typer
 
+from buildx_cache.ci import provider_of
 from buildx_cache.cli.displays import failing, wants_color
 from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import surroundings
@@ -32,7 +33,7 @@ def examine_machine(docker_context: str, cache_dir: str) -> None:
         typer.Exit: a build cannot work.
     """
     env = dict(os.environ)
-    ambient = ambient_login(env)
+    ambient = ambient_login(env, provider_of(env).login)
     forget_secrets(BuildRequest(), env, os.environ)
     with failing(env), interruptible():
         refuse_committed(env)

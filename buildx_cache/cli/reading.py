@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from buildx_cache.ci import GitFacts, detect
+from buildx_cache.ci import GitFacts, detect, provider_of
 from buildx_cache.ci.capabilities import variable
 from buildx_cache.ci.outputs import NAMES
 from buildx_cache.errors import BuildxCacheError, UsageError
@@ -39,7 +39,7 @@ from buildx_cache.request import (
     with_push_decided,
     working_directory,
 )
-from buildx_cache.request.ambient import PASSWORD, AmbientLogin, ambient_login, without_newline
+from buildx_cache.request.ambient import AmbientLogin, ambient_login, without_newline
 
 _LOGIN = ("username", "password_stdin", "password_env")
 _LONGEST_PASSWORD = 64 * 1024
@@ -163,9 +163,9 @@ def _ambient(layers: tuple[Layer, ...], callers: tuple[Layer, ...], env: Mapping
 
     A login given otherwise is taken as it is: a name from here and a password from there make none.
     """
-    found = ambient_login(env)
+    found = ambient_login(env, provider_of(env).login)
     if any(name in layer.values for layer in layers for name in _LOGIN):
-        return replace(found, username="", missing="")
+        return AmbientLogin() if found.is_cis else replace(found, username="", missing="")
     layer = next((layer for layer in callers if "registry" in layer.values), None)
     return found.at(str(layer.values["registry"]), layer.locate("registry")) if layer else found
 
@@ -181,7 +181,8 @@ def read_password(request: BuildRequest, env: Mapping[str, str]) -> Secret | Non
     if request.username:
         return _checked(os.fsencode(env.get(request.password_env, "")), f"the variable {request.password_env}")
     if request.ambient and request.ambient.username:
-        return _checked(os.fsencode(env.get(PASSWORD, "")), f"the variable {PASSWORD}")
+        name = request.ambient.password_env
+        return _checked(os.fsencode(env.get(name, "")), f"the variable {name}")
     return None
 
 

@@ -94,7 +94,8 @@ def forget_secrets(request: BuildRequest, *environments: MutableMapping[str, str
     ``docker login`` gets the password on its stdin. What a ``--secret`` or a ``--build-arg`` names stays.
     """
     needed = {*_named_arguments(request), *(name for entry in _secrets(request) for name in secret_sources(entry)[0])}
-    passwords = {request.password_env or _PASSWORD, _PASSWORD}
+    ambient = {request.ambient.password_env} if request.ambient else set()
+    passwords = {request.password_env or _PASSWORD, _PASSWORD, *ambient}
     for environment in environments:
         for name in [name for name in environment if name in passwords or name.startswith(ENV_PREFIX)]:
             if name not in needed:

@@ -6,7 +6,7 @@ from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import LoginPlan
 from buildx_cache.reference import HUB_KEY, Reference, registry_key, registry_name
 from buildx_cache.request import BuildRequest
-from buildx_cache.request.ambient import PASSWORD, REGISTRY, USERNAME, AmbientLogin, half_a_login
+from buildx_cache.request.ambient import REGISTRY, USERNAME, AmbientLogin, half_a_login
 
 
 def plan_login(request: BuildRequest, named: tuple[Reference, ...]) -> LoginPlan | None:
@@ -24,7 +24,7 @@ def plan_login(request: BuildRequest, named: tuple[Reference, ...]) -> LoginPlan
         return _plan(request, request.username, password_env, _spelled(key, servers))
     ambient = request.ambient or AmbientLogin()
     key = _registry_of_ambient(request, ambient, servers)
-    return _plan(request, ambient.username, PASSWORD, _spelled(key, servers)) if key else None
+    return _plan(request, ambient.username, ambient.password_env, _spelled(key, servers)) if key else None
 
 
 def login_notes(request: BuildRequest, named: tuple[Reference, ...]) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ def login_notes(request: BuildRequest, named: tuple[Reference, ...]) -> tuple[st
     ambient, servers = request.ambient or AmbientLogin(), tuple(each.auth_key for each in named)
     if ambient.missing:
         return (half_a_login(ambient.missing),)
-    if not ambient.username or _registry_of_ambient(request, ambient, servers):
+    if not ambient.username or ambient.is_cis or _registry_of_ambient(request, ambient, servers):
         return ()
     where = f"without {REGISTRY} it is for {registry_name(HUB_KEY)}, and these tags go to {servers[0]}"
     return (f"{USERNAME} is not used: {where}; a stored login is used",)
@@ -60,6 +60,8 @@ def _registry_of_ambient(request: BuildRequest, ambient: AmbientLogin, servers: 
     """Find where the pair of the environment goes; empty: nowhere."""
     if not ambient.username:
         return ""
+    if ambient.is_cis:
+        return ambient.key if ambient.key in map(registry_key, servers) else ""
     if request.registry and registry_key(request.registry, "--registry") != ambient.key:
         raise UsageError(
             f"there is no login for the registry {request.registry}: {USERNAME} is for {registry_name(ambient.key)}",

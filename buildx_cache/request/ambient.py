@@ -1,4 +1,4 @@
-"""The login that CI recipes keep in the environment: ``DOCKER_REGISTRY``, ``DOCKER_LOGIN`` and ``DOCKER_PASSWORD``."""
+"""The login in the environment: ``DOCKER_REGISTRY``, ``DOCKER_LOGIN`` and ``DOCKER_PASSWORD``, or a CI's own."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class AmbientLogin:
     """Where the caller wrote it."""
     username: str = ""
     """Empty: there is no whole pair, or a login was given otherwise."""
+    username_env: str = USERNAME
+    password_env: str = PASSWORD
+    is_cis: bool = False
+    """Whether the CI gives it for its own registry: it is used for names there alone."""
     missing: str = ""
     """The variable of the pair that is empty while the other is set; empty: the pair is whole or absent."""
 
@@ -37,8 +41,21 @@ class AmbientLogin:
         return self if self.registry or not registry else replace(self, registry=registry, source=source)
 
 
-def ambient_login(env: Mapping[str, str]) -> AmbientLogin:
-    """Read the pair; the password stays in the environment."""
+def ambient_login(env: Mapping[str, str], cis_own: tuple[str, ...] = ()) -> AmbientLogin:
+    """Read the pair, or where it is not set what the CI gives; the password stays in the environment.
+
+    ``cis_own`` are the CI's variables of a registry, a user name and a password.
+    """
+    if cis_own and not (env.get(USERNAME) or env.get(PASSWORD)) and all(env.get(name, "").strip() for name in cis_own):
+        registry, username, password = cis_own
+        return AmbientLogin(
+            registry=env[registry].strip(),
+            source=registry,
+            username=env[username],
+            username_env=username,
+            password_env=password,
+            is_cis=True,
+        )
     empty = [name for name in (USERNAME, PASSWORD) if not env.get(name, "").strip("\r\n")]
     return AmbientLogin(
         registry=env.get(REGISTRY, "").strip(),

@@ -14,8 +14,12 @@ NOTE = "a note"
 REFUSED = "refused"
 
 
+GITLAB = {"GITLAB_CI": "true", "CI_REGISTRY": A, "CI_REGISTRY_USER": "job", "CI_REGISTRY_PASSWORD": "hunter3"}
+VARIABLES = {"robot": "DOCKER_PASSWORD", "me": "MINE", "job": "CI_REGISTRY_PASSWORD"}
+
+
 def at(registry: str, user: str = "robot") -> str:
-    variable = "DOCKER_PASSWORD" if user == "robot" else "MINE"
+    variable = VARIABLES[user]
     return f'printf %s "${variable}" | docker login --username {user} --password-stdin {registry}'.strip()
 
 
@@ -58,6 +62,17 @@ def at(registry: str, user: str = "robot") -> str:
         ([f"{A}/app", f"{B}/app"], GIVEN, {"DOCKER_REGISTRY": B}, at(B, "me")),
         ([f"{A}/app"], GIVEN, {"DOCKER_REGISTRY": B}, REFUSED),
         ([], GIVEN, {"DOCKER_REGISTRY": B}, at(B, "me")),
+        # a CI's own is for its own registry
+        ([f"{A}/app"], (), GITLAB, at(A, "job")),
+        ([f"{B}/app", f"{A}/app"], (), GITLAB, at(A, "job")),
+        ([f"{B}/app"], ("--cache-ref", f"{A}/cache"), GITLAB, at(A, "job")),
+        ([f"{B}/app"], (), GITLAB, ""),
+        (["o/app"], (), GITLAB, ""),
+        ([f"{A}/app"], (), {**GITLAB, "CI_REGISTRY_PASSWORD": ""}, ""),
+        ([f"{A}/app"], (), {**GITLAB, "GITLAB_CI": ""}, ""),
+        ([f"{B}/app"], ("--registry", B), GITLAB, ""),
+        ([f"{A}/app"], (), {**PAIR, "DOCKER_REGISTRY": A, **GITLAB}, at(A)),
+        ([f"{B}/app"], GIVEN, GITLAB, at(B, "me")),
         # Buildx looks under the host as the tag spells it
         (["A.Example.com/app"], (*GIVEN, "--registry", A), {}, at("A.Example.com", "me")),
         ([f"{A}/app"], (*GIVEN, "--registry", "A.Example.COM"), {}, at(A, "me")),
