@@ -81,6 +81,8 @@ class CIContext:
     is_fork: bool = False
     """Whether the build has, or may have, a fork's content. Such a build only reads caches."""
 
+    queue_base: str | None = None
+    """The branch that a merge queue's build will be merged into, and whose cache it writes."""
     is_remote: bool = False
     """Whether another repository is built than the working copy's; what the CI says of that does not count."""
 
@@ -95,6 +97,7 @@ class CIContext:
             tag=revision.tag,
             pull_request=revision.pull_request,
             target_branch=None,
+            queue_base=None,
             default_branch=revision.default_branch,
             is_remote=True,
         )
@@ -202,6 +205,7 @@ def _read_any(row: Provider, variables: Variables) -> CIContext:
         target_branch=None,
         default_branch=variables.first(row.default_branch, read_branch),
         build=variables.first(row.build),
+        queue_base=variables.first(row.queue_base, read_branch),
     )
 
 

@@ -22,6 +22,8 @@ _EVENT_PATHS = (
 )
 
 
+QUEUE_BASE = "event.merge_queue_base"
+"""The branch that a merge queue's build will be merged into."""
 FOLLOWS_FORK = "event.follows_fork"
 """Set where the event is no pull request's but may build what a fork has brought."""
 
@@ -33,6 +35,8 @@ def github_event(variables: Variables, read_text: ReadText) -> Mapping[str, str]
     """
     event = _event(variables, read_text)
     leaves = {f"event.{dotted}": _leaf(event, dotted) for dotted in _EVENT_PATHS}
+    if variables.get("GITHUB_EVENT_NAME") == "merge_group":
+        leaves[QUEUE_BASE] = (_leaf(event, "merge_group.base_ref") or "").removeprefix("refs/heads/") or None
     is_own = _OWN_EVENTS.get(variables.get("GITHUB_EVENT_NAME") or "")
     if is_own and not is_own(event, variables):
         leaves[FOLLOWS_FORK] = "true"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from buildx_cache.ci import capabilities as can
-from buildx_cache.ci.files import FOLLOWS_FORK, ReadText, github_event, teamcity_properties
+from buildx_cache.ci.files import FOLLOWS_FORK, QUEUE_BASE, ReadText, github_event, teamcity_properties
 from buildx_cache.ci.variables import Mark, Names, Variables
 
 Documents = Callable[[Variables, ReadText], Mapping[str, str]]
@@ -33,6 +33,8 @@ class Provider:
     source_branch: Names = ()
     """The branch of a pull request; ``branch`` is then not asked, which on many CIs is the target."""
     target_branch: Names = ()
+    queue_base: Names = ()
+    """The branch that a merge queue's build will be merged into; its own branch is made up."""
     tag: Names = ()
     pull_request: Names = ()
     pull_marks: tuple[Mark, ...] = ()
@@ -102,6 +104,7 @@ PROVIDERS: tuple[Provider, ...] = (
         ref=("GITHUB_REF",),
         sha=("GITHUB_SHA",),
         pull_sha=("event.pull_request.head.sha",),
+        queue_base=(QUEUE_BASE,),
         source_branch=("GITHUB_HEAD_REF", "event.pull_request.head.ref"),
         target_branch=("GITHUB_BASE_REF", "event.pull_request.base.ref"),
         pull_request=("event.pull_request.number",),

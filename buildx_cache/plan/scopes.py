@@ -56,8 +56,8 @@ def plan_scopes(request: BuildRequest, ci: CIContext, facts: Facts) -> Scopes:
 
 
 def own_branch(ci: CIContext) -> str:
-    """Return the branch whose cache is written; a tag's build has none and writes the default branch's."""
-    return ci.branch or ci.default_branches[0]
+    """Return the branch whose cache is written: a merge queue's base; of a tag's build the default branch."""
+    return ci.queue_base or ci.branch or ci.default_branches[0]
 
 
 def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:

@@ -1278,6 +1278,14 @@ def test_events_of_github(name: str, event: dict[str, object], *, is_fork: bool)
     assert context.branch == (None if name.startswith("pull_request") else "develop")
 
 
+@pytest.mark.parametrize(("name", "base"), [("merge_group", "develop"), ("push", None)])
+def test_a_merge_queue_tells_its_base(name: str, base: str | None) -> None:
+    queued = "gh-readonly-queue/develop/pr-7-0123abc"
+    env = {**GITHUB, "GITHUB_EVENT_NAME": name, "GITHUB_REF": f"refs/heads/{queued}", "GITHUB_SHA": HEAD}
+    context = detect(env, files={EVENT: json.dumps({**ACME, "merge_group": {"base_ref": "refs/heads/develop"}})})
+    assert (context.queue_base, context.branch, context.is_fork) == (base, queued, False)
+
+
 FOLLOWING = ("workflow_run", "issue_comment", "check_run", "check_suite", "status", "repository_dispatch")
 
 

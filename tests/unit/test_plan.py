@@ -49,6 +49,7 @@ LAPTOP = CIContext(
 CI_MAIN = replace(LAPTOP, provider="circleci", build="77")
 CI_BRANCH = replace(CI_MAIN, branch="feature/login")
 CI_PULL_REQUEST = replace(CI_BRANCH, pull_request="12", target_branch="release/2")
+CI_QUEUE = replace(CI_BRANCH, branch="gh-readonly-queue/develop/pr-7-0123abc", queue_base="develop")
 CI_FORK = replace(CI_PULL_REQUEST, is_fork=True)
 CI_NOWHERE = replace(CI_MAIN, branch=None)
 CI_TAG = replace(CI_MAIN, branch=None, tag="v1.2+rc1")
@@ -121,6 +122,7 @@ CI = {
     "branch": CI_BRANCH,
     "pull-request": CI_PULL_REQUEST,
     "fork": CI_FORK,
+    "queue": CI_QUEUE,
     "nowhere": CI_NOWHERE,
     "tag": CI_TAG,
     "silent": CI_SILENT,
