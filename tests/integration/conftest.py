@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -95,12 +96,15 @@ class Docker:
 
     @property
     def hello(self) -> tuple[str, ...]:
-        """What ends every command line that builds docker/hello."""
-        return ("--build-arg", f"BASE={self.base}", str(HELLO))
+        """What ends every command line that builds docker/hello, outside of any work tree: it has no branch."""
+        copy = self.home / "hello"
+        if not copy.exists():
+            shutil.copytree(HELLO, copy)
+        return ("--build-arg", f"BASE={self.base}", str(copy))
 
     def child_env(self, **more: str) -> dict[str, str]:
         passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        own = {"HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / ".cache")}
+        own = {"HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / ".cache"), "BUILDX_CACHE_NO_WAIT": "true"}
         own |= {name: str(folder) for name, folder in self.scratch.items()}
         return {**passed_on, **self.env, **own, **more}
 

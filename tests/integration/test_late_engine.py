@@ -25,7 +25,7 @@ def test_it_is_waited_for(docker: Docker, project: Path, tmp_path: Path) -> None
     said: list[str] = []
     with subprocess.Popen(
         (sys.executable, *PROGRAM, "build", "--report", str(report), *words),
-        env=docker.child_env(DOCKER_HOST=f"unix://{late}"),
+        env=docker.child_env(DOCKER_HOST=f"unix://{late}", BUILDX_CACHE_NO_WAIT=""),
         cwd=PROJECT,
         stderr=subprocess.PIPE,
         text=True,
