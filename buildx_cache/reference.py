@@ -117,6 +117,18 @@ def without_login(text: str) -> str:
     return re.sub(r"^[^/@]*@(?!sha256:)", "***@", text)
 
 
+def lowered(text: str) -> str:
+    """Return a reference with its repository's path in lower case, which a CI's name of the repository may not be.
+
+    Where there is no host, the first part stays: with a capital it would name one.
+    """
+    head, slash, rest = text.partition("/")
+    if not (slash and _names_a_host(head)) or head.lower() != head:
+        return text
+    path, mark, end = rest.partition("@") if "@" in rest else rest.partition(":")
+    return f"{head}/{path.lower()}{mark}{end}"
+
+
 def _names_a_host(first: str) -> bool:
     """Whether the part before the first slash is a host: Docker's rule, so that ``org/app`` has none."""
     return any(sign in first for sign in ".:") or first == "localhost" or first.lower() != first

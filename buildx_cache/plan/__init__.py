@@ -28,7 +28,7 @@ from buildx_cache.plan.invocation import BuildArg, BuildInvocation, parse_build_
 from buildx_cache.plan.load_choice import plan_loading
 from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.scopes import cache_references, is_unplaced, own_branch
-from buildx_cache.plan.tags import check_fork, image_tags, pushed_names
+from buildx_cache.plan.tags import case_notes, check_fork, image_tags, pushed_names
 from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, Output, attests, loads, may_push_image, pushes, pushes_by_digest
 
@@ -114,7 +114,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         login=plan_login(request, named),
         prune=_prune(request, ci, facts, builder),
         strict_cache=request.strict_cache,
-        notes=(*login_notes(request, named), *_notes(request, ci, builder, cache)),
+        notes=(*case_notes(request), *login_notes(request, named), *_notes(request, ci, builder, cache)),
     )
 
 

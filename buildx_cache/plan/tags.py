@@ -10,7 +10,7 @@ from buildx_cache.caches import closest
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.facts import Facts
-from buildx_cache.reference import Reference, parse_reference, safe_tag
+from buildx_cache.reference import Reference, lowered, parse_reference, safe_tag
 from buildx_cache.request import BuildRequest, pushes_by_digest, pushing_outputs
 from buildx_cache.request.local_paths import flag_values
 
@@ -69,7 +69,7 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
     Raises:
         UsageError: an unknown field, one without a value in this build, an invalid reference, or a cache's tag.
     """
-    reference = _reference(fill(template, ci, facts), template)
+    reference = _reference(fill(lowered(template), ci, facts), template)
     if reference.digest:
         raise UsageError(
             f"the tag {template!r} holds a digest",
@@ -84,6 +84,11 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
             hint="rename the branch or tag, or write something before the field: REPOSITORY:branch-{branch}",
         )
     return reference
+
+
+def case_notes(request: BuildRequest) -> tuple[str, ...]:
+    """Say which repositories are written in lower case, as registries want them; what fills a field in stays."""
+    return tuple(f"{text} is written in lower case: {low}" for text in request.tag if (low := lowered(text)) != text)
 
 
 def image_tags(request: BuildRequest, ci: CIContext, facts: Facts) -> tuple[Reference, ...]:

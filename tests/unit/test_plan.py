@@ -576,10 +576,11 @@ def test_a_build_that_only_reads_caches_shares_no_builder(
             id="template-empty",
         ),
         pytest.param(
-            {"tag": ["registry.example.com/App:1"]},
-            LAPTOP,
+            {"tag": ["registry.example.com/app-{branch}:1"]},
+            replace(LAPTOP, branch="Main"),  # it is not main
             CONTAINERD,
-            "'registry.example.com/App:1' is not an image reference",
+            "'registry.example.com/app-Main:1' is not an image reference of the tag "
+            "'registry.example.com/app-{branch}:1'",
             "write the repository's name in lower case",
             id="tag-in-upper-case",
         ),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import buildx_cache
 from buildx_cache.errors import ExitCode, UsageError
-from buildx_cache.reference import FORKS, HUB_KEY, Reference, parse_reference, safe_tag
+from buildx_cache.reference import FORKS, HUB_KEY, Reference, lowered, parse_reference, safe_tag
 
 REPEATABLE = settings(derandomize=True, deadline=None)
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -229,3 +229,18 @@ def test_no_error_shows_a_login_before_the_host(text: str) -> None:
 )
 def test_a_familiar_name_leaves_docker_hub_out(text: str, familiar: str) -> None:
     assert str(parse_reference(text).familiar) == familiar
+
+
+@pytest.mark.parametrize(
+    ("text", "low"),
+    [
+        ("ghcr.io/Owner/Repo:V1", "ghcr.io/owner/repo:V1"),
+        ("ghcr.io/Owner/Repo", "ghcr.io/owner/repo"),
+        ("localhost:5000/Team/app:X", "localhost:5000/team/app:X"),
+        ("ghcr.io/owner/repo:V1", "ghcr.io/owner/repo:V1"),
+        ("Owner/Repo", "Owner/Repo"),
+        ("App:1", "App:1"),
+    ],
+)
+def test_a_repository_is_lowered_and_its_tag_is_not(text: str, low: str) -> None:
+    assert lowered(text) == low
