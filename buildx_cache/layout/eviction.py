@@ -56,11 +56,12 @@ def drop(
             if gone and not dry_run:
                 entries = [entry for place, entry in enumerate(index_entries(graph.index)) if place not in gone]
                 replace_entries(store, graph.index, entries)
+            dropped = blobs_of(evicted)
             if dry_run:
                 limit = time.time() - GRACE_SECONDS if keep_since is None else keep_since
-                swept = select_garbage(store, live, limit).as_swept(dry_run=True)
+                swept = select_garbage(store, live, limit, dropped).as_swept(dry_run=True)
             else:
-                swept = sweep(folder, keep_since=keep_since)
+                swept = sweep(folder, keep_since=keep_since, dropped=dropped)
     except MalformedError as error:
         live_bytes = found.live_bytes if found else 0
         return _bounded(live_bytes, max_size, Swept(dry_run=dry_run, obstacles=(error.at(INDEX),)))
@@ -107,7 +108,7 @@ def prune(folder: Path, *, max_size: int | None = None, since: float | None = No
 
     Age may take any tag, also the last; size leaves the newest one, and ``over`` tells where that alone is too large.
     index.json is replaced in one step before the first blob is deleted, and keeps its bytes where no tag goes.
-    Blobs younger than ten minutes stay. Call it while holding the folder exclusively, or with ``dry_run``.
+    Other blobs younger than ten minutes stay. Call it while holding the folder exclusively, or with ``dry_run``.
 
     Args:
         folder: the layout folder.

@@ -73,7 +73,9 @@ _HOLLOW_BYTES = 1 << 30
 _BLOCK = 512  # bytes, of ``st_blocks``
 
 
-def sweep(folder: Path, *, keep_since: float | None = None, dry_run: bool = False) -> Swept:
+def sweep(
+    folder: Path, *, keep_since: float | None = None, dropped: frozenset[str] = frozenset(), dry_run: bool = False
+) -> Swept:
     """Delete the blobs that index.json does not lead to, and the partial writes of exports that died.
 
     Fails closed: where any root, manifest or media type is not understood, or a name under ``blobs/`` is no blob,
@@ -89,6 +91,7 @@ def sweep(folder: Path, *, keep_since: float | None = None, dry_run: bool = Fals
         keep_since: seconds since the epoch. Unreachable blobs modified later stay. Give the moment at which the
             build took its lock: its own blobs are reachable by then, so that younger ones are another process'.
             By default ten minutes ago. Partial writes stay for ten minutes in any case.
+        dropped: the digests of tags that were just dropped: no export is about to record these, however young.
         dry_run: only tell what would go; nothing is written, no lock is taken.
     """
     limit = time.time() - GRACE_SECONDS if keep_since is None else keep_since
@@ -98,7 +101,7 @@ def sweep(folder: Path, *, keep_since: float | None = None, dry_run: bool = Fals
             obstacles = sweep_obstacles(store, graph)
             if obstacles:
                 return Swept(dry_run=dry_run, obstacles=obstacles)
-            garbage = select_garbage(store, reachable(graph), limit)
+            garbage = select_garbage(store, reachable(graph), limit, dropped)
             return garbage.as_swept(dry_run=True) if dry_run else _delete(store, graph, garbage)
     except MalformedError as error:
         return Swept(dry_run=dry_run, obstacles=(error.at(str(folder)),))
@@ -165,13 +168,18 @@ class Garbage:
         )
 
 
-def select_garbage(store: Store, live: frozenset[str], limit: float) -> Garbage:
-    """Choose what goes when ``live`` stays, and whatever is younger than ``limit`` (seconds since the epoch)."""
+def select_garbage(store: Store, live: frozenset[str], limit: float, dropped: frozenset[str] = frozenset()) -> Garbage:
+    """Choose what goes when ``live`` stays, and what is younger than ``limit`` (seconds since the epoch).
+
+    What belongs to tags that are ``dropped`` goes at any age.
+    """
     dead = [(name, file) for name, file in store.files.items() if "sha256:" + name not in live]
+    going = [(name, file) for name, file in dead if file.modified < limit or "sha256:" + name in dropped]
+    gone = {name for name, _ in going}
     return Garbage(
-        blobs=tuple((name, file) for name, file in dead if file.modified < limit),
+        blobs=tuple(going),
         ingests=tuple(_stale_ingests(store, time.time() - GRACE_SECONDS)),
-        kept=tuple(file for _, file in dead if file.modified >= limit),
+        kept=tuple(file for name, file in dead if name not in gone),
     )
 
 

@@ -704,3 +704,11 @@ def test_branches_that_cannot_be_known_are_an_error(
     monkeypatch.setattr(git, "capture_within", _git({"config": remote, "ls-remote": heads}))
     with pytest.raises(error, match="--keep-branches-from git"):
         kept_branches("git", {})
+
+
+def test_what_was_pruned_stays_pruned_and_the_folder_is_sound(call: CommandLine) -> None:
+    for path in make(call.folder / "young").folder.rglob("blobs/sha256/*"):
+        path.touch()
+    assert call("cache", "prune", "young", "--max-age", "1s").code == 0
+    assert [path for path in (call.folder / "young" / "blobs").rglob("*") if path.is_file()] == []
+    assert call("cache", "verify", "young").code == 0
