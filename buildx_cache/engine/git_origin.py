@@ -57,7 +57,7 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
             hint=_IN_A_FILE,
         )
     heads = ask_server(address, env, "--heads")
-    names = tuple(line.partition(_HEADS)[2] for line in heads.splitlines() if _HEADS in line)
+    names = tuple(line.partition(_HEADS)[2] for line in heads.split("\n") if _HEADS in line)
     if not names:
         raise UnreachableError(
             f"--keep-branches-from git: `git ls-remote --heads` lists no branches of {address}",
