@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildFailedError, DeniedError, UnreachableError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run import Outcome, execute
@@ -43,6 +44,7 @@ def archive(members: Mapping[str, bytes]) -> bytes:
     return written.getvalue()
 
 
+FORK = replace(CI, is_fork=True)
 LAYOUT = {
     "blobs/sha256/" + "5e" * 32: b"{}",
     "oci-layout": b"{}",
@@ -51,8 +53,11 @@ LAYOUT = {
 }
 
 
-def run(engine: FakeEngine, *, is_fork: bool = False, **asked: object) -> Outcome:
-    ci = replace(CI, is_fork=is_fork)
+def run(engine: FakeEngine, /, **asked: object) -> Outcome:
+    return run_for(CI, engine, **asked)
+
+
+def run_for(ci: CIContext, engine: FakeEngine, /, **asked: object) -> Outcome:
     plan = planned_for(ci, FACTS, tag=["app"], load=True, **asked)
     return execute(plan, engine, RecordingDisplay(), ci, patience=Patience(sleep=engine.slept.append))
 
@@ -115,7 +120,7 @@ def test_any_other_image_is_not(
 def test_a_fork_chooses_no_image_of_the_engine(digests: tuple[str, ...]) -> None:
     passing = lacking("failed to do request: unexpected status from HEAD request to https://r.test/v2/: 503 Busy")
     fake = engine(passing, lacking(NOT_FOUND), digests=digests)
-    outcome = run(fake, is_fork=True)
+    outcome = run_for(FORK, fake)
     assert type(outcome.error) is BuildFailedError
     assert sum("only the engine has" in warning for warning in outcome.report.warnings) == 1
     assert "save_image" not in fake.order
@@ -123,7 +128,7 @@ def test_a_fork_chooses_no_image_of_the_engine(digests: tuple[str, ...]) -> None
 
 def test_a_fork_that_the_caller_trusts_with_caches_is_handed_images() -> None:
     fake = engine(lacking(NOT_FOUND))
-    assert run(fake, is_fork=True, cache_read_only=False).error is None
+    assert run_for(FORK, fake, cache_read_only=False).error is None
     assert fake.order.count("save_image") == 1
 
 
