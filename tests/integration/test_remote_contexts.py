@@ -99,6 +99,22 @@ def test_what_is_not_known_is_refused(docker: Docker, here: Path, context: str, 
     assert "trunk" not in said
 
 
+def test_no_folder_here_stands_for_the_commit_that_a_server_tells(
+    docker: Docker, here: Path, there: Path, address: str, tmp_path: Path
+) -> None:
+    """Whoever commits here knows the commit, and that Buildx builds a folder of the address' name."""
+    secret = tmp_path / "of-the-host"
+    secret.mkdir()
+    (secret / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    place = here / f"{address}#{commit_of(there)}"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(secret)
+    for words in (("plan", "--assume-driver", "docker"), ("build", "--driver", "docker", "-o", "type=cacheonly")):
+        ran = docker.tool(*words, "-t", "r.example/app:{short_sha}", f"{address}#topic", cwd=here)
+        assert ran.code == 2
+        assert "a folder of that name" in ran.stderr
+
+
 def test_a_ref_that_is_not_there_is_refused(docker: Docker, here: Path, address: str) -> None:
     assert plan(docker, here, "-t", "r.example/app:{short_sha}", f"{address}#absent")[0] == 2
 
