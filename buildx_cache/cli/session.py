@@ -34,6 +34,7 @@ from buildx_cache.request import (
     working_directory,
 )
 from buildx_cache.request.contexts import check_cache_directories, check_exported_folders
+from buildx_cache.request.validation import check_shadow
 from buildx_cache.working_copy import enclosing_top
 
 
@@ -145,7 +146,7 @@ def of_context(
         The request, what is built, and notes.
 
     Raises:
-        UsageError, UnreachableError: a tag needs the commit, and it is not known.
+        UsageError, UnreachableError: a tag needs the commit, and it is not known, or a folder here is called like it.
     """
     if request.context == "-" or not is_remote_context(request.context):
         return request, ci, ()
@@ -163,8 +164,11 @@ def of_context(
         branch = git.ref.removeprefix("refs/heads/")
         guess = None if branch.startswith("refs/") else branch or None
         return request, ci.at(replace(known, branch=guess)), (error.message,)
-    pinned = replace(request, context=git.at(found.sha or "")) if needs_commit else request
-    return pinned, ci.at(found), ()
+    if not needs_commit:
+        return request, ci.at(found), ()
+    pinned = git.at(found.sha or "")
+    check_shadow(pinned)
+    return replace(request, context=pinned), ci.at(found), ()
 
 
 def _dockerfile(request: BuildRequest, folder: Path) -> str:

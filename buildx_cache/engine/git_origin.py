@@ -24,6 +24,11 @@ _TRANSPORT = re.compile(
     r"GIT_(?:SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|HTTP_\w+|PROXY_\w+|EXEC_PATH"
     r"|CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|COUNT|(?:KEY|VALUE)_[0-9]+))"
 )
+# Where a user's logins are found: by settings, by programs that ask, and in `~/.netrc`.
+_LOGINS = re.compile(
+    r"HOME|XDG_CONFIG_HOME|SSH_ASKPASS|GIT_(?:ASKPASS|CONFIG_(?:GLOBAL|COUNT|(?:KEY|VALUE)_[0-9]+))", re.ASCII
+)
+_NO_LOGINS = (("credential.helper", ""), ("http.extraHeader", ""))
 _REMOTE = "buildx-cache-origin"
 # A host or user that begins with `-` would be an option of ssh.
 _HOST = r"(?:[^\s@/:\[\]%-][^\s@/:\[\]%]*|\[[0-9A-Fa-f:.]+\])"
@@ -57,7 +62,7 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
             hint=_IN_A_FILE,
         )
     heads = ask_server(address, env, "--heads")
-    names = tuple(line.partition(_HEADS)[2] for line in heads.splitlines() if _HEADS in line)
+    names = tuple(line.partition(_HEADS)[2] for line in heads.split("\n") if _HEADS in line)
     if not names:
         raise UnreachableError(
             f"--keep-branches-from git: `git ls-remote --heads` lists no branches of {address}",
@@ -90,10 +95,16 @@ def _origin(top: Path | None, env: Mapping[str, str]) -> str:
 
 
 def ask_server(address: str, env: Mapping[str, str], option: str, *refs: str) -> str:
-    """Return what ``git ls-remote`` lists of an address that is askable; empty where it does not answer."""
+    """Return what ``git ls-remote`` lists of an address that is askable; empty where it does not answer.
+
+    What is asked in plain text gets none of the user's logins, and so none of the user's settings.
+    """
     # A credential helper of the user's may read any variable.
     connecting = {name: text for name, text in env.items() if not name.startswith("GIT_") or _TRANSPORT.fullmatch(name)}
     with scratch_folder() as folder:
+        if _plain(address):
+            connecting = {name: text for name, text in connecting.items() if not _LOGINS.fullmatch(name)}
+            connecting |= {"HOME": str(folder), "GIT_ASKPASS": ""}
         own = {
             **configured(connecting, _settings(address)),
             "GIT_ALLOW_PROTOCOL": _protocols(address),
@@ -106,8 +117,12 @@ def ask_server(address: str, env: Mapping[str, str], option: str, *refs: str) ->
 
 def _protocols(address: str) -> str:
     """Return what git may speak: nothing in plain text, where the address does not say so."""
-    plain = address.partition("://")[0] if _PLAIN.fullmatch(address) else ""
-    return ":".join(filter(None, ("https", "ssh", plain)))
+    return ":".join(filter(None, ("https", "ssh", _plain(address))))
+
+
+def _plain(address: str) -> str:
+    """Return the scheme of an address without encryption; empty for any other address."""
+    return address.partition("://")[0] if _PLAIN.fullmatch(address) else ""
 
 
 def _settings(address: str) -> tuple[tuple[str, str], ...]:
@@ -118,7 +133,7 @@ def _settings(address: str) -> tuple[tuple[str, str], ...]:
     parts = urlsplit(address)
     login, _, place = parts.netloc.rpartition("@")
     if parts.scheme != "https" or not login:
-        return ((f"remote.{_REMOTE}.url", address),)
+        return ((f"remote.{_REMOTE}.url", address), *(_NO_LOGINS if _plain(address) else ()))
     server = f"https://{place}"
     user, colon, password = (unquote(part) for part in login.partition(":"))
     basic = base64.b64encode(f"{user}:{password}".encode()).decode()

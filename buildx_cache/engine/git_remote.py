@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from buildx_cache.ci import Revision
+from buildx_cache.ci.variables import clean
 from buildx_cache.engine.git_origin import ask_server, is_askable
 from buildx_cache.errors import UnreachableError, UsageError
 from buildx_cache.request.remote_context import GitContext
@@ -47,7 +48,7 @@ def _names(ref: str) -> tuple[str, ...]:
 
 
 def _read(context: GitContext, told: str) -> Revision:
-    lines = [line.partition("\t")[::2] for line in told.splitlines()]
+    lines = [line.partition("\t")[::2] for line in told.split("\n")]  # a name may hold other ends of lines
     default = next((said for said, name in lines if name == "HEAD" and said.startswith(_SYMBOLIC)), "")
     branch = default.removeprefix(_SYMBOLIC).removeprefix(_HEADS)
     commits = {name: said for said, name in lines if not said.startswith(_SYMBOLIC)}
@@ -63,8 +64,8 @@ def _read(context: GitContext, told: str) -> Revision:
     own = branch if name == "HEAD" else name.removeprefix(_HEADS)
     return Revision(
         sha=commit,
-        branch=own if own and (name == "HEAD" or name.startswith(_HEADS)) else None,
-        tag=name.removeprefix(_TAGS) if name.startswith(_TAGS) else None,
+        branch=clean(own) if name == "HEAD" or name.startswith(_HEADS) else None,
+        tag=clean(name.removeprefix(_TAGS)) if name.startswith(_TAGS) else None,
         pull_request=pull["number"] if pull else None,
-        default_branch=branch or None,
+        default_branch=clean(branch),
     )

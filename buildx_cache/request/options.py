@@ -59,7 +59,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             help="Push every tag, but build only, and exit 0, in a pull request from a fork. Also: --push auto.",
             rule=rules.PUSHED_AUTO,
         ),
-        "load": Option(help="Load the image into the engine.", off="--no-load", rule=rules.NAMED),
+        "load": Option(help="Load the image into the engine.", off="--no-load", rule=rules.LOADED),
         "output": Option(
             help="Another output, in Buildx syntax. Repeatable.", metavar="SPEC", short="-o", rule=rules.OUTPUT
         ),
@@ -73,7 +73,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "build_arg": Option(help="Build argument.", metavar=_PAIR, rule=rules.BUILD_ARG, adds_up=True),
         "build_context": Option(help="Named context.", metavar="NAME=PATH", rule=rules.BUILD_CONTEXT, adds_up=True),
         "label": Option(help="Label of the image.", metavar=_PAIR, rule=rules.BUILT, adds_up=True),
-        "annotation": Option(help="Annotation of the image.", metavar=_PAIR, rule=rules.BUILT, adds_up=True),
+        "annotation": Option(help="Annotation of the image.", metavar=_PAIR, rule=rules.ANNOTATED, adds_up=True),
         "secret": Option(help="Secret for RUN --mount=type=secret.", metavar="SPEC", rule=rules.SECRET),
         "ssh": Option(help="SSH agent or keys for the build.", metavar="SPEC", rule=rules.SECRET),
         "pull": Option(help="Always look for newer base images.", off="--no-pull", rule=rules.BUILT),

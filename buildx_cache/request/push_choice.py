@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from buildx_cache.errors import UsageError
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.sources import Layer, converted
+from buildx_cache.request.trust import may_push_image
 
 _PUSHES = ("push", "push_auto")
 _LOGIN = ("registry", "username", "password_stdin", "password_env")
@@ -16,11 +19,20 @@ def with_push_decided(layers: Sequence[Layer], *, is_fork: bool) -> tuple[Layer,
     """Decide ``push_auto``: it becomes ``push``, or in a fork's build it stays and the options of a login go.
 
     The highest layer that sets one of ``push`` and ``push_auto`` decides; the others lose both.
+
+    Raises:
+        UsageError: an output or a flag of Buildx' own pushes, too, be it a fork's build or not.
     """
     deciding = next((layer for layer in layers if any(name in layer.values for name in _PUSHES)), None)
     others = tuple(layer if layer is deciding else layer.without(*_PUSHES) for layer in layers)
     if deciding is None or "push" in deciding.values or not converted((deciding,)).get("push_auto"):
         return others
+    if may_push_image(BuildRequest(**converted(others))):
+        raise UsageError(
+            "--push auto decides whether the image is pushed, and an output or a flag for Buildx pushes it anyway",
+            code="push-auto-contradicted",
+            hint="leave out push=true, type=registry and the flag: --push auto pushes each type=image",
+        )
     if is_fork:
         return tuple(_without_secrets(layer) for layer in others)
     pushing = replace(deciding, values={**deciding.without(*_PUSHES).values, "push": True})

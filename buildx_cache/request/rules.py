@@ -9,9 +9,10 @@ request it says nothing of caches and pushes. A file that the caller names or tr
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import is_secret_argument
-from buildx_cache.reference import DOCKER_HUB, parse_reference
+from buildx_cache.reference import DOCKER_HUB, HUB_HOSTS, parse_reference
 from buildx_cache.request.build_request import Progress
 from buildx_cache.request.local_paths import LAYOUT_SCHEME, SYNTAX, output_pairs
 from buildx_cache.request.outputs import is_on
@@ -152,6 +153,34 @@ def frontend_name(image: str) -> str:
         return ""
 
 
+# Images that BuildKit and Buildx run themselves. The engine's own builder takes a frontend from the engine's store
+# before it asks a registry, and Buildx takes a builder's image from there where it cannot be pulled.
+_TOOLS = (*_OWN_FRONTENDS, f"{DOCKER_HUB}/moby/buildkit", f"{DOCKER_HUB}/docker/buildkit-syft-scanner")
+_FIELD = re.compile(r"\{[^{}]*\}")
+# How a name on Docker Hub may begin.
+_BEFORE = tuple((*filter(None, (host,)), *library) for host in HUB_HOSTS for library in ((), ("library",)))
+# An engine that loads an image takes its name from these (containerd's ``images/annotations.go``, OCI's own).
+NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+
+
+def _name(text: str, _: Ground) -> str:
+    return "it names the image of a program that builds are run with" if may_name(text, _TOOLS) else ""
+
+
+def may_name(template: str, repositories: Iterable[str]) -> bool:
+    """Tell whether a template of a tag may come to one of these: a field is anything without a slash."""
+    head, slash, last = template.partition("@")[0].rpartition("/")
+    parts = _FIELD.sub("*", f"{head}{slash}{last.partition(':')[0]}").split("/")
+    names = (each.removeprefix(f"{DOCKER_HUB}/").removeprefix("library/").split("/") for each in repositories)
+    spelled = ((*before, *name) for name in names for before in _BEFORE)
+    return any(len(each) == len(parts) and all(map(fnmatch.fnmatchcase, each, parts)) for each in spelled)
+
+
+def _annotation(text: str, ground: Ground) -> str:
+    key, _, value = text.partition("=")
+    return _name(value, ground) if key.endswith(NAME_ANNOTATIONS) else ""
+
+
 def _build_context(text: str, ground: Ground) -> str:
     name, _, place = text.partition("=")
     if frontend_name(name) in _OWN_FRONTENDS:
@@ -197,6 +226,8 @@ def _output(text: str, ground: Ground) -> str:
         return "it gives an attribute twice"
     if kind not in _OUTPUT_TYPES or not _OUTPUT_ATTRIBUTES.issuperset(keys):
         return "it has a type or an attribute that only the caller sets"
+    if found := next(filter(None, (_name(name.strip(), ground) for name in fields.get("name", "").split(","))), ""):
+        return found
     if not place:
         return ""
     return (_exported if kind == "local" else _layout if "tar" in fields else _path)(place, ground)
@@ -247,7 +278,9 @@ def _pushes_nothing(outputs: object) -> bool:
 _SHOWS = "it says how the build is shown"
 _OUTSIDE = "a file outside of the working copy is the host's"
 BUILT = Permission(why="it says how the image is built, as the repository's Dockerfile does")
-NAMED = Permission(why="it names the image, or keeps it in the engine")
+NAMED = Permission(why="it names the image", check=_name)
+LOADED = Permission(why="it keeps the image in the engine")
+ANNOTATED = Permission(why="it describes the image", check=_annotation)
 SHOWN = Permission(why=_SHOWS)
 PROGRESS = Permission(why=_SHOWS, check=_progress)
 PUSHED = Permission(

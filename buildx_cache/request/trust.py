@@ -11,7 +11,7 @@ from buildx_cache.errors import UsageError
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import SYNTAX, LocalPath, output_pairs, outputs_of, used_paths, values_of
 from buildx_cache.request.options import OPTIONS
-from buildx_cache.request.rules import Ground, Permission, allow, frontend_name, may_push
+from buildx_cache.request.rules import NAME_ANNOTATIONS, Ground, Permission, allow, frontend_name, may_name, may_push
 from buildx_cache.request.sources import Layer, converted, setting
 from buildx_cache.working_copy import places
 
@@ -63,6 +63,9 @@ def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, i
     says_where = request.registry or (request.ambient and request.ambient.registry)
     if request.username and not says_where and named in own:
         raise _refused(layer, named, "it would say where the login goes", "give --registry HOST with the login")
+    builders = frontend_name(request.buildkit_image)
+    if builders and "tag" in own and any(may_name(tag, (builders,)) for tag in mine.tag):
+        raise _refused(layer, "tag", "it names the image of the builder", _HINT)
     if "build_context" in own and _replaces_frontend(mine, request):
         raise _refused(layer, "build_context", "it replaces the program that is to read the Dockerfile", _HINT)
     exports = tuple(_exported_folders(request))
@@ -97,12 +100,8 @@ def _naming(request: BuildRequest) -> Iterator[str]:
     yield "tag"
     if any(map(_names_image, request.output)):
         yield "output"
-    if any(name in text for text in request.annotation for name in _NAME_ANNOTATIONS):
+    if any(name in text for text in request.annotation for name in NAME_ANNOTATIONS):
         yield "annotation"
-
-
-# An engine that loads an image takes its name from these (containerd's ``images/annotations.go``, OCI's own).
-_NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
 def _names_image(output: str) -> bool:

@@ -252,7 +252,7 @@ def check_paths(request: BuildRequest) -> None:
     _check_layouts(request)
     _check_frontend(request)
     if is_remote_context(request.context):
-        _check_shadow(request.context)
+        check_shadow(request.context)
         return
     context = Path(request.context)
     found = look(context)
@@ -325,8 +325,12 @@ def _refuse_links_outside(request: BuildRequest) -> None:
             )
 
 
-def _check_shadow(context: str) -> None:
-    """Refuse an address that is a folder here, too, of the repository maybe: Buildx takes that (``build/opt.go``)."""
+def check_shadow(context: str) -> None:
+    """Refuse an address that is a folder here, too, of the repository maybe: Buildx takes that (``build/opt.go``).
+
+    Raises:
+        UsageError: it is.
+    """
     if context != "-" and look(context).is_folder:
         raise UsageError(
             f"the build context {context!r} is an address, and a folder of that name is here, which Buildx would build",

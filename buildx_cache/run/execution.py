@@ -69,7 +69,8 @@ class _Execution:
         self._lazy = Lazy(plan.cache.serving, engine.gateway, call, call.retrying)
         self._caches = Caches(plan, call, self._lazy, call.retrying)
         self._loading = ImageLoad(plan.target.image.loading, engine, self._caches.folder)
-        self._images = EngineImages(plan.builder, engine, call, call.retrying)
+        is_for_stranger = ci.is_fork and plan.cache.read_only
+        self._images = EngineImages(plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger)
         self._builds = Builds(call, self._redactor)
         self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying)
         self._image_id = ""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from buildx_cache.engine.git_remote import revision
+from buildx_cache.errors import UnreachableError
 from buildx_cache.reference import parse_reference
 from buildx_cache.registry.repository import connect
+from buildx_cache.request import GitContext
 from tests.faults.hostile_repositories import PLAIN, honest
 from tests.integration.conftest import Docker
 from tests.integration.test_git import commit_of, git
@@ -94,6 +99,22 @@ def test_what_is_not_known_is_refused(docker: Docker, here: Path, context: str, 
     assert "trunk" not in said
 
 
+def test_no_folder_here_stands_for_the_commit_that_a_server_tells(
+    docker: Docker, here: Path, there: Path, address: str, tmp_path: Path
+) -> None:
+    """Whoever commits here knows the commit, and that Buildx builds a folder of the address' name."""
+    secret = tmp_path / "of-the-host"
+    secret.mkdir()
+    (secret / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    place = here / f"{address}#{commit_of(there)}"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(secret)
+    for words in (("plan", "--assume-driver", "docker"), ("build", "--driver", "docker", "-o", "type=cacheonly")):
+        ran = docker.tool(*words, "-t", "r.example/app:{short_sha}", f"{address}#topic", cwd=here)
+        assert ran.code == 2
+        assert "a folder of that name" in ran.stderr
+
+
 def test_a_ref_that_is_not_there_is_refused(docker: Docker, here: Path, address: str) -> None:
     assert plan(docker, here, "-t", "r.example/app:{short_sha}", f"{address}#absent")[0] == 2
 
@@ -112,3 +133,55 @@ def test_who_needs_no_answer_asks_nobody(docker: Docker, here: Path) -> None:
     for words in (("-t", "app:1"), ("-t", "r.example/app:1", "--push", "--cache-scope", "x")):
         code, said = plan(docker, here, *words, "https://127.0.0.1:9/o.git")
         assert (code, "ls-remote" in said, "trunk" in said) == (0, False, False)
+
+
+@pytest.fixture
+def locked() -> Iterator[tuple[str, list[str]]]:
+    """Serve a repository that wants a login by plain HTTP: its address, and the logins that it is sent."""
+    sent: list[str] = []
+
+    class Locked(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent.append(self.headers.get("Authorization", ""))
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Locked) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/o.git", sent
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("source", ["helper", "command-line", "header", "netrc", "GIT_ASKPASS", "SSH_ASKPASS"])
+def test_no_login_goes_by_plain_http(tmp_path: Path, locked: tuple[str, list[str]], source: str) -> None:
+    address, sent = locked
+    home, asked = tmp_path / "home", tmp_path / "asked"
+    home.mkdir()
+    asked.write_text("#!/bin/sh\necho planted\n")
+    asked.chmod(0o700)
+    helper = "!f() { echo username=x; echo password=planted; }; f"
+    files = {
+        "helper": (".gitconfig", f'[credential]\n\thelper = "{helper}"\n'),
+        "header": (".gitconfig", "[http]\n\textraHeader = Authorization: Basic planted\n"),
+        "netrc": (".netrc", "machine 127.0.0.1 login x password planted\n"),
+    }
+    name, text = files.get(source, ("nothing", ""))
+    (home / name).write_text(text)
+    env = {**PLAIN, "HOME": str(home)}
+    if source == "command-line":
+        env |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "credential.helper", "GIT_CONFIG_VALUE_0": helper}
+    if source.endswith("ASKPASS"):
+        env[source] = str(asked)
+    subprocess.run(("git", "ls-remote", address), env=env, check=False)
+    assert any(sent)
+    sent.clear()
+    with pytest.raises(UnreachableError):
+        revision(GitContext(address=address), env)
+    assert sent
+    assert not any(sent)

@@ -86,3 +86,25 @@ def test_a_build_that_is_not_pushed_warns_once(call: CommandLine) -> None:
     notes = [line for line in called.out.splitlines() if line.startswith("# note:")]
     assert len(notes) == 1
     assert "not pushed" in notes[0]
+
+
+@pytest.mark.parametrize("ci", [BRANCH, FORK], ids=["branch", "fork"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-o", "type=registry", "."),
+        ("-o", "type=image,push=true", "."),
+        ("-o", "type=image,compression=zstd,push=", "."),
+        (".", "--", "--push"),
+        (".", "--", "--push=1"),
+        (".", "--", "-otype=registry"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_else_pushes_where_a_fork_would_not(
+    call: CommandLine, words: tuple[str, ...], ci: dict[str, str]
+) -> None:
+    called = call("plan", "--assume-driver", "docker-container", "-t", PUSHED, "--push", "auto", *words, **ci)
+    assert called.code == ExitCode.USAGE
+    assert "--push auto" in called.err
+    assert build_line(call, "-t", PUSHED, "--push", "auto", "-o", "type=image,compression=zstd", **ci)

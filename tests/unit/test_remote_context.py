@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from buildx_cache.ci import CIContext, Revision
-from buildx_cache.engine import git_remote
+from buildx_cache.engine import git_origin, git_remote
 from buildx_cache.engine.git_origin import is_askable
 from buildx_cache.errors import UsageError
 from buildx_cache.plan import make_plan
@@ -111,6 +111,26 @@ def test_a_ref_that_is_not_there_is_no_other(monkeypatch: pytest.MonkeyPatch, re
     with pytest.raises(UsageError) as refused:
         git_remote.revision(GitContext(address=HTTPS, ref=ref), {})
     assert refused.value.code == "remote-ref-absent"
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\r", "\x1c"])
+def test_a_name_that_holds_what_looks_like_an_end_of_line_is_one_name(
+    monkeypatch: pytest.MonkeyPatch, separator: str
+) -> None:
+    said = f"{SHA}\trefs/heads/x{separator}else/refs/heads/v2"
+    monkeypatch.setattr(git_remote, "ask_server", lambda *_: said)
+    with pytest.raises(UsageError) as refused:
+        git_remote.revision(GitContext(address=HTTPS, ref="v2"), {})
+    assert refused.value.code == "remote-ref-absent"
+    monkeypatch.setattr(git_origin, "ask", lambda *_: HTTPS)
+    monkeypatch.setattr(git_origin, "ask_server", lambda *_: f"{SHA}\trefs/heads/x{separator}refs/heads/main\n")
+    assert git_origin.branches(None, {}) == (f"x{separator}refs/heads/main",)
+
+
+@pytest.mark.parametrize("name", ["ev\x1b[31mil", "a\u2028b", "a\x9bb"])
+def test_a_branch_that_no_ci_could_name_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(git_remote, "ask_server", lambda *_: f"ref: refs/heads/{name}\tHEAD\n{SHA}\tHEAD\n")
+    assert git_remote.revision(GitContext(address=HTTPS), {}) == Revision(sha=SHA)
 
 
 REVISION = Revision(sha=SHA, branch="topic", default_branch="trunk")

@@ -78,8 +78,18 @@ FRONTENDS = (
     *("index.docker.io/docker/dockerfile:1", "docker/dockerfile-upstream:master"),
     *(f"docker/dockerfile:1@sha256:{'1' * 64}", f"docker/dockerfile@sha512:{'1' * 128}"),
 )
+# What BuildKit and Buildx run themselves: the engine's own builder takes a frontend from the engine's store, and Buildx
+# a builder's image where it cannot be pulled.
+TOOLS = (
+    *FRONTENDS[:5],
+    *("moby/buildkit:buildx-stable-1", "docker.io/moby/buildkit", "docker/buildkit-syft-scanner:stable-1"),
+    *("docker/dockerfile:{branch}", "docker/{branch}:1", "{branch}/buildkit", "docker/docker{branch}{tag}"),
+)
 KEYS: Mapping[str, Case] = {
-    "tag": Case(own=(["app:1"],)),
+    "tag": Case(
+        own=(["app:1"], ["x/docker/dockerfile:1"], ["r.example/docker/dockerfile"], ["dockerfile"], ["{branch}/app:1"]),
+        never=(*([tool] for tool in TOOLS), ["app:1", "moby/buildkit:1"]),
+    ),
     "push": Case(left=(False, "auto"), own=(True,), beside=TAGGED),
     "no_wait": Case(left=(True, False)),
     "push_auto": Case(left=(True, False), beside=TAGGED),
@@ -87,7 +97,12 @@ KEYS: Mapping[str, Case] = {
     "output": Case(
         left=tuple([each] for each in PLAIN_OUTPUTS),
         own=tuple([each] for each in (*PUSHED, *NAMED_OUTPUTS)),
-        never=(*([each] for each in BAD_OUTPUTS), ["type=cacheonly"] * 101),
+        never=(
+            *([each] for each in BAD_OUTPUTS),
+            ["type=cacheonly"] * 101,
+            *([f"type=image,name={tool}"] for tool in TOOLS),
+            ['type=docker,"name=app:1,moby/buildkit:1"'],
+        ),
         beside={"tag": ["r.example/app:1"]},
     ),
     "file": Case(
@@ -124,6 +139,10 @@ KEYS: Mapping[str, Case] = {
     "annotation": Case(
         left=(["a=b"], ["manifest-descriptor:a=b"]),
         own=(["manifest-descriptor:io.containerd.image.name=app:1"], ["index:org.opencontainers.image.ref.name=1"]),
+        never=(
+            *([f"manifest:io.containerd.image.name={tool}"] for tool in FRONTENDS),
+            ["index:org.opencontainers.image.ref.name=moby/buildkit:1"],
+        ),
     ),
     "secret": Case(never=(["id=x,env=HOME"], ["id=x,src=sub/x"], [])),
     "ssh": Case(never=(["default"],)),
@@ -224,6 +243,15 @@ def refusal(name: str, value: object, env: Mapping[str, str] = NOT_A_FORK, **opt
 def test_every_option_is_in_the_table_and_has_its_reason() -> None:
     assert set(PERMISSIONS) == set(CONFIG_FIELDS) == set(KEYS)
     assert [name for name, each in PERMISSIONS.items() if len(each.why) < 10] == []
+
+
+@pytest.mark.parametrize("image", ["buildkit:local", "r.example/x/buildkit@sha256:" + "1" * 64, "docker.io/buildkit"])
+@pytest.mark.usefixtures("copy")
+def test_a_found_file_does_not_name_the_image_of_the_callers_builder(image: str) -> None:
+    name = image.partition("@")[0].removesuffix(":local")
+    for tag in (f"{name}:local", f"{name}:{{branch}}"):
+        assert "tag" in refusal("tag", [tag], buildkit_image=image).message
+    assert read("tag", ["app:1"], buildkit_image=image).request.tag == ("app:1",)
 
 
 def values(*kinds: str) -> list[tuple[str, object]]:

@@ -27,18 +27,24 @@ from buildx_cache.run.retry import Retrying
 from buildx_cache.scratch import making, scratch_folder
 
 _ABSENT = (Kind.NO_IMAGE, Kind.NO_REPOSITORY, Kind.ABSENT)
+# Each costs a copy and another begin of the build, and a Dockerfile can name all images there are.
+_MOST = 16
 _MEMBER = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")
 
 
 class EngineImages(Strategy):
     """The images that were handed over in one call. ``close`` leaves nothing of them behind."""
 
-    def __init__(self, plan: BuilderPlan, engine: Engine, tell: Tell, retrying: Retrying) -> None:
+    def __init__(
+        self, plan: BuilderPlan, engine: Engine, tell: Tell, retrying: Retrying, *, is_for_stranger: bool = False
+    ) -> None:
         self._is_engines = plan.driver == Driver.DOCKER
+        self._is_for_stranger = is_for_stranger
         self._engine = engine
         self._tell = tell
         self._retrying = retrying
         self._layouts: dict[Reference, str] = {}
+        self._refused: set[Reference] = set()
         self._stack = ExitStack()
 
     def close(self) -> None:
@@ -60,6 +66,7 @@ class EngineImages(Strategy):
         """Build again with the engine's image where no registry has it.
 
         One that a registry has had is taken only where it says that it has it no more: it may be old, or not for all.
+        A fork names none: the engine may have those of other projects, and what somebody's login has pulled.
 
         Raises:
             BuildFailedError: the engine cannot hand it over.
@@ -67,8 +74,10 @@ class EngineImages(Strategy):
         """
         failed = failure(attempt.trace)
         image = _reference(failed.image)
-        asks_registry = attempt.build.pull or any(flag.startswith("--pull") for flag in attempt.build.flags)
-        if image is None or image in self._layouts or self._is_engines or asks_registry:
+        if image is None or image in self._layouts or not self._may_hand_over(attempt.build):
+            return None
+        if self._is_for_stranger:
+            self._refuse(image)
             return None
         digests = self._engine.image_digests(str(image))
         if digests is None or (digests and failed.problem.kind not in _ABSENT):
@@ -77,6 +86,16 @@ class EngineImages(Strategy):
         self._tell.say(f"{_context_name(image)} is in no registry: the builder is handed the engine's image")
         self._retrying.note("pull", f"{image} is in the engine alone")
         return attempt.build
+
+    def _may_hand_over(self, build: BuildInvocation) -> bool:
+        asks_registry = build.pull or any(flag.startswith("--pull") for flag in build.flags)
+        return not (self._is_engines or asks_registry) and len(self._layouts) < _MOST
+
+    def _refuse(self, image: Reference) -> None:
+        """Warn once of an image whose pull may be tried several times, whether or not the engine has it."""
+        if image not in self._refused:
+            self._refused.add(image)
+            self._tell.warn(f"{_context_name(image)}: a fork's build is handed no image that only the engine has")
 
     def _copy(self, image: Reference) -> str:
         """Copy the image to an OCI layout; return its address."""

@@ -69,10 +69,14 @@ TLS = replace(FACTS, tls=TlsEndpoint(host="tcp://10.0.0.5:2376", cert_path="/cer
 
 
 def planned(facts: Facts = FACTS, /, **asked: object) -> BuildPlan:
+    return planned_for(CI, facts, **asked)
+
+
+def planned_for(ci: CIContext, facts: Facts, /, **asked: object) -> BuildPlan:
     values = {"cache": "none", "driver": "docker-container", "prune": False, **asked}
     if facts.builder and facts.builder.name != "default":
         del values["driver"]
-    return make_plan(make_request([Layer(where="--{name}", values=values)]), CI, facts)
+    return make_plan(make_request([Layer(where="--{name}", values=values)]), ci, facts)
 
 
 # --- what a build says -------------------------------------------------------------------------------------

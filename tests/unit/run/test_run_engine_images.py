@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildFailedError, DeniedError, UnreachableError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run import Outcome, execute
 from buildx_cache.run.retry import Patience
-from tests.unit.run.calls import CI, FACTS, MADE, FakeEngine, RecordingDisplay, planned, said, vertex
+from tests.unit.run.calls import CI, FACTS, MADE, FakeEngine, RecordingDisplay, planned_for, said, vertex
 
 IMAGE = "docker.io/library/base:local"
 MANIFEST = "sha256:" + "5e" * 32
@@ -43,6 +44,7 @@ def archive(members: Mapping[str, bytes]) -> bytes:
     return written.getvalue()
 
 
+FORK = replace(CI, is_fork=True)
 LAYOUT = {
     "blobs/sha256/" + "5e" * 32: b"{}",
     "oci-layout": b"{}",
@@ -51,9 +53,13 @@ LAYOUT = {
 }
 
 
-def run(engine: FakeEngine, **asked: object) -> Outcome:
-    plan = planned(FACTS, tag=["app"], load=True, **asked)
-    return execute(plan, engine, RecordingDisplay(), CI, patience=Patience(sleep=engine.slept.append))
+def run(engine: FakeEngine, /, **asked: object) -> Outcome:
+    return run_for(CI, engine, **asked)
+
+
+def run_for(ci: CIContext, engine: FakeEngine, /, **asked: object) -> Outcome:
+    plan = planned_for(ci, FACTS, tag=["app"], load=True, **asked)
+    return execute(plan, engine, RecordingDisplay(), ci, patience=Patience(sleep=engine.slept.append))
 
 
 def engine(*builds: tuple[bytes, int], digests: tuple[str, ...] | None = (), content: bytes = b"") -> FakeEngine:
@@ -108,6 +114,30 @@ def test_any_other_image_is_not(
     outcome = run(fake, **asked)
     assert type(outcome.error) is kind
     assert "save_image" not in fake.order
+
+
+@pytest.mark.parametrize("digests", [(), ("base@sha256:1",)])
+def test_a_fork_chooses_no_image_of_the_engine(digests: tuple[str, ...]) -> None:
+    passing = lacking("failed to do request: unexpected status from HEAD request to https://r.test/v2/: 503 Busy")
+    fake = engine(passing, lacking(NOT_FOUND), digests=digests)
+    outcome = run_for(FORK, fake)
+    assert type(outcome.error) is BuildFailedError
+    assert sum("only the engine has" in warning for warning in outcome.report.warnings) == 1
+    assert "save_image" not in fake.order
+
+
+def test_a_fork_that_the_caller_trusts_with_caches_is_handed_images() -> None:
+    fake = engine(lacking(NOT_FOUND))
+    assert run_for(FORK, fake, cache_read_only=False).error is None
+    assert fake.order.count("save_image") == 1
+
+
+def test_a_dockerfile_has_no_end_of_images_copied() -> None:
+    names = [f"docker.io/library/base{number}:local" for number in range(40)]
+    failing = [lacking(NOT_FOUND.replace(IMAGE, name), f"[internal] load metadata for {name}") for name in names]
+    fake = replace(engine(*failing), digests=dict.fromkeys(names, ()))
+    assert type(run(fake).error) is BuildFailedError
+    assert fake.order.count("save_image") == 16
 
 
 def test_what_still_fails_is_not_handed_over_again() -> None:
