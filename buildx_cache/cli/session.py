@@ -116,16 +116,18 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     folder = context or Path(os.path.realpath(working_directory()))
     root = top or folder
     project = f"{_slug(root.name)}-{_digest(str(root))}"
-    is_remote = is_remote_context(request.context)
-    parts = (request.context if is_remote else str(folder.relative_to(root)), _dockerfile(request, folder))
-    cache_dir = str(cache_home(env) / project)
+    remote = git_context(request.context) if context is None else None
+    address = remote.address if remote else request.context.partition("?")[0]
+    apart = "" if context or request.context == "-" else f"-{_digest(address)}"
+    parts = (remote.folder if remote else str(folder.relative_to(root)), _dockerfile(request, folder))
+    cache_dir = str(cache_home(env) / f"{project}{apart}")
     here = top if context or request.context == "-" else None  # what is here is not what is built
     ci = detect(env, git=lambda: read_git(here, env), read_text=read_text)
     place = Place(
         project=project,
         cache_dir=cache_dir,
         today=datetime.now(UTC).date().isoformat(),
-        source=() if parts == (".", "Dockerfile") else parts,
+        source=() if parts in ((".", "Dockerfile"), ("", "Dockerfile")) else parts,
         images=() if ci.is_fork else named_images(request),  # a fork does not choose its builder's network
     )
     return place, ci

@@ -144,14 +144,17 @@ def test_a_registry_on_loopback_is_reached_by_a_made_builder(classic_docker: Doc
     assert docker.build(*words).report["cache"]["hit_ratio"] == 1.0
 
 
-def test_a_base_image_on_loopback_is_pulled_by_a_made_builder(classic_docker: Docker, project: Path) -> None:
+def test_a_base_image_on_loopback_takes_the_callers_word(classic_docker: Docker, project: Path) -> None:
+    """A Dockerfile does not have its steps share the host's network."""
     docker = classic_docker
     words = (
         *("-t", "taken-over", "--load", "--cache", "local", "--cache-dir", str(project.parent / "cache")),
         *(*docker.builder_image, "--build-arg", f"BASE={docker.base}", "--rm-builder", str(project)),
     )
-    ran = docker.build(*words)
-    assert "network=host" in " ".join(ran.report["commands"][0])
+    ran = docker.tool("build", *words)
+    assert (ran.code, ran.report["error"]["code"]) == (5, "registry-on-loopback")
+    assert "network=host" in ran.stderr
+    docker.build("--driver-opt", "network=host", *words)
     assert docker.greeting("taken-over") == "one"
 
 

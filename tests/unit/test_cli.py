@@ -387,7 +387,12 @@ def test_a_project_has_one_cache_folder_and_each_source_its_cache_there(call: Co
     assert "tag=" not in own[1]
     for same in ((".",), (str(call.folder),), ("-f", "Dockerfile"), ("-f", "sub/../Dockerfile")):
         assert written(*same) == own
-    other = (("sub",), ("-f", "Other"), ("sub", "-f", "sub/Other"), ("https://example.com/x.git",), ("--target", "t"))
+    other = (("sub",), ("-f", "Other"), ("sub", "-f", "sub/Other"), ("--target", "t"))
+    remote = [written(f"https://example.com/{name}") for name in ("x.git", "x.git#v1", "y.git", "x.git#v1:sub")]
+    assert remote[0] == remote[1]
+    assert len({own[0], *(folder for folder, _ in remote)}) == 3
+    assert remote[3][0] == remote[0][0]
+    assert remote[3][1] != remote[0][1]
     assert {written(*words)[0] for words in other} == {own[0]}
     assert len({own[1], *(written(*words)[1] for words in other)}) == 1 + len(other)
 
