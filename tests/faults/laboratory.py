@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import re
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
@@ -161,6 +162,14 @@ class Laboratory:
         """A project whose every layer differs from the pristine one's, and what its image prints."""
         folder = self.folder / f"context-{number}"
         return folder, write_project(folder, number=number)
+
+    def changed(self, more: str) -> Path:
+        """A copy of the pristine project whose Dockerfile has more lines."""
+        folder = self.folder / f"changed-{uuid.uuid4().hex[:8]}"
+        shutil.copytree(self.pristine.context, folder)
+        with (folder / "Dockerfile").open("a") as dockerfile:
+            dockerfile.write(more)
+        return folder
 
     def _pristine(self) -> Pristine:
         context, says = self.context(0)

@@ -64,10 +64,7 @@ def test_damage_that_no_build_reads_costs_nothing_and_is_mended_by_the_build_tha
     assert unread.report["retries"] == []
     assert imported(unread, str(folder))["status"] == "hit"
 
-    context, _ = laboratory.context(0)
-    dockerfile = laboratory.folder / "Dockerfile.more"
-    dockerfile.write_text((context / "Dockerfile").read_text() + "COPY --from=maker / /all\n")
-    read = laboratory.tool("--file", str(dockerfile), *words)
+    read = laboratory.tool(*words, context=laboratory.changed("COPY --from=maker / /all\n"))
 
     assert read.code == 0, read.stderr
     found = imported(read, str(folder))

@@ -74,37 +74,25 @@ def test_a_flipped_byte_costs_one_build_and_no_part_of_the_cache(
     words = ("--cache", "local", "--cache-dir", str(folder), "--lazy", lazy)
     push = ("--tag", f"{laboratory.docker.repository()}:1", "--push")
 
-    met = laboratory.tool(*words, *push, *_dockerfile(laboratory, more))
+    met = laboratory.tool(*words, *push, context=laboratory.changed(more))
 
     assert met.code == 0, met.stderr
     assert imported(met, str(folder))["status"] == "corrupt"
     assert layout.verify(folder, deep=True) == ()
-    again = laboratory.tool(*words, *_dockerfile(laboratory, f"{more}COPY --from=maker / /all\n"))
+    again = laboratory.tool(*words, context=laboratory.changed(f"{more}COPY --from=maker / /all\n"))
     assert again.code == 0, again.stderr
     assert imported(again, str(folder))["status"] == "hit"
     assert again.steps[2] == 1
     assert again.report["retries"] == []
 
 
-def _dockerfile(laboratory: Laboratory, more: str) -> tuple[str, ...]:
-    context, _ = laboratory.context(0)
-    dockerfile = laboratory.folder / f"Dockerfile.{uuid.uuid4().hex[:8]}"
-    dockerfile.write_text((context / "Dockerfile").read_text() + more)
-    return ("--file", str(dockerfile))
-
-
 def test_a_failing_step_is_run_once_although_the_cache_is_damaged(laboratory: Laboratory) -> None:
     folder = laboratory.local_copy()
     fault = next(fault for fault in LOCAL if fault.name == "layer of another stage bit-flipped")
     fault.harm(folder, laboratory.pristine.chain)
-    context, _ = laboratory.context(0)
-    dockerfile = laboratory.folder / "Dockerfile.failing"
-    dockerfile.write_text(
-        (context / "Dockerfile").read_text()
-        + "RUN echo content sha256:$(cat /parts/1 | sha256sum): not found; exit 3\n"
-    )
+    failing = "RUN echo content sha256:$(cat /parts/1 | sha256sum): not found; exit 3\n"
 
-    ran = laboratory.tool("--file", str(dockerfile), "--cache", "local", "--cache-dir", str(folder))
+    ran = laboratory.tool("--cache", "local", "--cache-dir", str(folder), context=laboratory.changed(failing))
 
     assert ran.code == 1
     assert "exit code: 3" in ran.stderr

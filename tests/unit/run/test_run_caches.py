@@ -339,6 +339,16 @@ def test_a_build_that_failed_over_an_import_is_run_once_more_without_it(error: s
     assert outcome.results == (f"{APP}@{DIGEST}",)
 
 
+def test_an_error_that_no_vertex_has_is_noticed_too() -> None:
+    """BuildKit may end before it tells of the vertex that failed."""
+    broken = failed("context canceled", where="[build 2/2] RUN make").replace(
+        b"failed to solve: context canceled", f"failed to solve: {LOST}".encode()
+    )
+    engine = FakeEngine(builds=[(broken, 1), (MADE + TO_REGISTRY, 0)])
+    outcome, _ = done(registry_plan(), engine)
+    assert (outcome.error, sources(engine)) == (None, [1, 0])
+
+
 @pytest.mark.parametrize(
     "where",
     ["exporting to image", "exporting to oci image format", "[build 2/2] RUN make"],
