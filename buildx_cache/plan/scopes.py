@@ -65,7 +65,8 @@ def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
 
     Outside of a CI and of any working copy there are no branches.
     """
-    is_chosen = request.cache_scope or request.cache_read_only is not None
+    is_named = request.cache_scope and _BRANCH not in request.cache_scope
+    is_chosen = is_named or request.cache_read_only is not None
     is_known = ci.branch or (ci.tag and ci.default_branch)
     is_somewhere = ci.is_ci or ci.is_remote or ci.sha
     return bool(is_somewhere and not (is_known or is_chosen) and kind in SCOPED and SCOPED[kind].is_shared)
