@@ -17,7 +17,6 @@ from tests.selection import quick
 QUICK = (
     "lost blob: middle layer",
     "403 for everything",
-    "429 for a layer",
     "cut in the middle of a layer",
     "wrong bytes: layer",
 )

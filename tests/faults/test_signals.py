@@ -238,7 +238,7 @@ def scene(docker: Docker, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-QUICK = ("context", "boot", "login", "build", "push", "sweep")
+QUICK = ("context", "boot", "build", "push", "sweep")
 """Phases whose calls end in different ways."""
 
 
