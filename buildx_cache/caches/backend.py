@@ -184,7 +184,7 @@ class Location:
 
     directory: str = ""
     tags: tuple[str, ...] = ("",)
-    """Of the folder; an empty one is Buildx' own, ``latest``."""
+    """The folder's tags; an empty one stands for ``latest``, which Buildx itself reads and writes."""
     repository: tuple[Reference, ...] = ()
     """With their tags."""
     asks_image_manifest: bool = False

@@ -50,7 +50,7 @@ class GitFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """What is built of another repository than the working copy's; every field may be ``None``: it is not known."""
+    """The commit that BuildKit fetches from another repository; a field is ``None`` where nobody knows it."""
 
     sha: str | None = None
     branch: str | None = None
@@ -84,10 +84,10 @@ class CIContext:
     queue_base: str | None = None
     """The branch that a merge queue's build will be merged into, and whose cache it writes."""
     is_remote: bool = False
-    """Whether another repository is built than the working copy's; what the CI says of that does not count."""
+    """Whether BuildKit fetches another repository than the working copy's: the CI's values do not describe that one."""
 
     def at(self, revision: Revision) -> CIContext:
-        """Return what is built where BuildKit fetches it; the CI knows more of its own commit."""
+        """Return what BuildKit fetches; keep the CI's values where it fetches the CI's own commit."""
         if self.sha and self.sha == revision.sha:
             return self
         return replace(
@@ -172,8 +172,8 @@ def _is_foreign(row: Provider, variables: Variables, pull: CIContext) -> bool:
     if row.same_repository:
         return not _is_same_repository(row, variables)
     if pull.branch == pull.target_branch:
-        return True  # no repository asks itself to pull, whatever else is told: not all of Jenkins' plugins tell a fork
-    # Nothing more is told: a fork's branch has any name, but from these a repository seldom asks to pull.
+        return True  # a branch is not merged into itself: this is a fork's, also where a Jenkins plugin does not say so
+    # The CI says nothing more. A repository seldom merges its default branch into another one; a fork often does.
     return not row.fork_marks and pull.branch in pull.default_branches
 
 

@@ -1,4 +1,4 @@
-"""What a CI can do with what a job says: the parts that its row of ``providers`` is made of. All are pure.
+"""Say what each CI does with a job's output: the parts of the rows in ``providers``. All are pure.
 
 Commands in a CI's log are escaped here, and taken out of texts.
 """

@@ -39,9 +39,8 @@ from buildx_cache.request import (
     with_push_decided,
     working_directory,
 )
-from buildx_cache.request.ambient import AmbientLogin, ambient_login, without_newline
+from buildx_cache.request.ambient import GIVEN_LOGIN, AmbientLogin, ambient_login, without_newline
 
-_LOGIN = ("username", "password_stdin", "password_env")
 _LONGEST_PASSWORD = 64 * 1024
 """Bytes; a key file of a cloud has a few thousand."""
 
@@ -149,7 +148,7 @@ def _refuse_empty_login(layers: tuple[Layer, ...]) -> None:
         UsageError: there is one.
     """
     for layer in layers:
-        for name in ("registry", *_LOGIN):
+        for name in ("registry", *GIVEN_LOGIN):
             if layer.values.get(name) == "":
                 raise UsageError(
                     f"{layer.locate(name)} is empty",
@@ -164,7 +163,7 @@ def _ambient(layers: tuple[Layer, ...], callers: tuple[Layer, ...], env: Mapping
     A login given otherwise is taken as it is: a name from here and a password from there make none.
     """
     found = ambient_login(env, provider_of(env).login)
-    if any(name in layer.values for layer in layers for name in _LOGIN):
+    if any(name in layer.values for layer in layers for name in GIVEN_LOGIN):
         return AmbientLogin() if found.is_cis else replace(found, username="", missing="")
     layer = next((layer for layer in callers if "registry" in layer.values), None)
     return found.at(str(layer.values["registry"]), layer.locate("registry")) if layer else found

@@ -11,12 +11,12 @@ from buildx_cache.caches import secret_values
 from buildx_cache.ci.outputs import mask
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
 from buildx_cache.request import ENV_PREFIX, BuildRequest
+from buildx_cache.request.ambient import PASSWORD, AmbientLogin
 from buildx_cache.request.local_paths import flag_values, secret_sources
 from buildx_cache.secret_names import is_ordinary
 
 # BuildKit takes secrets of up to 500 KiB; what is longer than this is no password, key or token.
 _LONGEST = 64 * 1024
-_PASSWORD = "DOCKER_PASSWORD"  # noqa: S105 -- a variable's name
 
 
 def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secret | None) -> tuple[Secret, ...]:
@@ -94,8 +94,8 @@ def forget_secrets(request: BuildRequest, *environments: MutableMapping[str, str
     ``docker login`` gets the password on its stdin. What a ``--secret`` or a ``--build-arg`` names stays.
     """
     needed = {*_named_arguments(request), *(name for entry in _secrets(request) for name in secret_sources(entry)[0])}
-    ambient = {request.ambient.password_env} if request.ambient else set()
-    passwords = {request.password_env or _PASSWORD, _PASSWORD, *ambient}
+    ambient = request.ambient or AmbientLogin()
+    passwords = {PASSWORD, request.password_env, ambient.password_env}
     for environment in environments:
         for name in [name for name in environment if name in passwords or name.startswith(ENV_PREFIX)]:
             if name not in needed:

@@ -119,7 +119,7 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     remote = git_context(request.context) if context is None else None
     address = remote.address if remote else request.context.partition("?")[0]
     apart = "" if context or request.context == "-" else f"-{_digest(address)}"
-    parts = (remote.folder if remote else str(folder.relative_to(root)), _dockerfile(request, folder))
+    parts = ((remote.folder or ".") if remote else str(folder.relative_to(root)), _dockerfile(request, folder))
     cache_dir = str(cache_home(env) / f"{project}{apart}")
     here = top if context or request.context == "-" else None  # what is here is not what is built
     ci = detect(env, git=lambda: read_git(here, env), read_text=read_text)
@@ -127,8 +127,8 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
         project=project,
         cache_dir=cache_dir,
         today=datetime.now(UTC).date().isoformat(),
-        source=() if parts in ((".", "Dockerfile"), ("", "Dockerfile")) else parts,
-        images=() if ci.is_fork else named_images(request),  # a fork does not choose its builder's network
+        source=() if parts == (".", "Dockerfile") else parts,
+        images=() if ci.is_fork else named_images(request),  # a fork does not say which registries are insecure
     )
     return place, ci
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from buildx_cache.reference import registry_key
 
+GIVEN_LOGIN = ("username", "password_stdin", "password_env")
+"""The options that give a login; it is used instead of that in the environment."""
 REGISTRY, USERNAME, PASSWORD = "DOCKER_REGISTRY", "DOCKER_LOGIN", "DOCKER_PASSWORD"
 
 

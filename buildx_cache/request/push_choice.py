@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from buildx_cache.errors import UsageError
+from buildx_cache.request.ambient import GIVEN_LOGIN
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.sources import Layer, converted
 from buildx_cache.request.trust import may_push_image
 
 _PUSHES = ("push", "push_auto")
-_LOGIN = ("registry", "username", "password_stdin", "password_env")
 _NAMES = ("tag", "cache_ref")
 
 
@@ -41,7 +41,7 @@ def with_push_decided(layers: Sequence[Layer], *, is_fork: bool) -> tuple[Layer,
 
 def _without_secrets(layer: Layer) -> Layer:
     """Return a layer without a login, and without the registry in front of names where the variable for it is empty."""
-    values = dict(layer.without(*_LOGIN).values)
+    values = dict(layer.without("registry", *GIVEN_LOGIN).values)
     values.update((name, _unhosted(values[name])) for name in _NAMES if name in values)
     return replace(layer, values=values)
 
