@@ -10,8 +10,7 @@ from enum import Enum
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from buildx_cache.formatting import printable
-from buildx_cache.quoting import WIDEST, anchor, is_plain, quoted
+from buildx_cache.formatting import WIDEST, anchor, is_plain, printable, quoted
 from buildx_cache.secret_names import is_ordinary, is_secret_name
 
 HIDDEN = "***"

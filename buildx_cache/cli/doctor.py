@@ -14,8 +14,7 @@ from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import surroundings
 from buildx_cache.display.checks import checks_table
 from buildx_cache.doctor import Verdict, examine
-from buildx_cache.engine.committed import refuse_committed
-from buildx_cache.engine.credentials import stored_credentials
+from buildx_cache.engine.credentials import refuse_committed, stored_credentials
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import git_version
 from buildx_cache.errors import ExitCode, UsageError

@@ -15,7 +15,7 @@ from buildx_cache.ci.capabilities import variable
 from buildx_cache.ci.outputs import NAMES
 from buildx_cache.errors import BuildxCacheError, UsageError
 from buildx_cache.plan import BuildPlan
-from buildx_cache.plan.network_choice import named_hosts
+from buildx_cache.plan.registry_choice import named_hosts
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import FORKS, is_loopback
 from buildx_cache.request import (

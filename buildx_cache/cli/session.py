@@ -13,11 +13,10 @@ from pathlib import Path
 from buildx_cache.caches import CacheKind
 from buildx_cache.ci import CIContext, GitFacts, Revision, detect, provider_of
 from buildx_cache.cli.engine_wait import facts_when_up
-from buildx_cache.engine.committed import refuse_committed
+from buildx_cache.engine.credentials import refuse_committed
 from buildx_cache.engine.docker import DockerEngine, cache_home
-from buildx_cache.engine.git import read_git
-from buildx_cache.engine.git_remote import revision
-from buildx_cache.engine.provenance import Provenance, git_provenance
+from buildx_cache.engine.git import Provenance, git_provenance, read_git
+from buildx_cache.engine.git_origin import revision
 from buildx_cache.errors import UnreachableError, UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
 from buildx_cache.report import RetryReport

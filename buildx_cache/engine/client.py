@@ -18,7 +18,7 @@ from python_on_whales.components.buildx.cli_wrapper import BuildxCLI
 from python_on_whales.components.image.cli_wrapper import ImageCLI
 from python_on_whales.utils import run
 
-from buildx_cache.engine.paths import home_folder
+from buildx_cache.engine.credentials import home_folder
 from buildx_cache.engine.process import Completed, begin, capture, feed, follow
 from buildx_cache.plan import Builder, BuildInvocation, Effect, Node, Store, TlsEndpoint, parse_version
 from buildx_cache.plan.effects import LoadImage

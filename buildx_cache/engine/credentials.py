@@ -1,4 +1,4 @@
-"""The user's logins: a private copy of the Docker configuration, gone afterwards, and what it holds for a registry."""
+"""The user's logins: a private copy of the Docker configuration, gone afterwards; never a repository's."""
 
 from __future__ import annotations
 
@@ -7,18 +7,36 @@ import binascii
 import contextlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from buildx_cache.engine.git import guarded
-from buildx_cache.engine.paths import home_folder
+from buildx_cache.engine.git import asked, guarded
 from buildx_cache.engine.process import Completed, capture_within
-from buildx_cache.errors import DeniedError
+from buildx_cache.errors import DeniedError, UsageError
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import HUB_KEY, auth_key
 from buildx_cache.registry.identity import Credential, Credentials, IdentityToken, Password
 from buildx_cache.scratch import making, scratch_folder
+from buildx_cache.working_copy import prepared_top
+
+
+def home_folder(env: Mapping[str, str]) -> Path:
+    """The folder that ``HOME`` or the system's list of users names.
+
+    Raises:
+        UsageError: neither does, as in a container that runs with a user's number alone.
+    """
+    if home := env.get("HOME"):
+        return Path(home)
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UsageError(
+            "this user has no home folder", code="home-absent", hint="set HOME to a folder that it can write"
+        ) from None
+
 
 DEFAULT_CONTEXT = "default"
 """The engine of ``DOCKER_HOST``, or of the local socket."""
@@ -252,3 +270,42 @@ def _helper_failed(program: str, server: str, reason: str) -> DeniedError:
 
 def _login(server: str) -> str:
     return "docker login" if server == HUB_KEY else f"docker login {server}"
+
+
+_CONFIG = "config.json"
+_LEADING = ("cliPluginsExtraDirs", "currentContext")
+"""What of a configuration file leads to a program or an engine; logins and helpers on ``PATH`` do not."""
+
+
+def refuse_committed(env: Mapping[str, str]) -> None:
+    """Stop before Docker reads a configuration of the repository's.
+
+    Raises:
+        UsageError: git tracks a file of it, or cannot tell in time.
+    """
+    for folder in dict.fromkeys((configuration_folder(env), buildx_folder(env))):
+        for name in _tracked(Path(os.path.realpath(folder)), env):
+            if name != _CONFIG or not read_configuration(env).keys().isdisjoint(_LEADING):
+                raise UsageError(
+                    f"the Docker configuration {folder} is the repository's, which has committed {name}: "
+                    "it would choose programs that run here, or an engine",
+                    code="docker-config-committed",
+                    hint="set DOCKER_CONFIG to a folder outside of the working copy",
+                )
+
+
+def _tracked(folder: Path, env: Mapping[str, str]) -> Iterator[str]:
+    """Give the files of a folder that git tracks.
+
+    A dot stands for all where git cannot tell in time, or they are too many; without a git, for plug-ins.
+    """
+    top = prepared_top(folder)
+    if top is None:
+        return
+    place = str(folder.relative_to(top))
+    done = asked(top, env, "--literal-pathspecs", "ls-files", "-z", "--", place)
+    has_git = shutil.which("git", path=env.get("PATH")) is not None
+    if done.code < 0 and (folder if has_git else folder / "cli-plugins").exists():
+        yield "."
+    for path in filter(None, done.stdout.split("\0")):
+        yield os.path.relpath(path, place)

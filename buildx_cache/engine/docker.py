@@ -31,11 +31,11 @@ from buildx_cache.engine.credentials import (
     buildx_folder,
     credential_for,
     current_context,
+    home_folder,
     private_configuration,
 )
 from buildx_cache.engine.git import guarded
 from buildx_cache.engine.locality import Whereabouts, elsewhere
-from buildx_cache.engine.paths import home_folder
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import DeniedError, EngineError, UsageError
 from buildx_cache.plan import Builder, BuildInvocation, Effect, Facts, Place, parse_version, show_version

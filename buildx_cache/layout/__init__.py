@@ -23,11 +23,11 @@ from buildx_cache.layout.model import (
     damage_of,
     damaged,
 )
-from buildx_cache.layout.origins import forget_origin, restore_tag
 from buildx_cache.layout.ownership import exposure, is_file, is_foreign, is_layout, is_own, refuse_exposed
 from buildx_cache.layout.parse import shown_tag
 from buildx_cache.layout.quarantine import delete_inner_asides, is_aside, set_aside
 from buildx_cache.layout.reachability import Layer, as_json, finding_json, layers_by_size, reach, rfc3339
+from buildx_cache.layout.records import forget_origin, restore_tag
 from buildx_cache.layout.store import blob_names
 from buildx_cache.layout.verification import unsound, verify
 

@@ -11,7 +11,9 @@ from buildx_cache.caches import SCOPED, CacheEntry, Compression
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import CacheError, UsageError
 from buildx_cache.plan.build_plan import (
+    BuildArg,
     BuilderPlan,
+    BuildInvocation,
     BuildPlan,
     CachePlan,
     ImagePlan,
@@ -19,13 +21,12 @@ from buildx_cache.plan.build_plan import (
     LoginPlan,
     ServingPlan,
     Target,
+    parse_build_arg,
 )
-from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, wants_own
+from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, plan_loading, wants_own
 from buildx_cache.plan.cache_choice import choose_kind, plan_cache
 from buildx_cache.plan.effects import Effect, PruneBuilder
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
-from buildx_cache.plan.invocation import BuildArg, BuildInvocation, parse_build_arg
-from buildx_cache.plan.load_choice import plan_loading
 from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.scopes import cache_references, is_unplaced, own_branch
 from buildx_cache.plan.tags import case_notes, check_fork, image_tags, pushed_names

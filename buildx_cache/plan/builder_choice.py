@@ -1,4 +1,4 @@
-"""Which builder: the current one where it can do the job, else the project's own."""
+"""Which builder: the current one where it can do the job, else the project's own; how an image gets into the engine."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from collections.abc import Callable
 from buildx_cache.caches import SCOPED, CacheKind, to_csv
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import EngineError, UsageError
-from buildx_cache.plan.build_plan import BuilderPlan
+from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, LoadingPlan
 from buildx_cache.plan.effects import (
     BootBuilder,
     CreateContext,
     CreateNode,
     KillContainer,
+    LoadImage,
     RemoveBuilder,
     RemoveContainer,
     RemoveContext,
     RemoveVolume,
 )
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
-from buildx_cache.plan.network_choice import driver_options, loopback_registries
-from buildx_cache.plan.registry_choice import buildkitd_config, plan_registries
-from buildx_cache.request import BuildRequest, Driver, Endpoint, Output, parse_endpoint, pushes_by_digest
+from buildx_cache.plan.registry_choice import buildkitd_config, driver_options, loopback_registries, plan_registries
+from buildx_cache.reference import Reference
+from buildx_cache.request import BuildRequest, Driver, Endpoint, Lazy, Output, parse_endpoint, pushes, pushes_by_digest
 
 OWN_PREFIX = "buildx-cache-"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
@@ -259,3 +260,28 @@ def _scrap(name: str) -> tuple[RemoveContainer | RemoveVolume, ...]:
 def _container(name: str) -> str:
     """The container of a builder's only node; its volume has this name too (``driver/docker-container``)."""
     return f"buildx_buildkit_{name}0"
+
+
+def plan_loading(
+    request: BuildRequest, builder: BuilderPlan, cache: CachePlan, tags: tuple[Reference, ...]
+) -> LoadingPlan:
+    """Decide how an image that is to be loaded gets to the engine; what is loaded is the same either way."""
+    if not request.load or builder.driver == Driver.DOCKER:  # the engine's own builder keeps the image where it is
+        return LoadingPlan()
+    reasons: tuple[tuple[bool, str], ...] = (
+        (request.lazy is Lazy.OFF, "--lazy off"),
+        (not any(entry.folder for entry in cache.imports), "no cache is in a folder"),
+        (not tags, "the image has no tag"),
+        (pushes(request) or bool(request.output), "the image goes elsewhere, too"),
+        (bool(request.iidfile), "--iidfile is to say what the engine calls the image"),
+        (bool(request.buildx_flags), "Buildx' own flags may change what is loaded"),
+        (builder.nodes > 1, "the builder has several nodes"),
+    )
+    obstacle = next((reason for applies, reason in reasons if applies), "")
+    if obstacle:
+        return LoadingPlan(why=obstacle)
+    return LoadingPlan(
+        effect=LoadImage(),
+        names=tuple(str(tag.canonical) for tag in tags),
+        why="the cache is in a folder",
+    )

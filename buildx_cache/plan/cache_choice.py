@@ -1,7 +1,8 @@
-"""Which cache: its kind, its scope, and what is imported and exported."""
+"""Which cache: its kind, its scope, what is imported and exported, and whether folders are served as a registry."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from buildx_cache.caches import (
@@ -13,18 +14,93 @@ from buildx_cache.caches import (
     Location,
     ScopedBackend,
     ScopedCache,
+    from_csv,
     parse_export,
     parse_import,
 )
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
-from buildx_cache.plan.build_plan import BuilderPlan, CachePlan
+from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, ServingPlan
 from buildx_cache.plan.builder_choice import is_read_only, obstacle, wants_own
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts
-from buildx_cache.plan.lazy_choice import plan_serving
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Builder, Facts
 from buildx_cache.plan.scopes import Scopes, folder_tags, is_unplaced, plan_scopes, references
+from buildx_cache.redaction import redact
 from buildx_cache.reference import Reference
-from buildx_cache.request import BuildRequest, Driver, parse_size, pushes
+from buildx_cache.request import BuildRequest, Driver, Lazy, parse_size, pushes
+
+HOST = "host"
+_BRIDGE = "bridge"
+_PROXY = "env.http_proxy"
+_NO_GATEWAY = ("none", "container:")
+
+
+def plan_serving(
+    request: BuildRequest, facts: Facts, builder: BuilderPlan, imports: Sequence[CacheEntry]
+) -> ServingPlan:
+    """Decide whether the builder can reach a registry of this process'. ``--lazy on`` has it tried in any case."""
+    if not any(entry.folder for entry in imports):
+        return ServingPlan()
+    if request.lazy is Lazy.OFF:
+        return ServingPlan(why="--lazy off")
+    network = _network(request, facts, builder)
+    if request.lazy is Lazy.ON:
+        return ServingPlan(network=network or HOST, why="--lazy on")
+    obstacle = _obstacle(request, facts, builder, network)
+    if obstacle:
+        return ServingPlan(why=obstacle)
+    where = "shares this host's network" if network == HOST else f"reaches this host by Docker's network {network!r}"
+    return ServingPlan(network=network, why=f"the builder {where}")
+
+
+def _obstacle(request: BuildRequest, facts: Facts, builder: BuilderPlan, network: str) -> str:
+    """Why the builder does not reach this process, or cannot be known to; empty if it does."""
+    endpoint = _foreign_endpoint(request, facts, builder)
+    reasons: tuple[tuple[bool, str], ...] = (
+        (builder.driver not in (Driver.DOCKER, Driver.DOCKER_CONTAINER), f"a {builder.driver} builder may be anywhere"),
+        (builder.nodes > 1, "the builder has several nodes"),
+        (bool(facts.elsewhere), facts.elsewhere),
+        (bool(endpoint), f"the builder is at {redact(endpoint)}"),
+        (not network, "the builder's container has no network of Docker's"),
+        (network != HOST and _has_proxy(request, facts, builder), "the builder sends its requests through a proxy"),
+    )
+    return next((reason for applies, reason in reasons if applies), "")
+
+
+def _foreign_endpoint(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
+    """The endpoint of a builder on another engine than the one asked about; empty if it is that one's."""
+    same = ("", facts.context, facts.endpoint, request.docker_context)
+    if builder.driver == Driver.DOCKER:
+        return "" if builder.name in same else builder.name  # it has its context's name
+    there = _there(facts, builder)
+    endpoints = [node.endpoint for node in there.nodes] if there else list(request.endpoint)
+    return next((each for each in endpoints if each not in same), "")
+
+
+def _network(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
+    """The network of the builder: the engine's own is the host's; empty where a container is in none of Docker's."""
+    if builder.driver != Driver.DOCKER_CONTAINER:
+        return HOST
+    network = _options(request, facts, builder).get("network") or _BRIDGE
+    return "" if network.startswith(_NO_GATEWAY) else network
+
+
+def _has_proxy(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> bool:
+    """Whether BuildKit's plain HTTP goes to a proxy, which only loopback never does (Go's ``net/http``)."""
+    return any(name.lower() == _PROXY and value for name, value in _options(request, facts, builder).items())
+
+
+def _there(facts: Facts, builder: BuilderPlan) -> Builder | None:
+    """The builder if it exists already."""
+    return facts.own_builder if builder.owned else facts.builder
+
+
+def _options(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> Mapping[str, str]:
+    """The driver's options: those that the builder has, or is to be made with; one word may hold several."""
+    if (there := _there(facts, builder)) and there.nodes:
+        return dict(there.nodes[0].options)
+    words = builder.create[0].driver_options if builder.create else request.driver_opt
+    return dict(pair for word in words for pair in from_csv(word, option="--driver-opt"))
+
 
 # BuildKit writes image manifests by itself since 0.21 (moby/buildkit#5462).
 _IMAGE_MANIFEST_BY_DEFAULT = (0, 21, 0)

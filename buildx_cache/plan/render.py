@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from buildx_cache.caches import redacted_entry
 from buildx_cache.ci.capabilities import MARK, json_without_commands
 from buildx_cache.formatting import is_printable
-from buildx_cache.plan.build_plan import BuildPlan, ImagePlan, LoginPlan
+from buildx_cache.plan.build_plan import BuildInvocation, BuildPlan, ImagePlan, LoginPlan
 from buildx_cache.plan.effects import CreateNode, Effect
 from buildx_cache.plan.facts import show_version
-from buildx_cache.plan.invocation import BuildInvocation
 from buildx_cache.redaction import HIDDEN, redact
 from buildx_cache.secret_names import is_secret_name
 

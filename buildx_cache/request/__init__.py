@@ -17,7 +17,7 @@ from buildx_cache.request.config import Configuration, found_config, named_confi
 from buildx_cache.request.contexts import context_notes
 from buildx_cache.request.images import named_images
 from buildx_cache.request.local_paths import REPORTS
-from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES
+from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES, parse_duration, parse_size
 from buildx_cache.request.outputs import Output, attests, loads, pushes, pushes_by_digest, pushing_outputs
 from buildx_cache.request.probe import read_text, working_directory
 from buildx_cache.request.push_choice import with_push_decided
@@ -34,7 +34,6 @@ from buildx_cache.request.sources import (
     unusable,
 )
 from buildx_cache.request.trust import check_found, check_use, may_push_image
-from buildx_cache.request.units import parse_duration, parse_size
 from buildx_cache.request.validation import check_paths, unmoved
 
 __all__ = [

@@ -30,10 +30,10 @@ from buildx_cache.request.local_paths import (
     values_of,
     written_layouts,
 )
+from buildx_cache.request.options import parse_duration, parse_size
 from buildx_cache.request.outputs import pushing_outputs
 from buildx_cache.request.probe import check_readable, check_written, is_ordinary, is_unending, look
 from buildx_cache.request.remote_context import is_remote_context, is_url
-from buildx_cache.request.units import parse_duration, parse_size
 from buildx_cache.working_copy import led_outside
 
 IGNORE = ".dockerignore"

@@ -22,13 +22,11 @@ from buildx_cache.run.call import Call, Outcome
 from buildx_cache.run.interfaces import Engine, last_line
 from buildx_cache.run.recovery import Attempt, Strategy
 from buildx_cache.run.recovery.engine_image import EngineImages
-from buildx_cache.run.recovery.failed_export import FailedExport
-from buildx_cache.run.recovery.failed_import import FailedImport
+from buildx_cache.run.recovery.failed_export import FailedExport, WriteRetry
+from buildx_cache.run.recovery.failed_import import FailedImport, ImportRetry
 from buildx_cache.run.recovery.image_load import ImageLoad
-from buildx_cache.run.recovery.import_retry import ImportRetry
 from buildx_cache.run.recovery.lazy import Lazy
 from buildx_cache.run.recovery.stall import Stall
-from buildx_cache.run.recovery.write_retry import WriteRetry
 from buildx_cache.run.redactor import Secrets
 from buildx_cache.run.result_files import put_in_place
 from buildx_cache.run.results import digest_of, image_report, pushed_lines, step_reports

@@ -18,10 +18,9 @@ import pytest
 import trustme
 
 from buildx_cache.ci import GitFacts
-from buildx_cache.engine.git import ask, read_git
+from buildx_cache.engine.git import ask, git_provenance, read_git
 from buildx_cache.engine.git_origin import branches
 from buildx_cache.engine.process import capture_within
-from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.errors import UnreachableError
 from tests.faults.hostile_repositories import PLAIN, WHO, honest
 from tests.faults.watched import watch

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.engine.git_remote import revision
+from buildx_cache.engine.git_origin import revision
 from buildx_cache.errors import UnreachableError
 from buildx_cache.reference import parse_reference
 from buildx_cache.registry.repository import connect

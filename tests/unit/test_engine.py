@@ -22,9 +22,8 @@ from buildx_cache.engine.credentials import (
     stored_credentials,
 )
 from buildx_cache.engine.docker import DockerEngine, _engine_error
-from buildx_cache.engine.git import guarded
+from buildx_cache.engine.git import git_provenance, guarded
 from buildx_cache.engine.process import Completed
-from buildx_cache.engine.provenance import git_provenance
 from buildx_cache.plan import BuildArg, Builder, BuildInvocation, Node, Output, TlsEndpoint
 from buildx_cache.plan.effects import CreateNode
 from buildx_cache.redaction import Secret

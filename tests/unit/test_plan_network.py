@@ -10,7 +10,7 @@ import pytest
 from buildx_cache.plan import make_plan
 from buildx_cache.plan.builder_choice import own_builder_name
 from buildx_cache.plan.facts import Node, Registries
-from buildx_cache.plan.network_choice import is_here
+from buildx_cache.plan.registry_choice import is_here
 from tests.unit.test_plan import CLASSIC, LAPTOP, builder, plan_of, request_of
 
 HERE = replace(CLASSIC, endpoint="unix:///var/run/docker.sock")

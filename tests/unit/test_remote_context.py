@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from buildx_cache.ci import CIContext, Revision
-from buildx_cache.engine import git_origin, git_remote
+from buildx_cache.engine import git_origin
 from buildx_cache.engine.git_origin import is_askable
 from buildx_cache.errors import UsageError
 from buildx_cache.plan import make_plan
@@ -100,16 +100,16 @@ LISTED = "\n".join(
     ],
 )
 def test_what_a_server_lists_is_read(monkeypatch: pytest.MonkeyPatch, ref: str, found: Revision) -> None:
-    monkeypatch.setattr(git_remote, "ask_server", lambda *_: LISTED)
-    asked = git_remote.revision(GitContext(address=HTTPS, ref=ref), {})
+    monkeypatch.setattr(git_origin, "ask_server", lambda *_: LISTED)
+    asked = git_origin.revision(GitContext(address=HTTPS, ref=ref), {})
     assert asked == replace(found, default_branch="trunk")
 
 
 @pytest.mark.parametrize("ref", ["y", "absent", "heads/x/y", "a1b2c3d"])
 def test_a_ref_that_is_not_there_is_no_other(monkeypatch: pytest.MonkeyPatch, ref: str) -> None:
-    monkeypatch.setattr(git_remote, "ask_server", lambda *_: LISTED)
+    monkeypatch.setattr(git_origin, "ask_server", lambda *_: LISTED)
     with pytest.raises(UsageError) as refused:
-        git_remote.revision(GitContext(address=HTTPS, ref=ref), {})
+        git_origin.revision(GitContext(address=HTTPS, ref=ref), {})
     assert refused.value.code == "remote-ref-absent"
 
 
@@ -118,9 +118,9 @@ def test_a_name_that_holds_what_looks_like_an_end_of_line_is_one_name(
     monkeypatch: pytest.MonkeyPatch, separator: str
 ) -> None:
     said = f"{SHA}\trefs/heads/x{separator}else/refs/heads/v2"
-    monkeypatch.setattr(git_remote, "ask_server", lambda *_: said)
+    monkeypatch.setattr(git_origin, "ask_server", lambda *_: said)
     with pytest.raises(UsageError) as refused:
-        git_remote.revision(GitContext(address=HTTPS, ref="v2"), {})
+        git_origin.revision(GitContext(address=HTTPS, ref="v2"), {})
     assert refused.value.code == "remote-ref-absent"
     monkeypatch.setattr(git_origin, "ask", lambda *_: HTTPS)
     monkeypatch.setattr(git_origin, "ask_server", lambda *_: f"{SHA}\trefs/heads/x{separator}refs/heads/main\n")
@@ -129,8 +129,8 @@ def test_a_name_that_holds_what_looks_like_an_end_of_line_is_one_name(
 
 @pytest.mark.parametrize("name", ["ev\x1b[31mil", "a\u2028b", "a\x9bb"])
 def test_a_branch_that_no_ci_could_name_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(git_remote, "ask_server", lambda *_: f"ref: refs/heads/{name}\tHEAD\n{SHA}\tHEAD\n")
-    assert git_remote.revision(GitContext(address=HTTPS), {}) == Revision(sha=SHA)
+    monkeypatch.setattr(git_origin, "ask_server", lambda *_: f"ref: refs/heads/{name}\tHEAD\n{SHA}\tHEAD\n")
+    assert git_origin.revision(GitContext(address=HTTPS), {}) == Revision(sha=SHA)
 
 
 REVISION = Revision(sha=SHA, branch="topic", default_branch="trunk")

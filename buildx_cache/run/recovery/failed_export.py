@@ -1,17 +1,15 @@
-"""Leave out an export that BuildKit cannot begin, and a folder that Buildx itself cannot read or write.
-
-The former fails before anything is done, the latter after all else is.
-"""
+"""Exports and pushes that fail: retry what failed after the steps; leave out an export that cannot begin."""
 
 from __future__ import annotations
 
-from buildx_cache.buildkit import Kind, Operation, Problem, classify
+from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, classify, failure
 from buildx_cache.caches import refused_exports
 from buildx_cache.errors import CacheError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run.caches import STRICT_HINT, Caches
 from buildx_cache.run.recovery import Attempt, Strategy
 from buildx_cache.run.results import Verdict, failed_export
+from buildx_cache.run.retry import Fault, Retrying, fault
 
 
 class FailedExport(Strategy):
@@ -52,3 +50,25 @@ class FailedExport(Strategy):
         failed = refused or [entry for entry in local if entry.is_named_by(error)] or local
         self._caches.exports |= {entry: failed_export(entry, problem) for entry in failed}
         return build.without(exports=failed)
+
+
+class WriteRetry(Strategy):
+    """Pull or write again what failed over a fault that may pass; the builder runs no step again."""
+
+    keeps_steps = True
+
+    def __init__(self, planned: BuildInvocation, retrying: Retrying) -> None:
+        self._planned = planned
+        self._retrying = retrying
+
+    def recover(self, attempt: Attempt) -> BuildInvocation | None:
+        """Build again after a pause, with the builder's cache."""
+        found = _fault(attempt.trace)
+        if found is None or not self._retrying.pause(found):
+            return None
+        return attempt.build.reusing(self._planned)
+
+
+def _fault(trace: BuildTrace) -> Fault | None:
+    failed = failure(trace)
+    return fault(failed.work, failed.problem) if failed.work else None

@@ -20,7 +20,7 @@ from buildx_cache.buildkit.vertex_names import folder_source, import_source
 from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, ServingPlan
-from buildx_cache.plan.lazy_choice import HOST
+from buildx_cache.plan.cache_choice import HOST
 from buildx_cache.report import LazyReport
 from buildx_cache.run.interfaces import Tell
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy

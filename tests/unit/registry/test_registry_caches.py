@@ -15,7 +15,7 @@ from buildx_cache.cli import cache_registries
 from buildx_cache.display.cache_tables import UnreadableCache
 from buildx_cache.errors import CacheError, UnreachableError, UsageError
 from buildx_cache.layout.model import Finding, Kind, Shape
-from buildx_cache.registry import contents
+from buildx_cache.registry import repository
 from buildx_cache.registry.repository import Holds
 from buildx_cache.registry.transport import Request
 from tests.unit.registry.fakes import (
@@ -224,7 +224,7 @@ def test_an_index_of_too_many_images_is_not_read_to_its_end(registry: FakeRegist
 def test_a_manifest_of_too_many_layers_is_not_followed_to_its_end(
     registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "TAG_LIMITS", replace_limit(contents.TAG_LIMITS, blobs=10))
+    monkeypatch.setattr(repository, "TAG_LIMITS", replace_limit(repository.TAG_LIMITS, blobs=10))
     layers = [{"mediaType": LAYER, "digest": f"sha256:{number:064x}", "size": 1} for number in range(30)]
     registry.put_manifest({"mediaType": MANIFEST, "layers": layers}, MANIFEST, "t")
     found = registry.repository().inspect("t")
