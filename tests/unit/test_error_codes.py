@@ -12,6 +12,7 @@ import pytest
 import buildx_cache
 from buildx_cache import errors
 from buildx_cache.buildkit import Kind
+from buildx_cache.buildkit.causes import CAUSES
 from buildx_cache.errors import BuildxCacheError, InterruptedBuildError, UsageError
 from buildx_cache.report import report_schema
 
@@ -45,3 +46,24 @@ def test_a_cause_of_docker_is_a_code() -> None:
 
 def test_an_error_without_a_code_has_that_of_its_class() -> None:
     assert (UsageError("x").code, UsageError("x", code="size-malformed").code) == ("usage", "size-malformed")
+
+
+def exit_codes() -> dict[str, str]:
+    """Every code of the program, with the exit codes that a call with it ends with."""
+    found: dict[str, set[int]] = {}
+    for call in CALLS.values():
+        for each in call.keywords:
+            if each.arg == "code" and isinstance(each.value, ast.Constant) and isinstance(call.func, ast.Name):
+                found.setdefault(str(each.value.value), set()).add(int(getattr(errors, call.func.id).exit_code))
+    for kind in Kind:
+        ends = CAUSES[kind].error
+        found.setdefault(kind.value, set()).update({int(ends.exit_code)} if ends else set())
+    of_signals = {"interrupted": "130, 143", "timed-out": "143", "reader-gone": "141", "internal-error": "70"}
+    return {code: ", ".join(map(str, sorted(codes))) or "none" for code, codes in found.items()} | of_signals
+
+
+def test_troubleshooting_has_an_entry_for_each_code() -> None:
+    page = (PACKAGE / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \| [^|]+ \| .+ \|$", page, re.MULTILINE)
+    assert dict(entries) == exit_codes()
+    assert len(entries) == len(dict(entries))
