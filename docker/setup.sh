@@ -6,7 +6,7 @@
 
 fail() {
     echo "error: $1" >&2
-    echo "to do: $2" >&2
+    echo "hint: $2" >&2
     exit 1
 }
 

@@ -141,7 +141,7 @@ def _hint_for(message: str) -> str:
 
 def _complain(message: str, hint: str) -> None:
     with contextlib.suppress(OSError):  # it may be stderr that takes no more
-        for title, text in (("error", message), ("to do", hint)):
+        for title, text in (("error", message), ("hint", hint)):
             if text:
                 print(f"{title}: {printable(as_message(redact(text)))}", file=sys.stderr)
 

@@ -75,7 +75,7 @@ class Sheet:
                 self._finding(finding)
                 if finding.referrer:
                     self._line("", "", f"named by {with_short_digests(finding.referrer)}")
-            self._line("to do", "bold", remedy)
+            self._line("hint", "bold", remedy)
 
     def _findings(self, findings: Sequence[Finding]) -> None:
         if findings:

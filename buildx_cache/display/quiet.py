@@ -72,7 +72,7 @@ class QuietDisplay:
         """One line that says what failed, one that says what to do, the log of the failing step."""
         self._print("error:", "bold red", as_message(error.message))
         if error.hint:
-            self._print("to do:", "bold", error.hint)
+            self._print("hint:", "bold", error.hint)
         for line in failure_log(trace) if trace else ():
             self._write(f"  | {line}")
         self._out.flush()

@@ -58,8 +58,8 @@ def raw(docker: Docker, *words: str | bytes, **env: str) -> subprocess.Completed
 def told(ran: Ran) -> tuple[int, str, str]:
     """The exit code and the last two lines: what failed, and what to do."""
     assert "Traceback" not in ran.stderr
-    message, hint = (line for line in ran.stderr.splitlines() if line.startswith(("error: ", "to do: ")))
-    return ran.code, message.removeprefix("error: "), hint.removeprefix("to do: ")
+    message, hint = (line for line in ran.stderr.splitlines() if line.startswith(("error: ", "hint: ")))
+    return ran.code, message.removeprefix("error: "), hint.removeprefix("hint: ")
 
 
 # --- large -------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_bytes_that_are_no_text(docker: Docker, tmp_path: Path) -> None:
     ran = raw(docker, *BUILD, "--no-cache", "--report", report, "-f", odd + b"/Docker\xfefile", odd, ODD_BYTES="\udcff")
     assert b"Traceback" not in ran.stderr
     assert ran.returncode == 1, ran.stderr
-    assert b"to do: a name or a value is no UTF-8" in ran.stderr
+    assert b"hint: a name or a value is no UTF-8" in ran.stderr
     assert os.path.exists(report)  # noqa: PTH110 -- a name of bytes
 
 

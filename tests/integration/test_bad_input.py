@@ -17,8 +17,8 @@ def refused(docker: Docker, *words: str, env: dict[str, str] | None = None) -> t
     lines = ran.stderr.splitlines()
     assert (ran.stdout, len(lines)) == ("", 2), ran.stderr
     assert lines[0].startswith("error: ")
-    assert lines[1].startswith("to do: ")
-    return ran.code, lines[0].removeprefix("error: "), lines[1].removeprefix("to do: ")
+    assert lines[1].startswith("hint: ")
+    return ran.code, lines[0].removeprefix("error: "), lines[1].removeprefix("hint: ")
 
 
 REQUESTS = {
@@ -146,4 +146,4 @@ def test_a_read_only_cache_folder(docker: Docker, project: Path) -> None:
     assert (ran.code, ran.stdout) == (6, "")
     message, hint = ran.stderr.splitlines()[-2:]
     assert message == "error: the cache folder /proc/cache cannot be locked: No such file or directory"
-    assert hint.startswith("to do: make it a folder that this user can write")
+    assert hint.startswith("hint: make it a folder that this user can write")

@@ -113,7 +113,7 @@ def test_a_builder_that_does_not_boot_is_not_left_behind(docker: Docker, project
     ran = docker.tool("build", "--buildkit-image", missing, *words(docker, project))
     assert ran.code == 3, ran.stderr
     assert "could not be made or does not boot" in ran.stderr
-    assert "to do: check --buildkit-image" in ran.stderr
+    assert "hint: check --buildkit-image" in ran.stderr
     assert docker.left_of(ran.report["builder"]["name"]) == ""
 
 

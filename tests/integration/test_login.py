@@ -61,7 +61,7 @@ def test_a_wrong_password_is_refused_before_the_build(docker: Docker, project: P
 def test_a_push_without_a_login_is_denied(docker: Docker, project: Path, target: str) -> None:
     ran = docker.tool("build", "--cache", "none", *words(docker, project, target))
     assert ran.code == 4, ran.stderr
-    assert "to do: log in with --username" in ran.stderr
+    assert "hint: log in with --username" in ran.stderr
 
 
 def test_stored_credentials_of_the_user_are_used_beside_the_login(

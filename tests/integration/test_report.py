@@ -300,7 +300,7 @@ def test_a_failing_build(docker: Docker, project: Path, tmp_path: Path) -> None:
     assert ran.stdout == ""
     error, hint, log, *_ = ran.stderr.partition("error:")[2].splitlines()
     assert "exit code: 9" in error
-    assert hint.startswith("to do: ")
+    assert hint.startswith("hint: ")
     assert "why it failed" in log
 
 

@@ -139,7 +139,7 @@ def test_a_wrong_target_is_refused_and_left_alone(call: CommandLine, command: st
     called = call("cache", command, target)
     assert (called.code, called.out) == (2, "")
     assert called.err.startswith(f"error: {message}")
-    assert "\nto do: " in called.err
+    assert "\nhint: " in called.err
     assert listing(call.folder) == before
 
 
@@ -302,10 +302,10 @@ def test_a_damaged_folder_is_told_blob_by_blob(call: CommandLine) -> None:
     old, new = digest_of(OLD)[:19], digest_of(NEW)[:19]
     assert f"damage    {old}: is not in the folder\n          named by sha256:" in _stripped(called.out)
     assert f"damage    {new}: has 5 bytes, not {len(NEW)}\n          named by sha256:" in _stripped(called.out)
-    assert called.out.count("to do     build again: the next build sets it aside") == 1
+    assert called.out.count("hint      build again: the next build sets it aside") == 1
     assert called.err == (
         "error: the cache in cache is damaged: 2 faults\n"
-        "to do: the next build with this --cache-dir sets the damage aside and keeps what is sound\n"
+        "hint: the next build with this --cache-dir sets the damage aside and keeps what is sound\n"
     )
 
 
@@ -321,7 +321,7 @@ def test_only_a_deep_look_finds_a_flipped_bit(call: CommandLine) -> None:
     assert called.code == 7
     assert called.err == (
         "error: the cache in cache is damaged: 1 fault\n"
-        "to do: a build sets it aside when it meets it; delete the folder to be rid of it now\n"
+        "hint: a build sets it aside when it meets it; delete the folder to be rid of it now\n"
     )
     found = document(called.out)
     assert found["sound"] is False
@@ -459,7 +459,7 @@ def test_a_folder_that_is_not_understood_keeps_everything(call: CommandLine) -> 
     assert called.code == 7
     assert called.err == (
         "error: nothing was deleted from cache: blobs/sha256/notes.txt: is not a blob\n"
-        "to do: move it away; until then nothing is deleted from the folder\n"
+        "hint: move it away; until then nothing is deleted from the folder\n"
     )
     after = listing(layout.folder)
     after.pop(".buildx-cache.lock")

@@ -192,7 +192,7 @@ def test_a_shell_is_told_how_to_complete(call: CommandLine, shell: str) -> None:
     ],
 )
 def test_a_wrong_call_is_told_in_two_lines(call: CommandLine, words: tuple[str, ...], message: str, hint: str) -> None:
-    assert call(*words) == Called(code=2, out="", err=f"error: {message}\nto do: {hint}\n")
+    assert call(*words) == Called(code=2, out="", err=f"error: {message}\nhint: {hint}\n")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_what_the_command_line_does_not_take_is_told_in_two_lines(
     called = call(*words, GITHUB_ACTIONS="true")  # whose log takes colours, Typer says
     assert (called.code, called.out) == (2, "")
     first, second = called.err.splitlines()
-    assert (first.partition(": ")[0], second.partition(": ")[0]) == ("error", "to do")
+    assert (first.partition(": ")[0], second.partition(": ")[0]) == ("error", "hint")
     assert named in called.err
 
 
@@ -304,7 +304,7 @@ def test_a_wrong_key_is_told_by_its_place(call: CommandLine) -> None:
         2,
         [
             f"error: {call.folder}/buildx-cache.toml:2: unknown option 'platfrom'",
-            "to do: perhaps you meant 'platform'?",
+            "hint: perhaps you meant 'platform'?",
         ],
     )
 
@@ -655,7 +655,7 @@ def test_a_login_without_a_password_is_refused(call: CommandLine, words: tuple[s
     assert called == Called(
         code=2,
         out="",
-        err=f"error: {message}\nto do: set it in the CI's settings, or drop --username; {FORKS}\n",
+        err=f"error: {message}\nhint: set it in the CI's settings, or drop --username; {FORKS}\n",
     )
 
 
@@ -666,7 +666,7 @@ def test_a_password_that_is_no_text_is_refused(call: CommandLine, words: tuple[s
     call.patch.setattr(sys, "stdin", _Lines(b"p\xe4ss\n"))
     called = call("build", "-t", "app", "--push", "--username", "me", *words, MINE=os.fsdecode(b"p\xe4ss"))
     assert called == Called(
-        code=2, out="", err=f"error: the password in {where} is not text in UTF-8\nto do: store it as UTF-8\n"
+        code=2, out="", err=f"error: the password in {where} is not text in UTF-8\nhint: store it as UTF-8\n"
     )
 
 
@@ -699,7 +699,7 @@ def test_where_no_folder_is_there_is_nothing_to_do(call: CommandLine) -> None:
             out="",
             err=(
                 "error: the working directory cannot be told: No such file or directory\n"
-                "to do: change to a folder that is there\n"
+                "hint: change to a folder that is there\n"
             ),
         )
 
@@ -711,7 +711,7 @@ def test_without_a_home_there_is_no_place_for_a_cache(call: CommandLine) -> None
     called = call("plan", "--assume-driver", "docker")
     assert (called.code, called.err) == (
         2,
-        "error: this user has no home folder\nto do: set HOME to a folder that it can write\n",
+        "error: this user has no home folder\nhint: set HOME to a folder that it can write\n",
     )
 
 
@@ -727,16 +727,16 @@ class _Lines:
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (EngineError("Docker is not running", hint="start it"), 3, "error: Docker is not running\nto do: start it\n"),
+        (EngineError("Docker is not running", hint="start it"), 3, "error: Docker is not running\nhint: start it\n"),
         (
             InterruptedBuildError(signal.SIGTERM),
             143,
-            "error: stopped by SIGTERM\nto do: run the same command again; what was built is in the cache\n",
+            "error: stopped by SIGTERM\nhint: run the same command again; what was built is in the cache\n",
         ),
         (
             InterruptedBuildError(signal.SIGINT),
             130,
-            "error: stopped by SIGINT\nto do: run the same command again; what was built is in the cache\n",
+            "error: stopped by SIGINT\nhint: run the same command again; what was built is in the cache\n",
         ),
     ],
     ids=["no-docker", "terminated", "interrupted"],
@@ -778,7 +778,7 @@ def test_a_bug_is_logged_and_shows_no_traceback(call: CommandLine, tmp_path: Pat
         code=70,
         out="",
         err=f"error: buildx-cache failed in a way it should not; the log is {log}\n"
-        "to do: run `buildx-cache doctor`, and report this with the log\n",
+        "hint: run `buildx-cache doctor`, and report this with the log\n",
     )
     text = log.read_text()
     assert text.splitlines()[0] == f"buildx-cache {__version__}"
@@ -816,7 +816,7 @@ def test_a_bug_without_a_place_for_its_log_shows_where_it_is(call: CommandLine, 
     call.patch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     called = call("build")
     assert called.code == 70
-    assert "its log, which follows, could not be written\nto do: " in called.err
+    assert "its log, which follows, could not be written\nhint: " in called.err
     assert called.err.endswith("RuntimeError\n")
     assert "4720" not in called.err
 

@@ -151,7 +151,7 @@ def test_warnings_and_errors_are_one_line_with_short_digests() -> None:
     assert out.getvalue().splitlines() == [
         "warning: sha256:abababababab: is lost error: forged ",
         "error: sha256:abababababab is lost",
-        "to do: mend it",
+        "hint: mend it",
     ]
 
 
@@ -217,7 +217,7 @@ def test_whatever_is_said_holds_no_control(what: Callable[[Display], None], colo
 def test_brackets_are_no_markup(text: str) -> None:
     assert shown(lambda plain: plain.warn(text)) == f"warning: {text}\n"
     assert shown(lambda plain: plain.failure(BuildFailedError(text, hint=text), None)) == (
-        f"error: {text}\nto do: {text}\n"
+        f"error: {text}\nhint: {text}\n"
     )
 
 
@@ -336,7 +336,7 @@ def test_the_quiet_display_shows_only_warnings_and_errors() -> None:
         quiet.summary(REPORT)
         quiet.failure(BuildFailedError("it failed", hint="mend it"), None)
 
-    assert shown(everything, quiet=True) == "warning: careful\nerror: it failed\nto do: mend it\n"
+    assert shown(everything, quiet=True) == "warning: careful\nerror: it failed\nhint: mend it\n"
 
 
 def test_a_failure_ends_with_the_log_of_its_step_and_the_place_in_the_dockerfile() -> None:
