@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from buildx_cache import layout
 from buildx_cache.caches import CacheKind
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError, ExposedError
-from buildx_cache.layout import refuse_exposed
 from buildx_cache.plan import Facts, show_version
 from buildx_cache.plan.builder_choice import obstacle
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
@@ -114,11 +114,20 @@ def _cache_folder(directory: str) -> Check:
     except BuildxCacheError as error:
         return Check(name="cache folder", verdict=Verdict.FAIL, found=error.message, advice=error.hint)
     try:
-        refuse_exposed(Path(directory))
+        layout.refuse_exposed(Path(directory))
     except ExposedError as error:
         return Check(name="cache folder", verdict=Verdict.WARN, found=error.message, advice=error.hint)
-    state = "holds a cache" if (Path(directory) / "index.json").is_file() else "not there yet: it will be made"
-    return Check(name="cache folder", verdict=Verdict.OK, found=f"{directory}: {state}")
+    if not (Path(directory) / "index.json").is_file():
+        return Check(name="cache folder", verdict=Verdict.OK, found=f"{directory}: not there yet: it will be made")
+    faults = layout.damage_of(layout.verify(Path(directory)))
+    if faults:
+        return Check(
+            name="cache folder",
+            verdict=Verdict.WARN,
+            found=f"{directory}: corrupt: {faults[0].problem}",
+            advice="the next build sets it aside and runs every step; `buildx-cache cache verify` lists the faults",
+        )
+    return Check(name="cache folder", verdict=Verdict.OK, found=f"{directory}: holds a cache")
 
 
 def _git(version: Version) -> Check:

@@ -119,7 +119,7 @@ class InterruptedBuildError(BuildxCacheError):
         super().__init__(
             f"stopped by {by}",
             code=_STOP_CODES.get(number, "interrupted"),
-            hint="run the same command again; what was built is in the cache",
+            hint="run it again; a builder that is kept has the finished steps",
         )
         self.exit_code = _INTERRUPTED.get(number, ExitCode.SIGTERM)
         self._is_placed = False

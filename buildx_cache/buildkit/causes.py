@@ -118,7 +118,7 @@ class Cause:
 
 
 _NO_CAUSE = Cause()
-_DNS = "the host's name was not found: correct it, or let the builder use this host's DNS: --driver-opt network=host"
+_DNS = "correct the host's name; a builder in a container uses this host's DNS only with --driver-opt network=host"
 _FOLDER_IN_USE = "another build may use the folder; `buildx-cache cache verify` tells what is wrong with it"
 
 CAUSES: Mapping[Kind, Cause] = {

@@ -47,7 +47,8 @@ class Step:
     """One instruction of the Dockerfile. ``started`` and ``completed`` are POSIX seconds, None if not (yet).
 
     ``seconds`` is how long it ran, 0.0 for a cached one; ``bytes`` of ``bytes_total`` were pulled, 0 if unknown.
-    ``digest`` and ``inputs`` are BuildKit's vertex digests.
+    ``digest`` and ``inputs`` are BuildKit's vertex digests. A cached step starts when BuildKit first asks for it, and
+    waits: ``loaded`` is when its layers were pulled or extracted, None if they were not.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Step:
     completed: float | None
     bytes: int = 0
     bytes_total: int = 0
+    loaded: tuple[float, float] | None = None
 
     @property
     def is_base(self) -> bool:
@@ -172,6 +174,7 @@ class _Vertex:
     error: str = ""
     old_error: str = ""
     intervals: dict[float, float | None] = field(default_factory=dict)
+    loads: dict[float, float | None] = field(default_factory=dict)
     progress: dict[str, tuple[int, int]] = field(default_factory=dict)
     log: LogTail | None = None
 
@@ -187,6 +190,7 @@ class _Vertex:
         self.intervals[start] = event.completed
         if self.inputs and not event.inputs and not event.error:
             # Pulling or extracting this vertex' layers, also those of a cached one (``util/progress/controller``).
+            self.loads[start] = event.completed
             return
         self.inputs = event.inputs
         self.cached = event.cached
@@ -348,7 +352,14 @@ def _step(label: Label, vertices: list[_Vertex]) -> Step:
         completed=_completed(spans),
         bytes=current,
         bytes_total=total,
+        loaded=_loaded(vertices),
     )
+
+
+def _loaded(vertices: Iterable[_Vertex]) -> tuple[float, float] | None:
+    """Return when the first of the vertices' layers began to be loaded, and when the last was there."""
+    spans = [(start, stop) for each in vertices for start, stop in each.loads.items() if stop is not None]
+    return (min(start for start, _ in spans), max(stop for _, stop in spans)) if spans else None
 
 
 def _order(step: Step) -> tuple[float, str, str, int]:

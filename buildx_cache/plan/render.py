@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from buildx_cache.caches import redacted_entry
 from buildx_cache.ci.capabilities import MARK, json_without_commands
 from buildx_cache.formatting import is_printable
-from buildx_cache.plan.build_plan import BuildInvocation, BuildPlan, ImagePlan, LoginPlan
+from buildx_cache.plan.build_plan import BuildInvocation, BuildPlan, CachePlan, ImagePlan, LoginPlan
 from buildx_cache.plan.effects import CreateNode, Effect
 from buildx_cache.plan.facts import show_version
 from buildx_cache.redaction import HIDDEN, redact
@@ -25,6 +25,7 @@ def shell_lines(plan: BuildPlan) -> str:
         _comment(f"builder: {plan.builder.name} ({plan.builder.driver}): {plan.builder.why}"),
         *(_comment(f"registries: {line}") for line in plan.builder.registries.lines),
         _comment(f"cache: {plan.cache.kind}: {plan.cache.why}"),
+        *_served(plan.cache),
         *(_comment(f"note: {note}") for note in plan.notes),
     ]
     for phase, effect in plan.phases():
@@ -33,6 +34,11 @@ def shell_lines(plan: BuildPlan) -> str:
         source = _password(plan.login) if phase == "login" and plan.login else ""
         lines.append(source + shell_line(command_line(plan, effect)))
     return "\n".join(lines) + "\n"
+
+
+def _served(cache: CachePlan) -> list[str]:
+    """The line that says what the commands do not show: that ``build`` serves a local folder to BuildKit."""
+    return [_comment(f"lazy: served as a registry: {cache.serving.why}")] if cache.serving.network else []
 
 
 def _config_file(effect: Effect | BuildInvocation) -> list[str]:

@@ -157,12 +157,12 @@ def _too_young(tag: CacheTag, max_age: float | None, now: float) -> str:
         return ""
     if tag.created is None:
         return "its age is not known"
-    return "" if now - tag.created > max_age else f"its newest step is {_age(now - tag.created)} old"
+    return "" if now - tag.created > max_age else f"younger than the limit: {_age(now - tag.created)}"
 
 
 def _why_it_goes(tag: CacheTag, owners: _Owners | None, max_age: float | None, now: float) -> str:
     branch = () if owners is None else ("its branch does not exist",)
-    age = () if max_age is None or tag.created is None else (f"its newest step is {_age(now - tag.created)} old",)
+    age = () if max_age is None or tag.created is None else (f"older than the limit: {_age(now - tag.created)}",)
     return ", ".join((*branch, *age)) or "it was named"
 
 

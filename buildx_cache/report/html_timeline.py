@@ -18,6 +18,7 @@ _LINES = 20
 
 _WORDS: dict[Kind, str] = {
     "cached": "cached",
+    "loading": "cached, loaded",
     "executed": "executed",
     "pulling": "pulled",
     "failed": "failed",
@@ -94,7 +95,7 @@ def _axis(seconds: float) -> Element:
 
 
 def _lane(lane: Lane, seconds: float, tails: Mapping[str, str]) -> Element:
-    cached = sum(row.kind == "cached" for row in lane.rows)
+    cached = sum(row.kind in ("cached", "loading") for row in lane.rows)
     steps = counted(len(lane.rows), "step") if lane.title not in (BEFORE, AFTER) else ""
     told = [lane.platform, steps, f"{cached} cached" if cached else ""]
     return element(

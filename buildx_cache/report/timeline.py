@@ -12,7 +12,7 @@ from buildx_cache.buildkit import BuildTrace, Step, Transfer
 from buildx_cache.buildkit.vertex_names import TransferKind
 
 Kind = Literal[
-    "cached", "executed", "pulling", "failed", "stopped", "unreached",
+    "cached", "loading", "executed", "pulling", "failed", "stopped", "unreached",
     "resolving", "context", "importing", "exporting", "pushing",
 ]  # fmt: skip
 
@@ -35,7 +35,8 @@ BEFORE, AFTER = "Before the steps", "After the steps"
 class Row:
     """A step or a transfer. ``start`` and ``end`` are seconds since the timeline began, both 0 if it never ran.
 
-    ``seconds`` is how long it worked, less where it paused, 0 if cached; ``size`` is in bytes, 0 if unknown.
+    ``seconds`` is how long it worked, less where it paused, 0 if cached; ``size`` is in bytes, 0 if unknown. The bar
+    of a cached step is the loading of its layers, not its wait for other steps.
     """
 
     kind: Kind
@@ -119,7 +120,8 @@ def critical_path(trace: BuildTrace) -> CriticalPath:
     for digest in _inputs_first(inputs):
         node = nodes[digest]
         ready = max((nodes[each].completed or 0.0 for each in inputs[digest]), default=0.0)
-        own = max((node.completed or 0.0) - max(node.started or 0.0, ready), 0.0)
+        start, end = _span(node)
+        own = max((end or 0.0) - max(start or 0.0, ready), 0.0)
         longest = max(inputs[digest], key=lambda each: lengths.get(each, 0.0), default="")
         lengths[digest] = own + lengths.get(longest, 0.0)
         if longest in lengths:
@@ -170,15 +172,25 @@ def _step_kind(step: Step, failed: str) -> Kind:
         return "stopped"
     if step.started is None:
         return "unreached"
-    if step.bytes_total or (step.name.startswith("FROM ") and not step.cached):
-        return "pulling"
-    return "cached" if step.cached else "executed"
+    if step.cached:
+        return "loading" if step.loaded or step.bytes_total else "cached"
+    return "pulling" if step.is_base else "executed"
+
+
+def _span(each: Step | Transfer) -> tuple[float | None, float | None]:
+    """Return when a step or transfer worked: of a cached step, when its layers were loaded, or the moment it ended."""
+    if not isinstance(each, Step) or not each.cached or each.completed is None:
+        return each.started, each.completed
+    if each.loaded or not each.bytes_total:
+        return each.loaded or (each.completed, each.completed)
+    return each.started, each.completed  # the stream does not say when it loaded
 
 
 def _row(each: Step | Transfer, kind: Kind, span: tuple[float, float], on_path: frozenset[str]) -> Row:
     first, last = span
-    start = first if each.started is None else each.started
-    end = last if each.completed is None and each.started is not None else (each.completed or start)
+    started, completed = _span(each)
+    start = first if started is None else started
+    end = last if completed is None and started is not None else (completed or start)
     return Row(
         kind=kind,
         name=each.name,

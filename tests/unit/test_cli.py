@@ -731,12 +731,12 @@ class _Lines:
         (
             InterruptedBuildError(signal.SIGTERM),
             143,
-            "error: stopped by SIGTERM\nhint: run the same command again; what was built is in the cache\n",
+            "error: stopped by SIGTERM\nhint: run it again; a builder that is kept has the finished steps\n",
         ),
         (
             InterruptedBuildError(signal.SIGINT),
             130,
-            "error: stopped by SIGINT\nhint: run the same command again; what was built is in the cache\n",
+            "error: stopped by SIGINT\nhint: run it again; a builder that is kept has the finished steps\n",
         ),
     ],
     ids=["no-docker", "terminated", "interrupted"],

@@ -81,7 +81,7 @@ LIMIT = "the registry limits requests: log in to raise the limit, or try again l
 COPY = "correct the path: it is not in the context (a line of .dockerignore may hide it), or not where --from is"
 INSTRUCTION = "no instruction begins like that line: correct it, or end the line before it with \\ if it goes on"
 TARGET = "--target names no stage of the Dockerfile: its stages are what stands after AS in FROM lines"
-DNS = "the host's name was not found: correct it, or let the builder use this host's DNS: --driver-opt network=host"
+DNS = "correct the host's name; a builder in a container uses this host's DNS only with --driver-opt network=host"
 HTTP = "the server speaks plain HTTP: `http = true` in --buildkitd-config, or Docker's insecure-registries"
 CERTIFICATE = (
     "the builder does not trust the certificate: name its CA in --buildkitd-config, or in Docker's certs.d folder"
@@ -455,17 +455,17 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
             "docker.io: no such host"
         ),
         UnreachableError,
-        "the host's name was not found",
+        "correct the host's name",
     ),
     "docker-archive-public/docker.kitematic#3914": (
         "dial tcp: lookup registry.example on 10.0.2.3:53: server misbehaving",
         UnreachableError,
-        "the host's name was not found",
+        "correct the host's name",
     ),
     "Go net/dnsclient_unix.go with cgo's resolver": (
         "dial tcp: lookup r.example: Temporary failure in name resolution",
         UnreachableError,
-        "the host's name was not found",
+        "correct the host's name",
     ),
     "moby/buildkit#5260": (
         'process "/bin/sh -c make" did not complete successfully: cannot allocate memory',

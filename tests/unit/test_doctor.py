@@ -139,9 +139,16 @@ def test_registries_that_a_container_builder_lacks_are_told(
 
 
 def test_a_cache_folder_with_a_cache(tmp_path: Path) -> None:
-    (tmp_path / "index.json").write_text("{}")
+    (tmp_path / "index.json").write_text('{"schemaVersion":2,"manifests":[]}')
     (tmp_path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     assert checks(tmp_path, cache_dir=str(tmp_path))["cache folder"] == (OK, f"{tmp_path}: holds a cache", "")
+
+
+@pytest.mark.parametrize("index", ['{"sch', "[]", '{"manifests":[{"digest":"sha256:' + "0" * 64 + '","size":1}]}'])
+def test_a_cache_folder_that_cannot_be_read(index: str, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text(index)
+    (tmp_path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    assert checks(tmp_path, cache_dir=str(tmp_path))["cache folder"][0] is WARN
 
 
 def test_a_cache_folder_that_others_may_write(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_no_error_tells_a_login() -> None:
 def test_a_signal_has_the_exit_code_of_a_shell(number: signal.Signals, code: int, message: str) -> None:
     error = InterruptedBuildError(number)
     assert (error.exit_code, error.message) == (code, message)
-    assert error.hint == "run the same command again; what was built is in the cache"
+    assert error.hint == "run it again; a builder that is kept has the finished steps"
 
 
 def test_the_exit_codes_are_those_of_the_contract() -> None:

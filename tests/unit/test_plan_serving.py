@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, ServingPlan, Store
-from buildx_cache.plan.render import plan_json
+from buildx_cache.plan.render import plan_json, shell_lines
 from tests.unit.run.calls import FACTS, planned
 
 ELSEWHERE = "the engine is at ssh://builds.example.com"
@@ -143,3 +143,9 @@ def test_a_plan_names_the_folder_wherever_it_is_served() -> None:
 def test_the_plan_says_how_folders_are_read() -> None:
     assert '"network": "bridge"' in plan_json(planned(cache="local"))
     assert '"why": "--lazy off"' in plan_json(planned(cache="local", lazy="off"))
+
+
+@pytest.mark.parametrize("lazy", ["auto", "off"])
+def test_the_printed_plan_says_that_the_folder_is_served(lazy: str) -> None:
+    lines = shell_lines(planned(cache="local", cache_dir="/cache", lazy=lazy)).splitlines()
+    assert [line.startswith("# lazy: ") for line in lines].count(True) == (lazy == "auto")

@@ -37,9 +37,9 @@ def test_tags_older_than_the_limit_go() -> None:
     doomed, kept = names(choose(tags, now=NOW, max_age=30 * DAY))
     assert doomed == ["buildcache-a"]
     assert kept == {
-        "buildcache-b": "its newest step is 29 days old",
-        "buildcache-c": "its newest step is 30 days old",
-        "buildcache-d": "its newest step is less than an hour old",
+        "buildcache-b": "younger than the limit: 29 days",
+        "buildcache-c": "younger than the limit: 30 days",
+        "buildcache-d": "younger than the limit: less than an hour",
     }
 
 
@@ -51,7 +51,7 @@ def test_tags_older_than_the_limit_go() -> None:
 )  # fmt: skip
 def test_an_age_is_told_in_days_or_below_one_in_hours(hours: float, age: str) -> None:
     _, kept = names(choose([tag("buildcache-a", hours / 24)], now=NOW, max_age=30 * DAY))
-    assert kept == {"buildcache-a": f"its newest step is {age} old"}
+    assert kept == {"buildcache-a": f"younger than the limit: {age}"}
 
 
 def test_tags_of_branches_that_do_not_exist_go() -> None:

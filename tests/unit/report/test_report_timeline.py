@@ -7,7 +7,7 @@ import pytest
 
 from buildx_cache.buildkit import Step, Transfer
 from buildx_cache.report.timeline import AFTER, BEFORE, CriticalPath, critical_path, make_timeline
-from tests.unit.report.builds import generated, recorded, step, trace_of, transfer
+from tests.unit.report.builds import RECORDINGS, generated, recorded, step, trace_of, transfer
 
 
 def path_of(*steps: Step, transfers: tuple[Transfer, ...] = (), failed: Step | None = None) -> CriticalPath:
@@ -108,7 +108,8 @@ def test_what_has_not_ended_is_on_no_path_and_reaches_to_the_end() -> None:
     [
         ({}, "executed"),
         ({"cached": True}, "cached"),
-        ({"cached": True, "bytes_total": 5}, "pulling"),
+        ({"cached": True, "bytes_total": 5}, "loading"),
+        ({"cached": True, "loaded": (0.5, 1.0)}, "loading"),
         ({"name": "FROM alpine"}, "pulling"),
         ({"name": "FROM alpine", "cached": True}, "cached"),
         ({"error": "context canceled"}, "stopped"),
@@ -187,3 +188,29 @@ def test_no_path_is_longer_than_its_build() -> None:
 def test_the_order_of_the_steps_does_not_change_the_length() -> None:
     trace = generated(75).trace
     assert critical_path(replace(trace, steps=trace.steps[::-1])).seconds == pytest.approx(critical_path(trace).seconds)
+
+
+RECORDED = sorted(f"{path.parent}/{path.stem}" for path in RECORDINGS.parent.rglob("*.rawjson"))
+MOMENT = 0.1  # seconds
+
+
+@pytest.mark.parametrize("name", RECORDED, ids=lambda name: "/".join(name.split("/")[-2:]))
+def test_a_recorded_build_is_laid_out_as_it_was(name: str) -> None:
+    trace = recorded(name).trace
+    timeline = make_timeline(trace)
+    rounding = 1e-6
+    assert timeline.critical_seconds <= timeline.seconds + rounding
+    moved = {step.digest for step in trace.steps if step.bytes_total or step.loaded}
+    for row in timeline.rows:
+        assert 0 <= row.start <= row.end <= timeline.seconds + rounding, row
+        assert row.kind != "cached" or row.digest in moved or row.end - row.start <= MOMENT, row
+        assert row.kind != "pulling" or row.name.startswith("FROM "), row
+
+
+def test_a_cached_step_is_drawn_where_it_was_loaded_not_where_it_waited() -> None:
+    waits = step("waits", (0, 9), cached=True)
+    loads = replace(step("loads", (0, 9), inputs=("waits",), cached=True), loaded=(8.0, 8.5))
+    runs = step("runs", (0, 2))
+    rows = {row.digest: row for row in make_timeline(trace_of(waits, loads, runs)).rows}
+    assert [(row.start, row.end) for row in (rows["waits"], rows["loads"])] == [(9, 9), (8, 8.5)]
+    assert critical_path(trace_of(waits, loads, runs)) == CriticalPath(digests=("runs",), seconds=2)
