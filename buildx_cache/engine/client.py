@@ -167,6 +167,7 @@ class Buildx(BuildxCLI):
         env: Mapping[str, str],
         stdin: int | None,
         on_stderr: Callable[[bytes], None],
+        on_interrupt: Callable[[], None],
     ) -> int:
         """Build, handing over stderr as it comes, and return the exit code; an error of ``on_stderr`` cancels it.
 
@@ -174,7 +175,7 @@ class Buildx(BuildxCLI):
         lacks ``--annotation``, ``--no-cache-filter``, ``--shm-size``, ``--ulimit``, ``--cgroup-parent``.
         """
         words = tuple(map(str, [*self.docker_cmd, *build.argv]))
-        return follow(words, env=env, on_stderr=on_stderr, stdin=stdin)
+        return follow(words, env=env, on_stderr=on_stderr, on_interrupt=on_interrupt, stdin=stdin)
 
 
 class Images(ImageCLI):

@@ -269,7 +269,9 @@ class DockerEngine:
         with self._calling():
             return self._docker.image.load_from(effect, write, env=self._env)
 
-    def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
+    def build(
+        self, build: BuildInvocation, on_stderr: Callable[[bytes], None], on_interrupt: Callable[[], None]
+    ) -> int:
         """Run a build, handing over its stderr as it comes; returns its exit code.
 
         Raises:
@@ -281,7 +283,9 @@ class DockerEngine:
         stdin = self._stdin(build) if build.reads_stdin else None
         with self._calling():
             env = self._child_env(build)
-            return self._docker.buildx.follow_build(build, env=env, stdin=stdin, on_stderr=on_stderr)
+            return self._docker.buildx.follow_build(
+                build, env=env, stdin=stdin, on_stderr=on_stderr, on_interrupt=on_interrupt
+            )
 
     def _stdin(self, build: BuildInvocation) -> int:
         """A descriptor of this program's stdin; where a cache may make a second build of it, of a copy in a file."""

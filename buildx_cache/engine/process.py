@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from buildx_cache.errors import InterruptedBuildError
 from buildx_cache.interrupts import held
 
 _CHUNK = 1 << 16
@@ -142,12 +143,14 @@ def follow(
     *,
     env: Mapping[str, str],
     on_stderr: Callable[[bytes], None],
+    on_interrupt: Callable[[], None],
     stdin: int | None,
 ) -> int:
     """Run a long command, handing over its stderr as it comes; its stdout is this program's.
 
     ``on_stderr`` gets nothing, four times a second, while the child is silent; what it raises ends the child.
-    ``stdin`` is a file descriptor for the child, None for nothing to read. Returns the exit code.
+    ``on_interrupt`` is called when a signal ends the call, before the child is waited for. ``stdin`` is a file
+    descriptor for the child, None for nothing to read. Returns the exit code.
 
     Raises:
         OSError: the program cannot be started.
@@ -156,9 +159,13 @@ def follow(
     with _child(argv, env=env, stdin=source, stdout=None) as child:
         if child.stderr is None:
             raise AssertionError
-        for chunk in _chunks(child.stderr.fileno()):
-            on_stderr(chunk)
-        return child.wait()
+        try:
+            for chunk in _chunks(child.stderr.fileno()):
+                on_stderr(chunk)
+            return child.wait()
+        except InterruptedBuildError:
+            on_interrupt()
+            raise
 
 
 def _chunks(source: int) -> Iterator[bytes]:

@@ -113,7 +113,7 @@ class Builds:
 
         self._call.note(build)
         try:
-            code = self._call.engine.build(replace(prepared, progress="rawjson"), take)
+            code = self._call.engine.build(replace(prepared, progress="rawjson"), take, self._tell_stop)
             show(hiding.take(parser.close()))
             show(hiding.close())
         except AbandonedBuildError:
@@ -123,6 +123,9 @@ class Builds:
                 trace.add(event)
             raise
         return code
+
+    def _tell_stop(self) -> None:
+        self._call.display.say("stopping the build")
 
 
 def _prepared(build: BuildInvocation, strategies: Sequence[Strategy]) -> BuildInvocation:

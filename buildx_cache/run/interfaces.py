@@ -54,10 +54,12 @@ class Engine(Protocol):
     def calls(self) -> int:
         """How often the docker command line was run."""
 
-    def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
+    def build(
+        self, build: BuildInvocation, on_stderr: Callable[[bytes], None], on_interrupt: Callable[[], None]
+    ) -> int:
         """Run a build, handing over its stderr as it comes, and nothing a few times a second; returns its exit code.
 
-        What ``on_stderr`` raises ends the build.
+        What ``on_stderr`` raises ends the build. ``on_interrupt`` is called when a signal does, before it has ended.
         """
 
     def gateway(self, network: str) -> str:

@@ -258,6 +258,8 @@ def test_a_signal_in_any_phase_ends_the_call_and_leaves_nothing(scene: Scene, nu
     said = scene.log.read_text()
     assert code == (130 if number is signal.SIGINT else 143), said
     assert f"error: stopped by {number.name}" in said
+    if scene.phase is PHASES["build"]:
+        assert "stopping the build" in said.partition("error: ")[0]
     assert _await(lambda: not scene.processes(), _WAIT), scene.processes()
     assert scene.left() == []
     report = json.loads(scene.report.read_text())

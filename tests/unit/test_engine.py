@@ -669,9 +669,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes | None]]:
         *,
         env: Mapping[str, str],
         on_stderr: Callable[[bytes], None],
+        on_interrupt: Callable[[], None],
         stdin: int | None,
     ) -> int:
-        del argv, env, on_stderr
+        del argv, env, on_stderr, on_interrupt
         seen.append(None if stdin is None else os.read(stdin, 1 << 20))
         return 0
 
@@ -714,19 +715,19 @@ def test_every_build_of_a_call_with_a_cache_reads_the_same_stdin(
     build: BuildInvocation, engine: DockerEngine, read: list[bytes | None]
 ) -> None:
     for each in (build, build, build.without(imports=[CACHE], exports=[CACHE])):
-        engine.build(each, print)
+        engine.build(each, print, print)
     assert read == 3 * [b"FROM scratch\n" * 9000]
 
 
 def test_a_build_without_a_cache_reads_stdin_as_it_comes(engine: DockerEngine, read: list[bytes | None]) -> None:
-    engine.build(STDIN, print)
+    engine.build(STDIN, print, print)
     assert read == [b"straight from the pipe"]
 
 
 @pytest.mark.parametrize("output", ["", "-", "type=tar,dest=-"])
 def test_a_build_that_needs_no_stdin_gets_none(output: str, engine: DockerEngine, read: list[bytes | None]) -> None:
     outputs = (Output(spec=output),) if output else ()
-    engine.build(BuildInvocation(builder="b", context=".", imports=(CACHE,), outputs=outputs), print)
+    engine.build(BuildInvocation(builder="b", context=".", imports=(CACHE,), outputs=outputs), print, print)
     assert read == [None]
 
 
@@ -741,7 +742,7 @@ def test_a_bug_of_a_listener_is_no_answer_of_docker(engine: DockerEngine, monkey
 
     monkeypatch.setattr(client, "follow", follow)
     with pytest.raises(TypeError):
-        engine.build(BuildInvocation(builder="b", context="."), listen)
+        engine.build(BuildInvocation(builder="b", context="."), listen, print)
 
 
 PROXY = "http://me:abc123@proxy.example.com:3128"
@@ -773,7 +774,7 @@ def test_a_proxy_that_is_meant_for_the_build_is_not_used_by_buildx_itself(
     monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
     arguments = tuple(BuildArg(name=name, value=Secret(text), is_secret=True) for name, text in given.items())
     DockerEngine({"HOME": "/nowhere", **own}).build(
-        BuildInvocation(builder="b", context=".", build_args=arguments), print
+        BuildInvocation(builder="b", context=".", build_args=arguments), print, print
     )
     shown = {name: text for name, text in seen[0].items() if not name.startswith("GIT_")}
     assert shown == {"HOME": "/nowhere", **expected}

@@ -150,7 +150,9 @@ class FakeEngine:
         self.fed.append(archive.getvalue())
         return self.perform(effect)
 
-    def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
+    def build(
+        self, build: BuildInvocation, on_stderr: Callable[[bytes], None], on_interrupt: Callable[[], None]
+    ) -> int:
         for deed in self.deeds[len(self.built) :][:1]:
             deed()
         self.acts.append(("build", build))
@@ -159,6 +161,7 @@ class FakeEngine:
             on_stderr(stream[start : start + 50])
             on_stderr(b"")  # silence
         if self.interrupt == "build":
+            on_interrupt()
             raise InterruptedBuildError(signal.SIGTERM)
         if "--metadata-file" in build.argv and code == 0:
             path = Path(build.argv[build.argv.index("--metadata-file") + 1])

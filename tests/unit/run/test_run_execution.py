@@ -389,7 +389,8 @@ def test_what_was_running_is_told_of_an_interrupted_build() -> None:
 
 
 def test_the_steps_of_an_interrupted_build_are_reported() -> None:
-    outcome, _ = done(planned(tag=[APP], push=True), FakeEngine(interrupt="build"))
+    outcome, display = done(planned(tag=[APP], push=True), FakeEngine(interrupt="build"))
+    assert "stopping the build" in display.said
     assert [step.name for step in outcome.report.steps] == ["FROM scratch", "RUN make"]
 
 

@@ -57,7 +57,9 @@ class Exporting(FakeEngine):
     outputs: list[list[str]] = field(default_factory=list)
     exports: bool = True
 
-    def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
+    def build(
+        self, build: BuildInvocation, on_stderr: Callable[[bytes], None], on_interrupt: Callable[[], None]
+    ) -> int:
         self.outputs.append([*(each.spec for each in build.outputs), *(["--load"] if build.load else [])])
         if self.folder and self.exports:
             made = Layout(self.folder)
@@ -65,7 +67,7 @@ class Exporting(FakeEngine):
             made.tag("1", root)
             made.write_index()
             self.metadata = {"containerimage.digest": root["digest"]}
-        return super().build(build, on_stderr)
+        return super().build(build, on_stderr, on_interrupt)
 
     @property
     def folder(self) -> Path | None:
@@ -145,12 +147,14 @@ def test_where_buildkit_cannot_send_it_either_the_call_fails(cache: Layout) -> N
 def test_a_build_that_fails_over_the_folder_is_run_as_planned(cache: Layout) -> None:
     @dataclass(kw_only=True)
     class Failing(Exporting):
-        def build(self, build: BuildInvocation, on_stderr: Callable[[bytes], None]) -> int:
+        def build(
+            self, build: BuildInvocation, on_stderr: Callable[[bytes], None], on_interrupt: Callable[[], None]
+        ) -> int:
             if not self.outputs:
-                code = super().build(build, on_stderr)
+                code = super().build(build, on_stderr, on_interrupt)
                 on_stderr(f"ERROR: failed to build: mkdir {self.folder}: no space left on device\n".encode())
                 return code
-            return super().build(build, on_stderr)
+            return super().build(build, on_stderr, on_interrupt)
 
     engine = Failing(builds=[(b"", 1), (MADE, 0)])
     outcome, display = run(plan_of(cache), engine, cache)
