@@ -7,6 +7,7 @@ from collections import deque
 from typing import TextIO
 
 from buildx_cache.buildkit import Event, LogEvent, TextLine, VertexEvent
+from buildx_cache.buildkit.vertex_names import Label
 from buildx_cache.ci.capabilities import without_commands
 from buildx_cache.ci.providers import named
 from buildx_cache.display.base import Phase, alone, is_worth_a_warning
@@ -55,6 +56,7 @@ class PlainDisplay(QuietDisplay):
         self._is_folded = False
         self._phase = Phase()
         self._last_word = time.monotonic()
+        self._before: set[Label | None] = set()
         self._forget()
 
     def _forget(self) -> None:
@@ -107,8 +109,9 @@ class PlainDisplay(QuietDisplay):
 
     @alone
     def restart(self) -> None:
-        """Tell the steps again."""
+        """Tell the steps again, but for those that are cached now and were told before."""
         self._release(older_than=0.0)
+        self._before |= {watched.label for watched in self._told}
         self._forget()
 
     @alone
@@ -162,6 +165,8 @@ class PlainDisplay(QuietDisplay):
     def _tell(self, watched: Watched) -> None:
         """What became of a step, with what is left of its log."""
         self._told.add(watched)
+        if watched.is_cached and watched.label in self._before:
+            return
         for digest in watched.digests:
             for _, line in self._lines.rest(digest):
                 self._log_line(watched, line)

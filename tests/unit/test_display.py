@@ -497,3 +497,19 @@ def test_what_takes_long_is_gone_from_a_terminal_afterwards(monkeypatch: pytest.
         pass
     assert "reading …" in out.getvalue()
     assert out.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K")
+
+
+def test_a_push_that_is_tried_again_tells_no_cached_step_again() -> None:
+    """The second attempt finds cached what the first ran; a step that runs again is told again."""
+
+    def play(plain: Display) -> None:
+        plain.event(vertex("[1/3] RUN a", (0.0, 1.0)))
+        plain.event(vertex("[2/3] RUN b", (1.0, 2.0)))
+        plain.restart()
+        plain.event(vertex("[1/3] RUN a", (3.0, 3.0), cached=True))
+        plain.event(vertex("[2/3] RUN b", (3.0, 4.0)))
+        plain.event(vertex("[3/3] RUN c", (4.0, 4.0), cached=True))
+        plain.close()
+
+    told = [line.partition("RUN ")[2] for line in shown(play).splitlines()]
+    assert told == ["a", "b", "b", "c"]
