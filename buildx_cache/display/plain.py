@@ -41,6 +41,10 @@ class _HeldLog:
             self.left_out += 1
 
 
+def _place(label: Label) -> tuple[str, str]:
+    return label.stage, label.platform
+
+
 class PlainDisplay(QuietDisplay):
     """One line a step when it ends. Its log comes before that line, or folded below it where the CI folds.
 
@@ -162,6 +166,14 @@ class PlainDisplay(QuietDisplay):
             del self._resting[watched]
             self._tell(watched)
 
+    def _release_before(self, later: Label) -> None:
+        """Tell the steps of a stage that ended before a later one of it prints something."""
+        for watched in list(self._resting):
+            label = watched.label
+            if label and _place(label) == _place(later) and label.number < later.number:
+                del self._resting[watched]
+                self._tell(watched)
+
     def _tell(self, watched: Watched) -> None:
         """What became of a step, with what is left of its log."""
         self._told.add(watched)
@@ -203,6 +215,7 @@ class PlainDisplay(QuietDisplay):
     def _log(self, event: LogEvent) -> None:
         watched = self._steps.take(event)
         if watched is not None and watched.label is not None:
+            self._release_before(watched.label)
             for line in self._lines.take(event):
                 self._log_line(watched, line)
 

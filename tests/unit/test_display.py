@@ -513,3 +513,15 @@ def test_a_push_that_is_tried_again_tells_no_cached_step_again() -> None:
 
     told = [line.partition("RUN ")[2] for line in shown(play).splitlines()]
     assert told == ["a", "b", "b", "c"]
+
+
+def test_a_steps_line_comes_before_the_log_of_a_later_one() -> None:
+    def play(plain: Display) -> None:
+        plain.event(vertex("[build 1/2] RUN a", (0.0, 1.0)))
+        plain.event(vertex("[other 1/1] RUN o", (0.0, 1.0)))
+        plain.event(vertex("[build 2/2] RUN b", (1.0, None)))
+        plain.event(log("[build 2/2] RUN b", b"working\n"))
+        plain.close()
+
+    lines = shown(play).splitlines()
+    assert ["RUN a" in lines[0], "working" in lines[1]] == [True, True]
