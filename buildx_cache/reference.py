@@ -92,6 +92,7 @@ class Reference:
         return f"{self.repository}{tag}" + (f"@{self.digest}" if self.digest else "")
 
 
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 FORKS = "a CI gives no secrets to a pull request from a fork: with --push auto it builds there, and pushes elsewhere"
 
 
@@ -135,13 +136,26 @@ def _names_a_host(first: str) -> bool:
 
 
 def _reference_hint(text: str) -> str:
-    if text.startswith(("/", ":")) or not text:
-        return f"is the variable in front of it, such as DOCKER_REGISTRY, empty? {FORKS}"
-    if re.search(r"[A-Z]", text.partition(":")[0]):
-        return "write the repository's name in lower case"
-    if "://" in text:
-        return "leave out the scheme: HOST/REPOSITORY:TAG"
-    return "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:1.2"
+    tag = text.rpartition("/")[2].partition(":")[2]
+    hints = (
+        (
+            text.startswith(("/", ":")) or not text,
+            f"is the variable in front of it, such as DOCKER_REGISTRY, empty? {FORKS}",
+        ),
+        (
+            len(text.split()) > 1,
+            "that is more than one: give each a --tag of its own, or one a line in BUILDX_CACHE_TAG",
+        ),
+        (bool(re.search(r"[A-Z]", text.partition(":")[0])), "write the repository's name in lower case"),
+        ("://" in text, "leave out the scheme: HOST/REPOSITORY:TAG"),
+        (text.endswith(":"), "its tag is empty: is the variable behind the colon set?"),
+        (
+            bool(tag) and not _TAG.fullmatch(tag),
+            "a tag begins with a letter, digit or _, has only these and . and -, and at most 128 of them",
+        ),
+    )
+    example = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:1.2"
+    return next((hint for applies, hint in hints if applies), example)
 
 
 def registry_key(text: str, source: str = "the registry") -> str:

@@ -32,6 +32,8 @@ class Kind(StrEnum):
     NO_SSH_MOUNT = "ssh-missing"
     NO_INDEX = "index-absent"
     NO_SECRET_FILE = "secret-file-absent"  # noqa: S105 -- a kind
+    NOT_ASCII = "name-not-ascii"
+    ONE_PLATFORM = "manifest-list-unsupported"
     # The Dockerfile and its context.
     BAD_DOCKERFILE = "bad-dockerfile"
     NO_DOCKERFILE = "dockerfile-absent"
@@ -48,11 +50,14 @@ class Kind(StrEnum):
     NO_IMAGE = "image-absent"
     NOT_ALLOWED = "not-allowed"
     NOT_UTF8 = "not-utf8"
+    GIT_DENIED = "git-denied"
+    NO_GIT_REF = "git-ref-absent"
     # The engine and the builder.
     DOCKER_DENIED = "docker-denied"
     DOCKER_TLS = "docker-tls"
     DOCKER_DOWN = "docker-down"
     NO_CONTEXT = "docker-context-absent"
+    API_VERSION = "docker-api-version"
     NOT_GRANTED = "not-granted"
     UNSUPPORTED = "builder-unsuitable"
     BUILDER_EXISTS = "builder-exists"
@@ -60,9 +65,14 @@ class Kind(StrEnum):
     NO_BUILDER = "builder-absent"
     BUILDER_REFUSED = "builder-refused"
     BUILDER_UNUSABLE = "builder-unusable"
+    BUILDER_DAMAGED = "builder-damaged"
+    BUILDER_UNPRIVILEGED = "builder-unprivileged"
+    SESSION_LOST = "session-lost"
     # A registry refuses.
     UNAUTHORIZED = "registry-unauthorized"
     DENIED = "registry-denied"
+    LOGIN_EXPIRED = "login-expired"
+    CREDENTIAL_HELPER = "credential-helper-failed"
     STORE_DENIED = "store-denied"
     NO_REPOSITORY = "repository-absent"
     TAG_IMMUTABLE = "tag-immutable"
@@ -82,6 +92,8 @@ class Kind(StrEnum):
     LOOPBACK = "registry-on-loopback"
     UNREACHABLE = "registry-unreachable"
     DISCONNECTED = "disconnected"
+    PROXY_DENIED = "proxy-denied"
+    PROXY_DOWN = "proxy-down"
     # A cache.
     CORRUPT = "cache-damaged"
     INDEX_LOCKED = "index-locked"
@@ -94,12 +106,15 @@ class Kind(StrEnum):
     CLIENT_DISK_FULL = "client-disk-full"
     OUTPUT_FAILED = "output-failed"
     DISK_FULL = "disk-full"
+    BLOB_LOCKED = "blob-locked"
     OUT_OF_MEMORY = "out-of-memory"
     # A command of a step.
     KILLED = "killed"
     FOREIGN_PROGRAM = "foreign-program"
     NO_INTERPRETER = "no-interpreter"
     NO_COMMAND = "no-command"
+    CRLF = "line-ends"
+    CLOCK = "clock-wrong"
     NOT_EXECUTABLE = "not-executable"
 
 
@@ -135,9 +150,20 @@ CAUSES: Mapping[Kind, Cause] = {
         error=UsageError, advice="an image of one platform without attestations has no index: write manifest:KEY=VALUE"
     ),
     Kind.NO_SECRET_FILE: Cause(error=UsageError, advice="--secret names a file that is not there: correct its src="),
+    Kind.NOT_ASCII: Cause(
+        error=UsageError,
+        advice="the name goes over in ASCII alone: rename the folder or file, or build by a link with such a name",
+    ),
+    Kind.ONE_PLATFORM: Cause(
+        error=UsageError,
+        advice="the classic image store takes one platform: give one --platform, or turn on the containerd image store",
+    ),
     Kind.BAD_DOCKERFILE: Cause(error=BuildFailedError, advice="mend the Dockerfile"),
     Kind.NO_DOCKERFILE: Cause(
-        error=BuildFailedError, advice="the context has no such Dockerfile: name the one there is with -f/--file"
+        error=BuildFailedError,
+        advice=(
+            "the context has no such Dockerfile, or a link out of its folder: name the one there is with -f/--file"
+        ),
     ),
     Kind.NO_STAGE: Cause(
         error=BuildFailedError,
@@ -202,6 +228,16 @@ CAUSES: Mapping[Kind, Cause] = {
         error=BuildFailedError,
         advice="a name or a value is no UTF-8, and BuildKit takes nothing else: rename the file, or encode the value",
     ),
+    Kind.GIT_DENIED: Cause(
+        error=DeniedError,
+        advice=(
+            "the git server wants a login: --secret id=GIT_AUTH_TOKEN,env=NAME; or --ssh default, where the address "
+            "is one of SSH"
+        ),
+    ),
+    Kind.NO_GIT_REF: Cause(
+        error=BuildFailedError, advice="the repository has no such branch, tag or commit: correct what stands after #"
+    ),
     Kind.DOCKER_DENIED: Cause(
         error=EngineError, advice="this user may not talk to Docker: add the user to the group docker, or use sudo"
     ),
@@ -213,6 +249,10 @@ CAUSES: Mapping[Kind, Cause] = {
         error=EngineError, advice="start Docker; check DOCKER_HOST, and the context that `docker context ls` marks"
     ),
     Kind.NO_CONTEXT: Cause(error=EngineError, advice="`docker context ls` lists those there are"),
+    Kind.API_VERSION: Cause(
+        error=EngineError,
+        advice="upgrade the older of the two, the docker command or the engine; unset DOCKER_API_VERSION if it is set",
+    ),
     Kind.NOT_GRANTED: Cause(
         error=EngineError,
         advice="the builder does not grant it: make one with --buildkitd-flags '--allow-insecure-entitlement NAME'",
@@ -235,6 +275,25 @@ CAUSES: Mapping[Kind, Cause] = {
         error=EngineError,
         advice="look at the builder with `docker buildx inspect`, or remove it with `docker buildx rm`",
     ),
+    Kind.BUILDER_DAMAGED: Cause(
+        error=EngineError,
+        advice=(
+            "the builder has lost what its own cache names: `docker buildx prune --all`, or `docker buildx rm` and a "
+            "new one"
+        ),
+    ),
+    Kind.BUILDER_UNPRIVILEGED: Cause(
+        error=EngineError,
+        advice="the builder lacks the rights to start a step: run it --privileged, or set up as rootless BuildKit asks",
+        in_step=(
+            "the builder lacks the rights to start a step: run it --privileged, or set up as rootless BuildKit asks"
+        ),
+    ),
+    Kind.SESSION_LOST: Cause(
+        error=EngineError,
+        is_passing=True,
+        advice="the builder lost the connection to this call: it may be overloaded, or a network between cut it",
+    ),
     Kind.UNAUTHORIZED: Cause(
         error=DeniedError,
         advice="log in with --username and --password-env, or `docker login`; check that the account may do this",
@@ -243,6 +302,16 @@ CAUSES: Mapping[Kind, Cause] = {
     Kind.DENIED: Cause(
         error=DeniedError,
         advice="check the repository's name, and that the account may write (push) or read (FROM) it",
+    ),
+    Kind.LOGIN_EXPIRED: Cause(
+        error=DeniedError,
+        advice="log in right before the build; where that takes longer than the login lasts, use one that lasts longer",
+    ),
+    Kind.CREDENTIAL_HELPER: Cause(
+        error=DeniedError,
+        advice=(
+            "install the program that credsStore or credHelpers of Docker's config.json names, or take it out of there"
+        ),
     ),
     Kind.STORE_DENIED: Cause(
         error=DeniedError, advice="check the credentials that this step has for the cache's store, and what they allow"
@@ -316,7 +385,24 @@ CAUSES: Mapping[Kind, Cause] = {
         advice="check the address and the network; a builder in a container has a network of its own",
     ),
     Kind.DISCONNECTED: _NO_CAUSE,
-    Kind.CORRUPT: _NO_CAUSE,
+    Kind.PROXY_DENIED: Cause(
+        error=DeniedError,
+        advice="the proxy wants a login: give it in HTTPS_PROXY, or name the registry's host in NO_PROXY",
+    ),
+    Kind.PROXY_DOWN: Cause(
+        error=UnreachableError,
+        is_passing=True,
+        advice=(
+            "the builder's proxy fails: correct HTTPS_PROXY or NO_PROXY (a made builder's: "
+            "--driver-opt env.https_proxy=URL)"
+        ),
+    ),
+    Kind.CORRUPT: Cause(
+        advice=(
+            "a layer is lost or changed: `docker buildx prune --all` drops the builder's copy; if it stays so, the "
+            "registry's is"
+        ),
+    ),
     Kind.INDEX_LOCKED: Cause(error=CacheError, advice=_FOLDER_IN_USE),
     Kind.INDEX_UNUSABLE: Cause(error=CacheError, advice=_FOLDER_IN_USE),
     Kind.NO_CACHE_TAG: _NO_CAUSE,
@@ -341,6 +427,11 @@ CAUSES: Mapping[Kind, Cause] = {
         error=ExhaustedError,
         advice="free disk space: `docker buildx prune`, `docker system prune`, or a larger machine",
         in_step="its log tells of a full disk: `docker buildx prune`, `docker system prune`, or a larger machine",
+    ),
+    Kind.BLOB_LOCKED: Cause(
+        error=ExhaustedError,
+        is_passing=True,
+        advice="another build of this builder loads the same layer: try again, or give each job a builder of its own",
     ),
     Kind.OUT_OF_MEMORY: Cause(
         error=ExhaustedError,
@@ -367,6 +458,14 @@ CAUSES: Mapping[Kind, Cause] = {
     ),
     Kind.NO_COMMAND: Cause(
         in_step="the command is not in the image: install it in a RUN before, or take a base image that has it"
+    ),
+    Kind.CRLF: Cause(
+        in_step=(
+            "lines of it end with CRLF: save the Dockerfile and its scripts with LF (.gitattributes: * text eol=lf)"
+        ),
+    ),
+    Kind.CLOCK: Cause(
+        in_step="its log tells of a wrong clock: set that of the builder's machine, and build again",
     ),
     Kind.NOT_EXECUTABLE: Cause(
         in_step=(

@@ -94,11 +94,18 @@ _INDEX = r"could not (?:lock|unmarshal|read|write) .*index\.json"
 _STATE = r"(?:/(?:activity|instances|refs|defaults|current|\.\w+)\b\S*)?: (?:permission denied|read-only file system)\Z"
 # Of `localhost`, a container without IPv6 says that it has no such address.
 _REFUSED = r"(?:connection refused|cannot assign requested address)"
+# What runc says of a container that it may not set up.
+_START = (
+    r"(?:to rootfs at \"<>\"|apply cgroup configuration)[^\n]*"
+    r"(?:operation not permitted|permission denied|<> file system)"
+)
 # What tells is a name: that of the file in Buildx' own words of a cache folder, whole (BuildKit's client/ociindex) and
 # of its state (Buildx' store and localstate); the address that Go's net could not connect to.
 _WITH_NAMES: _Rows = (
     (Kind.INDEX_LOCKED, rf"{_CLIENT}could not lock .*index\.json\.lock\Z"),
     (Kind.INDEX_UNUSABLE, rf"{_CLIENT}{_INDEX}"),
+    # containerd's content/local: another build, or a clean-up, took the file away
+    (Kind.INDEX_UNUSABLE, r"commit failed: rename \S+/ingest/\S+ \S+: no such file or directory"),
     (Kind.STATE_UNWRITABLE, rf"{_CLIENT}(?:failed to [\w ]+: )?(?:open|mkdir|write|rename|chmod) \S*/buildx{_STATE}"),
     (Kind.LOOPBACK, rf": dial tcp (?:127(?:\.\d+){{3}}|\[::1\]):\d+: connect: {_REFUSED}\Z"),
 )
@@ -111,7 +118,7 @@ _OPERATIONS: tuple[tuple[Operation, str], ...] = (
     (Operation.FETCH_LAYER, rf"{_LAYER}httpReadSeeker: failed"),
     (Operation.COMMIT_LAYER, rf'{_LAYER}failed commit on ref "layer-{_SHA256}": commit failed: '),
     # the same store; BuildKit's util/contentutil
-    (Operation.READ_LAYER, rf"{_LAYER}content {_SHA256}: not found"),
+    (Operation.READ_LAYER, rf"{_LAYER}content (?:digest )?{_SHA256}: not found"),
     (
         Operation.READ_LAYER,
         rf"{_LAYER}(?:short read: expected \d+|failed to read expected number of) bytes",
@@ -133,8 +140,12 @@ _BEFORE_STATUS: _Rows = (
     # frontend/gateway, exporter and client of BuildKit, of options that Buildx hands over
     (Kind.WRONG_OPTION, r"unknown attestation type \"|exporter \"[^\"]*\" could not be found|invalid mode \"[^\"]*\"$"),
     (Kind.WRONG_OPTION, r"unsupported request \S+: unsupported request|unknown cache exporter: "),
+    (Kind.WRONG_OPTION, r"could not parse <> reference|invalid <>: <>: parsing \"<>\": invalid syntax"),
     (Kind.WRONG_OPTION, rf"{_CLIENT}network mode \"[^\"]*\" not supported by buildkit"),
     (Kind.NO_INDEX, r"index annotations not supported for single platform export"),
+    (Kind.ONE_PLATFORM, r"docker exporter does not currently support exporting manifest lists"),
+    # grpc-go's internal/metadata, of a folder's name in a session's headers (session/grpc.go, session/filesync)
+    (Kind.NOT_ASCII, r"header key \"<>\" contains value with <> ascii characters"),
     # session/secrets/secretsprovider, session/sshforward/sshprovider
     (Kind.NO_SECRET_FILE, rf"{_CLIENT}failed to stat \S+: (?:stat \S+: )?no such file or directory\Z"),
     (Kind.NO_SSH_AGENT, r"invalid empty ssh agent socket"),
@@ -147,12 +158,20 @@ _BEFORE_STATUS: _Rows = (
     (Kind.UNKNOWN_FLAG, r"parse error (?:on )?line \d+: unknown flag:"),
     # the same, parser and linter
     (Kind.BAD_DOCKERFILE, r"dockerfile parse error (?:on )?line \d+|unterminated heredoc|file with no instructions"),
-    (Kind.BAD_DOCKERFILE, r"base name \(.*\) should not be blank|failed to parse (?:stage name|platform) "),
+    (
+        Kind.BAD_DOCKERFILE,
+        r"base name \(.*\) should not be blank|failed to parse (?:stage name|platform) ",
+    ),
     (Kind.BAD_DOCKERFILE, r"unsupported mount type \"|circular dependency detected on stage"),
     # frontend/dockerui
+    (Kind.BAD_DOCKERFILE, r"the dockerfile cannot be empty"),
     (Kind.NO_DOCKERFILE, r"failed to read dockerfile: (?:open|stat|lstat) .*: no such file or directory"),
     # session/secrets/secrets.go
     (Kind.NO_SECRET, r"secret \S+(?: not found)?: not found"),
+    # source/git of BuildKit, with what git and ssh said
+    (Kind.GIT_DENIED, r"git stderr:[\s\S]*(?:could not read (?:username|password)|authentication failed for)"),
+    (Kind.GIT_DENIED, r"git stderr:[\s\S]*(?:permission denied \(publickey|host key verification failed)"),
+    (Kind.NO_GIT_REF, r"repository does not contain ref "),
     # solver/llbsolver/result.go and cache/contenthash/checksum.go
     (Kind.NO_FILE, r"failed to (?:calculate checksum of ref \S+|compute cache key): \"[^\"]*\": not found"),
     # source/http/source.go, of ADD --checksum
@@ -170,7 +189,7 @@ _BEFORE_STATUS: _Rows = (
     (Kind.NOT_GRANTED, r"granting entitlement \S+ is not allowed"),
     (Kind.NOT_ALLOWED, r"(?:network\.host|security\.insecure) is not allowed"),
     # build/utils.go of Buildx
-    (Kind.UNSUPPORTED, r"is not supported for the \S+ driver"),
+    (Kind.UNSUPPORTED, r"is not supported for the \S+ driver|attestations are not supported by the current buildkitd"),
     # builder/builder.go of Buildx
     (Kind.BUILDER_EXISTS, r"existing instance for \"[^\"]*\""),
     # client/solve.go of BuildKit
@@ -178,10 +197,28 @@ _BEFORE_STATUS: _Rows = (
     # client/request.go of Moby; its context store, by way of docker/cli
     (Kind.DOCKER_DENIED, r"permission denied while trying to connect to the docker"),
     (Kind.NO_CONTEXT, r"resolve(?: docker endpoint)?: context \"|context not found|^context \"<>\" does not exist"),
+    # api/server/middleware/version.go of Moby
+    (Kind.API_VERSION, r"client version \S+ is too (?:old|new)"),
     (Kind.DOCKER_TLS, r"error during connect.*(?:x509: |\btls: )"),
     (Kind.DOCKER_DOWN, r"cannot connect to the docker daemon|error during connect|failed to connect to the docker api"),
+    # docker/cli's cli/config/credentials, by way of Buildx' session/auth; Amazon's and GitHub's registries
+    (Kind.CREDENTIAL_HELPER, r"error getting credentials - err: "),
+    (Kind.LOGIN_EXPIRED, r"\bauthorization token has expired\b|\btoken (?:has |is )?expired\b"),
+    # Go's net/http/transport.go
+    (Kind.PROXY_DENIED, r"proxy authentication required"),
+    (Kind.PROXY_DOWN, r": proxyconnect tcp: "),
+    # session/manager.go; containerd's content/local/locks.go
+    (Kind.SESSION_LOST, r"\bno active session for "),
+    (Kind.BLOB_LOCKED, r"\bref \S+ locked\b.*: unavailable"),
+    # runc's libcontainer, containerd's core/mount and pkg/archive
+    (Kind.BUILDER_UNPRIVILEGED, rf"{_START}|fstype: overlay, .*err: operation not permitted"),
+    (Kind.BUILDER_UNPRIVILEGED, r"increasing the number of subordinate ids"),
+    # cache and snapshot of BuildKit, of what it has itself; not an image's or a cache's
+    (Kind.BUILDER_DAMAGED, r"failed to (?:prepare|mount) .*: parent snapshot <> does not exist"),
+    (Kind.BUILDER_DAMAGED, r"failed to stat lower snapshot .*does not exist|lease \"<?[^\"]*\": not found"),
+    (Kind.BUILDER_DAMAGED, r"\bblob <>: blob not found"),
     # containerd's core/content and content/local, BuildKit's util/contentutil
-    (Kind.CORRUPT, r"\bcontent (?:descriptor )?<>|parent snapshot <> does not exist"),
+    (Kind.CORRUPT, r"\bcontent (?:descriptor |digest )?<>|parent snapshot <> does not exist"),
     (Kind.CORRUPT, r"unexpected commit (?:digest|size)|failed size validation"),
     (Kind.CORRUPT, r"short read: |failed to read expected number of bytes"),
     (Kind.CORRUPT, r"parsing time \"|no processor for media-type"),
@@ -280,6 +317,8 @@ _COMMANDS: _Rows = (
     (Kind.KILLED, r"^exit code: 137$"),
     # the kernel's ENOEXEC in Go's syscall; BuildKit's own emulator says `Invalid ELF image`
     (Kind.FOREIGN_PROGRAM, r"exec format error|invalid ELF image"),
+    # bash' words of a carriage return; busybox' and dash's, without what stands before it in a terminal
+    (Kind.CRLF, r"\$'\\r': command not found|^: (?:no such file or directory|not found)$"),
     # the shell's, the kernel's and runc's words for a script whose interpreter is not there
     (Kind.NO_INTERPRETER, r"bad interpreter|required file not found|\\r\W{0,3}: no such file"),
     (
@@ -295,6 +334,9 @@ _COMMAND_STATUSES: Mapping[int, Kind] = {401: Kind.UNAUTHORIZED, 429: Kind.THROT
 # Searched in a log without names.
 _COMMAND_WORDS: _Rows = (
     (Kind.DISK_FULL, r"no space left on device|\bENOSPC\b"),
+    (Kind.BUILDER_UNPRIVILEGED, rf"runc run failed: .*{_START}"),
+    # apt's words
+    (Kind.CLOCK, r"release file for \S+ is not valid yet"),
     (Kind.OUT_OF_MEMORY, r"cannot allocate memory|\bout of memory\b"),
     (Kind.THROTTLED, r"\btoomanyrequests\b"),
     # glibc's, musl's, curl's, apt's, busybox' and Node's words

@@ -18,6 +18,8 @@ Work = Literal["pull", "push", "export"]
 _WRITES: Mapping[TransferKind, Work] = {"image-export": "push", "push": "push", "cache-export": "export"}
 # Buildx makes and boots a builder before it asks for anything.
 _BOOTING = "booting buildkit"
+# The engine's, of the builder's container (client/request.go of Moby): Buildx asks it for nothing else before.
+_OF_ENGINE = re.compile(r"(?:ERROR: )?(?:failed to build: )?Error response from daemon: ")
 _ASKED = re.compile(r"\bfailed to solve: ")
 _HOST = re.compile(r"\blookup (?P<host>[^\s:]+)(?: on \S+)?: ")
 
@@ -41,7 +43,7 @@ def failure(trace: BuildTrace) -> Failure:
     work = _WRITES.get(kind) if kind else None
     problem = classify(text, doing=name, retried="\n".join(trace.log_tail) if work == "push" else "")
     if not _is_asked(trace):
-        return Failure(problem=_refused_by_buildx(problem))
+        return Failure(problem=_refused_by_buildx(problem, name))
     if problem.kind is Kind.UNKNOWN_HOST and _was_reached(trace, text):
         problem = replace(problem, kind=Kind.DNS_FAILED)
     if image := _pulled(step, problem) if step else image_name(name):
@@ -66,12 +68,12 @@ def _is_asked(trace: BuildTrace) -> bool:
     return bool(begun) or bool(_ASKED.search("\n".join(trace.text)))
 
 
-def _refused_by_buildx(problem: Problem) -> Problem:
+def _refused_by_buildx(problem: Problem, name: str) -> Problem:
     """Name the cause of an error before BuildKit was asked: a builder that does not answer, or else the call."""
     if problem.cause.error:
         return problem
-    silent = problem.kind is Kind.DISCONNECTED
-    return replace(problem, kind=Kind.BUILDER_UNUSABLE if silent else Kind.WRONG_OPTION)
+    is_of_builder = _BOOTING in name or bool(_OF_ENGINE.match(problem.words)) or problem.kind is Kind.DISCONNECTED
+    return replace(problem, kind=Kind.BUILDER_UNUSABLE if is_of_builder else Kind.WRONG_OPTION)
 
 
 def _was_reached(trace: BuildTrace, text: str) -> bool:

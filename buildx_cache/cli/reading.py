@@ -40,6 +40,7 @@ from buildx_cache.request import (
     working_directory,
 )
 from buildx_cache.request.ambient import GIVEN_LOGIN, AmbientLogin, ambient_login, without_newline
+from buildx_cache.request.local_paths import flag_values
 
 _LONGEST_PASSWORD = 64 * 1024
 """Bytes; a key file of a cloud has a few thousand."""
@@ -76,6 +77,7 @@ class Asked:
         return any(text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", error.message) for text in texts)
 
 
+_DEFAULT_PLATFORM = "DOCKER_DEFAULT_PLATFORM"
 # Options whose values only a plan looks into.
 _PLANNED = ("tag", "cache_ref", "cache_dir", "cache_to", "builder", "docker_context")
 
@@ -97,7 +99,8 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     file = layers[-1] if found.layer else None
     _refuse_empty_login(layers)
     request = replace(
-        make_request(layers), ambient=_ambient(layers, layers[: len(callers)] if found.ground else layers, env)
+        make_request((*layers, *_default_platform(layers, env))),
+        ambient=_ambient(layers, layers[: len(callers)] if found.ground else layers, env),
     )
     if file and found.ground:
         check_use(request, layers, file, is_fork=is_fork)
@@ -132,6 +135,17 @@ def _check_words(given: Mapping[str, object]) -> None:
             code="context-repeated",
             hint="quote what has spaces; flags for Buildx follow two dashes: build . -- --flag",
         )
+
+
+def _default_platform(layers: tuple[Layer, ...], env: Mapping[str, str]) -> tuple[Layer, ...]:
+    """Read Buildx' own default of ``--platform`` from its variable (``commands/build.go``), below all other sources.
+
+    Jobs that build one platform each by it have a cache each then, as with ``--platform``.
+    """
+    platform = env.get(_DEFAULT_PLATFORM, "").strip()
+    flags = next((layer.values["buildx_flags"] for layer in layers if "buildx_flags" in layer.values), ())
+    is_given = isinstance(flags, list | tuple) and any(flag_values(tuple(map(str, flags)), "--platform"))
+    return (Layer(where=_DEFAULT_PLATFORM, values={"platform": (platform,)}),) if platform and not is_given else ()
 
 
 def _configuration(asked: Mapping[str, Any]) -> Configuration:

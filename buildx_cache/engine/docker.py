@@ -24,7 +24,7 @@ from python_on_whales.components.system.models import SystemInfo
 from python_on_whales.exceptions import DockerException
 
 from buildx_cache.atomic import write_text
-from buildx_cache.buildkit import Kind, classify
+from buildx_cache.buildkit import CAUSES, Kind, classify
 from buildx_cache.engine.client import Docker, gateway_of, registries_of, store_of, tls_from_environment
 from buildx_cache.engine.credentials import (
     DEFAULT_CONTEXT,
@@ -415,6 +415,7 @@ def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, st
 
 _NO_ACCESS = ("this user may not talk to Docker", "add the user to the group docker, or use sudo")
 _NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists those there are")
+_VERSIONS = ("the docker command and the engine do not fit", CAUSES[Kind.API_VERSION].advice)
 _START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
 _NO_FILES = re.compile(r"unable to resolve docker endpoint: open (?P<file>[^:]+): no such file")
 
@@ -431,6 +432,7 @@ def _engine_error(stderr: str) -> EngineError:
             code="docker-tls-absent",
             hint="check DOCKER_CERT_PATH; a service that makes the files may have to start first",
         )
-    known = {Kind.DOCKER_DENIED: _NO_ACCESS, Kind.NO_CONTEXT: _NO_CONTEXT}.get(kind)
+    kinds = {Kind.DOCKER_DENIED: _NO_ACCESS, Kind.NO_CONTEXT: _NO_CONTEXT, Kind.API_VERSION: _VERSIONS}
+    known = kinds.get(kind)
     message, hint = known or ("Docker does not answer", _START)
     return EngineError(f"{message}: {said or 'it said nothing'}", code="docker-failed", hint=hint)

@@ -5,6 +5,7 @@ Pure: no clock, no environment, no input or output. ``run.execute`` carries the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from buildx_cache.caches import SCOPED, CacheEntry, Compression
@@ -32,6 +33,7 @@ from buildx_cache.plan.scopes import cache_references, is_unplaced, own_branch
 from buildx_cache.plan.tags import case_notes, check_fork, image_tags, pushed_names
 from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, Output, attests, loads, may_push_image, pushes, pushes_by_digest
+from buildx_cache.request.local_paths import flag_values, secret_sources
 
 __all__ = [
     "DIGEST",
@@ -115,7 +117,12 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         login=plan_login(request, named),
         prune=_prune(request, ci, facts, builder),
         strict_cache=request.strict_cache,
-        notes=(*case_notes(request), *login_notes(request, named), *_notes(request, ci, builder, cache)),
+        notes=(
+            *case_notes(request),
+            *login_notes(request, named),
+            *_notes(request, ci, builder, cache),
+            *_unset_secrets(request, facts),
+        ),
     )
 
 
@@ -310,6 +317,20 @@ def _prune(request: BuildRequest, ci: CIContext, facts: Facts, builder: BuilderP
 def _unplaced(ci: CIContext) -> str:
     who = "the build context's address" if ci.is_remote else ci.provider if ci.is_ci else "git"
     return f"{who} tells neither branch nor tag" if not ci.tag else f"{who} does not tell the default branch"
+
+
+def _unset_secrets(request: BuildRequest, facts: Facts) -> Iterator[str]:
+    """Yield a note for each secret from a variable that is not set: BuildKit mounts an empty file then.
+
+    A secret named by its ``id`` alone may be a file, too; of one that is absent Buildx tells itself.
+    """
+    if facts.variables is None:
+        return
+    for entry in (*request.secret, *flag_values(request.buildx_flags, "--secret")):
+        names, path = secret_sources(entry)
+        for name in names:
+            if name and not path and name not in facts.variables:
+                yield f"--secret {entry}: the variable {name} is empty or not set, and so is the secret"
 
 
 def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: CachePlan) -> tuple[str, ...]:

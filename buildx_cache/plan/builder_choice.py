@@ -26,6 +26,7 @@ from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, Endpoint, Lazy, Output, parse_endpoint, pushes, pushes_by_digest
 
 OWN_PREFIX = "buildx-cache-"
+_BUILDER_VARIABLE = "BUILDX_BUILDER"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
 _BUILDKITD_CONFIG = (0, 15, 0)
 # Plans name this file; what is run has one in a private folder.
@@ -104,7 +105,14 @@ def wants_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> bool:
         return True
     if request.buildkitd_config or request.buildkitd_flags or request.rm_builder:
         return True
-    return facts.builder is None or bool(obstacle(request, facts.builder.driver, facts.store, kind))
+    if facts.builder is None:
+        return not _is_named_by_variable(facts)
+    return bool(obstacle(request, facts.builder.driver, facts.store, kind))
+
+
+def _is_named_by_variable(facts: Facts) -> bool:
+    """Tell whether Buildx' own variable names the current builder, which is used as it is, like ``--builder``."""
+    return _BUILDER_VARIABLE in (facts.variables or ())
 
 
 def plan_builder(request: BuildRequest, ci: CIContext, facts: Facts, kind: CacheKind) -> BuilderPlan:
@@ -123,11 +131,14 @@ def plan_builder(request: BuildRequest, ci: CIContext, facts: Facts, kind: Cache
 
 def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
     builder = facts.builder
+    named = "--builder" if request.builder else _BUILDER_VARIABLE
     if builder is None:
         raise EngineError(
-            f"there is no builder named {request.builder!r}",
+            f"there is no builder named {request.builder!r}"
+            if request.builder
+            else f"there is no builder of the name in {_BUILDER_VARIABLE}",
             code="builder-absent",
-            hint="`docker buildx ls` lists those there are; leave out --builder to have one made",
+            hint=f"`docker buildx ls` lists those there are; leave out {named} to have one made",
         )
     if reason := obstacle(request, builder.driver, facts.store, kind):
         raise UsageError(

@@ -148,7 +148,7 @@ def _parse(file: Path, content: bytes) -> Layer | None:
     if len(content) > _LARGEST_PARSED:
         raise UsageError(f"{file} cannot be read: it is larger than 256 KiB", code="config-unreadable", hint=_MEND)
     try:
-        text = content.decode().replace("\r\n", "\n")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")  # editors of Windows begin with a mark
         table: dict[str, object] = tomllib.loads(_shallow(text))
     except (ValueError, RecursionError) as error:  # tomllib lets Python's own limits through
         if is_python and _SECTION.encode() not in content:

@@ -22,6 +22,7 @@ FAILED = "failed to push r.example/team/app:1: "
 PUT = "unexpected status from PUT request to https://r.example/v2/team/app/manifests/1: "
 POST = "unexpected status from POST request to https://r.example/v2/team/app/blobs/uploads/: "
 HEAD = "unexpected status from HEAD request to https://r.example/v2/team/base/manifests/1: "
+SHA = f"sha256:{'a' * 64}"
 COMMIT = 'failed commit on ref "index-sha256:00a4": '
 NGINX = (
     "<html>\r\n<head><title>413 Request Entity Too "
@@ -488,6 +489,248 @@ ROWS = {
         code=6,
         says="BUILDX_CONFIG",
     ),
+    "a container that is paused": Row(
+        vertex="",
+        words="ERROR: Error response from daemon: Container x is paused, unpause the container before exec",
+        kind=Kind.BUILDER_UNUSABLE,
+        code=3,
+        says="inspect",
+    ),
+    "docker/buildx#3555": Row(
+        vertex="",
+        words=(
+            "ERROR: Error response from daemon: client version 1.41 is too old. Minimum supported API version is 1.44, "
+            "please upgrade your client to a newer version"
+        ),
+        kind=Kind.API_VERSION,
+        code=3,
+        says="DOCKER_API_VERSION",
+    ),
+    "docker/build-push-action#1102": Row(
+        vertex="",
+        words="ERROR: attestations are not supported by the current buildkitd",
+        kind=Kind.UNSUPPORTED,
+        code=3,
+        says="docker-container",
+    ),
+    "docker/build-push-action#1157": Row(
+        vertex="",
+        words="ERROR: docker exporter does not currently support exporting manifest lists",
+        kind=Kind.ONE_PLATFORM,
+        code=2,
+        says="one --platform",
+    ),
+    "docker/buildx#3972": Row(
+        vertex="",
+        words=(
+            "ERROR: failed to dial gRPC: rpc error: code = Internal desc = rpc error: code = Internal desc = header "
+            'key "x-docker-expose-session-sharedkey" contains value with non-printable ASCII characters'
+        ),
+        kind=Kind.NOT_ASCII,
+        code=2,
+        says="rename",
+    ),
+    "docker/build-push-action#1058": Row(
+        vertex="[internal] load build context",
+        words=(
+            "rpc error: code = Internal desc = rpc error: code = Internal desc = header key "
+            '"followpaths" contains value with non-printable ASCII characters'
+        ),
+        kind=Kind.NOT_ASCII,
+        code=2,
+        says="rename",
+    ),
+    "docker/buildx#3793": Row(
+        vertex="",
+        words=(
+            'ERROR: failed to build: failed to solve: could not parse oci-layout reference "x:@sha256:1": '
+            "invalid reference format"
+        ),
+        kind=Kind.WRONG_OPTION,
+        code=2,
+    ),
+    "SOURCE_DATE_EPOCH that is no number": Row(
+        vertex="",
+        words=(
+            'ERROR: failed to build: failed to solve: invalid source-date-epoch: strconv.ParseInt: parsing "yesterday":'
+            " invalid syntax"
+        ),
+        kind=Kind.WRONG_OPTION,
+        code=2,
+    ),
+    "moby/buildkit#732": Row(
+        vertex="",
+        words="ERROR: failed to solve: failed to read dockerfile: open Dockerfile: no such file or directory",
+        kind=Kind.NO_DOCKERFILE,
+        code=1,
+        says="a link",
+    ),
+    "a Dockerfile without a line": Row(
+        vertex="",
+        words="ERROR: failed to solve: the Dockerfile cannot be empty",
+        kind=Kind.BAD_DOCKERFILE,
+        code=1,
+        says="mend",
+    ),
+    # --- logins, proxies and git ---
+    "docker/buildx#2395": Row(
+        vertex="resolve image config for docker-image://docker.io/docker/dockerfile:1",
+        words="error getting credentials - err: exit status 1, out: ``",
+        kind=Kind.CREDENTIAL_HELPER,
+        code=4,
+        says="credsStore",
+    ),
+    "a credential helper that is not installed": Row(
+        vertex=IMAGE,
+        words=(
+            f'{FAILED}error getting credentials - err: exec: "docker-credential-desktop": executable file not found in '
+            "$PATH, out: ``"
+        ),
+        kind=Kind.CREDENTIAL_HELPER,
+        code=4,
+        says="credsStore",
+    ),
+    "aws-samples/ecs-bg-external-controller#13": Row(
+        vertex=IMAGE,
+        words=f"{FAILED}denied: Your authorization token has expired. Reauthenticate and try again.",
+        kind=Kind.LOGIN_EXPIRED,
+        code=4,
+        says="right before the build",
+    ),
+    "a proxy that is not there, docker/buildx#2667": Row(
+        vertex=BASE,
+        words=(
+            'failed to do request: Head "https://r.example/v2/x": proxyconnect tcp: dial tcp 10.0.0.1:1080: connect: '
+            "connection refused"
+        ),
+        kind=Kind.PROXY_DOWN,
+        code=5,
+        again="pull",
+        says="NO_PROXY",
+    ),
+    "a proxy that wants a login": Row(
+        vertex=BASE,
+        words='failed to do request: Head "https://r.example/v2/x": Proxy Authentication Required',
+        kind=Kind.PROXY_DENIED,
+        code=4,
+        says="HTTPS_PROXY",
+    ),
+    **{
+        f"git, {thread}": Row(
+            vertex="[internal] load git source https://git.example/o/r.git#main",
+            words=f"{words}\n: exit status 128",
+            kind=Kind.GIT_DENIED,
+            code=4,
+            says="GIT_AUTH_TOKEN",
+        )
+        for thread, words in (
+            (
+                "docker/build-push-action#1457",
+                (
+                    "failed to fetch remote https://git.example/o/r.git: git stderr:\nfatal: could not read Username "
+                    "for 'https://git.example': terminal prompts disabled"
+                ),
+            ),
+            (
+                "docker/build-push-action#1450",
+                (
+                    "error fetching default branch for repository https://git.example/o/r.git: git stderr:\nfatal: "
+                    "could not read Username for 'https://git.example/': terminal prompts disabled"
+                ),
+            ),
+            (
+                "a host key",
+                (
+                    "failed to fetch remote ssh://git@git.example/o/r.git: git stderr:\nHost key verification failed.\n"
+                    "fatal: Could not read from remote repository."
+                ),
+            ),
+        )
+    },
+    "a branch that git does not know": Row(
+        vertex="[internal] load git source https://git.example/o/r.git#nope",
+        words='repository does not contain ref nope, output: ""',
+        kind=Kind.NO_GIT_REF,
+        code=1,
+        says="branch",
+    ),
+    # --- the builder's own store, and its rights ---
+    **{
+        thread: Row(vertex=vertex, words=words, kind=Kind.BUILDER_DAMAGED, code=3, says="prune")
+        for thread, vertex, words in (
+            (
+                "moby/buildkit#6521",
+                IMAGE,
+                (
+                    f'failed to prepare extraction snapshot "extract-8-eUiw {SHA}": parent snapshot {SHA} does not '
+                    "exist: not found"
+                ),
+            ),
+            (
+                "moby/buildkit#4024",
+                "[stage-0 2/2] COPY a /",
+                f"failed to mount /path: parent snapshot {SHA} does not exist: not found",
+            ),
+            (
+                "moby/buildkit#6977",
+                "[stage-0 2/2] COPY a /",
+                f"failed to apply diffs: failed to stat lower snapshot x: snapshot {SHA} does not exist: not found",
+            ),
+            (
+                "moby/buildkit#1937",
+                "[stage-0 2/2] COPY a /",
+                'failed to get record sfx1 by blobchainid: failed to remove sfx1: lease "sfx1": not found',
+            ),
+            ("moby/buildkit#4449", "[stage-0 2/2] COPY a /", f"blob {SHA}: blob not found"),
+        )
+    },
+    "moby/buildkit#2631": Row(
+        vertex=IMAGE, words=f"content digest {SHA}: not found", kind=Kind.CORRUPT, code=1, says="prune"
+    ),
+    "moby/buildkit#1491": Row(
+        vertex=BASE,
+        words=f"ref layer-{SHA} locked: unavailable",
+        kind=Kind.BLOB_LOCKED,
+        code=6,
+        again="pull",
+        says="try again",
+    ),
+    "moby/buildkit#1491, a newer builder": Row(
+        vertex=BASE,
+        words=f"ref layer-{SHA} locked for 1.2s (since 2026-01-02 03:04:05 +0000 UTC): unavailable",
+        kind=Kind.BLOB_LOCKED,
+        code=6,
+        again="pull",
+        says="try again",
+    ),
+    "moby/buildkit#6422": Row(
+        vertex=BASE,
+        words="failed to authorize: no active session for 946l7u9cqtl3kkur5pifuipi4: context deadline exceeded",
+        kind=Kind.SESSION_LOST,
+        code=3,
+        again="pull",
+        says="overloaded",
+    ),
+    "a layer that needs more subordinate IDs": Row(
+        vertex="[stage-0 1/2] FROM r.example/a:1",
+        words=(
+            "failed to extract layer: lchown /etc/x: invalid argument (Hint: try increasing the number of subordinate "
+            "IDs in /etc/subuid and /etc/subgid): unknown"
+        ),
+        kind=Kind.BUILDER_UNPRIVILEGED,
+        code=3,
+        says="rootless",
+    ),
+    "moby/buildkit#2408": Row(
+        vertex="exporting cache to client directory",
+        words=(
+            f'error writing layer blob: failed commit on ref "layer-{SHA}": commit failed: rename /c/ingest/1/data '
+            "/c/blobs/sha256/1: no such file or directory: unknown"
+        ),
+        kind=Kind.INDEX_UNUSABLE,
+        code=7,
+        says="another build",
+    ),
     # --- unknown: no advice, of whatever it is ---
     "unknown of a push": Row(vertex=IMAGE, words=f"{FAILED}it broke", kind=Kind.UNKNOWN, code=1),
     "unknown of a solve": Row(
@@ -581,6 +824,19 @@ def test_a_host_that_was_found_before_is_looked_up_again() -> None:
     assert (found.problem.kind, found.problem.retryable, found.work) == (Kind.DNS_FAILED, True, "push")
     other = failure(traced(("[internal] load metadata for other.example/team/base:1", ""), (IMAGE, lost)))
     assert other.problem.kind is Kind.UNKNOWN_HOST
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Error response from daemon: get buildx_buildkit_builder0_state: no such volume",  # docker/buildx#2102
+        "Error response from daemon: platform unknown not supported",  # docker/cli#3982
+        "exec /usr/bin/buildctl: exec format error",  # docker/setup-buildx-action#313
+    ],
+)
+def test_a_builder_that_does_not_boot_is_no_wrong_call(words: str) -> None:
+    error = diagnose(traced(("[internal] booting buildkit", words), text=f"ERROR: {words}"), 1)
+    assert (error.exit_code, error.code) == (3, "builder-unusable")
 
 
 def test_a_boot_of_the_builder_is_no_question_to_buildkit() -> None:

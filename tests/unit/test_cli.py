@@ -6,6 +6,7 @@ import io
 import json
 import os
 import runpy
+import shlex
 import signal
 import stat
 import sys
@@ -281,6 +282,30 @@ def test_the_right_word_for_a_wrong_one_is_named(call: CommandLine, words: tuple
     called = call(*words)
     assert (called.code, "Value error" in called.err) == (2, False)
     assert named in called.err.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "platform"),
+    [
+        ((), "linux/arm64"),
+        (("--platform", "linux/s390x"), "linux/s390x"),
+        ((".", "--", "--platform", "linux/s390x"), "linux/s390x"),
+    ],
+    ids=["variable", "option", "flag"],
+)
+def test_buildx_own_default_platform_is_one_of_the_build(
+    call: CommandLine, words: tuple[str, ...], platform: str
+) -> None:
+    line = call("plan", "--assume-driver", "docker", *words, DOCKER_DEFAULT_PLATFORM="linux/arm64").out
+    words_of_it = shlex.split(line, comments=True)
+    assert [words_of_it[at + 1] for at, word in enumerate(words_of_it) if word == "--platform"] == [platform]
+
+
+def test_jobs_of_a_default_platform_each_have_a_cache_each(call: CommandLine) -> None:
+    words = ("plan", "--assume-driver", "docker", "--push", "-t", "r.example/app:1", "--cache-scope", "x")
+    by_variable = call(*words, DOCKER_DEFAULT_PLATFORM="linux/arm64").out
+    assert by_variable == call(*words, "--platform", "linux/arm64").out
+    assert by_variable != call(*words, DOCKER_DEFAULT_PLATFORM="linux/s390x").out
 
 
 def test_a_variable_that_is_no_option_is_told(call: CommandLine) -> None:

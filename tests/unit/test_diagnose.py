@@ -153,7 +153,7 @@ BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `
         (
             "failed to read dockerfile: open Dockerfile: no such file or directory",
             BuildFailedError,
-            "the context has no such Dockerfile: name the one there is with -f/--file",
+            "the context has no such Dockerfile, or a link out of its folder: name the one there is with -f/--file",
         ),
         ("failed to solve: frontend grpc server closed unexpectedly", BuildFailedError, ""),
         ('target stage "x" could not be found', BuildFailedError, TARGET),
@@ -544,6 +544,33 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "exit code: 127",
         ("/usr/bin/env: 'bash\\r': No such file or directory",),
         "LF, not CRLF",
+    ),
+    "moby/buildkit#3511, a heredoc of busybox": (
+        "exit code: 1",
+        ("hi", ": No such file or directory"),
+        ".gitattributes",
+    ),
+    "moby/buildkit#3329, of bash": ("exit code: 127", ("x.sh: line 2: $'\\r': command not found",), ".gitattributes"),
+    "moby/moby#40363": (
+        "exit code: 100",
+        (
+            (
+                "E: Release file for http://archive.ubuntu.com/ubuntu/dists/bionic-updates/InRelease is not valid yet "
+                "(invalid for another 2h 57min 6s). Updates for this repository will not be applied."
+            ),
+        ),
+        "wrong clock",
+    ),
+    "moby/buildkit#4073": (
+        "exit code: 1",
+        (
+            (
+                "runc run failed: unable to start container process: error during container init: error mounting "
+                '"proc" to rootfs at "/proc": mount proc:/proc (via /proc/self/fd/6), flags: 0xe: operation '
+                "not permitted"
+            ),
+        ),
+        "--privileged",
     ),
     "devecchijr/apiPub#4": ("exit code: 1", ("exec /irissession.sh: no such file or directory",), "LF, not CRLF"),
     "bash 5.2": (

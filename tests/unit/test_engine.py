@@ -300,6 +300,14 @@ START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
             DOWN,
             START,
         ),
+        (
+            "Error response from daemon: client version 1.41 is too old. Minimum supported API version is 1.44",
+            (
+                "the docker command and the engine do not fit: Error response from daemon: client version 1.41 is too "
+                "old. Minimum supported API version is 1.44"
+            ),
+            "upgrade the older of the two, the docker command or the engine; unset DOCKER_API_VERSION if it is set",
+        ),
         ("first line\nsomething else\n", "Docker does not answer: something else", START),
         ("", "Docker does not answer: it said nothing", START),
     ],

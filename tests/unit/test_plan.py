@@ -661,6 +661,32 @@ def test_a_builder_asked_for_by_name_must_exist() -> None:
     assert refused.value.hint == "`docker buildx ls` lists those there are; leave out --builder to have one made"
 
 
+def test_a_builder_that_buildx_own_variable_names_must_exist() -> None:
+    named = replace(NO_BUILDER, variables=frozenset({"BUILDX_BUILDER"}))
+    with pytest.raises(EngineError) as refused:
+        plan_of({}, facts=named)
+    assert refused.value.code == "builder-absent"
+    assert plan_of({"driver": "docker-container"}, facts=named).builder.owned
+    assert plan_of({}, facts=replace(named, variables=frozenset({"HOME"}))).builder.owned
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_noted"),
+    [
+        ({"secret": ["id=x,env=NOPE"]}, True),
+        ({"secret": ["type=env,id=x,src=NOPE"]}, True),
+        ({"buildx_flags": ["--secret", "id=x,env=NOPE"]}, True),
+        ({"secret": ["id=x,env=HOME"]}, False),
+        ({"secret": ["id=x"]}, False),  # a file of that name, maybe
+        ({"secret": ["id=x,src=NOPE"]}, False),
+    ],
+)
+def test_a_secret_of_a_variable_that_is_not_set_is_noted(asked: dict[str, object], is_noted: bool) -> None:  # noqa: FBT001 -- a table
+    known = replace(CONTAINERD, variables=frozenset({"HOME"}))
+    assert any("NOPE" in note for note in plan_of({"load": True, **asked}, facts=known).notes) is is_noted
+    assert not any("NOPE" in note for note in plan_of({"load": True, **asked}).notes)  # what is set is not known
+
+
 # --- what is said beside -----------------------------------------------------------------------------------
 
 NOWHERE = "the image stays in the builder's cache: add --push or --load to keep it"

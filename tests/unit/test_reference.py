@@ -114,6 +114,9 @@ def test_docker_hubs_names_are_in_one_module() -> None:
     assert [path.name for path in modules] == ["reference.py"]
 
 
+TAG = "a tag begins with a letter, digit or _, has only these and . and -, and at most 128 of them"
+UNSET = "its tag is empty: is the variable behind the colon set?"
+SEVERAL = "that is more than one: give each a --tag of its own, or one a line in BUILDX_CACHE_TAG"
 LOWER = "write the repository's name in lower case"
 EMPTY = f"is the variable in front of it, such as DOCKER_REGISTRY, empty? {FORKS}"
 EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:1.2"
@@ -124,12 +127,14 @@ EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:
     [
         ("", EMPTY),
         (" app", EXAMPLE),
-        ("app:1 ", EXAMPLE),
-        ("app:", EXAMPLE),
-        ("app:.1", EXAMPLE),
-        ("app:-1", EXAMPLE),
-        ("app:" + "t" * 129, EXAMPLE),
-        ("app:1:2", EXAMPLE),
+        ("app:1 ", TAG),
+        ("app:", UNSET),
+        ("r.example/app:1\nr.example/app:2", SEVERAL),
+        ("app:1 app:2", SEVERAL),
+        ("app:.1", TAG),
+        ("app:-1", TAG),
+        ("app:" + "t" * 129, TAG),
+        ("app:1:2", TAG),
         ("app@sha256:abc", EXAMPLE),
         ("/app", EMPTY),
         (":1", EMPTY),
@@ -137,8 +142,8 @@ EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:
         ("org//app", EXAMPLE),
         ("org/app..x", EXAMPLE),
         ("org/-app", EXAMPLE),
-        ("app:tést", EXAMPLE),
-        ("app:1\n", EXAMPLE),
+        ("app:tést", TAG),
+        ("app:1\n", TAG),
         ("[1:2]/app", EXAMPLE),
         ("[:::::]:5000/app", EXAMPLE),
         ("App", LOWER),

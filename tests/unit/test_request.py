@@ -462,6 +462,14 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(root=tmp_path)
 
 
+@pytest.mark.parametrize("text", ['\ufefftarget = "x"\r\n', 'target = "x"\r\n'])
+def test_a_configuration_file_of_a_windows_editor_is_read(tree: Tree, text: str) -> None:
+    (tree.root / "app/buildx-cache.toml").write_bytes(text.encode())
+    layer = tree.layer()
+    assert layer
+    assert layer.values["target"] == "x"
+
+
 PLACES = (
     ("app/buildx-cache.toml", 'target = "{}"'),
     ("app/pyproject.toml", '[tool.buildx-cache]\ntarget = "{}"'),
