@@ -173,9 +173,14 @@ class Buildx(BuildxCLI):
 
         Upstream's ``build`` cannot be cancelled, mixes stdout with stderr, takes one ``cache_to``, quotes no CSV, and
         lacks ``--annotation``, ``--no-cache-filter``, ``--shm-size``, ``--ulimit``, ``--cgroup-parent``.
+
+        Where nothing was asked for on stdout, only a frontend would print there: Buildx prints every one's message
+        (``frontend.result.inlinemessage`` in ``commands/build.go``).
         """
         words = tuple(map(str, [*self.docker_cmd, *build.argv]))
-        return follow(words, env=env, on_stderr=on_stderr, on_interrupt=on_interrupt, stdin=stdin)
+        return follow(
+            words, env=env, on_stderr=on_stderr, on_interrupt=on_interrupt, stdin=stdin, prints=build.prints
+        )
 
 
 class Images(ImageCLI):

@@ -145,18 +145,19 @@ def follow(
     on_stderr: Callable[[bytes], None],
     on_interrupt: Callable[[], None],
     stdin: int | None,
+    prints: bool = True,
 ) -> int:
-    """Run a long command, handing over its stderr as it comes; its stdout is this program's.
+    """Run a long command, handing over its stderr as it comes; its stdout is this program's, or lost.
 
     ``on_stderr`` gets nothing, four times a second, while the child is silent; what it raises ends the child.
     ``on_interrupt`` is called when a signal ends the call, before the child is waited for. ``stdin`` is a file
-    descriptor for the child, None for nothing to read. Returns the exit code.
+    descriptor for the child, None for nothing to read; what it ``prints`` to stdout is kept. Returns the exit code.
 
     Raises:
         OSError: the program cannot be started.
     """
     source = subprocess.DEVNULL if stdin is None else stdin
-    with _child(argv, env=env, stdin=source, stdout=None) as child:
+    with _child(argv, env=env, stdin=source, stdout=None if prints else subprocess.DEVNULL) as child:
         if child.stderr is None:
             raise AssertionError
         try:

@@ -24,7 +24,7 @@ from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
 from buildx_cache.redaction import Secret, is_secret_argument
 from buildx_cache.request.build_request import BuildxOptions, option_key
 from buildx_cache.request.local_paths import flag_values
-from buildx_cache.request.outputs import Output
+from buildx_cache.request.outputs import Output, printing_flags
 
 _STDIN = "-"
 
@@ -100,6 +100,12 @@ class BuildInvocation(BuildxOptions):
         """Whether the build context or the Dockerfile comes on stdin."""
         files = (self.file, *flag_values(self.flags, "--file", "f"))
         return self.context == _STDIN or _STDIN in files
+
+    @property
+    def prints(self) -> bool:
+        """Whether something was asked for that Buildx prints to stdout."""
+        given = (*flag_values(self.flags, "--output", "o"), *(output.spec for output in self.outputs))
+        return bool(printing_flags(self.flags)) or any(Output(spec=spec).is_streamed for spec in given)
 
     def fresh(self) -> BuildInvocation:
         """Return the same build without the builder's cache, where Buildx takes ``--no-cache`` with the given flags."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import output_pairs, outputs_of
 
+# Flags of Buildx' own with which it prints to stdout; -q also among other switches, and with the value of -o.
+_PRINTING = ("--call", "--check", "--print", "--quiet", "--help")
+_PRINTING_LETTERS = re.compile(r"-D*[qh]")
 _PUSH_FLAGS = ("--push", "--push=true")
 _DISABLED = re.compile(r"(?:^|,)disabled=(?:1|t|true)(?:,|$)", re.IGNORECASE)
 _OFF = ("0", "f", "false")
@@ -46,6 +49,11 @@ class Output:
         return self._fields.get("type") == "docker" and not self._fields.keys() & {"dest", "context"}
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether the result goes to stdout."""
+        return self._fields.get("dest") == "-"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names that the output gives the image; Buildx takes the tags of the call in their place, if any."""
         return tuple(name.strip() for name in self._fields.get("name", "").split(",") if name.strip())
@@ -65,6 +73,11 @@ class Output:
         """Return the same output with ``NAME=VALUE`` attributes, as far as it does not set them itself."""
         added = (each for each in attributes if each.partition("=")[0] not in self._fields)
         return replace(self, spec=",".join((self.spec, *added)))
+
+
+def printing_flags(flags: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the flags that are passed on to Buildx with which it prints to stdout."""
+    return tuple(flag for flag in flags if flag.partition("=")[0] in _PRINTING or _PRINTING_LETTERS.match(flag))
 
 
 def pushing_outputs(request: BuildRequest) -> tuple[Output, ...]:

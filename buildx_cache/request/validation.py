@@ -31,7 +31,7 @@ from buildx_cache.request.local_paths import (
     written_layouts,
 )
 from buildx_cache.request.options import parse_duration, parse_size
-from buildx_cache.request.outputs import pushing_outputs
+from buildx_cache.request.outputs import Output, printing_flags, pushing_outputs
 from buildx_cache.request.probe import check_readable, check_written, is_ordinary, is_unending, look
 from buildx_cache.request.remote_context import is_remote_context, is_url
 from buildx_cache.working_copy import led_outside
@@ -218,25 +218,17 @@ def _check_formats(request: BuildRequest) -> None:
             )
 
 
-# Flags of Buildx' own with which it prints to stdout.
-_PRINTING = ("--call", "--check", "--print", "--quiet", "-q")
-
-
 def _check_progress(request: BuildRequest) -> None:
     """Nothing but events goes to stdout where they are asked for."""
     if request.progress is not Progress.JSON:
         return
-    flags = [flag for flag in request.buildx_flags if flag.partition("=")[0] in _PRINTING]
-    for what in (*(f"-o {spec}" for spec in request.output if _is_to_stdout(spec)), *flags):
+    streamed = (f"-o {spec}" for spec in outputs_of(request) if Output(spec=spec).is_streamed)
+    for what in (*streamed, *printing_flags(request.buildx_flags)):
         raise UsageError(
             f"--progress json and {what} both write to stdout",
             code="option-conflict",
             hint="drop one, or have the output go to a file",
         )
-
-
-def _is_to_stdout(spec: str) -> bool:
-    return dict(output_pairs(spec)).get("dest") == "-"
 
 
 def check_paths(request: BuildRequest) -> None:

@@ -10,6 +10,7 @@ import socketserver
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +31,9 @@ _SHORT_SECONDS = 1.0
 _PAUSE_SECONDS = 0.1
 _POLL_SECONDS = 0.05
 _LINGER_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
+_PATIENCE_SECONDS = 5.0
+_LOOPBACK = "127."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,9 +190,11 @@ class Handler(BaseHTTPRequestHandler):
             self.server.count(answer.kind, len(answer.content))
             return
         start, length = answer.span
+        end = start + length
         try:
-            if length:
-                self.connection.sendfile(answer.file, start, length)
+            for at in range(start, end, _PIECE_BYTES):
+                self.connection.sendfile(answer.file, at, min(_PIECE_BYTES, end - at))
+                self.server.note_answering(self.connection)
         finally:
             sent = max(0, answer.file.tell() - start)
             self.server.count(answer.kind, sent)
@@ -198,10 +204,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @dataclass(kw_only=True)
 class _Client:
-    """Its thread, and since when (monotonic seconds) it waits for a request: None while that is answered."""
+    """Its thread, its address, and since when (monotonic seconds) it asks for nothing or takes nothing."""
 
     thread: threading.Thread
-    since: float | None
+    address: str
+    since: float
+    is_answered: bool = False
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -258,23 +266,39 @@ class Server(socketserver.ThreadingTCPServer):
             time.sleep(_PAUSE_SECONDS)
             raise
 
-    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+    def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
         """Start a client's thread."""
+        host = client_address[0]
+        address = _LOOPBACK if host.startswith(_LOOPBACK) else host  # on loopback, everybody has them all
         thread = threading.Thread(
             target=self.process_request_thread, args=(request, client_address), name="serve", daemon=True
         )
         with self._changed:
-            self._make_room()
-            self._clients[request] = _Client(thread=thread, since=time.monotonic())
+            self._make_room(address)
+            self._clients[request] = _Client(thread=thread, address=address, since=time.monotonic())
         thread.start()
 
-    def _make_room(self) -> None:
-        """Where all places are taken, send away who waits longest: silent clients keep nobody else out."""
+    def _make_room(self, address: str) -> None:
+        """Where all places are taken, send away who waits longest: silent clients keep nobody else out.
+
+        Nor do those who know a digest, as of a public image's layer, and take a blob slowly or not at all.
+        """
         while len(self._clients) >= self.limits.connections and not self._is_ending:
-            waiting = [(known.since, client) for client, known in self._clients.items() if known.since is not None]
-            if waiting:
-                _cut(min(waiting, key=lambda pair: pair[0])[1])
+            if client := self._in_the_way(address):
+                _cut(client)
             self._changed.wait(_PAUSE_SECONDS)
+
+    def _in_the_way(self, address: str) -> socket.socket | None:
+        """Return who leaves for a client of this address; None where nobody has more than a share and all take on."""
+        clients = self._clients
+        if waiting := [client for client, known in clients.items() if not known.is_answered]:
+            return min(waiting, key=lambda client: clients[client].since)
+        counted = Counter(known.address for known in clients.values())
+        most, count = counted.most_common(1)[0]
+        crowd = (client for client, known in clients.items() if known.address == most)
+        longest = min(crowd, key=lambda client: clients[client].since)
+        is_unfair = count > counted[address] + 1
+        return longest if is_unfair or time.monotonic() - clients[longest].since > _PATIENCE_SECONDS else None
 
     def close_request(self, request: socket.socket) -> None:  # type: ignore[override]
         """Close a connection; not while it is being cut, as its number may be another's right after."""
@@ -292,11 +316,15 @@ class Server(socketserver.ThreadingTCPServer):
 
     def note_waiting(self, client: socket.socket) -> None:
         """Remember that a request is waited for."""
-        self._clients[client].since = time.monotonic()
+        self._note(client, is_answered=False)
 
     def note_answering(self, client: socket.socket) -> None:
-        """Remember that a request came."""
-        self._clients[client].since = None
+        """Remember that a request came, or a piece of its answer was taken."""
+        self._note(client, is_answered=True)
+
+    def _note(self, client: socket.socket, *, is_answered: bool) -> None:
+        known = self._clients[client]
+        known.since, known.is_answered = time.monotonic(), is_answered
 
     def count(self, kind: Kind, sent: int) -> None:
         """Count an answer with a body of ``sent`` bytes."""

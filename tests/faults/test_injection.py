@@ -14,6 +14,7 @@ import pytest
 
 from buildx_cache.formatting import printable
 from buildx_cache.plan.render import shell_line
+from tests.faults.frontend import push_frontend
 from tests.faults.hostile import CANARY, NAME, ONE_LINE, TEXTS, Page, commands
 from tests.integration.conftest import Docker, Ran
 from tests.selection import quick
@@ -143,6 +144,22 @@ def test_nor_does_it_where_the_build_fails(docker: Docker, project: Path, ci: st
     check_log(ran, ci)
     check_reports(out)
     assert not Path(CANARY).exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--progress", "json")], ids=["live", "json"])
+def test_no_frontend_prints_to_where_results_go(docker: Docker, project: Path, words: tuple[str, ...]) -> None:
+    """Buildx prints a message of the frontend's to stdout, whatever it was asked for."""
+    message = "\n".join((f"registry/{NAME}@sha256:{'e' * 64}", "\x1b[2J", *TEXTS))
+    said = {"frontend.result.inlinemessage": message.encode("utf-8", "surrogateescape")}
+    image = push_frontend(docker, project.parent / "frontend", said)
+    (project / "Dockerfile").write_text(f"# syntax={image}\nFROM {docker.base}\n")
+
+    marks, _, _ = CIS["github"]
+    options = ("--cache", "none", "--driver", "docker", *words)
+    ran = docker.tool("build", *options, str(project), env=marks)
+    assert ran.code == 0, ran.stderr
+    assert NAME not in ran.stdout
+    check_log(ran, "github")
 
 
 def outputs_of(text: str) -> Iterator[str]:

@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.errors import ExhaustedError
-from buildx_cache.serve import Limits, Requests, Served, serve
+from buildx_cache.serve import Limits, Requests, Served, serve, server
 from tests.unit.layout.layouts import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, Layout, digest_of
 
 LAYER = b"".join(b"line %d of the layer\n" % number for number in range(500))
@@ -655,6 +655,46 @@ def test_who_finds_all_places_taken_waits(tmp_path: Path) -> None:
                 read += len(client.recv(1 << 20))
             client.close()
             assert reply.result().status == 200
+
+
+def own_address() -> str:
+    """An address of this machine that is not on loopback."""
+    with socket.socket(type=socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("this machine is on no network")
+        return str(asking.getsockname()[0])
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> Iterator[Served]:
+    """A server whose places are all taken by who asks for a blob and does not take it.
+
+    As another container could that knows the digest of a public image's layer.
+    """
+    layout, content = large(tmp_path)
+    limits = Limits(connections=4, stall_seconds=100 * PATIENCE)
+    with ExitStack() as stack, serving(layout, limits=limits) as served:
+        for _ in range(limits.connections):
+            client = stack.enter_context(connect(served, small=True))
+            client.sendall(blob_request(served, digest_of(content)))
+            assert client.recv(9, socket.MSG_WAITALL) == b"HTTP/1.1 "
+        yield served
+
+
+def test_who_takes_nothing_keeps_nobody_out(crowded: Served) -> None:
+    assert get(crowded, "manifests/latest").status == 200
+
+
+def test_a_crowd_keeps_no_other_address_out(crowded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_PATIENCE_SECONDS", 100 * PATIENCE)
+    with socket.socket() as client:
+        client.settimeout(PATIENCE)
+        client.bind((own_address(), 0))
+        client.connect(("127.0.0.1", crowded.port))
+        client.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
 
 
 def test_fifty_clients_at_once_get_the_right_bytes(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def test_the_display_is_one_that_its_reader_can_take(
         {"output": ["type=oci,dest="]},
         {"buildx_flags": ("--call=check",)},
         {"buildx_flags": ("--print",)},
+        {"buildx_flags": ("-Dq",)},
+        {"buildx_flags": ("-o", "-")},
     ],
 )
 def test_two_things_on_stdout_are_refused(values: dict[str, object]) -> None:

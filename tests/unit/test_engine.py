@@ -679,8 +679,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes | None]]:
         on_stderr: Callable[[bytes], None],
         on_interrupt: Callable[[], None],
         stdin: int | None,
+        prints: bool,
     ) -> int:
-        del argv, env, on_stderr, on_interrupt
+        del argv, env, on_stderr, on_interrupt, prints
         seen.append(None if stdin is None else os.read(stdin, 1 << 20))
         return 0
 
@@ -737,6 +738,35 @@ def test_a_build_that_needs_no_stdin_gets_none(output: str, engine: DockerEngine
     outputs = (Output(spec=output),) if output else ()
     engine.build(BuildInvocation(builder="b", context=".", imports=(CACHE,), outputs=outputs), print, print)
     assert read == [None]
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (BuildInvocation(builder="b", context="."), False),
+        (BuildInvocation(builder="b", context=".", outputs=(Output(spec="type=oci,dest=x"),)), False),
+        (BuildInvocation(builder="b", context=".", flags=("--output", "x", "--check-not")), False),
+        (BuildInvocation(builder="b", context=".", outputs=(Output(spec="type=oci"),)), True),
+        *(
+            (BuildInvocation(builder="b", context=".", flags=flags), True)
+            for flags in (("--call=check",), ("-q",), ("-o", "-"), ("--output=-",), ("-qo-",))
+        ),
+    ],
+    ids=str,
+)
+def test_buildx_prints_only_what_was_asked_for(
+    build: BuildInvocation, engine: DockerEngine, monkeypatch: pytest.MonkeyPatch, *, expected: bool
+) -> None:
+    seen: list[bool] = []
+
+    def follow(argv: tuple[str, ...], *, prints: bool, **_: object) -> int:
+        del argv
+        seen.append(prints)
+        return 0
+
+    monkeypatch.setattr(client, "follow", follow)
+    engine.build(build, print, print)
+    assert seen == [expected]
 
 
 def test_a_bug_of_a_listener_is_no_answer_of_docker(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
