@@ -33,6 +33,7 @@ from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, Output, attests, loads, may_push_image, pushes, pushes_by_digest
 
 __all__ = [
+    "CONFIG_DIGEST",
     "DIGEST",
     "BuildArg",
     "BuildInvocation",
