@@ -63,7 +63,7 @@ def diagnose(trace: BuildTrace, code: int) -> BuildxCacheError:
             code="cache-export-failed",
             hint=problem.advice or "drop --strict-cache to go on without",
         )
-    where = f"{_name(step)}: " if step and problem.error is BuildFailedError else ""
+    where = f"{_name(step)}: " if step and problem.error in (BuildFailedError, UsageError) else ""
     return problem.error(f"{where}{words}", code=_code(problem), hint=problem.advice)
 
 

@@ -166,7 +166,7 @@ CAUSES: Mapping[Kind, Cause] = {
         ),
     ),
     Kind.NO_STAGE: Cause(
-        error=BuildFailedError,
+        error=UsageError,
         advice="--target names no stage of the Dockerfile: its stages are what stands after AS in FROM lines",
     ),
     Kind.UNKNOWN_INSTRUCTION: Cause(
@@ -180,7 +180,7 @@ CAUSES: Mapping[Kind, Cause] = {
         ),
     ),
     Kind.NO_SECRET: Cause(
-        error=BuildFailedError,
+        error=UsageError,
         advice=(
             "a step needs a secret that was not given: add --secret id=NAME,env=VARIABLE or --secret id=NAME,src=FILE"
         ),

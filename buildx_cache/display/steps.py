@@ -195,7 +195,7 @@ def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
     if report.build_context and report.build_context.bytes:
         yield "context", f"{size(report.build_context.bytes)} sent"
     for image in report.images.values():
-        if image.digest:
-            yield "image", short_digest(image.digest)
+        if image.name:
+            yield "image", short_digest(image.name)
     spent = {name: duration(report.phases.get(name, 0.0)) for name in _TOLD}
     yield "time", ", ".join(f"{name} {value}" for name, value in spent.items() if value != "0.0s")

@@ -36,6 +36,7 @@ from buildx_cache.request import BuildRequest, Driver, Output, attests, loads, m
 from buildx_cache.request.local_paths import flag_values, secret_sources
 
 __all__ = [
+    "CONFIG_DIGEST",
     "DIGEST",
     "BuildArg",
     "BuildInvocation",

@@ -40,16 +40,25 @@ class ErrorReport:
 class ImageReport:
     """The image of a target; ``digest`` is empty where there is none.
 
+    ``id`` is what the engine calls an image that was loaded. The classic image store has no manifests: what is only
+    loaded there has no digest.
+
     ``platform_digests`` are those of its manifests by platform, as far as BuildKit tells: an image with attestations
     is an index, which not everybody takes.
     """
 
     digest: str = ""
+    id: str = ""
     platform_digests: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     pushed: bool = False
     loaded: bool = False
     platforms: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return what the image can be used by without a tag."""
+        return self.digest or self.id
 
 
 @dataclass(frozen=True, kw_only=True)

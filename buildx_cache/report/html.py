@@ -101,7 +101,7 @@ def _sha256(text: str) -> str:
 
 def _subject(report: BuildReport) -> str:
     tags = (tag for image in report.images.values() for tag in image.tags)
-    digests = (short_digest(image.digest) for image in report.images.values() if image.digest)
+    digests = (short_digest(image.name) for image in report.images.values() if image.name)
     return next(chain(tags, digests), f"build on {report.builder.name}")
 
 
@@ -240,6 +240,7 @@ def _facts(report: BuildReport) -> Element:
     facts = {
         "Tags": "\n".join(tag for image in images for tag in image.tags),
         "Digest": "\n".join(filter(None, (image.digest for image in images))),
+        "Image ID": "\n".join(image.id for image in images if image.id not in ("", image.digest)),
         "Platforms": ", ".join(platform for image in images for platform in image.platforms),
         "Platform digests": "\n".join(
             f"{platform} {digest}" for image in images for platform, digest in image.platform_digests.items()

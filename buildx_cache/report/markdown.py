@@ -31,7 +31,7 @@ def markdown(report: BuildReport, error: BuildxCacheError | None = None) -> str:
 def _blocks(report: BuildReport, error: BuildxCacheError | None) -> Iterator[str]:
     yield f"### {_HEADLINES[report.status]} in {duration(report.seconds)}"
     for image in report.images.values():
-        for name in image.tags or filter(None, (image.digest,)):
+        for name in image.tags or filter(None, (image.name,)):
             yield _block(element("p", _code(name)))
     yield from _failure(report, error)
     yield _block(element("p", *_counts(report)))
@@ -61,7 +61,7 @@ def _counts(report: BuildReport) -> tuple[str, ...]:
     steps, ratio = report.cache.steps, report.cache.hit_ratio
     share = f", {ratio:.0%} of those reached" if ratio is not None else ""
     saved = f" {duration(report.cache.saved_seconds)} of steps not run again." if report.cache.saved_seconds else ""
-    named = (each.digest for each in report.images.values() if each.digest and each.tags)
+    named = (each.name for each in report.images.values() if each.name and each.tags)
     digest = "".join(f" Image {short_digest(digest)}." for digest in named)
     sent = f" {size(report.build_context.bytes)} of build context sent." if report.build_context else ""
     executed = f"{steps.executed} executed."

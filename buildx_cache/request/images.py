@@ -1,4 +1,4 @@
-"""The images that a build reads, as far as its Dockerfile tells without being run."""
+"""The images that a build reads and the stages that it has, as far as its Dockerfile tells without being run."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ _SYNTAX = re.compile(r"#\s*syntax\s*=\s*(?P<image>\S+)", re.IGNORECASE)
 _INSTRUCTION = re.compile(r"\s*(?P<word>FROM|ARG|COPY|ADD|RUN)\s+(?P<rest>.*)", re.IGNORECASE)
 _CONTINUED = re.compile(r"\\[ \t]*\r?\n")
 _OPTION = re.compile(r"--(?:(?P<key>from)|mount)=(?P<value>\S+)")
+_STAGE = re.compile(r"[a-z][a-z0-9._-]*")
+_NAMED = re.compile(r"\s*FROM\s.*\sAS\s+(?P<stage>[a-z][a-z0-9._-]*)\s*", re.IGNORECASE)
+_COMMENTS = re.compile(r"^\s*(?:#.*)?\n", re.MULTILINE)
+_JOINED = re.compile(r"[\\`][ \t]*\r?\n[ \t]*")
 _VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?::?-(?P<default>[^{}]*))?\})")
 
 
@@ -31,6 +35,21 @@ def named_images(request: BuildRequest) -> tuple[str, ...]:
     pairs = (text.partition("=") for text in values_of(request, "build_arg"))
     given = {name: value for name, equals, value in pairs if equals}
     return tuple(dict.fromkeys((*named, *_images(_text(request), given))))
+
+
+def stages_but(request: BuildRequest, target: str) -> tuple[str, ...] | None:
+    """Return the names of the Dockerfile's stages where none can be ``target``; None where one may be.
+
+    A name stands in the Dockerfile as a word, in any case (``frontend/dockerfile/instructions/parse.go``). Whatever
+    else a word may be, in a heredoc or a comment: one that is nowhere is no stage.
+    """
+    text = _text(request)
+    whole = _JOINED.sub("", _COMMENTS.sub("", text))
+    words = {*_STAGE.findall(text.lower()), *_STAGE.findall(whole.lower())}
+    if not text or not _STAGE.fullmatch(target.lower()) or target.lower() in words:
+        return None
+    found = map(_NAMED.fullmatch, _CONTINUED.sub(" ", _COMMENTS.sub("", text)).splitlines())
+    return tuple(dict.fromkeys(match["stage"].lower() for match in found if match))
 
 
 def _text(request: BuildRequest) -> str:

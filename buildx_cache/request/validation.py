@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from buildx_cache.caches import SCOPED, parse_export, parse_import
+from buildx_cache.caches.backend import closest
 from buildx_cache.errors import UsageError
 from buildx_cache.layout.model import Kind
 from buildx_cache.layout.parse import MalformedError
@@ -16,6 +17,7 @@ from buildx_cache.layout.store import INGEST, open_store
 from buildx_cache.redaction import has_login
 from buildx_cache.reference import registry_key
 from buildx_cache.request.build_request import BuildRequest, Driver, Progress, option_key, parse_endpoint
+from buildx_cache.request.images import stages_but
 from buildx_cache.request.local_paths import (
     RESULT_FILES,
     SYNTAX,
@@ -48,6 +50,16 @@ _ALONE = frozenset((
     "armel", "arm64", "aarch64", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64",
     "s390x", "wasm", "local",
 ))  # fmt: skip
+# Go's own (``internal/syslist``), with the words for them that ``containerd/platforms`` knows, and WebAssembly's.
+_SYSTEMS = (
+    "linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "illumos", "aix", "android",
+    "ios", "hurd", "js", "nacl", "plan9", "zos", "wasip1", "wasi", "macos", "unknown",
+)  # fmt: skip
+_ARCHITECTURES = (
+    "amd64", "arm64", "arm", "386", "i386", "x86_64", "x86-64", "aarch64", "armhf", "armel", "riscv64", "ppc64le",
+    "s390x", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc", "riscv", "s390", "sparc", "sparc64",
+    "amd64p32", "armbe", "arm64be", "mips64p32", "mips64p32le", "wasm", "wasm32", "unknown",
+)  # fmt: skip
 
 
 def check(request: BuildRequest) -> None:
@@ -111,11 +123,25 @@ def _check_image(request: BuildRequest) -> None:
             "--tag is empty", code="value-empty", hint="give REGISTRY/REPOSITORY:TAG; a variable in it may not be set"
         )
     for platform in request.platform:
-        if not _PLATFORM.fullmatch(platform) or not (_SEPARATOR in platform or platform.lower() in _ALONE):
+        _check_platform(platform)
+
+
+def _check_platform(platform: str) -> None:
+    """Refuse what is no platform. BuildKit takes any word, and an image for ``linux/arm65`` runs nowhere."""
+    system, separator, rest = platform.lower().partition(_SEPARATOR)
+    if not (_PLATFORM.fullmatch(platform) and (separator or system in _ALONE)):
+        raise UsageError(
+            f"--platform {platform!r} is not a platform",
+            code="platform-malformed",
+            hint="write OS/ARCH, such as linux/arm64",
+        )
+    architecture = rest.partition(_SEPARATOR)[0]
+    for what, word, known in (("system", system, _SYSTEMS), ("architecture", architecture, _ARCHITECTURES)):
+        if separator and word not in known:
             raise UsageError(
-                f"--platform {platform!r} is not a platform",
-                code="platform-malformed",
-                hint="write OS/ARCH, such as linux/arm64",
+                f"--platform {platform!r} names no {what} that there is: {word}",
+                code="platform-unknown",
+                hint=closest(word, known),
             )
 
 
@@ -243,6 +269,7 @@ def check_paths(request: BuildRequest) -> None:
     _check_policy(request)
     _check_layouts(request)
     _check_frontend(request)
+    _check_target(request)
     if is_remote_context(request.context):
         check_shadow(request.context)
         return
@@ -341,6 +368,7 @@ _OWN_FRONTEND = re.compile(rb"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:
 _COMMENTS = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r\f\v]*(?:(?:#|//)[^\n]*)?(?:\n|\Z))*")
 _DIRECTIVE = re.compile(rb"(?:#|//)\s*syntax\s*=\s*(\S*)", re.IGNORECASE)
 _HEAD = 1 << 20
+_MOST_SHOWN = 20
 
 
 def _check_frontend(request: BuildRequest) -> None:
@@ -362,6 +390,19 @@ def _check_frontend(request: BuildRequest) -> None:
             code="frontend-unknown",
             hint=f"give --build-arg {SYNTAX}=docker/dockerfile:1; or have files go to type=tar, and images get a --tag",
         )
+
+
+def _check_target(request: BuildRequest) -> None:
+    """Refuse a target that is certainly no stage: another frontend than Docker's own may call stages as it likes."""
+    target = values_of(request, "target")[-1]
+    has_syntax = any(text.startswith(SYNTAX) for text in values_of(request, "build_arg"))
+    if not target or has_syntax or not all(map(_has_own_frontend, _dockerfiles(request))):
+        return
+    stages = stages_but(request, target)
+    if stages is not None:
+        unnamed = "no stage has a name: write FROM … AS NAME, or drop --target"
+        hint = closest(target, stages[:_MOST_SHOWN]) if stages else unnamed
+        raise UsageError(f"--target {target!r} names no stage of the Dockerfile", code="stage-absent", hint=hint)
 
 
 def _has_frontends_say(request: BuildRequest) -> bool:

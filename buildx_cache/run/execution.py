@@ -109,7 +109,7 @@ class _Execution:
                     self._builder.prepare()
                 attempt = self._build(build)
                 for file in self._builds.files:
-                    put_in_place(file)
+                    put_in_place(file.naming(self._image_id))
                 self._exports.write_nodes(attempt.build)
             with call.phase("sweep"):
                 self._caches.tidy()
@@ -219,7 +219,7 @@ class _Execution:
 
     def _report(self, error: BuildxCacheError | None) -> BuildReport:
         trace, metadata = self._builds.trace, self._builds.metadata if self._is_built else None
-        image = image_report(self._plan.target.image, metadata, trace)
+        image = image_report(self._plan.target.image, metadata, trace, self._image_id)
         report = self._call.report(self._ci, error, image)
         report = replace(report, cache=self._caches.report(trace), steps=step_reports(trace))
         return rewritten_report(report, self._redactor.text)

@@ -30,6 +30,13 @@ class ResultFile:
     path: str
     content: bytes
 
+    def naming(self, image_id: str) -> ResultFile:
+        """Return the file with what the engine calls a loaded image; the same where that is empty.
+
+        Buildx writes the digest of the configuration, which the containerd store does not know an image by.
+        """
+        return replace(self, content=image_id.encode()) if image_id and self.option == _ID else self
+
 
 def redirected(build: BuildInvocation, folder: Path) -> BuildInvocation:
     """Return the build with its files in ``folder``; its metadata is always wanted."""

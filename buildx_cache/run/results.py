@@ -9,7 +9,7 @@ from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, Transfer
 from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.layout.parse import is_digest
-from buildx_cache.plan import DIGEST, BuildPlan, ImagePlan
+from buildx_cache.plan import CONFIG_DIGEST, DIGEST, BuildPlan, ImagePlan
 from buildx_cache.reference import parse_reference
 from buildx_cache.report import (
     CacheReport,
@@ -111,11 +111,18 @@ def digest_of(metadata: Mapping[str, object], key: str) -> str:
     return value if isinstance(value, str) and is_digest(value) else ""
 
 
-def image_report(image: ImagePlan, metadata: Mapping[str, object] | None, trace: BuildTrace | None) -> ImageReport:
-    """Return what became of an image; without the ``metadata`` of Buildx, it was not built."""
-    digest = digest_of(metadata or {}, DIGEST)
+def image_report(
+    image: ImagePlan, metadata: Mapping[str, object] | None, trace: BuildTrace | None, image_id: str = ""
+) -> ImageReport:
+    """Return what became of an image; without the ``metadata`` of Buildx, it was not built.
+
+    ``image_id`` is what the engine calls a loaded one.
+    """
+    is_known = image.push or not (image.load and image.told_id == CONFIG_DIGEST)
+    digest = digest_of(metadata or {}, DIGEST) if is_known else ""
     return ImageReport(
         digest=digest,
+        id=image_id,
         platform_digests=_platform_digests(digest, image.platforms or _platform(metadata or {}), trace),
         tags=image.tags or image.pushed,
         pushed=image.push and metadata is not None,

@@ -67,13 +67,15 @@ FAILURES = {
         says=("COPY notes.md /: failed", '"/notes.md": not found', "a line of .dockerignore", ">>> COPY notes.md"),
     ),
     "no-such-stage": Failure(
-        dockerfile="FROM {base} AS build\n",
+        dockerfile="FROM {base} AS build\nLABEL biuld=1\n",
         options=("--target", "biuld"),
         says=('target stage "biuld" could not be found', "--target names no stage"),
+        code=2,
     ),
     "no-secret": Failure(
         dockerfile="FROM {base}\nRUN --mount=type=secret,id=token,required=true true\n",
         says=("secret token: not found", "add --secret id=", ">>> RUN --mount=type=secret"),
+        code=2,
     ),
     "checksum": Failure(
         dockerfile=f"FROM {{base}}\nADD --checksum={NO_DIGEST} http://{{registry}}/v2/ /answer\n",

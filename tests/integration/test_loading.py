@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -182,3 +183,24 @@ def test_the_classic_store_gives_one_answer_to_attestations(classic_docker: Dock
         )
         assert (ran.code, ran.report["error"]["code"]) == (2, "load-unsupported")
     classic_docker.docker("image", "rm", ONE, TWO)
+
+
+# Of an image without attestations, Buildx tells the digest of the configuration, which the containerd store lacks.
+@pytest.mark.parametrize(
+    ("kind", "driver"), [("docker", ("--driver", "docker")), ("classic_docker", ())], ids=["engines", "made"]
+)
+def test_every_id_of_a_loaded_image_is_the_engines(
+    request: pytest.FixtureRequest, project: Path, tmp_path: Path, kind: str, driver: tuple[str, ...]
+) -> None:
+    docker: Docker = request.getfixturevalue(kind)
+    builder = driver or docker.new_builder
+    words = ("--cache", "none", "--provenance", "false", "--build-arg", f"BASE={docker.base}", str(project))
+    values = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(tmp_path / "outputs")}
+    files = ("--iidfile", str(tmp_path / "iid"))
+    ran = docker.tool("build", *builder, "-t", ONE, "--load", *files, *words, env=values)
+    name = identity(docker, ONE)
+    image = ran.report["images"]["default"]
+    told = set(re.findall(r"sha256:[0-9a-f]{64}", (tmp_path / "outputs").read_text()))
+    assert (ran.stdout, (tmp_path / "iid").read_text(), image["id"]) == (f"{name}\n", name, name), ran.stderr
+    assert (image["digest"] in ("", name), told) == (True, {name})
+    docker.docker("image", "rm", ONE)

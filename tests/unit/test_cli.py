@@ -43,7 +43,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         monkeypatch.delenv(name)
     folder = tmp_path / "app"
     (folder / ".git").mkdir(parents=True)
-    (folder / "Dockerfile").write_text("FROM scratch\n")
+    (folder / "Dockerfile").write_text("FROM scratch AS cli\nFROM cli AS t\nFROM cli AS x\n")
     monkeypatch.chdir(folder)
     for name, value in {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": "/cache", "COLUMNS": "80"}.items():
         monkeypatch.setenv(name, value)

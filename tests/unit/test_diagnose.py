@@ -15,6 +15,7 @@ from buildx_cache.errors import (
     EngineError,
     ExhaustedError,
     UnreachableError,
+    UsageError,
 )
 from tests.unit.test_causes import ROWS, trace_of
 
@@ -156,7 +157,7 @@ BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `
             "the context has no such Dockerfile, or a link out of its folder: name the one there is with -f/--file",
         ),
         ("failed to solve: frontend grpc server closed unexpectedly", BuildFailedError, ""),
-        ('target stage "x" could not be found', BuildFailedError, TARGET),
+        ('target stage "x" could not be found', UsageError, TARGET),
     ],
 )
 def test_a_cause_has_its_kind_of_error(cause: str, kind: type[BuildxCacheError], hint: str) -> None:
@@ -292,13 +293,13 @@ RECORDED: dict[str, tuple[type[BuildxCacheError], str, str]] = {
     "buildx-0.29.1/errors/windows-line-endings": (BuildFailedError, "RUN /go.sh: exit code: 127", "LF, not CRLF"),
     "buildx-0.29.1/errors/foreign-program": (BuildFailedError, 'RUN ["/program"]: exit code: 1', "--platform"),
     "buildx-0.29.1/errors/hidden-by-dockerignore": (BuildFailedError, "COPY notes.md /: failed to", ".dockerignore"),
-    "buildx-0.29.1/errors/no-such-stage": (BuildFailedError, 'target stage "biuld" could not', "--target"),
+    "buildx-0.29.1/errors/no-such-stage": (UsageError, 'target stage "biuld" could not', "--target"),
     "buildx-0.29.1/errors/newer-flag": (
         BuildFailedError,
         "dockerfile parse error on line 2: unknown",
         "# syntax=docker",
     ),
-    "buildx-0.29.1/errors/no-secret": (BuildFailedError, "[stage-0] RUN --mount=type=secret", "--secret id=NAME,env="),
+    "buildx-0.29.1/errors/no-secret": (UsageError, "[stage-0] RUN --mount=type=secret", "--secret id=NAME,env="),
     "buildx-0.29.1/errors/checksum": (BuildFailedError, "ADD --checksum=sha256:0000", "change --checksum"),
     "buildx-0.29.1/errors/no-such-syntax": (BuildFailedError, "registry.example:5000/nobody/", "`# syntax` line"),
     "buildx-0.29.1/errors/socket-denied": (EngineError, "permission denied while trying", "the group docker"),
@@ -360,7 +361,7 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
     ),
     "moby/buildkit session/secrets/secrets.go of 2019": (
         "failed to solve: secret token not found: not found",
-        BuildFailedError,
+        UsageError,
         "--secret id=NAME",
     ),
     "moby/buildkit source/http/source.go": (

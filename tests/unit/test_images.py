@@ -1,4 +1,4 @@
-"""The images that a Dockerfile names."""
+"""The images that a Dockerfile names, and its stages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.request import BuildRequest, named_images
+from buildx_cache.errors import UsageError
+from buildx_cache.request import BuildRequest, check_paths, named_images
 from tests.unit.test_plan import request_of
 
 
@@ -76,3 +77,44 @@ def test_a_hostile_dockerfile_names_no_image(tmp_path: Path, text: str) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "Dockerfile")
     assert named_images(BuildRequest(context=str(tmp_path))) == ()
+
+
+STAGES = "FROM scratch AS base\nFROM base as Test\nRUN true\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "hint"),
+    [
+        pytest.param(STAGES, {"target": "bsae"}, "did you mean 'base'?", id="near"),
+        pytest.param(STAGES, {"target": "tset"}, "did you mean 'test'?", id="capitals"),
+        pytest.param(STAGES, {"target": "x"}, "use one of: base, test", id="far"),
+        pytest.param("FROM scratch\n", {"target": "x"}, "AS NAME", id="no-stage"),
+        pytest.param(f"# syntax=docker/dockerfile:1\n{STAGES}", {"target": "x"}, "base, test", id="own-frontend"),
+        pytest.param(STAGES, {"target": "base", "buildx_flags": ["--target=x"]}, "base, test", id="flag"),
+        pytest.param(STAGES, {"target": "test"}, "", id="any-case"),
+        pytest.param(STAGES, {}, "", id="none"),
+        pytest.param(STAGES, {"target": "true"}, "", id="a-word"),
+        pytest.param(STAGES, {"target": "0"}, "", id="a-number"),
+        pytest.param("FROM scratch \\\n# x\n\n AS \\\n  x\n", {"target": "x"}, "", id="continued"),
+        pytest.param("FROM scratch AS fi\\\n# x\nrst\n", {"target": "first"}, "", id="continued-word"),
+        pytest.param("# escape=`\nFROM scratch AS fi`\nrst\n", {"target": "first"}, "", id="other-escape"),
+        pytest.param(f"# syntax=a.test/other\n{STAGES}", {"target": "x"}, "", id="other-frontend"),
+        pytest.param(STAGES, {"target": "x", "build_arg": ["BUILDKIT_SYNTAX=a.test/x"]}, "", id="argument"),
+        pytest.param(STAGES, {"target": "x", "build_arg": ["BUILDKIT_SYNTAX"]}, "", id="argument-of-environment"),
+        pytest.param('{"Target": 1}', {"target": "x"}, "", id="json"),
+        pytest.param(STAGES, {"target": "x", "file": "-"}, "", id="stdin"),
+        pytest.param(STAGES, {"target": "x", "context": "https://git.test/x.git"}, "", id="remote"),
+        pytest.param("", {"target": "x"}, "", id="empty"),
+    ],
+)
+def test_a_target_is_refused_only_where_it_can_be_no_stage(
+    tmp_path: Path, text: str, asked: dict[str, object], hint: str
+) -> None:
+    (tmp_path / "Dockerfile").write_text(text)
+    request = request_of({"context": str(tmp_path), **asked})
+    if not hint:
+        check_paths(request)
+        return
+    with pytest.raises(UsageError) as refused:
+        check_paths(request)
+    assert (refused.value.code, hint in refused.value.hint) == ("stage-absent", True), refused.value.hint

@@ -336,6 +336,16 @@ DRIVER_MAKES = "use --driver docker-container"
         ),
         ({"platform": ["linux amd64"]}, "--platform 'linux amd64' is not a platform", PLATFORMS),
         ({"platform": ["linux/arm64/v8/x"]}, "--platform 'linux/arm64/v8/x' is not a platform", PLATFORMS),
+        (
+            {"platform": ["linux/arm65"]},
+            "--platform 'linux/arm65' names no architecture that there is: arm65",
+            "did you mean 'arm64'?",
+        ),
+        (
+            {"platform": ["lunix/arm"]},
+            "--platform 'lunix/arm' names no system that there is: lunix",
+            "did you mean 'linux'?",
+        ),
         ({"platform": ["linux/arm/v7", "linux/arm_v7"]}, "--platform 'linux/arm_v7' is not a platform", PLATFORMS),
         (
             {"builder": "mine", "driver": "remote"},
@@ -423,6 +433,7 @@ def test_what_cannot_work_is_refused(values: dict[str, object], message: str, hi
         *({"cache_max_size": size} for size in ("10GB", "512MB", "1.5gb", "2GiB", "100", "0")),
         *({"prune_older_than": duration} for duration in ("7d", "48h", "90m", "1h30m", "30s", "1.5h")),
         *({"platform": [platform]} for platform in ("linux/amd64", "linux/arm/v7", "local", "linux", "windows/amd64")),
+        *({"platform": [platform]} for platform in ("Linux/x86_64", "linux/aarch64/v8", "wasi/wasm32", "darwin/arm64")),
         {"build_arg": ["A=b", "B", "C=", "P=http://me:abc@example.com"]},
         {"context": "https://example.com/app.git?ref=main", "secret": ["id=GIT_AUTH_TOKEN,env=T"]},
         {"context": "ssh://git@example.com/app.git", "build_context": ["a=git@example.com:app.git"]},

@@ -213,8 +213,8 @@ def whole_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (".git", "sub", "out", "nested/deep/.git", "linked/blobs", "keyed"):
         (top / folder).mkdir(parents=True)
     for name in ("Dockerfile", "sub/Dockerfile"):
-        (top / name).write_text("FROM scratch\n")
-    (top / "nested/Dockerfile").write_text("FROM scratch\n")
+        (top / name).write_text("FROM scratch AS x\nFROM x AS stage\n")
+    (top / "nested/Dockerfile").write_text("FROM scratch AS x\nFROM x AS stage\n")
     (top / "link").symlink_to(top.parent)
     (top / "linked/blobs/sha256").symlink_to(top.parent)
     (top / "keyed-key").symlink_to(top.parent / "key")
@@ -502,7 +502,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bare"
     (folder / "app").mkdir(parents=True)
     for name in ("Dockerfile", "app/Dockerfile"):
-        (folder / name).write_text("FROM scratch\n")
+        (folder / name).write_text("FROM scratch AS x\nFROM x AS y\nFROM x AS own\n")
     monkeypatch.chdir(folder)
     return folder
 
@@ -539,7 +539,7 @@ def test_a_file_behind_a_linked_folder_is_refused(bare: Path, tmp_path: Path) ->
     other = tmp_path / "other"
     other.mkdir()
     (other / "buildx-cache.toml").write_text('target = "x"')
-    (other / "Dockerfile").write_text("FROM scratch\n")
+    (other / "Dockerfile").write_text("FROM scratch AS x\nFROM x AS y\nFROM x AS own\n")
     (bare / "linked").symlink_to(other)
     for folder in (bare, other):
         (folder / ".git").mkdir()
