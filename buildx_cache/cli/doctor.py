@@ -36,7 +36,7 @@ def examine_machine(docker_context: str, cache_dir: str) -> None:
     ambient = ambient_login(env, provider_of(env).login)
     forget_secrets(BuildRequest(), env, os.environ)
     with failing(env), interruptible():
-        refuse_committed(env)
+        refuse_committed(BuildRequest(), env)
         credentials = _with_ambient(stored_credentials(env), ambient)
         place, ci = surroundings(BuildRequest(), env)
         checks = tuple(

@@ -1,7 +1,7 @@
-"""Refuse a Docker configuration that the repository brings: it says which programs run, and where builds are sent.
+"""Refuse settings that the repository brings: they say which programs run here, and where builds are sent.
 
 CI jobs often set ``HOME`` or ``DOCKER_CONFIG`` to a folder of their checkout. What the job itself puts there is the
-caller's; what git tracks there is the repository's, as a plug-in in ``cli-plugins``, a builder or a context is.
+caller's; what git tracks there is the repository's: a Docker plug-in, a builder, a command in ``.gitconfig``.
 """
 
 from __future__ import annotations
@@ -13,22 +13,27 @@ from pathlib import Path
 
 from buildx_cache.engine.credentials import buildx_folder, configuration_folder, read_configuration
 from buildx_cache.engine.git import asked
+from buildx_cache.engine.paths import home_folder
 from buildx_cache.errors import UsageError
-from buildx_cache.working_copy import prepared_top
+from buildx_cache.request import BuildRequest, Driver
+from buildx_cache.request.local_paths import values_of
+from buildx_cache.working_copy import led_outside, prepared_top
 
 _CONFIG = "config.json"
 _LEADING = ("cliPluginsExtraDirs", "currentContext")
 """What of a configuration file leads to a program or an engine; logins and helpers on ``PATH`` do not."""
+_SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL")
+"""Where git finds a user's settings."""
 
 
-def refuse_committed(env: Mapping[str, str]) -> None:
-    """Stop before Docker reads a configuration of the repository's.
+def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
+    """Stop before Docker reads a configuration of the repository's, or Buildx one of a cloud for it.
 
     Raises:
         UsageError: git tracks a file of it, or cannot tell in time.
     """
     for folder in dict.fromkeys((configuration_folder(env), buildx_folder(env))):
-        for name in _tracked(Path(os.path.realpath(folder)), env):
+        for name in _tracked(folder, env):
             if name != _CONFIG or not read_configuration(env).keys().isdisjoint(_LEADING):
                 raise UsageError(
                     f"the Docker configuration {folder} is the repository's, which has committed {name}: "
@@ -36,20 +41,84 @@ def refuse_committed(env: Mapping[str, str]) -> None:
                     code="docker-config-committed",
                     hint="set DOCKER_CONFIG to a folder outside of the working copy",
                 )
+    for variable, place in _clouds(request, env):
+        if next(_tracked(place, env), None):
+            raise UsageError(
+                f"the settings {place} are the repository's: they can name a command that gives a login",
+                code="cloud-config-committed",
+                hint=f"set {variable} to a file outside of the working copy",
+            )
 
 
-def _tracked(folder: Path, env: Mapping[str, str]) -> Iterator[str]:
-    """Give the files of a folder that git tracks.
+def refuse_committed_git(env: Mapping[str, str]) -> None:
+    """Stop before git reads the repository's files as the user's settings, which run commands and write to files.
+
+    Raises:
+        UsageError: the repository has committed one.
+    """
+    for place in _git_settings(env):
+        if next(_tracked(place, env), None):
+            raise UsageError(
+                f"git's settings {place} are the repository's: they would choose commands that run here",
+                code="git-config-committed",
+                hint="set GIT_CONFIG_GLOBAL to a file outside of the working copy, or to /dev/null",
+            )
+
+
+def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:
+    if given := env.get("GIT_CONFIG_GLOBAL"):
+        return (Path(given),)
+    home = _home(env)
+    return (home / ".gitconfig", Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "git" / "config")
+
+
+def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    """The files that Buildx reads for this request, each with the variable that names another one.
+
+    For a cache in S3 it is AWS' ``credential_process``, for a cluster kubectl's ``exec``, that names a command.
+    """
+    home = _home(env)
+    entries = (*values_of(request, "cache_from"), *values_of(request, "cache_to"))
+    if any("type=s3" in text.lower() for text in entries):
+        for variable, name in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
+            yield variable, Path(env.get(variable) or home / ".aws" / name)
+    if request.driver is Driver.KUBERNETES:
+        given = filter(None, env.get("KUBECONFIG", "").split(os.pathsep))
+        yield from (("KUBECONFIG", Path(name)) for name in (tuple(given) or (home / ".kube" / "config",)))
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    try:
+        return home_folder(env)
+    except UsageError:  # then nothing is found there
+        return Path(os.devnull)
+
+
+def _tracked(place: Path, env: Mapping[str, str]) -> Iterator[str]:
+    """Give what git tracks of a file or folder: the paths in it, or a link that leads out of the working copy.
 
     A dot stands for all where git cannot tell in time, or they are too many; without a git, for plug-ins.
     """
-    top = prepared_top(folder)
+    if link := led_outside(place):
+        yield from _listed(Path(os.path.realpath(link.parent), link.name), env)
+    yield from _listed(Path(os.path.realpath(place)), env)
+
+
+def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
+    """Give what git tracks at a path without links, in words that begin there.
+
+    Git is asked without the user's settings, which may be the repository's: those that it cannot read would have it
+    tell nothing. So it is told that the folder is safe; nothing that a repository names is run for the answer.
+    """
+    top = prepared_top(place)
     if top is None:
         return
-    place = str(folder.relative_to(top))
-    done = asked(top, env, "--literal-pathspecs", "ls-files", "-z", "--", place)
+    own = {variable: text for variable, text in env.items() if variable not in _SETTINGS}
+    own["GIT_CONFIG_GLOBAL"] = os.devnull
+    name = str(place.relative_to(top))
+    done = asked(top, own, "-c", "safe.directory=*", "--literal-pathspecs", "ls-files", "-z", "--", name)
     has_git = shutil.which("git", path=env.get("PATH")) is not None
-    if done.code < 0 and (folder if has_git else folder / "cli-plugins").exists():
+    if done.code < 0 and os.path.lexists(place if has_git else place / "cli-plugins"):
         yield "."
     for path in filter(None, done.stdout.split("\0")):
-        yield os.path.relpath(path, place)
+        yield os.path.relpath(path, name)

@@ -55,6 +55,16 @@ def an_odd_name(config: Path, mark: Path) -> None:
     _program(config / "cli-plugins" / "\n::error::planted\n\x1b[31m", mark)
 
 
+def settings_that_git_cannot_read(config: Path, mark: Path) -> None:
+    a_plugin(config, mark)
+    (config.parent / ".gitconfig").write_text("[[[ no settings\n")
+
+
+def a_link_to_a_folder_elsewhere(config: Path, mark: Path) -> None:
+    a_plugin(mark.parent / "elsewhere", mark)
+    config.symlink_to(mark.parent / "elsewhere")
+
+
 def a_context(config: Path, _: Path) -> None:
     config.mkdir()
     (config / "config.json").write_text('{"currentContext": "theirs"}')
@@ -71,6 +81,8 @@ COMMITS: tuple[Commit, ...] = (
     a_link,
     a_plugin_among_many,
     a_plugin_of_what_looks_bare,
+    settings_that_git_cannot_read,
+    a_link_to_a_folder_elsewhere,
     an_odd_name,
     a_context,
     a_builder,
@@ -97,6 +109,75 @@ def test_nothing_that_is_committed_there_takes_effect(
     assert "\x1b" not in ran.stderr
     assert docker.tool("doctor", cwd=top, env=_variables(top, name)).code == 2
     assert not mark.exists()
+
+
+def test_it_is_refused_in_a_checkout_of_another_user(tmp_path: Path, docker: Docker) -> None:
+    top, mark = honest(tmp_path / "top"), tmp_path / "mark"
+    a_plugin(top / ".docker", mark)
+    git(top, "add", "--all", "--force")
+    git(top, "commit", "--quiet", "--message", "second")
+    if os.geteuid():
+        pytest.skip("only root gives files to another user")
+    os.chown(top, 1, 1)
+    os.chown(top / ".git", 1, 1)
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=_variables(top, "HOME"))
+    assert ran.report["error"]["code"] == "docker-config-committed"
+    assert not mark.exists()
+
+
+def _commands(mark: Path) -> str:
+    """Settings of git that run commands, and write to a file of any name."""
+    return "\n".join(
+        (
+            f"[trace2]\n\tnormalTarget = {mark}",
+            f'[core]\n\tsshCommand = "touch {mark};false"',
+            '[url "ssh://git@127.0.0.1/"]\n\tinsteadOf = https://example.com/\n',
+        )
+    )
+
+
+@pytest.mark.parametrize("place", [".gitconfig", ".config/git/config", "linked"])
+def test_no_settings_of_git_that_are_committed_are_read(place: str, tmp_path: Path, docker: Docker) -> None:
+    top, mark = honest(tmp_path / "top"), tmp_path / "mark"
+    file = tmp_path / "elsewhere" if place == "linked" else top / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(_commands(mark))
+    if place == "linked":
+        (top / ".gitconfig").symlink_to(file)
+    git(top, "add", "--all", "--force")
+    git(top, "commit", "--quiet", "--message", "second")
+    git(top, "remote", "add", "origin", "https://example.com/org/app.git")
+    own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
+    env = {"HOME": str(top), "DOCKER_CONFIG": own, "XDG_CONFIG_HOME": ""}
+    for words in (
+        ("plan", "--assume-driver", "docker", "."),
+        ("build", "--cache", "none", "."),
+        ("doctor",),
+        ("cache", "prune", "--dry-run", "--keep-branches-from", "git", "127.0.0.1:1/org/app"),
+    ):
+        ran = docker.tool(*words, cwd=top, env=env)
+        assert (ran.code, "GIT_CONFIG_GLOBAL" in ran.stderr) == (2, True), ran.stderr
+    assert not mark.exists()
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env={**env, "GIT_CONFIG_GLOBAL": os.devnull})
+    assert ran.code == 0, ran.stderr
+
+
+def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, docker: Docker) -> None:
+    top, mark = honest(tmp_path / "top"), tmp_path / "mark"
+    (top / ".aws").mkdir()
+    (top / ".aws" / "config").write_text(f"[default]\nregion = x\ncredential_process = touch {mark}\n")
+    git(top, "add", "--all", "--force")
+    git(top, "commit", "--quiet", "--message", "second")
+    own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
+    names = ("AWS_CONFIG_FILE", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_REGION")
+    env = {"HOME": str(top), "DOCKER_CONFIG": own, **dict.fromkeys(names, "")}
+    entry = "type=s3,region=x,bucket=b,name=n"
+    for words in (("--cache-from", entry, "."), (".", "--", "--cache-from", entry)):
+        ran = docker.tool("build", "--cache", "none", *words, cwd=top, env=env)
+        assert ran.report["error"]["code"] == "cloud-config-committed", ran.stderr
+    assert not mark.exists()
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
+    assert ran.code == 0, ran.stderr
 
 
 @pytest.mark.parametrize("committed", [{}, {"credHelpers": {"r.example.com": "absent"}}], ids=["nothing", "a helper"])
