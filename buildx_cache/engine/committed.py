@@ -6,12 +6,14 @@ caller's; what git tracks there is the repository's: a Docker plug-in, a builder
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from buildx_cache.engine.credentials import buildx_folder, configuration_folder, read_configuration
+from buildx_cache.atomic import read_regular
+from buildx_cache.engine.credentials import buildx_folder, configuration_folder, is_helper_name
 from buildx_cache.engine.git import asked
 from buildx_cache.engine.paths import home_folder
 from buildx_cache.errors import UsageError
@@ -20,8 +22,11 @@ from buildx_cache.request.local_paths import values_of
 from buildx_cache.working_copy import led_outside, prepared_top
 
 _CONFIG = "config.json"
-_LEADING = ("cliPluginsExtraDirs", "currentContext")
-"""What of a configuration file leads to a program or an engine; logins and helpers on ``PATH`` do not."""
+_HARMLESS = frozenset(
+    {"auths", "credsStore", "credHelpers", "proxies", "HttpHeaders", "detachKeys", "imagesFormat", "psFormat"}
+)
+"""What of a configuration file leads to no program and no engine: logins, and helpers on ``PATH``."""
+_LIMIT = 1 << 20
 _SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL")
 """Where git finds a user's settings."""
 
@@ -34,7 +39,7 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
     """
     for folder in dict.fromkeys((configuration_folder(env), buildx_folder(env))):
         for name in _tracked(folder, env):
-            if name != _CONFIG or not read_configuration(env).keys().isdisjoint(_LEADING):
+            if name != _CONFIG or not _is_harmless(folder / _CONFIG):
                 raise UsageError(
                     f"the Docker configuration {folder} is the repository's, which has committed {name}: "
                     "it would choose programs that run here, or an engine",
@@ -48,6 +53,23 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
                 code="cloud-config-committed",
                 hint=f"set {variable} to a file outside of the working copy",
             )
+
+
+def _is_harmless(file: Path) -> bool:
+    """Tell whether a configuration file leads nowhere, however Docker reads it.
+
+    Go takes a key in any case and more than one of a name, and passes over what follows the first value.
+    """
+    try:
+        content = read_regular(Path(os.path.realpath(file)), _LIMIT)
+        pairs = json.loads(content.decode(), object_pairs_hook=tuple)
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(pairs, tuple):
+        return False
+    named = (value for key, value in pairs if key in ("credsStore", "credHelpers"))
+    helpers = (name for value in named for _, name in (value if isinstance(value, tuple) else (("", value),)))
+    return all(key in _HARMLESS for key, _ in pairs) and all(is_helper_name(name) for name in helpers)
 
 
 def refuse_committed_git(env: Mapping[str, str]) -> None:

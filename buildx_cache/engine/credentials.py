@@ -7,6 +7,7 @@ import binascii
 import contextlib
 import json
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -210,9 +211,16 @@ def _decoded(entry: Mapping[str, object], server: str) -> tuple[str, str]:
     return username, password.strip("\0")
 
 
+def is_helper_name(name: object) -> bool:
+    """Tell whether a helper is found on ``PATH``: with a slash, its program is one below the working directory."""
+    return isinstance(name, str) and "/" not in name and name.isprintable()
+
+
 def _ask_helper(env: Mapping[str, str], helper: str, server: str) -> Credential | None:
     """docker-credential-helpers' protocol: the server on stdin, JSON on stdout, or there a message and exit code 1."""
     program = f"docker-credential-{helper}"
+    if not is_helper_name(helper):
+        raise _helper_failed(program, server, "it is no program on PATH")
     try:
         done = capture_within((program, "get"), env=guarded(env), within=_HELPER_LIMITS, stdin=server.encode())
     except TimeoutError:
@@ -246,7 +254,7 @@ def _helper_failed(program: str, server: str, reason: str) -> DeniedError:
     return DeniedError(
         f"the credential helper {program} gives no login to {server}: {reason}",
         code="credential-helper-failed",
-        hint=f"try it: echo {server} | {program} get; or log in: {_login(server)}",
+        hint=f"try it: echo {server} | {shlex.quote(program)} get; or log in: {_login(server)}",
     )
 
 

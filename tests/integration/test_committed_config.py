@@ -32,6 +32,34 @@ def a_plugin_elsewhere(config: Path, mark: Path) -> None:
     (config / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(config.parent / "tools")]}))
 
 
+def a_plugin_in_other_case(config: Path, mark: Path) -> None:
+    a_plugin_elsewhere(config, mark)
+    (config / "config.json").write_text(json.dumps({"clipluginsextradirs": [str(config.parent / "tools")]}))
+
+
+def a_plugin_before_junk(config: Path, mark: Path) -> None:
+    a_plugin_elsewhere(config, mark)
+    with (config / "config.json").open("a") as out:
+        out.write("junk")
+
+
+def a_helper_in_the_checkout(config: Path, mark: Path) -> None:
+    _program(config.parent / "docker-credential-x" / "y", mark)
+    config.mkdir()
+    (config / "config.json").write_text('{"credsStore": "x/y"}')
+
+
+def a_helper_of_one_registry(config: Path, mark: Path) -> None:
+    _program(config.parent / "docker-credential-x" / "y", mark)
+    config.mkdir()
+    (config / "config.json").write_text('{"credHelpers": {"r.example.com": "x/y"}, "credHelpers": {}}')
+
+
+def a_link_without_an_end(config: Path, _: Path) -> None:
+    config.mkdir()
+    (config / "config.json").symlink_to("/dev/zero")
+
+
 def a_link(config: Path, mark: Path) -> None:
     _program(config.parent / "tools" / "cli-plugins" / "docker-buildx", mark)
     config.symlink_to("tools")
@@ -78,6 +106,11 @@ def a_builder(config: Path, _: Path) -> None:
 COMMITS: tuple[Commit, ...] = (
     a_plugin,
     a_plugin_elsewhere,
+    a_plugin_in_other_case,
+    a_plugin_before_junk,
+    a_helper_in_the_checkout,
+    a_helper_of_one_registry,
+    a_link_without_an_end,
     a_link,
     a_plugin_among_many,
     a_plugin_of_what_looks_bare,
