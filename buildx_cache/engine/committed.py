@@ -14,6 +14,7 @@ from pathlib import Path
 
 from buildx_cache.atomic import read_regular
 from buildx_cache.engine.credentials import buildx_folder, configuration_folder, is_helper_name
+from buildx_cache.engine.docker import cache_home
 from buildx_cache.engine.git import asked
 from buildx_cache.engine.paths import home_folder
 from buildx_cache.errors import UsageError
@@ -32,7 +33,7 @@ _SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL")
 
 
 def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
-    """Stop before Docker reads a configuration of the repository's, or Buildx one of a cloud for it.
+    """Stop before Docker, Buildx or this program takes a file of the repository's for the user's own.
 
     Raises:
         UsageError: git tracks a file of it, or cannot tell in time.
@@ -46,6 +47,14 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
                     code="docker-config-committed",
                     hint="set DOCKER_CONFIG to a folder outside of the working copy",
                 )
+    home = cache_home(env)
+    if found := next(_tracked(home, env), None):
+        raise UsageError(
+            f"the folder {home} of this program is the repository's, which has committed {found}: "
+            "it would choose where caches are written, and which images are removed",
+            code="cache-home-committed",
+            hint="set XDG_CACHE_HOME to a folder outside of the working copy",
+        )
     for variable, place in _clouds(request, env):
         if next(_tracked(place, env), None):
             raise UsageError(

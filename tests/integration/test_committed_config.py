@@ -195,6 +195,22 @@ def test_no_settings_of_git_that_are_committed_are_read(place: str, tmp_path: Pa
     assert ran.code == 0, ran.stderr
 
 
+@pytest.mark.parametrize("place", [".cache", ".cache/buildx-cache/loaded.json"])
+def test_no_committed_link_leads_to_other_caches(place: str, tmp_path: Path, docker: Docker) -> None:
+    top, elsewhere = honest(tmp_path / "top"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (top / place).parent.mkdir(parents=True, exist_ok=True)
+    (top / place).symlink_to(elsewhere)
+    own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
+    env = {"HOME": str(top), "DOCKER_CONFIG": own, "XDG_CACHE_HOME": ""}
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
+    assert ran.code == 0, ran.stderr  # the link is the job's own so far
+    git(top, "add", "--all", "--force")
+    ran = docker.tool("build", "--cache", "local", ".", cwd=top, env=env)
+    assert (ran.code, ran.report["error"]["code"]) == (2, "cache-home-committed")
+    assert [*elsewhere.iterdir()] == []
+
+
 def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, docker: Docker) -> None:
     top, mark = honest(tmp_path / "top"), tmp_path / "mark"
     (top / ".aws").mkdir()
