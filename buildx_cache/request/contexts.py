@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 from buildx_cache import layout
@@ -156,11 +157,12 @@ def check_cache_directories(directories: Sequence[str]) -> None:
         seen.add(real)
 
 
-def check_exported_folders(request: BuildRequest, caches: Sequence[str]) -> None:
-    """Refuse an export of the image's files into a folder that the same build writes for something else.
+def check_exported_folders(request: BuildRequest, caches: Sequence[str], settings: Sequence[Path] = ()) -> None:
+    """Refuse an export of the image's files into a folder that the same build needs for something else.
 
     That is the folder of a cache, of a layout or of another export. Buildx puts the image's files in place first, and
-    then follows their links: the image would say which files of the host are written, and what with.
+    then follows their links: the image would say which files of the host are written, and what with. And it is one of
+    Docker's ``settings``: a plug-in of the image would run on the host, for the next effect of the same call.
 
     Raises:
         UsageError: the two folders.
@@ -168,6 +170,14 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str]) -> None
     layouts = written_layouts(request)
     outputs = (dict(output_pairs(text)) for text in outputs_of(request))
     exported = tuple(filter(None, (fields.get("dest") for fields in outputs if fields.get("type") == "local")))
+    for folder, place in product(exported, settings):
+        if _meet(Path(os.path.realpath(place)), Path(os.path.realpath(folder))):
+            raise UsageError(
+                f"the image is exported to {folder}, which has Docker's configuration {place} in it or lies in it: "
+                "the image would choose programs that run here",
+                code="output-over-docker-config",
+                hint="export to a folder of its own, or set DOCKER_CONFIG to a folder elsewhere",
+            )
     for number, folder in enumerate(exported):
         for written in filter(None, (*caches, *layouts, *exported[:number])):
             if _meet(Path(os.path.realpath(written)), Path(os.path.realpath(folder))):

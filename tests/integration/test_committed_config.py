@@ -211,6 +211,26 @@ def test_no_committed_link_leads_to_other_caches(place: str, tmp_path: Path, doc
     assert [*elsewhere.iterdir()] == []
 
 
+def test_no_image_is_exported_over_the_configuration_that_docker_runs_by(tmp_path: Path, docker: Docker) -> None:
+    """It would bring a plug-in, which the next effect of the call runs."""
+    top, mark = honest(tmp_path / "top"), tmp_path / "mark"
+    a_plugin(top / "image" / ".docker", mark)
+    (top / "Dockerfile").write_text("FROM scratch\nCOPY image /\n")
+    config = top / ".docker"
+    config.mkdir()
+    own = Path(docker.env.get("DOCKER_CONFIG") or Path(os.environ["HOME"]) / ".docker") / "config.json"
+    if own.exists():
+        (config / "config.json").write_bytes(own.read_bytes())
+    env = {**_variables(top, "HOME"), "XDG_CACHE_HOME": str(tmp_path / "cache"), "BUILDX_CONFIG": ""}
+    for folder in (".", ".docker", ".docker/buildx/x"):
+        ran = docker.tool("build", "--cache", "none", "--prune", "-o", folder, ".", cwd=top, env=env)
+        assert (ran.code, ran.report["error"]["code"]) == (2, "output-over-docker-config"), folder
+    ran = docker.tool("build", "--cache", "none", "--prune", "-o", "out", ".", cwd=top, env=env)
+    assert ran.code == 0, ran.stderr
+    assert (top / "out" / ".docker").is_dir()
+    assert not mark.exists()
+
+
 def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, docker: Docker) -> None:
     top, mark = honest(tmp_path / "top"), tmp_path / "mark"
     (top / ".aws").mkdir()
