@@ -142,7 +142,7 @@ def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
     tell nothing. So it is told that the folder is safe; nothing that a repository names is run for the answer.
     """
     top = prepared_top(place)
-    if top is None:
+    if top is None or not os.path.lexists(place):
         return
     own = {variable: text for variable, text in env.items() if variable not in _SETTINGS}
     own["GIT_CONFIG_GLOBAL"] = os.devnull
