@@ -17,10 +17,18 @@ from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.request.build_request import BuildRequest, option_key
 from buildx_cache.request.dockerignore import DockerIgnore, load_dockerignore
 from buildx_cache.request.globs import TooComplexError
-from buildx_cache.request.local_paths import RESULT_FILES, dockerfile_of, output_pairs, outputs_of, written_layouts
+from buildx_cache.request.local_paths import (
+    RESULT_FILES,
+    dockerfile_of,
+    output_pairs,
+    outputs_of,
+    values_of,
+    written_layouts,
+)
 from buildx_cache.request.probe import has_file_inside, look
 from buildx_cache.request.remote_context import is_remote_context
 from buildx_cache.request.validation import IGNORE
+from buildx_cache.working_copy import prepared_root
 
 _SECONDS = 1.5
 # What a cache folder holds: an entry of each kind. A folder of which one is sent is part of the context.
@@ -178,6 +186,14 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
                 code="output-over-docker-config",
                 hint="export to a folder of its own, or set DOCKER_CONFIG to a folder elsewhere",
             )
+    for folder, path in product(exported, _led_by_links(request)):
+        if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
+            raise UsageError(
+                f"{path} is in {folder}, which the image is exported to: the image could place a link there, and a "
+                "result would be written where that leads",
+                code="output-over-result",
+                hint="have it written beside that folder",
+            )
     for number, folder in enumerate(exported):
         for written in filter(None, (*caches, *layouts, *exported[:number])):
             if _meet(Path(os.path.realpath(written)), Path(os.path.realpath(folder))):
@@ -187,6 +203,17 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
                     code="output-over-cache",
                     hint="export to a folder of its own, or choose another with --cache-dir",
                 )
+
+
+def _led_by_links(request: BuildRequest) -> Iterator[Path]:
+    """Give what is looked up by name for a result: its folder, and the file itself where a link of it is followed.
+
+    In a working copy, a result is written through no link at all (``working_copy.prepared_root``).
+    """
+    for name in RESULT_FILES:
+        for path in map(Path, filter(None, values_of(request, name))):
+            if prepared_root(path) is None:
+                yield path if name in ("metadata_file", "iidfile") else path.parent
 
 
 def _meet(one: Path, other: Path) -> bool:
