@@ -96,6 +96,12 @@ def refuse_committed_git(env: Mapping[str, str]) -> None:
             )
 
 
+def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the files and folders that a build takes for the user's own; they need not exist."""
+    clouds = (place for _, place in _clouds(request, env))
+    return (configuration_folder(env), buildx_folder(env), cache_home(env), *_git_settings(env), *clouds)
+
+
 def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:
     if given := env.get("GIT_CONFIG_GLOBAL"):
         return (Path(given),)

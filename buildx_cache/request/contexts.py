@@ -169,8 +169,9 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
     """Refuse an export of the image's files into a folder that the same build needs for something else.
 
     That is the folder of a cache, of a layout or of another export. Buildx puts the image's files in place first, and
-    then follows their links: the image would say which files of the host are written, and what with. And it is one of
-    Docker's ``settings``: a plug-in of the image would run on the host, for the next effect of the same call.
+    then follows their links: the image would say which files of the host are written, and what with. And it is what is
+    taken for the user's own ``settings``: a Docker plug-in of the image would run on the host, for the next effect of
+    the same call.
 
     Raises:
         UsageError: the two folders.
@@ -181,10 +182,10 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
     for folder, place in product(exported, settings):
         if _meet(Path(os.path.realpath(place)), Path(os.path.realpath(folder))):
             raise UsageError(
-                f"the image is exported to {folder}, which has Docker's configuration {place} in it or lies in it: "
+                f"the image is exported to {folder}, which has the user's settings {place} in it or lies in them: "
                 "the image would choose programs that run here",
-                code="output-over-docker-config",
-                hint="export to a folder of its own, or set DOCKER_CONFIG to a folder elsewhere",
+                code="output-over-settings",
+                hint="export to a folder of its own, or set HOME to one outside of it",
             )
     for folder, path in product(exported, _led_by_links(request)):
         if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:

@@ -211,7 +211,7 @@ def test_no_committed_link_leads_to_other_caches(place: str, tmp_path: Path, doc
     assert [*elsewhere.iterdir()] == []
 
 
-def test_no_image_is_exported_over_the_configuration_that_docker_runs_by(tmp_path: Path, docker: Docker) -> None:
+def test_no_image_is_exported_over_the_settings_of_the_user(tmp_path: Path, docker: Docker) -> None:
     """It would bring a plug-in, which the next effect of the call runs."""
     top, mark = honest(tmp_path / "top"), tmp_path / "mark"
     a_plugin(top / "image" / ".docker", mark)
@@ -221,10 +221,15 @@ def test_no_image_is_exported_over_the_configuration_that_docker_runs_by(tmp_pat
     own = Path(docker.env.get("DOCKER_CONFIG") or Path(os.environ["HOME"]) / ".docker") / "config.json"
     if own.exists():
         (config / "config.json").write_bytes(own.read_bytes())
-    env = {**_variables(top, "HOME"), "XDG_CACHE_HOME": str(tmp_path / "cache"), "BUILDX_CONFIG": ""}
-    for folder in (".", ".docker", ".docker/buildx/x"):
+    env = {
+        **_variables(top, "HOME"),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "BUILDX_CONFIG": "",
+        "XDG_CONFIG_HOME": "",
+    }
+    for folder in (".", ".docker", ".docker/buildx/x", ".config"):
         ran = docker.tool("build", "--cache", "none", "--prune", "-o", folder, ".", cwd=top, env=env)
-        assert (ran.code, ran.report["error"]["code"]) == (2, "output-over-docker-config"), folder
+        assert (ran.code, ran.report["error"]["code"]) == (2, "output-over-settings"), folder
     ran = docker.tool("build", "--cache", "none", "--prune", "-o", "out", ".", cwd=top, env=env)
     assert ran.code == 0, ran.stderr
     assert (top / "out" / ".docker").is_dir()
