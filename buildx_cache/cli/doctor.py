@@ -14,7 +14,8 @@ from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import surroundings
 from buildx_cache.display.checks import checks_table
 from buildx_cache.doctor import Verdict, examine
-from buildx_cache.engine.credentials import refuse_committed, stored_credentials
+from buildx_cache.engine.committed import refuse_committed
+from buildx_cache.engine.credentials import stored_credentials
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import git_version
 from buildx_cache.errors import ExitCode, UsageError
@@ -35,7 +36,7 @@ def examine_machine(docker_context: str, cache_dir: str) -> None:
     ambient = ambient_login(env, provider_of(env).login)
     forget_secrets(BuildRequest(), env, os.environ)
     with failing(env), interruptible():
-        refuse_committed(env)
+        refuse_committed(BuildRequest(), env)
         credentials = _with_ambient(stored_credentials(env), ambient)
         place, ci = surroundings(BuildRequest(), env)
         checks = tuple(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.cli.secrets import forget_secrets
+from buildx_cache.engine.committed import refuse_committed_git
 from buildx_cache.engine.git_origin import branches
 from buildx_cache.errors import UsageError
 from buildx_cache.request import BuildRequest, parse_duration, parse_size, working_directory
@@ -106,6 +107,7 @@ def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
     if source == "git":
         needed = dict(env)
         forget_secrets(BuildRequest(), needed)
+        refuse_committed_git(needed)
         return branches(nearest_top(Path(os.path.realpath(working_directory()))), needed)
     lines = (line for text in _lines(source) if (line := text.strip()) and not line.startswith("#"))
     names = tuple(name for line in lines for name in _branches_in(line))

@@ -13,7 +13,7 @@ from pathlib import Path
 from buildx_cache.caches import CacheKind
 from buildx_cache.ci import CIContext, GitFacts, Revision, detect, provider_of
 from buildx_cache.cli.engine_wait import facts_when_up
-from buildx_cache.engine.credentials import refuse_committed
+from buildx_cache.engine.committed import refuse_committed, refuse_committed_git, settings_of_user
 from buildx_cache.engine.docker import DockerEngine, cache_home
 from buildx_cache.engine.git import Provenance, git_provenance, read_git
 from buildx_cache.engine.git_origin import revision
@@ -54,7 +54,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     Raises:
         BuildxCacheError: no usable Docker, or a request that it cannot carry out.
     """
-    refuse_committed(env)
+    refuse_committed(request, env)
     place, ci = surroundings(request, env)
     request, ci, notes = of_context(request, ci, env)
     provenance = git_provenance(*_places(request), env)
@@ -77,7 +77,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
         facts = replace(facts, own_builder=engine.find_builder(needed))
     plan = _noted(make_plan(request, ci, facts), request)
     plan = replace(plan, notes=(*plan.notes, *notes, *filter(None, (provenance.note,))))
-    check_exported_folders(request, plan.cache.written_folders)
+    check_exported_folders(request, plan.cache.written_folders, settings_of_user(request, env))
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place, retries=retries)
 
@@ -110,7 +110,12 @@ def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:
 
 
 def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, CIContext]:
-    """Where this project keeps its things, and what the CI (or git) tells."""
+    """Where this project keeps its things, and what the CI (or git) tells.
+
+    Raises:
+        UsageError: git would read settings that the repository has committed.
+    """
+    refuse_committed_git(env)
     context, top = _places(request)
     folder = context or Path(os.path.realpath(working_directory()))
     root = top or folder

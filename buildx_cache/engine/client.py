@@ -178,9 +178,7 @@ class Buildx(BuildxCLI):
         (``frontend.result.inlinemessage`` in ``commands/build.go``).
         """
         words = tuple(map(str, [*self.docker_cmd, *build.argv]))
-        return follow(
-            words, env=env, on_stderr=on_stderr, on_interrupt=on_interrupt, stdin=stdin, prints=build.prints
-        )
+        return follow(words, env=env, on_stderr=on_stderr, on_interrupt=on_interrupt, stdin=stdin, prints=build.prints)
 
 
 class Images(ImageCLI):

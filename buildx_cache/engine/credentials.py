@@ -1,4 +1,4 @@
-"""The user's logins: a private copy of the Docker configuration, gone afterwards; never a repository's."""
+"""The user's logins: a private copy of the Docker configuration, gone afterwards, and what it holds for a registry."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import binascii
 import contextlib
 import json
 import os
-import shutil
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from buildx_cache.engine.git import asked, guarded
+from buildx_cache.engine.git import guarded
 from buildx_cache.engine.process import Completed, capture_within
 from buildx_cache.errors import DeniedError, UsageError
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import HUB_KEY, auth_key
 from buildx_cache.registry.identity import Credential, Credentials, IdentityToken, Password
 from buildx_cache.scratch import making, scratch_folder
-from buildx_cache.working_copy import prepared_top
 
 
 def home_folder(env: Mapping[str, str]) -> Path:
@@ -228,9 +227,16 @@ def _decoded(entry: Mapping[str, object], server: str) -> tuple[str, str]:
     return username, password.strip("\0")
 
 
+def is_helper_name(name: object) -> bool:
+    """Tell whether a helper is found on ``PATH``: with a slash, its program is one below the working directory."""
+    return isinstance(name, str) and "/" not in name and name.isprintable()
+
+
 def _ask_helper(env: Mapping[str, str], helper: str, server: str) -> Credential | None:
     """docker-credential-helpers' protocol: the server on stdin, JSON on stdout, or there a message and exit code 1."""
     program = f"docker-credential-{helper}"
+    if not is_helper_name(helper):
+        raise _helper_failed(program, server, "it is no program on PATH")
     try:
         done = capture_within((program, "get"), env=guarded(env), within=_HELPER_LIMITS, stdin=server.encode())
     except TimeoutError:
@@ -264,48 +270,9 @@ def _helper_failed(program: str, server: str, reason: str) -> DeniedError:
     return DeniedError(
         f"the credential helper {program} gives no login to {server}: {reason}",
         code="credential-helper-failed",
-        hint=f"try it: echo {server} | {program} get; or log in: {_login(server)}",
+        hint=f"try it: echo {server} | {shlex.quote(program)} get; or log in: {_login(server)}",
     )
 
 
 def _login(server: str) -> str:
     return "docker login" if server == HUB_KEY else f"docker login {server}"
-
-
-_CONFIG = "config.json"
-_LEADING = ("cliPluginsExtraDirs", "currentContext")
-"""What of a configuration file leads to a program or an engine; logins and helpers on ``PATH`` do not."""
-
-
-def refuse_committed(env: Mapping[str, str]) -> None:
-    """Stop before Docker reads a configuration of the repository's.
-
-    Raises:
-        UsageError: git tracks a file of it, or cannot tell in time.
-    """
-    for folder in dict.fromkeys((configuration_folder(env), buildx_folder(env))):
-        for name in _tracked(Path(os.path.realpath(folder)), env):
-            if name != _CONFIG or not read_configuration(env).keys().isdisjoint(_LEADING):
-                raise UsageError(
-                    f"the Docker configuration {folder} is the repository's, which has committed {name}: "
-                    "it would choose programs that run here, or an engine",
-                    code="docker-config-committed",
-                    hint="set DOCKER_CONFIG to a folder outside of the working copy",
-                )
-
-
-def _tracked(folder: Path, env: Mapping[str, str]) -> Iterator[str]:
-    """Give the files of a folder that git tracks.
-
-    A dot stands for all where git cannot tell in time, or they are too many; without a git, for plug-ins.
-    """
-    top = prepared_top(folder)
-    if top is None:
-        return
-    place = str(folder.relative_to(top))
-    done = asked(top, env, "--literal-pathspecs", "ls-files", "-z", "--", place)
-    has_git = shutil.which("git", path=env.get("PATH")) is not None
-    if done.code < 0 and (folder if has_git else folder / "cli-plugins").exists():
-        yield "."
-    for path in filter(None, done.stdout.split("\0")):
-        yield os.path.relpath(path, place)

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 from buildx_cache import layout
@@ -16,10 +17,18 @@ from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.request.build_request import BuildRequest, option_key
 from buildx_cache.request.dockerignore import DockerIgnore, load_dockerignore
 from buildx_cache.request.globs import TooComplexError
-from buildx_cache.request.local_paths import RESULT_FILES, dockerfile_of, output_pairs, outputs_of, written_layouts
+from buildx_cache.request.local_paths import (
+    RESULT_FILES,
+    dockerfile_of,
+    output_pairs,
+    outputs_of,
+    values_of,
+    written_layouts,
+)
 from buildx_cache.request.probe import has_file_inside, look
 from buildx_cache.request.remote_context import is_remote_context
 from buildx_cache.request.validation import IGNORE
+from buildx_cache.working_copy import prepared_root
 
 _SECONDS = 1.5
 # What a cache folder holds: an entry of each kind. A folder of which one is sent is part of the context.
@@ -156,11 +165,13 @@ def check_cache_directories(directories: Sequence[str]) -> None:
         seen.add(real)
 
 
-def check_exported_folders(request: BuildRequest, caches: Sequence[str]) -> None:
-    """Refuse an export of the image's files into a folder that the same build writes for something else.
+def check_exported_folders(request: BuildRequest, caches: Sequence[str], settings: Sequence[Path] = ()) -> None:
+    """Refuse an export of the image's files into a folder that the same build needs for something else.
 
     That is the folder of a cache, of a layout or of another export. Buildx puts the image's files in place first, and
-    then follows their links: the image would say which files of the host are written, and what with.
+    then follows their links: the image would say which files of the host are written, and what with. And it is what is
+    taken for the user's own ``settings``: a Docker plug-in of the image would run on the host, for the next effect of
+    the same call.
 
     Raises:
         UsageError: the two folders.
@@ -168,6 +179,22 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str]) -> None
     layouts = written_layouts(request)
     outputs = (dict(output_pairs(text)) for text in outputs_of(request))
     exported = tuple(filter(None, (fields.get("dest") for fields in outputs if fields.get("type") == "local")))
+    for folder, place in product(exported, settings):
+        if _meet(Path(os.path.realpath(place)), Path(os.path.realpath(folder))):
+            raise UsageError(
+                f"the image is exported to {folder}, which has the user's settings {place} in it or lies in them: "
+                "the image would choose programs that run here",
+                code="output-over-settings",
+                hint="export to a folder of its own, or set HOME to one outside of it",
+            )
+    for folder, path in product(exported, _led_by_links(request)):
+        if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
+            raise UsageError(
+                f"{path} is in {folder}, which the image is exported to: the image could place a link there, and a "
+                "result would be written where that leads",
+                code="output-over-result",
+                hint="have it written beside that folder",
+            )
     for number, folder in enumerate(exported):
         for written in filter(None, (*caches, *layouts, *exported[:number])):
             if _meet(Path(os.path.realpath(written)), Path(os.path.realpath(folder))):
@@ -177,6 +204,17 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str]) -> None
                     code="output-over-cache",
                     hint="export to a folder of its own, or choose another with --cache-dir",
                 )
+
+
+def _led_by_links(request: BuildRequest) -> Iterator[Path]:
+    """Give what is looked up by name for a result: its folder, and the file itself where a link of it is followed.
+
+    In a working copy, a result is written through no link at all (``working_copy.prepared_root``).
+    """
+    for name in RESULT_FILES:
+        for path in map(Path, filter(None, values_of(request, name))):
+            if prepared_root(path) is None:
+                yield path if name in ("metadata_file", "iidfile") else path.parent
 
 
 def _meet(one: Path, other: Path) -> bool:

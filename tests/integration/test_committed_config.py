@@ -32,6 +32,34 @@ def a_plugin_elsewhere(config: Path, mark: Path) -> None:
     (config / "config.json").write_text(json.dumps({"cliPluginsExtraDirs": [str(config.parent / "tools")]}))
 
 
+def a_plugin_in_other_case(config: Path, mark: Path) -> None:
+    a_plugin_elsewhere(config, mark)
+    (config / "config.json").write_text(json.dumps({"clipluginsextradirs": [str(config.parent / "tools")]}))
+
+
+def a_plugin_before_junk(config: Path, mark: Path) -> None:
+    a_plugin_elsewhere(config, mark)
+    with (config / "config.json").open("a") as out:
+        out.write("junk")
+
+
+def a_helper_in_the_checkout(config: Path, mark: Path) -> None:
+    _program(config.parent / "docker-credential-x" / "y", mark)
+    config.mkdir()
+    (config / "config.json").write_text('{"credsStore": "x/y"}')
+
+
+def a_helper_of_one_registry(config: Path, mark: Path) -> None:
+    _program(config.parent / "docker-credential-x" / "y", mark)
+    config.mkdir()
+    (config / "config.json").write_text('{"credHelpers": {"r.example.com": "x/y"}, "credHelpers": {}}')
+
+
+def a_link_without_an_end(config: Path, _: Path) -> None:
+    config.mkdir()
+    (config / "config.json").symlink_to("/dev/zero")
+
+
 def a_link(config: Path, mark: Path) -> None:
     _program(config.parent / "tools" / "cli-plugins" / "docker-buildx", mark)
     config.symlink_to("tools")
@@ -55,6 +83,16 @@ def an_odd_name(config: Path, mark: Path) -> None:
     _program(config / "cli-plugins" / "\n::error::planted\n\x1b[31m", mark)
 
 
+def settings_that_git_cannot_read(config: Path, mark: Path) -> None:
+    a_plugin(config, mark)
+    (config.parent / ".gitconfig").write_text("[[[ no settings\n")
+
+
+def a_link_to_a_folder_elsewhere(config: Path, mark: Path) -> None:
+    a_plugin(mark.parent / "elsewhere", mark)
+    config.symlink_to(mark.parent / "elsewhere")
+
+
 def a_context(config: Path, _: Path) -> None:
     config.mkdir()
     (config / "config.json").write_text('{"currentContext": "theirs"}')
@@ -68,9 +106,16 @@ def a_builder(config: Path, _: Path) -> None:
 COMMITS: tuple[Commit, ...] = (
     a_plugin,
     a_plugin_elsewhere,
+    a_plugin_in_other_case,
+    a_plugin_before_junk,
+    a_helper_in_the_checkout,
+    a_helper_of_one_registry,
+    a_link_without_an_end,
     a_link,
     a_plugin_among_many,
     a_plugin_of_what_looks_bare,
+    settings_that_git_cannot_read,
+    a_link_to_a_folder_elsewhere,
     an_odd_name,
     a_context,
     a_builder,
@@ -97,6 +142,116 @@ def test_nothing_that_is_committed_there_takes_effect(
     assert "\x1b" not in ran.stderr
     assert docker.tool("doctor", cwd=top, env=_variables(top, name)).code == 2
     assert not mark.exists()
+
+
+def test_it_is_refused_in_a_checkout_of_another_user(tmp_path: Path, docker: Docker) -> None:
+    top, mark = honest(tmp_path / "top"), tmp_path / "mark"
+    a_plugin(top / ".docker", mark)
+    git(top, "add", "--all", "--force")
+    git(top, "commit", "--quiet", "--message", "second")
+    if os.geteuid():
+        pytest.skip("only root gives files to another user")
+    os.chown(top, 1, 1)
+    os.chown(top / ".git", 1, 1)
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=_variables(top, "HOME"))
+    assert ran.report["error"]["code"] == "docker-config-committed"
+    assert not mark.exists()
+
+
+def _commands(mark: Path) -> str:
+    """Settings of git that run commands, and write to a file of any name."""
+    return "\n".join(
+        (
+            f"[trace2]\n\tnormalTarget = {mark}",
+            f'[core]\n\tsshCommand = "touch {mark};false"',
+            '[url "ssh://git@127.0.0.1/"]\n\tinsteadOf = https://example.com/\n',
+        )
+    )
+
+
+@pytest.mark.parametrize("place", [".gitconfig", ".config/git/config", "linked"])
+def test_no_settings_of_git_that_are_committed_are_read(place: str, tmp_path: Path, docker: Docker) -> None:
+    top, mark = honest(tmp_path / "top"), tmp_path / "mark"
+    file = tmp_path / "elsewhere" if place == "linked" else top / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(_commands(mark))
+    if place == "linked":
+        (top / ".gitconfig").symlink_to(file)
+    git(top, "add", "--all", "--force")
+    git(top, "commit", "--quiet", "--message", "second")
+    git(top, "remote", "add", "origin", "https://example.com/org/app.git")
+    own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
+    env = {"HOME": str(top), "DOCKER_CONFIG": own, "XDG_CONFIG_HOME": ""}
+    for words in (
+        ("plan", "--assume-driver", "docker", "."),
+        ("build", "--cache", "none", "."),
+        ("doctor",),
+        ("cache", "prune", "--dry-run", "--keep-branches-from", "git", "127.0.0.1:1/org/app"),
+    ):
+        ran = docker.tool(*words, cwd=top, env=env)
+        assert (ran.code, "GIT_CONFIG_GLOBAL" in ran.stderr) == (2, True), ran.stderr
+    assert not mark.exists()
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env={**env, "GIT_CONFIG_GLOBAL": os.devnull})
+    assert ran.code == 0, ran.stderr
+
+
+@pytest.mark.parametrize("place", [".cache", ".cache/buildx-cache/loaded.json"])
+def test_no_committed_link_leads_to_other_caches(place: str, tmp_path: Path, docker: Docker) -> None:
+    top, elsewhere = honest(tmp_path / "top"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (top / place).parent.mkdir(parents=True, exist_ok=True)
+    (top / place).symlink_to(elsewhere)
+    own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
+    env = {"HOME": str(top), "DOCKER_CONFIG": own, "XDG_CACHE_HOME": ""}
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
+    assert ran.code == 0, ran.stderr  # the link is the job's own so far
+    git(top, "add", "--all", "--force")
+    ran = docker.tool("build", "--cache", "local", ".", cwd=top, env=env)
+    assert (ran.code, ran.report["error"]["code"]) == (2, "cache-home-committed")
+    assert [*elsewhere.iterdir()] == []
+
+
+def test_no_image_is_exported_over_the_settings_of_the_user(tmp_path: Path, docker: Docker) -> None:
+    """It would bring a plug-in, which the next effect of the call runs."""
+    top, mark = honest(tmp_path / "top"), tmp_path / "mark"
+    a_plugin(top / "image" / ".docker", mark)
+    (top / "Dockerfile").write_text("FROM scratch\nCOPY image /\n")
+    config = top / ".docker"
+    config.mkdir()
+    own = Path(docker.env.get("DOCKER_CONFIG") or Path(os.environ["HOME"]) / ".docker") / "config.json"
+    if own.exists():
+        (config / "config.json").write_bytes(own.read_bytes())
+    env = {
+        **_variables(top, "HOME"),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "BUILDX_CONFIG": "",
+        "XDG_CONFIG_HOME": "",
+    }
+    for folder in (".", ".docker", ".docker/buildx/x", ".config"):
+        ran = docker.tool("build", "--cache", "none", "--prune", "-o", folder, ".", cwd=top, env=env)
+        assert (ran.code, ran.report["error"]["code"]) == (2, "output-over-settings"), folder
+    ran = docker.tool("build", "--cache", "none", "--prune", "-o", "out", ".", cwd=top, env=env)
+    assert ran.code == 0, ran.stderr
+    assert (top / "out" / ".docker").is_dir()
+    assert not mark.exists()
+
+
+def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, docker: Docker) -> None:
+    top, mark = honest(tmp_path / "top"), tmp_path / "mark"
+    (top / ".aws").mkdir()
+    (top / ".aws" / "config").write_text(f"[default]\nregion = x\ncredential_process = touch {mark}\n")
+    git(top, "add", "--all", "--force")
+    git(top, "commit", "--quiet", "--message", "second")
+    own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
+    names = ("AWS_CONFIG_FILE", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_REGION")
+    env = {"HOME": str(top), "DOCKER_CONFIG": own, **dict.fromkeys(names, "")}
+    entry = "type=s3,region=x,bucket=b,name=n"
+    for words in (("--cache-from", entry, "."), (".", "--", "--cache-from", entry)):
+        ran = docker.tool("build", "--cache", "none", *words, cwd=top, env=env)
+        assert ran.report["error"]["code"] == "cloud-config-committed", ran.stderr
+    assert not mark.exists()
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
+    assert ran.code == 0, ran.stderr
 
 
 @pytest.mark.parametrize("committed", [{}, {"credHelpers": {"r.example.com": "absent"}}], ids=["nothing", "a helper"])

@@ -188,6 +188,14 @@ def test_a_helper_that_fails_is_told_without_what_it_may_have_given(
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["x/y", "../y", "x\0y", "x\ny"])
+def test_a_helper_is_found_on_the_path_alone(config: Config, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    asked = answering(monkeypatch, "{}")
+    with pytest.raises(DeniedError):
+        credential_for(config({"credsStore": name}), HOST)
+    assert asked == []
+
+
 def test_a_helper_that_is_not_there_is_told(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*_: object, **__: object) -> Completed:
         raise FileNotFoundError(2, "No such file or directory")

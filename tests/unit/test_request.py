@@ -1035,6 +1035,27 @@ def test_no_two_exports_meet(second: str) -> None:
         check_exported_folders(BuildRequest(output=("out",), buildx_flags=("-o", second)), ())
 
 
+IN_EXPORT: tuple[tuple[BuildRequest, bool], ...] = (
+    (BuildRequest(metadata_file="out/meta.json"), True),
+    (BuildRequest(buildx_flags=("--metadata-file", "out/../out/meta.json")), True),
+    (BuildRequest(report="out/sub/report.json"), True),
+    (BuildRequest(dotenv="link/sub/env"), True),
+    (BuildRequest(report="out/report.json"), False),
+    (BuildRequest(metadata_file="meta.json"), False),
+)
+
+
+@pytest.mark.parametrize(("request_", "is_refused"), IN_EXPORT, ids=repr)
+def test_no_image_leads_a_result_elsewhere(project: Path, request_: BuildRequest, is_refused: bool) -> None:  # noqa: FBT001
+    (project / "out").mkdir()
+    (project / "link").symlink_to("out")
+    asked = dataclasses.replace(request_, output=("out",))
+    with pytest.raises(UsageError) if is_refused else contextlib.nullcontext():
+        check_exported_folders(asked, ())
+    (project / ".git").mkdir()
+    check_exported_folders(asked, ())
+
+
 MOVED: dict[str, dict[str, Any]] = {
     "context": {"context": "services/app"},
     "dockerfile": {"file": "services/app/Dockerfile"},

@@ -1,0 +1,160 @@
+"""Refuse settings that the repository brings: they say which programs run here, and where builds are sent.
+
+CI jobs often set ``HOME`` or ``DOCKER_CONFIG`` to a folder of their checkout. What the job itself puts there is the
+caller's; what git tracks there is the repository's: a Docker plug-in, a builder, a command in ``.gitconfig``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from buildx_cache.atomic import read_regular
+from buildx_cache.engine.credentials import buildx_folder, configuration_folder, home_folder, is_helper_name
+from buildx_cache.engine.docker import cache_home
+from buildx_cache.engine.git import asked
+from buildx_cache.errors import UsageError
+from buildx_cache.request import BuildRequest, Driver
+from buildx_cache.request.local_paths import values_of
+from buildx_cache.working_copy import led_outside, prepared_top
+
+_CONFIG = "config.json"
+_HARMLESS = frozenset(
+    {"auths", "credsStore", "credHelpers", "proxies", "HttpHeaders", "detachKeys", "imagesFormat", "psFormat"}
+)
+"""What of a configuration file leads to no program and no engine: logins, and helpers on ``PATH``."""
+_LIMIT = 1 << 20
+_SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL")
+"""Where git finds a user's settings."""
+
+
+def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
+    """Stop before Docker, Buildx or this program takes a file of the repository's for the user's own.
+
+    Raises:
+        UsageError: git tracks a file of it, or cannot tell in time.
+    """
+    for folder in dict.fromkeys((configuration_folder(env), buildx_folder(env))):
+        for name in _tracked(folder, env):
+            if name != _CONFIG or not _is_harmless(folder / _CONFIG):
+                raise UsageError(
+                    f"the Docker configuration {folder} is the repository's, which has committed {name}: "
+                    "it would choose programs that run here, or an engine",
+                    code="docker-config-committed",
+                    hint="set DOCKER_CONFIG to a folder outside of the working copy",
+                )
+    home = cache_home(env)
+    if found := next(_tracked(home, env), None):
+        raise UsageError(
+            f"the folder {home} of this program is the repository's, which has committed {found}: "
+            "it would choose where caches are written, and which images are removed",
+            code="cache-home-committed",
+            hint="set XDG_CACHE_HOME to a folder outside of the working copy",
+        )
+    for variable, place in _clouds(request, env):
+        if next(_tracked(place, env), None):
+            raise UsageError(
+                f"the settings {place} are the repository's: they can name a command that gives a login",
+                code="cloud-config-committed",
+                hint=f"set {variable} to a file outside of the working copy",
+            )
+
+
+def _is_harmless(file: Path) -> bool:
+    """Tell whether a configuration file leads nowhere, however Docker reads it.
+
+    Go takes a key in any case and more than one of a name, and passes over what follows the first value.
+    """
+    try:
+        content = read_regular(Path(os.path.realpath(file)), _LIMIT)
+        pairs = json.loads(content.decode(), object_pairs_hook=tuple)
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(pairs, tuple):
+        return False
+    named = (value for key, value in pairs if key in ("credsStore", "credHelpers"))
+    helpers = (name for value in named for _, name in (value if isinstance(value, tuple) else (("", value),)))
+    return all(key in _HARMLESS for key, _ in pairs) and all(is_helper_name(name) for name in helpers)
+
+
+def refuse_committed_git(env: Mapping[str, str]) -> None:
+    """Stop before git reads the repository's files as the user's settings, which run commands and write to files.
+
+    Raises:
+        UsageError: the repository has committed one.
+    """
+    for place in _git_settings(env):
+        if next(_tracked(place, env), None):
+            raise UsageError(
+                f"git's settings {place} are the repository's: they would choose commands that run here",
+                code="git-config-committed",
+                hint="set GIT_CONFIG_GLOBAL to a file outside of the working copy, or to /dev/null",
+            )
+
+
+def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the files and folders that a build takes for the user's own; they need not exist."""
+    clouds = (place for _, place in _clouds(request, env))
+    return (configuration_folder(env), buildx_folder(env), cache_home(env), *_git_settings(env), *clouds)
+
+
+def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:
+    if given := env.get("GIT_CONFIG_GLOBAL"):
+        return (Path(given),)
+    home = _home(env)
+    return (home / ".gitconfig", Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "git" / "config")
+
+
+def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    """The files that Buildx reads for this request, each with the variable that names another one.
+
+    For a cache in S3 it is AWS' ``credential_process``, for a cluster kubectl's ``exec``, that names a command.
+    """
+    home = _home(env)
+    entries = (*values_of(request, "cache_from"), *values_of(request, "cache_to"))
+    if any("type=s3" in text.lower() for text in entries):
+        for variable, name in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
+            yield variable, Path(env.get(variable) or home / ".aws" / name)
+    if request.driver is Driver.KUBERNETES:
+        given = filter(None, env.get("KUBECONFIG", "").split(os.pathsep))
+        yield from (("KUBECONFIG", Path(name)) for name in (tuple(given) or (home / ".kube" / "config",)))
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    try:
+        return home_folder(env)
+    except UsageError:  # then nothing is found there
+        return Path(os.devnull)
+
+
+def _tracked(place: Path, env: Mapping[str, str]) -> Iterator[str]:
+    """Give what git tracks of a file or folder: the paths in it, or a link that leads out of the working copy.
+
+    A dot stands for all where git cannot tell in time, or they are too many; without a git, for plug-ins.
+    """
+    if link := led_outside(place):
+        yield from _listed(Path(os.path.realpath(link.parent), link.name), env)
+    yield from _listed(Path(os.path.realpath(place)), env)
+
+
+def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
+    """Give what git tracks at a path without links, in words that begin there.
+
+    Git is asked without the user's settings, which may be the repository's: those that it cannot read would have it
+    tell nothing. So it is told that the folder is safe; nothing that a repository names is run for the answer.
+    """
+    top = prepared_top(place)
+    if top is None or not os.path.lexists(place):
+        return
+    own = {variable: text for variable, text in env.items() if variable not in _SETTINGS}
+    own["GIT_CONFIG_GLOBAL"] = os.devnull
+    name = str(place.relative_to(top))
+    done = asked(top, own, "-c", "safe.directory=*", "--literal-pathspecs", "ls-files", "-z", "--", name)
+    has_git = shutil.which("git", path=env.get("PATH")) is not None
+    if done.code < 0 and os.path.lexists(place if has_git else place / "cli-plugins"):
+        yield "."
+    for path in filter(None, done.stdout.split("\0")):
+        yield os.path.relpath(path, name)
