@@ -32,7 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Build with Docker Buildx in one call: builder, login, cache, build, tag, push, prune.",
+    help="""Build with Docker Buildx in one call: builder, login, cache, build, tag, push, prune.
+
+Start with `buildx-cache doctor`, which checks this machine; `buildx-cache plan -t app .` shows what a build runs.""",
 )
 
 

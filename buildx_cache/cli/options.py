@@ -29,6 +29,8 @@ buildx-cache build -t app --load --cache local --cache-dir ~/.cache/app .
 
 buildx-cache build -t org/app:1 --push --platform linux/amd64,linux/arm64 .
 
+buildx-cache build -t registry.example.com/team/app:{sha} --push auto --report-html report.html .
+
 buildx-cache build -t app --load . -- --call check"""
 
 Words = list[str] | None

@@ -55,12 +55,12 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             short="-t",
             rule=rules.NAMED,
         ),
-        "push": Option(help="Push every tag.", off="--no-push", rule=rules.PUSHED),
+        "push": Option(help="Push every tag. Default: no.", off="--no-push", rule=rules.PUSHED),
         "push_auto": Option(
             help="Push every tag, but build only, and exit 0, in a pull request from a fork. Also: --push auto.",
             rule=rules.PUSHED_AUTO,
         ),
-        "load": Option(help="Load the image into the engine.", off="--no-load", rule=rules.LOADED),
+        "load": Option(help="Load the image into the engine. Default: no.", off="--no-load", rule=rules.LOADED),
         "output": Option(
             help="Another output, in Buildx syntax. Repeatable.", metavar="SPEC", short="-o", rule=rules.OUTPUT
         ),
@@ -69,8 +69,12 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "file": Option(
             help="Dockerfile. Default: CONTEXT/Dockerfile.", metavar="FILE", short="-f", rule=rules.DOCKERFILE
         ),
-        "target": Option(help="Stage to build.", metavar="STAGE", rule=rules.BUILT),
-        "platform": Option(help="Platforms to build for.", metavar="OS/ARCH", rule=rules.BUILT),
+        "target": Option(help="Stage to build. Default: the last.", metavar="STAGE", rule=rules.BUILT),
+        "platform": Option(
+            help="Platforms to build for. Default: DOCKER_DEFAULT_PLATFORM, else the builder's.",
+            metavar="OS/ARCH",
+            rule=rules.BUILT,
+        ),
         "build_arg": Option(help="Build argument.", metavar=_PAIR, rule=rules.BUILD_ARG, adds_up=True),
         "build_context": Option(help="Named context.", metavar="NAME=PATH", rule=rules.BUILD_CONTEXT, adds_up=True),
         "label": Option(help="Label of the image.", metavar=_PAIR, rule=rules.BUILT, adds_up=True),
@@ -80,13 +84,17 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "pull": Option(help="Always look for newer base images.", off="--no-pull", rule=rules.BUILT),
         "no_cache": Option(help="Execute every step, cached or not.", rule=rules.BUILT),
         "no_cache_filter": Option(help="Execute these stages, cached or not.", metavar="STAGE", rule=rules.BUILT),
-        "network": Option(help="Network of RUN steps.", metavar="MODE", rule=rules.NETWORK),
+        "network": Option(
+            help="Network of RUN steps: default, host or none. Default: default.", metavar="MODE", rule=rules.NETWORK
+        ),
         "add_host": Option(help="Extra line for /etc/hosts.", metavar="HOST:IP", rule=rules.BUILT),
         "allow": Option(help="Privilege to grant to the build.", metavar="NAME", rule=rules.PRIVILEGE),
         "attest": Option(help="Attestation to attach.", metavar="SPEC", rule=rules.BUILT),
-        "provenance": Option(help="Provenance: true, false, mode=…", metavar="SPEC", rule=rules.BUILT),
-        "sbom": Option(help="SBOM: true, false, generator=…", metavar="SPEC", rule=rules.BUILT),
-        "shm_size": Option(help="Size of /dev/shm.", metavar="SIZE", rule=rules.BUILT),
+        "provenance": Option(
+            help="Provenance: true, false, mode=… Default: Buildx' own.", metavar="SPEC", rule=rules.BUILT
+        ),
+        "sbom": Option(help="SBOM: true, false, generator=… Default: false.", metavar="SPEC", rule=rules.BUILT),
+        "shm_size": Option(help="Size of /dev/shm. Default: 64m.", metavar="SIZE", rule=rules.BUILT),
         "ulimit": Option(help="Limit for RUN steps.", metavar="SPEC", rule=rules.BUILT, adds_up=True),
         "cgroup_parent": Option(help="Cgroup of RUN steps.", metavar="NAME", rule=rules.PRIVILEGE),
         "metadata_file": Option(help="Write Buildx' metadata.", metavar="FILE", rule=rules.WRITTEN),
@@ -98,7 +106,11 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             metavar="KIND",
             rule=rules.CACHE_KIND,
         ),
-        "cache_dir": Option(help="Folder of a local cache, outside of CONTEXT.", metavar="DIR", rule=rules.CACHE_DIR),
+        "cache_dir": Option(
+            help="Folder of a local cache, outside of CONTEXT. Default: one a project, in your cache directory.",
+            metavar="DIR",
+            rule=rules.CACHE_DIR,
+        ),
         "cache_ref": Option(
             help="Reference of a registry cache. Default: IMAGE:buildcache-SCOPE.", metavar="REF", rule=rules.CACHE
         ),
@@ -124,21 +136,33 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "lazy": Option(
             help="Import a local cache lazily: auto, on or off. Default: auto.", metavar="WHEN", rule=rules.CACHE
         ),
-        "strict_cache": Option(help="Fail when a cache cannot be imported or exported.", rule=rules.CACHE),
+        "strict_cache": Option(
+            help="Fail when a cache cannot be imported or exported. Default: warn and go on.", rule=rules.CACHE
+        ),
     },
     "Builder": {
-        "builder": Option(help="Use this builder as it is.", metavar="NAME", rule=rules.BUILDER),
-        "driver": Option(help="docker, docker-container, remote or kubernetes.", metavar="DRIVER", rule=rules.BUILDER),
+        "builder": Option(
+            help="Use this builder as it is. Default: the current one where it can do the job, else one that is made.",
+            metavar="NAME",
+            rule=rules.BUILDER,
+        ),
+        "driver": Option(
+            help="Driver of a new builder: docker, docker-container, remote or kubernetes. Default: docker-container.",
+            metavar="DRIVER",
+            rule=rules.BUILDER,
+        ),
         "endpoint": Option(
             help="Node of a builder; ,platform=… and ,name=… may follow. Repeatable.",
             metavar="ADDRESS",
             rule=rules.BUILDER,
         ),
         "driver_opt": Option(help="Option of the driver.", metavar=_PAIR, rule=rules.BUILDER, adds_up=True),
-        "buildkit_image": Option(help="BuildKit's image.", metavar="REF", rule=rules.BUILDER),
+        "buildkit_image": Option(help="BuildKit's image. Default: Buildx' own.", metavar="REF", rule=rules.BUILDER),
         "buildkitd_config": Option(help="A buildkitd.toml.", metavar="FILE", rule=rules.BUILDER),
         "buildkitd_flags": Option(help="Flags of buildkitd.", metavar="FLAGS", rule=rules.BUILDER),
-        "docker_context": Option(help="Docker context to use.", metavar="NAME", rule=rules.BUILDER),
+        "docker_context": Option(
+            help="Docker context to use. Default: the current one.", metavar="NAME", rule=rules.BUILDER
+        ),
         "no_wait": Option(
             help="Do not wait, up to 30 s in a CI or with DOCKER_HOST, for an engine that does not answer yet.",
             rule=rules.SHOWN,
@@ -151,27 +175,37 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "registry": Option(
             help="Registry to log in to. Default: the host of the first tag.", metavar="HOST", rule=rules.LOGIN
         ),
-        "username": Option(help="User name of the login.", metavar="NAME", rule=rules.LOGIN),
+        "username": Option(help="User name of the login. Default: DOCKER_LOGIN.", metavar="NAME", rule=rules.LOGIN),
         "password_stdin": Option(help="Read the password from stdin.", is_variable=False),
-        "password_env": Option(help="Environment variable that holds the password.", metavar="NAME", rule=rules.LOGIN),
+        "password_env": Option(
+            help="Environment variable that holds the password. Default: DOCKER_PASSWORD.",
+            metavar="NAME",
+            rule=rules.LOGIN,
+        ),
     },
     "Prune": {
         "prune": Option(
             help="Prune the builder's cache after the build. Default: in a CI.", off="--no-prune", rule=rules.PRUNE
         ),
-        "prune_keep": Option(help="Keep at most this much.", metavar="SIZE", rule=rules.CACHE),
+        "prune_keep": Option(
+            help="Keep at most this much of the builder's cache. Default: no limit.", metavar="SIZE", rule=rules.CACHE
+        ),
         "prune_older_than": Option(
-            help="Prune what no build used for so long, such as 7d.", metavar="DURATION", rule=rules.CACHE
+            help="Prune what no build used for so long. Default: 7d.", metavar="DURATION", rule=rules.CACHE
         ),
     },
     "Configuration": {
         "config": Option(
             help="Configuration file. Default: buildx-cache.toml or pyproject.toml of the repository.", metavar="FILE"
         ),
-        "trust_config": Option(help="Let the repository's file set every option, logins and builder included."),
+        "trust_config": Option(
+            help="Let the repository's file set every option, logins and builder included. Default: no."
+        ),
     },
     "Output": {
-        "timeout": Option(help="Stop the call after so long.", metavar="DURATION", rule=rules.SHOWN),
+        "timeout": Option(
+            help="Stop the call after so long, such as 20m. Default: never.", metavar="DURATION", rule=rules.SHOWN
+        ),
         "progress": Option(
             help="auto, live, plain, json or quiet. Default: auto, which is live on a terminal, else plain.",
             metavar="STYLE",
