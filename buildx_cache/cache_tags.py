@@ -18,7 +18,7 @@ REF_PREFIX = "buildcache-"
 
 # 64 bits: whoever names a branch can try names until the hash is another branch's, and 32 bits take seconds.
 _SCOPE_DIGITS = 16
-_PLATFORM_DIGITS = 20  # not as many as a scope has: the two are told apart by it
+_PLATFORM_DIGITS = 20  # not as many as a scope has: that tells the two apart
 _VARIANT_DIGITS = 12
 _MAX_SCOPE = 48
 _MAX_VARIANT_WORD = 8

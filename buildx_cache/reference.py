@@ -144,7 +144,7 @@ def _reference_hint(text: str) -> str:
         ),
         (
             len(text.split()) > 1,
-            "that is more than one: give each a --tag of its own, or one a line in BUILDX_CACHE_TAG",
+            "that is more than one: give each its own --tag, or one a line in BUILDX_CACHE_TAG",
         ),
         (bool(re.search(r"[A-Z]", text.partition(":")[0])), "write the repository's name in lower case"),
         ("://" in text, "leave out the scheme: HOST/REPOSITORY:TAG"),

@@ -1,7 +1,7 @@
 """Find the working copy around a folder, and tell which paths stay inside a folder.
 
 The files of a working copy are not trusted: a pull request can commit a symbolic link anywhere in it, and an unpacked
-archive can hold a ``.git`` of its own.
+archive can bring a ``.git``.
 """
 
 from __future__ import annotations

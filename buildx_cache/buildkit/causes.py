@@ -382,7 +382,7 @@ CAUSES: Mapping[Kind, Cause] = {
     Kind.UNREACHABLE: Cause(
         error=UnreachableError,
         is_passing=True,
-        advice="check the address and the network; a builder in a container has a network of its own",
+        advice="check the address and the network; a builder in a container has its own network",
     ),
     Kind.DISCONNECTED: _NO_CAUSE,
     Kind.PROXY_DENIED: Cause(
@@ -431,7 +431,7 @@ CAUSES: Mapping[Kind, Cause] = {
     Kind.BLOB_LOCKED: Cause(
         error=ExhaustedError,
         is_passing=True,
-        advice="another build of this builder loads the same layer: try again, or give each job a builder of its own",
+        advice="another build of this builder loads the same layer: try again, or give each job its own builder",
     ),
     Kind.OUT_OF_MEMORY: Cause(
         error=ExhaustedError,

@@ -275,7 +275,7 @@ _AFTER_STATUS: _Rows = (
     (Kind.CLIENT_DISK_FULL, r"rpc error: code = \w+ desc = write \S+: no space left on device"),
     # the same of a folder's files (tonistiigi/fsutil), whose reason gets lost on the way
     (Kind.OUTPUT_FAILED, r"^exporting to client directory: EOF$|\berror from receiver: context canceled$"),
-    # distribution's of its own disk; the kernel's ENOSPC in Go's syscall
+    # distribution's, of the registry's disk; the kernel's ENOSPC in Go's syscall
     (Kind.REGISTRY_FULL, r"(?:failed to push \S+|^pushing .*): \w+: .*no space left on device"),
     (Kind.DISK_FULL, r"no space left on device"),
     # google.golang.org/protobuf, of what Buildx asks of BuildKit

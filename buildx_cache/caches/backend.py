@@ -208,9 +208,9 @@ class ScopedBackend(CacheBackend, Protocol):
     imported_as: ClassVar[str]
     """The type of its import entries."""
     is_shared: ClassVar[bool]
-    """Whether other jobs read and write it: each platform that is built alone keeps a cache of its own."""
+    """Whether other jobs read and write it: each platform that is built alone keeps its own cache."""
     is_overwritten: ClassVar[bool]
-    """Whether each node of a builder would overwrite what another exported: each platform keeps one of its own."""
+    """Whether each node of a builder would overwrite what another exported: each platform keeps its own."""
 
     def imports(self, location: Location, platform: str) -> tuple[Pairs, ...]:
         """Return the import entries: own scope first, then the fallbacks."""

@@ -195,7 +195,7 @@ def _is_spoilt(row: Provider, variables: Variables) -> bool:
 
 
 def _read_any(row: Provider, variables: Variables) -> CIContext:
-    """Read what is told in the same way of every build."""
+    """Read what all builds have in common."""
     return CIContext(
         provider=row.name,
         sha=variables.first(row.sha, read_sha),

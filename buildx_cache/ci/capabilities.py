@@ -44,7 +44,7 @@ def teamcity_message(name: str, attributes: Mapping[str, str]) -> str:
 
 
 def _teamcity_escape(match: re.Match[str]) -> str:
-    """Escape a character; one without an escape of its own as its UTF-16 units, four digits each."""
+    """Escape a character; one without a named escape as its UTF-16 units, four digits each."""
     digits = match[0].encode("utf-16-be", "surrogatepass").hex()
     units = (digits[start : start + 4] for start in range(0, len(digits), 4))
     return _TEAMCITY_ESCAPES.get(match[0]) or "".join(f"|0x{unit}" for unit in units)
@@ -101,10 +101,10 @@ class Folding:
 
 @dataclass(frozen=True, kw_only=True)
 class Masking:
-    """How a CI is told a value to mask; ``write`` makes its line.
+    """How to have a CI mask a value; ``write`` makes its line.
 
     GitLab, CircleCI, Travis and Jenkins mask what is declared in their settings, Buildkite's agent takes more only from
-    a process of its own (``buildkite-agent redactor add``).
+    another process (``buildkite-agent redactor add``).
     """
 
     write: Callable[[str], str]

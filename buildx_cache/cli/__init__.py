@@ -149,7 +149,7 @@ def _complain(message: str, hint: str) -> None:
 
 
 def _discard_unwritten() -> None:
-    """Discard what a stream takes no more: Python would print an error, and exit with a code of its own."""
+    """Discard what a stream takes no more: Python would print an error, and exit with another code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -95,7 +95,7 @@ def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Proven
             raise UsageError(
                 "the build context is in another repository since this call began: nothing more is built",
                 code="context-moved",
-                hint="export the image to a folder of its own",
+                hint="export the image to another folder",
             )
 
     return unchanged

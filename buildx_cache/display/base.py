@@ -48,13 +48,13 @@ class Display(Protocol):
         """The build's progress, event by event."""
 
     def restart(self) -> None:
-        """The build begins anew: what was told of its steps no longer holds."""
+        """The build begins anew: what its steps showed no longer holds."""
 
     def beat(self) -> None:
         """Time has passed; called every now and then until ``close``, between two other calls."""
 
     def close(self) -> None:
-        """The work is over. What was drawn is taken down, and what was held back is told; may be called again."""
+        """The work is over. Remove what was drawn, show what was held back; may be called again."""
 
     def result(self, line: str) -> None:
         """What the call gives to scripts."""

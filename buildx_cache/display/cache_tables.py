@@ -32,7 +32,7 @@ class Results(Console):
         super().__init__(file=out, highlight=False, no_color=not color, quiet=quiet)
 
     def on_broken_pipe(self) -> None:
-        """Left to the command line; Rich would end the program with an exit code of its own."""
+        """Left to the command line; Rich would end the program with another exit code."""
         raise BrokenPipeError
 
 

@@ -113,7 +113,7 @@ class PlainDisplay(QuietDisplay):
 
     @alone
     def restart(self) -> None:
-        """Tell the steps again, but for those that are cached now and were told before."""
+        """Show the steps again, but for cached ones that were shown before."""
         self._release(older_than=0.0)
         self._before |= {watched.label for watched in self._told}
         self._forget()

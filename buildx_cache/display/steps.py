@@ -42,7 +42,7 @@ def _final(line: bytes) -> str:
 class Watched:
     """One step, with all vertices that are it, or one transfer.
 
-    What is known of it is a trace of its own, made when it is asked for: its cost does not grow with the build.
+    What is known of it is a separate trace, made when it is asked for: its cost does not grow with the build.
     """
 
     def __init__(self, label: Label | None, key: str) -> None:
@@ -101,7 +101,7 @@ class Watched:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended in an error of its own."""
+        """Whether it ended in its own error."""
         return bool(self.state.error) and not is_cancelled(self.state.error)
 
     @property

@@ -144,7 +144,8 @@ def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
     """Give what git tracks at a path without links, in words that begin there.
 
     Git is asked without the user's settings, which may be the repository's: those that it cannot read would have it
-    tell nothing. So it is told that the folder is safe; nothing that a repository names is run for the answer.
+    tell nothing. So this program tells git that the folder is safe; nothing that a repository names runs for the
+    answer.
     """
     top = prepared_top(place)
     if top is None or not os.path.lexists(place):

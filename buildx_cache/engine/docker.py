@@ -404,7 +404,7 @@ _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY"})
 
 
 def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
-    """What keeps Buildx itself from a proxy that is only meant for the build, where it has none of its own.
+    """What keeps Buildx itself from a proxy that is only meant for the build, where it has no proxy settings.
 
     A build argument's value that goes by the environment is a variable like any other to Buildx' own connections.
     """

@@ -125,7 +125,7 @@ def _plain(address: str) -> str:
 
 
 def _settings(address: str) -> tuple[tuple[str, str], ...]:
-    """Return git's settings for a remote at ``address``; git writes its URL on the command line of its own helper.
+    """Return git's settings for a remote at ``address``; git writes its URL on the command line of its helper.
 
     So a login in it becomes the header that git would send, and a user name the one that git's helpers are asked for.
     """

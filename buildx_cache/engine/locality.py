@@ -10,7 +10,7 @@ from buildx_cache.redaction import redact
 
 @dataclass(frozen=True, kw_only=True)
 class Whereabouts:
-    """What an engine says of the machine it runs on, and what this process knows of its own."""
+    """What an engine says of the machine it runs on, and what this process knows of its machine."""
 
     endpoint: str
     """The address by which it is reached."""
@@ -44,7 +44,7 @@ def _product(engine: Whereabouts) -> str:
     return next((product for sign, product in _VIRTUAL_MACHINES.items() for text in said if text.startswith(sign)), "")
 
 
-# The first that applies is told.
+# The first that applies is the reason.
 _RULES: tuple[tuple[Callable[[Whereabouts], object], Callable[[Whereabouts], str]], ...] = (
     (
         lambda engine: not engine.endpoint.startswith("unix://"),
@@ -64,6 +64,6 @@ def elsewhere(engine: Whereabouts) -> str:
     """Why the engine's host network is not this process' own, in words; empty where it is.
 
     An engine's name is its host's (moby's ``daemon/info.go``): a job in a container with the engine's socket mounted
-    in has a host name of its own.
+    in has another host name.
     """
     return next((reason(engine) for applies, reason in _RULES if applies(engine)), "")

@@ -1,6 +1,6 @@
 """Child processes: their output is collected, or followed. None survives this program's error.
 
-Every child is a session of its own, so that a terminal's Ctrl-C reaches only this program, which passes it on.
+Every child leads a new session, so that a terminal's Ctrl-C reaches only this program, which passes it on.
 """
 
 from __future__ import annotations

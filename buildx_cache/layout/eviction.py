@@ -17,7 +17,7 @@ from buildx_cache.layout.reachability import reach_of, size_on_disk
 from buildx_cache.layout.store import INDEX, Store, open_store
 
 Choice = Callable[[Store, Reach], Sequence[Tag]]
-"""Which tags of an open folder are to go, in the order in which they are told."""
+"""Which tags of an open folder are to go, in the order in which they are listed."""
 
 
 def bound(

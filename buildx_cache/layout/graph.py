@@ -1,7 +1,7 @@
 """The walk from some roots to every blob that they lead to, in a folder or in a registry.
 
 Each document is read once, whatever its depth, and its SHA-256 is compared: what follows from it is then what its
-writer wrote, or an obstacle. Entries are told apart by media type, never by position, so that both shapes of cache
+writer wrote, or an obstacle. Media types tell entries apart, never by position, so that both shapes of cache
 manifest, nested indexes, and Docker and OCI types are one case.
 """
 

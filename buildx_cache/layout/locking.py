@@ -103,7 +103,7 @@ def _lock_folder(folder: Path, sharing: Sharing, timeout: float) -> int | None:
         raise LockedError(
             f"another build holds the cache folder {folder} (waited {timeout:.1f}s)",
             code="cache-dir-locked",
-            hint="wait for it to end, or give this build a folder of its own with --cache-dir",
+            hint="wait for it to end, or give this build its own folder with --cache-dir",
         ) from None
     except OSError as error:
         if sharing is Sharing.SHARED and (isinstance(error, _OddError) or error.errno in _READ_ONLY):

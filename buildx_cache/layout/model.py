@@ -163,13 +163,13 @@ _NOTICES = frozenset({Kind.ABSENT, Kind.MEDIA_TYPE, Kind.TOO_LARGE, Kind.DUPLICA
 _REBUILD = "build again: the next build sets it aside, keeps what is sound and writes the rest"
 
 _REMEDIES: Mapping[Kind, str] = {
-    Kind.ABSENT: "nothing to do: the next build writes it",
+    Kind.ABSENT: "none needed: the next build writes it",
     Kind.INDEX: _REBUILD,
     Kind.LAYOUT: "check the path; if it is the cache, set the folder aside",
     Kind.MEDIA_TYPE: "check what wrote it; nothing is deleted from a folder that is not understood",
     Kind.UNREADABLE: "check the permissions and the disk",
     Kind.TOO_LARGE: "build fewer steps into one cache (mode=min, or a tag per target): BuildKit does not import it",
-    Kind.DUPLICATE_TAG: "nothing to do: the next export of the tag replaces all of them",
+    Kind.DUPLICATE_TAG: "none needed: the next export of the tag replaces all of them",
     Kind.FOREIGN: "move it away; until then nothing is deleted from the folder",
     Kind.BUSY: "try again when the other build is done",
     Kind.MORE: _REBUILD,

@@ -143,7 +143,7 @@ class _ConfigReader:
 def read_records(config: Mapping[str, object]) -> Records:
     """Look through a cacheconfig.
 
-    At most 20 faults are told. A part that is no list at all counts as empty, and as a fault.
+    At most 20 faults are listed. A part that is no list at all counts as empty, and as a fault.
     """
     layers, layers_fault = _list(config, "layers")
     records, records_fault = _list(config, "records")

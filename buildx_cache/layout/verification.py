@@ -81,7 +81,7 @@ def limit_faults(graph: Graph) -> Iterator[Finding]:
 
 
 def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
-    """Of configs that are present: an absent one was told with the sizes."""
+    """Of configs that are present: the check of sizes has named absent ones."""
     for config, parent, found in read_configs(graph, store, FOLDER_LIMITS):
         if isinstance(found, Records):
             for fault in found.faults:

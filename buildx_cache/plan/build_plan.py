@@ -54,7 +54,7 @@ def parse_build_arg(text: str) -> BuildArg:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildInvocation(BuildxOptions):
-    """Everything that Buildx is told of one build."""
+    """Everything that Buildx needs to know of one build."""
 
     builder: str
     context: str
@@ -279,7 +279,7 @@ class ImagePlan:
     platforms: tuple[str, ...] = ()
     loading: LoadingPlan = LoadingPlan()
     told_id: str = ""
-    """The key of Buildx' metadata by which a loaded image's ID is told; empty: the engine has to be asked."""
+    """The key of Buildx' metadata that has a loaded image's ID; empty: ask the engine."""
 
 
 @dataclass(frozen=True, kw_only=True)

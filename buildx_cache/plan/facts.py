@@ -61,7 +61,7 @@ class TlsEndpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Registries:
-    """What an engine is told of registries (``daemon.json``), as ``docker info`` repeats it."""
+    """An engine's settings for registries (``daemon.json``), as ``docker info`` repeats it."""
 
     insecure: tuple[str, ...] = ()
     """``HOST[:PORT]`` of those whose certificate is not verified, or that speak plain HTTP."""

@@ -20,7 +20,7 @@ HOST_NETWORK = "network=host"
 
 
 def is_here(endpoint: str) -> bool:
-    """Whether an engine is reached on this machine, be it in a virtual machine of its own."""
+    """Whether an engine is reached on this machine, also in a virtual machine on it."""
     url = urlsplit(endpoint)
     return url.scheme in ("unix", "npipe") or (url.scheme == "tcp" and is_loopback(url.netloc.rpartition("@")[2]))
 

@@ -56,7 +56,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
-    """What was deleted, and what stays. ``error`` ended it early; it is to be raised once the rest is told."""
+    """What was deleted, and what stays. ``error`` ended it early; raise it once the rest is shown."""
 
     deleted: tuple[Decision, ...]
     kept: tuple[Decision, ...]

@@ -26,7 +26,7 @@ _TRANSFERS: dict[TransferKind, Kind] = {
     "push": "pushing",
 }
 _OUTGOING = frozenset({"image-export", "cache-export", "load", "push"})
-# Exports and pushes looked at: each waits for all before it. A build has a few; a frontend of its own names any number.
+# Exports and pushes looked at: each waits for all before it. A build has a few; a custom frontend names any number.
 _OUTGOING_MOST = 100
 BEFORE, AFTER = "Before the steps", "After the steps"
 

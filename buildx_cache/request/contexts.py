@@ -160,7 +160,7 @@ def check_cache_directories(directories: Sequence[str]) -> None:
             raise UsageError(
                 f"two caches are written to the folder {directory}: Buildx keeps only the last one's tag",
                 code="cache-dir-given-twice",
-                hint="give each a folder of its own",
+                hint="give each its own folder",
             )
         seen.add(real)
 
@@ -185,7 +185,7 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
                 f"the image is exported to {folder}, which has the user's settings {place} in it or lies in them: "
                 "the image would choose programs that run here",
                 code="output-over-settings",
-                hint="export to a folder of its own, or set HOME to one outside of it",
+                hint="export to another folder, or set HOME to one outside of it",
             )
     for folder, path in product(exported, _led_by_links(request)):
         if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
@@ -202,7 +202,7 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
                     f"the image is exported to {folder}, which has {written} in it or lies in it: the image could "
                     "place a link there, and Buildx would write where that leads",
                     code="output-over-cache",
-                    hint="export to a folder of its own, or choose another with --cache-dir",
+                    hint="export to another folder, or choose another with --cache-dir",
                 )
 
 
@@ -225,15 +225,15 @@ def check_cache_directory(directory: str) -> None:
     """Refuse a cache folder that is no folder, is not a cache's or cannot be written.
 
     Raises:
-        UsageError: it is a file, lies below one, has no name of its own, or holds what is not a cache's.
+        UsageError: it is a file, lies below one, has no name, or holds what is not a cache's.
         ExhaustedError: it exists, or would be made, where nothing can be written.
     """
     path = Path(directory)
     if not (path.name and Path(os.path.realpath(path)).name):
         raise UsageError(
-            f"the cache folder {directory} has no name of its own",
+            f"the cache folder {directory} has no name",
             code="cache-dir-unnamed",
-            hint="give a folder of its own with --cache-dir",
+            hint="give a folder that has a name with --cache-dir",
         )
     found = look(path)
     if found.hidden:
@@ -263,5 +263,5 @@ def check_cache_directory(directory: str) -> None:
         raise UsageError(
             f"the cache folder holds an index.json or blobs of something else: {path}",
             code="cache-dir-foreign",
-            hint="give the cache a folder of its own with --cache-dir",
+            hint="give the cache its own folder with --cache-dir",
         )

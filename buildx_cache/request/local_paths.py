@@ -13,7 +13,7 @@ from buildx_cache.errors import UsageError
 from buildx_cache.request.build_request import BuildRequest, option_key
 
 REPORTS = ("report", "report_html", "report_junit", "report_md")
-"""The options that have a report written to a file, each in a form of its own."""
+"""The options that have a report written to a file, each in another form."""
 RESULT_FILES = (*REPORTS, "dotenv", "metadata_file", "iidfile")
 """The options that have a file written."""
 LAYOUT_SCHEME = "oci-layout://"

@@ -81,7 +81,7 @@ def printing_flags(flags: Sequence[str]) -> tuple[str, ...]:
 
 
 def pushing_outputs(request: BuildRequest) -> tuple[Output, ...]:
-    """Return what pushes: ``--push`` pushes every image there is, or one of its own; none where nothing does.
+    """Return what pushes: ``--push`` pushes every image output, or adds one; none where nothing does.
 
     The flags that are passed on to Buildx count, too.
     """

@@ -172,7 +172,7 @@ def check_written(files: Sequence[tuple[str, str]]) -> None:
             raise UsageError(
                 f"{other} and {option} name one file: {path}",
                 code="path-given-twice",
-                hint="give each a file of its own",
+                hint="give each its own file",
             )
 
 

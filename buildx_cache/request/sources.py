@@ -99,7 +99,7 @@ def _merged(name: str, layers: Sequence[Layer]) -> Any:  # noqa: ANN401 -- of th
 
 
 def checked(request: BuildRequest, layers: Sequence[Layer], rule: Callable[[BuildRequest], None]) -> None:
-    """Apply a rule; what it refuses over a value of a file is told by place and key, without the value.
+    """Apply a rule; its error names a file's place and key, never the value.
 
     Raises:
         BuildxCacheError: what the rule raises, or that.

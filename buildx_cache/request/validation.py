@@ -317,7 +317,7 @@ def unmoved(request: BuildRequest) -> Callable[[], None]:
             raise UsageError(
                 f"{_called(moved)} leads elsewhere since this call began: nothing more is built",
                 code="context-moved",
-                hint="export the image to a folder of its own",
+                hint="export the image to another folder",
             )
 
     return check
@@ -469,7 +469,7 @@ def _strange_in(layout: Path) -> str:
 
 
 def _check_waits(*files: Path) -> None:
-    """Refuse pipes and devices, which BuildKit would read, and wait for, where it looks for files of its own."""
+    """Refuse pipes and devices, which BuildKit would read, and wait for, where it looks for its files."""
     for file in files:
         if is_unending(file.parent, file):
             raise UsageError(

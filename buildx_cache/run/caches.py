@@ -162,7 +162,7 @@ class Caches:
             raise CacheError(_trouble(bad), code="cache-failed", hint=STRICT_HINT)
 
     def tell_imports(self, trace: BuildTrace) -> None:
-        """Warn of each import that the build did without, and why; what was noticed before was told then.
+        """Warn of each import that the build did without, and why; earlier warnings are not repeated.
 
         A strict call fails over it instead.
         """

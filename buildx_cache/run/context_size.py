@@ -15,7 +15,7 @@ _MAIN = "load build context"
 
 
 def with_context(outcome: Outcome, request: BuildRequest, display: Display) -> Outcome:
-    """The outcome with what BuildKit says was sent; a large context is looked into, and people are told."""
+    """The outcome with what BuildKit says was sent; look into a large context, and warn."""
     trace = outcome.trace
     sent = {each.digest: each.bytes for each in trace.transfers if each.kind == "context"} if trace else {}
     if trace is None or not sent:
@@ -43,5 +43,5 @@ def context_hint(context: ContextReport) -> str:
     lines = ", ".join(f"`{each.line}` ({size(each.bytes)})" for each in context.largest)
     return (
         f"{size(context.bytes)} of build context were sent, and are sent in full to every new builder, however warm "
-        f"the cache is; if the build does not need them, add to .dockerignore, each on a line of its own: {lines}"
+        f"the cache is; if the build does not need them, add to .dockerignore, one a line: {lines}"
     )

@@ -14,7 +14,7 @@ NO_REASON = "no reason given"
 
 
 class Tell(Protocol):
-    """How people are told what becomes of the caches."""
+    """How people learn what happens to the caches."""
 
     def say(self, text: str) -> None:
         """Something that takes a while begins."""

@@ -2,7 +2,7 @@
 
 The record stands in the folder of a local cache, which a CI keeps from job to job: neither an import nor a sweep looks
 at it there. Of other caches, and of a folder that another user may change, it is kept on the machine, but for a CI's,
-which is thrown away. It holds hashes and seconds only; whatever becomes of it, no build fails.
+which is thrown away. It holds hashes and seconds only; no build fails over it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _HEAD = """\
 All data, the caches', the registry's and the engine's, are on the filesystem that is named above, if one is. On tmpfs
 they are in memory: a disk that is now fast and now slow, as those of shared machines are, decides nothing there.
 
-Each sample has a builder of its own, new and booted. Its boot and removal are told apart, and are in no other figure.
+Each sample has a new, booted builder. Its boot and removal are separate figures.
 `docker image ls` is left out too: it takes as long as the engine has images, and a new CI machine has none.
 
 The registry is on the same machine, and has the image and the cache of the last build, as in real life. What a sample

@@ -39,10 +39,10 @@ REQUESTS = {
     "system": (("--platform", "lunix/amd64"), 2, "names no system that there is: lunix", "'linux'"),
     "dockerfile": (("-f", "nowhere"), 2, "the Dockerfile does not exist: nowhere", "-f/--file"),
     "cache file": (("--cache", "local", "--cache-dir", "{file}"), 2, "the cache folder is a file", "--cache-dir"),
-    "cache root": (("--cache", "local", "--cache-dir", "/"), 2, "has no name of its own", "folder of its own"),
+    "cache root": (("--cache", "local", "--cache-dir", "/"), 2, "has no name", "folder of its own"),
     "cache twice": (
         ("--cache-to", "type=local,dest={file}-c", "--cache-to", "type=local,dest={file}-c,tag=x"),
-        *(2, "two caches are written to the folder", "give each a folder of its own"),
+        *(2, "two caches are written to the folder", "give each its own folder"),
     ),
     "cache letters": (
         ("--cache", "local", "--cache-dir", "größe", "--strict-cache"),

@@ -539,7 +539,7 @@ def in_context(folder: str) -> str:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--cache", "local", "--cache-dir", "/"), "the cache folder / has no name of its own"),
+        (("--cache", "local", "--cache-dir", "/"), "the cache folder / has no name"),
         (
             ("--cache", "none", "--cache-to", "type=local,dest=site"),
             "the cache folder holds an index.json or blobs of something else: site",

@@ -87,7 +87,7 @@ HTTP = "the server speaks plain HTTP: `http = true` in --buildkitd-config, or Do
 CERTIFICATE = (
     "the builder does not trust the certificate: name its CA in --buildkitd-config, or in Docker's certs.d folder"
 )
-NETWORK = "check the address and the network; a builder in a container has a network of its own"
+NETWORK = "check the address and the network; a builder in a container has its own network"
 LOOPBACK = "nothing listens there; a builder in a container has its own loopback, but with --driver-opt network=host"
 BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `docker buildx rm`"
 

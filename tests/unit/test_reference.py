@@ -116,7 +116,7 @@ def test_docker_hubs_names_are_in_one_module() -> None:
 
 TAG = "a tag begins with a letter, digit or _, has only these and . and -, and at most 128 of them"
 UNSET = "its tag is empty: is the variable behind the colon set?"
-SEVERAL = "that is more than one: give each a --tag of its own, or one a line in BUILDX_CACHE_TAG"
+SEVERAL = "that is more than one: give each its own --tag, or one a line in BUILDX_CACHE_TAG"
 LOWER = "write the repository's name in lower case"
 EMPTY = f"is the variable in front of it, such as DOCKER_REGISTRY, empty? {FORKS}"
 EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:1.2"

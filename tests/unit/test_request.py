@@ -894,8 +894,8 @@ def test_a_cache_folder_must_be_writable(project: Path, monkeypatch: pytest.Monk
 def test_a_cache_folder_has_a_name_of_its_own(directory: str) -> None:
     with pytest.raises(UsageError) as refused:
         check_cache_directory(directory)
-    assert refused.value.message == f"the cache folder {directory} has no name of its own"
-    assert refused.value.hint == "give a folder of its own with --cache-dir"
+    assert refused.value.message == f"the cache folder {directory} has no name"
+    assert refused.value.hint == "give a folder that has a name with --cache-dir"
 
 
 @pytest.mark.parametrize("name", ["index.json", "blobs/mine", "blobs/sha256/mine", "ingest/mine"])
@@ -904,7 +904,7 @@ def test_a_cache_folder_holds_nothing_else_of_that_name(project: Path, name: str
     with pytest.raises(UsageError) as refused:
         check_cache_directory("folder")
     assert refused.value.message == "the cache folder holds an index.json or blobs of something else: folder"
-    assert refused.value.hint == "give the cache a folder of its own with --cache-dir"
+    assert refused.value.hint == "give the cache its own folder with --cache-dir"
     (project / "folder" / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     check_cache_directory("folder")
 
@@ -917,7 +917,7 @@ def test_two_caches_are_not_written_to_one_folder(project: Path, second: str) ->
     assert refused.value.message == (
         f"two caches are written to the folder {second}: Buildx keeps only the last one's tag"
     )
-    assert refused.value.hint == "give each a folder of its own"
+    assert refused.value.hint == "give each its own folder"
 
 
 @pytest.mark.usefixtures("project")

@@ -156,7 +156,7 @@ def test_a_large_context_is_told_and_reported(tmp_path: Path, sizes: tuple[int, 
     assert display.warned == [*report.warnings[len(before.report.warnings) :]]
     assert len(display.warned) == is_large
     for hint in display.warned:
-        assert hint.endswith("each on a line of its own: `node_modules` (171.7 MiB), `.git` (76.3 MiB)")
+        assert hint.endswith("one a line: `node_modules` (171.7 MiB), `.git` (76.3 MiB)")
         assert "if the build does not need them" in hint
 
 

@@ -112,7 +112,7 @@ def test_a_folder_may_be_reached_through_a_symbolic_link(made: Layout, tmp_path:
 def test_an_absent_folder_is_a_notice(tmp_path: Path) -> None:
     finding = only(tmp_path / "none")
     assert (finding.kind, finding.severity, finding.problem) == (Kind.ABSENT, Severity.NOTICE, "does not exist")
-    assert finding.remedy == "nothing to do: the next build writes it"
+    assert finding.remedy == "none needed: the next build writes it"
 
 
 def test_an_absent_index_is_a_notice(made: Layout) -> None:
