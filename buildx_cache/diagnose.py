@@ -49,7 +49,7 @@ def login_error(registry: str, problem: Problem) -> BuildxCacheError:
 
 
 def diagnose(trace: BuildTrace, code: int) -> BuildxCacheError:
-    """The error for a build that ended with ``code``, not zero."""
+    """Return the error for a build that ended with ``code``, not zero."""
     step = trace.failed
     if step and (ending := command_ending(trace.error)):
         return _command_failed(step, ending, trace.log_tail)
@@ -68,7 +68,7 @@ def diagnose(trace: BuildTrace, code: int) -> BuildxCacheError:
 
 
 def _first_words(trace: BuildTrace) -> str:
-    """What the docker command said before it told how it is used."""
+    """Return what the docker command said before it told how it is used."""
     return next((line for line in trace.text if line.strip() and not line.startswith("WARNING:")), "")
 
 
@@ -82,7 +82,10 @@ def source_excerpt(trace: BuildTrace) -> tuple[str, ...]:
 
 
 def _command_failed(step: Step, ending: str, log: tuple[str, ...]) -> BuildxCacheError:
-    """The error for a RUN: its own failure if it exited, whatever its log says; else what BuildKit says of it."""
+    """Return the error for a RUN: its own failure if it exited, whatever its log says.
+
+    Else what BuildKit says of it.
+    """
     told = f"{_name(step)}: {ending}"
     if kind := classify_command(ending, log):
         return BuildFailedError(told, code="step-failed", hint=CAUSES[kind].in_step or _ANY_OTHER_COMMAND)

@@ -77,7 +77,7 @@ def _docker(facts: Facts) -> Iterator[Check]:
 
 
 def _registries(facts: Facts) -> Iterator[Check]:
-    """What a container builder takes over of the engine's registries, where it has any."""
+    """Yield what a container builder takes over of the engine's registries, where it has any."""
     plan = take_over(facts.registries, facts.default_config)
     if plan.lines:
         yield Check(

@@ -70,7 +70,7 @@ def size(count: int) -> str:
 
 
 def short_digest(digest: str) -> str:
-    """A digest's algorithm and first 12 digits."""
+    """Return a digest's algorithm and first 12 digits."""
     algorithm, _, digits = digest.partition(":")
     return f"{algorithm}:{digits[:12]}"
 
@@ -81,7 +81,7 @@ def with_short_digests(text: str) -> str:
 
 
 def as_message(text: str) -> str:
-    """A message as people read it: on one line, digests shortened."""
+    """Return a message as people read it: on one line, digests shortened."""
     return with_short_digests(_LINE_BREAKS.sub(" ", text))
 
 
@@ -123,7 +123,7 @@ def quoted(value: str) -> re.Pattern[str]:
 
 
 def _unit(slashes: str, sign: str) -> str:
-    r"""A sign and the backslashes before it, each written as up to four; ``"`` may be ``\"`` or ``\\\"``."""
+    r"""Return a sign and the backslashes before it, each written as up to four; ``"`` may be ``\"`` or ``\\\"``."""
     if not slashes and (not sign or is_plain(sign)):
         return sign
     count = len(slashes)

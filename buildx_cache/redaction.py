@@ -187,7 +187,9 @@ _ODD_SPACE = re.compile(r"[^\S ]|\s\s")
 
 
 def secret_forms(values: Iterable[str]) -> tuple[str, ...]:
-    """What to look for in printable text so that none of ``values`` is shown, longest first. No form has a line break.
+    """Return what to look for in printable text so that none of ``values`` is shown, longest first.
+
+    No form has a line break.
 
     Beside a value itself, how it stands in base64, there also as a part of something longer such as ``user:password``;
     ``quoting`` finds it in URLs, in JSON and the like. Of a value of several lines each line counts, and what it
@@ -205,7 +207,10 @@ def _all_parts(values: tuple[str, ...]) -> set[str]:
 
 
 def secret_parts(values: Iterable[str]) -> tuple[str, ...]:
-    """What is secret of ``values``, each once and without a line break; what is too short for a secret is not."""
+    """Return what is secret of ``values``, each once and without a line break.
+
+    What is too short for a secret is not.
+    """
     return tuple(dict.fromkeys(part for value in values for part in _parts(value)))
 
 

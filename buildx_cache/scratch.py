@@ -74,7 +74,7 @@ def _delete(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> int:
-    """The descriptor of the folder's lock, which is held before it has its name."""
+    """Return the descriptor of the folder's lock, which is held before it has its name."""
     new = folder / f"{_LOCK}.new"
     descriptor = os.open(new, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

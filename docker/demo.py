@@ -94,7 +94,7 @@ def _cache_size(kind: str, folder: Path, repository: str) -> str:
 
 
 def _manifest_size(repository: str, reference: str) -> int:
-    """The bytes of a cache manifest's layers, in either of its shapes."""
+    """Return the bytes of a cache manifest's layers, in either of its shapes."""
     host, _, path = repository.partition("/")
     request = urllib.request.Request(
         f"http://{host}/v2/{path}/manifests/{reference}", headers={"Accept": f"{_MANIFEST_TYPES}, {_INDEX_TYPES}"}

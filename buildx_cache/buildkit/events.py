@@ -82,7 +82,7 @@ Event = VertexEvent | StatusEvent | LogEvent | WarningEvent | TextLine
 
 
 def rewritten(event: Event, change: Callable[[str], str]) -> Event:
-    """The event with every text of BuildKit's own in it changed; logs, which are a step's, stay as they are.
+    """Return the event with every text of BuildKit's own in it changed; logs, which are a step's, stay as they are.
 
     Names, warnings, errors and plain lines quote a Dockerfile, a frontend and registries at any length, and are kept to
     the end of the build. They are cut after the change, so that no cut leaves a part of what is redacted.

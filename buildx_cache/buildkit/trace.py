@@ -151,7 +151,7 @@ class BuildTrace:
         return tuple(each.name for each in begun if not each.completed or is_cancelled(each.error))
 
     def written_again(self, later: BuildTrace) -> BuildTrace:
-        """The same build, its steps done, with what a later run of it wrote, which found them all cached.
+        """Return the same build, its steps done, with what a later run of it wrote, which found them all cached.
 
         A later one that fails over a step stands for itself, and so does one after a build whose steps were not done.
         """

@@ -82,7 +82,7 @@ def is_base_image(step: str) -> bool:
 
 
 def folder_source(folder: str) -> str:
-    """What an importer's name ends in where it imports a folder that is served to BuildKit as a registry."""
+    """Return what an importer's name ends in where it imports a folder that is served to BuildKit as a registry."""
     return f"the folder {folder}"
 
 

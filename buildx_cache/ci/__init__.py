@@ -134,7 +134,7 @@ def detect(env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: Re
 
 
 def provider_of(env: Mapping[str, str]) -> Provider:
-    """The row of the CI that set ``env``, or that of none."""
+    """Return the row of the CI that set ``env``, or that of none."""
     return _row(Variables(raw=env))
 
 

@@ -81,7 +81,10 @@ def without_commands(text: str) -> str:
 
 
 def json_without_commands(text: str) -> str:
-    """The same JSON, spelled so that no CI finds a command in it: its lines begin with a bracket, a quote or blanks."""
+    """Return the same JSON, spelled so that no CI finds a command in it.
+
+    Its lines begin with a bracket, a quote or blanks.
+    """
     return MARK.sub(r"\\u0023", text)
 
 
@@ -178,7 +181,7 @@ def heredoc(name: str, value: str) -> str:
 
 
 def export(name: str, value: str) -> str:
-    """A line that a POSIX shell sources."""
+    """Return a line that a POSIX shell sources."""
     return f"export {name}={shlex.quote(value)}"
 
 

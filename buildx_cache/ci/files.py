@@ -106,7 +106,7 @@ def _deploys_named(_: object, variables: Variables) -> bool:
 
 
 def _was_sent_without_pull_request(event: object, _: Variables) -> bool:
-    """What ``client_payload`` holds is the sender's; commands in comments send the pull request along."""
+    """Return what ``client_payload`` holds is the sender's; commands in comments send the pull request along."""
     return isinstance(event, dict) and not _mentions(event.get("client_payload"), "pull_request")
 
 

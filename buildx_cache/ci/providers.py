@@ -346,5 +346,5 @@ COMMAND_MARKS = tuple(name for row in PROVIDERS if row.folding for name, _ in ro
 
 
 def named(name: str) -> Provider:
-    """The row of that name; that of no CI for any other."""
+    """Return the row of that name; that of no CI for any other."""
     return next((row for row in PROVIDERS if row.name == name), NO_CI)

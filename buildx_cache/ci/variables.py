@@ -76,7 +76,7 @@ class Variables:
     raw: Mapping[str, str]
 
     def get(self, name: str) -> str | None:
-        """The value of a variable, rewritten where its CI writes it oddly; None where it is absent."""
+        """Return the value of a variable, rewritten where its CI writes it oddly; None where it is absent."""
         value = clean(self.raw.get(name)) or ""
         for pattern, replacement in _REWRITES.get(name, ()):
             value = re.sub(pattern, replacement, value)

@@ -130,7 +130,10 @@ def _hand_on(
 
 
 def _dockerfile(request: BuildRequest, env: Mapping[str, str]) -> str:
-    """The Dockerfile's path from the root of the repository, as far as the CI tells where that is; else empty."""
+    """Return the Dockerfile's path from the root of the repository, as far as the CI tells where that is.
+
+    Else empty.
+    """
     if any(map(is_remote_context, (request.context, request.file or "."))):
         return ""
     root = env.get(provider_of(env).workspace) or "."

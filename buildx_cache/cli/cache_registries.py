@@ -131,7 +131,9 @@ def prune_reference(
 
 
 def credential(host: str, env: Mapping[str, str], warn: Callable[[str], object] = str) -> Credential | None:
-    """The login for a registry: the environment's pair where it is that registry's, else the one that Docker stores.
+    """Return the login for a registry.
+
+    The environment's pair where it is that registry's, else the one that Docker stores.
 
     Where the registry refuses the pair, it gets the stored login after all, and ``warn`` says so.
 
@@ -202,7 +204,7 @@ def _check_is_cache(repository: Repository, tag: str) -> None:
 
 
 def _listed(repository: Repository) -> tuple[RemoteCache | UnreadableCache, ...]:
-    """The repository's caches, the newest first."""
+    """Return the repository's caches, the newest first."""
     layers = 0
 
     def look(tag: str) -> RemoteCache | UnreadableCache:

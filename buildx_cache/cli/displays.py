@@ -18,12 +18,12 @@ from buildx_cache.request import BuildRequest, Progress
 
 
 def first_display(env: Mapping[str, str], *, no_color: bool = False) -> Display:
-    """The display for what fails before the request is known."""
+    """Return the display for what fails before the request is known."""
     return QuietDisplay(sys.stderr, color=wants_color(env, no_color=no_color))
 
 
 def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
-    """The display that the request asks for, as far as what reads it can take it.
+    """Return the display that the request asks for, as far as what reads it can take it.
 
     A tree is drawn on a terminal that can move its cursor, and never in a CI: some have terminals, but their logs are
     read as lines. Who wants no colours gets no control sequence at all, but for a tree that is asked for by name.

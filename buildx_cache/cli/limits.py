@@ -46,7 +46,7 @@ class Limits:
     keep_branches_from: str = ""
 
     def of_folder(self, now: float) -> FolderLimits:
-        """The limits of a folder; ``now`` is in seconds since the epoch.
+        """Return the limits of a folder; ``now`` is in seconds since the epoch.
 
         Raises:
             UsageError: one that cannot be read, or is a registry's.
@@ -61,7 +61,7 @@ class Limits:
         return FolderLimits(max_size=self._size(), since=None if age is None else now - age)
 
     def of_registry(self, env: Mapping[str, str]) -> RegistryLimits:
-        """The limits of a repository; git is asked where it is to tell the branches.
+        """Return the limits of a repository; git is asked where it is to tell the branches.
 
         Raises:
             UsageError: one that cannot be read, or is a folder's.
@@ -96,7 +96,7 @@ class Limits:
 
 
 def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
-    """The branches that ``--keep-branches-from`` names: those of git's origin, or a file's lines.
+    """Return the branches that ``--keep-branches-from`` names: those of git's origin, or a file's lines.
 
     A list without any is refused, since it would take every cache for one of a branch that is gone.
 
@@ -122,7 +122,7 @@ def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _branches_in(line: str) -> tuple[str, ...]:
-    """The branch in a line of one's own, or of ``git branch -a``, ``ls-remote`` or ``for-each-ref``.
+    """Return the branch in a line of one's own, or of ``git branch -a``, ``ls-remote`` or ``for-each-ref``.
 
     Where what stands before the name may be part of it (``origin/x``), both names count: more is kept then.
     """

@@ -184,7 +184,7 @@ def _ambient(layers: tuple[Layer, ...], callers: tuple[Layer, ...], env: Mapping
 
 
 def read_password(request: BuildRequest, env: Mapping[str, str]) -> Secret | None:
-    """The login's password, from stdin or from the variable named, without one newline at its end.
+    """Return the login's password, from stdin or from the variable named, without one newline at its end.
 
     Raises:
         UsageError: there is none, or none that a login takes.

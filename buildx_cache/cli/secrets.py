@@ -20,7 +20,7 @@ _LONGEST = 64 * 1024
 
 
 def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secret | None) -> tuple[Secret, ...]:
-    """The values to hide in what a build says, beside those of the plan's own build arguments.
+    """Return the values to hide in what a build says, beside those of the plan's own build arguments.
 
     They are the registry's password, what each ``--secret`` holds, keys and tokens of cache entries, and build
     arguments that Buildx takes from the environment. A file that is no regular one, not readable or larger than

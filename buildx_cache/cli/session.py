@@ -102,7 +102,7 @@ def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Proven
 
 
 def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:
-    """The plan with what is to be said of what lies in the build context; of a fleet's cache folders as one."""
+    """Return the plan with what is to be said of what lies in the build context; of a fleet's cache folders as one."""
     cache = plan.cache
     given = (entry.folder for entry in cache.exports)
     folders = tuple(dict.fromkeys(filter(None, (cache.directory, *given)))) if cache.written else ()
@@ -194,12 +194,12 @@ def _places(request: BuildRequest) -> tuple[Path | None, Path | None]:
 
 
 def told_by_ci(env: Mapping[str, str]) -> CIContext:
-    """What the CI alone tells, without git: for a call that fails before anything else is known."""
+    """Return what the CI alone tells, without git: for a call that fails before anything else is known."""
     return detect(env, git=GitFacts, read_text=read_text)
 
 
 def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:
-    """The plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
+    """Return the plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
     place, ci = surroundings(request, env)
     request, ci, notes = of_context(request, ci, env)
     facts = replace(_assumed(place, request.docker_context or "default"), variables=_set_variables(env))
@@ -213,7 +213,7 @@ def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) 
 
 
 def _assumed(place: Place, context: str, tls: TlsEndpoint | None = None) -> Facts:
-    """An engine of the current version, whose own builder can do whatever is asked of it."""
+    """Return an engine of the current version, whose own builder can do whatever is asked of it."""
     return Facts(
         docker="",
         buildx=(99, 0, 0),

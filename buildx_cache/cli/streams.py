@@ -36,7 +36,10 @@ def guarded(env: Mapping[str, str]) -> Iterator[None]:
 
 
 def unguarded(stream: TextIO) -> TextIO:
-    """The stream as it is, for commands of this program's own and for whoever sees to it that there are no others."""
+    """Return the stream as it is.
+
+    For commands of this program's own and for whoever sees to it that there are no others.
+    """
     return stream.unguarded if isinstance(stream, _Guarded) else stream
 
 
@@ -64,7 +67,7 @@ def lead_nowhere(stream: TextIO) -> None:
 
 
 def watched(stream: TextIO) -> TextIO:
-    """The same stream, which ends a call in order where it takes no more, and from then on leads nowhere.
+    """Return the same stream, which ends a call in order where it takes no more, and from then on leads nowhere.
 
     Writing raises once ``InterruptedBuildError`` where nobody reads it any more, and ``ExhaustedError`` where there is
     no space; Python and Rich would each have their own way to end the program.

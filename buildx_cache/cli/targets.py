@@ -19,7 +19,7 @@ class Folder:
 
 
 def parse_target(text: str) -> Folder | Reference:
-    """What ``text`` names. Whatever exists is a folder, and so is what starts with ``.``, ``/`` or ``~``.
+    """Return what ``text`` names. Whatever exists is a folder, and so is what starts with ``.``, ``/`` or ``~``.
 
     Raises:
         UsageError: a path that does not exist or holds no cache, and what is neither path nor reference.

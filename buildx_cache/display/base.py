@@ -33,37 +33,37 @@ class Display(Protocol):
     every: float
 
     def say(self, text: str) -> None:
-        """A decision, or something that begins."""
+        """Show a decision, or something that begins."""
 
     def warn(self, text: str) -> None:
         """Something that did not go as asked, but does not fail the call."""
 
     def command(self, line: str) -> None:
-        """A command that is about to run, redacted."""
+        """Show a command that is about to run, redacted."""
 
     def phase(self, name: str) -> None:
-        """A phase of the call begins, by its name in the report; or, with an empty name, ends."""
+        """Begin a phase of the call, by its name in the report; an empty name ends it."""
 
     def event(self, event: Event) -> None:
-        """The build's progress, event by event."""
+        """Take the build's progress, event by event."""
 
     def restart(self) -> None:
-        """The build begins anew: what its steps showed no longer holds."""
+        """Begin the build again: what its steps showed no longer holds."""
 
     def beat(self) -> None:
         """Time has passed; called every now and then until ``close``, between two other calls."""
 
     def close(self) -> None:
-        """The work is over. Remove what was drawn, show what was held back; may be called again."""
+        """End: remove what was drawn, show what was held back; may be called again."""
 
     def result(self, line: str) -> None:
-        """What the call gives to scripts."""
+        """Print what the call gives to scripts."""
 
     def summary(self, report: BuildReport) -> None:
-        """What the call did, at its end."""
+        """Show what the call did, at its end."""
 
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
-        """What failed and what to do, then the end of the failing step's log."""
+        """Show what failed and what to do, then the end of the failing step's log."""
 
 
 class Line(NamedTuple):
@@ -114,17 +114,17 @@ class Phase:
     _is_told: bool = field(default=False)
 
     def words(self, now: float) -> str:
-        """What is done, if that takes a while already."""
+        """Return what is done, if that takes a while already."""
         return _WORDS.get(self.name, "") if now - self.since >= _PATIENCE else ""
 
     def due(self, now: float) -> str:
-        """The same, once."""
+        """Return the same, once."""
         words = "" if self._is_told else self.words(now)
         self._is_told = self._is_told or bool(words)
         return words
 
     def still(self, now: float) -> str:
-        """What is done, and for how long already."""
+        """Return what is done, and for how long already."""
         words = self.words(now)
         return f"{words} ({duration(now - self.since)})" if words else ""
 
@@ -169,7 +169,7 @@ _S = TypeVar("_S", bound=Beating)
 
 
 def alone(method: Callable[Concatenate[_S, _P], _R]) -> Callable[Concatenate[_S, _P], _R]:
-    """A method that never runs at the same time as another one, in whichever thread."""
+    """Return a method that never runs at the same time as another one, in whichever thread."""
 
     @wraps(method)
     def locked(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:

@@ -45,13 +45,13 @@ class Sheet:
         self._begun = False
 
     def _begin(self) -> None:
-        """An empty line between one cache and the next."""
+        """Print an empty line between one cache and the next."""
         if self._begun:
             self._console.print()
         self._begun = True
 
     def _facts(self, *pairs: tuple[str, str]) -> None:
-        """A matter and what there is to say of it, a line each."""
+        """Print a matter and what there is to say of it, a line each."""
         width = max(_TITLE, *(len(matter) for matter, _ in pairs))
         for matter, said in pairs:
             self._line(f"{matter:<{width}}", "bold", said)
@@ -88,7 +88,7 @@ class Sheet:
         self._line(finding.severity.value, style, f"{with_short_digests(finding.blob)}: {finding.problem}")
 
     def _layers(self, layers: Sequence[Layer], count: int, *, several: bool = False) -> None:
-        """The first ``count`` layers; of a cache with ``several`` tags, with those that hold each."""
+        """Print the first ``count`` layers; with ``several`` tags, those that hold each."""
         if not layers or not count:
             return
         table = new_table("layer", size=True, age=True, format=False)
@@ -114,12 +114,15 @@ class Sheet:
 
 
 def cell(text: str) -> Text:
-    """A text from elsewhere, on one line: neither Rich's markup nor the terminal's commands mean anything in it."""
+    """Return a text from elsewhere, on one line.
+
+    Neither Rich's markup nor the terminal's commands mean anything in it.
+    """
     return Text("".join(sign if sign.isprintable() else "?" for sign in printable(text)))
 
 
 def new_table(first: str, **columns: bool) -> Table:
-    """A table without lines; ``columns`` are the others by name, and whether they hold figures."""
+    """Return a table without lines; ``columns`` are the others by name, and whether they hold figures."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(first, overflow="fold")
     for name, figures in columns.items():
@@ -128,7 +131,7 @@ def new_table(first: str, **columns: bool) -> Table:
 
 
 def tag_name(name: str) -> str:
-    """A tag for people; one without a name has a word, too."""
+    """Return a tag for people; one without a name has a word, too."""
     return name or "(none)"
 
 
@@ -140,7 +143,7 @@ class FolderTables(Sheet):
     """Prints what was found in folders and done to them."""
 
     def inspected(self, found: Reach, findings: Sequence[Finding], *, layers: int) -> None:
-        """A cache folder: what it holds, its tags, its ``layers`` largest layers, what is wrong with it."""
+        """Print a cache folder: what it holds, its tags, its ``layers`` largest layers, its faults."""
         self._begin()
         dead = f"{size(found.dead_bytes)} in {counted(found.dead_blobs, 'blob')}"
         self._facts(
@@ -162,7 +165,7 @@ class FolderTables(Sheet):
         self._verified(str(found.folder), said, findings)
 
     def pruned(self, folder: Path, done: Bounded) -> None:
-        """What went from a folder, or would go."""
+        """Print what went from a folder, or would go."""
         self._begin()
         swept = done.swept
         dropped, deleted, kept = (
@@ -210,7 +213,7 @@ class RegistryTables(Sheet):
     """Prints what was found in repositories and done to them."""
 
     def listed(self, name: str, caches: Sequence[RemoteCache | UnreadableCache]) -> None:
-        """The caches in a repository, in this order."""
+        """Print the caches in a repository, in this order."""
         self._facts(
             ("repository", name), ("caches", str(len(caches)) if caches else "none: it has no tag buildcache-*")
         )
@@ -226,7 +229,7 @@ class RegistryTables(Sheet):
                 self._line("damage", "bold red", each.problem)
 
     def inspected(self, name: str, found: RemoteCache, *, layers: int) -> None:
-        """What a tag holds, and its ``layers`` largest layers."""
+        """Print what a tag holds, and its ``layers`` largest layers."""
         records = "" if found.records is None else f", {counted(found.records, 'record')}"
         self._facts(
             ("cache", f"{name}:{found.tag}"),
@@ -244,7 +247,7 @@ class RegistryTables(Sheet):
         self._verified(name, how, findings)
 
     def pruned(self, name: str, done: Deletion, *, dry_run: bool) -> None:
-        """What went from a repository, or would go, and what stays."""
+        """Print what went from a repository, or would go, and what stays."""
         deleted, kept = ("would delete", "would keep") if dry_run else ("deleted", "kept")
         facts = [
             ("repository", name),
@@ -265,5 +268,5 @@ def _held(found: RemoteCache) -> str:
 
 
 def _unnamed(layer: Descriptor) -> Layer:
-    """A layer of one tag, whose name need not be said."""
+    """Return a layer of one tag, whose name need not be said."""
     return Layer(digest=layer.digest, size=layer.size, media_type=layer.media_type, created=layer.created, tags=())

@@ -42,24 +42,24 @@ class JsonDisplay:
         self._moved: dict[Watched, tuple[int, int]] = {}
 
     def say(self, text: str) -> None:
-        """A message."""
+        """Write a message."""
         self._tell("message", text=printable(text))
 
     def warn(self, text: str) -> None:
-        """A warning."""
+        """Write a warning."""
         self._tell("warning", text=printable(text))
 
     def command(self, line: str) -> None:
-        """A command."""
+        """Write a command."""
         self._tell("command", text=line)
 
     def phase(self, name: str) -> None:
-        """The beginning of a phase."""
+        """Write the beginning of a phase."""
         if name:
             self._tell("phase", name=name)
 
     def event(self, event: Event) -> None:
-        """A change of a step or transfer, lines of its log, bytes that it moved, or a warning."""
+        """Write a change of a step or transfer, lines of its log, bytes that it moved, or a warning."""
         match event:
             case TextLine():
                 if event.text.startswith("WARNING:"):
@@ -69,7 +69,7 @@ class JsonDisplay:
                     self._about(watched, event)
 
     def restart(self) -> None:
-        """The build begins anew."""
+        """Write that the build begins again."""
         self._forget()
         self._tell("restart")
 
@@ -77,21 +77,21 @@ class JsonDisplay:
         """Nothing."""
 
     def close(self) -> None:
-        """Steps and transfers that were stopped."""
+        """Write which steps and transfers were stopped."""
         for watched in self._said:
             if watched.is_running:
                 self._tell("step" if watched.label else "transfer", **{**_fields(watched), "state": "stopped"})
 
     def result(self, line: str) -> None:
-        """A result."""
+        """Write a result."""
         self._tell("result", text=line)
 
     def summary(self, report: BuildReport) -> None:
-        """The report."""
+        """Write the report."""
         self._tell("report", report=json.loads(report.to_json()))
 
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
-        """What failed."""
+        """Write what failed."""
         log = [printable(line) for line in failure_log(trace)] if trace else []
         code = int(error.exit_code)
         message, hint = printable(error.message), printable(error.hint)

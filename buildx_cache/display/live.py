@@ -86,7 +86,7 @@ class Region:
 
 
 def fitted(line: Text, width: int) -> Text:
-    """The line in so many columns, with three dots for what does not fit."""
+    """Return the line in so many columns, with three dots for what does not fit."""
     if cell_len(line.plain) > width:
         line = line.copy()
         line.truncate(width, overflow="ellipsis")
@@ -150,14 +150,14 @@ class LiveDisplay(QuietDisplay):
 
     @alone
     def phase(self, name: str) -> None:
-        """What the tree is headed with."""
+        """Set what the tree is headed with."""
         self._phase = Phase(name=name, since=time.monotonic())
         if name == "build" and self._began is None:
             self._began = self._phase.since
 
     @alone
     def event(self, event: Event) -> None:
-        """Steps, transfers and logs; of plain lines only warnings."""
+        """Take steps, transfers and logs; of plain lines only warnings."""
         if isinstance(event, TextLine) and is_worth_a_warning(event.text):
             self.warn(event.text.removeprefix("WARNING:").strip())
         else:
@@ -165,7 +165,7 @@ class LiveDisplay(QuietDisplay):
 
     @alone
     def restart(self) -> None:
-        """A new tree."""
+        """Begin a new tree."""
         self._board = Board()
 
     @alone
@@ -192,7 +192,7 @@ class LiveDisplay(QuietDisplay):
 
     @alone
     def summary(self, report: BuildReport) -> None:
-        """Steps, cache and phases."""
+        """Show steps, cache and phases."""
         self._summarise(report)
 
     def _put(self, line: Line) -> None:
@@ -202,7 +202,7 @@ class LiveDisplay(QuietDisplay):
             self._above.append(line.styled)
 
     def _doing(self) -> str:
-        """What is done now; nothing while it is quickly done, so that the tree stays as it is."""
+        """Return what is done now; nothing while it is quickly done, so that the tree stays as it is."""
         now = time.monotonic()
         if self._phase.name == "build" and self._began is not None:  # it may come in several parts
             return f"building {duration(now - self._began)}"

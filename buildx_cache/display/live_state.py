@@ -107,7 +107,7 @@ class Board:
             self.recent.append(watched)
 
     def _uncount(self, watched: Watched) -> None:
-        """A step that ended goes on, or ends anew."""
+        """Have a step that ended go on, or end again."""
         is_cached = self._counted.pop(watched, None)
         if is_cached is None:
             return
@@ -126,7 +126,7 @@ class Board:
 
 
 def stage_key(watched: Watched) -> StageKey:
-    """The stage of a step."""
+    """Return the stage of a step."""
     return (watched.label.platform, watched.label.stage) if watched.label else ("", "")
 
 

@@ -97,7 +97,7 @@ class PlainDisplay(QuietDisplay):
 
     @alone
     def event(self, event: Event) -> None:
-        """Steps and their logs; of plain lines only warnings."""
+        """Show steps and their logs; of plain lines only warnings."""
         match event:
             case VertexEvent():
                 self._vertex(event)
@@ -120,7 +120,7 @@ class PlainDisplay(QuietDisplay):
 
     @alone
     def beat(self) -> None:
-        """Steps that ended a while ago; a phase that takes its time; after a silence, what still runs."""
+        """Show steps that ended a while ago; a phase that takes its time; after a silence, what still runs."""
         self._release(older_than=_REST)
         now = time.monotonic()
         if words := self._phase.due(now):
@@ -131,7 +131,7 @@ class PlainDisplay(QuietDisplay):
 
     @alone
     def close(self) -> None:
-        """Steps that ended just now, and those that were stopped."""
+        """Show steps that ended just now, and those that were stopped."""
         self._release(older_than=0.0)
         for watched in self._running:
             self._tell(watched)
@@ -141,7 +141,7 @@ class PlainDisplay(QuietDisplay):
 
     @alone
     def summary(self, report: BuildReport) -> None:
-        """Steps, cache and phases."""
+        """Show steps, cache and phases."""
         self._release(older_than=0.0)
         self._unfold()
         self._summarise(report)
@@ -175,7 +175,7 @@ class PlainDisplay(QuietDisplay):
                 self._tell(watched)
 
     def _tell(self, watched: Watched) -> None:
-        """What became of a step, with what is left of its log."""
+        """Show how a step ended, with what is left of its log."""
         self._told.add(watched)
         if watched.is_cached and watched.label in self._before:
             return
@@ -202,13 +202,13 @@ class PlainDisplay(QuietDisplay):
             self._write(f"{_INDENT}| {line}")
 
     def _unfold(self) -> None:
-        """What follows belongs to no step: end the group that would take it in."""
+        """End the group of a step's log: what follows belongs to no step."""
         if self._is_folded and self._folding:
             self._is_folded = False
             self._heading(self._folding.show("buildx-cache"))
 
     def _heading(self, line: str) -> None:
-        """A line that may be a command to the CI; what is not ours in it is harmless already."""
+        """Write a line that may be a command to the CI; what is not ours in it is harmless already."""
         self._out.write(f"{line}\n")
         self._last_word = time.monotonic()
 
@@ -230,7 +230,7 @@ class PlainDisplay(QuietDisplay):
         self._last_word = time.monotonic()
 
     def _still_running(self, now: float) -> str:
-        """What has run for longest, and how much else there is."""
+        """Return what has run for longest, and how much else there is."""
         if not self._running:
             return self._phase.still(now)
         first, *others = self._running

@@ -60,7 +60,7 @@ class QuietDisplay:
         """Nothing."""
 
     def result(self, line: str) -> None:
-        """A line on stdout, at once."""
+        """Write a line on stdout, at once."""
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
@@ -78,12 +78,12 @@ class QuietDisplay:
         self._out.flush()
 
     def _summarise(self, report: BuildReport) -> None:
-        """Steps, cache and phases, if anything was built."""
+        """Show steps, cache and phases, if anything was built."""
         for matter, said in summary_lines(report) if report.phases.get("build") else ():
             self._print(f"{matter:<11}", "bold", said)
 
     def _print(self, title: str, style: str, text: str) -> None:
-        """A line that begins with a styled word."""
+        """Print a line that begins with a styled word."""
         self._put(Line(title, style, self._safe(text)))
 
     def _put(self, line: Line) -> None:
@@ -101,7 +101,7 @@ class QuietDisplay:
         return Console(file=self._out, highlight=False, soft_wrap=True)
 
     def _write(self, line: str) -> None:
-        """A line from anywhere."""
+        """Print a line from anywhere."""
         self._out.write(f"{self._safe(line)}\n")
 
     def _safe(self, text: str) -> str:
@@ -110,5 +110,5 @@ class QuietDisplay:
 
 
 def failure_log(trace: BuildTrace) -> tuple[str, ...]:
-    """The end of the failing step's log, and where in the Dockerfile that is."""
+    """Return the end of the failing step's log, and where in the Dockerfile that is."""
     return (*(trace.log_tail if trace.failed else ()), *source_excerpt(trace))

@@ -20,21 +20,21 @@ class LogLines:
         self._begun: dict[tuple[str, int], bytes] = {}
 
     def take(self, event: LogEvent, *, last: int = 0) -> Iterator[str]:
-        """The lines that end in this piece; only so many, the last ones, if a number is given."""
+        """Return the lines that end in this piece; only so many, the last ones, if a number is given."""
         key = (event.vertex, event.stream)
         *lines, rest = (self._begun.get(key, b"") + event.data).split(b"\n")
         self._begun[key] = rest[-_LONGEST_LINE:]
         return map(_final, lines[-last:])
 
     def rest(self, vertex: str) -> Iterator[tuple[int, str]]:
-        """What a vertex began and did not end, each with its stream; it is not told again."""
+        """Yield what a vertex began and did not end, each with its stream; it is not told again."""
         for key in [key for key in self._begun if key[0] == vertex]:
             if line := self._begun.pop(key):
                 yield key[1], _final(line)
 
 
 def _final(line: bytes) -> str:
-    """A line as a terminal would leave it, after every return to its start."""
+    """Return a line as a terminal would leave it, after every return to its start."""
     final = line.rstrip(b"\r").rpartition(b"\r")[2][:_LONGEST_LINE]
     return final.decode("utf-8", "replace")
 
@@ -150,7 +150,7 @@ class Steps:
         return watched
 
     def __iter__(self) -> Iterator[Watched]:
-        """The steps, in the order in which they were announced."""
+        """Return the steps, in the order in which they were announced."""
         return iter(self._by_label.values())
 
     def __len__(self) -> int:
@@ -173,7 +173,7 @@ _TOLD = ("builder", "login", "verify", "build", "sweep", "prune")  # exports and
 
 
 def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
-    """What a call did, as pairs of a matter and what there is to say of it."""
+    """Yield what a call did, as pairs of a matter and what there is to say of it."""
     steps, cache = report.cache.steps, report.cache
     share = f"{cache.hit_ratio:.0%}" if cache.hit_ratio is not None else "none"
     yield "steps", f"{steps.total}: {steps.cached} cached ({share}), {steps.executed} executed"

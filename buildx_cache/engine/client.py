@@ -123,7 +123,7 @@ def _fields(lines: list[str]) -> dict[str, str]:
 
 
 def tls_from_environment(env: Mapping[str, str]) -> TlsEndpoint | None:
-    """The engine that ``DOCKER_HOST`` names with TLS from ``DOCKER_CERT_PATH``, or None.
+    """Return the engine that ``DOCKER_HOST`` names with TLS from ``DOCKER_CERT_PATH``, or None.
 
     Whether TLS is used at all is ``DOCKER_TLS_VERIFY`` being set, to whatever, or ``DOCKER_TLS``; an empty
     ``DOCKER_TLS_VERIFY`` counts as not set (``docker/cli`` ``cli/flags/options.go``).

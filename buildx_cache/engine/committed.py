@@ -109,7 +109,7 @@ def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    """The files that Buildx reads for this request, each with the variable that names another one.
+    """Yield the files that Buildx reads for this request, each with the variable that names another one.
 
     For a cache in S3 it is AWS' ``credential_process``, for a cluster kubectl's ``exec``, that names a command.
     """

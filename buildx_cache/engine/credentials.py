@@ -22,7 +22,7 @@ from buildx_cache.scratch import making, scratch_folder
 
 
 def home_folder(env: Mapping[str, str]) -> Path:
-    """The folder that ``HOME`` or the system's list of users names.
+    """Return the folder that ``HOME`` or the system's list of users names.
 
     Raises:
         UsageError: neither does, as in a container that runs with a user's number alone.
@@ -72,7 +72,7 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
 
 
 def _entries(folder: Path) -> tuple[Path, ...]:
-    """What is in a folder; nothing where it is not there or may not be looked at."""
+    """Return what is in a folder; nothing where it is not there or may not be looked at."""
     try:
         return tuple(folder.iterdir())
     except OSError:
@@ -96,12 +96,12 @@ def _is_of_this_user(folder: Path) -> bool:
 
 
 def configuration_folder(env: Mapping[str, str]) -> Path:
-    """The user's Docker configuration folder; it need not exist."""
+    """Return the user's Docker configuration folder; it need not exist."""
     return Path(env.get("DOCKER_CONFIG") or home_folder(env) / ".docker")
 
 
 def current_context(env: Mapping[str, str]) -> str:
-    """The Docker context in use, as docker/cli's ``resolveContextName`` (``cli/command/cli.go``) finds it."""
+    """Return the Docker context in use, as docker/cli's ``resolveContextName`` (``cli/command/cli.go``) finds it."""
     if env.get("DOCKER_HOST"):
         return DEFAULT_CONTEXT
     chosen = read_configuration(env).get("currentContext")
@@ -114,7 +114,7 @@ def buildx_folder(env: Mapping[str, str]) -> Path:
 
 
 def _copied_config(env: Mapping[str, str], registry: str) -> dict[str, object]:
-    """The user's configuration with ``registry`` taken from its credential helper."""
+    """Return the user's configuration with ``registry`` taken from its credential helper."""
     config = read_configuration(env)
     return {**config, "credHelpers": {**_mapping(config, "credHelpers"), registry: ""}}
 
@@ -152,7 +152,9 @@ def stored_credentials(env: Mapping[str, str]) -> Credentials:
 
 
 def credential_for(env: Mapping[str, str], registry: str) -> Credential | None:
-    """The user's login to ``registry`` (a host as in image references), found as ``docker`` finds it; None without one.
+    """Return the user's login to ``registry`` (a host as in image references), found as ``docker`` finds it.
+
+    None without one.
 
     In the order of docker/cli's ``cli/config/configfile``: ``DOCKER_AUTH_CONFIG``, then of ``config.json`` the
     registry's own helper (``credHelpers``), the helper of all (``credsStore``), else ``auths``. A configuration that
@@ -173,7 +175,7 @@ def credential_for(env: Mapping[str, str], registry: str) -> Credential | None:
 
 
 def read_configuration(env: Mapping[str, str]) -> Mapping[str, object]:
-    """The user's Docker configuration; empty where there is none, or none that can be read."""
+    """Return the user's Docker configuration; empty where there is none, or none that can be read."""
     try:
         return _json_object((configuration_folder(env) / "config.json").read_bytes())
     except OSError:
@@ -194,7 +196,7 @@ def _mapping(parent: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 
 def _stored_login(config: Mapping[str, object], server: str) -> Credential | None:
-    """The login under ``auths``, by its key or by the host of a key that is an old-style address."""
+    """Return the login under ``auths``, by its key or by the host of a key that is an old-style address."""
     auths = _mapping(config, "auths")
     key = server if server in auths else next((key for key in auths if _hostname(key) == server), "")
     entry = _mapping(auths, key)
@@ -261,7 +263,7 @@ def _ask_helper(env: Mapping[str, str], helper: str, server: str) -> Credential 
 
 
 def _complaint(done: Completed) -> str:
-    """What a failing helper says; its stdout is a message then, unless it is an answer after all."""
+    """Return what a failing helper says; its stdout is a message then, unless it is an answer after all."""
     said = next((text.strip() for text in (done.stderr, done.stdout) if text.strip()), "")
     return "" if said.startswith("{") else f": {redact(said.splitlines()[0])[:_MESSAGE_LIMIT]}" if said else ""
 

@@ -49,7 +49,7 @@ _REMEMBERED = 1000
 
 
 def remembered(env: Mapping[str, str]) -> tuple[str, ...]:
-    """The IDs of loaded images, the newest last; none where the record cannot be read."""
+    """Return the IDs of loaded images, the newest last; none where the record cannot be read."""
     try:
         found = json.loads(_record(env).read_bytes())
     except (OSError, ValueError):
@@ -69,7 +69,7 @@ def _record(env: Mapping[str, str]) -> Path:
 
 
 def cache_home(env: Mapping[str, str]) -> Path:
-    """The folder of this program in the user's cache directory."""
+    """Return the folder of this program in the user's cache directory."""
     return Path(env.get("XDG_CACHE_HOME") or home_folder(env) / ".cache") / "buildx-cache"
 
 
@@ -141,7 +141,7 @@ class DockerEngine:
         )
 
     def find_builder(self, name: str) -> Builder | None:
-        """The builder of that name, or the current one for an empty name; None if there is none."""
+        """Return the builder of that name, or the current one for an empty name; None if there is none."""
         with self._inspecting(name) as found:
             return found()
 
@@ -177,7 +177,7 @@ class DockerEngine:
             return tuple(context.name for context in self._docker.context.list())
 
     def _default_config(self) -> str:
-        """The user's configuration of builders that are made without one (buildx' ``util/confutil``)."""
+        """Return the user's configuration of builders that are made without one (buildx' ``util/confutil``)."""
         try:
             path = buildx_folder(self._env) / "buildkitd.default.toml"
         except UsageError:  # the user has no home folder
@@ -185,7 +185,10 @@ class DockerEngine:
         return str(path) if path.is_file() else ""
 
     def gateway(self, network: str) -> str:
-        """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
+        """Return the numerical address by which containers of a Docker network reach this host.
+
+        Empty if there is none.
+        """
         try:
             with self._reading():
                 found = self._docker.inspect_one(NetworkInspectResult, "network", network)
@@ -288,7 +291,10 @@ class DockerEngine:
             )
 
     def _stdin(self, build: BuildInvocation) -> int:
-        """A descriptor of this program's stdin; where a cache may make a second build of it, of a copy in a file."""
+        """Return a descriptor of this program's stdin.
+
+        Where a cache may make a second build of it, of a copy in a file.
+        """
         if self._kept_stdin is None and not (build.imports or build.exports):
             return sys.stdin.fileno()
         if self._kept_stdin is None:
@@ -326,7 +332,7 @@ class DockerEngine:
     # --- images ------------------------------------------------------------------------------------------
 
     def image_id(self, tag: str) -> str:
-        """The ID of an image in the engine's store; empty if it is not there."""
+        """Return the ID of an image in the engine's store; empty if it is not there."""
         try:
             with self._reading():
                 return self._docker.inspect_one(ImageInspectResult, "image", tag).id or ""
@@ -334,7 +340,10 @@ class DockerEngine:
             return ""
 
     def image_digests(self, name: str) -> tuple[str, ...] | None:
-        """The digests under which registries are known to have an image; None if it is not in the engine's store."""
+        """Return the digests under which registries are known to have an image.
+
+        None if it is not in the engine's store.
+        """
         try:
             with self._reading():
                 return tuple(self._docker.inspect_one(ImageInspectResult, "image", name).repo_digests or ())
@@ -404,7 +413,7 @@ _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY"})
 
 
 def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
-    """What keeps Buildx itself from a proxy that is only meant for the build, where it has no proxy settings.
+    """Return what keeps Buildx itself from a proxy that is only meant for the build, where it has no proxy settings.
 
     A build argument's value that goes by the environment is a variable like any other to Buildx' own connections.
     """

@@ -39,7 +39,7 @@ _VIRTUAL_MACHINES = {
 
 
 def _product(engine: Whereabouts) -> str:
-    """The product; a host's name tells none where this process is on that host."""
+    """Return the product; a host's name tells none where this process is on that host."""
     said = (engine.system.lower(), "" if engine.name == engine.own_name else engine.name.lower())
     return next((product for sign, product in _VIRTUAL_MACHINES.items() for text in said if text.startswith(sign)), "")
 

@@ -170,7 +170,7 @@ def follow(
 
 
 def _chunks(source: int) -> Iterator[bytes]:
-    """What comes from a descriptor until its end; nothing, whenever nothing came for a while."""
+    """Yield what comes from a descriptor until its end; nothing, whenever nothing came for a while."""
     ready = select.poll()
     ready.register(source, select.POLLIN)
     while True:

@@ -99,7 +99,7 @@ def _union(tags: Iterable[Tag]) -> int:
 
 
 def blobs_of(tags: Sequence[Tag]) -> frozenset[str]:
-    """The digests under any of the tags of a folder."""
+    """Return the digests under any of the tags of a folder."""
     return frozenset(BlobSet(numbering=tags[0].closure.numbering, bits=_union(tags))) if tags else frozenset()
 
 

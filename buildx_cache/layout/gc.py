@@ -138,7 +138,7 @@ def sweep_obstacles(store: Store, graph: Graph) -> tuple[Finding, ...]:
 
 
 def _layout_obstacle(store: Store, graph: Graph) -> Iterator[Finding]:
-    """A folder without ``oci-layout`` is no layout, and one without an index and blobs is none yet."""
+    """Yield a folder without ``oci-layout`` is no layout, and one without an index and blobs is none yet."""
     fault = store.layout_fault()
     if fault is not None:
         indexed = all(found.kind is not Kind.ABSENT for found in graph.obstacles)
@@ -243,7 +243,7 @@ def _is_odd(file: os.stat_result) -> bool:
 
 
 def _ingest_files(parent: int, name: str) -> list[os.stat_result]:
-    """The folder itself, then its files; nothing if it is no folder or holds anything but ordinary files."""
+    """Return the folder itself, then its files; nothing if it is no folder or holds anything but ordinary files."""
     try:
         folder = os.open(name, _FOLDER, dir_fd=parent)
     except OSError:

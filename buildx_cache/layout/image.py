@@ -33,7 +33,7 @@ _CHUNK = 1 << 20
 
 
 def new_image_folder(cache: Path) -> Path:
-    """A folder for one image, which has every blob of the cache.
+    """Return a folder for one image, which has every blob of the cache.
 
     Raises:
         MalformedError: the cache's folder cannot be read.
@@ -114,7 +114,7 @@ class _Hashed:
 
 
 def read_archive(folder: Path, names: Sequence[str]) -> Archive:
-    """The archive of a folder that holds one image, which gets these full names (``HOST/PATH:TAG``).
+    """Return the archive of a folder that holds one image, which gets these full names (``HOST/PATH:TAG``).
 
     Its own names do not count: Buildx before 0.15 joins several into one.
 

@@ -22,7 +22,10 @@ _NEW: Mapping[str, object] = {"schemaVersion": _VERSION, "mediaType": "applicati
 
 
 def cache_key(folder: Path) -> str:
-    """The SHA-256 of index.json in hexadecimal: it changes when the cache does. Empty where there is no index."""
+    """Return the SHA-256 of index.json in hexadecimal: it changes when the cache does.
+
+    Empty where there is no index.
+    """
     try:
         with open_store(folder) as store:
             return hashlib.sha256(store.read_index()).hexdigest()
@@ -31,7 +34,7 @@ def cache_key(folder: Path) -> str:
 
 
 def index_entries(content: bytes) -> list[object]:
-    """The entries of an index.json.
+    """Return the entries of an index.json.
 
     Raises:
         MalformedError: it is not an image index.
@@ -44,7 +47,9 @@ def index_entries(content: bytes) -> list[object]:
 
 
 def with_entries(index: bytes, entries: Sequence[object]) -> bytes:
-    """An index with other entries and all else as it was; a new one, as Buildx writes it, where ``index`` is none.
+    """Return an index with other entries and all else as it was.
+
+    A new one, as Buildx writes it, where ``index`` is none.
 
     Raises:
         MalformedError: it cannot be written as JSON.
@@ -143,7 +148,7 @@ def _remove(root: int, name: str) -> None:
 
 
 def _mode(root: int, name: str) -> int:
-    """The permissions of an ordinary file that is replaced; a symbolic link's own mean nothing."""
+    """Return the permissions of an ordinary file that is replaced; a symbolic link's own mean nothing."""
     try:
         found = os.stat(name, dir_fd=root, follow_symlinks=False).st_mode
     except FileNotFoundError:

@@ -167,7 +167,10 @@ def _move_odd(path: Path) -> None:
 
 
 def _acquire(path: Path, sharing: Sharing, deadline: float, root: int | None = None) -> int:
-    """A descriptor that holds the lock; raises _HeldError at the deadline, OSError where there can be no lock."""
+    """Return a descriptor that holds the lock.
+
+    Raises _HeldError at the deadline, OSError where there can be no lock.
+    """
     while True:
         file = _open(path, root)
         try:

@@ -16,7 +16,7 @@ class Numbering:
         self._numbers = {digest: number for number, digest in enumerate(self._names)}
 
     def bits(self, digests: Iterable[str]) -> int:
-        """The set of those of these blobs that have a number."""
+        """Return the set of those of these blobs that have a number."""
         found = bytearray(len(self._names) // 8 + 1)
         for digest in digests:
             number = self._numbers.get(digest)
@@ -25,7 +25,7 @@ class Numbering:
         return int.from_bytes(found, "little")
 
     def names(self, bits: int) -> Iterator[str]:
-        """The digests in a set."""
+        """Yield the digests in a set."""
         text = bin(bits)[:1:-1]
         place = text.find("1")
         while place >= 0:
@@ -58,7 +58,7 @@ class Weights:
         )
 
     def of(self, bits: int) -> int:
-        """The sum over a set."""
+        """Return the sum over a set."""
         return sum((bits & plane).bit_count() << digit for digit, plane in enumerate(self._planes))
 
 

@@ -44,7 +44,7 @@ def is_foreign(folder: Path) -> bool:
 
 
 def _strange(folder: Path, expected: Callable[[str], bool]) -> list[str]:
-    """The names in a folder that no export makes there; its own, where it is no folder."""
+    """Return the names in a folder that no export makes there; its own, where it is no folder."""
     if not os.path.lexists(folder):
         return []
     if folder.is_symlink() or not folder.is_dir():
@@ -85,7 +85,10 @@ def exposure(folder: Path) -> Exposure | None:
 
 
 def _inner_exposure(folder: Path, *, is_closed: bool) -> Exposure | None:
-    """The same of what is in the folder; nobody gets to it in a folder that is closed to others, whatever its mode."""
+    """Return the same of what is in the folder.
+
+    Nobody gets to it in a folder that is closed to others, whatever its mode.
+    """
     for name in (*_INNER, *_partial_writes(folder)):
         try:
             state = (folder / name).lstat()

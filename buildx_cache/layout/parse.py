@@ -31,7 +31,7 @@ class MalformedError(Exception):
 
 
 def shown(value: object) -> str:
-    """A foreign value, short and printable."""
+    """Return a foreign value, short and printable."""
     try:
         text = ascii(value)
     except (RecursionError, ValueError):
@@ -40,7 +40,10 @@ def shown(value: object) -> str:
 
 
 def shown_tag(name: str) -> str:
-    """A tag's name as it is, or short and printable in one line: an index of unknown origin may hold any text."""
+    """Return a tag's name as it is, or short and printable in one line.
+
+    An index of unknown origin may hold any text.
+    """
     return name if name.isprintable() and 0 < len(name) <= _SHOWN else shown(name)
 
 
@@ -50,7 +53,7 @@ def count_values(content: bytes) -> int:
 
 
 def parse_object(content: bytes) -> Mapping[str, object]:
-    """The JSON object in ``content``.
+    """Return the JSON object in ``content``.
 
     Raises:
         MalformedError: not UTF-8, not JSON, nested too deeply, a number too long, or no object.
@@ -78,7 +81,7 @@ def mapping(value: object, what: str) -> Mapping[str, object]:
 
 
 def items(parent: Mapping[str, object], key: str) -> list[object]:
-    """The list under ``key``; Go writes an empty one as null or leaves it out.
+    """Return the list under ``key``; Go writes an empty one as null or leaves it out.
 
     Raises:
         MalformedError: it is no list.
@@ -92,7 +95,7 @@ def items(parent: Mapping[str, object], key: str) -> list[object]:
 
 
 def integer(parent: Mapping[str, object], key: str) -> int:
-    """The whole number under ``key``; Go leaves a zero out.
+    """Return the whole number under ``key``; Go leaves a zero out.
 
     Raises:
         MalformedError: it is none, or Go's int64 does not hold it.
@@ -104,7 +107,7 @@ def integer(parent: Mapping[str, object], key: str) -> int:
 
 
 def seconds(value: object) -> float | None:
-    """An RFC 3339 time in seconds since the epoch; None for anything else and for Go's zero time."""
+    """Return an RFC 3339 time in seconds since the epoch; None for anything else and for Go's zero time."""
     if not isinstance(value, str):
         return None
     try:
@@ -119,7 +122,7 @@ def seconds(value: object) -> float | None:
 
 
 def notes_of(parent: Mapping[str, object]) -> Mapping[str, str]:
-    """The annotations of a descriptor.
+    """Return the annotations of a descriptor.
 
     Raises:
         MalformedError: they are not texts by name, which makes BuildKit refuse the whole document.
@@ -138,7 +141,7 @@ def is_digest(value: object) -> bool:
 
 
 def descriptor(value: object) -> Descriptor:
-    """A descriptor of a known media type with a digest and a size.
+    """Return a descriptor of a known media type with a digest and a size.
 
     Raises:
         MalformedError: it is none.
@@ -163,7 +166,7 @@ def descriptor(value: object) -> Descriptor:
 
 
 def tag_of(entry: object) -> str:
-    """The tag of an entry of index.json, whatever else is wrong with it; empty where it has none."""
+    """Return the tag of an entry of index.json, whatever else is wrong with it; empty where it has none."""
     try:
         return _tag(notes_of(entry)) if isinstance(entry, dict) else ""
     except MalformedError:

@@ -141,7 +141,7 @@ def _make_aside(folder: Path) -> Path:
 
 
 def _make_beside(folder: Path, beside: Path) -> Path | None:
-    """The new folder, or None where another user may write, it cannot be made, or renames cannot reach it."""
+    """Return the new folder, or None where another user may write, it cannot be made, or renames cannot reach it."""
     if exposure_of(folder.parent, folder.parent.stat()):
         return None
     device = folder.stat().st_dev

@@ -37,7 +37,7 @@ def reach(folder: Path) -> Reach:
 
 
 def reach_of(store: Store, graph: Graph) -> Reach:
-    """The reach of an open folder whose index was walked."""
+    """Return the reach of an open folder whose index was walked."""
     blobs = _blobs(graph)
     digests = frozenset(blob.digest for blob in blobs)
     tags = tuple(_tags(store, graph))
@@ -108,7 +108,7 @@ def _tags(store: Store, graph: Graph) -> Iterator[Tag]:
 
 
 def _held_once(sets: Iterable[int]) -> int:
-    """The blobs that are in just one of these sets."""
+    """Return the blobs that are in just one of these sets."""
     once = twice = 0
     for bits in sets:
         twice |= once & bits
@@ -117,7 +117,7 @@ def _held_once(sets: Iterable[int]) -> int:
 
 
 def _newest(graph: Graph, read: Mapping[str, Records]) -> Mapping[str, float]:
-    """The newest time of the records below each document, and of each cacheconfig, where one is known."""
+    """Return the newest time of the records below each document, and of each cacheconfig, where one is known."""
     found = {digest: records.newest for digest, records in read.items() if records.newest is not None}
     for digest in graph.leaves_first():
         below = [found[child.digest] for child in graph.children[digest] if child.digest in found]
@@ -169,7 +169,7 @@ class Layer:
 
 
 def layers_by_size(found: Reach) -> tuple[Layer, ...]:
-    """The reachable layers, largest first."""
+    """Return the reachable layers, largest first."""
     blobs = [blob for blob in found.blobs if ROLES[blob.media_type] is Role.LAYER]
     held = _holders(found.tags, [blob.digest for blob in blobs])
     layers = [
@@ -186,7 +186,7 @@ def layers_by_size(found: Reach) -> tuple[Layer, ...]:
 
 
 def _holders(tags: Sequence[Tag], layers: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """The first hundred tags that hold each layer; those that have as many are looked for no more."""
+    """Return the first hundred tags that hold each layer; those that have as many are looked for no more."""
     held: dict[str, list[str]] = {digest: [] for digest in layers}
     numbering = tags[0].closure.numbering if tags else Numbering(())
     wanted = numbering.bits(layers)
@@ -201,7 +201,7 @@ def _holders(tags: Sequence[Tag], layers: Sequence[str]) -> Mapping[str, Sequenc
 
 
 def as_json(found: Reach, findings: Iterable[Finding] = ()) -> dict[str, object]:
-    """A folder as plain JSON values: sizes in bytes, times in RFC 3339, null where unknown."""
+    """Return a folder as plain JSON values: sizes in bytes, times in RFC 3339, null where unknown."""
     return {
         "schema": SCHEMA,
         "folder": str(found.folder),
@@ -240,7 +240,7 @@ def _tag(tag: Tag) -> dict[str, object]:
 
 
 def finding_json(finding: Finding) -> dict[str, str]:
-    """A finding as plain JSON values."""
+    """Return a finding as plain JSON values."""
     return {
         "kind": finding.kind.value,
         "severity": finding.severity.value,

@@ -55,7 +55,7 @@ class Records:
     places: Mapping[str, int]
 
     def faults_in(self, provided: frozenset[str]) -> tuple[str, ...]:
-        """The faults where a manifest lists the layers ``provided``; no more than 20."""
+        """Return the faults where a manifest lists the layers ``provided``; no more than 20."""
         if self.places.keys() <= provided:  # looks at no more of them than there are in the manifest
             return self.faults
         absent = (
@@ -120,7 +120,9 @@ class _ConfigReader:
             raise MalformedError(Kind.MORE, "comes after more configs than are read")
 
     def _inline_records(self, config: Mapping[str, object], layers: Sequence[str]) -> Mapping[str, object] | None:
-        """The inline cache of an image's config, written as a cacheconfig over the image's layers; None without one.
+        """Return the inline cache of an image's config, written as a cacheconfig over the image's layers.
+
+        None without one.
 
         BuildKit keeps only the records there, as base64 (``cache/remotecache/inline/inline.go``).
 
@@ -332,7 +334,7 @@ def _forget(store: Store, graph: Graph, root: Root, repository: str) -> bool:
 
 
 def _without(content: bytes, repository: str) -> bytes | None:
-    """The manifest without the notes, laid out as it was; None where it has none, or is laid out otherwise."""
+    """Return the manifest without the notes, laid out as it was; None where it has none, or is laid out otherwise."""
     document = parse_object(content)
     style = next((style for style in _STYLES if style(document).encode("utf-8", "replace") == content), None)
     changed = {name: _cleaned(value, repository) for name, value in document.items()}
@@ -340,7 +342,7 @@ def _without(content: bytes, repository: str) -> bytes | None:
 
 
 def _cleaned(value: Any, repository: str) -> Any:  # noqa: ANN401 -- any JSON value
-    """A list of descriptors with other annotations; anything else as it is."""
+    """Return a list of descriptors with other annotations; anything else as it is."""
     if not isinstance(value, list):
         return value
     return [_descriptor(each, repository) if isinstance(each, dict) else each for each in value]
@@ -357,7 +359,7 @@ def _descriptor(descriptor: Mapping[str, Any], repository: str) -> Mapping[str, 
 
 
 def _others(name: str, value: Any, repository: str) -> Any:  # noqa: ANN401 -- any JSON value
-    """What is left of a note of repositories, which are separated by commas."""
+    """Return what is left of a note of repositories, which are separated by commas."""
     if not name.startswith(_SOURCE) or not isinstance(value, str):
         return value
     return ",".join(each for each in value.split(",") if each != repository)

@@ -63,11 +63,11 @@ class Store:
     foreign: tuple[Finding, ...]
 
     def file(self, digest: str) -> BlobFile | None:
-        """The blob's entry, or None where there is none."""
+        """Return the blob's entry, or None where there is none."""
         return self.files.get(digest.removeprefix("sha256:"))
 
     def open_blob(self, digest: str) -> int:
-        """A descriptor of the blob, for reading.
+        """Return a descriptor of the blob, for reading.
 
         Raises:
             MalformedError: it is absent, no ordinary file, or cannot be opened.
@@ -77,7 +77,7 @@ class Store:
         return _open(self.blobs, digest.removeprefix("sha256:"))
 
     def read_document(self, digest: str) -> bytes:
-        """The content of a blob that is JSON, compared with its digest.
+        """Return the content of a blob that is JSON, compared with its digest.
 
         Raises:
             MalformedError: it is absent, no ordinary file, larger than 8 MiB, cannot be read, or has other content.
@@ -96,7 +96,7 @@ class Store:
         return self.file(digest) is not None
 
     def read_index(self) -> bytes:
-        """The bytes of index.json; read again shortly after where they are no JSON.
+        """Return the bytes of index.json; read again shortly after where they are no JSON.
 
         Buildx rewrites the file in place, so that a reader may meet half of it (client/ociindex, Put).
 
@@ -114,7 +114,7 @@ class Store:
         return content
 
     def layout_fault(self) -> MalformedError | None:
-        """What is wrong with the ``oci-layout`` file, whose presence makes a folder an OCI layout."""
+        """Return what is wrong with the ``oci-layout`` file, whose presence makes a folder an OCI layout."""
         try:
             version = parse_object(_read(_open(self.root, LAYOUT), _LAYOUT_LIMIT)).get("imageLayoutVersion")
         except MalformedError as error:
@@ -161,7 +161,7 @@ def _open_root(folder: Path) -> int:
 
 
 def _stumbling_blocks(root: int) -> Iterator[Finding]:
-    """What stands where an export makes its lock and its partial writes, and would fail or stall every export."""
+    """Yield what stands where an export makes its lock and its partial writes, and would fail or stall every export."""
     for name, is_right, problem in (
         (INDEX_LOCK, stat.S_ISREG, "is not an ordinary file"),
         (INGEST, stat.S_ISDIR, "is not a folder"),
@@ -243,7 +243,7 @@ def is_blob_name(name: str) -> bool:
 
 
 def names_in(folder: int) -> list[str]:
-    """The names in an open folder.
+    """Return the names in an open folder.
 
     Raises:
         OSError: it cannot be read.
@@ -294,7 +294,7 @@ def _entry(entry: os.DirEntry[str]) -> BlobFile | None:
 
 
 def _open(folder: int, name: str) -> int:
-    """A descriptor of an ordinary file; a FIFO or a device is not waited for."""
+    """Return a descriptor of an ordinary file; a FIFO or a device is not waited for."""
     try:
         found = os.open(name, _FILE, dir_fd=folder)
     except FileNotFoundError:

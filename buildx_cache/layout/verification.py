@@ -43,7 +43,7 @@ def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
 
 
 def _faults_of(store: Store, graph: Graph) -> Iterator[Finding]:
-    """The faults of what was walked, the content of layers left out; a fault may come more than once."""
+    """Yield the faults of what was walked, the content of layers left out; a fault may come more than once."""
     yield from graph.findings
     for descriptor, referrers in graph.links.items():
         yield from _file_faults(store, descriptor, referrers[0])
@@ -152,7 +152,7 @@ def _content_fault(store: Store, digest: str, stop: threading.Event, hashed: Has
 
 
 def _pieces(content: io.RawIOBase, stop: threading.Event) -> Iterator[bytes]:
-    """The content, or its beginning where nobody waits for the result any more."""
+    """Yield the content, or its beginning where nobody waits for the result any more."""
     while not stop.is_set() and (piece := content.read(_CHUNK)):
         yield piece
 

@@ -72,7 +72,7 @@ _ASCII_ONLY = "Buildx takes only printable ASCII in its path"
 
 
 def needed_builder(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
-    """The name of the project's own builder where the build will need it, else the empty string.
+    """Return the name of the project's own builder where the build will need it, else the empty string.
 
     So that only that builder is looked for: listing all of them asks each one, and a dead one stalls the list.
     """
@@ -133,7 +133,9 @@ def _names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Referenc
 
 
 def _told_id(request: BuildRequest, facts: Facts) -> str:
-    """What a loaded image's ID is to the engine: its configuration's digest, or with the containerd store its own.
+    """Return what a loaded image's ID is to the engine.
+
+    Its configuration's digest, or with the containerd store its own.
 
     Of several results, each writes its own digest into the metadata, one over the other.
     """
@@ -194,7 +196,7 @@ def _check_folders(request: BuildRequest, cache: CachePlan) -> None:
 
 
 def _unusable(cache: CachePlan) -> str:
-    """The first local folder that Buildx can neither write nor read, else the empty string.
+    """Return the first local folder that Buildx can neither write nor read, else the empty string.
 
     Its path goes to BuildKit in a gRPC header, as it was given, and gRPC refuses such a value.
     """
@@ -268,7 +270,7 @@ def _pushed_last(outputs: list[Output], style: tuple[str, ...], *, push: bool) -
 
 
 def _image_style(compression: Compression | None) -> tuple[str, ...]:
-    """The image's compression is its cache's, so that both are made of the same blobs."""
+    """Return the image's compression is its cache's, so that both are made of the same blobs."""
     if compression is None:
         return ()
     return (f"compression={compression}", "oci-mediatypes=true")
@@ -281,7 +283,7 @@ def _cache_build(
     platforms: tuple[str, ...],
     exports: tuple[CacheEntry, ...],
 ) -> BuildInvocation:
-    """A build after the image's that does nothing but write caches: all its steps are in the builder's."""
+    """Return a build after the image's that does nothing but write caches: all its steps are in the builder's."""
     return BuildInvocation(
         builder=builder.name,
         context=request.context,
@@ -335,7 +337,7 @@ def _unset_secrets(request: BuildRequest, facts: Facts) -> Iterator[str]:
 
 
 def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: CachePlan) -> tuple[str, ...]:
-    """What a user should know before the build, each in one line."""
+    """Return what a user should know before the build, each in one line."""
     backend = SCOPED.get(cache.kind)
     candidates = (
         (

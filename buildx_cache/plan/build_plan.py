@@ -321,7 +321,7 @@ class BuildPlan:
         return target
 
     def phases(self) -> tuple[tuple[str, Effect | BuildInvocation], ...]:
-        """The steps in the order in which they run, each with the name of its phase."""
+        """Return the steps in the order in which they run, each with the name of its phase."""
         builder = self.builder
         effects: list[tuple[str, Effect | BuildInvocation | None]] = [
             ("context", builder.context),

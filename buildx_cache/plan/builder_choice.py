@@ -44,7 +44,7 @@ def is_apart(request: BuildRequest, ci: CIContext) -> bool:
 
 
 def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
-    """A stable name for this project, engine and builder configuration: a changed one is another builder."""
+    """Return a stable name for this project, engine and builder configuration: a changed one is another builder."""
     host = facts.tls.host if facts.tls else ""
     identity = (
         facts.place.project,
@@ -221,7 +221,7 @@ def _why_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
 
 
 def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[str, CreateContext | None]:
-    """The context the builder is made in, and how to make it where TLS comes from the environment.
+    """Return the context the builder is made in, and how to make it where TLS comes from the environment.
 
     ``buildx create`` refuses the default context then (buildx' ``commands/create.go``). Builders that stay share one;
     one that is removed has its own, which a killed call may have left.
@@ -271,7 +271,7 @@ def _scrap(name: str) -> tuple[RemoveContainer | RemoveVolume, ...]:
 
 
 def _container(name: str) -> str:
-    """The container of a builder's only node; its volume has this name too (``driver/docker-container``)."""
+    """Return the container of a builder's only node; its volume has this name too (``driver/docker-container``)."""
     return f"buildx_buildkit_{name}0"
 
 

@@ -67,7 +67,7 @@ def _obstacle(request: BuildRequest, facts: Facts, builder: BuilderPlan, network
 
 
 def _foreign_endpoint(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
-    """The endpoint of a builder on another engine than the one asked about; empty if it is that one's."""
+    """Return the endpoint of a builder on another engine than the one asked about; empty if it is that one's."""
     same = ("", facts.context, facts.endpoint, request.docker_context)
     if builder.driver == Driver.DOCKER:
         return "" if builder.name in same else builder.name  # it has its context's name
@@ -77,7 +77,10 @@ def _foreign_endpoint(request: BuildRequest, facts: Facts, builder: BuilderPlan)
 
 
 def _network(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
-    """The network of the builder: the engine's own is the host's; empty where a container is in none of Docker's."""
+    """Return the network of the builder: the engine's own is the host's.
+
+    Empty where a container is in none of Docker's.
+    """
     if builder.driver != Driver.DOCKER_CONTAINER:
         return HOST
     network = _options(request, facts, builder).get("network") or _BRIDGE
@@ -90,12 +93,12 @@ def _has_proxy(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> boo
 
 
 def _there(facts: Facts, builder: BuilderPlan) -> Builder | None:
-    """The builder if it exists already."""
+    """Return the builder if it exists already."""
     return facts.own_builder if builder.owned else facts.builder
 
 
 def _options(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> Mapping[str, str]:
-    """The driver's options: those that the builder has, or is to be made with; one word may hold several."""
+    """Return the driver's options: those that the builder has, or is to be made with; one word may hold several."""
     if (there := _there(facts, builder)) and there.nodes:
         return dict(there.nodes[0].options)
     words = builder.create[0].driver_options if builder.create else request.driver_opt
@@ -107,7 +110,7 @@ _IMAGE_MANIFEST_BY_DEFAULT = (0, 21, 0)
 
 
 def choose_kind(request: BuildRequest, facts: Facts, tags: tuple[Reference, ...]) -> tuple[CacheKind, str]:
-    """The kind of cache and why; ``auto`` is decided by where the image goes, then by what the builder can."""
+    """Return the kind of cache and why; ``auto`` is decided by where the image goes, then by what the builder can."""
     if request.cache is not CacheKind.AUTO:
         return request.cache, f"--cache {request.cache}"
     wanted, why = _by_destination(request, tags)
@@ -139,7 +142,7 @@ def _by_destination(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple
 
 
 def lanes(request: BuildRequest, builder: BuilderPlan, backend: ScopedBackend) -> tuple[str, ...]:
-    """The platforms that keep caches of their own; one empty name where all share one.
+    """Return the platforms that keep caches of their own; one empty name where all share one.
 
     Several platforms on several nodes would overwrite each other's export. One platform on its own is most
     likely one of several jobs', which share a repository but not a cache folder.
@@ -157,7 +160,7 @@ def plan_cache(
     chosen: tuple[CacheKind, str],
     tags: tuple[Reference, ...],
 ) -> CachePlan:
-    """The cache's entries for a build of the kind that ``choose_kind`` chose.
+    """Return the cache's entries for a build of the kind that ``choose_kind`` chose.
 
     Raises:
         UsageError: ``registry`` or ``inline`` without a repository to write to.
@@ -202,7 +205,7 @@ def _left_out(facts: Facts, entries: tuple[CacheEntry, ...]) -> tuple[tuple[Cach
 def _caches(
     request: BuildRequest, builder: BuilderPlan, kind: CacheKind, place: Location | None
 ) -> tuple[ScopedCache, ...]:
-    """The cache that ``--cache`` chooses, one a lane."""
+    """Return the cache that ``--cache`` chooses, one a lane."""
     if place is None:
         return ()
     backend = SCOPED[kind]
@@ -254,7 +257,7 @@ def _exports(request: BuildRequest, caches: tuple[ScopedCache, ...]) -> tuple[Ca
 
 
 def _forgiving(request: BuildRequest, entry: CacheEntry) -> CacheEntry:
-    """An export given by hand, made to fail no build unless it is written so or the call is strict."""
+    """Return an export given by hand, made to fail no build unless it is written so or the call is strict."""
     if request.strict_cache or entry.get("ignore-error") or "ignore-error" not in entry.backend.export_attributes:
         return entry
     return replace(entry, attributes=(*entry.attributes, ("ignore-error", "true")))

@@ -26,12 +26,12 @@ def is_here(endpoint: str) -> bool:
 
 
 def driver_options(request: BuildRequest, facts: Facts) -> tuple[str, ...]:
-    """The options that a builder is made with: those asked for, and the host's network where it takes that."""
+    """Return the options that a builder is made with: those asked for, and the host's network where it takes that."""
     return (*request.driver_opt, HOST_NETWORK) if loopback_registries(request, facts) else request.driver_opt
 
 
 def loopback_registries(request: BuildRequest, facts: Facts) -> tuple[str, ...]:
-    """The registries for whose sake a made builder shares the host's network; none where it does not."""
+    """Return the registries for whose sake a made builder shares the host's network; none where it does not."""
     is_container = (request.driver or Driver.DOCKER_CONTAINER) is Driver.DOCKER_CONTAINER
     if not is_container or request.endpoint or "network" in _options(request) or not is_here(facts.endpoint):
         return ()
@@ -48,12 +48,12 @@ def _options(request: BuildRequest) -> dict[str, str]:
 
 
 def registry_hosts(request: BuildRequest, facts: Facts) -> tuple[str, ...]:
-    """The registries that a build of this request reads or writes, as far as they are known before it."""
+    """Return the registries that a build of this request reads or writes, as far as they are known before it."""
     return tuple(dict.fromkeys((*named_hosts(request), *filter(None, map(_host, facts.place.images)))))
 
 
 def named_hosts(request: BuildRequest) -> tuple[str, ...]:
-    """The registries that the options name."""
+    """Return the registries that the options name."""
     is_beside = may_push_image(request) or request.cache in (CacheKind.REGISTRY, CacheKind.INLINE)
     outputs = (dict(output_pairs(text)).get("name", "") for text in outputs_of(request))
     named = (
@@ -75,7 +75,7 @@ def _cache_reference(text: str) -> str:
 
 
 def _host(reference: str) -> str:
-    """The host of a reference, or of a tag's template; empty if it names none."""
+    """Return the host of a reference, or of a tag's template; empty if it names none."""
     head, slash, _ = reference.partition("/")
     try:
         return parse_reference(f"{head}{slash}x").host if slash else ""
@@ -156,7 +156,7 @@ def _unfit(mirror: str, *, is_on_host: bool) -> str:
 
 
 def buildkitd_config(registries: RegistryPlan) -> Words:
-    """The lines of a ``buildkitd.toml`` for what is taken over; none for nothing."""
+    """Return the lines of a ``buildkitd.toml`` for what is taken over; none for nothing."""
     urls = [urlsplit(mirror) for mirror in registries.mirrors]
     tables: dict[str, list[str]] = {}
     if urls:

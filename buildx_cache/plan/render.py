@@ -21,7 +21,7 @@ SCHEMA = 1
 
 
 def shell_lines(plan: BuildPlan) -> str:
-    """The plan's commands as lines of a POSIX shell that do the same, with comments that say why."""
+    """Return the plan's commands as lines of a POSIX shell that do the same, with comments that say why."""
     lines = [
         _comment(f"builder: {plan.builder.name} ({plan.builder.driver}): {plan.builder.why}"),
         *(_comment(f"registries: {line}") for line in plan.builder.registries.lines),
@@ -38,12 +38,12 @@ def shell_lines(plan: BuildPlan) -> str:
 
 
 def _served(cache: CachePlan) -> list[str]:
-    """The line that says what the commands do not show: that ``build`` serves a local folder to BuildKit."""
+    """Return the line that says what the commands do not show: that ``build`` serves a local folder to BuildKit."""
     return [_comment(f"lazy: served as a registry: {cache.serving.why}")] if cache.serving.network else []
 
 
 def _config_file(effect: Effect | BuildInvocation) -> list[str]:
-    """The line that writes a builder's configuration where the plan has one made."""
+    """Return the line that writes a builder's configuration where the plan has one made."""
     if not isinstance(effect, CreateNode) or not effect.config_lines:
         return []
     folder = shell_line(("mkdir", "-p", str(PurePath(effect.config).parent)))
@@ -52,13 +52,13 @@ def _config_file(effect: Effect | BuildInvocation) -> list[str]:
 
 
 def command_line(plan: BuildPlan, effect: Effect | BuildInvocation) -> tuple[str, ...]:
-    """The whole command line of an effect of the plan, without secrets."""
+    """Return the whole command line of an effect of the plan, without secrets."""
     context = ("--context", plan.docker_context) if plan.docker_context else ()
     return ("docker", *redacted((*context, *effect.argv)))
 
 
 def _environment(effect: Effect | BuildInvocation) -> tuple[str, ...]:
-    """The variables that an effect takes secrets from."""
+    """Return the variables that an effect takes secrets from."""
     return tuple(name for name, _ in effect.secrets) if isinstance(effect, BuildInvocation) else ()
 
 
@@ -73,7 +73,7 @@ def _comment(text: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word for a POSIX shell: on one line, and nothing in it tells a terminal or a CI what to do."""
+    """Return a word for a POSIX shell: on one line, and nothing in it tells a terminal or a CI what to do."""
     if is_printable(word):
         return MARK.sub("#''", shlex.quote(word))
     kept = word.rstrip("\n")  # `$(...)` drops these
@@ -81,7 +81,7 @@ def _quoted(word: str) -> str:
 
 
 def _octal(character: str) -> str:
-    """A character of ``printf``'s first argument."""
+    """Return a character of ``printf``'s first argument."""
     if character in "\\%":
         return character * 2
     if is_printable(character) and character not in "#-":  # nor an option
@@ -90,7 +90,7 @@ def _octal(character: str) -> str:
 
 
 def redacted(words: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command line without secrets."""
+    """Return the words of a command line without secrets."""
     return tuple(_redacted(option, word) for option, word in zip(("", *words), words, strict=False))
 
 
@@ -117,7 +117,7 @@ def _password(login: LoginPlan) -> str:
 
 
 def plan_json(plan: BuildPlan) -> str:
-    """The plan as one JSON document, version 1."""
+    """Return the plan as one JSON document, version 1."""
     document = {
         "schema": SCHEMA,
         "builder": {
@@ -163,7 +163,7 @@ def plan_json(plan: BuildPlan) -> str:
 
 
 def _config(node: CreateNode) -> dict[str, object] | None:
-    """The file that a builder is made with, where it is no file of the user's."""
+    """Return the file that a builder is made with, where it is no file of the user's."""
     return {"file": node.config, "lines": list(node.config_lines)} if node.config_lines else None
 
 

@@ -32,7 +32,10 @@ _TOO_MANY = 429
 
 
 def challenges(header: str) -> Mapping[str, Mapping[str, str]]:
-    """The challenges of a ``WWW-Authenticate`` header: parameters by scheme, both in lower case; the first wins."""
+    """Return the challenges of a ``WWW-Authenticate`` header: parameters by scheme, both in lower case.
+
+    The first wins.
+    """
     found: dict[str, dict[str, str]] = {}
     current: dict[str, str] = {}
     for item in urllib.request.parse_http_list(header):
@@ -69,7 +72,7 @@ class Login:
         return tuple(self._sent)
 
     def header(self, action: str) -> str:
-        """What to send for ``action`` (pull, delete); empty before the registry asked."""
+        """Return what to send for ``action`` (pull, delete); empty before the registry asked."""
         return self._headers.get(action, "")
 
     def renew(self, action: str, used: str, url: str, challenge: str) -> bool:
@@ -93,7 +96,7 @@ class Login:
             return self.header(action) != used
 
     def login(self) -> Credential | None:
-        """The user's login."""
+        """Return the user's login."""
         if not self._credentials:
             self._take(self.credential(self.host))
         return self._credentials[0]
@@ -128,7 +131,7 @@ class Login:
         return True
 
     def denied(self, what: str, reason: str = "") -> DeniedError:
-        """The error for a refusal."""
+        """Return the error for a refusal."""
         known = "the stored login may be wrong, too old, or not allowed this" if self.login() else "log in"
         detail = f": {reason}" if reason else ""
         return DeniedError(

@@ -161,7 +161,7 @@ class Distribution:
         return tuple(found)
 
     def manifest(self, reference: str) -> Manifest | None:
-        """The manifest of a tag or digest; None where there is none.
+        """Return the manifest of a tag or digest; None where there is none.
 
         Raises:
             MalformedError: it is larger than :data:`ANSWER_LIMIT`, or is not what its digest says.
@@ -181,7 +181,7 @@ class Distribution:
         return Manifest(digest=digest, media_type=media_type, content=answer.content)
 
     def digest(self, tag: str) -> str | None:
-        """What a tag stands for, without reading it where the registry tells; None where it stands for nothing.
+        """Return what a tag stands for, without reading it where the registry tells; None where it stands for nothing.
 
         Raises:
             MalformedError: it cannot be told.
@@ -207,7 +207,7 @@ class Distribution:
 
     @contextlib.contextmanager
     def blob(self, digest: str, size: int) -> Iterator[Iterator[bytes] | None]:
-        """The content of a blob of ``size`` bytes in pieces of at most 64 KiB; None where it is absent."""
+        """Yield the content of a blob of ``size`` bytes in pieces of at most 64 KiB; None where it is absent."""
         with self._open("GET", self._url("blobs", digest), size=size) as (answer, url):
             if answer.status in (_NOT_FOUND, _GONE):
                 yield None
@@ -258,7 +258,7 @@ class Distribution:
     def _open(
         self, method: str, url: str, *, accept: str = "", size: int = ANSWER_LIMIT
     ) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
-        """The answer to a request and where it comes from, after logging in if the registry asks for it.
+        """Yield the answer to a request and where it comes from, after logging in if the registry asks for it.
 
         Only the registry itself asks: what a host that it redirects to asks for is not answered.
         """
@@ -315,7 +315,7 @@ class Distribution:
         )
 
     def unsupported(self) -> UsageError:
-        """The error where nothing can be deleted through the API."""
+        """Return the error where nothing can be deleted through the API."""
         return UsageError(
             f"{self.host} does not let tags be deleted through the registry API",
             code="registry-deletes-nothing",
@@ -338,7 +338,7 @@ def _tags_in(answer: _Answer) -> Iterator[str]:
 
 
 def _read(answer: urllib3.BaseHTTPResponse, url: str, come: str) -> _Answer:
-    """An answer with its content, which is cut soon after :data:`ANSWER_LIMIT`."""
+    """Return an answer with its content, which is cut soon after :data:`ANSWER_LIMIT`."""
     content = bytearray()
     for piece in _pieces(answer, come):
         content += piece

@@ -91,12 +91,12 @@ OWN = "allow deletion in the registry (distribution: REGISTRY_STORAGE_DELETE_ENA
 
 
 def provider_of(host: str) -> Provider | None:
-    """The service that runs ``host`` (a port does not matter), where it is known by its name."""
+    """Return the service that runs ``host`` (a port does not matter), where it is known by its name."""
     name = host.lower().partition(":")[0]
     return next((row for row in PROVIDERS if any(fnmatchcase(name, pattern) for pattern in row.hosts)), None)
 
 
 def advice(host: str) -> str:
-    """What to do where ``host`` refuses to delete."""
+    """Return what to do where ``host`` refuses to delete."""
     row = provider_of(host)
     return row.advice if row else OWN

@@ -64,7 +64,9 @@ class Deletion:
 
 
 def survey(repository: Repository, tag: str = "") -> tuple[CacheTag, ...]:
-    """The repository's ``buildcache-*`` tags, or just ``tag``, whatever it is called; several are read at a time.
+    """Return the repository's ``buildcache-*`` tags, or just ``tag``, whatever it is called.
+
+    Several are read at a time.
 
     Raises:
         UsageError: there is no such repository or tag.
@@ -78,7 +80,7 @@ def survey(repository: Repository, tag: str = "") -> tuple[CacheTag, ...]:
 
 
 def _named(repository: Repository, name: str) -> CacheTag:
-    """A tag that is to go even if it cannot be read: what it stands for is all that deleting it takes."""
+    """Return a tag that is to go even if it cannot be read: what it stands for is all that deleting it takes."""
     try:
         return dataclasses.replace(_looked_at(repository, name), named=True)
     except CacheError as error:
@@ -262,7 +264,7 @@ class _Deleter:
 
 
 def _digest(repository: Repository, tag: str) -> str:
-    """What the tag stands for; empty if nothing.
+    """Return what the tag stands for; empty if nothing.
 
     Raises:
         CacheError: it cannot be told.

@@ -62,7 +62,7 @@ class Contents:
     findings: tuple[RemoteFinding, ...]
 
     def layers(self) -> Mapping[str, tuple[Descriptor, str]]:
-        """The layers by digest, each with what names it."""
+        """Return the layers by digest, each with what names it."""
         found: dict[str, tuple[Descriptor, str]] = {}
         for link, referrers in self.graph.links.items():
             if link.role is Role.LAYER:
@@ -130,7 +130,7 @@ class _Source:
 
 
 def read_blob(registry: Distribution, of: Descriptor) -> bytes:
-    """A document whole, its size and SHA-256 compared.
+    """Return a document whole, its size and SHA-256 compared.
 
     Raises:
         MalformedError: it is absent, or not what its descriptor says.
@@ -220,7 +220,7 @@ class Repository:
         return self.registry.tags()
 
     def cache_tags(self) -> tuple[str, ...]:
-        """The tags of scopes' caches: ``buildcache-*``.
+        """Return the tags of scopes' caches: ``buildcache-*``.
 
         Raises:
             UsageError: there is no such repository.
@@ -228,7 +228,7 @@ class Repository:
         return tuple(tag for tag in self.tags() if tag.startswith(REF_PREFIX))
 
     def inspect(self, tag: str) -> RemoteCache:
-        """What a tag holds, from its manifests and records; layers are not touched.
+        """Return what a tag holds, from its manifests and records; layers are not touched.
 
         Raises:
             UsageError: there is no such tag.
@@ -288,7 +288,7 @@ def connect(
     send: Send | None = None,
     pace: Pace = Pace(),  # noqa: B008 -- frozen
 ) -> Repository:
-    """A repository, not yet talked to; the reference's tag and digest are not looked at.
+    """Return a repository, not yet talked to; the reference's tag and digest are not looked at.
 
     ``credential`` is asked for the login of the registry (``Reference.registry_host``) if that wants one. ``env``
     names proxies, ``pace`` the limits of every answer. Unless ``plain_http`` says, plain HTTP is spoken to this machine

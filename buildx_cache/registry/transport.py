@@ -191,7 +191,7 @@ Raises:
 
 
 def sender(env: Mapping[str, str], pace: Pace = Pace()) -> Send:
-    """Connections of this call's own, through the proxies that ``env`` names, to anywhere but this machine.
+    """Return connections of this call's own, through the proxies that ``env`` names, to anywhere but this machine.
 
     Each answer keeps to ``pace``.
     """
@@ -323,7 +323,7 @@ def _answer(send: Send, request: Request) -> urllib3.BaseHTTPResponse:
 
 
 def unreachable(url: str, error: Exception) -> BuildxCacheError:
-    """A failed request as an error; the reasons of urllib3 hold addresses, never headers."""
+    """Return a failed request as an error; the reasons of urllib3 hold addresses, never headers."""
     cause = getattr(error, "reason", None) or error
     host = host_of(url)
     if isinstance(cause, SSLError):
@@ -371,7 +371,7 @@ def _is_web(parts: SplitResult) -> bool:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """A registry's words, short and on one line, without what could steer a terminal."""
+    """Return a registry's words, short and on one line, without what could steer a terminal."""
     clean = " ".join(without_controls(text[: 4 * limit]).split())
     clean = "".join(sign if sign.isprintable() else " " for sign in clean)
     return clean if len(clean) <= limit else clean[:limit] + "..."

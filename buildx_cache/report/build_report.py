@@ -217,7 +217,7 @@ class BuildReport:
     schema: int = SCHEMA
 
     def to_json(self) -> str:
-        """The report as an indented JSON document; seconds with millisecond precision."""
+        """Return the report as an indented JSON document; seconds with millisecond precision."""
         document = _rounded(dataclasses.asdict(self))
         document["phases"] = {**dict.fromkeys(PHASES, 0.0), **document["phases"]}
         head = ("schema", "tool", "status")
@@ -257,7 +257,7 @@ def _rounded(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
 
 
 def report_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the report, as kept in the package."""
+    """Return the JSON Schema (draft 2020-12) of the report, as kept in the package."""
     text = resources.files("buildx_cache").joinpath("report.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

@@ -29,7 +29,7 @@ class CacheRow:
 
 
 def cache_rows(cache: CacheReport) -> Iterator[CacheRow]:
-    """The imports, the exports, and the local folder."""
+    """Yield the imports, the exports, and the local folder."""
     for read in cache.imports:
         yield CacheRow(way="from", where=f"{read.type} {read.source}", outcome=read.status, detail=read.detail)
     for written in cache.exports:

@@ -38,7 +38,7 @@ _Logs = Mapping[str, tuple[str, ...]]
 
 
 def html_page(report: BuildReport, trace: BuildTrace | None, logs: _Logs, error: BuildxCacheError | None = None) -> str:
-    """The page: less than 500 KB for a build of 200 steps, as texts and logs are cut.
+    """Return the page: less than 500 KB for a build of 200 steps, as texts and logs are cut.
 
     ``logs`` has the last lines that each vertex printed, by digest; ``error`` is why the call failed.
     """
@@ -88,7 +88,7 @@ def _verbatim(tag: str, text: str) -> Element:
 
 
 def _policy(style: str, script: str) -> str:
-    """The policy, with the hashes by which CSP level 2 lets in one style and one script."""
+    """Return the policy, with the hashes by which CSP level 2 lets in one style and one script."""
     return (
         f"default-src 'none'; style-src '{_sha256(style)}'; script-src '{_sha256(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -198,7 +198,7 @@ def _cache(cache: CacheReport) -> Element:
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Element:
-    """A table; on a narrow screen each row becomes a block, whose cells are named by ``data-name``."""
+    """Return a table; on a narrow screen each row becomes a block, whose cells are named by ``data-name``."""
     return element(
         "table",
         element("thead", element("tr", *(element("th", name, scope="col") for name in head))),
@@ -279,5 +279,5 @@ def _commands(report: BuildReport) -> Iterator[Element]:
 
 
 def _shell(command: tuple[str, ...]) -> str:
-    """A command as a shell reads it, an option a line."""
+    """Return a command as a shell reads it, an option a line."""
     return " ".join(f"\\\n    {word}" if word.startswith("-") else word for word in map(shlex.quote, command))

@@ -21,7 +21,10 @@ _LINE = 500
 
 
 def element(tag: str, *children: Element | str, **attributes: str) -> Element:
-    """An element. In the names of attributes ``_`` stands for ``-``, and one at the end for nothing: ``class_``."""
+    """Return an element. In the names of attributes ``_`` stands for ``-``, and one at the end for nothing.
+
+    ``class_``.
+    """
     made = Element(tag, {name.rstrip("_").replace("_", "-"): plain(value) for name, value in attributes.items()})
     for child in children:
         if not isinstance(child, str):
@@ -53,7 +56,7 @@ def one_line(text: str) -> str:
 
 
 def step_title(name: str, limit: int) -> str:
-    """The name of a step on one line, with short digests."""
+    """Return the name of a step on one line, with short digests."""
     return clipped(with_short_digests(one_line(name)), limit)
 
 
@@ -67,7 +70,7 @@ def clipped(text: str, limit: int) -> str:
 
 
 def tail(lines: Sequence[str], limit: int, count: int) -> str:
-    """The last of a log's ``lines``: at most ``count``, and as many as take ``limit`` bytes of a page."""
+    """Return the last of a log's ``lines``: at most ``count``, and as many as take ``limit`` bytes of a page."""
     kept: list[str] = []
     for line in reversed(lines[-count:]):
         shown = clipped(line.rstrip(), min(limit, _LINE))

@@ -37,7 +37,10 @@ _NARROWEST = 0.4
 
 
 def timeline_section(timeline: Timeline | None, logs: Mapping[str, tuple[str, ...]]) -> Iterator[Element]:
-    """The section, if there is anything to show; ``logs`` has the last lines that each vertex printed, by digest."""
+    """Yield the section, if there is anything to show.
+
+    ``logs`` has the last lines that each vertex printed, by digest.
+    """
     if timeline is None or not timeline.rows:
         return
     room = min(_LOG, _LOGS // max(sum(bool(logs.get(row.digest)) for row in timeline.rows), 1))

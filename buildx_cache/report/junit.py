@@ -26,7 +26,7 @@ def junit_xml(
     logs: Mapping[str, tuple[str, ...]],
     error: BuildxCacheError | None = None,
 ) -> str:
-    """The report as one test suite.
+    """Return the report as one test suite.
 
     ``logs`` has the last lines that each step printed, by digest; those of the failed step are shown.
     ``error`` is why the call failed. Where that is no step's fault there is one more case, ``build``, for it.

@@ -24,7 +24,7 @@ _HEADLINES = {"success": "✅ Built", "failed": "❌ Failed", "interrupted": "�
 
 
 def markdown(report: BuildReport, error: BuildxCacheError | None = None) -> str:
-    """A headline and tables of the slowest steps, the cache and the phases; ``error`` is why the call failed."""
+    """Return a headline and tables of the slowest steps, the cache and the phases; ``error`` is why the call failed."""
     return "\n\n".join(_blocks(report, error)) + "\n"
 
 

@@ -105,7 +105,9 @@ def make_timeline(trace: BuildTrace) -> Timeline:
 
 
 def critical_path(trace: BuildTrace) -> CriticalPath:
-    """The longest chain, in time, through the inputs of the steps; of a failed build, the one to the step that failed.
+    """Return the longest chain, in time, through the inputs of the steps.
+
+    Of a failed build, the one to the step that failed.
 
     A vertex counts from when it started or its last input ended, whichever is later, so that a chain is never longer
     than the build. Exports and pushes name no inputs: each waits for all steps and exports that ended before it began.

@@ -139,7 +139,7 @@ def _open(file: Path, *, follow: bool) -> bytes | None:
 
 
 def _parse(file: Path, content: bytes) -> Layer | None:
-    """The options in a file, or None if it is a ``pyproject.toml`` without any."""
+    """Return the options in a file, or None if it is a ``pyproject.toml`` without any."""
     import tomllib
 
     is_python = file.name == _PYTHON
@@ -175,7 +175,7 @@ def _shallow(text: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, without a word of what the file holds."""
+    """Return what is wrong, without a word of what the file holds."""
     match error:
         case UnicodeDecodeError():
             return f"it is not text in UTF-8 (byte {error.start})"
@@ -199,7 +199,7 @@ def _config_values(file: Path, table: Mapping[str, object], lines: Mapping[str, 
 
 
 def _key_lines(text: str, section: str) -> dict[str, int]:
-    """The line of each key of a section, by a plain look at the text: tomllib tells none."""
+    """Return the line of each key of a section, by a plain look at the text: tomllib tells none."""
     found: dict[str, int] = {}
     current = ""
     for number, line in enumerate(text.splitlines(), 1):

@@ -101,7 +101,7 @@ def _unread(context: _Context) -> str:
 
 
 def main_context(request: BuildRequest) -> tuple[Path, Path, Path]:
-    """A local build context, its Dockerfile, and the file that says what is left out of it."""
+    """Return a local build context, its Dockerfile, and the file that says what is left out of it."""
     context = Path(request.context)
     dockerfile = Path(dockerfile_of(request))
     own = dockerfile.with_name(dockerfile.name + IGNORE)
@@ -123,7 +123,7 @@ def _note(directory: str, context: _Context) -> str:
 
 
 def _files(request: BuildRequest) -> Iterator[tuple[str, str]]:
-    """The files that a call writes, each with the option that asks for it."""
+    """Yield the files that a call writes, each with the option that asks for it."""
     for name in RESULT_FILES:
         if path := getattr(request, name):
             yield f"--{option_key(name)}", path
@@ -140,7 +140,7 @@ def _note_file(option: str, path: str, context: _Context) -> str:
 
 
 def _written(folder: PurePosixPath) -> tuple[PurePosixPath, ...]:
-    """What every build may change: what the folder holds, and the key file beside it."""
+    """Return what every build may change: what the folder holds, and the key file beside it."""
     key = (folder.with_name(f"{folder.name}-key"),) if folder.name else ()
     return (*(folder / each for each in _HELD), *key)
 

@@ -82,7 +82,7 @@ def _images(text: str, given: Mapping[str, str]) -> Iterator[str]:
 
 
 def _copied(rest: str) -> Iterator[str]:
-    """The images that ``--from`` and ``--mount`` name."""
+    """Yield the images that ``--from`` and ``--mount`` name."""
     for option in _OPTION.finditer(rest):
         fields = dict(each.partition("=")[::2] for each in option["value"].split(","))
         yield option["value"] if option["key"] else fields.get("from", "")

@@ -71,7 +71,7 @@ class _Named:
 
 
 def heavy_entries(request: BuildRequest) -> tuple[Heavy, ...]:
-    """The biggest entries of a local build context that no ``COPY``, ``ADD`` or mount of the Dockerfile names.
+    """Return the biggest entries of a local build context that no ``COPY``, ``ADD`` or mount of the Dockerfile names.
 
     It looks for :data:`SECONDS`; of a context that takes longer it tells what it found. Where the Dockerfile or
     ``.dockerignore`` is beyond the limits, it tells nothing.
@@ -94,14 +94,17 @@ def heavy_entries(request: BuildRequest) -> tuple[Heavy, ...]:
 
 
 def ignore_line(path: str) -> str:
-    """The line that leaves out exactly this path, as far as a line can: what cannot be shown becomes ``?``."""
+    """Return the line that leaves out exactly this path, as far as a line can: what cannot be shown becomes ``?``."""
     line = "".join(each if each.isprintable() else "?" for each in _SPECIAL.sub(r"\\\g<0>", path))
     line = _OUTER_SPACE.sub("[ ]", line)
     return f"\\{line}" if line.startswith(("#", "!")) else line
 
 
 def _weighed(root: str, ignored: DockerIgnore, until: float) -> _Folder:
-    """The folder with the bytes of all that is sent of it, as far as the time suffices; links are not followed."""
+    """Return the folder with the bytes of all that is sent of it, as far as the time suffices.
+
+    Links are not followed.
+    """
     top = _Folder("")
     with contextlib.suppress(TimeoutError):
         _weigh(root, ignored, top, until)
@@ -165,7 +168,7 @@ def _is_mostly_one(folder: _Folder) -> bool:
 
 
 def _files_of_the_build(context: Path, *files: Path) -> Iterator[str]:
-    """The Dockerfile and what it ignores, where they are in the context."""
+    """Yield the Dockerfile and what it ignores, where they are in the context."""
     for file in files:
         if file.is_relative_to(context):
             yield str(file.relative_to(context))
@@ -207,7 +210,7 @@ def _tree(paths: Iterable[str]) -> _Named:
 
 
 def _named(text: str) -> Iterator[str]:
-    """The paths that a Dockerfile names, without those that are the whole context or that a variable begins."""
+    """Yield the paths that a Dockerfile names, without those that are the whole context or that a variable begins."""
     for source in _sources(text):
         plain = _OPEN.split(source, maxsplit=1)[0]
         known = plain if plain == source else plain.rpartition("/")[0]

@@ -124,7 +124,7 @@ def _without_links(root: Path, file: Path) -> str:
 
 
 def working_directory() -> Path:
-    """The folder in which the call was made.
+    """Return the folder in which the call was made.
 
     Raises:
         UsageError: it is not there any more; the docker command would not start either.

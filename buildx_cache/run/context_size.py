@@ -15,7 +15,7 @@ _MAIN = "load build context"
 
 
 def with_context(outcome: Outcome, request: BuildRequest, display: Display) -> Outcome:
-    """The outcome with what BuildKit says was sent; look into a large context, and warn."""
+    """Return the outcome with what BuildKit says was sent; look into a large context, and warn."""
     trace = outcome.trace
     sent = {each.digest: each.bytes for each in trace.transfers if each.kind == "context"} if trace else {}
     if trace is None or not sent:
@@ -39,7 +39,7 @@ def _largest(trace: BuildTrace, request: BuildRequest) -> tuple[HeavyReport, ...
 
 
 def context_hint(context: ContextReport) -> str:
-    """What to add to ``.dockerignore``, and why."""
+    """Return what to add to ``.dockerignore``, and why."""
     lines = ", ".join(f"`{each.line}` ({size(each.bytes)})" for each in context.largest)
     return (
         f"{size(context.bytes)} of build context were sent, and are sent in full to every new builder, however warm "

@@ -178,7 +178,7 @@ class _Execution:
     # --- images and prune --------------------------------------------------------------------------------
 
     def _loaded_ids(self) -> tuple[str, ...]:
-        """The images that have this build's tags now, and would lose them by being replaced."""
+        """Return the images that have this build's tags now, and would lose them by being replaced."""
         image = self._plan.target.image
         if not image.load or self._plan.prune is None:
             return ()
@@ -209,7 +209,7 @@ class _Execution:
     # --- the report --------------------------------------------------------------------------------------
 
     def _results(self, report: BuildReport, error: BuildxCacheError | None) -> tuple[str, ...]:
-        """The lines for stdout: what was pushed, with its digest, or the ID of what was only loaded."""
+        """Return the lines for stdout: what was pushed, with its digest, or the ID of what was only loaded."""
         if error is not None:
             return ()
         image = report.images[self._plan.target.name]

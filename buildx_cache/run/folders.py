@@ -242,11 +242,11 @@ class Folders:
     # --- when an import failed -----------------------------------------------------------------------------
 
     def digests(self, entry: CacheEntry) -> frozenset[str]:
-        """The blobs that an import may hand to BuildKit; none for one that is not local."""
+        """Return the blobs that an import may hand to BuildKit; none for one that is not local."""
         return self._of(entry).blobs if entry.folder else frozenset()
 
     def dropped(self, entry: CacheEntry) -> str:
-        """What is wrong with the blobs that a local import had and its export left out; empty if nothing is."""
+        """Return what is wrong with the blobs that a local import had and its export left out; empty if nothing is."""
         folder = self._of(entry)
         before = folder.tags.get(entry.tag)
         if before is None or folder.damaged or not folder.written:
@@ -255,7 +255,10 @@ class Folders:
         return _summary(layout.unsound(folder.path, [digest for digest in before.blobs if digest not in now]))
 
     def damage(self, entry: CacheEntry) -> str:
-        """What is wrong with the content of any blob that an import had, in words; empty for one that is not local."""
+        """Return what is wrong with the content of any blob that an import had, in words.
+
+        Empty for one that is not local.
+        """
         if not entry.folder:
             return ""
         folder = self._of(entry)
@@ -272,7 +275,7 @@ class Folders:
         return came_of_it
 
     def sources(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, Path]:
-        """The folders of these imports that have what is asked of them."""
+        """Return the folders of these imports that have what is asked of them."""
         local = ((entry, self._of(entry)) for entry in imports if entry.folder)
         return {entry: folder.path for entry, folder in local if folder.key}
 
@@ -381,7 +384,7 @@ def _looked(folder: _Folder) -> _Folder:
 
 
 def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:
-    """What is known of an import before the build; it is left out where Buildx would fail over it."""
+    """Return what is known of an import before the build; it is left out where Buildx would fail over it."""
     name = entry.tag
     tag = folder.tags.get(name)
     if folder.avoided:

@@ -36,7 +36,7 @@ class Finished(Protocol):
 
 
 def last_line(done: Finished) -> str:
-    """The reason that a command gave for its end."""
+    """Return the reason that a command gave for its end."""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return lines[-1].removeprefix("ERROR: ").strip() if lines else NO_REASON
 
@@ -63,7 +63,10 @@ class Engine(Protocol):
         """
 
     def gateway(self, network: str) -> str:
-        """The numerical address by which containers of a Docker network reach this host; empty if there is none."""
+        """Return the numerical address by which containers of a Docker network reach this host.
+
+        Empty if there is none.
+        """
 
     def credentials(self, registry: str) -> AbstractContextManager[None]:
         """While this lasts, a login to the registry of this key is private to this call."""
@@ -72,10 +75,16 @@ class Engine(Protocol):
         """Whether the user has a stored login to the registry of this key."""
 
     def image_id(self, tag: str) -> str:
-        """The ID of an image in the engine's store; empty if it is not there."""
+        """Return the ID of an image in the engine's store.
+
+        Empty if it is not there.
+        """
 
     def image_digests(self, name: str) -> tuple[str, ...] | None:
-        """The digests under which registries are known to have an image; None if it is not in the engine's store."""
+        """Return the digests under which registries are known to have an image.
+
+        None if it is not in the engine's store.
+        """
 
     def save_image(self, name: str, archive: Path) -> str:
         """Write an image to an archive; why that did not work, if so."""

@@ -101,7 +101,7 @@ def _place(text: str) -> tuple[Path, Path | None]:
 
 
 def _asked(build: BuildInvocation) -> Iterator[tuple[str, str]]:
-    """The files that are asked for: option, path. Of one that is given twice, the last counts."""
+    """Yield the files that are asked for: option, path. Of one that is given twice, the last counts."""
     yield from ((option, path) for option, path in ((_METADATA, build.metadata_file), (_ID, build.iidfile)) if path)
     yield from ((option, path) for _, option, path in _flags(build))
 

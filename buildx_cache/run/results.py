@@ -89,7 +89,7 @@ NOTHING_KNOWN = Known(verdicts={}, exports={})
 
 
 def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
-    """The steps as the report shows them."""
+    """Return the steps as the report shows them."""
     return tuple(
         StepReport(
             name=step.name,
@@ -162,7 +162,7 @@ def _platform(metadata: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHING_KNOWN) -> CacheReport:
-    """What the cache did; ``plan`` is the one that the call began with."""
+    """Return what the cache did; ``plan`` is the one that the call began with."""
     transfers = import_transfers(plan.cache.imports, trace.transfers) if trace else {}
     imports = tuple(
         _import(entry, trace, transfers.get(entry, ()), known.verdicts.get(entry)) for entry in plan.cache.imports
@@ -248,7 +248,7 @@ _NOT_DONE = "nothing is exported from a failed build"
 
 
 def export_result(entry: CacheEntry, trace: BuildTrace, exports: Collection[CacheEntry] = ()) -> ExportResult:
-    """What became of one of the exports of a build that succeeded."""
+    """Return what became of one of the exports of a build that succeeded."""
     transfers = export_transfers(tuple(dict.fromkeys((entry, *exports))), trace.transfers)[entry]
     failed = next((transfer for transfer in transfers if transfer.error), None)
     if failed:
@@ -264,12 +264,12 @@ def _is_image_written(trace: BuildTrace) -> bool:
 
 
 def failed_export(entry: CacheEntry, problem: Problem) -> ExportResult:
-    """An export that failed over this."""
+    """Return an export that failed over this."""
     return ExportResult(entry=entry, status="failed", problem=problem)
 
 
 def skipped_export(entry: CacheEntry, reason: str) -> ExportResult:
-    """An export that was not tried."""
+    """Return an export that was not tried."""
     return ExportResult(entry=entry, status="skipped", reason=reason)
 
 

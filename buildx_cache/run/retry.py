@@ -54,7 +54,7 @@ def fault(phase: Phase, problem: Problem) -> Fault | None:
 
 
 def ended_by(phase: Phase, done: Finished) -> Fault | None:
-    """What a command failed over that may not fail it the next time."""
+    """Return what a command failed over that may not fail it the next time."""
     return fault(phase, classify(done.stderr)) if done.code != 0 else None
 
 

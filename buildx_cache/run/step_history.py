@@ -53,7 +53,7 @@ def step_record(plan: BuildPlan, ci: CIContext, project: str) -> StepRecord:
 
 
 def with_saved(outcome: Outcome, record: StepRecord) -> Outcome:
-    """The outcome with the seconds that the cached steps took when they last ran, as far as that is on record.
+    """Return the outcome with the seconds that the cached steps took when they last ran, as far as that is on record.
 
     What ran now is put there.
     """
@@ -69,7 +69,9 @@ def with_saved(outcome: Outcome, record: StepRecord) -> Outcome:
 
 
 def _keyed(steps: tuple[StepReport, ...]) -> Iterator[tuple[str, StepReport]]:
-    """The steps by what the Dockerfile's author wrote: BuildKit's own digest of one that copies is new in every build.
+    """Yield the steps by what the Dockerfile's author wrote.
+
+    BuildKit's own digest of one that copies is new in every build.
 
     Base images are left out: what their pull takes depends on the builder, and nothing of them runs.
     """
@@ -95,7 +97,7 @@ def _keep(record: Path, known: Mapping[str, float], steps: Mapping[str, StepRepo
 
 
 def _known(record: Path) -> dict[str, float]:
-    """What is on record; nothing of one that is damaged."""
+    """Return what is on record; nothing of one that is damaged."""
     try:
         found = json.loads(read_regular(record, _LONGEST, below=prepared_root(record)))
     except (OSError, ValueError, RecursionError):

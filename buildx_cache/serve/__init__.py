@@ -39,7 +39,7 @@ class Served:
     count: Callable[[], Requests]
 
     def reference(self, *, tag: str = "latest", digest: str = "") -> str:
-        """The image reference of a manifest by its digest, or by a tag that the folder has."""
+        """Return the image reference of a manifest by its digest, or by a tag that the folder has."""
         return f"{self.repository}@{digest}" if digest else f"{self.repository}:{self.tags[tag]}"
 
     @property

@@ -34,7 +34,7 @@ class Catalogue:
     sizes: Mapping[str, int]
 
     def read_manifest(self, digest: str) -> bytes | None:
-        """A manifest that has its digest; None where it is not served or not there any more."""
+        """Return a manifest that has its digest; None where it is not served or not there any more."""
         if digest not in self.manifests:
             return None
         try:
@@ -43,7 +43,10 @@ class Catalogue:
             return None
 
     def open_blob(self, digest: str) -> BinaryIO | None:
-        """A blob of the size that is written down; None where it is not served, not there any more, or cut off."""
+        """Return a blob of the size that is written down.
+
+        None where it is not served, not there any more, or cut off.
+        """
         if digest not in self.sizes:
             return None
         try:
@@ -186,7 +189,7 @@ def _blob(catalogue: Catalogue, digest: str, request: Request) -> Answer:
 
 
 def wanted(span: str, size: int) -> Span | None:
-    """The part of ``size`` bytes that a Range header asks for; of no length where there is no such part.
+    """Return the part of ``size`` bytes that a Range header asks for; of no length where there is no such part.
 
     None, which is the whole, where the header is absent, malformed, in another unit, or asks for several parts:
     RFC 9110 (14.2) lets a server pass over those.

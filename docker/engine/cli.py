@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _asked(options: argparse.Namespace, env: Mapping[str, str]) -> Name | None:
-    """The private engine that was asked for: by option, or by an environment that already leads to one."""
+    """Return the private engine that was asked for: by option, or by an environment that already leads to one."""
     if options.suite or options.store:
         return Name(suite=options.suite or SUITES[0], store=options.store or STORES[0])
     found = re.fullmatch(rf"unix://{RUN_ROOT}/(\w+)-(\w+)/docker\.sock", env.get("DOCKER_HOST", ""))
@@ -98,7 +98,7 @@ def _env(options: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def variables(found: State, env: Mapping[str, str]) -> dict[str, str]:
-    """The environment that leads a child process to the engine."""
+    """Return the environment that leads a child process to the engine."""
     others = [part for part in env.get("PATH", "").split(":") if part and part != found.cli_folder]
     docker = {
         "DOCKER_HOST": found.docker_host,
@@ -122,7 +122,7 @@ def variables(found: State, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _find(options: argparse.Namespace, env: Mapping[str, str]) -> State | None:
-    """The running engine that was asked for; without a wish, the default one or else an existing Docker's."""
+    """Return the running engine that was asked for; without a wish, the default one or else an existing Docker's."""
     name = _asked(options, env)
     found = private.current(name or Name())
     if found or name:

@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 
 
 def version(socket: Path) -> str:
-    """The version of the engine that answers on the socket, or nothing."""
+    """Return the version of the engine that answers on the socket, or nothing."""
     status, body = fetch(UnixConnection(socket), "/version")
     return str(json.loads(body)["Version"]) if status == 200 else ""  # noqa: PLR2004
 
@@ -64,7 +64,7 @@ def start(places: Places, pool: str, env: Mapping[str, str]) -> None:
 
 
 def _start_containerd(places: Places, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """The builders' containerd configuration serves here too, but for its folders."""
+    """Return the builders' containerd configuration serves here too, but for its folders."""
     text = (HERE / "builder/containerd.toml").read_text()
     text = text.replace("/var/lib/buildkit/containerd", str(places.home / "containerd"))
     text = text.replace("/run/containerd/", f"{places.run}/")

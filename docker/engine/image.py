@@ -44,7 +44,7 @@ class Recipe:
     changes: tuple[str, ...]
 
     def checksum(self) -> str:
-        """A digest of the inputs; a file counts by size and time, as package files never change in place."""
+        """Return a digest of the inputs; a file counts by size and time, as package files never change in place."""
         digest = hashlib.sha256(repr((sorted(self.links.items()), self.changes)).encode())
         for target, source in sorted(self.files.items()):
             facts = source.stat()
@@ -55,7 +55,7 @@ class Recipe:
 
 
 def base_recipe() -> Recipe:
-    """A busybox with all its applets: every `RUN` of an ordinary shell step works on it."""
+    """Return a busybox with all its applets: every `RUN` of an ordinary shell step works on it."""
     busybox = packages.host_program("busybox")
     applets = run([busybox, "--list-full"]).split()
     links = {applet: "/bin/busybox" for applet in applets if applet != "bin/busybox"}
@@ -172,13 +172,13 @@ def write_tar(recipe: Recipe, importer: subprocess.Popen[bytes]) -> None:
 
 
 def _entry(name: str, kind: bytes, *, mode: int = 0o777, size: int = 0, link: str = "") -> tarfile.TarInfo:
-    """A tar member without a time or an owner, so that the same inputs give the same layer."""
+    """Return a tar member without a time or an owner, so that the same inputs give the same layer."""
     entry = tarfile.TarInfo(name)
     entry.type, entry.mode, entry.size, entry.linkname = kind, mode, size, link
     return entry
 
 
 def _libraries(programs: Iterable[Path]) -> dict[str, Path]:
-    """The shared libraries of the programs and the loader itself, at the paths the loader looks for them."""
+    """Return the shared libraries of the programs and the loader itself, at the paths the loader looks for them."""
     found = {path for program in programs for path in re.findall(r"(/\S+) \(0x", run(["ldd", str(program)]))}
     return {path.lstrip("/"): Path(path) for path in found}

@@ -22,12 +22,12 @@ IP = ("busybox", "ip")
 
 
 def bridge_name(name: Name) -> str:
-    """The engine's bridge."""
+    """Return the engine's bridge."""
     return f"bxe{name.number}"
 
 
 def choose_pool(name: Name, preferred: str) -> str:
-    """A private /16 that overlaps no address or route of the host; the one used last time if it still fits."""
+    """Return a private /16 that overlaps no address or route of the host; the one used last time if it still fits."""
     used = [ipaddress.ip_network(text, strict=False) for text in _addresses_in_use()]
     candidates = [f"10.{number}.0.0/16" for number in range(213 + name.number, 255, 4)]
     for candidate in [preferred, *candidates] if preferred else candidates:
@@ -42,12 +42,12 @@ def _addresses_in_use() -> list[str]:
 
 
 def prefix_of(pool: str) -> str:
-    """The two numbers every address of the pool begins with, such as `10.213`."""
+    """Return the two numbers every address of the pool begins with, such as `10.213`."""
     return pool.rpartition(".0.0/")[0]
 
 
 def make(name: Name, pool: str, remembered: Path) -> None:
-    """The engine's bridge, the pool's rules, and forwarding switched on, the old value being kept in the file."""
+    """Make the engine's bridge and the pool's rules, and switch forwarding on; the file keeps the old value."""
     link = bridge_name(name)
     run([*IP, "link", "add", link, "type", "bridge"], hint="the kernel needs bridges, and this program root")
     run([*IP, "addr", "add", f"{prefix_of(pool)}.0.1/20", "dev", link])

@@ -109,7 +109,7 @@ def _download(folder: Path, suite: str, env: Mapping[str, str]) -> None:
 
 
 def running_suite(release: Path) -> str:
-    """The code name of the Debian that runs; anything else cannot give the packages of a newer Debian."""
+    """Return the code name of the Debian that runs; anything else cannot give the packages of a newer Debian."""
     fields: dict[str, str] = dict(
         re.findall(r'^(\w+)="?([^"\n]*)"?$', release.read_text() if release.exists() else "", re.MULTILINE)
     )
@@ -123,7 +123,7 @@ def running_suite(release: Path) -> str:
 
 
 def suite_source(etc: Path, suite: str, running: str) -> str:
-    """The machine's own apt source of the running suite with the suite's name changed, as deb822 text."""
+    """Return the machine's own apt source of the running suite with the suite's name changed, as deb822 text."""
     found: list[str | None] = []
     for file in sorted(etc.glob("sources.list.d/*.sources")):
         found += [_from_stanza(stanza, suite, running) for stanza in re.split(r"\n\s*\n", file.read_text())]
@@ -141,7 +141,7 @@ def suite_source(etc: Path, suite: str, running: str) -> str:
 
 
 def _from_stanza(stanza: str, suite: str, running: str) -> str | None:
-    """A deb822 stanza of the running suite, turned to the other suite; multi-line keys stay as they are."""
+    """Return a deb822 stanza of the running suite, turned to the other suite; multi-line keys stay as they are."""
     body = "\n".join(line for line in stanza.splitlines() if not line.startswith("#"))
     fields = {name.lower(): value.split() for name, value in re.findall(r"^([\w-]+):(.*)$", body, re.MULTILINE)}
     wanted = running in fields.get("suites", ()) and "main" in fields.get("components", ())
@@ -153,7 +153,7 @@ def _from_stanza(stanza: str, suite: str, running: str) -> str | None:
 
 
 def _from_line(line: str, suite: str, running: str) -> str | None:
-    """A one-line source of the running suite as a stanza for the other."""
+    """Return a one-line source of the running suite as a stanza for the other."""
     found = re.match(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+main\b", line)
     if not found or found["suite"] != running:
         return None

@@ -43,7 +43,7 @@ def up(places: Places, env: Mapping[str, str]) -> State:
 
 
 def current(name: Name) -> State | None:
-    """The engine's state if all of its daemons answer."""
+    """Return the engine's state if all of its daemons answer."""
     found = state.load(RUN_ROOT / name.text)
     if not found:
         return None
@@ -53,7 +53,7 @@ def current(name: Name) -> State | None:
 
 
 def places_of(found: State, name: Name) -> Places:
-    """The folders the engine was started with, which need not be those of the caller's HOME."""
+    """Return the folders the engine was started with, which need not be those of the caller's HOME."""
     return Places(cache=Path(found.cache), name=name)
 
 
@@ -125,7 +125,7 @@ def _draft(places: Places, pool: str, before: State | None) -> State:
 
 
 def environment(places: Places, env: Mapping[str, str]) -> dict[str, str]:
-    """What a docker CLI needs to talk to this engine and to nothing else."""
+    """Return what a docker CLI needs to talk to this engine and to nothing else."""
     ours = {
         "PATH": f"{places.prefix}/cli:{packages.programs_path(places)}",
         "DOCKER_HOST": f"unix://{places.socket}",
@@ -138,7 +138,7 @@ def environment(places: Places, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _write_cli_config(places: Places) -> None:
-    """A configuration folder in which the CLI finds Buildx; a log-in kept there is left alone."""
+    """Make a configuration folder in which the CLI finds Buildx; a log-in kept there is left alone."""
     places.docker_config.mkdir(parents=True, exist_ok=True, mode=0o700)
     config = places.docker_config / "config.json"
     if not config.exists():
@@ -147,7 +147,7 @@ def _write_cli_config(places: Places) -> None:
 
 
 def buildx_version(docker_env: Mapping[str, str]) -> str:
-    """The version of Buildx that the CLI of this environment runs, without its leading v."""
+    """Return the version of Buildx that the CLI of this environment runs, without its leading v."""
     found = re.search(r"\bv?(\d+\.\d+\.\d+)", run(["docker", "buildx", "version"], env=docker_env))
     return found[1] if found else "unknown"
 

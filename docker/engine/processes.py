@@ -21,7 +21,7 @@ def say(line: str) -> None:
 
 
 def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None, hint: str = "") -> str:
-    """What the command prints; a failure is an EngineError ending in the last line of its stderr."""
+    """Return what the command prints; a failure is an EngineError ending in the last line of its stderr."""
     try:
         done = subprocess.run(argv, env=env, cwd=cwd, capture_output=True, text=True, check=False, errors="replace")
     except FileNotFoundError as error:
@@ -83,7 +83,7 @@ def command_lines() -> Iterator[tuple[int, str]]:
 
 
 def pid_of(pidfile: Path, marker: str) -> int | None:
-    """The daemon's pid if it lives and its command line names one of our folders; numbers are reused."""
+    """Return the daemon's pid if it lives and its command line names one of our folders; numbers are reused."""
     try:
         pid = int(pidfile.read_text())
         line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
@@ -113,7 +113,7 @@ def stop(pid: int, *, seconds: float) -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """The process's children and theirs, nearest first."""
+    """Return the process's children and theirs, nearest first."""
     parents: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -97,7 +97,7 @@ def _is_free(address: str) -> bool:
 
 
 def _free_address() -> str:
-    """A port the kernel picks. Taken again for tests and demos alike, it is remembered in the state."""
+    """Return a port the kernel picks. Taken again for tests and demos alike, it is remembered in the state."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"

@@ -92,18 +92,21 @@ class State:
 
 
 def cache_root(env: Mapping[str, str]) -> Path:
-    """The folder for downloads, unpacked packages and the engines' own storage."""
+    """Return the folder for downloads, unpacked packages and the engines' own storage."""
     base = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".cache")
     return Path(base) / "buildx-cache-engine"
 
 
 def run_root(env: Mapping[str, str]) -> Path:
-    """The folder of the lock and the states; without root only an existing engine is possible, so anywhere will do."""
+    """Return the folder of the lock and the states.
+
+    Without root only an existing engine is possible, so anywhere will do.
+    """
     return RUN_ROOT if os.geteuid() == 0 and Path("/run").is_dir() else cache_root(env) / "run"
 
 
 def load(folder: Path) -> State | None:
-    """The state kept in a folder, or None where there is none that can be read."""
+    """Return the state kept in a folder, or None where there is none that can be read."""
     try:
         return State(**json.loads((folder / "state.json").read_text()))
     except (OSError, ValueError, TypeError):

@@ -136,7 +136,7 @@ def _unpack(archive: Path, folder: Path) -> str:
 
 
 def _reference(text: str) -> Reference | None:
-    """The image in full; None for what has no name."""
+    """Return the image in full; None for what has no name."""
     try:
         found = parse_reference(text).canonical.tagged if text else None
     except UsageError:
@@ -145,5 +145,5 @@ def _reference(text: str) -> Reference | None:
 
 
 def _context_name(image: Reference) -> str:
-    """What BuildKit looks an image up under among the named contexts."""
+    """Return what BuildKit looks an image up under among the named contexts."""
     return str(image.familiar).removesuffix(":latest")

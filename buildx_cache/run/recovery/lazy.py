@@ -55,7 +55,7 @@ class _Source:
         return bool(self.served.requests.manifests or self.served.requests.blobs)
 
     def rename(self, text: str) -> str:
-        """A text of BuildKit's with the folder in it instead of the address."""
+        """Return a text of BuildKit's with the folder in it instead of the address."""
         host, _, path = self.served.repository.partition("/")
         reference = self.instead.get("ref")
         text = text.replace(reference, folder_source(self.planned.place))
