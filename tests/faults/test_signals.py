@@ -34,7 +34,7 @@ __all__ = ["tls_engine"]
 
 _SEED = 20261125
 _KILLS = 50
-_WAIT = 30.0  # seconds; what a held call waits for takes more than a thousand
+_WAIT = 120.0  # seconds; what a held call waits for takes more than a thousand
 _STEPS = "ARG BASE\nFROM ${{BASE}}\nCOPY word /word\nRUN echo begun; {work}\n"
 _SHIM = """\
 #!/bin/sh
