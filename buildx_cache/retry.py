@@ -17,17 +17,21 @@ class RetryPolicy:
     longest: float
     total: float = math.inf
 
-    def pauses(self, *, factor: float = 1.0) -> Iterator[float]:
-        """Give the pause before each further try, longer each time.
+    def pause(self, tried: int, waited: float = 0.0, *, factor: float = 1.0) -> float | None:
+        """Return the seconds to wait after so many tries and so many seconds; None where that was enough.
 
-        A random part keeps the jobs of one pipeline from coming back together. ``factor`` lengthens each pause, up to
+        A random part keeps the jobs of one pipeline from coming back together. ``factor`` lengthens the pause, up to
         ``longest``.
         """
+        jitter = random.uniform(0, self.first)  # noqa: S311 -- no secret
+        seconds = min((self.first * 2 ** (tried - 1) + jitter) * factor, self.longest)
+        return seconds if tried < self.tries and waited + seconds <= self.total else None
+
+    def pauses(self) -> Iterator[float]:
+        """Give the pause before each further try, longer each time."""
         waited = 0.0
-        for number in range(self.tries - 1):
-            jitter = random.uniform(0, self.first)  # noqa: S311 -- no secret
-            pause = min((self.first * 2**number + jitter) * factor, self.longest)
-            waited += pause
-            if waited > self.total:
+        for tried in range(1, self.tries):
+            if (pause := self.pause(tried, waited)) is None:
                 return
+            waited += pause
             yield pause

@@ -34,6 +34,12 @@ class Golden:
             entry = read(name).get(case, {})
             assert {key: entry.get(key) for key in found} == dict(found)
 
+    def check_all(self, name: str, table: Table) -> None:
+        """Assert that the file ``name`` holds these cases and no other, or write them there."""
+        if self._update:
+            _path(name).write_text(dumps(table))
+        assert read(name) == table
+
 
 def read(name: str) -> Table:
     """Read the cases of the golden file ``name``."""

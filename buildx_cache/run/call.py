@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ from buildx_cache.report import (
 from buildx_cache.request import BuildRequest
 from buildx_cache.run.interfaces import Engine, Finished, last_line
 from buildx_cache.run.redactor import Secrets
-from buildx_cache.run.retry import Patience, Retrying, ended_by
+from buildx_cache.run.retry import Retrying, ended_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +53,11 @@ class Call:
     """One call while it runs."""
 
     def __init__(
-        self, plan: BuildPlan, engine: Engine, display: Display, redactor: Redactor, patience: Patience
+        self, plan: BuildPlan, engine: Engine, display: Display, redactor: Redactor, sleep: Callable[[float], None]
     ) -> None:
         self.engine = engine
         self.display = display
-        self.retrying = Retrying(patience, self.say)
+        self.retrying = Retrying(sleep, self.say)
         self.phases = dict.fromkeys(PHASES, 0.0)
         self._plan = plan
         self._redactor = redactor

@@ -6,6 +6,8 @@ folder stays locked.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -30,7 +32,6 @@ from buildx_cache.run.recovery.stall import Stall
 from buildx_cache.run.redactor import Secrets
 from buildx_cache.run.result_files import put_in_place
 from buildx_cache.run.results import digest_of, image_report, pushed_lines, step_reports
-from buildx_cache.run.retry import Patience
 
 
 def execute(
@@ -39,10 +40,10 @@ def execute(
     display: Display,
     ci: CIContext,
     secrets: Secrets = Secrets(),  # noqa: B008 -- frozen
-    patience: Patience = Patience(),  # noqa: B008 -- frozen
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """Carry out a plan. Expected failures are in the outcome, not raised."""
-    return _Execution(plan, engine, display, ci, secrets, patience).outcome()
+    return _Execution(plan, engine, display, ci, secrets, sleep).outcome()
 
 
 class _Execution:
@@ -55,14 +56,14 @@ class _Execution:
         display: Display,
         ci: CIContext,
         secrets: Secrets,
-        patience: Patience,
+        sleep: Callable[[float], None],
     ) -> None:
         self._plan = plan
         self._engine = engine
         self._ci = ci
         self._secrets = secrets
         self._redactor = secrets.redactor(plan.target.build)
-        self._call = call = Call(plan, engine, display, self._redactor, patience)
+        self._call = call = Call(plan, engine, display, self._redactor, sleep)
         self._builder = CallsBuilder(plan.builder, call.do, call.phase, call.retrying)
         self._lazy = Lazy(plan.cache.serving, engine.gateway, call, call.retrying)
         self._caches = Caches(plan, call, self._lazy, call.retrying)

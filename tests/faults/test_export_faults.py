@@ -40,7 +40,7 @@ def exported(ran: Ran) -> dict[str, str]:
     return dict(entry)
 
 
-QUICK = ("403 for uploads", "500 for the manifest")
+QUICK = ("500 for the manifest",)  # one that is denied has a test below
 
 
 @pytest.mark.parametrize("fault", quick(WRITING, *QUICK))
@@ -150,7 +150,7 @@ ATTRIBUTES = ("image-manifest=false", "oci-mediatypes=false", "compression=zstd"
 MAIN = [f"{main} {attributes}" for main in ("local", "registry") for attributes in ATTRIBUTES]
 
 
-@pytest.mark.parametrize("case", quick(MAIN, "local compression=zstd", "registry oci-mediatypes=false"))
+@pytest.mark.parametrize("case", quick(MAIN, "local compression=zstd"))
 def test_two_caches_written_at_once_are_both_whole(laboratory: Laboratory, case: str) -> None:
     main, _, attributes = case.partition(" ")
     folder = laboratory.folder / f"both-{uuid.uuid4().hex[:8]}"

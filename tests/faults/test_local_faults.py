@@ -13,12 +13,8 @@ from tests.faults.example import STEPS
 from tests.faults.laboratory import Laboratory, builds, imported
 from tests.selection import quick
 
-# Each part, and each way to damage one.
-QUICK = (
-    "index truncated",
-    "middle layer absent",
-    "layer of another stage bit-flipped",
-)
+# Damage to what names the blobs, and to a blob; a flipped byte has a test below.
+QUICK = ("index truncated", "middle layer absent")
 
 
 @pytest.mark.parametrize("fault", quick(LOCAL, *QUICK))

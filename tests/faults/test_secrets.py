@@ -267,8 +267,16 @@ def test_an_address_with_a_login_is_refused_before_anything_knows_it(
     assert leaks(run.stdout + run.stderr, SECRETS) == []
 
 
-@pytest.mark.parametrize("words", [("build", "."), ("doctor",), ("plan", ".")], ids=str)
-@pytest.mark.parametrize("scheme", ["tcp", "ssh", "http"])
+# Each command and each scheme on a push; --all runs each with each.
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        pytest.param(scheme, words, marks=() if at == place else pytest.mark.soak)
+        for at, scheme in enumerate(("tcp", "ssh", "http"))
+        for place, words in enumerate((("build", "."), ("doctor",), ("plan", ".")))
+    ],
+    ids=str,
+)
 def test_the_login_of_an_engine_that_is_not_there_is_not_told(
     docker: Docker, tmp_path: Path, words: tuple[str, ...], scheme: str
 ) -> None:

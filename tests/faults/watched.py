@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -128,21 +129,23 @@ def _talk(child: subprocess.Popen[bytes], stdin: str, until: bytes) -> tuple[byt
 
 
 def _look(root: int, seen: set[Seen], ended: threading.Event) -> None:
-    family = {root}
+    family, others = {root}, set[int]()
     while not ended.wait(_PAUSE):
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
+        there = {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 -- a hundred times a second
+        others &= there
+        for number in there - others:
+            entry = Path("/proc", str(number))
             try:
                 parent = int((entry / "stat").read_bytes().rpartition(b")")[2].split()[1])
-                if int(entry.name) != root and parent not in family:
+                if number not in family and parent not in family:
+                    others.add(number)  # it has its parent for life, or a foreign one
                     continue
-                family.add(int(entry.name))
+                family.add(number)
                 seen.add(
                     Seen(
                         argv=(entry / "cmdline").read_bytes(),
                         environ=(entry / "environ").read_bytes(),
-                        is_own=int(entry.name) == root,
+                        is_own=number == root,
                     )
                 )
             except OSError:

@@ -332,15 +332,10 @@ QUICK = (
     "no-such-stage",
     "no-secret",
     "no-such-syntax",
-    "no-such-instruction",
-    "no-such-image",
     "name-in-a-step",
-    "right-not-given",
     "right-not-granted",
     "unknown-host",
-    "refused-connection-of-git",
     "no-login",
-    "push-denied",
     "push-to-no-repository",
     "ssh-mount-without-ssh",
     "unknown-authority",
@@ -388,9 +383,7 @@ CURES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", quick(WRONG_OPTIONS, "secret-file", "attestation", "ulimit", "index-annotation", "ssh-agent")
-)
+@pytest.mark.parametrize("name", quick(WRONG_OPTIONS, "secret-file", "ulimit", "index-annotation"))
 def test_a_wrong_option_is_told_in_buildxs_words(docker: Docker, project: Path, name: str) -> None:
     options, words = WRONG_OPTIONS[name]
     env = {"SSH_AUTH_SOCK": ""}
@@ -409,11 +402,11 @@ def test_an_unknown_flag_of_buildx(docker: Docker, project: Path) -> None:
 @pytest.mark.parametrize("end", [("kill",), ("rm", "--force")], ids=["killed", "removed"])
 def test_a_builder_that_goes_away_is_told(docker: Docker, tmp_path: Path, end: tuple[str, ...]) -> None:
     mark, ended = uuid.uuid4().hex, tmp_path / "ended"
-    (tmp_path / "Dockerfile").write_text(f"FROM {docker.base}\nRUN echo begun; sleep 60; echo {mark}\n")
+    (tmp_path / "Dockerfile").write_text(f"FROM {docker.base}\nRUN echo begun; sleep 600; echo {mark}\n")
 
     def stop() -> None:
         """End the builder's container once the step runs in it."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not ended.exists():
             names = docker.docker("ps", "--filter", "name=buildx_buildkit_buildx-cache-", "--format", "{{.Names}}")
             for name in names.split():

@@ -243,7 +243,7 @@ def test_a_helper_that_is_not_on_the_path_is_told(helped: dict[str, str]) -> Non
         credential_for({**helped, "PATH": "/nowhere"}, "registry.example.com")
 
 
-@pytest.mark.parametrize("hangs", ["sleep 100", "trap '' INT TERM; while :; do sleep 1; done", "yes >&2", "yes"])
+@pytest.mark.parametrize("hangs", ["sleep 1000", "trap '' INT TERM; while :; do sleep 1; done", "yes >&2", "yes"])
 def test_a_helper_that_does_not_come_to_an_end_is_given_up(
     helped: dict[str, str], monkeypatch: pytest.MonkeyPatch, hangs: str
 ) -> None:
@@ -252,7 +252,7 @@ def test_a_helper_that_does_not_come_to_an_end_is_given_up(
     began = time.monotonic()
     with pytest.raises(DeniedError) as caught:
         credential_for(helped, "registry.example.com")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert caught.value.hint
 
 

@@ -43,7 +43,7 @@ def configured(docker: Docker, setting: str, *values: str) -> Iterator[None]:
         known = registry_config(docker)
         config.write_text(json.dumps({**json.loads(before), setting: texts}))
         os.kill(pid, signal.SIGHUP)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while registry_config(docker) == known:
             assert time.monotonic() < deadline, "the engine does not take its new configuration"
             time.sleep(0.05)

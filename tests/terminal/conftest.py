@@ -20,7 +20,7 @@ from tests.integration.conftest import PROJECT, Docker, docker, engines, home, p
 
 __all__ = ["docker", "engines", "home", "project"]
 
-_PATIENCE = 40.0
+_PATIENCE = 120.0
 _END = "the end: "
 
 

@@ -148,7 +148,7 @@ def near_parts(draw: st.DrawFn) -> tuple[Parts, Parts]:
     return first, second
 
 
-@settings(derandomize=True, deadline=None, max_examples=1000)
+@settings(derandomize=True, deadline=None, max_examples=400)
 @given(near_parts())
 def test_no_two_share_a_tag(parts: tuple[Parts, Parts]) -> None:
     one, other = parts

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,17 +54,24 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return CommandLine(tmp_path, monkeypatch, capsys)
 
 
+def shared(rows: Collection[str]) -> Iterator[Any]:
+    """Each row with every text, in the long run; on a push the rows share the texts among them."""
+    for at, row in enumerate(rows):
+        yield pytest.param(row, TEXTS[at :: len(rows)], id=row)
+        yield pytest.param(row, TEXTS, id=f"{row}-all", marks=pytest.mark.soak)
+
+
 def check(text: str) -> None:
     """No command for a terminal or a CI."""
     assert printable(text) == text
     assert [found for ci in ("github", "azure", "teamcity") for found in commands(ci, text)] == []
 
 
-@pytest.mark.parametrize("ci", FIELDS)
-def test_a_branch_or_tag_is_only_a_name(ci: str, called: CommandLine) -> None:
+@pytest.mark.parametrize(("ci", "texts"), [*shared(FIELDS)])
+def test_a_branch_or_tag_is_only_a_name(ci: str, texts: tuple[str, ...], called: CommandLine) -> None:
     marks, field, pattern = FIELDS[ci]
     words = ("--cache-ref", "r.example/app", "-t", "r.example/app:1", "--push", "--cache", "registry")
-    for number, text in enumerate(TEXTS):
+    for number, text in enumerate(texts):
         shape = ("shell", "json")[number % 2]
         env = {**marks, field: pattern.format(text)}
         ran = called("plan", "--assume-driver", "docker-container", "--format", shape, *words, **env)
@@ -128,10 +136,10 @@ def planned(ci: CIContext, field: str) -> BuildPlan | None:
     return None
 
 
-@pytest.mark.parametrize("provider", MARKS)
-def test_whatever_a_ci_tells_is_only_a_name(provider: str) -> None:
+@pytest.mark.parametrize(("provider", "texts"), [*shared(MARKS)])
+def test_whatever_a_ci_tells_is_only_a_name(provider: str, texts: tuple[str, ...]) -> None:
     seen = set()
-    for ci in dict.fromkeys(ci for text in TEXTS for ci in contexts(provider, text)):
+    for ci in dict.fromkeys(ci for text in texts for ci in contexts(provider, text)):
         assert ci.sha is None or re.fullmatch(r"[0-9a-fA-F]+", ci.sha)
         assert ci.pull_request is None or re.fullmatch(r"[0-9]+", ci.pull_request)
         for field, plan in ((field, planned(ci, field)) for field in TAGS):

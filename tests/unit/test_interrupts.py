@@ -53,12 +53,12 @@ def test_a_thread_holds_no_signal() -> None:
     def work() -> None:
         with held():
             ready.set()
-            signalled.wait(5)
+            signalled.wait(60)
 
     def call() -> None:
         with interruptible(), ThreadPoolExecutor() as pool:
             pool.submit(work)
-            ready.wait(5)
+            ready.wait(60)
             try:
                 signal.raise_signal(signal.SIGTERM)
             finally:

@@ -218,7 +218,7 @@ def nested(folder: Path, depth: int) -> None:
 
 def test_deep_folders_are_deleted_without_end_of_the_stack(made: Layout) -> None:
     outside = made.folder.parent / "outside"
-    nested(made.folder / ".buildx-cache-load-x", 3000)
+    nested(made.folder / ".buildx-cache-load-x", 1500)
     (made.folder / ".buildx-cache-load-x" / "0").mkdir()
     outside.mkdir()
     (outside / "mine").touch()
@@ -228,6 +228,6 @@ def test_deep_folders_are_deleted_without_end_of_the_stack(made: Layout) -> None
     assert (outside / "mine").exists()
     (made.folder / "index.json").write_bytes(b"{}")
     aside = layout.set_aside(made.folder)
-    nested(aside / "ingest" / "deep", 3000)
+    nested(aside / "ingest" / "deep", 1500)
     layout.set_aside(made.folder)
     assert not (aside / "ingest" / "deep").exists()

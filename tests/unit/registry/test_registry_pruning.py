@@ -108,7 +108,7 @@ VARIANTS = st.sampled_from(["", variant_text("test", "test")])
 BRANCHES = st.text(min_size=1, max_size=200) | st.text("ab/-.#é_", min_size=1, max_size=140)
 
 
-@settings(derandomize=True, deadline=None, max_examples=500)
+@settings(derandomize=True, deadline=None, max_examples=200)
 @given(
     branch=BRANCHES,
     others=st.frozensets(BRANCHES, max_size=4),

@@ -37,7 +37,6 @@ from buildx_cache.redaction import Secret
 from buildx_cache.report import BuildReport, report_schema
 from buildx_cache.request import Layer, make_request
 from buildx_cache.run import Outcome, Secrets, execute
-from buildx_cache.run.retry import Patience
 
 SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
 APP = "registry.example.com/app:1"
@@ -266,7 +265,7 @@ class RecordingDisplay:
 def done(plan: BuildPlan, engine: FakeEngine, *, password: str = "hunter2") -> tuple[Outcome, RecordingDisplay]:  # noqa: S107 -- the test's own
     display = RecordingDisplay()
     secrets = Secrets(password=Secret(password) if plan.login else None)
-    outcome = execute(plan, engine, display, CI, secrets, Patience(sleep=engine.slept.append))
+    outcome = execute(plan, engine, display, CI, secrets, engine.slept.append)
     jsonschema.validate(json.loads(outcome.report.to_json()), report_schema())
     assert outcome.report.commands == tuple(_ran(engine, plan))
     return outcome, display

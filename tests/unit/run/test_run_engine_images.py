@@ -15,7 +15,6 @@ from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildFailedError, DeniedError, UnreachableError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run import Outcome, execute
-from buildx_cache.run.retry import Patience
 from tests.unit.run.calls import CI, FACTS, MADE, FakeEngine, RecordingDisplay, planned_for, said, vertex
 
 IMAGE = "docker.io/library/base:local"
@@ -59,7 +58,7 @@ def run(engine: FakeEngine, /, **asked: object) -> Outcome:
 
 def run_for(ci: CIContext, engine: FakeEngine, /, **asked: object) -> Outcome:
     plan = planned_for(ci, FACTS, tag=["app"], load=True, **asked)
-    return execute(plan, engine, RecordingDisplay(), ci, patience=Patience(sleep=engine.slept.append))
+    return execute(plan, engine, RecordingDisplay(), ci, sleep=engine.slept.append)
 
 
 def engine(*builds: tuple[bytes, int], digests: tuple[str, ...] | None = (), content: bytes = b"") -> FakeEngine:

@@ -146,7 +146,7 @@ HOSTILE = {
 def test_no_value_and_no_text_makes_that_take_long(value: str, text: str) -> None:
     started = time.process_time()
     shown(hiding(value), [text.encode() + b"\n"])
-    assert time.process_time() - started < 2.0
+    assert time.process_time() - started < 20.0
 
 
 @given(

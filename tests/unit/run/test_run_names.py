@@ -42,8 +42,7 @@ def by_digest(name: str) -> str:
     return f"unexpected status from HEAD request to {url}/blobs/{DIGEST}: 502 Bad Gateway"
 
 
-@pytest.mark.parametrize("error_of", [busy, by_digest])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "error_of"), [*((name, busy) for name in NAMES), (NAMES[0], by_digest)])
 def test_a_push_over_a_passing_fault_is_tried_again_whatever_its_name(
     name: str, error_of: Callable[[str], str]
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from buildx_cache.buildkit import classify
 from buildx_cache.errors import DeniedError, ExitCode, InterruptedBuildError, UnreachableError
 from buildx_cache.plan import Effect
-from buildx_cache.run.retry import Patience, Retrying, fault
+from buildx_cache.run.retry import Retrying, fault
 from tests.unit.run.calls import (
     APP,
     BROKEN,
@@ -244,7 +244,7 @@ def test_a_signal_ends_a_pause_at_once() -> None:
         raise InterruptedBuildError(signal.SIGTERM)
 
     again: list[str] = []
-    retrying = Retrying(Patience(sleep=interrupted), again.append)
+    retrying = Retrying(interrupted, again.append)
     with pytest.raises(InterruptedBuildError):
         retrying.tried("", lambda: "", lambda _: fault("push", classify(BUSY)))
     assert [retry.count for retry in retrying.reports] == [1]

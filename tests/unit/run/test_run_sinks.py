@@ -23,7 +23,6 @@ from buildx_cache.formatting import printable
 from buildx_cache.redaction import Redactor, Secret
 from buildx_cache.report.formats import FORMS, Told
 from buildx_cache.run import Outcome, Secrets, execute
-from buildx_cache.run.retry import Patience
 from tests.unit.run.calls import CI, Ended, FakeEngine, RecordingDisplay, planned
 
 SECRET = "hunter2secret"  # noqa: S105 -- the test's own
@@ -150,7 +149,7 @@ def test_a_secret_in_pieces_is_put_together_nowhere(between: str) -> None:
     engine = FakeEngine(builds=[(stream([*split(between)]), 1)])
     told = RecordingDisplay()
     secrets = Secrets(hidden=(Secret(SECRET),))
-    outcome = execute(planned(), engine, told, CI, secrets, Patience(sleep=engine.slept.append))
+    outcome = execute(planned(), engine, told, CI, secrets, engine.slept.append)
     assert outcome.error is not None
     shown = dict(shown_by(outcome, told))
     assert [name for name, text in shown.items() if SECRET in read(text)] == []
@@ -173,7 +172,7 @@ def test_credentials_that_nobody_told_are_shown_nowhere(text: str) -> None:
     engine = FakeEngine(builds=[(stream([text]), 1)], ends={"rm": Ended(code=1, stderr=f"ERROR: {text}\n")})
     told = RecordingDisplay()
     plan = replace(planned(rm_builder=True), notes=(text,))
-    outcome = execute(plan, engine, told, CI, Secrets(), Patience(sleep=engine.slept.append))
+    outcome = execute(plan, engine, told, CI, Secrets(), engine.slept.append)
     assert outcome.error is not None
     shown = dict(shown_by(outcome, told))
     assert [name for name, said in shown.items() if SECRET in read(said)] == []
@@ -190,7 +189,7 @@ def test_what_docker_and_a_registry_say_is_searched_too(between: str) -> None:
         told = RecordingDisplay()
         plan = planned(label=[f"x={text}"], rm_builder=True)
         secrets = Secrets(hidden=(Secret(SECRET),))
-        outcome = execute(plan, engine, told, CI, secrets, Patience(sleep=engine.slept.append))
+        outcome = execute(plan, engine, told, CI, secrets, engine.slept.append)
         shown = dict(shown_by(outcome, told))
         assert [name for name, said in shown.items() if SECRET in read(said)] == []
         assert "***" in shown["report"]
