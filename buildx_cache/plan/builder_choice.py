@@ -22,7 +22,8 @@ from buildx_cache.plan.effects import (
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
 from buildx_cache.plan.network_choice import driver_options, loopback_registries
 from buildx_cache.plan.registry_choice import buildkitd_config, plan_registries
-from buildx_cache.request import BuildRequest, Driver, Endpoint, Output, parse_endpoint, pushes_by_digest
+from buildx_cache.request import BuildRequest, Driver, Endpoint, Output, parse_endpoint, pushes, pushes_by_digest
+from buildx_cache.request.local_paths import output_pairs, values_of
 
 OWN_PREFIX = "buildx-cache-"
 _BUILDER_VARIABLE = "BUILDX_BUILDER"
@@ -75,6 +76,8 @@ _CLASSIC_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ..
     (lambda request, _: request.cache_compression is not None, "cannot choose the compression"),
     (lambda request, _: any("type=oci" in output for output in request.output), "cannot write an OCI archive"),
     (lambda request, _: _count_outputs(request) > 1, "has only one output a build"),
+    # The engine pushes an image of its own format, and nobody says that the annotations are gone (docker/buildx#2605).
+    (lambda request, _: pushes(request) and _is_annotated(request), "cannot push annotations"),
 )
 # What it cannot do on any store: Buildx refuses it (``build/opt.go``).
 _ENGINE_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ...] = (
@@ -86,6 +89,11 @@ def _count_outputs(request: BuildRequest) -> int:
     """Count the results of one solve: ``--push`` pushes an image among them, or is one more."""
     outputs = tuple(Output(spec=spec) for spec in request.output)
     return len(outputs) + (request.push and not any(each.is_image for each in outputs))
+
+
+def _is_annotated(request: BuildRequest) -> bool:
+    attributes = (name for output in request.output for name, _ in output_pairs(output))
+    return any(values_of(request, "annotation")) or any(name.startswith("annotation") for name in attributes)
 
 
 def obstacle(request: BuildRequest, driver: str, store: Store, kind: CacheKind) -> str:
