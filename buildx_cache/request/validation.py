@@ -26,6 +26,7 @@ from buildx_cache.request.local_paths import (
     output_pairs,
     outputs_of,
     read_paths,
+    secret_sources,
     used_paths,
     values_of,
     written_layouts,
@@ -249,6 +250,7 @@ def check_paths(request: BuildRequest) -> None:
     _check_reports(request)
     _refuse_links_outside(request)
     _check_policy(request)
+    _check_secrets(request)
     _check_layouts(request)
     _check_frontend(request)
     if is_remote_context(request.context):
@@ -407,6 +409,18 @@ def _check_policy(request: BuildRequest) -> None:
                 f"the policy of the build is not an ordinary file: {policy}",
                 code="policy-not-a-file",
                 hint="make it one",
+            )
+
+
+def _check_secrets(request: BuildRequest) -> None:
+    """Refuse a folder as a secret: BuildKit finds out when a step reads it."""
+    sources = (secret_sources(text) for text in values_of(request, "secret"))
+    for path in (path for names, path in sources if path and not names):
+        if look(path).is_folder:
+            raise UsageError(
+                f"--secret: {path} is a folder",
+                code="secret-file-absent",
+                hint="give the file in src=, one secret each",
             )
 
 

@@ -665,6 +665,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (BuildRequest(file="absent"), "the Dockerfile does not exist: absent", "give it with -f/--file"),
         (BuildRequest(file="folder"), "the Dockerfile is a folder: folder", "give it with -f/--file"),
         (
+            BuildRequest(secret=("id=x,src=folder",)),
+            "--secret: folder is a folder",
+            "give the file in src=, one secret each",
+        ),
+        (
             BuildRequest(buildkitd_config="absent.toml"),
             "--buildkitd-config does not exist: absent.toml",
             "give the path of a buildkitd.toml",
