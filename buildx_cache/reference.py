@@ -103,7 +103,7 @@ def parse_reference(text: str) -> Reference:
         UsageError: ``text`` is not one.
     """
     match = _REFERENCE.fullmatch(text)
-    if match is None or not _is_address(match["host"] or ""):
+    if match is None or not _is_address(match["host"] or "") or _port(match["host"] or "") > _MAX_PORT:
         raise UsageError(
             f"{without_login(text)!r} is not an image reference", code="reference-malformed", hint=_reference_hint(text)
         )

@@ -135,6 +135,7 @@ EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:
         ("app:-1", TAG),
         ("app:" + "t" * 129, TAG),
         ("app:1:2", TAG),
+        ("r.example:65536/app:1", EXAMPLE),
         ("app@sha256:abc", EXAMPLE),
         ("/app", EMPTY),
         (":1", EMPTY),
