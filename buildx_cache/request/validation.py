@@ -161,8 +161,13 @@ def _check_builder(request: BuildRequest) -> None:
             code="endpoint-missing",
             hint="add --endpoint tcp://HOST:1234",
         )
-    for text in request.endpoint:
-        parse_endpoint(text)
+    addresses = [parse_endpoint(text).address for text in request.endpoint]
+    if request.driver is not Driver.KUBERNETES and len({*addresses}) < len(addresses):
+        raise UsageError(
+            "--endpoint has one address twice, and a node is one address",
+            code="endpoint-repeated",
+            hint="leave one out, or give its node several platforms: ADDRESS,platform=linux/amd64,platform=linux/arm64",
+        )
 
 
 def _check_login(request: BuildRequest) -> None:

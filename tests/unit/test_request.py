@@ -374,6 +374,11 @@ DRIVER_MAKES = "use --driver docker-container"
         ),
         ({"driver": "remote"}, "--driver remote needs the address of a buildkitd", "add --endpoint tcp://HOST:1234"),
         (
+            {"driver": "remote", "endpoint": ["tcp://a:1,platform=linux/arm64", "tcp://a:1,platform=linux/amd64"]},
+            "--endpoint has one address twice, and a node is one address",
+            "leave one out, or give its node several platforms: ADDRESS,platform=linux/amd64,platform=linux/arm64",
+        ),
+        (
             {"driver": "remote", "endpoint": ["tcp://a:1,plaform=linux/arm64"]},
             "--endpoint has no attribute 'plaform'",
             "did you mean 'platform'?",
