@@ -26,7 +26,7 @@ from buildx_cache.request import BuildRequest, Driver, Endpoint, Output, parse_e
 from buildx_cache.request.local_paths import output_pairs, values_of
 
 OWN_PREFIX = "buildx-cache-"
-_BUILDER_VARIABLE = "BUILDX_BUILDER"
+BUILDER_VARIABLE = "BUILDX_BUILDER"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
 _BUILDKITD_CONFIG = (0, 15, 0)
 # Plans name this file; what is run has one in a private folder.
@@ -119,7 +119,7 @@ def wants_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> bool:
 
 def _is_named_by_variable(facts: Facts) -> bool:
     """Tell whether Buildx' own variable names the current builder, which is used as it is, like ``--builder``."""
-    return _BUILDER_VARIABLE in (facts.variables or ())
+    return BUILDER_VARIABLE in (facts.variables or ())
 
 
 def plan_builder(request: BuildRequest, ci: CIContext, facts: Facts, kind: CacheKind) -> BuilderPlan:
@@ -138,12 +138,12 @@ def plan_builder(request: BuildRequest, ci: CIContext, facts: Facts, kind: Cache
 
 def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
     builder = facts.builder
-    named = "--builder" if request.builder else _BUILDER_VARIABLE
+    named = "--builder" if request.builder else BUILDER_VARIABLE
     if builder is None:
         raise EngineError(
             f"there is no builder named {request.builder!r}"
             if request.builder
-            else f"there is no builder of the name in {_BUILDER_VARIABLE}",
+            else f"there is no builder of the name in {BUILDER_VARIABLE}",
             code="builder-absent",
             hint=f"`docker buildx ls` lists those there are; leave out {named} to have one made",
         )
