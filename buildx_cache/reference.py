@@ -143,7 +143,7 @@ def _reference_hint(text: str) -> str:
             f"is the variable in front of it, such as DOCKER_REGISTRY, empty? {FORKS}",
         ),
         (
-            len(text.split()) > 1,
+            "\n" in text.strip(),
             "that is more than one: give each a --tag of its own, or one a line in BUILDX_CACHE_TAG",
         ),
         (bool(re.search(r"[A-Z]", text.partition(":")[0])), "write the repository's name in lower case"),

@@ -130,7 +130,7 @@ EXAMPLE = "write HOST/REPOSITORY:TAG, for example registry.example.com/team/app:
         ("app:1 ", TAG),
         ("app:", UNSET),
         ("r.example/app:1\nr.example/app:2", SEVERAL),
-        ("app:1 app:2", SEVERAL),
+        ("app:1 app:2", TAG),
         ("app:.1", TAG),
         ("app:-1", TAG),
         ("app:" + "t" * 129, TAG),
