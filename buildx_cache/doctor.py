@@ -14,7 +14,7 @@ from buildx_cache.caches import CacheKind
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError, ExposedError
 from buildx_cache.plan import Facts, show_version
-from buildx_cache.plan.builder_choice import obstacle
+from buildx_cache.plan.builder_choice import BUILDER_VARIABLE, obstacle
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
 from buildx_cache.plan.registry_choice import take_over
 from buildx_cache.registry.identity import Credentials
@@ -90,6 +90,13 @@ def _registries(facts: Facts) -> Iterator[Check]:
 
 def _builder(facts: Facts) -> Check:
     builder = facts.builder
+    if builder is None and BUILDER_VARIABLE in (facts.variables or ()):
+        return Check(
+            name="builder",
+            verdict=Verdict.FAIL,
+            found=f"there is no builder of the name in {BUILDER_VARIABLE}",
+            advice=f"unset {BUILDER_VARIABLE}, or name one that `docker buildx ls` lists",
+        )
     if builder is None:
         return Check(
             name="builder",

@@ -103,7 +103,7 @@ def parse_reference(text: str) -> Reference:
         UsageError: ``text`` is not one.
     """
     match = _REFERENCE.fullmatch(text)
-    if match is None or not _is_address(match["host"] or ""):
+    if match is None or not _is_address(match["host"] or "") or _port(match["host"] or "") > _MAX_PORT:
         raise UsageError(
             f"{without_login(text)!r} is not an image reference", code="reference-malformed", hint=_reference_hint(text)
         )
@@ -143,7 +143,7 @@ def _reference_hint(text: str) -> str:
             f"is the variable in front of it, such as DOCKER_REGISTRY, empty? {FORKS}",
         ),
         (
-            len(text.split()) > 1,
+            "\n" in text.strip(),
             "that is more than one: give each its own --tag, or one a line in BUILDX_CACHE_TAG",
         ),
         (bool(re.search(r"[A-Z]", text.partition(":")[0])), "write the repository's name in lower case"),

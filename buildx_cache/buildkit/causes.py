@@ -50,6 +50,7 @@ class Kind(StrEnum):
     NO_IMAGE = "image-absent"
     NOT_ALLOWED = "not-allowed"
     NOT_UTF8 = "not-utf8"
+    TOO_MANY_LAYERS = "too-many-layers"
     GIT_DENIED = "git-denied"
     NO_GIT_REF = "git-ref-absent"
     # The engine and the builder.
@@ -228,6 +229,10 @@ CAUSES: Mapping[Kind, Cause] = {
         error=BuildFailedError,
         advice="a name or a value is no UTF-8, and BuildKit takes nothing else: rename the file, or encode the value",
     ),
+    Kind.TOO_MANY_LAYERS: Cause(
+        error=BuildFailedError,
+        advice="the image has more layers than its store takes: join RUN lines, or COPY --from a stage what is wanted",
+    ),
     Kind.GIT_DENIED: Cause(
         error=DeniedError,
         advice=(
@@ -236,7 +241,8 @@ CAUSES: Mapping[Kind, Cause] = {
         ),
     ),
     Kind.NO_GIT_REF: Cause(
-        error=BuildFailedError, advice="the repository has no such branch, tag or commit: correct what stands after #"
+        error=BuildFailedError,
+        advice="the repository has no such branch, tag, commit or folder: correct what stands after #",
     ),
     Kind.DOCKER_DENIED: Cause(
         error=EngineError, advice="this user may not talk to Docker: add the user to the group docker, or use sudo"

@@ -143,7 +143,7 @@ _BEFORE_STATUS: _Rows = (
     (Kind.WRONG_OPTION, r"could not parse <> reference|invalid <>: <>: parsing \"<>\": invalid syntax"),
     (Kind.WRONG_OPTION, rf"{_CLIENT}network mode \"[^\"]*\" not supported by buildkit"),
     (Kind.NO_INDEX, r"index annotations not supported for single platform export"),
-    (Kind.ONE_PLATFORM, r"docker exporter does not currently support exporting manifest lists"),
+    (Kind.ONE_PLATFORM, r"docker exporter does not (?:currently )?support exporting manifest lists"),
     # grpc-go's internal/metadata, of a folder's name in a session's headers (session/grpc.go, session/filesync)
     (Kind.NOT_ASCII, r"header key \"<>\" contains value with <> ascii characters"),
     # session/secrets/secretsprovider, session/sshforward/sshprovider
@@ -168,10 +168,12 @@ _BEFORE_STATUS: _Rows = (
     (Kind.NO_DOCKERFILE, r"failed to read dockerfile: (?:open|stat|lstat) .*: no such file or directory"),
     # session/secrets/secrets.go
     (Kind.NO_SECRET, r"secret \S+(?: not found)?: not found"),
+    # the engine's classic store (layer/layer_store.go of Moby)
+    (Kind.TOO_MANY_LAYERS, r": max depth exceeded$"),
     # source/git of BuildKit, with what git and ssh said
     (Kind.GIT_DENIED, r"git stderr:[\s\S]*(?:could not read (?:username|password)|authentication failed for)"),
     (Kind.GIT_DENIED, r"git stderr:[\s\S]*(?:permission denied \(publickey|host key verification failed)"),
-    (Kind.NO_GIT_REF, r"repository does not contain ref "),
+    (Kind.NO_GIT_REF, r"repository does not contain ref |\binvalid subdir "),
     # solver/llbsolver/result.go and cache/contenthash/checksum.go
     (Kind.NO_FILE, r"failed to (?:calculate checksum of ref \S+|compute cache key): \"[^\"]*\": not found"),
     # source/http/source.go, of ADD --checksum

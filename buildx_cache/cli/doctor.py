@@ -41,7 +41,10 @@ def examine_machine(docker_context: str, cache_dir: str) -> None:
         place, ci = surroundings(BuildRequest(), env)
         checks = tuple(
             examine(
-                lambda: DockerEngine(env, docker_context).facts(place),
+                lambda: replace(
+                    DockerEngine(env, docker_context).facts(place),
+                    variables=frozenset(name for name, value in env.items() if value),
+                ),
                 ci,
                 credentials,
                 cache_dir or place.cache_dir,

@@ -25,9 +25,10 @@ from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
 from buildx_cache.plan.registry_choice import buildkitd_config, driver_options, loopback_registries, plan_registries
 from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, Endpoint, Lazy, Output, parse_endpoint, pushes, pushes_by_digest
+from buildx_cache.request.local_paths import output_pairs, values_of
 
 OWN_PREFIX = "buildx-cache-"
-_BUILDER_VARIABLE = "BUILDX_BUILDER"
+BUILDER_VARIABLE = "BUILDX_BUILDER"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
 _BUILDKITD_CONFIG = (0, 15, 0)
 # Plans name this file beside the caches, where no other user can make one; what is run has one in a private folder.
@@ -77,6 +78,8 @@ _CLASSIC_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ..
     (lambda request, _: request.cache_compression is not None, "cannot choose the compression"),
     (lambda request, _: any("type=oci" in output for output in request.output), "cannot write an OCI archive"),
     (lambda request, _: _count_outputs(request) > 1, "has only one output a build"),
+    # The engine pushes an image of its own format, and nobody says that the annotations are gone (docker/buildx#2605).
+    (lambda request, _: pushes(request) and _is_annotated(request), "cannot push annotations"),
 )
 # What it cannot do on any store: Buildx refuses it (``build/opt.go``).
 _ENGINE_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ...] = (
@@ -88,6 +91,11 @@ def _count_outputs(request: BuildRequest) -> int:
     """Count the results of one solve: ``--push`` pushes an image among them, or is one more."""
     outputs = tuple(Output(spec=spec) for spec in request.output)
     return len(outputs) + (request.push and not any(each.is_image for each in outputs))
+
+
+def _is_annotated(request: BuildRequest) -> bool:
+    attributes = (name for output in request.output for name, _ in output_pairs(output))
+    return any(values_of(request, "annotation")) or any(name.startswith("annotation") for name in attributes)
 
 
 def obstacle(request: BuildRequest, driver: str, store: Store, kind: CacheKind) -> str:
@@ -113,7 +121,7 @@ def wants_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> bool:
 
 def _is_named_by_variable(facts: Facts) -> bool:
     """Tell whether Buildx' own variable names the current builder, which is used as it is, like ``--builder``."""
-    return _BUILDER_VARIABLE in (facts.variables or ())
+    return BUILDER_VARIABLE in (facts.variables or ())
 
 
 def plan_builder(request: BuildRequest, ci: CIContext, facts: Facts, kind: CacheKind) -> BuilderPlan:
@@ -132,12 +140,12 @@ def plan_builder(request: BuildRequest, ci: CIContext, facts: Facts, kind: Cache
 
 def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
     builder = facts.builder
-    named = "--builder" if request.builder else _BUILDER_VARIABLE
+    named = "--builder" if request.builder else BUILDER_VARIABLE
     if builder is None:
         raise EngineError(
             f"there is no builder named {request.builder!r}"
             if request.builder
-            else f"there is no builder of the name in {_BUILDER_VARIABLE}",
+            else f"there is no builder of the name in {BUILDER_VARIABLE}",
             code="builder-absent",
             hint=f"`docker buildx ls` lists those there are; leave out {named} to have one made",
         )

@@ -28,6 +28,7 @@ from buildx_cache.request.local_paths import (
     output_pairs,
     outputs_of,
     read_paths,
+    secret_sources,
     used_paths,
     values_of,
     written_layouts,
@@ -186,8 +187,13 @@ def _check_builder(request: BuildRequest) -> None:
             code="endpoint-missing",
             hint="add --endpoint tcp://HOST:1234",
         )
-    for text in request.endpoint:
-        parse_endpoint(text)
+    addresses = [parse_endpoint(text).address for text in request.endpoint]
+    if request.driver is not Driver.KUBERNETES and len({*addresses}) < len(addresses):
+        raise UsageError(
+            "--endpoint has one address twice, and a node is one address",
+            code="endpoint-repeated",
+            hint="leave one out, or give its node several platforms: ADDRESS,platform=linux/amd64,platform=linux/arm64",
+        )
 
 
 def _check_login(request: BuildRequest) -> None:
@@ -267,6 +273,7 @@ def check_paths(request: BuildRequest) -> None:
     _check_reports(request)
     _refuse_links_outside(request)
     _check_policy(request)
+    _check_secrets(request)
     _check_layouts(request)
     _check_frontend(request)
     _check_target(request)
@@ -440,6 +447,18 @@ def _check_policy(request: BuildRequest) -> None:
                 f"the policy of the build is not an ordinary file: {policy}",
                 code="policy-not-a-file",
                 hint="make it one",
+            )
+
+
+def _check_secrets(request: BuildRequest) -> None:
+    """Refuse a folder as a secret: BuildKit finds out when a step reads it."""
+    sources = (secret_sources(text) for text in values_of(request, "secret"))
+    for path in (path for names, path in sources if path and not names):
+        if look(path).is_folder:
+            raise UsageError(
+                f"--secret: {path} is a folder",
+                code="secret-file-absent",
+                hint="give the file in src=, one secret each",
             )
 
 

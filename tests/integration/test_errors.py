@@ -56,6 +56,10 @@ FAILURES = {
         files={"go.sh": "#!/bin/sh\r\necho hello\r\n"},
         says=("exit code: 127", "CRLF", "/go.sh: not found"),
     ),
+    "windows-line-endings-of-a-heredoc": Failure(  # moby/buildkit#3511
+        dockerfile="FROM {base}\r\nRUN <<EOF\r\necho hello\r\nls /\r\nEOF\r\n",
+        says=("exit code: 1", "CRLF", ">>> RUN <<EOF"),
+    ),
     "foreign-program": Failure(
         dockerfile='FROM {base}\nCOPY --chmod=755 program /\nRUN ["/program"]\n',
         files={"program": FOREIGN},

@@ -101,3 +101,17 @@ def test_the_builders_image_may_take_the_login(docker: Docker, project: Path, ta
     assert refused.code == 4, refused.stderr
     assert refused.report["phases"]["build"] == 0
     docker.build(*words, env=login(docker))
+
+
+def test_a_credential_helper_that_is_not_installed_is_no_fault_of_the_dockerfile(
+    docker: Docker, project: Path, target: str, tmp_path: Path
+) -> None:
+    """``credsStore`` names a program of another machine, such as Docker Desktop's (docker/buildx#2395)."""
+    own = docker.env.get("DOCKER_CONFIG")
+    file = Path(own) / "config.json" if own else None
+    config = json.loads(file.read_text()) if file and file.exists() else {}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "credsStore": "not-installed"}))
+    asked = ("-t", f"{target}:1", "--push", "--cache", "none", "--build-arg", f"BASE={docker.base}", str(project))
+    ran = docker.tool("build", "--driver", "docker", *asked, env={"DOCKER_CONFIG": str(tmp_path)})
+    assert (ran.code, ran.report["error"]["code"]) == (4, "credential-helper-failed")
+    assert "docker-credential-not-installed" in ran.stderr

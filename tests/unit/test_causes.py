@@ -654,6 +654,30 @@ ROWS = {
         code=1,
         says="branch",
     ),
+    "a folder that the commit does not have": Row(
+        vertex="",
+        words=(
+            "ERROR: failed to build: failed to solve: invalid subdir /nosuch: failed to lstat "
+            '"nosuch": statat nosuch: no such file or directory'
+        ),
+        kind=Kind.NO_GIT_REF,
+        code=1,
+        says="folder",
+    ),
+    "moby/buildkit#3067": Row(
+        vertex="[131/131] RUN true",
+        words="failed to prepare 07ym8x71tqpv65df4qoie4nxw as ay6ud5nlz9biaritc0kxk0e86: max depth exceeded",
+        kind=Kind.TOO_MANY_LAYERS,
+        code=1,
+        says="join RUN lines",
+    ),
+    "several platforms in an archive": Row(
+        vertex="",
+        words="ERROR: docker exporter does not support exporting manifest lists, use the oci exporter instead",
+        kind=Kind.ONE_PLATFORM,
+        code=2,
+        says="one --platform",
+    ),
     # --- the builder's own store, and its rights ---
     **{
         thread: Row(vertex=vertex, words=words, kind=Kind.BUILDER_DAMAGED, code=3, says="prune")

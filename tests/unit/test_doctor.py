@@ -122,6 +122,11 @@ def test_the_builder_is_told_by_what_it_can(tmp_path: Path, facts: Facts, expect
     assert checks(tmp_path, facts=facts)["builder"] == expected
 
 
+def test_a_builder_that_buildx_own_variable_names_and_that_is_not_there_fails(tmp_path: Path) -> None:
+    named = replace(FACTS, builder=None, variables=frozenset({"BUILDX_BUILDER"}))
+    assert checks(tmp_path, facts=named)["builder"][0] is FAIL
+
+
 @pytest.mark.parametrize(
     ("registries", "config", "verdict"),
     [

@@ -661,6 +661,22 @@ def test_a_builder_asked_for_by_name_must_exist() -> None:
     assert refused.value.hint == "`docker buildx ls` lists those there are; leave out --builder to have one made"
 
 
+@pytest.mark.parametrize(
+    ("asked", "is_own"),
+    [
+        ({"push": True, "annotation": ["a=b"]}, True),
+        ({"push": True, "buildx_flags": ["--annotation", "a=b"]}, True),
+        ({"output": ["type=image,push=true,annotation-manifest.a=b"]}, True),
+        ({"load": True, "annotation": ["a=b"]}, False),  # no builder loads annotations into the classic store
+        ({"push": True, "label": ["a=b"]}, False),
+    ],
+)
+def test_annotations_are_not_pushed_by_an_engine_that_drops_them(asked: dict[str, object], is_own: bool) -> None:  # noqa: FBT001 -- a table
+    plan = plan_of({"tag": ["r.example/app"], "cache": "none", **asked}, facts=CLASSIC)
+    assert plan.builder.owned is is_own
+    assert not plan_of({"tag": ["r.example/app"], "cache": "none", **asked}, facts=CONTAINERD).builder.owned
+
+
 def test_a_builder_that_buildx_own_variable_names_must_exist() -> None:
     named = replace(NO_BUILDER, variables=frozenset({"BUILDX_BUILDER"}))
     with pytest.raises(EngineError) as refused:

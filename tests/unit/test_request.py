@@ -384,6 +384,11 @@ DRIVER_MAKES = "use --driver docker-container"
         ),
         ({"driver": "remote"}, "--driver remote needs the address of a buildkitd", "add --endpoint tcp://HOST:1234"),
         (
+            {"driver": "remote", "endpoint": ["tcp://a:1,platform=linux/arm64", "tcp://a:1,platform=linux/amd64"]},
+            "--endpoint has one address twice, and a node is one address",
+            "leave one out, or give its node several platforms: ADDRESS,platform=linux/amd64,platform=linux/arm64",
+        ),
+        (
             {"driver": "remote", "endpoint": ["tcp://a:1,plaform=linux/arm64"]},
             "--endpoint has no attribute 'plaform'",
             "did you mean 'platform'?",
@@ -675,6 +680,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (BuildRequest(context="folder"), "the Dockerfile does not exist: folder/Dockerfile", "give it with -f/--file"),
         (BuildRequest(file="absent"), "the Dockerfile does not exist: absent", "give it with -f/--file"),
         (BuildRequest(file="folder"), "the Dockerfile is a folder: folder", "give it with -f/--file"),
+        (
+            BuildRequest(secret=("id=x,src=folder",)),
+            "--secret: folder is a folder",
+            "give the file in src=, one secret each",
+        ),
         (
             BuildRequest(buildkitd_config="absent.toml"),
             "--buildkitd-config does not exist: absent.toml",
