@@ -133,6 +133,7 @@ def build_or_plan(  # noqa: PLR0913 -- one parameter an option, as Typer reads t
     buildkitd_flags: Annotated[Text, _option("buildkitd_flags")] = None,
     docker_context: Annotated[Text, _option("docker_context")] = None,
     no_wait: Annotated[Switch, _option("no_wait")] = None,
+    no_push_check: Annotated[Switch, _option("no_push_check")] = None,
     rm_builder: Annotated[Switch, _option("rm_builder")] = None,
     registry: Annotated[Text, _option("registry")] = None,
     username: Annotated[Text, _option("username")] = None,

@@ -42,6 +42,7 @@ from buildx_cache.plan import Builder, BuildInvocation, Effect, Facts, Place, pa
 from buildx_cache.plan.effects import CreateNode, LoadImage
 from buildx_cache.plan.facts import Version
 from buildx_cache.redaction import redact
+from buildx_cache.reference import Reference
 from buildx_cache.scratch import making, scratch_folder
 
 # Enough for every project of a machine; older ones are forgotten, and then simply never removed.
@@ -318,6 +319,12 @@ class DockerEngine:
                 yield
             finally:
                 self._env = outside
+
+    def push_refusal(self, repository: Reference) -> str:
+        """Why a registry lets nothing be pushed to a repository; empty where it does, or that cannot be told."""
+        from buildx_cache.engine.push_check import push_refusal  # urllib3: 50 ms that few builds need
+
+        return push_refusal(repository, self._env)
 
     # --- images ------------------------------------------------------------------------------------------
 

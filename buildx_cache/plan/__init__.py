@@ -6,6 +6,7 @@ Pure: no clock, no environment, no input or output. ``run.execute`` carries the 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 from buildx_cache.caches import SCOPED, CacheEntry, Compression
 from buildx_cache.ci import CIContext
@@ -25,11 +26,12 @@ from buildx_cache.plan.cache_choice import choose_kind, plan_cache
 from buildx_cache.plan.effects import Effect, PruneBuilder
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
 from buildx_cache.plan.invocation import BuildArg, BuildInvocation, parse_build_arg
+from buildx_cache.plan.lazy_choice import shares_loopback
 from buildx_cache.plan.load_choice import plan_loading
 from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.scopes import cache_references, is_unplaced, own_branch
 from buildx_cache.plan.tags import case_notes, check_fork, image_tags, pushed_names
-from buildx_cache.reference import Reference
+from buildx_cache.reference import Reference, is_loopback
 from buildx_cache.request import BuildRequest, Driver, Output, attests, loads, may_push_image, pushes, pushes_by_digest
 
 __all__ = [
@@ -65,6 +67,7 @@ _MAX_USED_SPACE = (0, 18, 0)
 DIGEST = "containerimage.digest"
 CONFIG_DIGEST = "containerimage.config.digest"
 _PRUNE_AGE = "168h"
+_MOST_ASKED = 8
 _ASCII_ONLY = "Buildx takes only printable ASCII in its path"
 
 
@@ -92,9 +95,11 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     chosen = choose_kind(request, facts, names)
     builder = plan_builder(request, ci, facts, chosen[0])
     cache = plan_cache(request, ci, facts, builder, chosen, names)
+    pushed = pushed_names(request, tags)
     image = ImagePlan(
         tags=tuple(map(str, tags)),
-        pushed=tuple(map(str, pushed_names(request, tags))),
+        pushed=tuple(map(str, pushed)),
+        asked=_asked(request, facts, builder, pushed),
         push=pushes(request),
         load=request.load,
         platforms=request.platform,
@@ -122,6 +127,22 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
 def _names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Reference, ...]:
     """Return the image's names: its tags, or those of the outputs that push it."""
     return tags or pushed_names(request, tags)
+
+
+def _asked(
+    request: BuildRequest, facts: Facts, builder: BuilderPlan, pushed: tuple[Reference, ...]
+) -> tuple[Reference, ...]:
+    """Name the repositories that can be asked whether they let this call push.
+
+    Elsewhere, a builder may come from an address that a registry lets in, when it does not let this host in.
+    """
+    is_near = builder.driver in (Driver.DOCKER, Driver.DOCKER_CONTAINER) and not request.endpoint
+    if request.no_push_check or not is_near or not pushes(request):
+        return ()
+    repositories = dict.fromkeys(replace(each.canonical, tag="", digest="") for each in pushed)
+    is_same = shares_loopback(request, facts, builder)
+    known = (each for each in repositories if is_same or not is_loopback(each.registry_host))
+    return tuple(islice(known, _MOST_ASKED))
 
 
 def _told_id(request: BuildRequest, facts: Facts) -> str:

@@ -21,6 +21,7 @@ from buildx_cache.plan.effects import (
 )
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
 from buildx_cache.plan.invocation import BuildInvocation
+from buildx_cache.reference import Reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +160,8 @@ class ImagePlan:
     tags: tuple[str, ...] = ()
     pushed: tuple[str, ...] = ()
     """What the registry has it under: ``repository:tag``, and ``repository`` where it is pushed by digest."""
+    asked: tuple[Reference, ...] = ()
+    """The repositories whose registries are asked, before the build, whether they let it push."""
     push: bool = False
     load: bool = False
     platforms: tuple[str, ...] = ()

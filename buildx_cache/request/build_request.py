@@ -128,6 +128,7 @@ class BuildRequest(BuildxOptions):
     buildkitd_flags: str = ""
     docker_context: str = ""
     no_wait: bool = False
+    no_push_check: bool = False
     rm_builder: bool = False
     # Login
     registry: str = ""

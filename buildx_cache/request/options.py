@@ -142,6 +142,9 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             help="Do not wait, up to 30 s in a CI or with DOCKER_HOST, for an engine that does not answer yet.",
             rule=rules.SHOWN,
         ),
+        "no_push_check": Option(
+            help="Do not ask the registry before the build whether it will refuse the push.", rule=rules.SHOWN
+        ),
         "rm_builder": Option(
             help="Remove the builder after the build. Default: keep.", off="--keep-builder", rule=rules.BUILDER
         ),

@@ -20,6 +20,7 @@ from buildx_cache.run.builder_lifecycle import CallsBuilder
 from buildx_cache.run.caches import CacheExports, Caches
 from buildx_cache.run.call import Call, Outcome
 from buildx_cache.run.interfaces import Engine, last_line
+from buildx_cache.run.push_check import PushCheck
 from buildx_cache.run.recovery import Attempt, Strategy
 from buildx_cache.run.recovery.engine_image import EngineImages
 from buildx_cache.run.recovery.failed_export import FailedExport
@@ -108,7 +109,12 @@ class _Execution:
                 with self._builder.undone_unless_ready():
                     self._builder.prepare_context()
                     login.enter_context(call.login(self._secrets))  # the builder's image may take it, too
+                    asked = self._plan.target.image.asked
+                    check = PushCheck(asked, self._engine.push_refusal) if asked else None
                     self._builder.prepare()
+                    if check:
+                        with call.phase("login"):
+                            check.finish()
                 attempt = self._build(build)
                 for file in self._builds.files:
                     put_in_place(file.naming(self._image_id))

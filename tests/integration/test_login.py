@@ -58,9 +58,17 @@ def test_a_wrong_password_is_refused_before_the_build(docker: Docker, project: P
     assert ran.report["phases"]["build"] == 0
 
 
-def test_a_push_without_a_login_is_denied(docker: Docker, project: Path, target: str) -> None:
+def test_a_push_without_a_login_is_denied_before_the_build(docker: Docker, project: Path, target: str) -> None:
     ran = docker.tool("build", "--cache", "none", *words(docker, project, target))
-    assert ran.code == 4, ran.stderr
+    assert (ran.code, ran.report["error"]["code"]) == (4, "push-denied"), ran.stderr
+    assert "to do: log in with --username" in ran.stderr
+    assert (ran.report["phases"]["build"], ran.report["steps"]) == (0, [])
+    assert docker.left_of(ran.report["builder"]["name"]) == ""
+
+
+def test_a_registry_that_is_not_asked_refuses_after_the_build(docker: Docker, project: Path, target: str) -> None:
+    ran = docker.tool("build", "--cache", "none", "--no-push-check", *words(docker, project, target))
+    assert (ran.code, len(ran.report["steps"])) == (4, 3), ran.stderr
     assert "to do: log in with --username" in ran.stderr
 
 

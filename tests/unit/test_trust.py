@@ -92,6 +92,7 @@ KEYS: Mapping[str, Case] = {
     ),
     "push": Case(left=(False, "auto"), own=(True,), beside=TAGGED),
     "no_wait": Case(left=(True, False)),
+    "no_push_check": Case(left=(True, False)),
     "push_auto": Case(left=(True, False), beside=TAGGED),
     "load": Case(left=(True, False)),
     "output": Case(
