@@ -153,6 +153,22 @@ class DockerEngine:
             yield answer
 
     def _info(self) -> SystemInfo:
+        try:
+            return self._answered()
+        except EngineError:
+            self._refuse_podman()
+            raise
+
+    def _refuse_podman(self) -> None:
+        with contextlib.suppress(DockerException), self._calling():
+            if self._docker.called().lower().startswith(_PODMAN):
+                raise EngineError(
+                    "the docker command is podman, which has no Buildx",
+                    code="docker-is-podman",
+                    hint="install Docker's command line and an engine, or put them before podman's docker on PATH",
+                )
+
+    def _answered(self) -> SystemInfo:
         with self._asking():
             info = self._docker.system.info()
         if not info.server_version:  # older command lines end well although no engine answered (docker/cli#5900)
@@ -416,6 +432,7 @@ def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, st
     return {} if {"NO_PROXY", "no_proxy"} & {*given, *env} else {"no_proxy": "*"}
 
 
+_PODMAN = "podman"
 _NO_ACCESS = ("this user may not talk to Docker", "add the user to the group docker, or use sudo")
 _NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists those there are")
 _START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"

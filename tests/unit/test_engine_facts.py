@@ -169,6 +169,7 @@ class Docker:
             "system info": Completed(code=0, stdout=json.dumps(INFO)),
             "buildx inspect": Completed(code=0, stdout=BUILDER),
             "version": Completed(code=0, stdout="{}"),
+            "--version": Completed(code=0, stdout="Docker version 28.5.2, build 1"),
         }
         self.asked: list[str] = []
         patch.setattr("python_on_whales.utils.subprocess.run", self._run)
