@@ -30,6 +30,7 @@ from buildx_cache.request import (
     named_images,
     pushes,
     read_text,
+    repository_notes,
     unmoved,
     working_directory,
 )
@@ -76,7 +77,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     needed = needed_builder(request, ci, facts)
     if needed != own:  # its name depends on what the engine says, too
         facts = replace(facts, own_builder=engine.find_builder(needed))
-    plan = _noted(make_plan(request, ci, facts), request)
+    plan = _noted(make_plan(request, ci, facts), request, ci)
     plan = replace(plan, notes=(*plan.notes, *notes, *filter(None, (provenance.note,))))
     check_exported_folders(request, plan.cache.written_folders)
     check_cache_directories(plan.cache.written_folders)
@@ -102,12 +103,13 @@ def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Proven
     return unchanged
 
 
-def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:
+def _noted(plan: BuildPlan, request: BuildRequest, ci: CIContext) -> BuildPlan:
     """The plan with what is to be said of what lies in the build context; of a fleet's cache folders as one."""
     cache = plan.cache
     given = (entry.folder for entry in cache.exports)
     folders = tuple(dict.fromkeys(filter(None, (cache.directory, *given)))) if cache.written else ()
-    return replace(plan, notes=(*plan.notes, *context_notes(request, folders)))
+    found = (*context_notes(request, folders), *repository_notes(request, travels=bool(cache.exports) and ci.is_ci))
+    return replace(plan, notes=(*plan.notes, *found))
 
 
 def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, CIContext]:
@@ -204,7 +206,7 @@ def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) 
     chosen = (
         request if request.builder or request.driver or driver is Driver.DOCKER else replace(request, driver=driver)
     )
-    plan = _noted(make_plan(chosen, ci, facts), request)
+    plan = _noted(make_plan(chosen, ci, facts), request, ci)
     return replace(plan, notes=(*plan.notes, *notes))
 
 
