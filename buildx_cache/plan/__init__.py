@@ -117,6 +117,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         cache=cache,
         targets=(_target(request, builder, cache, image),),
         docker_context=request.docker_context,
+        store=facts.store,
         login=plan_login(request, named),
         prune=_prune(request, ci, facts, builder),
         strict_cache=request.strict_cache,

@@ -19,7 +19,7 @@ from buildx_cache.plan.effects import (
     RemoveContext,
     RemoveVolume,
 )
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Store, Version
 from buildx_cache.plan.invocation import BuildInvocation
 from buildx_cache.reference import Reference
 
@@ -197,6 +197,8 @@ class BuildPlan:
     """What is built: one for ``build``."""
     docker_context: str = ""
     """The Docker context that every command is run in; empty: the current one."""
+    store: Store = Store.CLASSIC
+    """The engine's image store."""
     login: LoginPlan | None = None
     prune: PruneBuilder | None = None
     strict_cache: bool = False

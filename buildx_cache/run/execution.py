@@ -13,7 +13,7 @@ from buildx_cache.ci import CIContext
 from buildx_cache.diagnose import diagnose
 from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, InterruptedBuildError
-from buildx_cache.plan import BuildInvocation, BuildPlan
+from buildx_cache.plan import BuildInvocation, BuildPlan, Store
 from buildx_cache.report import BuildReport, rewritten_report
 from buildx_cache.run.build import Builds
 from buildx_cache.run.builder_lifecycle import CallsBuilder
@@ -71,7 +71,10 @@ class _Execution:
         self._caches = Caches(plan, call, self._lazy, call.retrying)
         self._loading = ImageLoad(plan.target.image.loading, engine, self._caches.folder)
         is_for_stranger = ci.is_fork and plan.cache.read_only
-        self._images = EngineImages(plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger)
+        is_classic = plan.store is Store.CLASSIC
+        self._images = EngineImages(
+            plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger, is_classic=is_classic
+        )
         self._builds = Builds(call, self._redactor)
         self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying)
         self._image_id = ""

@@ -204,3 +204,17 @@ def test_an_image_that_only_the_engine_has_is_handed_over(
     again = docker.build(*words)
     assert again.report["cache"]["hit_ratio"] == 1.0
     assert docker.left_in_scratch() == []
+
+
+def test_an_image_of_the_containerd_store_is_handed_over_where_its_registry_denies_it(
+    docker: Docker, project: Path
+) -> None:
+    """To that store, every image has a digest in the registry of its name, pushed or not."""
+    image = docker.repository().replace(docker.registry, docker.auth_registry) + ":local"
+    docker.docker("build", "--quiet", "--tag", image, "--build-arg", f"BASE={docker.base}", str(project))
+    try:
+        (project / "Dockerfile").write_text(f"FROM {image}\nRUN cat /said > /again\nCMD cat /again\n")
+        docker.build("-t", "taken-over", "--load", "--cache", "none", *docker.new_builder, "--rm-builder", str(project))
+        assert docker.greeting("taken-over") == "one"
+    finally:
+        docker.docker("image", "rm", "--force", image)
