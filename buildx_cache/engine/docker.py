@@ -25,6 +25,7 @@ from python_on_whales.exceptions import DockerException
 
 from buildx_cache.atomic import write_text
 from buildx_cache.buildkit import Kind, classify
+from buildx_cache.engine.certificates import registry_certificates
 from buildx_cache.engine.client import Docker, gateway_of, registries_of, store_of, tls_from_environment
 from buildx_cache.engine.credentials import (
     DEFAULT_CONTEXT,
@@ -137,7 +138,9 @@ class DockerEngine:
             endpoint=endpoint,
             elsewhere=elsewhere(whereabouts),
             contexts=contexts,
-            registries=registries_of(info.registry_config or {}),
+            registries=replace(
+                registries_of(info.registry_config or {}), certificates=registry_certificates(self._env, endpoint)
+            ),
             default_config=self._default_config(),
         )
 

@@ -19,7 +19,7 @@ from buildx_cache.plan.effects import (
     RemoveContext,
     RemoveVolume,
 )
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Store, Version
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Certificates, Store, Version
 from buildx_cache.plan.invocation import BuildInvocation
 from buildx_cache.reference import Reference
 
@@ -30,6 +30,7 @@ class RegistryPlan:
 
     insecure: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
+    certificates: tuple[Certificates, ...] = ()
     left_out: tuple[str, ...] = ()
     """What it cannot take over, each with the reason."""
 
@@ -39,6 +40,7 @@ class RegistryPlan:
         taken = [
             *([f"insecure {', '.join(self.insecure)}"] if self.insecure else []),
             *([f"mirrors of Docker Hub {', '.join(self.mirrors)}"] if self.mirrors else []),
+            *([f"certificates for {', '.join(each.host for each in self.certificates)}"] if self.certificates else []),
         ]
         head = [f"as the engine has them: {'; '.join(taken)}"] if taken else []
         return (*head, *(f"not taken over from the engine: {text}" for text in self.left_out))
