@@ -59,6 +59,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     refuse_committed(env)
     place, ci = surroundings(request, env)
     request, ci, notes = of_context(request, ci, env)
+    ci = replace(ci, default_branch=request.default_branch or ci.default_branch)
     provenance = git_provenance(*_places(request), env)
     own_env, another = {**env, **provenance.env}, _unchanged(request, env, provenance)
     engine = DockerEngine(own_env, request.docker_context, before_another=another)
@@ -124,7 +125,13 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     parts = ((remote.folder or ".") if remote else str(folder.relative_to(root)), _dockerfile(request, folder))
     cache_dir = str(cache_home(env) / f"{project}{apart}")
     here = top if context or request.context == "-" else None  # what is here is not what is built
-    ci = detect(env, git=lambda: read_git(here, env), read_text=read_text)
+    ci = detect(env, git=lambda: read_git(here, env), read_text=read_text, default_branch=request.default_branch)
+    if request.default_branch and ci.default_branch != request.default_branch:
+        raise UsageError(
+            f"--default-branch {request.default_branch!r} is no name of a branch",
+            code="branch-malformed",
+            hint="write it as git does, such as trunk",
+        )
     place = Place(
         project=project,
         cache_dir=cache_dir,
@@ -200,6 +207,7 @@ def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) 
     """The plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
     place, ci = surroundings(request, env)
     request, ci, notes = of_context(request, ci, env)
+    ci = replace(ci, default_branch=request.default_branch or ci.default_branch)
     facts = replace(_assumed(place, request.docker_context or "default"), variables=_set_variables(env))
     if request.builder and facts.builder:
         facts = replace(facts, builder=replace(facts.builder, name=request.builder, driver=driver))

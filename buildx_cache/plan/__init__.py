@@ -104,6 +104,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         load=request.load,
         platforms=request.platform,
         loading=plan_loading(request, builder, cache, tags),
+        one_line=request.one_line,
         told_id=_told_id(request, facts),
     )
     place = request.cache_ref

@@ -168,6 +168,8 @@ class ImagePlan:
     load: bool = False
     platforms: tuple[str, ...] = ()
     loading: LoadingPlan = LoadingPlan()
+    one_line: bool = False
+    """Whether stdout gets one line without a tag, however many tags are pushed."""
     told_id: str = ""
     """The key of Buildx' metadata by which a loaded image's ID is told; empty: the engine has to be asked."""
 

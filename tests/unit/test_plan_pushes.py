@@ -112,6 +112,9 @@ def test_each_name_has_the_digest_that_was_pushed_to_it() -> None:
     assert pushed_lines(image, last, first) == (f"app:1@{one}", f"{OTHER}:1@{two}", f"{APP}@{last}")
     assert pushed_lines(image, last, None) == (f"app:1@{last}", f"{OTHER}:1@{last}", f"{APP}@{last}")
     assert pushed_lines(image, "", None) == image.pushed
+    single = replace(image, one_line=True)
+    assert pushed_lines(single, last, first) == (f"app@{one}",)
+    assert pushed_lines(single, "", None) == ("app",)
 
 
 def test_what_buildkit_says_of_a_push_is_read() -> None:

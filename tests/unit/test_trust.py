@@ -170,6 +170,9 @@ KEYS: Mapping[str, Case] = {
     "cache_dir": Case(own=("sub/cache", "new"), never=(*OUTSIDE, "-", "linked", "keyed")),
     "cache_ref": Case(own=("r.example/a",)),
     "cache_scope": Case(own=("main",)),
+    "default_branch": Case(never=("main",)),
+    "output_prefix": Case(never=("api",)),
+    "one_line": Case(never=(True, False)),
     "cache_mode": Case(own=("min",)),
     "cache_compression": Case(own=("zstd",)),
     "cache_from": Case(
