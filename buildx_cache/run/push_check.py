@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from buildx_cache.errors import DeniedError
@@ -34,8 +35,9 @@ class PushCheck:
         Raises:
             DeniedError: a registry refuses.
         """
+        until = time.monotonic() + _PATIENCE
         for thread in self._asking:
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, until - time.monotonic()))
         if self._refusals:
             raise DeniedError(
                 f"{self._refusals[0]}; nothing was built",
