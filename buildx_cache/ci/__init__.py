@@ -113,8 +113,12 @@ class CIContext:
         return named(self.provider).is_ci
 
 
-def detect(env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: ReadText) -> CIContext:
+def detect(
+    env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: ReadText, default_branch: str = ""
+) -> CIContext:
     """Say which CI set ``env``, and what it builds. No value and no text of a file makes it raise.
+
+    ``default_branch`` is what the caller says, which counts more than what the CI and git tell.
 
     ``git`` is called at most once, and only for what the CI leaves open: the commit, the default branch, or what is
     built at all. Its branch and tag never complete a build
@@ -125,9 +129,9 @@ def detect(env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: Re
     if row.documents:
         variables = Variables(raw={**env, **row.documents(variables, read_text)})
     if _is_pull(row, variables):
-        pull = _complete(_read_pull(row, variables), git)
+        pull = _complete(_with_default(_read_pull(row, variables), default_branch), git)
         return replace(pull, is_fork=pull.branch is None or _is_foreign(row, variables, pull))
-    push = _read_push(row, variables)
+    push = _with_default(_read_push(row, variables), default_branch)
     if push.branch or push.tag:
         return _complete(push, git)
     return _complete_from_head(push, git())
@@ -136,6 +140,10 @@ def detect(env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: Re
 def provider_of(env: Mapping[str, str]) -> Provider:
     """Return the row of the CI that set ``env``, or that of none."""
     return _row(Variables(raw=env))
+
+
+def _with_default(found: CIContext, branch: str) -> CIContext:
+    return replace(found, default_branch=clean(branch) or found.default_branch)
 
 
 def _row(variables: Variables) -> Provider:

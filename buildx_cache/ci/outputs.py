@@ -20,7 +20,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, TextIO
 
 from buildx_cache.atomic import open_regular
-from buildx_cache.ci.capabilities import DOTENV, Finding, OutputFormat
+from buildx_cache.ci.capabilities import DOTENV, Finding, OutputFormat, variable
 from buildx_cache.ci.providers import Provider, named
 from buildx_cache.formatting import as_message, printable, size
 from buildx_cache.redaction import redact, secret_parts
@@ -70,22 +70,34 @@ NAMES = (
 """Every value that is handed on."""
 
 
+def handed_on(env: Mapping[str, str]) -> Iterator[str]:
+    """Yield the variables that an earlier call has handed on, with or without a prefix."""
+    known = tuple(variable(name) for name in NAMES)
+    prefixed = tuple(f"_{variable(name).removeprefix(variable(''))}" for name in NAMES)
+    yield from (name for name in env if name in known or name.endswith(prefixed))
+
+
 def outputs(
     report: BuildReport,
     env: Mapping[str, str],
     *,
     image_id: str = "",
     dotenv: str = "",
+    prefix: str = "",
     summary: Callable[[], str] = str,
 ) -> Outputs:
     """Say what to append where, and what to print, so that later steps get the values of ``report``.
 
-    ``image_id`` is that of a loaded image, ``dotenv`` the path of ``--dotenv``; ``summary`` makes the Markdown of the
+    ``image_id`` is that of a loaded image, ``dotenv`` the path of ``--dotenv``, ``prefix`` the first word of all names,
+    so that several images of a job have values of their own; ``summary`` makes the Markdown of the
     report and is called only where the CI has a file for it. Pure, but for the random ends of GitHub's values.
     """
     ci = named(report.ci.provider)
     told = _values(report, image_id)
-    values = {name: tuple(word for word in words if _WORD.fullmatch(word)) for name, words in told.items()}
+    values = {
+        f"{prefix}-{name}" if prefix else name: tuple(word for word in words if _WORD.fullmatch(word))
+        for name, words in told.items()
+    }
     files = (
         *_variables(ci.outputs, values, env),
         *_summary(ci, env, summary),

@@ -124,7 +124,14 @@ def _hand_on(
             make_parent(Path(request.dotenv), below=prepared_root(Path(request.dotenv)))
     found = outcome.trace.warnings if outcome.trace else ()
     lines = annotate(outcome.report.ci.provider, found, _dockerfile(request, env))
-    given = outputs(outcome.report, env, image_id=outcome.image_id, dotenv=request.dotenv, summary=summary)
+    given = outputs(
+        outcome.report,
+        env,
+        image_id=outcome.image_id,
+        dotenv=request.dotenv,
+        prefix=request.output_prefix,
+        summary=summary,
+    )
     for warning in write_outputs(replace(given, lines=(*lines, *given.lines)), unguarded(sys.stderr)):
         display.warn(warning)
 

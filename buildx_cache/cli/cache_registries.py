@@ -19,6 +19,7 @@ from buildx_cache.redaction import Redactor, Secret, rewritten
 from buildx_cache.reference import Reference, registry_key
 from buildx_cache.registry.distribution import in_parallel
 from buildx_cache.registry.identity import Credential, Password
+from buildx_cache.registry.providers import advice_of_untagged
 from buildx_cache.registry.pruning import Choice, Decision, Deletion, choose, delete, survey
 from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
 from buildx_cache.request import ENV_PREFIX
@@ -119,7 +120,8 @@ def prune_reference(
         choice = choose(tags, now=output.now, max_age=limits.max_age, branches=limits.branches)
         with output.working(f"deleting from {repository.name}"):
             done = redact(_would_be(choice) if dry_run else delete(repository, choice))
-        _tables(output).pruned(repository.name, done, dry_run=dry_run)
+        untagged = advice_of_untagged(repository.registry.host)
+        _tables(output).pruned(repository.name, done, dry_run=dry_run, untagged=untagged)
         output.document(
             repository=repository.name,
             dry_run=dry_run,

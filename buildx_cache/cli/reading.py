@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from buildx_cache.ci import GitFacts, detect, provider_of
-from buildx_cache.ci.capabilities import variable
-from buildx_cache.ci.outputs import NAMES
+from buildx_cache.ci.outputs import handed_on
 from buildx_cache.errors import BuildxCacheError, UsageError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.plan.registry_choice import named_hosts
@@ -92,7 +91,8 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     callers = (Layer(where="--{name}", values=given), environment_layer(env))
     asked = converted(callers)
     found = _configuration(asked)
-    is_fork = detect(env, git=GitFacts, read_text=read_text).is_fork
+    default_branch = str(asked.get("default_branch") or _trusted(found).get("default_branch") or "")
+    is_fork = detect(env, git=GitFacts, read_text=read_text, default_branch=default_branch).is_fork
     if found.layer and found.ground:
         check_found(found.layer, found.ground, is_fork=is_fork)
     layers = with_push_decided((*callers, *((found.layer,) if found.layer else ())), is_fork=is_fork)
@@ -110,7 +110,7 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     is_quiet = asked.get("quiet") or asked.get("progress") is Progress.QUIET
     from_file = frozenset(name for name in (file.values if file else ()) if file in setting(name, layers))
     lines = () if is_quiet else found.lines
-    warnings = tuple(unknown_variables(env, map(variable, NAMES)))
+    warnings = tuple(unknown_variables(env, handed_on(env)))
     return Asked(request=request, lines=lines, warnings=warnings, file=file, from_file=from_file)
 
 
@@ -153,6 +153,11 @@ def _configuration(asked: Mapping[str, Any]) -> Configuration:
         return named_config(asked["config"])
     is_trusted = bool(asked.get("trust_config"))
     return found_config(asked.get("context", "."), working_directory(), is_trusted=is_trusted)
+
+
+def _trusted(found: Configuration) -> Mapping[str, object]:
+    """Return what a file sets that may set everything."""
+    return found.layer.values if found.layer and not found.ground else {}
 
 
 def _refuse_empty_login(layers: tuple[Layer, ...]) -> None:

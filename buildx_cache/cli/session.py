@@ -29,6 +29,7 @@ from buildx_cache.request import (
     named_images,
     pushes,
     read_text,
+    repository_notes,
     unmoved,
     working_directory,
 )
@@ -57,6 +58,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     refuse_committed(request, env)
     place, ci = surroundings(request, env)
     request, ci, notes = of_context(request, ci, env)
+    ci = replace(ci, default_branch=request.default_branch or ci.default_branch)
     provenance = git_provenance(*_places(request), env)
     own_env, another = {**env, **provenance.env}, _unchanged(request, env, provenance)
     engine = DockerEngine(own_env, request.docker_context, before_another=another)
@@ -75,7 +77,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     needed = needed_builder(request, ci, facts)
     if needed != own:  # its name depends on what the engine says, too
         facts = replace(facts, own_builder=engine.find_builder(needed))
-    plan = _noted(make_plan(request, ci, facts), request)
+    plan = _noted(make_plan(request, ci, facts), request, ci)
     plan = replace(plan, notes=(*plan.notes, *notes, *filter(None, (provenance.note,))))
     check_exported_folders(request, plan.cache.written_folders, settings_of_user(request, env))
     check_cache_directories(plan.cache.written_folders)
@@ -101,12 +103,13 @@ def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Proven
     return unchanged
 
 
-def _noted(plan: BuildPlan, request: BuildRequest) -> BuildPlan:
+def _noted(plan: BuildPlan, request: BuildRequest, ci: CIContext) -> BuildPlan:
     """Return the plan with what is to be said of what lies in the build context; of a fleet's cache folders as one."""
     cache = plan.cache
     given = (entry.folder for entry in cache.exports)
     folders = tuple(dict.fromkeys(filter(None, (cache.directory, *given)))) if cache.written else ()
-    return replace(plan, notes=(*plan.notes, *context_notes(request, folders)))
+    found = (*context_notes(request, folders), *repository_notes(request, travels=bool(cache.exports) and ci.is_ci))
+    return replace(plan, notes=(*plan.notes, *found))
 
 
 def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, CIContext]:
@@ -126,7 +129,13 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     parts = ((remote.folder or ".") if remote else str(folder.relative_to(root)), _dockerfile(request, folder))
     cache_dir = str(cache_home(env) / f"{project}{apart}")
     here = top if context or request.context == "-" else None  # what is here is not what is built
-    ci = detect(env, git=lambda: read_git(here, env), read_text=read_text)
+    ci = detect(env, git=lambda: read_git(here, env), read_text=read_text, default_branch=request.default_branch)
+    if request.default_branch and ci.default_branch != request.default_branch:
+        raise UsageError(
+            f"--default-branch {request.default_branch!r} is no name of a branch",
+            code="branch-malformed",
+            hint="write it as git does, such as trunk",
+        )
     place = Place(
         project=project,
         cache_dir=cache_dir,
@@ -202,13 +211,14 @@ def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) 
     """Return the plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
     place, ci = surroundings(request, env)
     request, ci, notes = of_context(request, ci, env)
+    ci = replace(ci, default_branch=request.default_branch or ci.default_branch)
     facts = replace(_assumed(place, request.docker_context or "default"), variables=_set_variables(env))
     if request.builder and facts.builder:
         facts = replace(facts, builder=replace(facts.builder, name=request.builder, driver=driver))
     chosen = (
         request if request.builder or request.driver or driver is Driver.DOCKER else replace(request, driver=driver)
     )
-    plan = _noted(make_plan(chosen, ci, facts), request)
+    plan = _noted(make_plan(chosen, ci, facts), request, ci)
     return replace(plan, notes=(*plan.notes, *notes))
 
 

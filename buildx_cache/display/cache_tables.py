@@ -246,14 +246,16 @@ class RegistryTables(Sheet):
         how = "layers read" if deep else "layers by size"
         self._verified(name, how, findings)
 
-    def pruned(self, name: str, done: Deletion, *, dry_run: bool) -> None:
-        """Print what went from a repository, or would go, and what stays."""
+    def pruned(self, name: str, done: Deletion, *, dry_run: bool, untagged: str = "") -> None:
+        """Print what went from a repository, or would go, and what stays; ``untagged`` is what deletes the rest."""
         deleted, kept = ("would delete", "would keep") if dry_run else ("deleted", "kept")
         facts = [
             ("repository", name),
             (deleted, counted(len(done.deleted), "tag")),
             (kept, counted(len(done.kept), "tag")),
         ]
+        if untagged:
+            facts.append(("untagged", f"manifests of tags that were pushed again stay: {untagged}"))
         self._facts(*facts)
         if done.deleted or done.kept:
             table = new_table("", tag=False, why=False)

@@ -200,6 +200,10 @@ class Docker(DockerClient):
         self.buildx = Buildx(self.client_config)
         self.image = Images(self.client_config)
 
+    def called(self) -> str:
+        """Return what the command calls itself, which upstream does not ask: another may stand under its name."""
+        return str(run([*self.docker_cmd, "--version"], return_stderr=False))
+
     def inspect_one(self, model: type[_Model], kind: str, name: str) -> _Model:
         """Inspect a context, a network or an image, whose ``model`` is upstream's.
 

@@ -25,6 +25,7 @@ from python_on_whales.exceptions import DockerException
 
 from buildx_cache.atomic import write_text
 from buildx_cache.buildkit import CAUSES, Kind, classify
+from buildx_cache.engine.certificates import registry_certificates
 from buildx_cache.engine.client import Docker, gateway_of, registries_of, store_of, tls_from_environment
 from buildx_cache.engine.credentials import (
     DEFAULT_CONTEXT,
@@ -42,6 +43,7 @@ from buildx_cache.plan import Builder, BuildInvocation, Effect, Facts, Place, pa
 from buildx_cache.plan.effects import CreateNode, LoadImage
 from buildx_cache.plan.facts import Version
 from buildx_cache.redaction import redact
+from buildx_cache.reference import Reference
 from buildx_cache.scratch import making, scratch_folder
 
 # Enough for every project of a machine; older ones are forgotten, and then simply never removed.
@@ -136,7 +138,9 @@ class DockerEngine:
             endpoint=endpoint,
             elsewhere=elsewhere(whereabouts),
             contexts=contexts,
-            registries=registries_of(info.registry_config or {}),
+            registries=replace(
+                registries_of(info.registry_config or {}), certificates=registry_certificates(self._env, endpoint)
+            ),
             default_config=self._default_config(),
         )
 
@@ -152,6 +156,22 @@ class DockerEngine:
             yield answer
 
     def _info(self) -> SystemInfo:
+        try:
+            return self._answered()
+        except EngineError:
+            self._refuse_podman()
+            raise
+
+    def _refuse_podman(self) -> None:
+        with contextlib.suppress(DockerException), self._calling():
+            if self._docker.called().lower().startswith(_PODMAN):
+                raise EngineError(
+                    "the docker command is podman, which has no Buildx",
+                    code="docker-is-podman",
+                    hint="install Docker's command line and an engine, or put them before podman's docker on PATH",
+                )
+
+    def _answered(self) -> SystemInfo:
         with self._asking():
             info = self._docker.system.info()
         if not info.server_version:  # older command lines end well although no engine answered (docker/cli#5900)
@@ -329,6 +349,12 @@ class DockerEngine:
             finally:
                 self._env = outside
 
+    def push_refusal(self, repository: Reference) -> str:
+        """Why a registry lets nothing be pushed to a repository; empty where it does, or that cannot be told."""
+        from buildx_cache.engine.push_check import push_refusal  # urllib3: 50 ms that few builds need
+
+        return push_refusal(repository, self._env)
+
     # --- images ------------------------------------------------------------------------------------------
 
     def image_id(self, tag: str) -> str:
@@ -422,6 +448,7 @@ def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, st
     return {} if {"NO_PROXY", "no_proxy"} & {*given, *env} else {"no_proxy": "*"}
 
 
+_PODMAN = "podman"
 _NO_ACCESS = ("this user may not talk to Docker", "add the user to the group docker, or use sudo")
 _NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists those there are")
 _VERSIONS = ("the docker command and the engine do not fit", CAUSES[Kind.API_VERSION].advice)

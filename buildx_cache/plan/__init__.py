@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from buildx_cache.caches import SCOPED, CacheEntry, Compression
 from buildx_cache.ci import CIContext
@@ -25,13 +26,13 @@ from buildx_cache.plan.build_plan import (
     parse_build_arg,
 )
 from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, plan_loading, wants_own
-from buildx_cache.plan.cache_choice import choose_kind, plan_cache
+from buildx_cache.plan.cache_choice import choose_kind, plan_cache, shares_loopback
 from buildx_cache.plan.effects import Effect, PruneBuilder
 from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
 from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.scopes import cache_references, is_unplaced, own_branch
 from buildx_cache.plan.tags import case_notes, check_fork, image_tags, pushed_names
-from buildx_cache.reference import Reference
+from buildx_cache.reference import Reference, is_loopback
 from buildx_cache.request import BuildRequest, Driver, Output, attests, loads, may_push_image, pushes, pushes_by_digest
 from buildx_cache.request.local_paths import flag_values, secret_sources
 
@@ -68,6 +69,7 @@ _MAX_USED_SPACE = (0, 18, 0)
 DIGEST = "containerimage.digest"
 CONFIG_DIGEST = "containerimage.config.digest"
 _PRUNE_AGE = "168h"
+_MOST_ASKED = 8
 _ASCII_ONLY = "Buildx takes only printable ASCII in its path"
 
 
@@ -95,13 +97,16 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     chosen = choose_kind(request, facts, names)
     builder = plan_builder(request, ci, facts, chosen[0])
     cache = plan_cache(request, ci, facts, builder, chosen, names)
+    pushed = pushed_names(request, tags)
     image = ImagePlan(
         tags=tuple(map(str, tags)),
-        pushed=tuple(map(str, pushed_names(request, tags))),
+        pushed=tuple(map(str, pushed)),
+        asked=_asked(request, facts, builder, pushed),
         push=pushes(request),
         load=request.load,
         platforms=request.platform,
         loading=plan_loading(request, builder, cache, tags),
+        one_line=request.one_line,
         told_id=_told_id(request, facts),
     )
     place = request.cache_ref
@@ -115,6 +120,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         cache=cache,
         targets=(_target(request, builder, cache, image),),
         docker_context=request.docker_context,
+        store=facts.store,
         login=plan_login(request, named),
         prune=_prune(request, ci, facts, builder),
         strict_cache=request.strict_cache,
@@ -130,6 +136,22 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
 def _names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Reference, ...]:
     """Return the image's names: its tags, or those of the outputs that push it."""
     return tags or pushed_names(request, tags)
+
+
+def _asked(
+    request: BuildRequest, facts: Facts, builder: BuilderPlan, pushed: tuple[Reference, ...]
+) -> tuple[Reference, ...]:
+    """Name the repositories that can be asked whether they let this call push.
+
+    Elsewhere, a builder may come from an address that a registry lets in, when it does not let this host in.
+    """
+    is_near = builder.driver in (Driver.DOCKER, Driver.DOCKER_CONTAINER) and not request.endpoint
+    if request.no_push_check or not is_near or not pushes(request):
+        return ()
+    repositories = dict.fromkeys(replace(each.canonical, tag="", digest="") for each in pushed)
+    is_same = shares_loopback(request, facts, builder)
+    known = (each for each in repositories if is_same or not is_loopback(each.registry_host))
+    return tuple(islice(known, _MOST_ASKED))
 
 
 def _told_id(request: BuildRequest, facts: Facts) -> str:

@@ -20,8 +20,9 @@ from buildx_cache.plan.effects import (
     RemoveContext,
     RemoveVolume,
 )
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Certificates, Store, Version
 from buildx_cache.redaction import Secret, is_secret_argument
+from buildx_cache.reference import Reference
 from buildx_cache.request.build_request import BuildxOptions, option_key
 from buildx_cache.request.local_paths import flag_values
 from buildx_cache.request.outputs import Output, printing_flags
@@ -144,6 +145,7 @@ class RegistryPlan:
 
     insecure: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
+    certificates: tuple[Certificates, ...] = ()
     left_out: tuple[str, ...] = ()
     """What it cannot take over, each with the reason."""
 
@@ -153,6 +155,7 @@ class RegistryPlan:
         taken = [
             *([f"insecure {', '.join(self.insecure)}"] if self.insecure else []),
             *([f"mirrors of Docker Hub {', '.join(self.mirrors)}"] if self.mirrors else []),
+            *([f"certificates for {', '.join(each.host for each in self.certificates)}"] if self.certificates else []),
         ]
         head = [f"as the engine has them: {'; '.join(taken)}"] if taken else []
         return (*head, *(f"not taken over from the engine: {text}" for text in self.left_out))
@@ -274,10 +277,14 @@ class ImagePlan:
     tags: tuple[str, ...] = ()
     pushed: tuple[str, ...] = ()
     """What the registry has it under: ``repository:tag``, and ``repository`` where it is pushed by digest."""
+    asked: tuple[Reference, ...] = ()
+    """The repositories whose registries are asked, before the build, whether they let it push."""
     push: bool = False
     load: bool = False
     platforms: tuple[str, ...] = ()
     loading: LoadingPlan = LoadingPlan()
+    one_line: bool = False
+    """Whether stdout gets one line without a tag, however many tags are pushed."""
     told_id: str = ""
     """The key of Buildx' metadata that has a loaded image's ID; empty: ask the engine."""
 
@@ -309,6 +316,8 @@ class BuildPlan:
     """What is built: one for ``build``."""
     docker_context: str = ""
     """The Docker context that every command is run in; empty: the current one."""
+    store: Store = Store.CLASSIC
+    """The engine's image store."""
     login: LoginPlan | None = None
     prune: PruneBuilder | None = None
     strict_cache: bool = False

@@ -52,6 +52,12 @@ def plan_serving(
     return ServingPlan(network=network, why=f"the builder {where}")
 
 
+def shares_loopback(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> bool:
+    """Tell whether a host's own address leads the builder where it leads this process, as far as that is known."""
+    is_here = not facts.elsewhere and not _foreign_endpoint(request, facts, builder)
+    return is_here and _network(request, facts, builder) == HOST
+
+
 def _obstacle(request: BuildRequest, facts: Facts, builder: BuilderPlan, network: str) -> str:
     """Why the builder does not reach this process, or cannot be known to; empty if it does."""
     endpoint = _foreign_endpoint(request, facts, builder)

@@ -60,8 +60,22 @@ class TlsEndpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Certificates:
+    """The files of ``certs.d`` for a registry: paths on this machine, which Buildx reads when it makes a builder."""
+
+    host: str
+    authorities: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    """The client's own: key and certificate."""
+    digest: str = ""
+    """Of what the files hold."""
+    unreadable: str = ""
+    """A file that this user cannot read, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Registries:
-    """An engine's settings for registries (``daemon.json``), as ``docker info`` repeats it."""
+    """An engine's settings for registries (``daemon.json``), as ``docker info`` repeats it, and ``certs.d``."""
 
     insecure: tuple[str, ...] = ()
     """``HOST[:PORT]`` of those whose certificate is not verified, or that speak plain HTTP."""
@@ -69,6 +83,7 @@ class Registries:
     """Networks of such registries, in CIDR notation, but for loopback."""
     mirrors: tuple[str, ...] = ()
     """Mirrors of Docker Hub: their URLs."""
+    certificates: tuple[Certificates, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from buildx_cache.caches import CacheKind, from_csv, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import RegistryPlan
-from buildx_cache.plan.facts import Facts, Registries
+from buildx_cache.plan.facts import Certificates, Facts, Registries
 from buildx_cache.redaction import redact
 from buildx_cache.reference import DOCKER_HUB, is_loopback, parse_reference
 from buildx_cache.request import BuildRequest, Driver, may_push_image
@@ -115,12 +115,15 @@ def take_over(
         return RegistryPlan(left_out=(f"its registries, as {given_config} decides",))
     networks = (f"the insecure network {each}: BuildKit knows only hosts" for each in registries.insecure_networks)
     mirrors = {mirror: _unfit(mirror, is_on_host=is_on_host) for mirror in registries.mirrors}
+    unread = (each for each in registries.certificates if each.unreadable)
     inside = (host for host in hosts if any(_is_in(host, network) for network in registries.insecure_networks))
     return RegistryPlan(
         insecure=tuple(dict.fromkeys((*registries.insecure, *inside))),
         mirrors=tuple(mirror for mirror, reason in mirrors.items() if not reason),
+        certificates=tuple(each for each in registries.certificates if not each.unreadable),
         left_out=(
             *networks,
+            *(f"the certificates for {each.host}: {each.unreadable}" for each in unread),
             *(f"the mirror {redact(mirror)}: {reason}" for mirror, reason in mirrors.items() if reason),
         ),
     )
@@ -164,7 +167,21 @@ def buildkitd_config(registries: RegistryPlan) -> Words:
     for url in urls:
         if url.scheme == "http":
             tables.setdefault(url.netloc, ["http = true"])
+    for each in registries.certificates:
+        tables.setdefault(each.host, []).extend(_certificate_lines(each))
     for host in registries.insecure:
         tables[host] = [*tables.get(host, []), "http = true", "insecure = true"]
         tables[host] = list(dict.fromkeys(tables[host]))
     return tuple(line for host, lines in tables.items() for line in (f"[registry.{json.dumps(host)}]", *lines))
+
+
+def _certificate_lines(found: Certificates) -> Iterator[str]:
+    """Name the files, and in a comment what they hold: a builder is made anew where that has changed.
+
+    Buildx copies the files into the builder (its ``util/confutil``).
+    """
+    if found.authorities:
+        yield f"ca = {json.dumps(found.authorities)} # {found.digest}"
+    if found.pairs:
+        pairs = (f"{{ key = {json.dumps(key)}, cert = {json.dumps(certificate)} }}" for key, certificate in found.pairs)
+        yield f"keypair = [{', '.join(pairs)}] # {found.digest}"

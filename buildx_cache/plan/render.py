@@ -128,6 +128,7 @@ def plan_json(plan: BuildPlan) -> str:
             "registries": {
                 "insecure": list(plan.builder.registries.insecure),
                 "mirrors": list(plan.builder.registries.mirrors),
+                "certificates": [each.host for each in plan.builder.registries.certificates],
                 "left_out": list(plan.builder.registries.left_out),
             },
             "config": next(map(_config, plan.builder.create), None),

@@ -27,6 +27,7 @@ _TOKEN_LIMIT = 1 << 20
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w-]*)(?:\s+(?P<rest>.*))?", re.DOTALL)
 _OK = 200
+REFUSED = frozenset({401, 403})
 _SERVER_ERROR = 500
 _TOO_MANY = 429
 
@@ -130,12 +131,14 @@ class Login:
         self._take(second)
         return True
 
-    def denied(self, what: str, reason: str = "") -> DeniedError:
-        """Return the error for a refusal."""
+    def denied(self, what: str, reason: str = "", *, is_certain: bool = True) -> DeniedError:
+        """Return the error for a refusal; one that is not certain may be of the request's form."""
         known = "the stored login may be wrong, too old, or not allowed this" if self.login() else "log in"
         detail = f": {reason}" if reason else ""
         return DeniedError(
-            f"{self.host} denied {what}{detail}", code="registry-denied", hint=f"{known}: docker login {self.host}"
+            f"{self.host} denied {what}{detail}",
+            code="registry-denied" if is_certain else "registry-login-failed",
+            hint=f"{known}: docker login {self.host}",
         )
 
     def _token(self, action: str, url: str, challenge: Mapping[str, str]) -> str:
@@ -178,7 +181,7 @@ class Login:
                 code="registry-login-failed",
                 hint="try again later",
             )
-        return self.denied("the login", f"HTTP {status} from {host_of(url)}")
+        return self.denied("the login", f"HTTP {status} from {host_of(url)}", is_certain=status in REFUSED)
 
 
 def _is_safe(url: str, realm: str) -> bool:

@@ -25,7 +25,7 @@ from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError,
 from buildx_cache.layout.model import ROLES, Kind
 from buildx_cache.layout.parse import MalformedError, is_digest, parse_object
 from buildx_cache.registry import providers
-from buildx_cache.registry.authorization import Login
+from buildx_cache.registry.authorization import REFUSED, Login
 from buildx_cache.registry.transport import (
     ANSWER_LIMIT,
     CONNECTIONS,
@@ -234,6 +234,24 @@ class Distribution:
             )
         raise error
 
+    def push_refusal(self) -> str:
+        """Why nothing may be pushed, in the registry's own words; empty where it may, or the registry does not tell.
+
+        An upload is begun, without content, and cancelled. A page of a proxy before the registry tells nothing.
+        """
+        try:
+            answer = self._call("POST", f"{self.base}/v2/{self.path}/blobs/uploads/", action="push")
+        except DeniedError as error:
+            if error.code == "registry-denied":
+                return error.message
+            raise
+        place = join(answer.url, answer.headers.get("Location", ""))
+        if answer.status in _OK and place and origin(place) == origin(self.base):
+            self._call("DELETE", place, action="push")
+        codes = {code.upper() for code, _ in answer.errors}
+        is_refused = answer.status in REFUSED and codes & {"DENIED", "UNAUTHORIZED"}
+        return f"{self.host} denied a push to {self.path}: {answer.reason}" if is_refused else ""
+
     def _url(self, kind: str, reference: str) -> str:
         return f"{self.base}/v2/{self.path}/{kind}/{reference}"
 
@@ -250,19 +268,19 @@ class Distribution:
             )
         return url
 
-    def _call(self, method: str, url: str, *, accept: str = "") -> _Answer:
-        with self._open(method, url, accept=accept) as (answer, come):
+    def _call(self, method: str, url: str, *, accept: str = "", action: str = "") -> _Answer:
+        with self._open(method, url, accept=accept, action=action) as (answer, come):
             return _read(answer, url, come)
 
     @contextlib.contextmanager
     def _open(
-        self, method: str, url: str, *, accept: str = "", size: int = ANSWER_LIMIT
+        self, method: str, url: str, *, accept: str = "", size: int = ANSWER_LIMIT, action: str = ""
     ) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
         """Yield the answer to a request and where it comes from, after logging in if the registry asks for it.
 
         Only the registry itself asks: what a host that it redirects to asks for is not answered.
         """
-        action = "delete" if method == "DELETE" else "pull"
+        action = action or ("delete" if method == "DELETE" else "pull")
         headers = {"Accept": accept, "User-Agent": "buildx-cache"}
         used = self.login.header(action)
         answer, come = self._ask(method, url, {**headers, "Authorization": used}, size)

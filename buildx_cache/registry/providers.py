@@ -15,6 +15,8 @@ class Provider:
     name: str
     hosts: tuple[str, ...]
     advice: str
+    untagged: str = ""
+    """How manifests go that no tag names any more; empty: the service's own collection of garbage."""
 
 
 PROVIDERS: tuple[Provider, ...] = (
@@ -23,6 +25,7 @@ PROVIDERS: tuple[Provider, ...] = (
         hosts=("*.dkr.ecr.*.amazonaws.com", "*.dkr.ecr.*.amazonaws.com.cn", "*.dkr-ecr.*.on.aws", "public.ecr.aws"),
         advice="give the repository a lifecycle policy for the tag prefix buildcache-, "
         "or run `aws ecr batch-delete-image --image-ids imageTag=TAG`",
+        untagged="a lifecycle policy for tagStatus untagged",
     ),
     Provider(
         name="Docker Hub",
@@ -35,17 +38,20 @@ PROVIDERS: tuple[Provider, ...] = (
         hosts=("ghcr.io",),
         advice="delete the package version: `gh api --method DELETE "
         "/orgs/ORG/packages/container/NAME/versions/ID`, or the action actions/delete-package-versions",
+        untagged="the action actions/delete-package-versions with delete-only-untagged-versions",
     ),
     Provider(
         name="Google Artifact Registry",
         hosts=("*-docker.pkg.dev", "gcr.io", "*.gcr.io"),
         advice="set a cleanup policy for the tag prefix buildcache-, "
         "or run `gcloud artifacts docker tags delete IMAGE:TAG`",
+        untagged="a cleanup policy for tagState untagged",
     ),
     Provider(
         name="Azure Container Registry",
         hosts=("*.azurecr.io", "*.azurecr.cn", "*.azurecr.us"),
         advice="run `az acr repository untag` or a scheduled `acr purge --filter 'REPOSITORY:buildcache-.*' --ago 30d`",
+        untagged="`acr purge --untagged`",
     ),
     Provider(
         name="Quay",
@@ -64,6 +70,7 @@ PROVIDERS: tuple[Provider, ...] = (
         hosts=("harbor.*", "*.harbor.*"),
         advice="set a tag retention rule, or delete the tag with Harbor's own API: "
         "DELETE /api/v2.0/projects/PROJECT/repositories/REPOSITORY/artifacts/TAG/tags/TAG",
+        untagged="garbage collection of untagged artifacts",
     ),
     Provider(
         name="Artifactory",
@@ -90,6 +97,9 @@ PROVIDERS: tuple[Provider, ...] = (
 OWN = "allow deletion in the registry (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true), or use its own tools"
 
 
+OWN_UNTAGGED = "the registry's own collection of garbage (distribution: `registry garbage-collect --delete-untagged`)"
+
+
 def provider_of(host: str) -> Provider | None:
     """Return the service that runs ``host`` (a port does not matter), where it is known by its name."""
     name = host.lower().partition(":")[0]
@@ -100,3 +110,9 @@ def advice(host: str) -> str:
     """Return what to do where ``host`` refuses to delete."""
     row = provider_of(host)
     return row.advice if row else OWN
+
+
+def advice_of_untagged(host: str) -> str:
+    """Return what deletes the manifests in ``host`` that no tag names any more, as of tags that were pushed again."""
+    row = provider_of(host)
+    return (row.untagged if row else "") or OWN_UNTAGGED

@@ -163,6 +163,9 @@ RETRY = urllib3.Retry(
     raise_on_status=False,
 )
 
+ONCE = urllib3.Retry(total=0, redirect=False, status_forcelist=(), raise_on_status=False)
+"""Sends a request once."""
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REDIRECTS_LIMIT = 5
 _PORTS = {"http": 80, "https": 443}
@@ -190,10 +193,10 @@ Raises:
 """
 
 
-def sender(env: Mapping[str, str], pace: Pace = Pace()) -> Send:
-    """Return connections of this call's own, through the proxies that ``env`` names, to anywhere but this machine.
+def sender(env: Mapping[str, str], pace: Pace = Pace(), retry: urllib3.Retry = RETRY) -> Send:
+    """Return connections of this call, through the proxies that ``env`` names, to anywhere but this machine.
 
-    Each answer keeps to ``pace``.
+    Each answer keeps to ``pace``; ``retry`` tells how often a request is sent again.
     """
     # A name in small letters counts more than the same in capitals, which sort first.
     lowered = {name.lower(): value for name, value in sorted(env.items())}
@@ -216,7 +219,7 @@ def sender(env: Mapping[str, str], pace: Pace = Pace()) -> Send:
             body=request.body,
             headers=request.headers,
             timeout=timeout,
-            retries=RETRY,
+            retries=retry,
             redirect=False,
             preload_content=False,
             decode_content=False,

@@ -14,7 +14,7 @@ from buildx_cache.request.build_request import (
     parse_endpoint,
 )
 from buildx_cache.request.config import Configuration, found_config, named_config
-from buildx_cache.request.contexts import context_notes
+from buildx_cache.request.contexts import context_notes, repository_notes
 from buildx_cache.request.images import named_images
 from buildx_cache.request.local_paths import REPORTS
 from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, OTHER_NAMES, parse_duration, parse_size
@@ -76,6 +76,7 @@ __all__ = [
     "pushes_by_digest",
     "pushing_outputs",
     "read_text",
+    "repository_notes",
     "setting",
     "unknown_variables",
     "unmoved",

@@ -114,6 +114,7 @@ class BuildRequest(BuildxOptions):
     cache_compression: Compression | None = None
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
+    default_branch: str = ""
     cache_read_only: bool | None = None
     cache_max_size: str = ""
     lazy: Lazy = Lazy.AUTO
@@ -128,6 +129,7 @@ class BuildRequest(BuildxOptions):
     buildkitd_flags: str = ""
     docker_context: str = ""
     no_wait: bool = False
+    no_push_check: bool = False
     rm_builder: bool = False
     # Login
     registry: str = ""
@@ -152,6 +154,8 @@ class BuildRequest(BuildxOptions):
     report_junit: str = ""
     report_md: str = ""
     dotenv: str = ""
+    output_prefix: str = ""
+    one_line: bool = False
     verbose: bool = False
     quiet: bool = False
     no_color: bool = False

@@ -17,6 +17,7 @@ from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.request.build_request import BuildRequest, option_key
 from buildx_cache.request.dockerignore import DockerIgnore, load_dockerignore
 from buildx_cache.request.globs import TooComplexError
+from buildx_cache.request.images import copies_context, has_cache_mounts
 from buildx_cache.request.local_paths import (
     RESULT_FILES,
     dockerfile_of,
@@ -72,6 +73,37 @@ def context_notes(request: BuildRequest, directories: Sequence[str]) -> tuple[st
     folders = (_note(directory, context) for directory in directories for context in contexts)
     files = (_note_file(name, path, context) for name, path in written for context in contexts)
     return tuple(dict.fromkeys(filter(None, (*unread, *folders, *files))))
+
+
+def repository_notes(request: BuildRequest, *, travels: bool) -> tuple[str, ...]:
+    """Say what of a Dockerfile the cache is no help for, a line each.
+
+    Args:
+        request: what is asked.
+        travels: whether the cache is written for other machines.
+    """
+    history = tuple(_contexts(request, time.monotonic() + _SECONDS))[:1] if copies_context(request) else ()
+    notes = (
+        *map(_note_history, () if is_remote_context(request.context) else history),
+        _MOUNTS if travels and has_cache_mounts(request) else "",
+    )
+    return tuple(filter(None, notes))
+
+
+_MOUNTS = (
+    "what `RUN --mount=type=cache` keeps stays in the builder: no cache takes it to another machine, where such a step "
+    "begins with nothing"
+)
+
+
+def _note_history(context: _Context) -> str:
+    has_history = look(context.folder / ".git").is_folder
+    if not has_history or not context.sends(PurePosixPath(".git/HEAD")):
+        return ""
+    return (
+        f"the repository's .git is part of the build context {context.folder}: `COPY . .` copies it, and every commit "
+        f"changes it; add `.git` to {context.file}"
+    )
 
 
 def _contexts(request: BuildRequest, until: float) -> Iterator[_Context]:

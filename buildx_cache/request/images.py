@@ -18,6 +18,9 @@ _SYNTAX = re.compile(r"#\s*syntax\s*=\s*(?P<image>\S+)", re.IGNORECASE)
 _INSTRUCTION = re.compile(r"\s*(?P<word>FROM|ARG|COPY|ADD|RUN)\s+(?P<rest>.*)", re.IGNORECASE)
 _CONTINUED = re.compile(r"\\[ \t]*\r?\n")
 _OPTION = re.compile(r"--(?:(?P<key>from)|mount)=(?P<value>\S+)")
+_CACHE_MOUNT = re.compile(r"(?:--\S+\s+)*--mount=(?:\S*,)?type=cache(?:[,\s]|$)", re.IGNORECASE)
+_LIST = str.maketrans('[],"', "    ")
+_NARROWED = ("--from", "--exclude=.git", "--exclude=**/.git")
 _STAGE = re.compile(r"[a-z][a-z0-9._-]*")
 _NAMED = re.compile(r"\s*FROM\s.*\sAS\s+(?P<stage>[a-z][a-z0-9._-]*)\s*", re.IGNORECASE)
 _COMMENTS = re.compile(r"^\s*(?:#.*)?\n", re.MULTILINE)
@@ -35,6 +38,32 @@ def named_images(request: BuildRequest) -> tuple[str, ...]:
     pairs = (text.partition("=") for text in values_of(request, "build_arg"))
     given = {name: value for name, equals, value in pairs if equals}
     return tuple(dict.fromkeys((*named, *_images(_text(request), given))))
+
+
+def copies_context(request: BuildRequest) -> bool:
+    """Tell whether the Dockerfile copies the whole build context in one step, as ``COPY . .`` does."""
+    return any(
+        match["word"].upper() in ("COPY", "ADD") and _is_whole(match["rest"]) for match in _instructions(_text(request))
+    )
+
+
+def has_cache_mounts(request: BuildRequest) -> bool:
+    """Tell whether a step of the Dockerfile keeps something in the builder: ``RUN --mount=type=cache``."""
+    runs = (match["rest"] for match in _instructions(_text(request)) if match["word"].upper() == "RUN")
+    return any(_CACHE_MOUNT.match(rest) for rest in runs)
+
+
+def _instructions(text: str) -> Iterator[re.Match[str]]:
+    lines = _CONTINUED.sub(" ", _COMMENTS.sub("", text)).splitlines()
+    return filter(None, map(_INSTRUCTION.match, lines))
+
+
+def _is_whole(rest: str) -> bool:
+    """Tell whether the sources of a COPY have the build context itself among them."""
+    words = rest.translate(_LIST).split()
+    options = [word for word in words if word.startswith("--")]
+    sources = words[len(options) : -1]
+    return bool({".", "./", "/"} & {*sources}) and not any(each.startswith(_NARROWED) for each in options)
 
 
 def stages_but(request: BuildRequest, target: str) -> tuple[str, ...] | None:

@@ -115,6 +115,11 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             help="Reference of a registry cache. Default: IMAGE:buildcache-SCOPE.", metavar="REF", rule=rules.CACHE
         ),
         "cache_scope": Option(help="Cache scope to write. Default: the branch.", metavar="NAME", rule=rules.CACHE),
+        "default_branch": Option(
+            help="The repository's default branch, whose cache all builds read. Default: what the CI or git tells.",
+            metavar="NAME",
+            rule=rules.BRANCH,
+        ),
         "cache_mode": Option(
             help="min: layers of the image; max: layers of every stage. Default: max.", metavar="MODE", rule=rules.CACHE
         ),
@@ -166,6 +171,9 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "no_wait": Option(
             help="Do not wait, up to 30 s in a CI or with DOCKER_HOST, for an engine that does not answer yet.",
             rule=rules.SHOWN,
+        ),
+        "no_push_check": Option(
+            help="Do not ask the registry before the build whether it will refuse the push.", rule=rules.SHOWN
         ),
         "rm_builder": Option(
             help="Remove the builder after the build. Default: keep.", off="--keep-builder", rule=rules.BUILDER
@@ -224,6 +232,12 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "dotenv": Option(
             help="Append digest, tags and cache figures as NAME=value lines.", metavar="FILE", rule=rules.WRITTEN
         ),
+        "output_prefix": Option(
+            help="Word before the names of values for later steps: api makes BUILDX_CACHE_API_DIGEST.",
+            metavar="WORD",
+            rule=rules.RESULTS,
+        ),
+        "one_line": Option(help="Print one REPOSITORY@DIGEST to stdout, not a line a tag.", rule=rules.RESULTS),
         "verbose": Option(help="Show the commands that run.", short="-v", rule=rules.SHOWN),
         "quiet": Option(help="Only warnings and errors.", short="-q", rule=rules.SHOWN),
         "no_color": Option(help="No colours (also NO_COLOR).", rule=rules.SHOWN),

@@ -299,6 +299,8 @@ BUILDER = Permission(
     why="it says which builder does the work, and so who gets the build's files and logins", check=None
 )
 LOGIN = Permission(why="it says which credentials are used, and where they go", check=None)
+RESULTS = Permission(why="it says what later steps of the job read, and where", check=None)
+BRANCH = Permission(why="it says whose cache every build reads, and which pull requests look like a fork's", check=None)
 CACHE = _cache()
 CACHE_KIND = _cache(left=CacheKind.NONE)
 CACHE_DIR = _cache(_layout)

@@ -44,6 +44,7 @@ _LAYOUT = ("index.json", "index.json.lock", "oci-layout", "blobs", "blobs/sha256
 # No other `_` than that of x86_64: BuildKit exports the files of `linux/arm/v7` and `linux/arm_v7` into one folder.
 _PLATFORM = re.compile(r"(?:x86_64|[a-z0-9-]+)(?:/(?:x86_64|[a-z0-9.-]+)){0,2}", re.IGNORECASE | re.ASCII)
 _SEPARATOR = "/"
+_PREFIX = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", re.ASCII)
 # The words that may stand alone: systems and architectures that BuildKit builds for, as ``containerd/platforms`` knows
 # and spells them, and Buildx' own word for the builder's platform.
 _ALONE = frozenset((
@@ -240,6 +241,12 @@ def _check_formats(request: BuildRequest) -> None:
             "--timeout 0 leaves no time",
             code="value-invalid",
             hint="give the longest that the call may take, such as 30m",
+        )
+    if request.output_prefix and not _PREFIX.fullmatch(request.output_prefix):
+        raise UsageError(
+            f"--output-prefix {request.output_prefix!r} is no part of a variable's name",
+            code="prefix-malformed",
+            hint="write a word of letters, digits and dashes, such as api",
         )
     for text in request.build_arg:
         if not text.partition("=")[0]:

@@ -15,13 +15,14 @@ from buildx_cache.ci import CIContext
 from buildx_cache.diagnose import diagnose
 from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, InterruptedBuildError
-from buildx_cache.plan import BuildInvocation, BuildPlan
+from buildx_cache.plan import BuildInvocation, BuildPlan, Store
 from buildx_cache.report import BuildReport, rewritten_report
 from buildx_cache.run.build import Builds
 from buildx_cache.run.builder_lifecycle import CallsBuilder
 from buildx_cache.run.caches import CacheExports, Caches
 from buildx_cache.run.call import Call, Outcome
 from buildx_cache.run.interfaces import Engine, last_line
+from buildx_cache.run.push_check import PushCheck
 from buildx_cache.run.recovery import Attempt, Strategy
 from buildx_cache.run.recovery.engine_image import EngineImages
 from buildx_cache.run.recovery.failed_export import FailedExport, WriteRetry
@@ -69,7 +70,10 @@ class _Execution:
         self._caches = Caches(plan, call, self._lazy, call.retrying)
         self._loading = ImageLoad(plan.target.image.loading, engine, self._caches.folder)
         is_for_stranger = ci.is_fork and plan.cache.read_only
-        self._images = EngineImages(plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger)
+        is_classic = plan.store is Store.CLASSIC
+        self._images = EngineImages(
+            plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger, is_classic=is_classic
+        )
         self._builds = Builds(call, self._redactor)
         self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying)
         self._image_id = ""
@@ -107,7 +111,12 @@ class _Execution:
                 with self._builder.undone_unless_ready():
                     self._builder.prepare_context()
                     login.enter_context(call.login(self._secrets))  # the builder's image may take it, too
+                    asked = self._plan.target.image.asked
+                    check = PushCheck(asked, self._engine.push_refusal) if asked else None
                     self._builder.prepare()
+                    if check:
+                        with call.phase("login"):
+                            check.finish()
                 attempt = self._build(build)
                 for file in self._builds.files:
                     put_in_place(file.naming(self._image_id))

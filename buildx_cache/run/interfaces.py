@@ -9,6 +9,7 @@ from typing import IO, Protocol
 
 from buildx_cache.plan import BuildInvocation, Effect
 from buildx_cache.plan.effects import LoadImage
+from buildx_cache.reference import Reference
 
 NO_REASON = "no reason given"
 
@@ -73,6 +74,9 @@ class Engine(Protocol):
 
     def has_login(self, registry: str) -> bool:
         """Whether the user has a stored login to the registry of this key."""
+
+    def push_refusal(self, repository: Reference) -> str:
+        """Why a registry lets nothing be pushed to a repository; empty where it does, or that cannot be told."""
 
     def image_id(self, tag: str) -> str:
         """Return the ID of an image in the engine's store.

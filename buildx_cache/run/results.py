@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, Transfer, absent_folder, classify
 from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
@@ -135,6 +136,8 @@ def pushed_lines(image: ImagePlan, digest: str, trace: BuildTrace | None) -> tup
     """Return what was pushed, ``NAME@DIGEST``; BuildKit tells the digest of each tag, Buildx that of the last one."""
     told = {name: found for each in (trace.transfers if trace else ()) for name, found in each.pushed}
     digests = {name: told.get(str(parse_reference(name).canonical), digest) for name in image.pushed}
+    if image.one_line:
+        digests = {parse_reference(name).repository: found for name, found in islice(digests.items(), 1)}
     return tuple(f"{name}@{found}" if found else name for name, found in digests.items())
 
 

@@ -113,6 +113,18 @@ def test_docker_is_not_running(docker: Docker, project: Path) -> None:
     assert "DOCKER_HOST" in hint
 
 
+def test_podman_under_dockers_name(docker: Docker, project: Path, tmp_path: Path) -> None:
+    """The script answers as podman 4.3 does; podman itself is asked where it is installed."""
+    info = '{"host":{"os":"linux"},"version":{"Version":"4.3.1"}}'
+    answers = f"case $1 in --version) echo podman version 4.3.1 ;; info|version) echo '{info}' ;; *) exit 125 ;; esac"
+    podman = shutil.which("podman")
+    command = tmp_path / "docker"
+    command.write_text(f'#!/bin/sh\nexec {podman} "$@"\n' if podman else f"#!/bin/sh\n{answers}\n")
+    command.chmod(0o755)
+    code, message, _ = refused(docker, str(project), env={"PATH": f"{tmp_path}:/usr/bin:/bin", "CI": "true"})
+    assert (code, "podman" in message) == (3, True)
+
+
 def test_no_such_docker_context(docker: Docker, project: Path) -> None:
     code, message, _ = refused(docker, "--docker-context", "nowhere", str(project))
     assert (code, message.startswith("there is no such Docker context")) == (3, True)

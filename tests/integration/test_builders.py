@@ -221,3 +221,16 @@ def test_a_docker_context_is_used_for_all_of_it(docker: Docker, project: Path, n
         assert docker.greeting("builders") == "one"
     finally:
         docker.docker("context", "rm", "--force", name)
+
+
+@pytest.mark.parametrize(("ci", "notes"), [({}, 1), ({"CIRCLECI": "true", "CIRCLE_BRANCH": "main"}, 2)], ids=["", "ci"])
+def test_what_no_cache_helps_is_noted_once(docker: Docker, project: Path, ci: dict[str, str], notes: int) -> None:
+    """The history that is copied with the context; in a CI, cache mounts too: the next job may be elsewhere."""
+    (project / ".git").mkdir()
+    (project / "Dockerfile").write_text(
+        "ARG BASE\nFROM $BASE\nCOPY . /src\n" + 2 * "RUN --mount=type=cache,target=/kept true\n"
+    )
+    opt = ("--cache", "local", "--cache-dir", str(project.parent / "cache"), "--driver", "docker", "--no-prune")
+    ran = docker.build(*opt, "--build-arg", f"BASE={docker.base}", str(project), env=ci)
+    found = [line for line in ran.report["warnings"] if ".git" in line or "type=cache" in line]
+    assert len(found) == notes, ran.report["warnings"]

@@ -184,7 +184,7 @@ FAILURES = {
     ),
     "push-denied": Failure(
         dockerfile="FROM scratch\nCOPY Dockerfile /\n",
-        options=("--push", "--tag", "{proxy}/denied/app:1"),
+        options=("--no-push-check", "--push", "--tag", "{proxy}/denied/app:1"),
         says=("403 Forbidden", "the account may write (push) or read (FROM) it"),
         code=4,
     ),

@@ -58,9 +58,17 @@ def test_a_wrong_password_is_refused_before_the_build(docker: Docker, project: P
     assert ran.report["phases"]["build"] == 0
 
 
-def test_a_push_without_a_login_is_denied(docker: Docker, project: Path, target: str) -> None:
+def test_a_push_without_a_login_is_denied_before_the_build(docker: Docker, project: Path, target: str) -> None:
     ran = docker.tool("build", "--cache", "none", *words(docker, project, target))
-    assert ran.code == 4, ran.stderr
+    assert (ran.code, ran.report["error"]["code"]) == (4, "push-denied"), ran.stderr
+    assert "hint: log in with --username" in ran.stderr
+    assert (ran.report["phases"]["build"], ran.report["steps"]) == (0, [])
+    assert docker.left_of(ran.report["builder"]["name"]) == ""
+
+
+def test_a_registry_that_is_not_asked_refuses_after_the_build(docker: Docker, project: Path, target: str) -> None:
+    ran = docker.tool("build", "--cache", "none", "--no-push-check", *words(docker, project, target))
+    assert (ran.code, len(ran.report["steps"])) == (4, 3), ran.stderr
     assert "hint: log in with --username" in ran.stderr
 
 
@@ -115,3 +123,34 @@ def test_a_credential_helper_that_is_not_installed_is_no_fault_of_the_dockerfile
     ran = docker.tool("build", "--driver", "docker", *asked, env={"DOCKER_CONFIG": str(tmp_path)})
     assert (ran.code, ran.report["error"]["code"]) == (4, "credential-helper-failed")
     assert "docker-credential-not-installed" in ran.stderr
+
+
+PROXIES = {"httpProxy": "http://me:correct-horse@127.0.0.1:9", "noProxy": "127.0.0.1"}
+STEP = "FROM {base}\nRUN env | grep -i _proxy > /proxies || true\nFROM scratch\nCOPY --from=0 /proxies /\n"
+
+
+@pytest.mark.parametrize("has_login", [False, True], ids=["no-login", "login"])
+def test_steps_get_the_proxies_of_the_docker_configuration_alone(
+    docker: Docker, tmp_path: Path, *, has_login: bool
+) -> None:
+    """As with Buildx itself: those of the environment are for this host's own connections."""
+    context, config, out = (tmp_path / name for name in ("context", "config", "out"))
+    context.mkdir()
+    (context / "Dockerfile").write_text(STEP.format(base=docker.base))
+    if own := docker.env.get("DOCKER_CONFIG"):
+        shutil.copytree(own, config, symlinks=True)
+    file = config / "config.json"
+    given = json.loads(file.read_text()) if file.exists() else {}
+    config.mkdir(exist_ok=True)
+    file.write_text(json.dumps({**given, "proxies": {"default": PROXIES}}))
+    others = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:10")
+    ran = docker.tool(
+        *("build", "--driver", "docker", "--cache", "none", "--no-cache", "-o", f"type=local,dest={out}", str(context)),
+        env={**others, **(login(docker) if has_login else {}), "DOCKER_CONFIG": str(config)},
+    )
+    assert ran.code == 0, ran.stderr
+    assert dict(line.split("=", 1) for line in (out / "proxies").read_text().splitlines()) == {
+        **dict.fromkeys(("HTTP_PROXY", "http_proxy"), PROXIES["httpProxy"]),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), PROXIES["noProxy"]),
+    }
+    assert "correct-horse" not in ran.stderr + json.dumps(ran.report)

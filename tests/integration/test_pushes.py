@@ -78,3 +78,22 @@ def test_the_classic_store_pushes_too(classic_docker: Docker, project: Path) -> 
     )
     line = ran.stdout.strip()
     assert (line.partition("@")[0], manifest(classic_docker, line)) == (f"{name}:1", line.partition("@")[2])
+
+
+def test_two_images_of_a_job_have_a_line_and_variables_of_their_own(
+    docker: Docker, project: Path, tmp_path: Path
+) -> None:
+    repository, values = docker.repository(), tmp_path / "values.env"
+    words = ("--driver", "docker", "--cache", "none", "--push", "--build-arg", f"BASE={docker.base}", str(project))
+    digests = {}
+    for prefix in ("web", "api"):
+        (project / "word").write_text(prefix)
+        tags = ("-t", f"{repository}:{prefix}", "-t", f"{repository}:{prefix}-latest", "--one-line")
+        ran = docker.build(*tags, "--output-prefix", prefix, "--dotenv", str(values), *words)
+        digests[prefix] = ran.report["images"]["default"]["digest"]
+        assert ran.stdout == f"{repository}@{digests[prefix]}\n"
+    told = dict(line.split("=", 1) for line in values.read_text().splitlines())
+    assert {prefix: told[f"BUILDX_CACHE_{prefix.upper()}_DIGEST"].strip("'\"") for prefix in digests} == digests
+    assert "BUILDX_CACHE_DIGEST" not in told
+    again = docker.tool("plan", "--assume-driver", "docker", str(project), env=dict.fromkeys(told, "x"))
+    assert "no such option" not in again.stderr + again.stdout

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.integration.conftest import Docker
 from tests.integration.fronts import second_address
@@ -204,3 +207,39 @@ def test_an_image_that_only_the_engine_has_is_handed_over(
     again = docker.build(*words)
     assert again.report["cache"]["hit_ratio"] == 1.0
     assert docker.left_in_scratch() == []
+
+
+def test_an_image_of_the_containerd_store_is_handed_over_where_its_registry_denies_it(
+    docker: Docker, project: Path
+) -> None:
+    """To that store, every image has a digest in the registry of its name, pushed or not."""
+    image = docker.repository().replace(docker.registry, docker.auth_registry) + ":local"
+    docker.docker("build", "--quiet", "--tag", image, "--build-arg", f"BASE={docker.base}", str(project))
+    try:
+        (project / "Dockerfile").write_text(f"FROM {image}\nRUN cat /said > /again\nCMD cat /again\n")
+        docker.build("-t", "taken-over", "--load", "--cache", "none", *docker.new_builder, "--rm-builder", str(project))
+        assert docker.greeting("taken-over") == "one"
+    finally:
+        docker.docker("image", "rm", "--force", image)
+
+
+@pytest.mark.parametrize("kind", quick(["docker", "old_docker"], "docker"))
+def test_a_registrys_certificates_are_copied_into_the_builder(
+    request: pytest.FixtureRequest, project: Path, tmp_path: Path, kind: str
+) -> None:
+    docker: Docker = request.getfixturevalue(kind)
+    config, authority, own = tmp_path / "config", trustme.CA(), docker.env.get("DOCKER_CONFIG")
+    if own:
+        shutil.copytree(own, config, symlinks=True)
+    (folder := config / "certs.d/registry.test:5000").mkdir(parents=True)
+    authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+    env = {"DOCKER_CONFIG": str(config), "BUILDX_CONFIG": str(Path(own or Path.home() / ".docker") / "buildx")}
+    words = (*docker.container_builder, "--cache", "none", "--build-arg", f"BASE={docker.base}", str(project))
+    name = docker.build(*words, env=env).report["builder"]["name"]
+    try:
+        made = f"buildx_buildkit_{name}0"
+        toml = tomllib.loads(docker.docker("exec", made, "cat", "/etc/buildkit/buildkitd.toml"))
+        (copied,) = toml["registry"]["registry.test:5000"]["ca"]
+        assert docker.docker("exec", made, "cat", copied) == authority.cert_pem.bytes().decode().strip()
+    finally:
+        docker.docker("buildx", "rm", name)

@@ -1385,6 +1385,14 @@ def test_what_a_fork_brings_is_told_apart(env: Mapping[str, str], *, is_fork: bo
     assert context.is_fork is is_fork
 
 
+@pytest.mark.parametrize(("source", "is_fork"), [("trunk", True), ("main", False), ("feature", False)])
+def test_a_pull_request_of_the_default_branch_that_is_given_may_be_a_forks(source: str, *, is_fork: bool) -> None:
+    """Where the CI does not tell forks apart, as CodeBuild does not."""
+    env = {**CODEBUILD_PULL, "CODEBUILD_WEBHOOK_HEAD_REF": f"refs/heads/{source}"}
+    found = ci.detect(env, git=Git(GitFacts()), read_text=dict[str, str]().get, default_branch="trunk")
+    assert (found.default_branch, found.is_fork) == ("trunk", is_fork)
+
+
 # --- hostile names -------------------------------------------------------------------------------------------
 
 # How each CI names a branch that is pushed.

@@ -24,7 +24,7 @@ from buildx_cache.ci.capabilities import (
     teamcity_parameter,
     variable,
 )
-from buildx_cache.ci.outputs import Addition, Outputs, annotate, outputs, write_outputs
+from buildx_cache.ci.outputs import Addition, Outputs, annotate, handed_on, outputs, write_outputs
 from buildx_cache.ci.providers import named
 from buildx_cache.report import BuilderReport, BuildReport, CacheReport, CIReport, ImageReport, StepCounts
 from buildx_cache.request.options import CONFIG_FIELDS
@@ -275,6 +275,21 @@ def test_each_target_tells_its_image() -> None:
     told = read_exports(only_text(made_for("circleci", replace(base, images={**base.images, "api": more}))))
     assert told["BUILDX_CACHE_DIGEST"] == f"{DIGEST},{PLATFORM_DIGEST}"
     assert told["BUILDX_CACHE_TAGS"] == f"{TAGS[0]},registry.example.com/api:1"
+
+
+@pytest.mark.parametrize("provider", READERS)
+def test_a_prefix_keeps_the_values_of_two_images_apart(provider: str) -> None:
+    env, dotenv = ENV, "" if named(provider).outputs else "build.env"
+    made = outputs(report(provider), env, image_id=IMAGE_ID, dotenv=dotenv, prefix="api")
+    plain = READERS[provider](made_for(provider, report(provider)))
+    assert READERS[provider](made) == {
+        name.replace("BUILDX_CACHE_", "BUILDX_CACHE_API_") if provider != "github" else f"api-{name}": value
+        for name, value in plain.items()
+    }
+    assert set(handed_on(dict.fromkeys(map(variable, ("digest", "api-image-id", "cach")), "x"))) == {
+        "BUILDX_CACHE_DIGEST",
+        "BUILDX_CACHE_API_IMAGE_ID",
+    }
 
 
 def test_tags_of_a_loaded_image_are_told_too() -> None:

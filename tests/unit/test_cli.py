@@ -427,6 +427,29 @@ def test_git_is_asked_where_no_ci_tells(call: CommandLine) -> None:
     assert line == "docker buildx build --builder default --tag app:83a20ec-topic ."
 
 
+@pytest.mark.parametrize(
+    ("words", "env", "read"),
+    [
+        ((), {}, "main"),
+        (("--default-branch", "trunk"), {}, "trunk"),
+        (("--default-branch", "trunk"), {"BUILDX_CACHE_DEFAULT_BRANCH": "other", "CIRCLECI": "true"}, "trunk"),
+        ((), {"BUILDX_CACHE_DEFAULT_BRANCH": "trunk"}, "trunk"),
+    ],
+)
+def test_the_default_branch_is_the_callers_word(
+    call: CommandLine, words: tuple[str, ...], env: dict[str, str], read: str
+) -> None:
+    push = ("-t", "r.example/app:1", "--push", "--cache-scope", "own")
+    called = call("plan", "--assume-driver", "docker", "--format", "json", *push, *words, **env)
+    imports = json.loads(called.out)["cache"]["imports"]
+    assert [each.partition("buildcache-")[2].partition(",")[0] for each in imports] == ["own", read]
+
+
+def test_a_default_branch_that_is_none_is_refused(call: CommandLine) -> None:
+    called = call("plan", "--assume-driver", "docker", "--default-branch", "a\u2028b")
+    assert (called.code, "--default-branch" in called.err) == (2, True)
+
+
 def test_the_ci_is_asked_before_git(call: CommandLine) -> None:
     ci = {"CIRCLECI": "true", "CIRCLE_SHA1": "f" * 40, "CIRCLE_BRANCH": "fix/7", "CIRCLE_BUILD_NUM": "9"}
     (line,) = call.planned(*NO_CACHE, "-t", "app:{short_sha}-{branch}-{build}", **ci)

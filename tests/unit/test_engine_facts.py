@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from buildx_cache.engine import client
+from buildx_cache.engine import certificates, client
 from buildx_cache.engine.client import gateway_of, parse_builder
 from buildx_cache.engine.credentials import current_context
 from buildx_cache.engine.docker import DockerEngine
@@ -169,6 +169,7 @@ class Docker:
             "system info": Completed(code=0, stdout=json.dumps(INFO)),
             "buildx inspect": Completed(code=0, stdout=BUILDER),
             "version": Completed(code=0, stdout="{}"),
+            "--version": Completed(code=0, stdout="Docker version 28.5.2, build 1"),
         }
         self.asked: list[str] = []
         patch.setattr("python_on_whales.utils.subprocess.run", self._run)
@@ -177,6 +178,7 @@ class Docker:
         patch.setattr("shutil.which", lambda name: f"/bin/{name}" if os.environ["PATH"] == "/bin" else None)
         patch.setattr(os, "uname", lambda: os.uname_result(("Linux", "build-7", "6", "1", "x86_64")))
         patch.setattr(sys, "platform", "linux")
+        patch.setattr(certificates, "_ENGINES", Path("/nowhere"))
 
     def _answer(self, argv: Sequence[str]) -> Completed:
         program, *words = argv

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.errors import UsageError
-from buildx_cache.request import BuildRequest, check_paths, named_images
+from buildx_cache.request import BuildRequest, check_paths, named_images, repository_notes
 from tests.unit.test_plan import request_of
 
 
@@ -118,3 +118,49 @@ def test_a_target_is_refused_only_where_it_can_be_no_stage(
     with pytest.raises(UsageError) as refused:
         check_paths(request)
     assert (refused.value.code, hint in refused.value.hint) == ("stage-absent", True), refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "ignored", "is_noted"),
+    [
+        ("COPY . .\n", "", True),
+        ("COPY --chown=1 ./ /src/\n", "", True),
+        ('ADD [".", "/src"]\n', "", True),
+        ("COPY a \\\n  . /src/\n", "node_modules\n", True),
+        ("COPY . .\n", ".git\n", False),
+        ("COPY . .\n", "*\n!src\n", False),
+        ("COPY . .\n", ".git*\n", False),
+        ("COPY --from=base . .\n", "", False),
+        ("COPY --exclude=.git . .\n", "", False),
+        ("COPY src /src\nWORKDIR .\n", "", False),
+        ("RUN cp . .\n", "", False),
+    ],
+)
+def test_history_that_is_copied_with_the_context_is_noted(
+    tmp_path: Path, text: str, ignored: str, *, is_noted: bool
+) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM scratch AS base\n{text}")
+    (tmp_path / ".dockerignore").write_text(ignored)
+    request = request_of({"context": str(tmp_path)})
+    assert repository_notes(request, travels=True) == ()
+    (tmp_path / ".git").mkdir()
+    assert len(repository_notes(request, travels=False)) == is_noted
+
+
+@pytest.mark.parametrize(
+    ("text", "is_noted"),
+    [
+        ("RUN --mount=type=cache,target=/x make\n", True),
+        ("RUN --mount=type=bind,target=/y --mount=target=/x,type=cache \\\n  make\n", True),
+        ("run --network=none --mount=type=cache,target=/x make\n", True),
+        ("RUN --mount=type=bind,target=/x make\n", False),
+        ("RUN make --mount=type=cache\n", False),
+        ("# RUN --mount=type=cache,target=/x make\n", False),
+        ("RUN --mount=type=cachet,target=/x make\n", False),
+    ],
+)
+def test_cache_mounts_are_noted_where_the_cache_travels(tmp_path: Path, text: str, *, is_noted: bool) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM scratch\n{text}")
+    request = request_of({"context": str(tmp_path)})
+    assert repository_notes(request, travels=False) == ()
+    assert len(repository_notes(request, travels=True)) == is_noted

@@ -312,7 +312,8 @@ def test_only_folders_have_to_be_ascii() -> None:
 NOT_IN_ARGV = {
     *("timeout", "progress", "report", "report_html", "report_junit", "report_md", "dotenv", "verbose", "quiet"),
     *("no_color", "password_env", "password_stdin", "cache_max_size", "config", "trust_config"),
-    *("lazy", "no_wait"),  # plans name folders
+    *("output_prefix", "one_line", "default_branch"),
+    *("lazy", "no_wait", "no_push_check"),  # plans name folders
 }
 FIELDS = {each.name: each.default for each in dataclasses.fields(BuildRequest) if each.name not in NO_OPTIONS}
 
@@ -338,6 +339,7 @@ def test_every_option_that_decides_a_command_line_is_in_the_table(name: str) -> 
 SHOWN: Mapping[str, object] = {
     "config": "x.toml",
     "no_wait": True,
+    "no_push_check": True,
     "trust_config": True,
     "timeout": "10m",
     "progress": Progress.QUIET,
@@ -346,6 +348,9 @@ SHOWN: Mapping[str, object] = {
     "report_junit": "report.xml",
     "report_md": "report.md",
     "dotenv": "build.env",
+    "output_prefix": "api",
+    "default_branch": "trunk",
+    "one_line": True,
     "verbose": True,
     "quiet": True,
     "no_color": True,

@@ -112,9 +112,40 @@ def test_each_name_has_the_digest_that_was_pushed_to_it() -> None:
     assert pushed_lines(image, last, first) == (f"app:1@{one}", f"{OTHER}:1@{two}", f"{APP}@{last}")
     assert pushed_lines(image, last, None) == (f"app:1@{last}", f"{OTHER}:1@{last}", f"{APP}@{last}")
     assert pushed_lines(image, "", None) == image.pushed
+    single = replace(image, one_line=True)
+    assert pushed_lines(single, last, first) == (f"app@{one}",)
+    assert pushed_lines(single, "", None) == ("app",)
 
 
 def test_what_buildkit_says_of_a_push_is_read() -> None:
     digest = f"sha256:{'1' * 64}"
     assert pushed_reference(f"pushing manifest for {APP}:1@{digest}") == (f"{APP}:1", digest)
     assert pushed_reference(f"pushing manifest for {APP}") == ("", "")  # by digest
+
+
+LOOPBACK = "127.0.0.1:5000/app"
+
+
+@pytest.mark.parametrize(
+    ("asked", "facts", "repositories"),
+    [
+        ({"tag": [f"{APP}:1", f"{APP}:2", f"{OTHER}:1"], "push": True}, CONTAINERD, [APP, OTHER]),
+        ({"tag": ["app"], "push": True}, CONTAINERD, ["docker.io/library/app"]),
+        ({"tag": TAGGED, "output": ["type=registry"]}, CONTAINERD, [APP]),
+        ({"tag": TAGGED, "push": True}, CLASSIC, [APP]),
+        ({"tag": TAGGED}, CONTAINERD, []),
+        ({"tag": TAGGED, "load": True}, CONTAINERD, []),
+        ({"tag": TAGGED, "push": True, "no_push_check": True}, CONTAINERD, []),
+        # Where the builder is, another registry or another answer may be.
+        ({"tag": TAGGED, "push": True, "driver": "remote", "endpoint": ["tcp://a:1"]}, CONTAINERD, []),
+        ({"tag": TAGGED, "push": True, "driver": "kubernetes"}, CONTAINERD, []),
+        ({"tag": [LOOPBACK], "push": True, "driver": "docker"}, CONTAINERD, [LOOPBACK]),
+        ({"tag": [LOOPBACK], "push": True, "driver": "docker"}, replace(CONTAINERD, elsewhere="far"), []),
+        ({"tag": [LOOPBACK], "push": True, "driver_opt": ["network=bridge"]}, CONTAINERD, []),
+        ({"tag": [LOOPBACK], "push": True, "driver_opt": ["network=host"]}, CONTAINERD, [LOOPBACK]),
+    ],
+)
+def test_a_registry_is_asked_for_a_push_where_its_answer_is_the_builders(
+    asked: dict[str, Any], facts: Facts, repositories: list[str]
+) -> None:
+    assert list(map(str, plan_of(asked, facts=facts).target.image.asked)) == repositories

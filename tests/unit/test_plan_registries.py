@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
 
+from buildx_cache.engine.certificates import registry_certificates
 from buildx_cache.plan.builder_choice import own_builder_name
-from buildx_cache.plan.facts import Facts, Registries
+from buildx_cache.plan.facts import Certificates, Facts, Registries
 from buildx_cache.plan.registry_choice import buildkitd_config, take_over
 from buildx_cache.plan.render import plan_json, shell_lines
 from tests.unit.test_plan import CLASSIC, CONTAINER, LAPTOP, OWN_RUNNING, plan_of, request_of
 
+CERTIFICATES = Certificates(
+    host="registry.test:5000", authorities=("/c/ca.crt",), pairs=(("/c/a.key", "/c/a.cert"),), digest="01"
+)
 INSECURE = Registries(insecure=("registry.test:5000",))
 LOCAL = {"cache": "local", "tag": ["app"], "load": True}
 MADE = replace(CLASSIC, registries=INSECURE)
@@ -46,6 +51,18 @@ def toml(registries: Registries) -> dict[str, Any]:
             {"docker.io": {"mirrors": ["b.test:5000"]}, "b.test:5000": {"http": True, "insecure": True}},
             id="insecure-mirror",
         ),
+        pytest.param(
+            Registries(certificates=(CERTIFICATES,), insecure=("registry.test:5000",)),
+            {
+                "registry.test:5000": {
+                    "ca": ["/c/ca.crt"],
+                    "keypair": [{"key": "/c/a.key", "cert": "/c/a.cert"}],
+                    "http": True,
+                    "insecure": True,
+                }
+            },
+            id="certificates",
+        ),
         pytest.param(Registries(insecure=('a"]\nx=1',)), {'a"]\nx=1': {"http": True, "insecure": True}}, id="hostile"),
     ],
 )
@@ -70,12 +87,13 @@ def test_no_other_user_has_made_the_file_that_a_plan_writes() -> None:
         Registries(mirrors=("https://me:password@a.test",)),
         Registries(mirrors=("ftp://a.test",)),
         Registries(mirrors=("https://[a.test",)),
+        Registries(certificates=(replace(CERTIFICATES, unreadable="/c/a.key: Permission denied"),)),
     ],
     ids=repr,
 )
 def test_what_buildkit_cannot_be_told_is_left_out_and_said(registries: Registries) -> None:
     plan = take_over(registries)
-    assert (plan.insecure, plan.mirrors, len(plan.left_out)) == ((), (), 1)
+    assert (plan.insecure, plan.mirrors, plan.certificates, len(plan.left_out)) == ((), (), (), 1)
     assert buildkitd_config(plan) == ()
     assert "password" not in plan.left_out[0]
 
@@ -120,6 +138,33 @@ def test_builders_of_other_registries_are_other_builders() -> None:
     assert len(names) == len(others) + 1
 
 
+def test_a_builder_of_an_older_certificate_is_another_one() -> None:
+    request = request_of(LOCAL)
+    both = (CERTIFICATES, replace(CERTIFICATES, digest="02"))
+    facts = [replace(CLASSIC, registries=Registries(certificates=(each,))) for each in both]
+    assert len({own_builder_name(request, LAPTOP, each) for each in facts}) == len(both)
+
+
+def test_certificates_are_found_as_docker_finds_them(tmp_path: Path) -> None:
+    host, other = tmp_path / "certs.d/registry.test:5000", tmp_path / "certs.d/other.test"
+    for folder in (host, other, tmp_path / "certs.d/empty.test"):
+        folder.mkdir(parents=True)
+    for name in ("ca.crt", "a.key", "a.cert", "b.key", "c.cert", "notes.txt"):
+        (host / name).write_text(name)
+    (tmp_path / "real.crt").write_text("real")
+    (other / "linked.crt").symlink_to(tmp_path / "real.crt")
+    env = {"DOCKER_CONFIG": str(tmp_path)}
+    linked, found = registry_certificates(env, "tcp://far:2376")
+    assert (found.host, found.authorities) == ("registry.test:5000", (str(host / "ca.crt"),))
+    assert found.pairs == ((str(host / "a.key"), str(host / "a.cert")),)
+    assert (linked.host, linked.authorities, linked.unreadable) == ("other.test", (str(other / "linked.crt"),), "")
+    (host / "ca.crt").write_text("new")
+    assert registry_certificates(env, "tcp://far:2376")[1].digest != found.digest
+    (host / "ca.crt").unlink()
+    os.mkfifo(host / "ca.crt")
+    assert registry_certificates(env, "tcp://far:2376")[1].unreadable
+
+
 def test_what_cannot_be_taken_over_makes_no_other_builder() -> None:
     """So that a builder stays where a newer engine says more of itself."""
     request, left_out = request_of(LOCAL), Registries(insecure_networks=("10.0.0.0/8",))
@@ -132,7 +177,12 @@ def test_what_cannot_be_taken_over_makes_no_other_builder() -> None:
 def test_a_plan_shows_what_is_taken_over(facts: Facts) -> None:
     plan = plan_of(LOCAL, facts=facts)
     said = json.loads(plan_json(plan))["builder"]
-    assert said["registries"] == {"insecure": ["registry.test:5000"], "mirrors": [], "left_out": []}
+    assert said["registries"] == {
+        "insecure": ["registry.test:5000"],
+        "mirrors": [],
+        "certificates": [],
+        "left_out": [],
+    }
     assert (said["config"] is None) == bool(facts.own_builder)
     assert "registry.test:5000" in next(line for line in shell_lines(plan).splitlines() if "registries" in line)
 

@@ -147,7 +147,7 @@ def test_the_whole_document() -> None:
             "driver": "remote",
             "buildkit": "0.25.0",
             "nodes": 1,
-            "registries": {"insecure": [], "mirrors": [], "left_out": []},
+            "registries": {"insecure": [], "mirrors": [], "certificates": [], "left_out": []},
             "config": None,
             "owned": False,
             "creates": False,

@@ -92,6 +92,7 @@ KEYS: Mapping[str, Case] = {
     ),
     "push": Case(left=(False, "auto"), own=(True,), beside=TAGGED),
     "no_wait": Case(left=(True, False)),
+    "no_push_check": Case(left=(True, False)),
     "push_auto": Case(left=(True, False), beside=TAGGED),
     "load": Case(left=(True, False)),
     "output": Case(
@@ -169,6 +170,9 @@ KEYS: Mapping[str, Case] = {
     "cache_dir": Case(own=("sub/cache", "new"), never=(*OUTSIDE, "-", "linked", "keyed")),
     "cache_ref": Case(own=("r.example/a",)),
     "cache_scope": Case(own=("main",)),
+    "default_branch": Case(never=("main",)),
+    "output_prefix": Case(never=("api",)),
+    "one_line": Case(never=(True, False)),
     "cache_mode": Case(own=("min",)),
     "cache_compression": Case(own=("zstd",)),
     "cache_from": Case(

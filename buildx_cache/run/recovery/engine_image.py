@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from buildx_cache.buildkit import Kind, failure
+from buildx_cache.buildkit import Kind, Problem, failure
 from buildx_cache.errors import BuildFailedError, UsageError
 from buildx_cache.plan import BuilderPlan, BuildInvocation
 from buildx_cache.reference import Reference, parse_reference
@@ -36,8 +36,16 @@ class EngineImages(Strategy):
     """The images that were handed over in one call. ``close`` leaves nothing of them behind."""
 
     def __init__(
-        self, plan: BuilderPlan, engine: Engine, tell: Tell, retrying: Retrying, *, is_for_stranger: bool = False
+        self,
+        plan: BuilderPlan,
+        engine: Engine,
+        tell: Tell,
+        retrying: Retrying,
+        *,
+        is_for_stranger: bool = False,
+        is_classic: bool = True,
     ) -> None:
+        self._is_classic = is_classic
         self._is_engines = plan.driver == Driver.DOCKER
         self._is_for_stranger = is_for_stranger
         self._engine = engine
@@ -66,6 +74,8 @@ class EngineImages(Strategy):
         """Build again with the engine's image where no registry has it.
 
         One that a registry has had is taken only where it says that it has it no more: it may be old, or not for all.
+        The containerd store names every image as if a registry had it, and a registry that denies one may mean that it
+        has none: Docker Hub says so of every name that it does not know.
         A fork names none: the engine may have those of other projects, and what somebody's login has pulled.
 
         Raises:
@@ -80,12 +90,16 @@ class EngineImages(Strategy):
             self._refuse(image)
             return None
         digests = self._engine.image_digests(str(image))
-        if digests is None or (digests and failed.problem.kind not in _ABSENT):
+        if digests is None or (digests and not self._is_absent(failed.problem)):
             return None
         self._layouts[image] = self._copy(image)
-        self._tell.say(f"{_context_name(image)} is in no registry: the builder is handed the engine's image")
+        reason = "no registry gives it" if failed.problem.is_denied else "it is in no registry"
+        self._tell.say(f"{_context_name(image)}: {reason}, and the builder is handed the engine's image")
         self._retrying.note("pull", f"{image} is in the engine alone")
         return attempt.build
+
+    def _is_absent(self, problem: Problem) -> bool:
+        return problem.kind in _ABSENT or (problem.is_denied and not self._is_classic)
 
     def _may_hand_over(self, build: BuildInvocation) -> bool:
         asks_registry = build.pull or any(flag.startswith("--pull") for flag in build.flags)

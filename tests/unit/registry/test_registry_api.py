@@ -14,7 +14,7 @@ from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback, parse_reference
 from buildx_cache.registry import transport
 from buildx_cache.registry.identity import Password
-from buildx_cache.registry.providers import OWN, PROVIDERS, advice, provider_of
+from buildx_cache.registry.providers import OWN, OWN_UNTAGGED, PROVIDERS, advice, advice_of_untagged, provider_of
 from buildx_cache.registry.repository import connect
 from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_lead, origin, printable
 from tests.unit.registry.fakes import HOST, PATH, Deletes, FakeRegistry, answer, errors
@@ -445,3 +445,9 @@ def test_a_host_may_name_no_address_that_only_this_machine_reaches(here: str, th
     _, come = follow(registry, request)
     assert come == there
     assert "Authorization" not in registry.requests[-1].headers
+
+
+def test_there_is_a_way_to_delete_what_no_tag_names() -> None:
+    assert advice_of_untagged("registry.example.com") == OWN_UNTAGGED == advice_of_untagged("docker.io")
+    assert "untagged" in advice_of_untagged("ghcr.io")
+    assert len({advice_of_untagged(row.hosts[0].replace("*", "x")) for row in PROVIDERS if row.untagged}) > 1

@@ -17,7 +17,7 @@ from buildx_cache.registry.authorization import challenges
 from buildx_cache.registry.identity import Credential, IdentityToken, Password
 from buildx_cache.registry.repository import connect
 from buildx_cache.registry.transport import Request
-from tests.unit.registry.fakes import HOST, PATH, FakeRegistry, answer
+from tests.unit.registry.fakes import HOST, PATH, FakeRegistry, answer, errors
 
 PASSWORD = Password(username="me", secret=Secret("p:ss"))
 BASIC = "Basic " + base64.b64encode(b"me:p:ss").decode()
@@ -330,3 +330,56 @@ def test_nothing_shows_a_login() -> None:
     assert "p:ss" not in repr(PASSWORD) + repr(IDENTITY)
     assert "refresh" not in repr(IDENTITY)
     assert "t0ken" not in repr(repository)
+
+
+UPLOADS = f"https://{HOST}/v2/{PATH}/blobs/uploads/"
+
+
+def uploads(status: int, headers: dict[str, str] | None = None, content: bytes = b"") -> Guard:
+    """A registry that answers the begin of an upload, once it is logged in to."""
+    return lambda request: basic(request) or (answer(status, headers, content) if request.method == "POST" else None)
+
+
+PUSHES = {
+    "begun": (uploads(202), False),
+    "denied": (uploads(403, content=errors("DENIED")), True),
+    "denied-in-small-letters": (uploads(403, content=errors("denied")), True),
+    "login-refused": (lambda _: answer(401, content=errors("UNAUTHORIZED")), True),
+    "token-refused": (bearer(status=401), True),
+    "token-forbidden": (bearer(status=403), True),
+    "token-asked-wrongly": (bearer(status=400), False),
+    "token-service-has-a-fault": (bearer(status=503), False),
+    "a-proxys-page": (uploads(403, content=b"<html>403 Forbidden</html>"), False),
+    "another-code": (uploads(403, content=errors("TOOMANYREQUESTS")), False),
+    "no-repository-yet": (uploads(404, content=errors("NAME_UNKNOWN")), False),
+    "no-uploads": (uploads(405, content=errors("UNSUPPORTED")), False),
+    "another-status": (uploads(500, content=errors("DENIED")), False),
+    "led-elsewhere": (uploads(307, {"Location": "https://other.example.com/"}), False),
+}
+
+
+@pytest.mark.parametrize("name", PUSHES)
+def test_a_push_is_refused_only_where_the_registry_says_so(name: str) -> None:
+    guard, is_refused = PUSHES[name]
+    try:
+        refusal = FakeRegistry(guard=guard).repository(PASSWORD).registry.push_refusal()
+    except (UnreachableError, DeniedError) as error:
+        refusal = error.message if error.code == "registry-denied" else ""
+    assert bool(refusal) == is_refused, refusal
+
+
+@pytest.mark.parametrize(
+    ("place", "cancelled"),
+    [
+        (f"{UPLOADS}7?state=x", [f"{UPLOADS}7?state=x"]),
+        (f"/v2/{PATH}/blobs/uploads/7", [f"{UPLOADS}7"]),
+        ("https://other.example.com/7", []),
+        ("", []),
+    ],
+)
+def test_the_upload_that_asks_is_empty_and_cancelled(place: str, cancelled: list[str]) -> None:
+    registry = FakeRegistry(guard=uploads(202, {"Location": place}))
+    assert registry.repository(PASSWORD).registry.push_refusal() == ""
+    assert [each.url for each in registry.requests if each.method == "DELETE"] == cancelled
+    assert {each.body for each in registry.requests} == {None}
+    assert {each.url for each in registry.requests if each.method == "POST"} == {UPLOADS}

@@ -34,6 +34,7 @@ from buildx_cache.plan import (
 from buildx_cache.plan.effects import LoadImage
 from buildx_cache.plan.render import command_line
 from buildx_cache.redaction import Secret
+from buildx_cache.reference import Reference
 from buildx_cache.report import BuildReport, report_schema
 from buildx_cache.request import Layer, make_request
 from buildx_cache.run import Outcome, Secrets, execute
@@ -125,6 +126,7 @@ class FakeEngine:
     slept: list[float] = field(default_factory=list)
     stored: bool = False
     digests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    refusals: Mapping[str, str] = field(default_factory=dict)
     archive: bytes = b""
 
     @property
@@ -178,6 +180,9 @@ class FakeEngine:
     def has_login(self, registry: str) -> bool:
         self.acts.append(("has_login", registry))
         return self.stored
+
+    def push_refusal(self, repository: Reference) -> str:
+        return self.refusals.get(str(repository), "")
 
     def image_digests(self, name: str) -> tuple[str, ...] | None:
         self.acts.append(("image_digests", name))

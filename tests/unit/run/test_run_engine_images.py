@@ -13,7 +13,7 @@ import pytest
 
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildFailedError, DeniedError, UnreachableError
-from buildx_cache.plan import BuildInvocation
+from buildx_cache.plan import BuildInvocation, Store
 from buildx_cache.run import Outcome, execute
 from tests.unit.run.calls import CI, FACTS, MADE, FakeEngine, RecordingDisplay, planned_for, said, vertex
 
@@ -113,6 +113,21 @@ def test_any_other_image_is_not(
     outcome = run(fake, **asked)
     assert type(outcome.error) is kind
     assert "save_image" not in fake.order
+
+
+@pytest.mark.parametrize(
+    ("store", "error", "kind"),
+    [
+        (Store.CONTAINERD, DENIED, type(None)),
+        (Store.CLASSIC, DENIED, DeniedError),
+        (Store.CONTAINERD, NO_HOST, UnreachableError),
+    ],
+)
+def test_where_all_images_have_digests_a_denied_one_is_handed_over(store: Store, error: str, kind: type) -> None:
+    fake = engine(lacking(error), digests=("base@sha256:1",))
+    plan = planned_for(CI, replace(FACTS, store=store), tag=["app"], load=True, driver="docker-container")
+    outcome = execute(plan, fake, RecordingDisplay(), CI, sleep=fake.slept.append)
+    assert type(outcome.error) is kind
 
 
 @pytest.mark.parametrize("digests", [(), ("base@sha256:1",)])

@@ -1,0 +1,49 @@
+"""Know before a build that its push will be refused. The registries are asked while the builder boots."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from buildx_cache.errors import DeniedError
+from buildx_cache.reference import Reference
+
+_PATIENCE = 5.0  # seconds that a build waits for an answer, once its builder is there
+
+
+class PushCheck:
+    """Questions to registries, asked from now on: ``ask`` gives the reason of a refusal, or nothing."""
+
+    def __init__(self, repositories: Sequence[Reference], ask: Callable[[Reference], str]) -> None:
+        self._refusals: list[str] = []
+        self._asking = [
+            # Nobody waits at the end of the call for a registry that does not answer.
+            threading.Thread(target=self._ask, args=(ask, repository), daemon=True)
+            for repository in repositories
+        ]
+        for thread in self._asking:
+            thread.start()
+
+    def _ask(self, ask: Callable[[Reference], str], repository: Reference) -> None:
+        if reason := ask(repository):
+            self._refusals.append(reason)
+
+    def finish(self) -> None:
+        """Wait for the answers, but not long; a push that is not refused by then is tried.
+
+        Raises:
+            DeniedError: a registry refuses.
+        """
+        until = time.monotonic() + _PATIENCE
+        for thread in self._asking:
+            thread.join(max(0.0, until - time.monotonic()))
+        if self._refusals:
+            raise DeniedError(
+                f"{self._refusals[0]}; nothing was built",
+                code="push-denied",
+                hint=(
+                    "log in with --username and --password-env, or `docker login`; check the repository's name, and "
+                    "that the account may write it; --no-push-check builds all the same"
+                ),
+            )
