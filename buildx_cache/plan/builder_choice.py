@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import PurePath
 
 from buildx_cache.caches import SCOPED, CacheKind, to_csv
 from buildx_cache.ci import CIContext
@@ -27,8 +28,8 @@ from buildx_cache.request import BuildRequest, Driver, Endpoint, Output, parse_e
 OWN_PREFIX = "buildx-cache-"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
 _BUILDKITD_CONFIG = (0, 15, 0)
-# Plans name this file; what is run has one in a private folder.
-_CONFIG_FILE = "/tmp/{}.toml"  # noqa: S108
+# Plans name this file beside the caches, where no other user can make one; what is run has one in a private folder.
+_CONFIG_FILE = "{}.toml"
 
 
 def is_apart(request: BuildRequest, ci: CIContext) -> bool:
@@ -228,6 +229,7 @@ def _create(request: BuildRequest, facts: Facts, name: str, driver: str, context
     nodes = [parse_endpoint(text) for text in request.endpoint] or [Endpoint(address=context_name)]
     image = [f"image={request.buildkit_image}"] if request.buildkit_image else []
     config = buildkitd_config(plan_registries(request, facts))
+    made = str(PurePath(facts.place.cache_dir).with_name(_CONFIG_FILE.format(name)))
     return tuple(
         CreateNode(
             builder=name,
@@ -239,7 +241,7 @@ def _create(request: BuildRequest, facts: Facts, name: str, driver: str, context
                 *driver_options(request, facts),
                 *(to_csv([f"{key}={value}"]) for key, value in node.options),
             ),
-            config=_CONFIG_FILE.format(name) if config else request.buildkitd_config,
+            config=made if config else request.buildkitd_config,
             config_lines=config,
             config_option="--buildkitd-config" if facts.buildx >= _BUILDKITD_CONFIG else "--config",
             buildkitd_flags=request.buildkitd_flags,

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 from buildx_cache.caches import redacted_entry
 from buildx_cache.ci.capabilities import MARK, json_without_commands
@@ -40,8 +41,9 @@ def _config_file(effect: Effect | BuildInvocation) -> list[str]:
     """The line that writes a builder's configuration where the plan has one made."""
     if not isinstance(effect, CreateNode) or not effect.config_lines:
         return []
+    folder = shell_line(("mkdir", "-p", str(PurePath(effect.config).parent)))
     written = shell_line(("printf", "%s\\n", *effect.config_lines))
-    return [f"{written} > {_quoted(effect.config)}"]
+    return [f"{folder} && {written} > {_quoted(effect.config)}"]
 
 
 def command_line(plan: BuildPlan, effect: Effect | BuildInvocation) -> tuple[str, ...]:

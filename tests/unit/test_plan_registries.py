@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 import pytest
@@ -50,6 +51,15 @@ def toml(registries: Registries) -> dict[str, Any]:
 )
 def test_buildkit_is_configured_as_the_engine_is(registries: Registries, config: Mapping[str, object]) -> None:
     assert toml(registries).get("registry", {}) == config
+
+
+def test_no_other_user_has_made_the_file_that_a_plan_writes() -> None:
+    """In a folder of all, who is quicker chooses what the builder is told."""
+    plan = plan_of(LOCAL, facts=MADE)
+    (node,) = plan.builder.create
+    folder = PurePath(MADE.place.cache_dir).parent
+    assert PurePath(node.config).parent == folder
+    assert f"mkdir -p {folder} && printf" in shell_lines(plan)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +141,6 @@ def test_the_file_of_a_made_builder_is_written_before_it() -> None:
     plan = plan_of(LOCAL, facts=MADE)
     (node,) = plan.builder.create
     lines = shell_lines(plan).splitlines()
-    (index,) = (index for index, line in enumerate(lines) if line.startswith("printf "))
+    (index,) = (index for index, line in enumerate(lines) if " && printf " in line)
     assert lines[index].endswith(f" > {node.config}")
     assert f"--buildkitd-config {node.config} " in lines[index + 1]
