@@ -135,9 +135,13 @@ def _tracked(place: Path, request: BuildRequest, env: Mapping[str, str]) -> Iter
     """Give what git tracks of a file or folder: the paths in it, or a link that leads out of the working copy.
 
     A dot stands for all where git cannot tell in time, or they are too many; without a git, for plug-ins. What lies in
-    no working copy that is built is the user's, who may keep his settings in a repository of his own.
+    no working copy that is built is the user's, who may keep settings in a repository of their own.
     """
-    spelled = (Path(os.path.abspath(place)), Path(os.path.realpath(place)))  # noqa: PTH100 -- Path.absolute keeps `..`
+    spelled = (
+        Path(os.path.abspath(place)),  # noqa: PTH100 -- Path.absolute keeps `..`
+        Path(os.path.realpath(place.parent), place.name),
+        Path(os.path.realpath(place)),
+    )
     if not any(path.is_relative_to(top) for top in _checkouts(request) for path in spelled):
         return
     if link := led_outside(place):
