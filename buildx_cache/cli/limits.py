@@ -107,7 +107,7 @@ def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
     if source == "git":
         needed = dict(env)
         forget_secrets(BuildRequest(), needed)
-        refuse_committed_git(needed)
+        refuse_committed_git(BuildRequest(), needed)
         return branches(nearest_top(Path(os.path.realpath(working_directory()))), needed)
     lines = (line for text in _lines(source) if (line := text.strip()) and not line.startswith("#"))
     names = tuple(name for line in lines for name in _branches_in(line))

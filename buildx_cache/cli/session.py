@@ -118,7 +118,7 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     Raises:
         UsageError: git would read settings that the repository has committed.
     """
-    refuse_committed_git(env)
+    refuse_committed_git(request, env)
     context, top = _places(request)
     folder = context or Path(os.path.realpath(working_directory()))
     root = top or folder

@@ -17,7 +17,7 @@ from buildx_cache.engine.credentials import buildx_folder, configuration_folder,
 from buildx_cache.engine.docker import cache_home
 from buildx_cache.engine.git import asked
 from buildx_cache.errors import UsageError
-from buildx_cache.request import BuildRequest, Driver
+from buildx_cache.request import BuildRequest, Driver, is_remote_context, working_directory
 from buildx_cache.request.local_paths import values_of
 from buildx_cache.working_copy import led_outside, prepared_top
 
@@ -38,7 +38,7 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
         UsageError: git tracks a file of it, or cannot tell in time.
     """
     for folder in dict.fromkeys((configuration_folder(env), buildx_folder(env))):
-        for name in _tracked(folder, env):
+        for name in _tracked(folder, request, env):
             if name != _CONFIG or not _is_harmless(folder / _CONFIG):
                 raise UsageError(
                     f"the Docker configuration {folder} is the repository's, which has committed {name}: "
@@ -47,7 +47,7 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
                     hint="set DOCKER_CONFIG to a folder outside of the working copy",
                 )
     home = cache_home(env)
-    if found := next(_tracked(home, env), None):
+    if found := next(_tracked(home, request, env), None):
         raise UsageError(
             f"the folder {home} of this program is the repository's, which has committed {found}: "
             "it would choose where caches are written, and which images are removed",
@@ -55,7 +55,7 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
             hint="set XDG_CACHE_HOME to a folder outside of the working copy",
         )
     for variable, place in _clouds(request, env):
-        if next(_tracked(place, env), None):
+        if next(_tracked(place, request, env), None):
             raise UsageError(
                 f"the settings {place} are the repository's: they can name a command that gives a login",
                 code="cloud-config-committed",
@@ -80,14 +80,14 @@ def _is_harmless(file: Path) -> bool:
     return all(key in _HARMLESS for key, _ in pairs) and all(is_helper_name(name) for name in helpers)
 
 
-def refuse_committed_git(env: Mapping[str, str]) -> None:
+def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
     """Stop before git reads the repository's files as the user's settings, which run commands and write to files.
 
     Raises:
         UsageError: the repository has committed one.
     """
     for place in _git_settings(env):
-        if next(_tracked(place, env), None):
+        if next(_tracked(place, request, env), None):
             raise UsageError(
                 f"git's settings {place} are the repository's: they would choose commands that run here",
                 code="git-config-committed",
@@ -130,14 +130,32 @@ def _home(env: Mapping[str, str]) -> Path:
         return Path(os.devnull)
 
 
-def _tracked(place: Path, env: Mapping[str, str]) -> Iterator[str]:
+def _tracked(place: Path, request: BuildRequest, env: Mapping[str, str]) -> Iterator[str]:
     """Give what git tracks of a file or folder: the paths in it, or a link that leads out of the working copy.
 
-    A dot stands for all where git cannot tell in time, or they are too many; without a git, for plug-ins.
+    A dot stands for all where git cannot tell in time, or they are too many; without a git, for plug-ins. What lies in
+    no working copy that is built is the user's, who may keep settings in a repository of their own.
     """
+    spelled = (
+        Path(os.path.abspath(place)),  # noqa: PTH100 -- Path.absolute keeps `..`
+        Path(os.path.realpath(place.parent), place.name),
+        Path(os.path.realpath(place)),
+    )
+    if not any(path.is_relative_to(top) for top in _checkouts(request) for path in spelled):
+        return
     if link := led_outside(place):
         yield from _listed(Path(os.path.realpath(link.parent), link.name), env)
     yield from _listed(Path(os.path.realpath(place)), env)
+
+
+def _checkouts(request: BuildRequest) -> Iterator[Path]:
+    """Give the working copies around the working directory and around the build context."""
+    starts = (str(working_directory()), *(() if is_remote_context(request.context) else (request.context,)))
+    for start in map(os.path.realpath, starts):
+        top = prepared_top(Path(start))
+        while top is not None:
+            yield top
+            top = prepared_top(top.parent) if top.parent != top else None
 
 
 def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:

@@ -211,6 +211,27 @@ def test_no_committed_link_leads_to_other_caches(place: str, tmp_path: Path, doc
     assert [*elsewhere.iterdir()] == []
 
 
+def test_users_may_keep_their_settings_in_a_repository_of_their_own(tmp_path: Path, docker: Docker) -> None:
+    """As people do who link them into their home."""
+    top, home, mine = honest(tmp_path / "top"), tmp_path / "home", honest(tmp_path / "mine")
+    (home / ".config").mkdir(parents=True)
+    (mine / "gitconfig").write_text("[user]\n\tname = me\n")
+    (mine / "git").mkdir()
+    (mine / "git" / "config").write_text("[user]\n\temail = me@example.com\n")
+    own = Path(docker.env.get("DOCKER_CONFIG") or Path(os.environ["HOME"]) / ".docker") / "config.json"
+    given = json.loads(own.read_text()) if own.exists() else {}
+    (mine / "docker").mkdir()
+    (mine / "docker" / "config.json").write_text(json.dumps({"currentContext": "default", **given}))
+    git(mine, "add", "--all")
+    git(mine, "commit", "--quiet", "--message", "second")
+    for name, place in ((".gitconfig", "gitconfig"), (".config/git", "git"), (".docker", "docker")):
+        (home / name).symlink_to(mine / place)
+    env = {**_variables(home, "HOME"), "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": "", "BUILDX_CONFIG": ""}
+    ran = docker.tool("plan", "--cache", "none", ".", cwd=top, env=env)
+    assert ran.code == 0, ran.stderr
+    assert docker.tool("plan", "--cache", "none", str(mine), cwd=top, env=env).code == 2
+
+
 def test_no_image_is_exported_over_the_settings_of_the_user(tmp_path: Path, docker: Docker) -> None:
     """It would bring a plug-in, which the next effect of the call runs."""
     top, mark = honest(tmp_path / "top"), tmp_path / "mark"

@@ -120,15 +120,16 @@ def test_the_lines_of_a_plan_make_the_same_builder(own_engine: Docker, project: 
     (project / "Dockerfile").write_text("FROM scratch\nCOPY word /word\n")
     with configured(docker, "insecure-registries", "registry.test:5000"):
         lines = docker.tool("plan", *words).stdout.splitlines()
-        name = json.loads(docker.tool("plan", "--format", "json", *words).stdout)["builder"]["name"]
-        making = [line for line in lines if line.startswith(("printf ", "docker buildx create "))]
+        builder = json.loads(docker.tool("plan", "--format", "json", *words).stdout)["builder"]
+        name = builder["name"]
+        making = [line for line in lines if line.startswith(("mkdir ", "docker buildx create "))]
         try:
             subprocess.run(("sh", "-ec", "\n".join(making)), env=docker.child_env(), check=True)
             ran = docker.build(*words)
             made = docker.docker("exec", f"buildx_buildkit_{name}0", "cat", "/etc/buildkit/buildkitd.toml")
         finally:
             docker.docker("buildx", "rm", name, check=False)
-            Path(f"/tmp/{name}.toml").unlink()
+            Path(builder["config"]["file"]).unlink()
     assert ran.report["builder"] == {**ran.report["builder"], "name": name, "created": False}
     assert "registry.test:5000" in made
 
