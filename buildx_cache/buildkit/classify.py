@@ -291,7 +291,7 @@ _AFTER_STATUS: _Rows = (
     (Kind.CERTIFICATE_EXPIRED, r"x509: certificate has expired"),
     (Kind.CERTIFICATE, r"x509:"),
     (Kind.UNKNOWN_HOST, r"no such host|could not resolve host"),
-    (Kind.DNS_FAILED, r"temporary failure in name resolution|lookup \S+.*(?:server misbehaving|i/o timeout)"),
+    (Kind.DNS_FAILED, r"temporary failure in name resolution|lookup \S.*(?:server misbehaving|i/o timeout)"),
     # builder and driver of Buildx
     (Kind.NO_BUILDER, r"no builder .* found"),
     (Kind.BUILDER_REFUSED, r"could not create a builder"),
@@ -403,7 +403,7 @@ _PATH_ERROR = re.compile(
     re.MULTILINE,
 )
 _WORD = re.compile(r"[^\s\"'`()\[\]{}<>,;|]+")
-_INNER = re.compile(r"[./:@=+%~\\-]+\w")
+_INNER = re.compile(r"[./:@=+%~\\-]\w")
 # Words that patterns ask for, although they look like names.
 _KEPT = frozenset({"i/o", "client.timeout", "network.host", "security.insecure", "utf-8", "media-type", "self-signed"})
 

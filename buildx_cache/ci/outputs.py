@@ -20,7 +20,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, TextIO
 
 from buildx_cache.atomic import open_regular
-from buildx_cache.ci.capabilities import DOTENV, Finding, OutputFormat, variable
+from buildx_cache.ci.capabilities import DOTENV, Finding, OutputFormat, variable, without_commands
 from buildx_cache.ci.providers import Provider, named
 from buildx_cache.formatting import as_message, printable, size
 from buildx_cache.redaction import redact, secret_parts
@@ -223,9 +223,11 @@ def annotate(provider: str, warnings: Iterable[str], dockerfile: str) -> tuple[s
     """Give the lines that show ``warnings`` in the CI of that name; nothing for one that has no annotations.
 
     ``dockerfile`` is the path from the repository's root, which BuildKit does not know: it names the base name only.
+    A frontend's warnings hold any text: no other command stands in a line, whichever of them a CI takes.
     """
     write = named(provider).annotation
-    return tuple(write(_find(printable(as_message(redact(text))), dockerfile)) for text in warnings) if write else ()
+    texts = (without_commands(printable(as_message(redact(text)))) for text in warnings)
+    return tuple(write(_find(text, dockerfile)) for text in texts) if write else ()
 
 
 def _find(text: str, dockerfile: str) -> Finding:

@@ -193,7 +193,9 @@ class Handler(BaseHTTPRequestHandler):
         end = start + length
         try:
             for at in range(start, end, _PIECE_BYTES):
-                self.connection.sendfile(answer.file, at, min(_PIECE_BYTES, end - at))
+                size = min(_PIECE_BYTES, end - at)
+                if self.connection.sendfile(answer.file, at, size) < size:
+                    break
                 self.server.note_answering(self.connection)
         finally:
             sent = max(0, answer.file.tell() - start)

@@ -28,6 +28,7 @@ from buildx_cache.ci.outputs import Addition, Outputs, annotate, handed_on, outp
 from buildx_cache.ci.providers import named
 from buildx_cache.report import BuilderReport, BuildReport, CacheReport, CIReport, ImageReport, StepCounts
 from buildx_cache.request.options import CONFIG_FIELDS
+from tests.faults.hostile import commands
 
 DIGEST = f"sha256:{'ab12' * 16}"
 PLATFORM_DIGEST = "sha256:" + "fe" * 32
@@ -526,8 +527,9 @@ def test_a_place_is_read_where_there_is_one(text: str, message: str, place: Mapp
 def test_a_hostile_warning_stays_one_annotation(form: str, value: str) -> None:
     text = form.format(value)
     (github,), (azure,) = annotate("github", [text], "Dockerfile"), annotate("azure", [text], "Dockerfile")
-    for line in (github, azure):
+    for ci, line in (("github", github), ("azure", azure)):
         assert not re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]", line)
+        assert len([*commands(ci, line)]) == 1
     name, properties, message = read_github_line(github)
     assert name == "warning"
     assert properties.keys() <= {"file", "line"}

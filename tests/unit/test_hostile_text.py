@@ -122,7 +122,8 @@ TEXTS = (
             "http://a.",
         )
     ),
-    *(("x", repeated) for repeated in (" ", "\x1b[", "\x1b]0", "\x9b0", "-", ".", "/", "a/")),
+    ("lookup ", "`"),
+    *(("x", repeated) for repeated in ("%", " ", "\x1b[", "\x1b]0", "\x9b0", "-", ".", "/", "a/")),
 )
 
 
