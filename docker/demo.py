@@ -1,4 +1,4 @@
-"""Build docker/hello twice with every kind of cache, each time on a brand-new builder, and show what it came to.
+"""Build docker/hello twice with every kind of cache, or those given, each time on a brand-new builder; show the result.
 
 Started by demo.sh, which provides the engine and its variables.
 """
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Run:
 def main() -> int:
     """Run the demo; 0 if every warm build found every step in the cache and the image runs."""
     with tempfile.TemporaryDirectory(prefix="buildx-cache-demo-") as folder:
-        runs = list(_runs(Path(folder), uuid.uuid4().hex[:8]))
+        runs = list(_runs(sys.argv[1:] or KINDS, Path(folder), uuid.uuid4().hex[:8]))
     Console().print(_table(runs))
     cold = [run for run in runs if run.temperature == "warm" and run.report["cache"]["steps"]["executed"]]
     for run in cold:
@@ -52,8 +52,8 @@ def main() -> int:
     return 1 if cold else 0
 
 
-def _runs(folder: Path, name: str) -> Iterator[Run]:
-    for kind in KINDS:
+def _runs(kinds: Sequence[str], folder: Path, name: str) -> Iterator[Run]:
+    for kind in kinds:
         for temperature in ("cold", "warm"):
             print(f"building docker/hello, {kind} cache, {temperature}, on a new builder …", file=sys.stderr)
             yield _run(kind, temperature, folder, f"{os.environ['ENGINE_REGISTRY']}/hello-{kind}-{name}")

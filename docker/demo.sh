@@ -1,5 +1,6 @@
 #!/bin/sh
-# Build docker/hello cold and then warm, each time on a brand-new builder, with every kind of cache.
+# Build docker/hello cold and then warm, each time on a brand-new builder: sh docker/demo.sh [KIND OF CACHE]...
+# Without arguments with every kind.
 set -eu
 project=$(CDPATH="" cd -- "$(dirname -- "$0")/.." && pwd)
 . "$project/docker/setup.sh"
@@ -13,4 +14,4 @@ fi
 "$python" "$engine" up
 variables=$("$python" "$engine" env)
 eval "$variables"
-"$python" "$project/docker/demo.py"
+"$python" "$project/docker/demo.py" "$@"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import urllib3  # noqa: F401 -- it opens a socket when it is first imported, to see what the system can
 
+from buildx_cache.request import contexts, large_files
+
 FORBIDDEN = {
     "os.exec": "replaced the process",
     "os.fork": "forked",
@@ -39,6 +41,15 @@ class _Guard:
 
 _GUARD = _Guard()
 sys.addaudithook(_GUARD)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _time_to_look() -> Iterator[None]:
+    """On a busy machine the time that the program gives itself to look at a build context is over before it begins."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large_files, "SECONDS", 60.0)
+        patch.setattr(contexts, "_SECONDS", 60.0)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)
