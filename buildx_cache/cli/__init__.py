@@ -19,7 +19,7 @@ import typer
 
 from buildx_cache import __version__
 from buildx_cache.cli.cache_commands import app as cache_app
-from buildx_cache.cli.options import BUILD_EXAMPLES, BUILD_HELP, PLAN_HELP, build_or_plan
+from buildx_cache.cli.parameters import BUILD_EXAMPLES, BUILD_HELP, PLAN_HELP, build_or_plan
 from buildx_cache.cli.streams import FULL, FULL_HINT, guarded, lead_nowhere
 from buildx_cache.errors import BuildxCacheError, ExitCode
 from buildx_cache.formatting import as_message, printable
@@ -78,7 +78,7 @@ def _doctor(
 
     One line each; exit 0, or 3 if a build cannot work.
     """
-    from buildx_cache.cli.doctor import examine_machine  # noqa: PLC0415 -- 180 ms that --help does not need
+    from buildx_cache.cli.checkup import examine_machine  # noqa: PLC0415 -- 180 ms that --help does not need
 
     examine_machine(docker_context, cache_dir)
 

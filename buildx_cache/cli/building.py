@@ -14,7 +14,7 @@ import typer
 
 from buildx_cache.atomic import make_parent
 from buildx_cache.ci import provider_of
-from buildx_cache.ci.outputs import annotate, outputs, write_outputs
+from buildx_cache.ci.step_outputs import annotate, outputs, write_outputs
 from buildx_cache.cli.displays import display_for, displaying, failing
 from buildx_cache.cli.reading import read_password, read_request
 from buildx_cache.cli.secrets import forget_secrets, have_masked, hidden_values, keep_out_of_metadata, redactor

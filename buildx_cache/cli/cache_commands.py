@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from buildx_cache.cli.options import choice
+from buildx_cache.cli.parameters import choice
 
 _INSPECT_EXAMPLES = """[bold]Examples[/]
 

@@ -17,9 +17,9 @@ from buildx_cache.formatting import counted
 from buildx_cache.layout import damage_of, damaged, finding_json, rfc3339
 from buildx_cache.redaction import Redactor, Secret, rewritten
 from buildx_cache.reference import Reference, registry_key
+from buildx_cache.registry.deletion_advice import advice_of_untagged
 from buildx_cache.registry.distribution import in_parallel
 from buildx_cache.registry.identity import Credential, Password
-from buildx_cache.registry.providers import advice_of_untagged
 from buildx_cache.registry.pruning import Choice, Decision, Deletion, choose, delete, survey
 from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
 from buildx_cache.request import ENV_PREFIX

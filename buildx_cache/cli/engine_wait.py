@@ -8,7 +8,7 @@ from collections.abc import Callable
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Facts
 from buildx_cache.report import RetryReport
-from buildx_cache.retry import RetryPolicy
+from buildx_cache.retry_policy import RetryPolicy
 
 POLICY = RetryPolicy(tries=60, first=0.3, longest=1.0, total=30.0)
 _NOT_YET = frozenset({"docker-down", "docker-tls-absent"})

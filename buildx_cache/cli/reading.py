@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from buildx_cache.ci import GitFacts, detect, provider_of
-from buildx_cache.ci.outputs import handed_on
+from buildx_cache.ci.step_outputs import handed_on
 from buildx_cache.errors import BuildxCacheError, UsageError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.plan.registry_choice import named_hosts

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import TextIO
 
 from buildx_cache.caches import secret_values
-from buildx_cache.ci.outputs import mask
+from buildx_cache.ci.step_outputs import mask
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
 from buildx_cache.request import ENV_PREFIX, BuildRequest
 from buildx_cache.request.ambient import PASSWORD, AmbientLogin

@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
 from buildx_cache.layout.model import ROLES, Kind
 from buildx_cache.layout.parse import MalformedError, is_digest, parse_object
-from buildx_cache.registry import providers
+from buildx_cache.registry import deletion_advice
 from buildx_cache.registry.authorization import REFUSED, Login
 from buildx_cache.registry.transport import (
     ANSWER_LIMIT,
@@ -228,7 +228,7 @@ class Distribution:
         if refused or "UNSUPPORTED" in codes or answer.status in (_NOT_ALLOWED, _NOT_IMPLEMENTED):
             return Removal.UNSUPPORTED
         error = self._error(answer, f"the deletion of {reference}")
-        if isinstance(error, DeniedError) and (row := providers.provider_of(self.host)):
+        if isinstance(error, DeniedError) and (row := deletion_advice.provider_of(self.host)):
             error = DeniedError(
                 error.message, code="registry-denied", hint=f"{error.hint}; or the way of {row.name}: {row.advice}"
             )
@@ -337,7 +337,7 @@ class Distribution:
         return UsageError(
             f"{self.host} does not let tags be deleted through the registry API",
             code="registry-deletes-nothing",
-            hint=providers.advice(self.host),
+            hint=deletion_advice.advice(self.host),
         )
 
 

@@ -27,7 +27,7 @@ from urllib3.util import make_headers
 from buildx_cache.errors import BuildxCacheError, UnreachableError
 from buildx_cache.formatting import printable as without_controls
 from buildx_cache.reference import is_loopback
-from buildx_cache.retry import RetryPolicy
+from buildx_cache.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -19,7 +19,7 @@ from buildx_cache.plan import BuildInvocation, BuildPlan, Store
 from buildx_cache.report import BuildReport, rewritten_report
 from buildx_cache.run.build import Builds
 from buildx_cache.run.builder_lifecycle import CallsBuilder
-from buildx_cache.run.caches import CacheExports, Caches
+from buildx_cache.run.cache_entries import CacheExports, Caches
 from buildx_cache.run.call import Call, Outcome
 from buildx_cache.run.interfaces import Engine, last_line
 from buildx_cache.run.push_check import PushCheck

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from buildx_cache.buildkit import Kind, Problem, classify
 from buildx_cache.report import RetryReport
-from buildx_cache.retry import RetryPolicy
+from buildx_cache.retry_policy import RetryPolicy
 from buildx_cache.run.interfaces import Finished
 
 Phase = Literal["builder", "login", "import", "pull", "push", "export"]

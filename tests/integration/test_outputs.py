@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.ci.capabilities import export, variable
-from buildx_cache.ci.outputs import outputs, write_outputs
+from buildx_cache.ci.step_outputs import outputs, write_outputs
 from tests.unit.test_ci_outputs import DIGEST, HOSTILE, IMAGE_ID, NAMES, PLATFORM_VALUES, TAGS, report
 
 EVIL = Path("/tmp/evil")

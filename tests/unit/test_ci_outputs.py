@@ -24,8 +24,8 @@ from buildx_cache.ci.capabilities import (
     teamcity_parameter,
     variable,
 )
-from buildx_cache.ci.outputs import Addition, Outputs, annotate, handed_on, outputs, write_outputs
 from buildx_cache.ci.providers import named
+from buildx_cache.ci.step_outputs import Addition, Outputs, annotate, handed_on, outputs, write_outputs
 from buildx_cache.report import BuilderReport, BuildReport, CacheReport, CIReport, ImageReport, StepCounts
 from buildx_cache.request.options import CONFIG_FIELDS
 from tests.faults.hostile import commands

@@ -24,7 +24,7 @@ from buildx_cache.buildkit.vertex_names import step_label, transfer_kind
 from buildx_cache.cache_tags import cache_tag
 from buildx_cache.caches import parse_export, refused_exports
 from buildx_cache.ci.capabilities import json_without_commands, without_commands
-from buildx_cache.ci.outputs import annotate
+from buildx_cache.ci.step_outputs import annotate
 from buildx_cache.diagnose import diagnose
 from buildx_cache.formatting import as_message, printable
 from buildx_cache.redaction import Redactor, redact

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from buildx_cache.atomic import read_regular, write_text
-from buildx_cache.ci.outputs import Addition, Outputs, write_outputs
+from buildx_cache.ci.step_outputs import Addition, Outputs, write_outputs
 from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.report.formats import write_report

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.ci import PROVIDERS
-from buildx_cache.ci.outputs import mask
+from buildx_cache.ci.step_outputs import mask
 from buildx_cache.cli.secrets import have_masked
 from buildx_cache.redaction import Secret, secret_forms
 from buildx_cache.request import BuildRequest

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from buildx_cache.caches import CacheKind, CacheMode, Compression
-from buildx_cache.cli.options import build_or_plan
+from buildx_cache.cli.parameters import build_or_plan
 from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.request import (
     BuildRequest,

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from buildx_cache.retry import RetryPolicy
+from buildx_cache.retry_policy import RetryPolicy
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, classify
 from buildx_cache.caches import refused_exports
 from buildx_cache.errors import CacheError
 from buildx_cache.plan import BuildInvocation
-from buildx_cache.run.caches import STRICT_HINT, Caches
+from buildx_cache.run.cache_entries import STRICT_HINT, Caches
 from buildx_cache.run.recovery import Attempt, Strategy
 from buildx_cache.run.results import Verdict, failed_export
 from buildx_cache.run.retry import Fault, Retrying, fault

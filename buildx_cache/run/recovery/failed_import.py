@@ -8,7 +8,7 @@ from buildx_cache.buildkit import BuildTrace, Event, classify, is_cancelled
 from buildx_cache.buildkit.events import VertexEvent
 from buildx_cache.caches import importing
 from buildx_cache.plan import BuildInvocation
-from buildx_cache.run.caches import Caches, troubles
+from buildx_cache.run.cache_entries import Caches, troubles
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
 from buildx_cache.run.retry import TRIES, Fault, Retrying, fault
 

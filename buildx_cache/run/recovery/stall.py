@@ -16,7 +16,7 @@ from buildx_cache.caches import CacheEntry, importing
 from buildx_cache.errors import UnreachableError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run.builder_lifecycle import CallsBuilder
-from buildx_cache.run.caches import Caches
+from buildx_cache.run.cache_entries import Caches
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
 from buildx_cache.run.results import skipped_export
 

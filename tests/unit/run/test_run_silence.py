@@ -16,7 +16,7 @@ from tests.unit.run.calls import vertex as said_vertex
 
 if TYPE_CHECKING:
     from buildx_cache.run.builder_lifecycle import CallsBuilder
-    from buildx_cache.run.caches import Caches
+    from buildx_cache.run.cache_entries import Caches
 
 IMPORT = "importing cache manifest from r.example.com/app:cache"
 STEP = "[1/2] RUN make"

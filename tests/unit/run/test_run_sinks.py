@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from buildx_cache.buildkit import Event
-from buildx_cache.ci.outputs import annotate
+from buildx_cache.ci.step_outputs import annotate
 from buildx_cache.display import Display
 from buildx_cache.display.jsonl import JsonDisplay
 from buildx_cache.display.live_state import Board, tree
