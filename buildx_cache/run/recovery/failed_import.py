@@ -25,7 +25,7 @@ class FailedImport(Strategy):
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
         """Leave out the imports that the build's error comes from."""
         trace = attempt.trace
-        errors = [error for error in troubles(trace) if error == trace.error] or _untold(trace)
+        errors = [error for error in troubles(trace) if trace.error.endswith(error)] or _untold(trace)
         at_fault = self._caches.at_fault(attempt.build, trace, errors)
         if not at_fault:
             return None

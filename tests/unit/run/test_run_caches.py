@@ -349,6 +349,18 @@ def test_an_error_that_no_vertex_has_is_noticed_too() -> None:
     assert (outcome.error, sources(engine)) == (None, [1, 0])
 
 
+def test_an_error_that_another_vertex_had_before_is_noticed_too() -> None:
+    """One step got over the layer, and the next failed over it: BuildKit tells of that only in its last line."""
+    step = "[build 1/2] RUN prepare"
+    before = said({**vertex(step, error=CUT), "cached": True}, vertex(step))
+    broken = failed("context canceled", where="[build 2/2] RUN make").replace(
+        b"failed to solve: context canceled", f"failed to solve: failed to compute cache key: {CUT}".encode()
+    )
+    engine = FakeEngine(builds=[(before + broken, 1), (MADE + TO_REGISTRY, 0)])
+    outcome, _ = done(registry_plan(), engine)
+    assert (outcome.error, sources(engine)) == (None, [1, 0])
+
+
 @pytest.mark.parametrize(
     "where",
     ["exporting to image", "exporting to oci image format", "[build 2/2] RUN make"],
