@@ -78,7 +78,7 @@ _CLASSIC_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ..
     (lambda request, _: request.cache_compression is not None, "cannot choose the compression"),
     (lambda request, _: any("type=oci" in output for output in request.output), "cannot write an OCI archive"),
     (lambda request, _: _count_outputs(request) > 1, "has only one output a build"),
-    # The engine pushes an image of its own format, and nobody says that the annotations are gone (docker/buildx#2605).
+    # The engine pushes an image in its format, and nobody says that the annotations are gone (docker/buildx#2605).
     (lambda request, _: pushes(request) and _is_annotated(request), "cannot push annotations"),
 )
 # What it cannot do on any store: Buildx refuses it (``build/opt.go``).
