@@ -1,4 +1,4 @@
-"""``cache inspect``, ``cache verify`` and ``cache prune``."""
+"""``cache ls``, ``inspect``, ``verify``, ``prune`` and ``clear``."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ buildx-cache cache prune registry.example.com/app --max-age 30d --dry-run
 buildx-cache cache prune registry.example.com/app --keep-branches-from git"""
 
 
+_CLEAR_EXAMPLES = """[bold]Examples[/]
+
+buildx-cache cache clear --all --dry-run
+
+buildx-cache cache clear app-1f2e3d4c"""
+
+
 class Format(StrEnum):
     """How results are printed."""
 
@@ -46,13 +53,22 @@ _Format = Annotated[Format, choice(Format, "--format", metavar="<table|json>", h
 _DryRun = Annotated[bool, typer.Option("--dry-run", metavar=" ", help="Only tell what would go.")]
 
 
-app = typer.Typer(rich_markup_mode="rich", help="Look at caches, verify and prune them.")
+app = typer.Typer(rich_markup_mode="rich", help="List caches, look at them, verify, prune and clear them.")
 
 
 @app.callback(invoke_without_command=True)
 def _cache(ctx: typer.Context) -> None:
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help(), nl=False)
+
+
+@app.command("ls")
+def _ls(output_format: _Format = Format.TABLE) -> None:
+    """List the caches in your cache directory: one a project, where --cache-dir is not given."""
+    from buildx_cache.cli import upkeep  # noqa: PLC0415 -- 60 ms that --help does not need
+
+    with upkeep.call() as env:
+        upkeep.list_caches(env, as_json=output_format is Format.JSON)
 
 
 @app.command("inspect", epilog=_INSPECT_EXAMPLES)
@@ -66,7 +82,7 @@ def _inspect(
     A repository without a tag: list its buildcache-* tags.
     Records tell when a layer was made, not by which step.
     """
-    from buildx_cache.cli import upkeep  # noqa: PLC0415 -- 60 ms that --help does not need
+    from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
 
     with upkeep.call() as env:
         upkeep.inspect_cache(target, env, layers, as_json=output_format is Format.JSON)
@@ -128,3 +144,22 @@ def _prune(
     with upkeep.call() as env:
         limits = upkeep.Limits(max_size=max_size, max_age=max_age, keep_branches_from=keep_branches_from)
         upkeep.prune_cache(target, env, limits, dry_run=dry_run, as_json=output_format is Format.JSON)
+
+
+@app.command("clear", epilog=_CLEAR_EXAMPLES)
+def _clear(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Caches, by their names in `cache ls`.")
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", metavar=" ", help="All of them.")] = False,
+    dry_run: _DryRun = False,
+) -> None:
+    """Empty caches in your cache directory.
+
+    Builds that use one are waited for; the next build writes it again.
+    """
+    from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
+
+    with upkeep.call() as env:
+        upkeep.clear_caches(env, names or (), everything=everything, dry_run=dry_run)

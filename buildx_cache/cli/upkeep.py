@@ -1,4 +1,4 @@
-"""The ``cache`` commands for a folder and for a reference."""
+"""The ``cache`` commands: for a folder, for a reference, for all caches of this user."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from buildx_cache.cli import cache_folders
 from buildx_cache.cli.displays import failing
 from buildx_cache.cli.limits import Limits
 from buildx_cache.cli.output import Output
+from buildx_cache.cli.own_caches import clear_caches, list_caches
 from buildx_cache.cli.targets import Folder, parse_target
 from buildx_cache.interrupts import interruptible
 from buildx_cache.reference import Reference
 
-__all__ = ["Limits", "call", "inspect_cache", "prune_cache", "verify_cache"]
+__all__ = ["Limits", "call", "clear_caches", "inspect_cache", "list_caches", "prune_cache", "verify_cache"]
 
 
 @contextlib.contextmanager

@@ -14,7 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from buildx_cache.formatting import age, counted, printable, short_digest, size, with_short_digests
-from buildx_cache.layout import LISTED_TAGS, Bounded, Finding, Layer, Reach, Severity, Tag, damaged, layers_by_size
+from buildx_cache.layout import (
+    LISTED_TAGS,
+    Bounded,
+    Finding,
+    Layer,
+    Reach,
+    Severity,
+    Tag,
+    damaged,
+    layers_by_size,
+    rfc3339,
+)
 from buildx_cache.layout.model import Descriptor
 from buildx_cache.registry.pruning import Deletion
 from buildx_cache.registry.repository import Holds, RemoteCache
@@ -119,6 +130,40 @@ def cell(text: str) -> Text:
     Neither Rich's markup nor the terminal's commands mean anything in it.
     """
     return Text("".join(sign if sign.isprintable() else "?" for sign in printable(text)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnCache:
+    """A cache in the user's cache directory: bytes on disk, and when its newest step was made, None if unknown."""
+
+    name: str
+    folder: Path
+    size: int
+    tags: int
+    created: float | None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the cache for a document."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "bytes": self.size,
+            "tags": self.tags,
+            "created": rfc3339(self.created),
+        }
+
+
+def own_caches_table(console: Results, home: str, rows: Sequence[OwnCache], *, now: float) -> None:
+    """Print the caches of a user's cache directory, and their size in all."""
+    if not rows:
+        console.print(cell(f"no caches in {home}"))
+        return
+    table = new_table("cache", size=True, tags=True, newest=True)
+    for row in rows:
+        newest = UNKNOWN if row.created is None else age(now - row.created)
+        table.add_row(cell(row.name), size(row.size), str(row.tags), newest)
+    console.print(table)
+    console.print(cell(f"{size(sum(row.size for row in rows))} in {home}"))
 
 
 def new_table(first: str, **columns: bool) -> Table:

@@ -117,7 +117,7 @@ def test_the_module_runs_the_same_program(call: CommandLine) -> None:
 def test_the_cache_command_lists_its_own(call: CommandLine, words: tuple[str, ...]) -> None:
     called = call(*words)
     assert (called.code, called.err) == (0, "")
-    assert all(f"│ {word} " in called.out for word in ("inspect", "verify", "prune"))
+    assert all(f"│ {word} " in called.out for word in ("ls", "inspect", "verify", "prune", "clear"))
 
 
 @pytest.mark.parametrize("buffering", [-1, 1], ids=["buffered", "by line"])
