@@ -351,7 +351,7 @@ class DockerEngine:
 
     def push_refusal(self, repository: Reference) -> str:
         """Why a registry lets nothing be pushed to a repository; empty where it does, or that cannot be told."""
-        from buildx_cache.engine.push_check import push_refusal  # urllib3: 50 ms that few builds need
+        from buildx_cache.engine.push_refusal import push_refusal  # urllib3: 50 ms that few builds need
 
         return push_refusal(repository, self._env)
 

@@ -71,3 +71,8 @@ STARTS = re.compile(r"\bsubprocess\b|\bos\.(exec|spawn|posix_spawn|fork|system|p
 def test_one_module_starts_processes() -> None:
     starting = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if STARTS.search(path.read_text())]
     assert starting == [Path("engine/process.py")]
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = [path.stem for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
