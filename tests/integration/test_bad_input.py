@@ -43,7 +43,7 @@ REQUESTS = {
     "system": (("--platform", "lunix/amd64"), 2, "names no system that there is: lunix", "'linux'"),
     "dockerfile": (("-f", "nowhere"), 2, "the Dockerfile does not exist: nowhere", "-f/--file"),
     "cache file": (("--cache", "local", "--cache-dir", "{file}"), 2, "the cache folder is a file", "--cache-dir"),
-    "cache root": (("--cache", "local", "--cache-dir", "/"), 2, "has no name", "folder of its own"),
+    "cache root": (("--cache", "local", "--cache-dir", "/"), 2, "has no name", "a folder that has a name"),
     "cache twice": (
         ("--cache-to", "type=local,dest={file}-c", "--cache-to", "type=local,dest={file}-c,tag=x"),
         *(2, "two caches are written to the folder", "give each its own folder"),
@@ -76,7 +76,7 @@ def test_a_cache_folder_that_is_something_elses(docker: Docker, project: Path) -
     (site / "index.json").write_text("{}")
     code, message, hint = refused(docker, "--cache", "local", "--cache-dir", str(site), str(project))
     assert (code, message) == (2, f"the cache folder holds an index.json or blobs of something else: {site}")
-    assert "a folder of its own" in hint
+    assert "its own folder" in hint
     assert sorted(path.name for path in site.iterdir()) == ["blobs", "index.json"]
 
 
