@@ -157,13 +157,17 @@ def _ci(ci: CIContext) -> Check:
         return Check(name="ci", verdict=Verdict.OK, found=f"none; {where}, {default}")
     found = f"{ci.provider}; branch {ci.branch or 'none'}, {default}"
     if ci.is_fork:
-        return Check(name="ci", verdict=Verdict.OK, found=f"{found}; of a fork, or may be: caches are only read")
+        return Check(
+            name="ci",
+            verdict=Verdict.OK,
+            found=f"{found}; a pull request from a fork, or possibly one: caches are read-only",
+        )
     if not (ci.branch or ci.tag):
         return Check(
             name="ci",
             verdict=Verdict.WARN,
             found=f"{found}: neither branch nor tag is known",
-            advice="give --cache-scope, or a cache in a registry is only read",
+            advice="give --cache-scope, or a cache in a registry is read-only",
         )
     return Check(name="ci", verdict=Verdict.OK, found=found)
 

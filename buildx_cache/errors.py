@@ -105,7 +105,7 @@ class CacheError(BuildxCacheError):
     code = "cache-damaged"
 
 
-_STOPPED_BY = {signal.SIGALRM: "--timeout: its time is over", signal.SIGPIPE: "a reader that is gone"}
+_STOPPED_BY = {signal.SIGALRM: "--timeout", signal.SIGPIPE: "a reader that is gone"}
 _STOP_CODES = {signal.SIGALRM: "timed-out", signal.SIGPIPE: "reader-gone"}
 _INTERRUPTED = {signal.SIGINT: ExitCode.SIGINT, signal.SIGPIPE: ExitCode.SIGPIPE}
 
@@ -128,4 +128,4 @@ class InterruptedBuildError(BuildxCacheError):
         """Say what it came upon; of several, what says so first is the nearest."""
         if what and not self._is_placed:
             self._is_placed = True
-            self.message = f"{self.message}, while it was at: {redact(what)}"
+            self.message = f"{self.message}, during: {redact(what)}"

@@ -177,7 +177,5 @@ def _report_bug(what: str, kind: type[BaseException] | None, frames: TracebackTy
         place, left = f"the log is {log.name}", ""
     except OSError:
         place, left = "and its log, which follows, could not be written", told
-    _complain(
-        f"{what} failed in a way it should not; {place}", "run `buildx-cache doctor`, and report this with the log"
-    )
+    _complain(f"internal error in {what}; {place}", "run `buildx-cache doctor`, and report this with the log")
     sys.stderr.write(left)

@@ -380,16 +380,16 @@ def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: Ca
         ),
         (
             request.push_auto,
-            "the build is of a fork, or may be: the image is not pushed"
-            + (", and the cache is only read" if cache.read_only else ""),
+            "a pull request from a fork, or possibly one: the image is not pushed"
+            + (", and the cache is read-only" if cache.read_only else ""),
         ),
         (
             cache.read_only and request.cache_read_only is None and not request.push_auto,
-            "the build is of a fork, or may be: the cache is only read",
+            "a pull request from a fork, or possibly one: the cache is read-only",
         ),
         (
             is_unplaced(request, ci, cache.kind) and not cache.read_only,
-            f"{_unplaced(ci)}: the cache is only read; write it with --cache-scope",
+            f"{_unplaced(ci)}: the cache is read-only; write it with --cache-scope",
         ),
         (
             not (pushes(request) or request.push_auto or request.load or request.output)

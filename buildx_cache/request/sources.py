@@ -207,7 +207,7 @@ def chosen(kind: type[_Choice], value: object, *, where: str, shown: str = "") -
     if value in (words := tuple(kind)):
         return words[words.index(value)]
     raise UsageError(
-        f"{where}: {shown or repr(value)} is none of its values", code="value-invalid", hint=closest(str(value), words)
+        f"{where}: invalid value: {shown or repr(value)}", code="value-invalid", hint=closest(str(value), words)
     )
 
 

@@ -180,7 +180,12 @@ def test_a_cache_folder_that_is_a_file(tmp_path: Path) -> None:
         pytest.param(CIRCLECI, (OK, "circleci; branch topic, default branch main", ""), id="branch"),
         pytest.param(
             replace(CIRCLECI, is_fork=True),
-            (OK, "circleci; branch topic, default branch main; of a fork, or may be: caches are only read", ""),
+            (
+                OK,
+                "circleci; branch topic, default branch main; a pull request from a fork, or possibly one: "
+                "caches are read-only",
+                "",
+            ),
             id="fork",
         ),
         pytest.param(
@@ -191,7 +196,7 @@ def test_a_cache_folder_that_is_a_file(tmp_path: Path) -> None:
             (
                 WARN,
                 "circleci; branch none, default branch main: neither branch nor tag is known",
-                "give --cache-scope, or a cache in a registry is only read",
+                "give --cache-scope, or a cache in a registry is read-only",
             ),
             id="silent",
         ),

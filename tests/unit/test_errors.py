@@ -43,7 +43,7 @@ def test_no_error_tells_a_login() -> None:
         (signal.SIGINT, 130, "stopped by SIGINT"),
         (signal.SIGTERM, 143, "stopped by SIGTERM"),
         (signal.SIGHUP, 143, "stopped by SIGHUP"),
-        (signal.SIGALRM, 143, "stopped by --timeout: its time is over"),
+        (signal.SIGALRM, 143, "stopped by --timeout"),
         (signal.SIGPIPE, 141, "stopped by a reader that is gone"),
     ],
 )
@@ -80,4 +80,4 @@ def test_what_was_interrupted_is_told_by_who_is_nearest() -> None:
     error = InterruptedBuildError(signal.SIGTERM)
     for what in ("", "pushing layers", "build"):
         error.place(what)
-    assert error.message == "stopped by SIGTERM, while it was at: pushing layers"
+    assert error.message == "stopped by SIGTERM, during: pushing layers"

@@ -738,7 +738,7 @@ NOWHERE = "the image stays in the builder's cache: add --push or --load to keep 
             {"tag": [f"{APP}:1"], "load": True, "cache": "registry"},
             CI_FORK,
             OWN_RUNNING,
-            ["the build is of a fork, or may be: the cache is only read"],
+            ["a pull request from a fork, or possibly one: the cache is read-only"],
             id="fork",
         ),
         pytest.param(

@@ -70,7 +70,7 @@ class Stall(Strategy):
     def reason(self) -> str:
         """Return what is silent, in words."""
         what = ", ".join(self.imports) or "the build does not begin"
-        return f"{what}: nothing is heard for {SECONDS:.0f} s"
+        return f"{what}: no response for {SECONDS:.0f} s"
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
         """Restart the builder; leave out the silent imports, and the exports to their registries."""
@@ -79,13 +79,9 @@ class Stall(Strategy):
             return None
         silent = dict.fromkeys(entry for name in self.imports for entry in importing(name, attempt.build.imports))
         if not self._builder.can_restart or (self._is_restarted and not silent):  # a frontend may name imports, too
-            hint = (
-                f"the builder {name} waits for a registry that does not answer, and with it all its builds: restart it"
-            )
+            hint = f"the builder {name} waits for a registry that does not answer, and so do all its builds: restart it"
             raise UnreachableError(self.reason, code="registry-silent", hint=hint)
-        self._caches.tell.warn(
-            f"{self.reason}; the builder {name} is restarted, which does nothing else until there is an answer"
-        )
+        self._caches.tell.warn(f"{self.reason}; restarting the builder {name}, which does nothing else while it waits")
         self._caches.note_retry(attempt.phase, self.reason)
         self._builder.restart()
         self._is_restarted = True

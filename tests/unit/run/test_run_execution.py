@@ -383,8 +383,8 @@ def test_what_was_running_is_told_of_an_interrupted_build() -> None:
     going = FakeEngine(builds=[(MADE + said(running), 0)], interrupt="build")
     words = [outcome.error.message for engine in (ended, going) if (outcome := done(planned(), engine)[0]).error]
     assert words == [
-        "stopped by SIGTERM, while it was at: build",
-        "stopped by SIGTERM, while it was at: exporting to image",
+        "stopped by SIGTERM, during: build",
+        "stopped by SIGTERM, during: exporting to image",
     ]
 
 

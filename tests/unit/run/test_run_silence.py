@@ -100,8 +100,8 @@ def test_the_own_builder_is_restarted_and_the_build_begun_again(monkeypatch: pyt
     assert outcome.error is None
     assert engine.order == ["run create", "build", "run container kill", "run inspect", "build"]
     assert [(retry.phase, retry.count) for retry in outcome.report.retries] == [("build", 1)]
-    (warned,) = (warning for warning in display.warned if "is restarted" in warning)
-    assert "the build does not begin: nothing is heard" in warned
+    (warned,) = (warning for warning in display.warned if "restarting the builder" in warning)
+    assert "the build does not begin: no response" in warned
 
 
 def test_only_the_import_that_is_silent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
