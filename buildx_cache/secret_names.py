@@ -97,11 +97,12 @@ _PUBLISHED_PHRASES = _phrases(_PUBLISHED)
 _LAST_PHRASES = _SECRET_PHRASES | _phrases(_LAST_ONLY)
 _PLAIN_KEY_WORDS, _ABOUT_WORDS, _SWITCH_WORDS = map(_words, (_PLAIN_KEYS, _ABOUT, _SWITCHES))
 _QUALIFIER_WORDS, _ORDINARY_WORDS = map(_words, (_QUALIFIERS, _ORDINARY))
+_LONGEST = 3  # words of a phrase
 # Of NPMTOKEN and SECRETKEY; a shorter one ends too many other words.
 _GLUED = tuple(glued for phrase in _SECRET_PHRASES if len(glued := "".join(phrase)) >= 5)  # noqa: PLR2004 -- see there
 
 # Bundler's login to a gem server, whose host has __ for each dot; its other settings with __ are no logins.
-_BUNDLER = re.compile(r"BUNDLE_(?!(?:BUILD|LOCAL|MIRROR|PLUGINS|DISABLE_\w+)__)\w+__\w+", re.IGNORECASE)
+_BUNDLER = re.compile(r"BUNDLE_(?!(?:BUILD|LOCAL|MIRROR|PLUGINS|DISABLE_\w+)__)\w(?:(?!__)\w)*+__\w+", re.IGNORECASE)
 _LETTERS = re.compile(r"[a-z]+")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
@@ -124,12 +125,16 @@ def is_ordinary(value: str) -> bool:
 
 
 def _is_secret(words: list[str]) -> bool:
-    while len(words) > 1 and words[-1] in _QUALIFIER_WORDS:
-        words = words[:-1]
+    count = len(words)
+    while count > 1 and words[count - 1] in _QUALIFIER_WORDS:
+        count -= 1
+    words = words[:count]
     if _ends_as_secret(words):
         return True
     is_about = bool(_ABOUT_WORDS.intersection(words[-1:]))
-    return not is_about and any(_ends_in(words[:end], _SECRET_PHRASES) for end in range(1, len(words)))
+    return not is_about and any(
+        _ends_in(words[max(end - _LONGEST, 0) : end], _SECRET_PHRASES) for end in range(1, count)
+    )
 
 
 def _ends_as_secret(words: list[str]) -> bool:
@@ -139,5 +144,5 @@ def _ends_as_secret(words: list[str]) -> bool:
 
 
 def _ends_in(words: list[str], phrases: frozenset[tuple[str, ...]]) -> bool:
-    last = tuple(words[-3:])
+    last = tuple(words[-_LONGEST:])
     return any(last[start:] in phrases for start in range(len(last))) or "".join(last[-1:]).endswith(_GLUED)

@@ -11,6 +11,7 @@ from buildx_cache.ci import provider_of
 from buildx_cache.cli.limits import RegistryLimits
 from buildx_cache.cli.output import Output
 from buildx_cache.display.cache_tables import RegistryTables, UnreadableCache
+from buildx_cache.engine.committed import refuse_committed_helpers
 from buildx_cache.engine.credentials import credential_for
 from buildx_cache.errors import BuildxCacheError, CacheError, UsageError
 from buildx_cache.formatting import counted
@@ -162,6 +163,7 @@ def credential(host: str, env: Mapping[str, str], warn: Callable[[str], object] 
 @contextlib.contextmanager
 def _connected(reference: Reference, env: Mapping[str, str], output: Output) -> Iterator[tuple[Repository, _Redact]]:
     """Connect to the repository; redact what was sent to log in there, in errors too: an answer can repeat it."""
+    refuse_committed_helpers(env)
     repository = _connect(reference, env, output)
 
     def redact(value: _Value) -> _Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from buildx_cache.atomic import read_regular
@@ -27,6 +27,15 @@ _HARMLESS = frozenset(
 )
 """What of a configuration file leads to no program and no engine: logins, and helpers on ``PATH``."""
 _LIMIT = 1 << 20
+_AWS = (("AWS_CONFIG_FILE", ".aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"))
+_GCLOUD = (("CLOUDSDK_CONFIG", ".config/gcloud"),)
+_HELPERS = {
+    "ecr-login": _AWS,
+    "gcloud": _GCLOUD,
+    "gcr": _GCLOUD,
+    "pass": (("GNUPGHOME", ".gnupg"), ("PASSWORD_STORE_DIR", ".password-store")),
+}
+"""What credential helpers read: where it lies below the home folder, and the variable that names another place."""
 _SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL")
 """Where git finds a user's settings."""
 
@@ -37,14 +46,14 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
     Raises:
         UsageError: git tracks a file of it, or cannot tell in time.
     """
-    for folder in dict.fromkeys((configuration_folder(env), buildx_folder(env))):
+    for folder in dict.fromkeys((configuration_folder(env), buildx_folder(env), _settings_home(env) / "docker")):
         for name in _tracked(folder, request, env):
             if name != _CONFIG or not _is_harmless(folder / _CONFIG):
                 raise UsageError(
                     f"the Docker configuration {folder} is the repository's, which has committed {name}: "
                     "it would choose programs that run here, or an engine",
                     code="docker-config-committed",
-                    hint="set DOCKER_CONFIG to a folder outside of the working copy",
+                    hint="set DOCKER_CONFIG, or HOME, to a folder outside of the working copy",
                 )
     home = cache_home(env)
     if found := next(_tracked(home, request, env), None):
@@ -54,17 +63,38 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
             code="cache-home-committed",
             hint="set XDG_CACHE_HOME to a folder outside of the working copy",
         )
-    for variable, place in _clouds(request, env):
+    _refuse_settings(_clouds(request, env), request, env)
+
+
+def refuse_committed_helpers(env: Mapping[str, str]) -> None:
+    """Stop before a credential helper, which is asked without docker, takes the repository's files for the user's own.
+
+    Raises:
+        UsageError: git tracks one, or cannot tell in time.
+    """
+    _refuse_settings(_of_helpers(env), BuildRequest(), env)
+
+
+def _refuse_settings(places: Iterable[tuple[str, Path]], request: BuildRequest, env: Mapping[str, str]) -> None:
+    for variable, place in places:
         if next(_tracked(place, request, env), None):
             raise UsageError(
                 f"the settings {place} are the repository's: they can name a command that gives a login",
                 code="cloud-config-committed",
-                hint=f"set {variable} to a file outside of the working copy",
+                hint=f"set {variable} to a place outside of the working copy",
             )
 
 
 def _is_harmless(file: Path) -> bool:
-    """Tell whether a configuration file leads nowhere, however Docker reads it.
+    """Tell whether a configuration file leads nowhere, however Docker reads it."""
+    pairs = _pairs(file)
+    return bool(
+        pairs is not None and all(key in _HARMLESS for key, _ in pairs) and all(map(is_helper_name, _helpers(pairs)))
+    )
+
+
+def _pairs(file: Path) -> tuple[tuple[str, object], ...] | None:
+    """Return the keys and values of a configuration file; None where it is not read as a whole.
 
     Go takes a key in any case and more than one of a name, and passes over what follows the first value.
     """
@@ -72,12 +102,13 @@ def _is_harmless(file: Path) -> bool:
         content = read_regular(Path(os.path.realpath(file)), _LIMIT)
         pairs = json.loads(content.decode(), object_pairs_hook=tuple)
     except (OSError, ValueError, RecursionError):
-        return False
-    if not isinstance(pairs, tuple):
-        return False
-    named = (value for key, value in pairs if key in ("credsStore", "credHelpers"))
-    helpers = (name for value in named for _, name in (value if isinstance(value, tuple) else (("", value),)))
-    return all(key in _HARMLESS for key, _ in pairs) and all(is_helper_name(name) for name in helpers)
+        return None
+    return pairs if isinstance(pairs, tuple) else None
+
+
+def _helpers(pairs: Iterable[tuple[str, object]]) -> Iterator[object]:
+    for value in (value for key, value in pairs if key in ("credsStore", "credHelpers")):
+        yield from (name for _, name in value) if isinstance(value, tuple) else (value,)
 
 
 def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
@@ -104,23 +135,41 @@ def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Pat
 def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:
     if given := env.get("GIT_CONFIG_GLOBAL"):
         return (Path(given),)
-    home = _home(env)
-    return (home / ".gitconfig", Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "git" / "config")
+    return (_home(env) / ".gitconfig", _settings_home(env) / "git" / "config")
+
+
+def _settings_home(env: Mapping[str, str]) -> Path:
+    """Return the folder of the user's settings, those of a rootless engine among them, with its certificates."""
+    return Path(env.get("XDG_CONFIG_HOME") or _home(env) / ".config")
 
 
 def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    """Yield the files that Buildx reads for this request, each with the variable that names another one.
+    """Yield what Buildx and credential helpers read for this request, each with the variable that names another place.
 
     For a cache in S3 it is AWS' ``credential_process``, for a cluster kubectl's ``exec``, that names a command.
     """
-    home = _home(env)
+    yield from _of_helpers(env)
     entries = (*values_of(request, "cache_from"), *values_of(request, "cache_to"))
     if any("type=s3" in text.lower() for text in entries):
-        for variable, name in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
-            yield variable, Path(env.get(variable) or home / ".aws" / name)
+        yield from _below_home(_AWS, env)
     if request.driver is Driver.KUBERNETES:
         given = filter(None, env.get("KUBECONFIG", "").split(os.pathsep))
-        yield from (("KUBECONFIG", Path(name)) for name in (tuple(given) or (home / ".kube" / "config",)))
+        yield from (("KUBECONFIG", Path(name)) for name in (tuple(given) or (_home(env) / ".kube" / "config",)))
+
+
+def _of_helpers(env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    """Yield what the credential helpers of the Docker configuration read of the user's."""
+    try:
+        pairs = _pairs(configuration_folder(env) / _CONFIG)
+    except UsageError:  # the user has no home folder
+        return
+    for helper in dict.fromkeys(map(str, _helpers(pairs or ()))):
+        yield from _below_home(_HELPERS.get(helper, ()), env)
+
+
+def _below_home(places: Iterable[tuple[str, str]], env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    home = _home(env)
+    return ((variable, Path(env.get(variable) or home / name)) for variable, name in places)
 
 
 def _home(env: Mapping[str, str]) -> Path:

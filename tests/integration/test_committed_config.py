@@ -275,6 +275,46 @@ def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, do
     assert ran.code == 0, ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("helpers", "place"),
+    [
+        ('{"credHelpers": {"r.example.com": "ecr-login"}, "credHelpers": {}}', ".aws/config"),
+        ('{"credsStore": "gcloud"}', ".config/gcloud/properties"),
+        ('{"credsStore": "pass"}', ".gnupg/gpg-agent.conf"),
+    ],
+)
+def test_no_credential_helper_reads_settings_that_are_committed(
+    helpers: str, place: str, tmp_path: Path, docker: Docker
+) -> None:
+    """AWS' ``credential_process`` and GnuPG's ``pinentry-program`` are commands."""
+    top, mark = honest(tmp_path / "top"), tmp_path / "mark"
+    for file, text in ((top / place, f"credential_process = touch {mark}\n"), (top / ".docker/config.json", helpers)):
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    git(top, "add", "--all", "--force")
+    git(top, "commit", "--quiet", "--message", "second")
+    names = ("AWS_CONFIG_FILE", "CLOUDSDK_CONFIG", "GNUPGHOME", "XDG_CONFIG_HOME")
+    env = {**_variables(top, "HOME"), **dict.fromkeys(names, "")}
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
+    assert ran.report["error"]["code"] == "cloud-config-committed", ran.stderr
+    for command in ("inspect", "verify", "prune"):
+        ran = docker.tool("cache", command, "127.0.0.1:1/org/app:x", cwd=top, env=env)
+        assert (ran.code, place.partition("/")[0] in ran.stderr) == (2, True), ran.stderr
+
+
+def test_no_certificates_that_are_committed_are_taken_over(tmp_path: Path, docker: Docker) -> None:
+    """A rootless engine's are in the folder of the user's settings."""
+    top = honest(tmp_path / "top")
+    (folder := top / ".config" / "docker" / "certs.d" / "r.example.com").mkdir(parents=True)
+    (folder / "ca.crt").write_text("theirs")
+    git(top, "add", "--all", "--force")
+    git(top, "commit", "--quiet", "--message", "second")
+    own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
+    env = {"HOME": str(top), "DOCKER_CONFIG": own, "XDG_CONFIG_HOME": ""}
+    ran = docker.tool("plan", "--cache", "none", ".", cwd=top, env=env)
+    assert (ran.code, "certs.d" in ran.stderr) == (2, True), ran.stderr
+
+
 @pytest.mark.parametrize("committed", [{}, {"credHelpers": {"r.example.com": "absent"}}], ids=["nothing", "a helper"])
 def test_what_the_job_puts_there_is_its_own(committed: dict[str, object], tmp_path: Path, docker: Docker) -> None:
     top = honest(tmp_path / "top")

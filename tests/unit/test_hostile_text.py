@@ -36,6 +36,7 @@ from buildx_cache.request.large_files import heavy_entries
 from buildx_cache.request.sources import _days_to_hours
 from buildx_cache.run.redactor import Hiding
 from buildx_cache.run.results import export_result, imported
+from buildx_cache.secret_names import is_secret_name
 
 ENTRIES = tuple(
     parse_export(text)
@@ -93,10 +94,14 @@ READERS: dict[str, Callable[[str], object]] = {
     "is_cancelled": lambda text: is_cancelled(f"context canceled {text}"),
     "absent_folder": absent_folder,
     "failed": failed,
+    "is_secret_name": lambda text: is_secret_name(f"{text * 4}!"),
 }
 # What begins a text, and what it goes on with.
 TEXTS = (
-    *(("", repeated) for repeated in (" ", "\t", "\n", "\r", "\r ", "\n ", "\xa0", "a", "0", "[", "[a ", "(", "#")),
+    *(
+        ("", repeated)
+        for repeated in (" ", "\t", "\n", "\r", "\r ", "\n ", "\xa0", "a", "0", "v_", "[", "[a ", "(", "#")
+    ),
     *(("", repeated) for repeated in ("\u2028", "\u200b", "<", "<>;", '{"a": "')),
     *(("##", repeated) for repeated in ("\u200b", "\ufe0f", "#\u200b")),
     *(("[", repeated) for repeated in (" ", "\n ", "a ", "1/")),
@@ -123,6 +128,7 @@ TEXTS = (
         )
     ),
     ("lookup ", "`"),
+    ("BUNDLE_", "__"),
     *(("x", repeated) for repeated in ("%", " ", "\x1b[", "\x1b]0", "\x9b0", "-", ".", "/", "a/")),
 )
 
