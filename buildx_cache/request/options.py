@@ -181,7 +181,9 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
     },
     "Login": {
         "registry": Option(
-            help="Registry to log in to. Default: DOCKER_REGISTRY, else the host of the first tag.", metavar="HOST", rule=rules.LOGIN
+            help="Registry to log in to. Default: DOCKER_REGISTRY, else the host of the first tag.",
+            metavar="HOST",
+            rule=rules.LOGIN,
         ),
         "username": Option(help="User name of the login. Default: DOCKER_LOGIN.", metavar="NAME", rule=rules.LOGIN),
         "password_stdin": Option(help="Read the password from stdin.", is_variable=False),

@@ -182,8 +182,10 @@ def test_a_cache_folder_that_is_a_file(tmp_path: Path) -> None:
             replace(CIRCLECI, is_fork=True),
             (
                 OK,
-                "circleci; branch topic, default branch main; a pull request from a fork, or possibly one: "
-                "caches are read-only",
+                (
+                    "circleci; branch topic, default branch main; a pull request from a fork, or possibly one: "
+                    "caches are read-only"
+                ),
                 "",
             ),
             id="fork",
