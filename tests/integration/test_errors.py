@@ -144,12 +144,12 @@ FAILURES = {
     ),
     "unknown-host": Failure(
         dockerfile="FROM nowhere.invalid/app:1\n",
-        says=("lookup nowhere.invalid", "the host's name was not found", ">>> FROM nowhere.invalid"),
+        says=("lookup nowhere.invalid", "correct the host's name", ">>> FROM nowhere.invalid"),
         code=5,
     ),
     "unknown-host-of-an-add": Failure(
         dockerfile="FROM scratch\nADD http://nowhere.invalid/x /\n",
-        says=("lookup nowhere.invalid", "the host's name was not found"),
+        says=("lookup nowhere.invalid", "correct the host's name"),
         code=5,
     ),
     "refused-connection": Failure(
