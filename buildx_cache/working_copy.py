@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _GIT = ".git"
+_LONGEST = 4096  # PATH_MAX
 
 
 def nearest_top(folder: Path) -> Path | None:
@@ -86,6 +87,8 @@ def leaves(path: Path, root: Path) -> str:
     A path stays inside if it is spelled below ``root``, meets no symbolic link on the way, none before a ``..`` at all,
     and does not enter a ``.git``, whose files git runs or obeys.
     """
+    if len(str(path)) > _LONGEST:
+        return "it is longer than a path can be"
     target, left = _absolute(path), _left_again(path)
     if left is not None and (link := first_link(left, Path(left.anchor))):
         return f"{link} is a symbolic link, and `..` follows"

@@ -599,6 +599,18 @@ def test_no_file_keeps_the_program_busy(bare: Path, name: str, text: str) -> Non
     assert time.process_time() - began < 30
 
 
+@pytest.mark.parametrize(
+    "line",
+    ['file = "{}"', 'report = "{}"', 'build-context = ["a={}"]', 'output = ["type=oci,dest={}"]', 'cache-dir = "{}"'],
+)
+def test_what_is_too_long_for_a_path_is_not_followed(bare: Path, line: str) -> None:
+    """Each place on the way is spelled out: of 250 KB, they took minutes."""
+    (bare / "buildx-cache.toml").write_text(line.format("a/../" * 1000 + "x"))
+    with pytest.raises(UsageError) as error:
+        read_request({}, {})
+    assert error.value.code == "config-not-allowed"
+
+
 @pytest.mark.parametrize("name", ["buildx-cache.toml", "pyproject.toml"])
 def test_a_file_of_many_keys_is_not_parsed(bare: Path, name: str) -> None:
     keys = "".join(f"{number}{'.b' * 30} = 1\n" for number in range(5_000))
