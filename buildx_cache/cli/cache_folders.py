@@ -93,7 +93,7 @@ def prune_folder(folder: Folder, output: Output, limits: FolderLimits, *, dry_ru
 
 
 def _lost_index(found: Reach) -> Iterator[Finding]:
-    """Yield a build has nothing to import where the index is gone; who looks for damage wants to know of it."""
+    """Yield a finding where the index names no cache though there are blobs: a build has nothing to import."""
     if found.dead_blobs and not found.tags and all(obstacle.kind is Kind.ABSENT for obstacle in found.obstacles):
         problem = f"names no cache, though there are {counted(found.dead_blobs, 'blob')}"
         yield Finding(kind=Kind.INDEX, blob="index.json", referrer="", problem=problem)
