@@ -36,7 +36,7 @@ def clear_caches(env: Mapping[str, str], names: Sequence[str], *, everything: bo
     """Empty the named caches, or all. Builds that use one are waited for.
 
     Raises:
-        UsageError: no name is given, or there is no cache of a name.
+        UsageError: the call names no cache, or one that does not exist.
         BuildxCacheError: not everything could be deleted.
     """
     output = Output(env, as_json=False)
@@ -47,7 +47,7 @@ def clear_caches(env: Mapping[str, str], names: Sequence[str], *, everything: bo
         )
     for name in names:
         if name not in found:
-            raise UsageError(f"there is no cache {name!r} here", code="cache-absent", hint=closest(name, list(found)))
+            raise UsageError(f"no cache is named {name!r}", code="cache-absent", hint=closest(name, list(found)))
     for name in found if everything else dict.fromkeys(names):
         prune_folder(found[name], output, FolderLimits(since=math.inf), dry_run=dry_run)
 

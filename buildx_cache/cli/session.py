@@ -56,9 +56,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
         BuildxCacheError: no usable Docker, or a request that it cannot carry out.
     """
     refuse_committed(request, env)
-    place, ci = surroundings(request, env)
-    request, ci, notes = of_context(request, ci, env)
-    ci = replace(ci, default_branch=request.default_branch or ci.default_branch)
+    place, request, ci, notes = _known_before_docker(request, env)
     provenance = git_provenance(*_places(request), env)
     own_env, another = {**env, **provenance.env}, _unchanged(request, env, provenance)
     engine = DockerEngine(own_env, request.docker_context, before_another=another)
@@ -82,6 +80,15 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     check_exported_folders(request, plan.cache.written_folders, settings_of_user(request, env))
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place, retries=retries)
+
+
+def _known_before_docker(
+    request: BuildRequest, env: Mapping[str, str]
+) -> tuple[Place, BuildRequest, CIContext, tuple[str, ...]]:
+    """Return the project's place, the request, what is built, and notes: all that needs no Docker."""
+    place, ci = surroundings(request, env)
+    request, ci, notes = of_context(request, ci, env)
+    return place, request, replace(ci, default_branch=request.default_branch or ci.default_branch), notes
 
 
 def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Provenance) -> Callable[[], None]:
@@ -132,7 +139,7 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     ci = detect(env, git=lambda: read_git(here, env), read_text=read_text, default_branch=request.default_branch)
     if request.default_branch and ci.default_branch != request.default_branch:
         raise UsageError(
-            f"--default-branch {request.default_branch!r} is no name of a branch",
+            f"--default-branch {request.default_branch!r} is not a branch name",
             code="branch-malformed",
             hint="write it as git does, such as trunk",
         )
@@ -209,9 +216,7 @@ def told_by_ci(env: Mapping[str, str]) -> CIContext:
 
 def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:
     """Return the plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
-    place, ci = surroundings(request, env)
-    request, ci, notes = of_context(request, ci, env)
-    ci = replace(ci, default_branch=request.default_branch or ci.default_branch)
+    place, request, ci, notes = _known_before_docker(request, env)
     facts = replace(_assumed(place, request.docker_context or "default"), variables=_set_variables(env))
     if request.builder and facts.builder:
         facts = replace(facts, builder=replace(facts.builder, name=request.builder, driver=driver))
