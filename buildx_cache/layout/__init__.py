@@ -1,7 +1,7 @@
-"""An OCI layout folder as Buildx writes it for ``type=local`` caches: reach, verify, sweep, bound, prune, set aside.
+"""Inspect and maintain an OCI layout folder as Buildx writes it for ``type=local`` caches.
 
-Nothing here raises on what a folder holds; faults are :class:`Finding` values. Whatever deletes or rewrites is to be
-called while holding the folder with :func:`lock`.
+No function raises an error for a fault in the folder: faults are :class:`Finding` values. Hold the folder with
+:func:`lock` while calling a function that deletes or rewrites.
 """
 
 from buildx_cache.layout.eviction import bound, prune

@@ -1,4 +1,4 @@
-"""Drop tags to keep a folder small, after a build or by hand, then delete what nothing refers to."""
+"""Evict tags to keep a folder small, after a build or by hand, then sweep unreferenced blobs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from buildx_cache.layout.reachability import reach_of, size_on_disk
 from buildx_cache.layout.store import INDEX, Store, open_store
 
 Choice = Callable[[Store, Reach], Sequence[Tag]]
-"""Which tags of an open folder are to go, in the order in which they are listed."""
+"""Choose the tags of an open folder to evict, in the order in which they are reported."""
 
 
 def bound(
     folder: Path, *, max_size: int, keep_tag: str = "latest", keep_since: float | None = None, dry_run: bool = False
 ) -> Bounded:
-    """Drop the oldest tags until what is live fits into ``max_size`` bytes, then sweep.
+    """Evict the oldest tags until the live blobs fit into ``max_size`` bytes, then sweep.
 
-    A tag is as old as the newest step it holds (:attr:`Tag.age_key`); neither file times nor records tell when a
-    cache was last *used*. ``keep_tag`` never goes, even if it alone is too large: ``over`` tells that. index.json
-    is replaced in one step before the first blob is deleted, and keeps its bytes where no tag goes.
-    Call it while holding the folder exclusively; ``keep_since`` and ``dry_run`` are those of :func:`sweep`.
+    A tag is as old as its newest step (:attr:`Tag.age_key`); neither file times nor records say when a cache was last
+    *used*. ``keep_tag`` always stays, even if it alone is too large: ``over`` says so. index.json is replaced
+    atomically before the first blob is deleted, and keeps its bytes if no tag is evicted.
+    Hold the folder exclusively. ``keep_since`` and ``dry_run`` are those of :func:`sweep`.
     """
 
     def choose(store: Store, found: Reach) -> Sequence[Tag]:
@@ -40,7 +40,7 @@ def bound(
 def drop(
     folder: Path, choose: Choice, *, max_size: int | None, keep_since: float | None = None, dry_run: bool = False
 ) -> Bounded:
-    """Drop the tags that ``choose`` picks, then sweep; ``over`` tells whether more than ``max_size`` bytes stay."""
+    """Evict the tags that ``choose`` picks, then sweep; ``over`` says whether more than ``max_size`` bytes remain."""
     found: Reach | None = None
     try:
         with open_store(folder) as store:
@@ -74,7 +74,7 @@ def _bounded(live_bytes: int, max_size: int | None, swept: Swept, dropped: tuple
 
 
 def oldest(store: Store, tags: Sequence[Tag], *, max_size: int, keep_tag: str) -> tuple[Tag, ...]:
-    """Those of ``tags`` to drop, oldest first, so that the others take at most ``max_size`` bytes."""
+    """Return the ``tags`` to evict, oldest first, so that the others take at most ``max_size`` bytes."""
     if not tags:
         return ()
     sizes = _sizes(store, tags)
@@ -99,22 +99,22 @@ def _union(tags: Iterable[Tag]) -> int:
 
 
 def blobs_of(tags: Sequence[Tag]) -> frozenset[str]:
-    """Return the digests under any of the tags of a folder."""
+    """Return the digests of all blobs below the tags, which are of one folder."""
     return frozenset(BlobSet(numbering=tags[0].closure.numbering, bits=_union(tags))) if tags else frozenset()
 
 
 def prune(folder: Path, *, max_size: int | None = None, since: float | None = None, dry_run: bool = False) -> Bounded:
-    """Drop every tag older than ``since`` (:attr:`Tag.age_key`), then the oldest until all fits ``max_size``; sweep.
+    """Evict every tag older than ``since`` (:attr:`Tag.age_key`), then the oldest until all fits ``max_size``; sweep.
 
-    Age may take any tag, also the last; size leaves the newest one, and ``over`` tells where that alone is too large.
-    index.json is replaced in one step before the first blob is deleted, and keeps its bytes where no tag goes.
-    Other blobs younger than ten minutes stay. Call it while holding the folder exclusively, or with ``dry_run``.
+    The age limit may evict all tags. The size limit keeps the newest tag; ``over`` says that it alone is too large.
+    index.json is replaced atomically before the first blob is deleted, and keeps its bytes if no tag is evicted.
+    Blobs of other origin younger than ten minutes stay. Hold the folder exclusively, unless ``dry_run``.
 
     Args:
         folder: the layout folder.
-        max_size: bytes that the live blobs may take; None for no bound.
-        since: seconds since the epoch; None for no limit to age. A tag of unknown age counts as the oldest.
-        dry_run: only tell what would go; nothing is written, no lock is taken.
+        max_size: bytes that the live blobs may take; None for no limit.
+        since: seconds since the epoch; None for no age limit. A tag of unknown age counts as the oldest.
+        dry_run: report what would be deleted; write nothing and take no lock.
     """
 
     def choose(store: Store, found: Reach) -> Sequence[Tag]:
