@@ -1,4 +1,4 @@
-"""What to do where a registry does not delete tags through the distribution API: the provider's own way."""
+"""Advise how to delete tags in a registry that does not delete them through the distribution API."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from buildx_cache.reference import HUB_HOSTS
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
-    """A registry service: its hosts as shell patterns, and how a tag is deleted there."""
+    """A registry service: its hosts as shell patterns, and its way to delete a tag."""
 
     name: str
     hosts: tuple[str, ...]
     advice: str
     untagged: str = ""
-    """How manifests go that no tag names any more; empty: the service's own collection of garbage."""
+    """How to delete untagged manifests; empty if the service collects them as garbage."""
 
 
 PROVIDERS: tuple[Provider, ...] = (
@@ -101,18 +101,18 @@ OWN_UNTAGGED = "the registry's own collection of garbage (distribution: `registr
 
 
 def provider_of(host: str) -> Provider | None:
-    """Return the service that runs ``host`` (a port does not matter), where it is known by its name."""
+    """Return the service that runs ``host`` (its port is ignored), or None if no pattern matches."""
     name = host.lower().partition(":")[0]
     return next((row for row in PROVIDERS if any(fnmatchcase(name, pattern) for pattern in row.hosts)), None)
 
 
 def advice(host: str) -> str:
-    """Return what to do where ``host`` refuses to delete."""
+    """Return how to delete a tag if ``host`` refuses to delete through the API."""
     row = provider_of(host)
     return row.advice if row else OWN
 
 
 def advice_of_untagged(host: str) -> str:
-    """Return what deletes the manifests in ``host`` that no tag names any more, as of tags that were pushed again."""
+    """Return how to delete untagged manifests in ``host``: a tag that is pushed again leaves its old manifest."""
     row = provider_of(host)
     return (row.untagged if row else "") or OWN_UNTAGGED

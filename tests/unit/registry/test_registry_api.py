@@ -16,7 +16,7 @@ from buildx_cache.registry import transport
 from buildx_cache.registry.deletion_advice import OWN, OWN_UNTAGGED, PROVIDERS, advice, advice_of_untagged, provider_of
 from buildx_cache.registry.identity import Password
 from buildx_cache.registry.repository import connect
-from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_lead, origin, printable
+from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_redirect, origin, printable
 from tests.unit.registry.fakes import HOST, PATH, Deletes, FakeRegistry, answer, errors
 
 
@@ -434,7 +434,7 @@ def test_paths_of_requests_are_the_repositorys_own() -> None:
     ],
 )
 def test_a_host_may_name_no_address_that_only_this_machine_reaches(here: str, there: str, may: bool) -> None:  # noqa: FBT001 -- a table
-    assert may_lead(here, there) is may
+    assert may_redirect(here, there) is may
     registry = FakeRegistry(guard=lambda request: answer(307, {"Location": there}) if request.url == here else None)
     request = Request(method="GET", url=here, headers={"Authorization": "Basic x"})
     if not may:
