@@ -1,4 +1,4 @@
-"""Is this machine ready? One check a line: what was found, and what to change."""
+"""The checks of ``doctor``, which say whether this machine is ready to build."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from buildx_cache.request import BuildRequest
 from buildx_cache.request.contexts import check_cache_directory
 
 OLDEST_GIT: Version = (2, 38, 0)
-"""The first git that can be told not to take ordinary files for a repository (``safe.bareRepository``)."""
+"""The first git with ``safe.bareRepository``, which stops git from taking committed files for a repository."""
 
 
-class Verdict(StrEnum):
-    """How a check went; only ``fail`` stops a build."""
+class CheckStatus(StrEnum):
+    """The result of a check; only ``fail`` stops a build."""
 
     OK = "ok"
     WARN = "warn"
@@ -38,7 +38,7 @@ class Check:
     """One line of ``doctor``."""
 
     name: str
-    verdict: Verdict
+    status: CheckStatus
     found: str
     advice: str = ""
 
@@ -52,14 +52,14 @@ def examine(
     *,
     git: Version,
 ) -> Iterator[Check]:
-    """All checks, in the order of what depends on what. ``path`` is the search path for credential helpers.
+    """Yield all checks, the ones that others depend on first.
 
-    ``git`` is the version of git, unknown where there is none.
+    ``path`` is the search path for credential helpers; ``git`` is git's version, ``UNKNOWN_VERSION`` without git.
     """
     try:
         facts = inspect()
     except BuildxCacheError as error:
-        yield Check(name="docker", verdict=Verdict.FAIL, found=error.message, advice=error.hint)
+        yield Check(name="docker", status=CheckStatus.FAIL, found=error.message, advice=error.hint)
     else:
         yield from _docker(facts)
     yield _cache_folder(cache_dir)
@@ -70,19 +70,21 @@ def examine(
 
 def _docker(facts: Facts) -> Iterator[Check]:
     context = f"context {facts.context}"
-    yield Check(name="docker", verdict=Verdict.OK, found=f"engine {facts.docker}, {context}, {facts.store} image store")
-    yield Check(name="buildx", verdict=Verdict.OK, found=show_version(facts.buildx))
+    yield Check(
+        name="docker", status=CheckStatus.OK, found=f"engine {facts.docker}, {context}, {facts.store} image store"
+    )
+    yield Check(name="buildx", status=CheckStatus.OK, found=show_version(facts.buildx))
     yield from _registries(facts)
     yield _builder(facts)
 
 
 def _registries(facts: Facts) -> Iterator[Check]:
-    """Yield what a container builder takes over of the engine's registries, where it has any."""
+    """Yield a check of the registry settings that a container builder copies from the engine, if there are any."""
     plan = take_over(facts.registries, facts.default_config)
     if plan.lines:
         yield Check(
             name="registries",
-            verdict=Verdict.WARN if plan.left_out else Verdict.OK,
+            status=CheckStatus.WARN if plan.left_out else CheckStatus.OK,
             found="; ".join(plan.lines),
             advice="add what is missing to a buildkitd.toml: --buildkitd-config FILE" if plan.left_out else "",
         )
@@ -93,14 +95,14 @@ def _builder(facts: Facts) -> Check:
     if builder is None and BUILDER_VARIABLE in (facts.variables or ()):
         return Check(
             name="builder",
-            verdict=Verdict.FAIL,
+            status=CheckStatus.FAIL,
             found=f"there is no builder of the name in {BUILDER_VARIABLE}",
             advice=f"unset {BUILDER_VARIABLE}, or name one that `docker buildx ls` lists",
         )
     if builder is None:
         return Check(
             name="builder",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found="there is no current builder",
             advice="one is made for each project; `docker buildx use default` selects the engine's own",
         )
@@ -109,81 +111,81 @@ def _builder(facts: Facts) -> Check:
     if reason:
         return Check(
             name="builder",
-            verdict=Verdict.OK,
+            status=CheckStatus.OK,
             found=f"{found} {reason}: a docker-container builder will be made",
         )
-    return Check(name="builder", verdict=Verdict.OK, found=f"{found} can export every kind of cache")
+    return Check(name="builder", status=CheckStatus.OK, found=f"{found} can export every kind of cache")
 
 
 def _cache_folder(directory: str) -> Check:
     try:
         check_cache_directory(directory)
     except BuildxCacheError as error:
-        return Check(name="cache folder", verdict=Verdict.FAIL, found=error.message, advice=error.hint)
+        return Check(name="cache folder", status=CheckStatus.FAIL, found=error.message, advice=error.hint)
     try:
         layout.refuse_exposed(Path(directory))
     except ExposedError as error:
-        return Check(name="cache folder", verdict=Verdict.WARN, found=error.message, advice=error.hint)
+        return Check(name="cache folder", status=CheckStatus.WARN, found=error.message, advice=error.hint)
     if not (Path(directory) / "index.json").is_file():
-        return Check(name="cache folder", verdict=Verdict.OK, found=f"{directory}: not there yet: it will be made")
+        return Check(name="cache folder", status=CheckStatus.OK, found=f"{directory}: not there yet: it will be made")
     faults = layout.damage_of(layout.verify(Path(directory)))
     if faults:
         return Check(
             name="cache folder",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"{directory}: corrupt: {faults[0].problem}",
             advice="the next build sets it aside and runs every step; `buildx-cache cache verify` lists the faults",
         )
-    return Check(name="cache folder", verdict=Verdict.OK, found=f"{directory}: holds a cache")
+    return Check(name="cache folder", status=CheckStatus.OK, found=f"{directory}: holds a cache")
 
 
 def _git(version: Version) -> Check:
     if version == UNKNOWN_VERSION:
-        return Check(name="git", verdict=Verdict.OK, found="not on PATH: the CI alone tells commit and branch")
+        return Check(name="git", status=CheckStatus.OK, found="not on PATH: the CI alone tells commit and branch")
     if version < OLDEST_GIT:
         return Check(
             name="git",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"{show_version(version)} can mistake committed files for a repository",
             advice=f"upgrade git to {show_version(OLDEST_GIT)} or newer",
         )
-    return Check(name="git", verdict=Verdict.OK, found=show_version(version))
+    return Check(name="git", status=CheckStatus.OK, found=show_version(version))
 
 
 def _ci(ci: CIContext) -> Check:
     default = f"default branch {' or '.join(ci.default_branches)}"
     if not ci.is_ci:
         where = f"branch {ci.branch}" if ci.branch else "no branch"
-        return Check(name="ci", verdict=Verdict.OK, found=f"none; {where}, {default}")
+        return Check(name="ci", status=CheckStatus.OK, found=f"none; {where}, {default}")
     found = f"{ci.provider}; branch {ci.branch or 'none'}, {default}"
     if ci.is_fork:
         return Check(
             name="ci",
-            verdict=Verdict.OK,
+            status=CheckStatus.OK,
             found=f"{found}; a pull request from a fork, or possibly one: caches are read-only",
         )
     if not (ci.branch or ci.tag):
         return Check(
             name="ci",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"{found}: neither branch nor tag is known",
             advice="give --cache-scope, or a cache in a registry is read-only",
         )
-    return Check(name="ci", verdict=Verdict.OK, found=found)
+    return Check(name="ci", status=CheckStatus.OK, found=found)
 
 
 def _credentials(credentials: Credentials, path: str) -> Check:
     if credentials.broken:
         return Check(
             name="credentials",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"{credentials.folder}/config.json: {credentials.broken}",
             advice="mend the file: Docker ignores it",
         )
     if credentials.unusable:
         return Check(
             name="credentials",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=credentials.unusable,
             advice="set DOCKER_LOGIN, DOCKER_PASSWORD and the DOCKER_REGISTRY that they are for, or none of them",
         )
@@ -191,10 +193,10 @@ def _credentials(credentials: Credentials, path: str) -> Check:
     if missing:
         return Check(
             name="credentials",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"the credential helper docker-credential-{missing[0]} is not on PATH",
             advice=f"install it, or take it out of {credentials.folder}{os.sep}config.json",
         )
     ambient = (f"{credentials.ambient} (DOCKER_LOGIN)",) if credentials.ambient else ()
     logins = ", ".join((*credentials.registries, *ambient)) or "none stored"
-    return Check(name="credentials", verdict=Verdict.OK, found=f"logins: {logins}")
+    return Check(name="credentials", status=CheckStatus.OK, found=f"logins: {logins}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.ci import CIContext
-from buildx_cache.doctor import Check, Verdict, examine
+from buildx_cache.doctor import Check, CheckStatus, examine
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
 from buildx_cache.plan.facts import Registries, Version
@@ -34,7 +34,7 @@ FACTS = Facts(
 )
 LOGINS = Credentials(folder="/home/me/.docker", registries=("registry.example.com", "other.example.com"))
 CANNOT = "cannot export such a cache"
-OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
+OK, WARN, FAIL = CheckStatus.OK, CheckStatus.WARN, CheckStatus.FAIL
 
 
 def checks(
@@ -45,11 +45,11 @@ def checks(
     credentials: Credentials = LOGINS,
     cache_dir: str = "",
     path: str = "",
-) -> dict[str, tuple[Verdict, str, str]]:
+) -> dict[str, tuple[CheckStatus, str, str]]:
     cache_dir = cache_dir or str(tmp_path / "cache")
     found = tuple(examine(answering(facts), ci, credentials, cache_dir, path, git=(2, 39, 5)))
     assert len({check.name for check in found}) == len(found)
-    return {check.name: (check.verdict, check.found, check.advice) for check in found}
+    return {check.name: (check.status, check.found, check.advice) for check in found}
 
 
 def answering(facts: Facts | EngineError) -> Callable[[], Facts]:
@@ -74,14 +74,14 @@ def test_a_ready_machine_has_one_line_a_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "verdict"), [((2, 30, 2), WARN), ((2, 37, 9), WARN), ((2, 38, 0), OK), ((3, 0, 0), OK), ((0, 0, 0), OK)]
+    ("version", "status"), [((2, 30, 2), WARN), ((2, 37, 9), WARN), ((2, 38, 0), OK), ((3, 0, 0), OK), ((0, 0, 0), OK)]
 )
 def test_a_git_that_takes_files_for_a_repository_is_told_apart(
-    tmp_path: Path, version: Version, verdict: Verdict
+    tmp_path: Path, version: Version, status: CheckStatus
 ) -> None:
     found = examine(answering(FACTS), LAPTOP, LOGINS, str(tmp_path / "cache"), "", git=version)
     check = next(check for check in found if check.name == "git")
-    assert (check.verdict, bool(check.advice)) == (verdict, verdict is WARN)
+    assert (check.status, bool(check.advice)) == (status, status is WARN)
 
 
 def test_without_docker_the_rest_is_still_checked(tmp_path: Path) -> None:
@@ -118,7 +118,9 @@ def test_without_docker_the_rest_is_still_checked(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_builder_is_told_by_what_it_can(tmp_path: Path, facts: Facts, expected: tuple[Verdict, str, str]) -> None:
+def test_the_builder_is_told_by_what_it_can(
+    tmp_path: Path, facts: Facts, expected: tuple[CheckStatus, str, str]
+) -> None:
     assert checks(tmp_path, facts=facts)["builder"] == expected
 
 
@@ -128,7 +130,7 @@ def test_a_builder_that_buildx_own_variable_names_and_that_is_not_there_fails(tm
 
 
 @pytest.mark.parametrize(
-    ("registries", "config", "verdict"),
+    ("registries", "config", "status"),
     [
         pytest.param(Registries(insecure=("registry.test:5000",)), "", OK, id="insecure"),
         pytest.param(Registries(mirrors=("https://mirror.test",)), "", OK, id="mirror"),
@@ -137,10 +139,10 @@ def test_a_builder_that_buildx_own_variable_names_and_that_is_not_there_fails(tm
     ],
 )
 def test_registries_that_a_container_builder_lacks_are_told(
-    tmp_path: Path, registries: Registries, config: str, verdict: Verdict
+    tmp_path: Path, registries: Registries, config: str, status: CheckStatus
 ) -> None:
     said = checks(tmp_path, facts=replace(FACTS, registries=registries, default_config=config))["registries"]
-    assert (said[0], bool(said[2])) == (verdict, verdict is WARN)
+    assert (said[0], bool(said[2])) == (status, status is WARN)
 
 
 def test_a_cache_folder_with_a_cache(tmp_path: Path) -> None:
@@ -158,8 +160,8 @@ def test_a_cache_folder_that_cannot_be_read(index: str, tmp_path: Path) -> None:
 
 def test_a_cache_folder_that_others_may_write(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    verdict, found, advice = checks(tmp_path, cache_dir=str(tmp_path))["cache folder"]
-    assert verdict is WARN
+    status, found, advice = checks(tmp_path, cache_dir=str(tmp_path))["cache folder"]
+    assert status is WARN
     assert (str(tmp_path) in found, f"chmod -R go-w {tmp_path}" in advice) == (True, True)
 
 
@@ -204,7 +206,7 @@ def test_a_cache_folder_that_is_a_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_ci_is_told_by_what_it_says(tmp_path: Path, ci: CIContext, expected: tuple[Verdict, str, str]) -> None:
+def test_the_ci_is_told_by_what_it_says(tmp_path: Path, ci: CIContext, expected: tuple[CheckStatus, str, str]) -> None:
     assert checks(tmp_path, ci=ci)["ci"] == expected
 
 
@@ -248,7 +250,7 @@ def test_the_ci_is_told_by_what_it_says(tmp_path: Path, ci: CIContext, expected:
     ],
 )
 def test_credentials_are_told_by_name(
-    tmp_path: Path, credentials: Credentials, expected: tuple[Verdict, str, str]
+    tmp_path: Path, credentials: Credentials, expected: tuple[CheckStatus, str, str]
 ) -> None:
     helper = tmp_path / "docker-credential-present"
     helper.write_text("")
@@ -257,4 +259,4 @@ def test_credentials_are_told_by_name(
 
 
 def test_a_check_without_advice_has_none() -> None:
-    assert Check(name="docker", verdict=OK, found="x").advice == ""
+    assert Check(name="docker", status=OK, found="x").advice == ""
