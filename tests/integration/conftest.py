@@ -99,8 +99,8 @@ class Docker:
     def hello(self) -> tuple[str, ...]:
         """What ends every command line that builds docker/hello, outside of any work tree: it has no branch.
 
-        Its sources differ from every other copy's: BuildKit joins equal steps of builds that run at the same time on one
-        builder, and a step that is joined to one without the cache runs (``solver/scheduler.go``, mergeTo).
+        Its sources differ from every other copy's: BuildKit joins equal steps of builds that run at the same time on
+        one builder, and a step that is joined to one without the cache runs (``solver/scheduler.go``, mergeTo).
         """
         copy = self.home / "hello"
         if not copy.exists():
