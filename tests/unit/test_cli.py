@@ -63,7 +63,7 @@ def _git(argv: tuple[str, ...], *, env: Mapping[str, str], within: tuple[float, 
 # --- help --------------------------------------------------------------------------------------------------
 
 
-COMMANDS = {"build", "plan", "cache", "doctor"}
+COMMANDS = {"build", "plan", "cache", "doctor", "init"}
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)], ids=["nothing", "long", "short"])
@@ -75,7 +75,7 @@ def test_help_lists_the_commands(call: CommandLine, words: tuple[str, ...]) -> N
 
 
 @pytest.mark.parametrize(
-    "command", ["build", "plan", "doctor", "cache", "cache inspect", "cache verify", "cache prune"]
+    "command", ["build", "plan", "doctor", "init", "cache", "cache inspect", "cache verify", "cache prune"]
 )
 def test_help_fits_80_columns(call: CommandLine, command: str) -> None:
     called = call(*command.split(), "--help")
