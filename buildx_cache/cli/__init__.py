@@ -19,6 +19,7 @@ import typer
 
 from buildx_cache import __version__
 from buildx_cache.cli.cache_commands import app as cache_app
+from buildx_cache.cli.completion import contexts
 from buildx_cache.cli.parameters import BUILD_EXAMPLES, BUILD_HELP, PLAN_HELP, build_or_plan
 from buildx_cache.cli.starting import INIT_EXAMPLES, init
 from buildx_cache.cli.streams import FULL, FULL_HINT, guarded, lead_nowhere
@@ -70,7 +71,14 @@ app.add_typer(cache_app, name="cache")
 @app.command("doctor")
 def _doctor(
     docker_context: Annotated[
-        str, typer.Option("--docker-context", metavar="NAME", help="Docker context to use.", show_default=False)
+        str,
+        typer.Option(
+            "--docker-context",
+            metavar="NAME",
+            help="Docker context to use.",
+            show_default=False,
+            autocompletion=contexts,
+        ),
     ] = "",
     cache_dir: Annotated[
         str, typer.Option("--cache-dir", metavar="DIR", help="Folder of a local cache.", show_default=False)
