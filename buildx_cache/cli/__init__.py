@@ -19,7 +19,9 @@ import typer
 
 from buildx_cache import __version__
 from buildx_cache.cli.cache_commands import app as cache_app
+from buildx_cache.cli.completion import contexts
 from buildx_cache.cli.parameters import BUILD_EXAMPLES, BUILD_HELP, PLAN_HELP, build_or_plan
+from buildx_cache.cli.starting import INIT_EXAMPLES, init
 from buildx_cache.cli.streams import FULL, FULL_HINT, guarded, lead_nowhere
 from buildx_cache.errors import BuildxCacheError, ExitCode
 from buildx_cache.formatting import as_message, printable
@@ -62,13 +64,21 @@ def _main(
 
 app.command("build", help=BUILD_HELP, epilog=BUILD_EXAMPLES)(build_or_plan)
 app.command("plan", help=PLAN_HELP)(build_or_plan)
+app.command("init", epilog=INIT_EXAMPLES)(init)
 app.add_typer(cache_app, name="cache")
 
 
 @app.command("doctor")
 def _doctor(
     docker_context: Annotated[
-        str, typer.Option("--docker-context", metavar="NAME", help="Docker context to use.", show_default=False)
+        str,
+        typer.Option(
+            "--docker-context",
+            metavar="NAME",
+            help="Docker context to use.",
+            show_default=False,
+            autocompletion=contexts,
+        ),
     ] = "",
     cache_dir: Annotated[
         str, typer.Option("--cache-dir", metavar="DIR", help="Folder of a local cache.", show_default=False)
