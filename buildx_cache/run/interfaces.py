@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
 
-from buildx_cache.plan import BuildInvocation, Effect
+from buildx_cache.plan import BuildInvocation, Container, Effect
 from buildx_cache.plan.effects import LoadImage
 from buildx_cache.reference import Reference
 
@@ -67,6 +67,13 @@ class Engine(Protocol):
         """Return the numerical address by which containers of a Docker network reach this host.
 
         Empty if there is none.
+        """
+
+    def tunnel(self, container: Container, port: int) -> AbstractContextManager[int]:
+        """While this lasts, have a port of this machine's loopback on a container's; yields the port there.
+
+        Raises:
+            ExhaustedError: the container or this machine lacks what that takes.
         """
 
     def credentials(self, registry: str) -> AbstractContextManager[None]:
