@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -219,8 +219,8 @@ class DockerEngine:
             return ""
 
     @contextlib.contextmanager
-    def tunnel(self, container: Container, port: int) -> Iterator[int]:
-        """While this lasts, have a port of this machine's loopback on a container's; yields the port there.
+    def tunnel(self, container: Container, ports: Sequence[int]) -> Iterator[Mapping[int, int]]:
+        """While this lasts, have ports of this machine's loopback on a container's; yields the port there of each.
 
         Raises:
             ExhaustedError: the container or this machine lacks what that takes.
@@ -229,7 +229,7 @@ class DockerEngine:
         program, *context = map(str, self._docker.docker_cmd)
         words = _at(container.endpoint) if container.endpoint else context
         enter = (program, *words, "exec", "--interactive", container.name)
-        with tunnel(enter, port, env=self._env) as there:
+        with tunnel(enter, ports, env=self._env) as there:
             yield there
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A tunnel through Docker's API: a port of this process, on the loopback of a builder's container.
+"""A tunnel through Docker's API: ports of this process, on the loopback of a builder's container.
 
 Any container that Docker's API reaches can be entered by ``docker exec``, wherever it is. There sshd speaks over the
 command's own stdin and stdout with the ssh of this machine, which has it listen on loopback (``ssh -R``): no network is
@@ -81,7 +81,7 @@ _CLIENT_OPTIONS = (
     "ServerAliveCountMax=3",
     "LogLevel=INFO",
 )
-_ALLOCATED = re.compile(rb"^Allocated port (\d{1,5}) for remote forward", re.MULTILINE)
+_ALLOCATED = re.compile(rb"^Allocated port (\d{1,5}) for remote forward to 127\.0\.0\.1:(\d{1,5})\r?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +101,12 @@ class _Server:
 
 
 @contextlib.contextmanager
-def tunnel(enter: Sequence[str], port: int, *, env: Mapping[str, str]) -> Iterator[int]:
-    """Have a port of this machine's loopback on a container's; yields the port there.
+def tunnel(enter: Sequence[str], ports: Sequence[int], *, env: Mapping[str, str]) -> Iterator[Mapping[int, int]]:
+    """Have ports of this machine's loopback on a container's; yields the port there of each.
 
     Args:
         enter: the command that runs another in the container, such as ``docker exec -i NAME``.
-        port: the port here.
+        ports: the ports here.
         env: the environment of the commands.
 
     Raises:
@@ -117,7 +117,7 @@ def tunnel(enter: Sequence[str], port: int, *, env: Mapping[str, str]) -> Iterat
         server = _prepare(enter, client, host, env)
         known = folder / "known_hosts"
         known.write_text(f"{_HOST} {_public(host)}\n")
-        with _connected(_ssh(enter, server, client, known, port), env) as found:
+        with _connected(_ssh(enter, server, client, known, ports), ports, env) as found:
             yield found
 
 
@@ -160,29 +160,36 @@ def _server(done: Completed) -> _Server:
     return _Server(user=user, sshd=sshd, folder=folder)
 
 
-def _ssh(enter: Sequence[str], server: _Server, client: Path, known: Path, port: int) -> tuple[str, ...]:
+def _ssh(enter: Sequence[str], server: _Server, client: Path, known: Path, ports: Sequence[int]) -> tuple[str, ...]:
     proxy = shlex.join((*enter, *server.words)).replace("%", "%%")
     own = (f"ProxyCommand={proxy}", f"UserKnownHostsFile={known}", f"IdentityFile={client}")
     options = (word for option in (*own, *_CLIENT_OPTIONS) for word in ("-o", option))
-    forward = ("-R", f"{_LOOPBACK}:0:{_LOOPBACK}:{port}")
-    return "ssh", "-N", "-F", "/dev/null", *options, *forward, "-l", server.user, _HOST
+    forwards = (word for port in ports for word in ("-R", f"{_LOOPBACK}:0:{_LOOPBACK}:{port}"))
+    return "ssh", "-N", "-F", "/dev/null", *options, *forwards, "-l", server.user, _HOST
 
 
 @contextlib.contextmanager
-def _connected(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[int]:
-    """Keep ssh running; yields the port that sshd has taken for it."""
+def _connected(argv: Sequence[str], ports: Sequence[int], env: Mapping[str, str]) -> Iterator[Mapping[int, int]]:
+    """Keep ssh running; yields the ports that sshd has taken for each."""
+
+    def allocated(said: bytes) -> Mapping[int, int]:
+        return {int(here): int(there) for there, here in _ALLOCATED.findall(said)}
+
     with contextlib.ExitStack() as stack:
         try:
             # ssh runs ProxyCommand by the user's shell, which may be none.
-            said = beside(argv, env={**env, "SHELL": "/bin/sh"}, is_ready=_ALLOCATED.search, within=_LIMITS)
-            found = _ALLOCATED.search(stack.enter_context(said))
+            running = beside(
+                argv,
+                env={**env, "SHELL": "/bin/sh"},
+                is_ready=lambda said: allocated(said).keys() >= {*ports},
+                within=_LIMITS,
+            )
+            said = stack.enter_context(running)
         except FileNotFoundError:
             raise _no_ssh() from None
         except OSError as error:
             raise _failed(error.strerror or str(error)) from None
-        if found is None:
-            raise AssertionError
-        yield int(found[1])
+        yield allocated(said)
 
 
 def _no_ssh() -> ExhaustedError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
@@ -69,8 +69,8 @@ class Engine(Protocol):
         Empty if there is none.
         """
 
-    def tunnel(self, container: Container, port: int) -> AbstractContextManager[int]:
-        """While this lasts, have a port of this machine's loopback on a container's; yields the port there.
+    def tunnel(self, container: Container, ports: Sequence[int]) -> AbstractContextManager[Mapping[int, int]]:
+        """While this lasts, have ports of this machine's loopback on a container's; yields the port there of each.
 
         Raises:
             ExhaustedError: the container or this machine lacks what that takes.

@@ -113,14 +113,14 @@ class Lazy(Strategy):
         self._why = error.message
 
     def connect(self) -> None:
-        """Make the tunnels by which a builder that runs now reaches the servers, if the plan says so."""
-        container = self._plan.container
-        if not container:
+        """Make the tunnel by which a builder that runs now reaches the servers, if the plan says so."""
+        container, ports = self._plan.container, [source.served.port for source in self._sources.values()]
+        if not container or not ports:
             return
         try:
+            there = self._stack.enter_context(self._engine.tunnel(container, ports))
             for source in self._sources.values():
-                port = self._stack.enter_context(self._engine.tunnel(container, source.served.port))
-                source.move(port)
+                source.move(there[source.served.port])
         except ExhaustedError as error:
             self._give_up(error)
             self._tell.say(f"a local cache is imported whole: {error.message}; {error.hint}")

@@ -140,11 +140,11 @@ class FakeEngine:
         return self.gateways.get(network, "")
 
     @contextlib.contextmanager
-    def tunnel(self, container: Container, port: int) -> Iterator[int]:
-        self.acts.append(("tunnel", f"{container.name} {port}"))
+    def tunnel(self, container: Container, ports: Sequence[int]) -> Iterator[Mapping[int, int]]:
+        self.acts.append(("tunnel", " ".join([container.name, *map(str, ports)])))
         if self.tunnels is None:
             raise ExhaustedError("the builder's image has no ssh server", code="tunnel-sshd-absent", hint="use another")
-        yield self.tunnels
+        yield dict.fromkeys(ports, self.tunnels)
         self.acts.append(("tunnel ends", container.name))
 
     def perform(self, effect: Effect, *, password: bytes = b"") -> Ended:
