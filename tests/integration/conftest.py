@@ -229,6 +229,14 @@ def classic_docker(special: Callable[[str, str], Docker]) -> Docker:
 
 
 @pytest.fixture
+def remote_docker(engines: Engines, home: Path) -> Docker:
+    """An engine on another machine, which only Docker's API leads to, with TLS."""
+    if engines.start()["ENGINE_KIND"] == "existing" and os.geteuid() != 0:
+        pytest.skip("another engine than the one that is there takes root")
+    return Docker(env=engines.start("--remote"), home=home)
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A build context of a test's own, of one quick step."""
     return write_project(tmp_path / "project")
