@@ -59,6 +59,14 @@ def clear_caches(env: Mapping[str, str], names: Sequence[str], *, everything: bo
         prune_folder(found[name], output, FolderLimits(since=math.inf), dry_run=dry_run)
 
 
+def cache_names(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the caches; none where the user has no home folder."""
+    try:
+        return tuple(found.name for found in _own(env))
+    except UsageError:
+        return ()
+
+
 def _own(env: Mapping[str, str]) -> Iterator[_Found]:
     """Give the caches of this user's cache directory, by name. Links and what others may change are none."""
     try:
