@@ -19,7 +19,10 @@ from ruamel.yaml import YAML
 
 from buildx_cache.request import option_key
 from buildx_cache.request.options import OPTIONS
-from buildx_cache.starter import RECIPES, Findings, Source, StepCache, render, values_of
+from buildx_cache.starter.recipes import RECIPES, StepCache
+from buildx_cache.starter.rendering import render
+from buildx_cache.starter.source import Source, values_of
+from buildx_cache.starter.survey import Findings
 from tests.unit.command_line import CommandLine
 from tests.unit.test_config_schema import VALIDATOR
 
