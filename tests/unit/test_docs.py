@@ -74,7 +74,8 @@ def steps() -> str:
             note = f"With `init --cache {kind}`:" if kind is not StepCache.REGISTRY else f"In `{recipe.file}`:"
             lines += [note, "", f"```{language}", text.rstrip("\n"), "```", ""]
         beside = (recipe.login.format(registry=""), recipe.kept if len(kinds) > 1 else "")
-        lines += [f"{text[0].upper()}{text[1:]}." for text in beside if text]
+        lines += [line for text in beside if text for line in (f"{text[0].upper()}{text[1:]}.", "")]
+        lines.pop()
     return "\n".join((*lines[1:], "", ""))
 
 
