@@ -23,7 +23,7 @@ from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, Container, ServingPlan
 from buildx_cache.plan.builder_choice import is_read_only, obstacle, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Builder, Facts
-from buildx_cache.plan.scopes import Scopes, folder_tags, is_unplaced, plan_scopes, references
+from buildx_cache.plan.scopes import Scopes, check_apart, folder_tags, is_unplaced, plan_scopes, references
 from buildx_cache.redaction import redact
 from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, Lazy, parse_size, pushes
@@ -192,6 +192,8 @@ def plan_cache(
     read_only = is_read_only(request, ci)
     image = request.cache_ref or _beside(tags)
     found = references(ci, facts, image, scopes) if image else ()
+    if found and kind in SCOPED and not SCOPED[kind].is_folder:
+        check_apart(request.cache_ref, found[0], tags)
     place = _location(request, facts, builder, kind, scopes, found)
     caches = _caches(request, builder, kind, place)
     exports = _exports(request, caches) if not (read_only or is_unplaced(request, ci, kind)) else ()

@@ -69,7 +69,7 @@ class _Execution:
         self._lazy = Lazy(plan.cache.serving, engine, call, call.retrying)
         self._caches = Caches(plan, call, self._lazy, call.retrying)
         self._loading = ImageLoad(plan.target.image.loading, engine, self._caches.folder)
-        is_for_stranger = ci.is_fork and plan.cache.read_only
+        is_for_stranger = ci.is_remote or (ci.may_be_strangers and plan.cache.read_only)
         is_classic = plan.store is Store.CLASSIC
         self._images = EngineImages(
             plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger, is_classic=is_classic
