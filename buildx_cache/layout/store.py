@@ -113,6 +113,14 @@ class Store:
                 break
         return content
 
+    def has_other_name(self, name: str) -> bool:
+        """Return whether ``name`` in the folder is an ordinary file with a second hard link."""
+        try:
+            found = os.stat(name, dir_fd=self.root, follow_symlinks=False)
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_nlink > 1
+
     def layout_fault(self) -> MalformedError | None:
         """Return the fault of the ``oci-layout`` file, which marks a folder as an OCI layout; None if it has none."""
         try:
@@ -188,7 +196,7 @@ def _odd_ingests(root: int) -> Iterator[Finding]:
 
 
 def _is_partial_write(ingest: int, name: str) -> bool:
-    """Return whether a partial write holds ordinary files only: no link, folder or special file."""
+    """Return whether a partial write holds ordinary files only, each without a second hard link."""
     try:
         with _opened(name, ingest) as folder:
             files = [os.stat(file, dir_fd=folder, follow_symlinks=False) for file in names_in(folder)]
@@ -196,7 +204,7 @@ def _is_partial_write(ingest: int, name: str) -> bool:
         return True
     except OSError:
         return False
-    return all(stat.S_ISREG(file.st_mode) for file in files)
+    return all(stat.S_ISREG(file.st_mode) and file.st_nlink == 1 for file in files)
 
 
 @contextmanager
