@@ -70,12 +70,12 @@ def tag_for_platform(tag: str, platform: str) -> str:
 
 
 def may_be_cache(tag: str, parts: Sequence[str]) -> bool:
-    """Tell whether ``tag`` may be the cache of some scope on some platform.
+    """Return whether ``tag`` may be the cache of some scope on some platform.
 
-    ``parts`` are what the template of caches' tags writes before, between and after its fields.
+    ``parts`` are the literal texts before, between and after the fields in the template of cache tags.
     """
     head, *rest = map(re.escape, parts)
-    between = "".join(f"(?>.+?{part})" for part in rest[:-1])  # the first place is as good as a later one
+    between = "".join(f"(?>.+?{part})" for part in rest[:-1])  # atomic: the first match is as good as a later one
     end = f".+{rest[-1]}" if rest else ""
     return re.fullmatch(f"{head}{between}{end}(?:-{_PLATFORM_TEXT})?", tag, re.ASCII) is not None
 

@@ -16,10 +16,10 @@ from rich.text import Text
 from buildx_cache.formatting import age, counted, printable, short_digest, size, with_short_digests
 from buildx_cache.layout import (
     LISTED_TAGS,
-    Bounded,
+    EvictionResult,
     Finding,
     Layer,
-    Reach,
+    Reachability,
     Severity,
     Tag,
     damaged,
@@ -184,7 +184,7 @@ def _by_remedy(finding: Finding) -> tuple[bool, str]:
 class FolderTables(CacheTables):
     """Print the results of commands on cache folders."""
 
-    def inspected(self, found: Reach, findings: Sequence[Finding], *, layers: int) -> None:
+    def inspected(self, found: Reachability, findings: Sequence[Finding], *, layers: int) -> None:
         """Print a cache folder: its sizes, its tags, its ``layers`` largest layers, its faults."""
         self._begin()
         dead = f"{size(found.dead_bytes)} in {counted(found.dead_blobs, 'blob')}"
@@ -200,13 +200,13 @@ class FolderTables(CacheTables):
         self._layers(layers_by_size(found), layers, several=len(found.tags) > 1)
         self._findings(findings)
 
-    def verified(self, found: Reach, findings: Sequence[Finding], *, deep: bool) -> None:
+    def verified(self, found: Reachability, findings: Sequence[Finding], *, deep: bool) -> None:
         """Print whether a folder is sound, how it was checked, and every finding, grouped by remedy."""
         how = "layers read" if deep else "layers by size"
         checked = f"{counted(len(found.blobs), 'blob')}, {size(found.live_bytes)} ({how})"
         self._verified(str(found.folder), checked, findings)
 
-    def pruned(self, folder: Path, done: Bounded) -> None:
+    def pruned(self, folder: Path, done: EvictionResult) -> None:
         """Print the tags and blobs that were deleted from a folder, or would be."""
         self._begin()
         swept = done.swept

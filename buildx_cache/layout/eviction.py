@@ -11,18 +11,18 @@ from pathlib import Path
 from buildx_cache.layout.gc import GRACE_SECONDS, select_garbage, sweep, sweep_obstacles
 from buildx_cache.layout.graph import walk
 from buildx_cache.layout.index import index_entries, replace_entries
-from buildx_cache.layout.model import BlobSet, Bounded, Reach, Swept, Tag, Weights
+from buildx_cache.layout.model import BlobSet, EvictionResult, Reachability, SweepResult, Tag, Weights
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.reachability import reach_of, size_on_disk
 from buildx_cache.layout.store import INDEX, Store, open_store
 
-Choice = Callable[[Store, Reach], Sequence[Tag]]
+Choice = Callable[[Store, Reachability], Sequence[Tag]]
 """Choose the tags of an open folder to evict, in the order in which they are reported."""
 
 
 def bound(
     folder: Path, *, max_size: int, keep_tag: str = "latest", keep_since: float | None = None, dry_run: bool = False
-) -> Bounded:
+) -> EvictionResult:
     """Evict the oldest tags until the live blobs fit into ``max_size`` bytes, then sweep.
 
     A tag is as old as its newest step (:attr:`Tag.age_key`); neither file times nor records say when a cache was last
@@ -31,7 +31,7 @@ def bound(
     Hold the folder exclusively. ``keep_since`` and ``dry_run`` are those of :func:`sweep`.
     """
 
-    def choose(store: Store, found: Reach) -> Sequence[Tag]:
+    def choose(store: Store, found: Reachability) -> Sequence[Tag]:
         return oldest(store, found.tags, max_size=max_size, keep_tag=keep_tag)
 
     return drop(folder, choose, max_size=max_size, keep_since=keep_since, dry_run=dry_run)
@@ -39,16 +39,16 @@ def bound(
 
 def drop(
     folder: Path, choose: Choice, *, max_size: int | None, keep_since: float | None = None, dry_run: bool = False
-) -> Bounded:
+) -> EvictionResult:
     """Evict the tags that ``choose`` picks, then sweep; ``over`` says whether more than ``max_size`` bytes remain."""
-    found: Reach | None = None
+    found: Reachability | None = None
     try:
         with open_store(folder) as store:
             graph = walk(store)
             found = reach_of(store, graph)
             obstacles = sweep_obstacles(store, graph)
             if obstacles:
-                return _bounded(found.live_bytes, max_size, Swept(dry_run=dry_run, obstacles=obstacles))
+                return _bounded(found.live_bytes, max_size, SweepResult(dry_run=dry_run, obstacles=obstacles))
             evicted = choose(store, found)
             gone = frozenset(tag.position for tag in evicted)
             live = blobs_of([tag for tag in found.tags if tag.position not in gone])
@@ -64,13 +64,15 @@ def drop(
                 swept = sweep(folder, keep_since=keep_since, dropped=dropped)
     except MalformedError as error:
         live_bytes = found.live_bytes if found else 0
-        return _bounded(live_bytes, max_size, Swept(dry_run=dry_run, obstacles=(error.at(INDEX),)))
+        return _bounded(live_bytes, max_size, SweepResult(dry_run=dry_run, obstacles=(error.at(INDEX),)))
     return _bounded(live_bytes, max_size, swept, tuple(tag.name for tag in evicted))
 
 
-def _bounded(live_bytes: int, max_size: int | None, swept: Swept, dropped: tuple[str, ...] = ()) -> Bounded:
+def _bounded(
+    live_bytes: int, max_size: int | None, swept: SweepResult, dropped: tuple[str, ...] = ()
+) -> EvictionResult:
     over = max_size is not None and live_bytes > max_size
-    return Bounded(dropped=dropped, live_bytes=live_bytes, over=over, swept=swept)
+    return EvictionResult(dropped=dropped, live_bytes=live_bytes, over=over, swept=swept)
 
 
 def oldest(store: Store, tags: Sequence[Tag], *, max_size: int, keep_tag: str) -> tuple[Tag, ...]:
@@ -103,7 +105,9 @@ def blobs_of(tags: Sequence[Tag]) -> frozenset[str]:
     return frozenset(BlobSet(numbering=tags[0].closure.numbering, bits=_union(tags))) if tags else frozenset()
 
 
-def prune(folder: Path, *, max_size: int | None = None, since: float | None = None, dry_run: bool = False) -> Bounded:
+def prune(
+    folder: Path, *, max_size: int | None = None, since: float | None = None, dry_run: bool = False
+) -> EvictionResult:
     """Evict every tag older than ``since`` (:attr:`Tag.age_key`), then the oldest until all fits ``max_size``; sweep.
 
     The age limit may evict all tags. The size limit keeps the newest tag; ``over`` says that it alone is too large.
@@ -117,7 +121,7 @@ def prune(folder: Path, *, max_size: int | None = None, since: float | None = No
         dry_run: report what would be deleted; write nothing and take no lock.
     """
 
-    def choose(store: Store, found: Reach) -> Sequence[Tag]:
+    def choose(store: Store, found: Reachability) -> Sequence[Tag]:
         by_age = sorted(found.tags, key=lambda tag: tag.age_key)
         expired = tuple(tag for tag in by_age if since is not None and tag.age_key[0] < since)
         kept = by_age[len(expired) :]

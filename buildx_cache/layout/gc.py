@@ -13,7 +13,7 @@ from pathlib import Path
 
 from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.index import unchanged_index
-from buildx_cache.layout.model import Finding, Kind, Swept
+from buildx_cache.layout.model import Finding, Kind, SweepResult
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import INDEX, INGEST, LAYOUT, BlobFile, Store, is_blob_name, names_in, open_store
 
@@ -75,7 +75,7 @@ _BLOCK = 512  # bytes, of ``st_blocks``
 
 def sweep(
     folder: Path, *, keep_since: float | None = None, dropped: frozenset[str] = frozenset(), dry_run: bool = False
-) -> Swept:
+) -> SweepResult:
     """Delete the blobs that index.json does not lead to, and the partial writes of dead exports.
 
     Fail closed: if a root, a manifest or a media type is unknown, or an entry under ``blobs/`` is not a blob, delete
@@ -100,11 +100,11 @@ def sweep(
             graph = walk(store)
             obstacles = sweep_obstacles(store, graph)
             if obstacles:
-                return Swept(dry_run=dry_run, obstacles=obstacles)
+                return SweepResult(dry_run=dry_run, obstacles=obstacles)
             garbage = select_garbage(store, reachable(graph), limit, dropped)
             return garbage.as_swept(dry_run=True) if dry_run else _delete(store, graph, garbage)
     except MalformedError as error:
-        return Swept(dry_run=dry_run, obstacles=(error.at(str(folder)),))
+        return SweepResult(dry_run=dry_run, obstacles=(error.at(str(folder)),))
 
 
 def has_stale_writes(folder: Path) -> bool:
@@ -155,9 +155,9 @@ class Garbage:
     ingests: tuple[tuple[str, int], ...]
     kept: tuple[BlobFile, ...]
 
-    def as_swept(self, *, dry_run: bool = False) -> Swept:
+    def as_swept(self, *, dry_run: bool = False) -> SweepResult:
         """Return the result of deleting all of it."""
-        return Swept(
+        return SweepResult(
             blobs=tuple("sha256:" + name for name, _ in self.blobs),
             blob_bytes=sum(file.size for _, file in self.blobs),
             ingests=len(self.ingests),
@@ -183,7 +183,7 @@ def select_garbage(store: Store, live: frozenset[str], limit: float, dropped: fr
     )
 
 
-def _delete(store: Store, graph: Graph, garbage: Garbage) -> Swept:
+def _delete(store: Store, graph: Graph, garbage: Garbage) -> SweepResult:
     if not garbage.blobs and not garbage.ingests:
         return garbage.as_swept()
     blobs: list[tuple[str, BlobFile]] = []

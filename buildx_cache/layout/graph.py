@@ -25,11 +25,11 @@ from buildx_cache.layout.parse import (
     IMAGE_NAME,
     INDEX_TAG,
     MalformedError,
+    annotations_of,
     count_values,
     descriptor,
     is_digest,
     items,
-    notes_of,
     parse_object,
 )
 from buildx_cache.layout.store import INDEX, Store
@@ -164,8 +164,8 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
             continue
         referrer = f"{INDEX}, tag {ascii(found.tag)[1:-1]}" if found.tag else INDEX
         roots.append(Root(position=position, descriptor=found, referrer=referrer))
-        notes = notes_of(entry) if isinstance(entry, dict) else {}
-        name = (notes.get(INDEX_TAG, ""), notes.get(IMAGE_NAME, ""))
+        annotations = annotations_of(entry) if isinstance(entry, dict) else {}
+        name = (annotations.get(INDEX_TAG, ""), annotations.get(IMAGE_NAME, ""))
         if any(name) and name in names:
             problem = f"the tag {found.tag!a} is given more than once; the first is used"
             walk.findings.add(MalformedError(Kind.DUPLICATE_TAG, problem).at(found.digest, INDEX))

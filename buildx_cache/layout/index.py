@@ -64,11 +64,10 @@ def with_entries(index: bytes, entries: Sequence[object]) -> bytes:
 
 
 def part_from_other_names(folder: Path) -> None:
-    """Give a folder copies of ``index.json`` and ``oci-layout`` that have no other name.
+    """Replace ``index.json`` and ``oci-layout`` by copies if they have a second hard link.
 
-    Buildx writes both in place (``client/ociindex``), and with that the file that has the other name: a hard link in a
-    folder of unknown origin, or a copy that somebody has made of the folder with hard links. What cannot be copied is
-    left to the verification.
+    Buildx writes both files in place (``client/ociindex``), and so would change the file under its second name: in a
+    folder of unknown origin, or one copied with hard links. The verification reports a file that cannot be replaced.
     """
     with suppress(MalformedError), open_store(folder) as store:
         linked = tuple(name for name in (INDEX, LAYOUT) if store.has_other_name(name))

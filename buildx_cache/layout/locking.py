@@ -43,7 +43,7 @@ class Sharing(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class HeldLock:
     """A held lock; ``since`` is the time of locking, in seconds since the epoch."""
 
     folder: Path
@@ -51,7 +51,7 @@ class Held:
 
 
 @contextmanager
-def lock(folder: Path, *, timeout: float, sharing: Sharing = Sharing.EXCLUSIVE) -> Iterator[Held]:
+def lock(folder: Path, *, timeout: float, sharing: Sharing = Sharing.EXCLUSIVE) -> Iterator[HeldLock]:
     """Lock the folder against other builds of this program. Create the folder if it does not exist.
 
     The lock is a file in the folder, beside index.json: every process finds the same file by whatever path it reached
@@ -73,7 +73,7 @@ def lock(folder: Path, *, timeout: float, sharing: Sharing = Sharing.EXCLUSIVE) 
     """
     file = _lock_folder(folder, sharing, timeout)
     try:
-        yield Held(folder=folder, since=time.time())
+        yield HeldLock(folder=folder, since=time.time())
     finally:
         if file is not None:
             os.close(file)

@@ -289,7 +289,7 @@ class Tag:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
+class Reachability:
     """The reachable blobs of a folder, and how many are unreachable.
 
     Bytes are counted on disk. A non-empty ``obstacles`` says that some root could not be followed: the sets are then
@@ -308,7 +308,7 @@ class Reach:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Swept:
+class SweepResult:
     """The blobs and partial writes that a sweep deleted, or with ``dry_run`` would delete.
 
     ``kept_*`` counts unreachable blobs that were too young to delete. A non-empty ``obstacles`` says why the sweep
@@ -326,7 +326,7 @@ class Swept:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounded:
+class EvictionResult:
     """The result of an eviction: the evicted tags, oldest first, and the sweep that followed.
 
     ``live_bytes`` counts the blobs that the remaining tags keep alive; ``over`` says that they exceed the limit.
@@ -335,4 +335,4 @@ class Bounded:
     dropped: tuple[str, ...]
     live_bytes: int
     over: bool
-    swept: Swept
+    swept: SweepResult

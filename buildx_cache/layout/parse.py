@@ -16,7 +16,7 @@ _MAX_INT = (1 << 63) - 1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SHOWN = 80
 _MOST_VALUES = 1_000_000
-"""Of one document: one of 8 MiB has some 300,000, and more take memory and time before they are refused."""
+"""The most values of one document: 8 MiB hold some 300,000, and parsing more takes too much memory and time."""
 
 
 class MalformedError(Exception):
@@ -122,7 +122,7 @@ def seconds(value: object) -> float | None:
         return None
 
 
-def notes_of(parent: Mapping[str, object]) -> Mapping[str, str]:
+def annotations_of(parent: Mapping[str, object]) -> Mapping[str, str]:
     """Return the annotations of a descriptor.
 
     Raises:
@@ -156,24 +156,24 @@ def descriptor(value: object) -> Descriptor:
         raise MalformedError(Kind.MEDIA_TYPE, f"has an unknown media type: {shown(media_type)}")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_INT:
         raise MalformedError(Kind.DESCRIPTOR, f"has no size in bytes but {shown(size)}")
-    notes = notes_of(value)
+    annotations = annotations_of(value)
     return Descriptor(
         media_type=media_type,
         digest=digest,
         size=size,
-        tag=_tag(notes),
-        created=seconds(notes.get(_CREATED)),
+        tag=_tag(annotations),
+        created=seconds(annotations.get(_CREATED)),
     )
 
 
 def tag_of(entry: object) -> str:
     """Return the tag of an entry of index.json, even of a malformed entry; empty if it has no tag."""
     try:
-        return _tag(notes_of(entry)) if isinstance(entry, dict) else ""
+        return _tag(annotations_of(entry)) if isinstance(entry, dict) else ""
     except MalformedError:
         return ""
 
 
-def _tag(notes: Mapping[str, str]) -> str:
-    name = notes.get(INDEX_TAG) or notes.get(IMAGE_NAME, "")
+def _tag(annotations: Mapping[str, str]) -> str:
+    name = annotations.get(INDEX_TAG) or annotations.get(IMAGE_NAME, "")
     return name.encode("utf-8", "replace").decode("utf-8")

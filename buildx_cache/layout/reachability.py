@@ -16,7 +16,7 @@ from buildx_cache.layout.model import (
     Descriptor,
     Finding,
     Numbering,
-    Reach,
+    Reachability,
     Role,
     Shape,
     Tag,
@@ -27,22 +27,22 @@ from buildx_cache.layout.records import Records, read_configs
 from buildx_cache.layout.store import BlobFile, Store, open_store
 
 
-def reach(folder: Path) -> Reach:
+def reach(folder: Path) -> Reachability:
     """Compute the reachable blobs of a folder. Read every manifest and cacheconfig, no layer; raise no error."""
     try:
         with open_store(folder) as store:
             return reach_of(store, walk(store))
     except MalformedError as error:
-        return Reach(folder=folder, obstacles=(error.at(str(folder)),))
+        return Reachability(folder=folder, obstacles=(error.at(str(folder)),))
 
 
-def reach_of(store: Store, graph: Graph) -> Reach:
+def reach_of(store: Store, graph: Graph) -> Reachability:
     """Compute the reachable blobs of an open folder from the walk of its index."""
     blobs = _blobs(graph)
     digests = frozenset(blob.digest for blob in blobs)
     tags = tuple(_tags(store, graph))
     dead = {name: file for name, file in store.files.items() if "sha256:" + name not in digests}
-    return Reach(
+    return Reachability(
         folder=store.path,
         tags=tags,
         blobs=blobs,
@@ -168,7 +168,7 @@ class Layer:
     tags: tuple[str, ...]
 
 
-def layers_by_size(found: Reach) -> tuple[Layer, ...]:
+def layers_by_size(found: Reachability) -> tuple[Layer, ...]:
     """Return the reachable layers, largest first."""
     blobs = [blob for blob in found.blobs if ROLES[blob.media_type] is Role.LAYER]
     held = _holders(found.tags, [blob.digest for blob in blobs])
@@ -200,7 +200,7 @@ def _holders(tags: Sequence[Tag], layers: Sequence[str]) -> Mapping[str, Sequenc
     return held
 
 
-def as_json(found: Reach, findings: Iterable[Finding] = ()) -> dict[str, object]:
+def as_json(found: Reachability, findings: Iterable[Finding] = ()) -> dict[str, object]:
     """Return a folder as plain JSON values: sizes in bytes, times in RFC 3339, null if unknown."""
     return {
         "schema": SCHEMA,

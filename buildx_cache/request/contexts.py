@@ -223,10 +223,10 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
                 code="output-over-settings",
                 hint="have it written elsewhere, or set HOME to a folder outside of it",
             )
-    for folder, path in product(exported, _led_by_links(request)):
-        if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
+    for folder, linked in product(exported, _led_by_links(request)):
+        if Path(os.path.realpath(folder)) in Path(os.path.realpath(linked)).parents:
             raise UsageError(
-                f"{path} is in {folder}, which the image is exported to: the image could place a link there, and a "
+                f"{linked} is in {folder}, which the image is exported to: the image could place a link there, and a "
                 "result would be written where that leads",
                 code="output-over-result",
                 hint="have it written beside that folder",
