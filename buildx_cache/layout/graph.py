@@ -36,7 +36,7 @@ from buildx_cache.layout.store import INDEX, Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class WalkLimits:
     """The most that a walk reads and follows; beyond, the graph has an obstacle.
 
     ``documents``, ``document_bytes`` and ``values`` limit all manifests together, and all configs together; one
@@ -51,7 +51,7 @@ class Limits:
     blobs: int = 100_000
 
 
-FOLDER_LIMITS = Limits()
+FOLDER_LIMITS = WalkLimits()
 
 
 class Source(Protocol):
@@ -139,7 +139,7 @@ def walk(store: Store, index: bytes | None = None) -> Graph:
     return replace(found.run(_index_roots(content, found)), index=content)
 
 
-def follow(root: Root, source: Source, limits: Limits) -> Graph:
+def follow(root: Root, source: Source, limits: WalkLimits) -> Graph:
     """Follow one root. Record a finding for what cannot be followed."""
     return _Walk(source=source, limits=limits).run((root,))
 
@@ -176,7 +176,7 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
 @dataclass(kw_only=True)
 class _Walk:
     source: Source
-    limits: Limits
+    limits: WalkLimits
     children: dict[str, tuple[Descriptor, ...]] = field(default_factory=dict)
     links: dict[Descriptor, dict[str, None]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)

@@ -29,8 +29,8 @@ from buildx_cache.permissions import make_folder
 
 _POLL_SECONDS = 0.05
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_ODD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a symbolic link, a folder, a socket
-_OTHERS = "belongs to another user"
+_UNUSABLE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a symbolic link, a folder, a socket
+_OTHER_OWNER = "belongs to another user"
 _MODE = 0o600  # whoever can open a lock file can hold it
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -83,7 +83,7 @@ class _HeldError(Exception):
     """Another process holds the lock."""
 
 
-class _OddError(OSError):
+class _UnusableLockError(OSError):
     """The path of the lock file leads to a symbolic link, a folder, a FIFO or a file of another user."""
 
     def __init__(self, path: Path, problem: str = "is not an ordinary file") -> None:
@@ -106,7 +106,7 @@ def _lock_folder(folder: Path, sharing: Sharing, timeout: float) -> int | None:
             hint="wait for it to end, or give this build its own folder with --cache-dir",
         ) from None
     except OSError as error:
-        if sharing is Sharing.SHARED and (isinstance(error, _OddError) or error.errno in _READ_ONLY):
+        if sharing is Sharing.SHARED and (isinstance(error, _UnusableLockError) or error.errno in _READ_ONLY):
             return None
         raise ExhaustedError(
             f"the cache folder {folder} cannot be locked: {error.strerror}",
@@ -134,7 +134,7 @@ def index_lock(root: int, *, timeout: float = 2.0) -> Iterator[None]:
     except _HeldError:
         raise MalformedError(Kind.BUSY, "is being rewritten by another build") from None
     except OSError as error:
-        kind = Kind.NOT_A_FILE if isinstance(error, _OddError) else Kind.UNREADABLE
+        kind = Kind.NOT_A_FILE if isinstance(error, _UnusableLockError) else Kind.UNREADABLE
         raise MalformedError(kind, f"cannot be locked: {error.strerror}") from None
     try:
         yield
@@ -148,12 +148,12 @@ def _acquire_cleared(path: Path, sharing: Sharing, deadline: float) -> int:
     """Acquire the lock; first rename whatever else is at the lock's path."""
     try:
         return _acquire(path, sharing, deadline)
-    except _OddError:
-        _move_odd(path)
+    except _UnusableLockError:
+        _move_unusable(path)
         return _acquire(path, sharing, deadline)
 
 
-def _move_odd(path: Path) -> None:
+def _move_unusable(path: Path) -> None:
     free = (path.with_name(f"{path.name}.odd-{number}") for number in count(1))
     odd = next(name for name in free if not os.path.lexists(name))
     try:
@@ -163,7 +163,7 @@ def _move_odd(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError:
-        raise _OddError(path) from None
+        raise _UnusableLockError(path) from None
 
 
 def _acquire(path: Path, sharing: Sharing, deadline: float, root: int | None = None) -> int:
@@ -176,7 +176,7 @@ def _acquire(path: Path, sharing: Sharing, deadline: float, root: int | None = N
     while True:
         file = _open(path, root)
         try:
-            held = _try(file, sharing) and _same(file, path, root)
+            held = _try_lock(file, sharing) and _is_same_file(file, path, root)
         except OSError:
             os.close(file)
             raise
@@ -192,36 +192,36 @@ def _open(path: Path, root: int | None) -> int:
     try:
         file = os.open(path, _OPEN, _MODE, dir_fd=root)
     except PermissionError as error:
-        raise _OddError(path, _OTHERS) if _is_others(path, root) else error from None
+        raise _UnusableLockError(path, _OTHER_OWNER) if _has_other_owner(path, root) else error from None
     except OSError as error:
-        raise _OddError(path) if error.errno in _ODD else error from None
+        raise _UnusableLockError(path) if error.errno in _UNUSABLE else error from None
     try:
-        _take(file, path)
+        _secure(file, path)
     except OSError:
         os.close(file)
         raise
     return file
 
 
-def _take(file: int, path: Path) -> None:
+def _secure(file: int, path: Path) -> None:
     """Check that a lock file is an ordinary file of this user, and close it to other users."""
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
-        raise _OddError(path)
+        raise _UnusableLockError(path)
     if found.st_uid != os.geteuid():
-        raise _OddError(path, _OTHERS)
+        raise _UnusableLockError(path, _OTHER_OWNER)
     if stat.S_IMODE(found.st_mode) != _MODE:
         os.fchmod(file, _MODE)
 
 
-def _is_others(path: Path, root: int | None) -> bool:
+def _has_other_owner(path: Path, root: int | None) -> bool:
     try:
         return os.stat(path, dir_fd=root, follow_symlinks=False).st_uid != os.geteuid()
     except OSError:
         return False
 
 
-def _try(file: int, sharing: Sharing) -> bool:
+def _try_lock(file: int, sharing: Sharing) -> bool:
     try:
         fcntl.flock(file, sharing.value | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -229,7 +229,7 @@ def _try(file: int, sharing: Sharing) -> bool:
     return True
 
 
-def _same(file: int, path: Path, root: int | None) -> bool:
+def _is_same_file(file: int, path: Path, root: int | None) -> bool:
     """Return whether the path still leads to the locked file: the last holder may have deleted the file."""
     try:
         found = os.stat(path, dir_fd=root, follow_symlinks=False)

@@ -18,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from buildx_cache.layout.graph import Graph, Limits, Root, Source, walk
+from buildx_cache.layout.graph import Graph, WalkLimits, Root, Source, walk
 from buildx_cache.layout.index import index_entries, replace_entries
 from buildx_cache.layout.model import DOCUMENT_LIMIT, OCI_MANIFEST, Descriptor, Kind, Role
 from buildx_cache.layout.parse import (
@@ -67,7 +67,7 @@ class Records:
 
 
 def read_configs(
-    graph: Graph, source: Source, limits: Limits
+    graph: Graph, source: Source, limits: WalkLimits
 ) -> Iterator[tuple[Descriptor, str, Records | MalformedError | None]]:
     """Read every config of a graph once; yield the config, the digest of each manifest that names it, and its content.
 
@@ -92,7 +92,7 @@ def read_configs(
 class _ConfigReader:
     """Read configs until their total exceeds the limits."""
 
-    def __init__(self, source: Source, limits: Limits) -> None:
+    def __init__(self, source: Source, limits: WalkLimits) -> None:
         self._source = source
         self._documents = limits.documents
         self._bytes = limits.document_bytes

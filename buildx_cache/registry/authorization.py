@@ -93,21 +93,21 @@ class Login:
                 self._headers[action] = f"Bearer {self._token_or_fallback(action, url, offered['bearer'])}"
                 return True
             if "basic" in offered:
-                self._take_basic(action, used)
+                self._set_basic(action, used)
             return self.header(action) != used
 
     def login(self) -> Credential | None:
         """Return the user's login."""
         if not self._credentials:
-            self._take(self.credential(self.host))
+            self._set_login(self.credential(self.host))
         return self._credentials[0]
 
-    def _take(self, credential: Credential | None) -> None:
+    def _set_login(self, credential: Credential | None) -> None:
         self._credentials[:] = [credential]
         if credential:
             self._sent[credential.secret] = None
 
-    def _take_basic(self, action: str, used: str) -> None:
+    def _set_basic(self, action: str, used: str) -> None:
         login = self.login()
         if isinstance(login, Password) and _basic(login) == used and self._use_fallback():
             login = self.login()
@@ -128,7 +128,7 @@ class Login:
         second = first.fallback() if isinstance(first, Password) and first.fallback else None
         if second is None:
             return False
-        self._take(second)
+        self._set_login(second)
         return True
 
     def denied(self, what: str, reason: str = "", *, is_certain: bool = True) -> DeniedError:

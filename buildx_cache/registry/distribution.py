@@ -230,7 +230,7 @@ class Distribution:
         if refused or "UNSUPPORTED" in codes or answer.status in (_NOT_ALLOWED, _NOT_IMPLEMENTED):
             return Removal.UNSUPPORTED
         error = self._error(answer, f"the deletion of {reference}")
-        if isinstance(error, DeniedError) and (row := deletion_advice.provider_of(self.host)):
+        if isinstance(error, DeniedError) and (row := deletion_advice.service_of(self.host)):
             error = DeniedError(
                 error.message, code="registry-denied", hint=f"{error.hint}; or the way of {row.name}: {row.advice}"
             )

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.errors import CacheError, UsageError
-from buildx_cache.layout.graph import Graph, Limits, Root, follow
+from buildx_cache.layout.graph import Graph, WalkLimits, Root, follow
 from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Finding, Kind, Role, Shape
 from buildx_cache.layout.parse import MalformedError, descriptor, parse_object
 from buildx_cache.layout.reachability import shape_of
@@ -22,7 +22,7 @@ from buildx_cache.registry.distribution import Distribution, in_parallel
 from buildx_cache.registry.identity import Credential
 from buildx_cache.registry.transport import Pace, Send, sender
 
-TAG_LIMITS = Limits(roots=1, documents=128, document_bytes=32 << 20, blobs=50_000)
+TAG_LIMITS = WalkLimits(roots=1, documents=128, document_bytes=32 << 20, blobs=50_000)
 """The limits for one tag; several tags are read concurrently. BuildKit imports manifests of at most 1 MiB."""
 
 _REMEDIES: Mapping[Kind, str] = {

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from buildx_cache.formatting import counted, duration, size, with_short_digests
 from buildx_cache.report.html_elements import clipped, element, tail
-from buildx_cache.report.timeline import AFTER, BEFORE, Kind, Lane, Row, Timeline
+from buildx_cache.report.timeline import AFTER, BEFORE, RowKind, Lane, Row, Timeline
 
 _NAME = 500
 _ERROR = 400
@@ -16,7 +16,7 @@ _LOGS = 150 * 1024
 """The most bytes of all logs together."""
 _LINES = 20
 
-_WORDS: dict[Kind, str] = {
+_WORDS: dict[RowKind, str] = {
     "cached": "cached",
     "loading": "cached, loaded",
     "executed": "executed",

@@ -11,12 +11,12 @@ from typing import Literal
 from buildx_cache.buildkit import BuildTrace, Step, Transfer
 from buildx_cache.buildkit.vertex_names import TransferKind
 
-Kind = Literal[
+RowKind = Literal[
     "cached", "loading", "executed", "pulling", "failed", "stopped", "unreached",
     "resolving", "context", "importing", "exporting", "pushing",
 ]  # fmt: skip
 
-_TRANSFERS: dict[TransferKind, Kind] = {
+_TRANSFERS: dict[TransferKind, RowKind] = {
     "other": "resolving",
     "context": "context",
     "cache-import": "importing",
@@ -39,7 +39,7 @@ class Row:
     cached step covers the loading of its layers, not its wait for other steps.
     """
 
-    kind: Kind
+    kind: RowKind
     name: str
     digest: str
     start: float
@@ -165,7 +165,7 @@ def _chain(last: str, before: Mapping[str, str]) -> Iterable[str]:
     return reversed(chain)
 
 
-def _step_kind(step: Step, failed: str) -> Kind:
+def _step_kind(step: Step, failed: str) -> RowKind:
     if step.digest == failed:
         return "failed"
     if step.error:
@@ -186,7 +186,7 @@ def _span(each: Step | Transfer) -> tuple[float | None, float | None]:
     return each.started, each.completed  # the stream does not say when it loaded
 
 
-def _row(each: Step | Transfer, kind: Kind, span: tuple[float, float], on_path: frozenset[str]) -> Row:
+def _row(each: Step | Transfer, kind: RowKind, span: tuple[float, float], on_path: frozenset[str]) -> Row:
     first, last = span
     started, completed = _span(each)
     start = first if started is None else started

@@ -323,9 +323,7 @@ class Folders:
 
     def _tidy(self, folder: _Folder, limit: int | None) -> LocalReport:
         with folder.alone(_TIDY_SECONDS) as alone:
-            swept = (
-                self._sweep(folder, limit) if alone else SweepResult()
-            )  # else the last of the builds in it does that
+            swept = self._sweep(folder, limit) if alone else SweepResult()  # else the folder's last build sweeps
             damage = layout.damage_of(layout.verify(folder.path))
             live_bytes = layout.reach(folder.path).live_bytes
         if damage:
