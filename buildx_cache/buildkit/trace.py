@@ -152,7 +152,7 @@ class BuildTrace:
     def written_again(self, later: BuildTrace) -> BuildTrace:
         """Return this build's steps with the writes of a ``later`` run, in which all steps were cached.
 
-        Return ``later`` alone if one of its steps failed, or if this build did more wrong than fail to write.
+        Return ``later`` alone if a step of either build failed, or if no write of this build failed.
         """
         if later.failed or self.failed or not any(each.error and each.kind in _WRITING for each in self.transfers):
             return later

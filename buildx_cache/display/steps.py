@@ -73,7 +73,7 @@ class Activity:
 
     @property
     def began(self) -> float | None:
-        """The start in POSIX seconds; None if no vertex is running."""
+        """The earliest start of a running vertex, in POSIX seconds; None if no vertex is running."""
         return min(self._running.values(), default=None)
 
     @property

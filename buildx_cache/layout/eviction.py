@@ -112,7 +112,7 @@ def prune(
 
     The age limit may evict all tags. The size limit keeps the newest tag; ``over`` says that it alone is too large.
     index.json is replaced atomically before the first blob is deleted, and keeps its bytes if no tag is evicted.
-    Blobs of other origin younger than ten minutes stay. Hold the folder exclusively, unless ``dry_run``.
+    Other unreachable blobs younger than ten minutes stay. Hold the folder exclusively, unless ``dry_run``.
 
     Args:
         folder: the layout folder.

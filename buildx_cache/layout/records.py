@@ -18,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from buildx_cache.layout.graph import Graph, WalkLimits, Root, Source, walk
+from buildx_cache.layout.graph import Graph, Root, Source, WalkLimits, walk
 from buildx_cache.layout.index import index_entries, replace_entries
 from buildx_cache.layout.model import DOCUMENT_LIMIT, OCI_MANIFEST, Descriptor, Kind, Role
 from buildx_cache.layout.parse import (

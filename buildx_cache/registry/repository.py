@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.errors import CacheError, UsageError
-from buildx_cache.layout.graph import Graph, WalkLimits, Root, follow
+from buildx_cache.layout.graph import Graph, Root, WalkLimits, follow
 from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Finding, Kind, Role, Shape
 from buildx_cache.layout.parse import MalformedError, descriptor, parse_object
 from buildx_cache.layout.reachability import shape_of

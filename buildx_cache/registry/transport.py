@@ -359,7 +359,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 
 def join(base: str, location: str) -> str | None:
-    """``location`` as seen from ``base``; None unless it is an HTTP address without a login in it."""
+    """Resolve ``location`` against ``base``; return None unless the result is an HTTP address without a login."""
     try:
         url = urljoin(base, location)
         parts = urlsplit(url)

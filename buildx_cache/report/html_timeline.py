@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from buildx_cache.formatting import counted, duration, size, with_short_digests
 from buildx_cache.report.html_elements import clipped, element, tail
-from buildx_cache.report.timeline import AFTER, BEFORE, RowKind, Lane, Row, Timeline
+from buildx_cache.report.timeline import AFTER, BEFORE, Lane, Row, RowKind, Timeline
 
 _NAME = 500
 _ERROR = 400

@@ -178,7 +178,7 @@ def _step_kind(step: Step, failed: str) -> RowKind:
 
 
 def _span(each: Step | Transfer) -> tuple[float | None, float | None]:
-    """Return start and end of a step's or transfer's work. A cached step's work is loading its layers, else nothing."""
+    """Return start and end of the work. A cached step's work is loading its layers; else it starts when it ends."""
     if not isinstance(each, Step) or not each.cached or each.completed is None:
         return each.started, each.completed
     if each.loaded or not each.bytes_total:
