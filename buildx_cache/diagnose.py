@@ -83,11 +83,11 @@ def source_excerpt(trace: BuildTrace) -> tuple[str, ...]:
 
 def _command_failed(step: Step, ending: str, log: tuple[str, ...]) -> BuildxCacheError:
     """Return the error for a RUN: the step's failure if its command exited, whatever the log says; else BuildKit's."""
-    message = f"{_name(step)}: {ending}"
+    told = f"{_name(step)}: {ending}"
     if kind := classify_command(ending, log):
-        return BuildFailedError(message, code="step-failed", hint=CAUSES[kind].in_step or _ANY_OTHER_COMMAND)
+        return BuildFailedError(told, code="step-failed", hint=CAUSES[kind].in_step or _ANY_OTHER_COMMAND)
     problem = classify(ending)
-    return problem.error(message, code=_code(problem), hint=problem.advice or _ANY_OTHER_COMMAND)
+    return problem.error(told, code=_code(problem), hint=problem.advice or _ANY_OTHER_COMMAND)
 
 
 def _code(problem: Problem) -> str:
