@@ -215,10 +215,10 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
     outputs = (dict(output_pairs(text)) for text in outputs_of(request))
     exported = tuple(filter(None, (fields.get("dest") for fields in outputs if fields.get("type") == "local")))
     results = (each.path for each in used_paths(request) if each.name in (*RESULT_FILES, "output"))
-    for path, place in product(filter(is_path, results), settings):
-        if _meet(Path(os.path.realpath(place)), Path(os.path.realpath(path))):
+    for result, place in product(filter(is_path, results), settings):
+        if _meet(Path(os.path.realpath(place)), Path(os.path.realpath(result))):
             raise UsageError(
-                f"{path} is to be written, which has the user's settings {place} in it or lies in them: "
+                f"{result} is to be written, which has the user's settings {place} in it or lies in them: "
                 "what is built would choose programs that run here",
                 code="output-over-settings",
                 hint="have it written elsewhere, or set HOME to a folder outside of it",
