@@ -113,6 +113,12 @@ class CIContext:
         """Whether a CI was detected, even if only by ``CI=true``."""
         return named(self.provider).is_ci
 
+    @property
+    def may_be_strangers(self) -> bool:
+        """Whether the built content may be from a person without push rights, such as a fork's or an address'."""
+        row = named(self.provider)
+        return self.is_fork or self.is_remote or (row.is_ci and not row.tells_forks)
+
 
 def detect(
     env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: ReadText, default_branch: str = ""

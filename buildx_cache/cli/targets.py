@@ -8,6 +8,7 @@ from pathlib import Path
 from buildx_cache import layout
 from buildx_cache.errors import UsageError
 from buildx_cache.reference import Reference, parse_reference, without_login
+from buildx_cache.working_copy import led_outside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,8 @@ def parse_target(text: str) -> Folder | Reference:
     A text is a folder if the path exists, or if it begins with ``.``, ``/`` or ``~``.
 
     Raises:
-        UsageError: the path does not exist or holds no cache, or the text is neither a path nor a reference.
+        UsageError: the path does not exist, holds no cache, or is behind a link of a repository; or the text is neither
+            a path nor a reference.
     """
     path = _expanded(text)
     if _exists(path) or text.startswith((".", "/", "~")):
@@ -45,6 +47,12 @@ def _folder(path: Path, text: str) -> Folder:
             f"the cache folder does not exist: {text}",
             code="cache-dir-absent",
             hint="give the --cache-dir of your builds",
+        )
+    if link := led_outside(path):
+        raise UsageError(
+            f"the cache folder {text} leaves the working copy by its symbolic link {link}",
+            code="path-behind-a-link",
+            hint="give the path that is meant, if you trust the link",
         )
     if not path.is_dir():
         raise UsageError(

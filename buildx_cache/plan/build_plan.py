@@ -209,6 +209,15 @@ class LoginPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Container:
+    """A builder's container."""
+
+    name: str
+    endpoint: str = ""
+    """The Docker context or address of its engine; empty: the engine of the call."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServingPlan:
     """Whether this program serves local folders to BuildKit as a registry, and why (not).
 
@@ -218,6 +227,13 @@ class ServingPlan:
     why: str = ""
     network: str = ""
     """Where the registry listens: on loopback (``host``), or on the gateway of this Docker network; empty: nowhere."""
+    container: Container | None = None
+    """The container into whose loopback a tunnel leads, if the builder cannot reach the registry by a network."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether folders are served."""
+        return bool(self.network or self.container)
 
 
 @dataclass(frozen=True, kw_only=True)

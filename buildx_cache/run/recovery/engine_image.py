@@ -86,8 +86,8 @@ class EngineImages(Strategy):
         An image that came from a registry (it has repository digests) is used only if the registry answers that the
         image is absent: the engine's copy may be old, or not meant for every user. The containerd store gives every
         image a repository digest, and Docker Hub answers "denied" for every unknown name: so with that store, "denied"
-        counts as absent, too. A fork's build gets no image: the engine may have images of other projects, and private
-        images that somebody's login has pulled.
+        counts as absent, too. A stranger's build (a fork, a remote context) gets no image: the engine may have images
+        of other projects, and private images that somebody's login has pulled.
 
         Raises:
             BuildFailedError: the engine cannot export the image.
@@ -120,7 +120,9 @@ class EngineImages(Strategy):
         """Warn once for each image, since its pull may be retried. The warning does not show if the engine has it."""
         if image not in self._refused:
             self._refused.add(image)
-            self._tell.warn(f"{_context_name(image)}: a fork's build is handed no image that only the engine has")
+            self._tell.warn(
+                f"{_context_name(image)}: what a stranger may have written is handed no image that only the engine has"
+            )
 
     def _copy(self, image: Reference) -> str:
         """Copy the image to an OCI layout; return its address."""
