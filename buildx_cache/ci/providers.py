@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from buildx_cache.ci import capabilities as can
 from buildx_cache.ci.files import FOLLOWS_FORK, QUEUE_BASE, ReadText, github_event, teamcity_properties
+from buildx_cache.ci.pitfalls import CIRCLECI, Pitfall
 from buildx_cache.ci.variables import Mark, Names, Variables
 
 Documents = Callable[[Variables, ReadText], Mapping[str, str]]
@@ -55,6 +56,10 @@ class Provider:
     """The variables of the CI's own registry and of a login there: host, user name, password."""
     engine: str = ""
     """The hint on how a job gets an engine; empty if that depends on the machine."""
+    files: tuple[str, ...] = ()
+    """The names of the file in which a repository configures this CI."""
+    pitfalls: tuple[Pitfall, ...] = ()
+    """Harmful lines of that file."""
     outputs: can.OutputFormat | None = None
     """None: use ``--dotenv``."""
     dotenv_limit: int | None = None
@@ -95,6 +100,8 @@ PROVIDERS: tuple[Provider, ...] = (
         ),
         build=("CIRCLE_BUILD_NUM",),
         engine="add a setup_remote_docker step before this one, or use a machine executor",
+        files=(".circleci/config.yml", ".circleci/config.yaml"),
+        pitfalls=CIRCLECI,
         # "Set an environment variable": every later step sources the file.
         outputs=can.OutputFormat(write=can.export, file="BASH_ENV", spell=can.variable),
     ),

@@ -41,7 +41,7 @@ class EngineImages(Strategy):
         engine: the engine that has the images.
         tell: shows messages.
         retrying: the retries of the call.
-        is_for_stranger: whether the build is a fork's.
+        is_for_stranger: whether the build may be a stranger's, such as a fork's.
         is_classic: whether the engine has the classic image store.
     """
 
@@ -121,7 +121,7 @@ class EngineImages(Strategy):
         if image not in self._refused:
             self._refused.add(image)
             self._tell.warn(
-                f"{_context_name(image)}: what a stranger may have written is handed no image that only the engine has"
+                f"{_context_name(image)}: what may be a stranger's is handed no image that only the engine has"
             )
 
     def _copy(self, image: Reference) -> str:
