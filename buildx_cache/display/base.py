@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Display(Protocol):
-    """What happens, in the order in which it does; a display decides nothing.
+    """Shows what happens, in order; a display decides nothing.
 
     ``lock``, ``broken`` and ``every`` are for its ``pulse``.
     """
@@ -36,7 +36,7 @@ class Display(Protocol):
         """Show a decision, or something that begins."""
 
     def warn(self, text: str) -> None:
-        """Something that did not go as asked, but does not fail the call."""
+        """Show a warning: something did not go as asked, but the call goes on."""
 
     def command(self, line: str) -> None:
         """Show a command that is about to run, redacted."""
@@ -51,7 +51,7 @@ class Display(Protocol):
         """Begin the build again: what its steps showed no longer holds."""
 
     def beat(self) -> None:
-        """Time has passed; called every now and then until ``close``, between two other calls."""
+        """Take note that time passes; called regularly until ``close``, between two other calls."""
 
     def close(self) -> None:
         """End: remove what was drawn, show what was held back; may be called again."""

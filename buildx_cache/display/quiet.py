@@ -1,4 +1,4 @@
-"""What every display tells: warnings, errors and results."""
+"""Show what every display shows: warnings, errors and results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from buildx_cache.diagnose import source_excerpt
 from buildx_cache.display.base import Line, alone
 from buildx_cache.display.steps import summary_lines
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.formatting import as_message, printable
+from buildx_cache.formatting import as_error, as_message, printable
 from buildx_cache.report import BuildReport
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class QuietDisplay:
-    """Warnings and errors only. ``provider`` is the CI that reads what is printed, by its name."""
+    """Show warnings and errors only. ``provider`` names the CI that reads the output."""
 
     every = 0.0
 
@@ -34,30 +34,30 @@ class QuietDisplay:
         self._is_in_ci = named(provider).is_ci
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     @alone
     def warn(self, text: str) -> None:
-        """One line."""
+        """Show one line."""
         self._print("warning:", "yellow", as_message(text))
 
     def command(self, line: str) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def phase(self, name: str) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def event(self, event: Event) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def restart(self) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def beat(self) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def result(self, line: str) -> None:
         """Write a line on stdout, at once."""
@@ -65,12 +65,12 @@ class QuietDisplay:
         sys.stdout.flush()
 
     def summary(self, report: BuildReport) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     @alone
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
-        """One line that says what failed, one that says what to do, the log of the failing step."""
-        self._print("error:", "bold red", as_message(error.message))
+        """Print what failed with its code, then the hint, then the end of the failing step's log."""
+        self._print("error:", "bold red", as_error(error.message, error.code))
         if error.hint:
             self._print("hint:", "bold", error.hint)
         for line in failure_log(trace) if trace else ():
@@ -105,7 +105,7 @@ class QuietDisplay:
         self._out.write(f"{self._safe(line)}\n")
 
     def _safe(self, text: str) -> str:
-        """Neither the terminal nor the CI takes anything in it for a command."""
+        """Remove what the terminal or the CI would take for a command."""
         return without_commands(printable(text)) if self._is_in_ci else printable(text)
 
 

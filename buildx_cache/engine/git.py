@@ -197,7 +197,7 @@ def _harmful(top: Path | None, env: Mapping[str, str]) -> str:
         return f"the setting {harmful} of {top} can make git run commands"
     # As Buildx asks it, which waits without end: an archive can hold a FIFO where git reads a name or a commit.
     shown = asked(top, env, "-c", "log.mailmap=true", "show", "--format=%H", "--quiet", "HEAD", "--")
-    return f"git does not come to an end in {top}" if shown.code < 0 else ""
+    return f"git does not finish in {top}" if shown.code < 0 else ""
 
 
 def _has_head(top: Path, env: Mapping[str, str]) -> bool:

@@ -38,8 +38,12 @@ def shell_lines(plan: BuildPlan) -> str:
 
 
 def _served(cache: CachePlan) -> list[str]:
-    """Return the line that says what the commands do not show: that ``build`` serves a local folder to BuildKit."""
-    return [_comment(f"lazy: served as a registry: {cache.serving.why}")] if cache.serving.network else []
+    """Return the line about what the commands do not show: ``build`` serves a local folder to BuildKit."""
+    return (
+        [_comment(f"lazy: BuildKit reads the folder through a registry in this program: {cache.serving.why}")]
+        if cache.serving.network
+        else []
+    )
 
 
 def _config_file(effect: Effect | BuildInvocation) -> list[str]:

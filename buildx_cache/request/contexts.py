@@ -91,8 +91,7 @@ def repository_notes(request: BuildRequest, *, travels: bool) -> tuple[str, ...]
 
 
 _MOUNTS = (
-    "what `RUN --mount=type=cache` keeps stays in the builder: no cache takes it to another machine, where such a step "
-    "begins with nothing"
+    "caches do not include `RUN --mount=type=cache`: a cache mount stays in the builder, and is empty on a new machine"
 )
 
 
@@ -101,8 +100,8 @@ def _note_history(context: _Context) -> str:
     if not has_history or not context.sends(PurePosixPath(".git/HEAD")):
         return ""
     return (
-        f"the repository's .git is part of the build context {context.folder}: `COPY . .` copies it, and every commit "
-        f"changes it; add `.git` to {context.file}"
+        f".git is in the build context {context.folder}, and every commit changes it: `COPY . .` copies it and runs "
+        f"again; add `.git` to {context.file}"
     )
 
 
@@ -149,8 +148,9 @@ def _note(directory: str, context: _Context) -> str:
         return ""
     line = f"add `{inside}*` to {context.file}, or " if inside.name else ""
     return (
-        f"the cache folder {directory} is part of the build context {context.folder}: `COPY . .` copies it, so that it "
-        f"never hits again and the folder grows; {line}keep the cache elsewhere"
+        f"the cache folder {directory} is in the build context {context.folder}: `COPY . .` "
+        "copies it, is never cached, "
+        f"and makes the folder grow; {line}choose a folder outside of the context"
     )
 
 
@@ -166,8 +166,8 @@ def _note_file(option: str, path: str, context: _Context) -> str:
     if not file.is_relative_to(root) or not context.sends(inside := PurePosixPath(file.relative_to(root))):
         return ""
     return (
-        f"{option} {path} is part of the build context {context.folder}, and every build changes it, so that "
-        f"`COPY . .` never hits; add `{inside}` to {context.file}, or write it elsewhere"
+        f"{option} {path} is in the build context {context.folder}, and every build changes it: `COPY . .` is never "
+        f"cached; add `{inside}` to {context.file}, or choose a file outside of the context"
     )
 
 
@@ -214,27 +214,27 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
     for folder, place in product(exported, settings):
         if _meet(Path(os.path.realpath(place)), Path(os.path.realpath(folder))):
             raise UsageError(
-                f"the image is exported to {folder}, which has the user's settings {place} in it or lies in them: "
-                "the image would choose programs that run here",
+                f"the image is exported to {folder}, which overlaps with the user's settings {place}: "
+                "the image could choose programs to run here",
                 code="output-over-settings",
                 hint="export to another folder, or set HOME to one outside of it",
             )
     for folder, path in product(exported, _led_by_links(request)):
         if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
             raise UsageError(
-                f"{path} is in {folder}, which the image is exported to: the image could place a link there, and a "
-                "result would be written where that leads",
+                f"{path} is in {folder}, which the image is exported to: a link of the image could "
+                "lead the result elsewhere",
                 code="output-over-result",
-                hint="have it written beside that folder",
+                hint="write it outside of that folder",
             )
     for number, folder in enumerate(exported):
         for written in filter(None, (*caches, *layouts, *exported[:number])):
             if _meet(Path(os.path.realpath(written)), Path(os.path.realpath(folder))):
                 raise UsageError(
-                    f"the image is exported to {folder}, which has {written} in it or lies in it: the image could "
-                    "place a link there, and Buildx would write where that leads",
+                    f"the image is exported to {folder}, which overlaps with {written}: a link of the "
+                    "image could lead what Buildx writes elsewhere",
                     code="output-over-cache",
-                    hint="export to another folder, or choose another with --cache-dir",
+                    hint="export to another folder, or choose another folder with --cache-dir",
                 )
 
 

@@ -77,11 +77,11 @@ class Call:
             self.warn(note)
 
     def say(self, text: str) -> None:
-        """Something that takes a while begins."""
+        """Show a decision, or what begins."""
         self.display.say(self._redactor.text(text))
 
     def warn(self, text: str) -> None:
-        """Something did not go as asked, but does not fail the call."""
+        """Show a warning and add it to the report: something did not go as asked, but the call goes on."""
         self._warnings.append(self._redactor.text(text))
         self.display.warn(self._redactor.text(text))
 
@@ -91,7 +91,7 @@ class Call:
         return self.engine.perform(effect, password=password)
 
     def note(self, effect: Effect | BuildInvocation) -> None:
-        """Note that a command runs."""
+        """Add a command to the report, and show it."""
         argv = tuple(map(self._redactor.text, command_line(self._plan, effect)))
         self._commands.append(argv)
         self.display.command(shlex.join(argv))

@@ -100,6 +100,8 @@ class Lazy(Strategy):
             self._sources.clear()
             self._stack.close()
             self._why = error.message
+        for place in dict.fromkeys(source.planned.place for source in self._sources.values()):
+            self._tell.say(f"lazy: BuildKit reads {place} through a registry in this program: {self._why}")
 
     def _address(self) -> str:
         network = self._plan.network
@@ -175,7 +177,7 @@ class Lazy(Strategy):
         return attempt.build if failed else None
 
     def is_on(self, entry: CacheEntry) -> bool:
-        """Whether this import is served."""
+        """Tell whether this import is served."""
         return entry in self._sources
 
     def read_folder(self, entry: CacheEntry, error: str) -> None:
@@ -184,13 +186,13 @@ class Lazy(Strategy):
         The server ends at once: a cancelled import that still waits for it would hold up the next build's steps.
         """
         self._sources.pop(entry).end()
-        self._why = f"BuildKit could not read it from here: {error}"
+        self._why = f"BuildKit could not read it from this program: {error}"
         self._tell.warn(
-            f"the cache {entry.place} is imported whole, since BuildKit could not read it from here: {error}"
+            f"the cache {entry.place} is imported whole: BuildKit could not read it from this program: {error}"
         )
 
     def report(self) -> LazyReport | None:
-        """Whether folders were served to the end, why (not), and the bytes that were read of them; None without any."""
+        """Return whether folders were served to the end, why (not), and the bytes read of them; None without any."""
         if not self._why:
             return None
         sent = sum(served.requests.bytes for served in self._sent)
