@@ -70,6 +70,11 @@ class Provider:
         """Whether any CI was recognised, be it only by ``CI=true``."""
         return self.name != "none"
 
+    @property
+    def tells_forks(self) -> bool:
+        """Whether the CI says which pull requests come from forks."""
+        return bool(self.fork_marks or self.own_marks or self.same_repository)
+
 
 PROVIDERS: tuple[Provider, ...] = (
     # "Project values and variables". Only pull requests from forks have the CIRCLE_PR_ variables, and a

@@ -39,11 +39,8 @@ def shell_lines(plan: BuildPlan) -> str:
 
 def _served(cache: CachePlan) -> list[str]:
     """Return the line about what the commands do not show: ``build`` serves a local folder to BuildKit."""
-    return (
-        [_comment(f"lazy: BuildKit reads the folder through a registry in this program: {cache.serving.why}")]
-        if cache.serving.network
-        else []
-    )
+    said = f"lazy: BuildKit reads the folder through a registry in this program: {cache.serving.why}"
+    return [_comment(said)] if cache.serving.is_on else []
 
 
 def _config_file(effect: Effect | BuildInvocation) -> list[str]:
@@ -147,7 +144,11 @@ def plan_json(plan: BuildPlan) -> str:
             "read_only": plan.cache.read_only,
             "dir": plan.cache.directory or None,
             "max_size": plan.cache.max_size,
-            "lazy": {"network": plan.cache.serving.network or None, "why": plan.cache.serving.why},
+            "lazy": {
+                "network": plan.cache.serving.network or None,
+                "container": plan.cache.serving.container and plan.cache.serving.container.name,
+                "why": plan.cache.serving.why,
+            },
             "imports": [redacted_entry(str(entry)) for entry in plan.cache.imports],
             "exports": [redacted_entry(str(entry)) for entry in plan.cache.written],
         },

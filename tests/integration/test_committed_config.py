@@ -208,6 +208,9 @@ def test_no_committed_link_leads_to_other_caches(place: str, tmp_path: Path, doc
     git(top, "add", "--all", "--force")
     ran = docker.tool("build", "--cache", "local", ".", cwd=top, env=env)
     assert (ran.code, ran.report["error"]["code"]) == (2, "cache-home-committed")
+    for words in (("ls",), ("clear", "--all")):
+        ran = docker.tool("cache", *words, cwd=top, env=env)
+        assert (ran.code, "XDG_CACHE_HOME" in ran.stderr) == (2, True), ran.stderr
     assert [*elsewhere.iterdir()] == []
 
 
