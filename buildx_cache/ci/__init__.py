@@ -114,7 +114,7 @@ class CIContext:
 
     @property
     def may_be_strangers(self) -> bool:
-        """Whether somebody may have written what is built who may not push to this repository: any address' content, too."""
+        """Tell whether people without push access here may have written the sources: a fork, an address."""
         row = named(self.provider)
         return self.is_fork or self.is_remote or (row.is_ci and not row.tells_forks)
 

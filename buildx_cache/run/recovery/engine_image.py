@@ -95,7 +95,7 @@ class EngineImages(Strategy):
             return None
         self._layouts[image] = self._copy(image)
         reason = "no registry gives it" if failed.problem.is_denied else "it is in no registry"
-        self._tell.say(f"{_context_name(image)}: {reason}, the builder gets the engine's image")
+        self._tell.say(f"{_context_name(image)}: {reason}; the builder gets the engine's image")
         self._retrying.note("pull", f"{image} is in the engine alone")
         return attempt.build
 
