@@ -21,8 +21,10 @@ from buildx_cache.request.images import copies_context, has_cache_mounts
 from buildx_cache.request.local_paths import (
     RESULT_FILES,
     dockerfile_of,
+    is_path,
     output_pairs,
     outputs_of,
+    used_paths,
     values_of,
     written_layouts,
 )
@@ -202,36 +204,49 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
 
     That is the folder of a cache, of a layout or of another export. Buildx puts the image's files in place first, and
     then follows their links: the image would say which files of the host are written, and what with. And it is what is
-    taken for the user's own ``settings``: a Docker plug-in of the image would run on the host, for the next effect of
-    the same call.
+    taken for the user's own ``settings``, over which no result is written either: a Docker plug-in of the image would
+    run on the host, for the next effect of the same call. An archive begins with the name of a file, which Docker reads
+    as the JSON that it may be.
 
     Raises:
         UsageError: the two folders.
     """
-    layouts = written_layouts(request)
     outputs = (dict(output_pairs(text)) for text in outputs_of(request))
     exported = tuple(filter(None, (fields.get("dest") for fields in outputs if fields.get("type") == "local")))
-    for folder, place in product(exported, settings):
-        if _meet(Path(os.path.realpath(place)), Path(os.path.realpath(folder))):
+    _refuse_settings(request, settings)
+    _refuse_results(request, exported)
+    _refuse_caches(exported, (*caches, *written_layouts(request)))
+
+
+def _refuse_settings(request: BuildRequest, settings: Sequence[Path]) -> None:
+    results = (each.path for each in used_paths(request) if each.name in (*RESULT_FILES, "output"))
+    for path, place in product(filter(is_path, results), settings):
+        if _meet(place, path):
             raise UsageError(
-                f"the image is exported to {folder}, which overlaps with the user's settings {place}: "
-                "the image could choose programs to run here",
+                f"the result {path} overlaps with the user's settings {place}: "
+                "what is built could choose programs to run here",
                 code="output-over-settings",
-                hint="export to another folder, or set HOME to one outside of it",
+                hint="write it elsewhere, or set HOME to a folder outside of it",
             )
+
+
+def _refuse_results(request: BuildRequest, exported: Sequence[str]) -> None:
     for folder, path in product(exported, _led_by_links(request)):
-        if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
+        if _resolved(folder) in _resolved(path).parents:
             raise UsageError(
                 f"{path} is in {folder}, which the image is exported to: a link of the image could "
                 "lead the result elsewhere",
                 code="output-over-result",
                 hint="write it outside of that folder",
             )
+
+
+def _refuse_caches(exported: Sequence[str], written: Sequence[str]) -> None:
     for number, folder in enumerate(exported):
-        for written in filter(None, (*caches, *layouts, *exported[:number])):
-            if _meet(Path(os.path.realpath(written)), Path(os.path.realpath(folder))):
+        for other in filter(None, (*written, *exported[:number])):
+            if _meet(other, folder):
                 raise UsageError(
-                    f"the image is exported to {folder}, which overlaps with {written}: a link of the "
+                    f"the image is exported to {folder}, which overlaps with {other}: a link of the "
                     "image could lead what Buildx writes elsewhere",
                     code="output-over-cache",
                     hint="export to another folder, or choose another folder with --cache-dir",
@@ -249,7 +264,13 @@ def _led_by_links(request: BuildRequest) -> Iterator[Path]:
                 yield path if name in ("metadata_file", "iidfile") else path.parent
 
 
-def _meet(one: Path, other: Path) -> bool:
+def _resolved(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _meet(one: str | Path, other: str | Path) -> bool:
+    """Tell whether one folder lies in the other, links followed."""
+    one, other = _resolved(one), _resolved(other)
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 

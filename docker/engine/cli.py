@@ -1,4 +1,4 @@
-"""The commands: `up`, `env`, `status`, `down`."""
+"""The commands: `up`, `env`, `job`, `status`, `down`."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 import existing
+import job
 import private
 import state
 from errors import EngineError
@@ -24,6 +25,7 @@ def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
     commands: dict[str, Callable[[argparse.Namespace, Mapping[str, str]], int]] = {
         "up": _up,
         "env": _env,
+        "job": _job,
         "status": _status,
         "down": _down,
     }
@@ -49,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     texts = {
         "up": "have a Docker engine, two registries and the images for tests and demos",
         "env": 'print the variables that lead to it, for eval "$(python3 docker/engine env)"',
+        "job": "have the image of a CI's job container in a private engine, and print its name",
         "status": "list the known engines; exit code 3 if the asked one does not run",
         "down": "stop it and leave nothing behind but its storage",
     }
@@ -122,6 +125,16 @@ def variables(found: State, env: Mapping[str, str]) -> dict[str, str]:
         "ENGINE_DOCKER_VERSION": found.docker_version,
         "ENGINE_BUILDX_VERSION": found.buildx_version,
     }
+
+
+def _job(options: argparse.Namespace, env: Mapping[str, str]) -> int:
+    name = _asked(options, env) or Name()
+    with state.locked(state.run_root(env)):
+        found = private.current(name)
+        if not found:
+            raise EngineError("the private engine is not up", "start it: `python3 docker/engine up --store containerd`")
+        print(job.ensure(private.places_of(found, name), env))
+    return 0
 
 
 def _find(options: argparse.Namespace, env: Mapping[str, str]) -> State | None:

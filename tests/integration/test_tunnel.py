@@ -162,6 +162,7 @@ def test_a_stopped_call_leaves_neither_keys_nor_processes_nor_ports(elsewhere: E
     assert elsewhere.docker.left_in_scratch() == []
 
 
+@pytest.mark.soak
 def test_the_other_machine_opens_no_connection_to_this_one(remote_docker: Docker) -> None:
     here = f"{remote_docker.registry.rpartition('.')[0]}.1"
     with socket.create_server((here, 0)) as listener, socket.create_connection(listener.getsockname()):
