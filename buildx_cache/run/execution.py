@@ -179,7 +179,7 @@ class _Execution:
             reason = self._loading.load()
         if not reason:
             return attempt
-        self._call.warn(f"the image could not be loaded from a folder, and is sent by BuildKit: {reason}")
+        self._call.warn(f"the image could not be loaded from a folder; BuildKit sends it: {reason}")
         build = self._caches.leave_out_changed(attempt.build)
         self._loading.stop()
         sent = self._builds.send(build, (self._lazy, self._images))
