@@ -110,7 +110,9 @@ class EngineImages(Strategy):
         """Warn once of an image whose pull may be tried several times, whether or not the engine has it."""
         if image not in self._refused:
             self._refused.add(image)
-            self._tell.warn(f"{_context_name(image)}: what a stranger may have written is handed no image that only the engine has")
+            self._tell.warn(
+                f"{_context_name(image)}: what a stranger may have written is handed no image that only the engine has"
+            )
 
     def _copy(self, image: Reference) -> str:
         """Copy the image to an OCI layout; return its address."""
