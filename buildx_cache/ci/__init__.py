@@ -114,7 +114,7 @@ class CIContext:
 
     @property
     def may_be_strangers(self) -> bool:
-        """Whether somebody may have written what is built who may not push to this repository: any address' content, too."""
+        """Whether who wrote what is built may be one who may not push to this repository, as at any address."""
         row = named(self.provider)
         return self.is_fork or self.is_remote or (row.is_ci and not row.tells_forks)
 

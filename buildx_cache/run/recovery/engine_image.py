@@ -111,7 +111,7 @@ class EngineImages(Strategy):
         if image not in self._refused:
             self._refused.add(image)
             self._tell.warn(
-                f"{_context_name(image)}: what a stranger may have written is handed no image that only the engine has"
+                f"{_context_name(image)}: what may be a stranger's is handed no image that only the engine has"
             )
 
     def _copy(self, image: Reference) -> str:
