@@ -16,20 +16,10 @@ from buildx_cache.engine.git import ask, read_git
 from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.request import BuildRequest, working_directory
 from buildx_cache.request.probe import look
-from buildx_cache.starter import (
-    CIName,
-    Findings,
-    Recipe,
-    StepCache,
-    check_cache,
-    choose_ci,
-    choose_source,
-    existing,
-    registry_of,
-    render,
-    survey,
-    values_of,
-)
+from buildx_cache.starter.recipes import CIName, Recipe, StepCache
+from buildx_cache.starter.rendering import render
+from buildx_cache.starter.source import check_cache, choose_ci, choose_source, registry_of, values_of
+from buildx_cache.starter.survey import Findings, existing, survey
 from buildx_cache.working_copy import leaves, nearest_top
 
 _MODE = 0o644

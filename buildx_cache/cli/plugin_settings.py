@@ -1,4 +1,7 @@
-"""Read the settings of a plugin step, which Woodpecker, Drone and Harness hand over as ``PLUGIN_<NAME>`` variables."""
+"""Read the settings of a plugin step.
+
+Woodpecker, Drone and Harness hand them over as ``PLUGIN_<NAME>`` variables, Buildkite as a JSON object.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from buildx_cache.request import ENV_PREFIX, KINDS, OTHER_NAMES
 from buildx_cache.request.options import VARIABLES, nearest
 
 PREFIX = "PLUGIN_"
+BUILDKITE = "BUILDKITE_PLUGIN_CONFIGURATION"
 CONTEXT = "context"
 _OPTIONS = frozenset(VARIABLES.values())
 # These CIs join a list with commas: it is taken apart where no item holds one, and before NAME= where items are pairs.
@@ -27,6 +31,7 @@ def plugin_variables(env: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     Raises:
         UsageError: a setting that is no option.
     """
+    env = {**env, **_of_buildkite(env)}
     context = env.get(PREFIX + CONTEXT.upper()) or "."
     if context.startswith("-") and context != "-":
         context = f"./{context}"  # a path, never an option
@@ -41,6 +46,19 @@ def plugin_variables(env: Mapping[str, str]) -> tuple[str, dict[str, str]]:
             option = _option(name)
             found[ENV_PREFIX + option.upper()] = "\n".join(_items(option, value)) if KINDS[option] is tuple else value
     return context, found
+
+
+def _of_buildkite(env: Mapping[str, str]) -> dict[str, str]:
+    """Spell Buildkite's settings as the others do."""
+    try:
+        settings = json.loads(env.get(BUILDKITE) or "{}")
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise UsageError(
+            f"{BUILDKITE} is no JSON object", code="plugin-settings-malformed", hint="let Buildkite's agent set it"
+        )
+    return {PREFIX + name.upper().replace("-", "_"): _text(value) for name, value in settings.items()}
 
 
 def _option(setting: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from buildx_cache.cli.parameters import choice
-from buildx_cache.starter import CIName, StepCache
+from buildx_cache.starter.recipes import CIName, StepCache
 
 INIT_EXAMPLES = """[bold]Examples[/]
 

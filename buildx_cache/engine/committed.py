@@ -138,7 +138,8 @@ def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
 def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the files and folders that a build takes for the user's own; they need not exist."""
     clouds = (place for _, place in _clouds(request, env))
-    return (configuration_folder(env), buildx_folder(env), cache_home(env), *_git_settings(env), *clouds)
+    dockers = (configuration_folder(env), buildx_folder(env), _settings_home(env) / "docker")
+    return (*dockers, cache_home(env), *_git_settings(env), *clouds)
 
 
 def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:

@@ -370,6 +370,22 @@ class DockerEngine:
 
         return push_refusal(repository, self._env)
 
+    def pull_refusal(self, image: Reference) -> str:
+        """Return why the engine cannot have an image; empty where it has it, or its registry would give it."""
+        from buildx_cache.engine.pull_refusal import pull_refusal  # urllib3: 50 ms that few calls need
+
+        return "" if self.image_id(str(image)) else pull_refusal(image, self._env)
+
+    def is_podman(self) -> bool:
+        """Tell whether podman answers at the engine's address, whose API is like Docker's."""
+        try:
+            with self._reading():
+                server = self._docker.version().server
+        except (DockerException, EngineError):
+            return False
+        components = (server.components if server else None) or ()
+        return any((each.name or "").lower().startswith(_PODMAN) for each in components)
+
     # --- images ------------------------------------------------------------------------------------------
 
     def image_id(self, tag: str) -> str:

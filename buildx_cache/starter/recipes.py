@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import resources
-
-_LINES = re.compile(r"^(?P<lead> *(?:- )?)@(?P<name>\w+)@$", re.MULTILINE)
-_WORD = re.compile(r"@(\w+)@")
 
 
 class CIName(StrEnum):
@@ -144,27 +138,3 @@ RECIPES: tuple[Recipe, ...] = (
 def recipe_of(name: CIName) -> Recipe:
     """Return the row of a CI."""
     return next(row for row in RECIPES if row.name == name)
-
-
-def render(recipe: Recipe, cache: StepCache, values: Mapping[str, str]) -> str:
-    """Return the file for a CI: its template, with ``@NAME@`` replaced.
-
-    A line of an ``install.toml`` list's name is replaced by that list's lines, with what stands before the name.
-    """
-    import tomllib  # noqa: PLC0415 -- 8 ms that --help does not need
-
-    kind = StepCache.LOCAL if cache is StepCache.LOCAL else StepCache.REGISTRY
-    options = {"cache": " --cache inline" if cache is StepCache.INLINE else ""}
-    install = tomllib.loads(_template("install.toml"))
-    lines = {name: text for name, text in install.items() if isinstance(text, list)}
-    words = {**install, **options, **values}
-
-    def expanded(found: re.Match[str]) -> str:
-        return "\n".join(found["lead"] + line for line in lines[found["name"]])
-
-    text = _LINES.sub(expanded, _template(f"{recipe.name}.{kind}.{recipe.suffix}"))
-    return _WORD.sub(lambda found: words[found[1]], text)
-
-
-def _template(name: str) -> str:
-    return resources.files("buildx_cache").joinpath("starter", "templates", name).read_text(encoding="utf-8")

@@ -113,6 +113,14 @@ def test_the_module_runs_the_same_program(call: CommandLine) -> None:
     assert called == ["main"]
 
 
+def test_a_python_too_old_is_named(call: CommandLine, capsys: pytest.CaptureFixture[str]) -> None:
+    call.patch.setattr(sys, "version_info", (3, 10, 12, "final", 0))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("buildx_cache", run_name="__main__")
+    err = capsys.readouterr().err
+    assert (ended.value.code, "3.11 or newer; this is 3.10" in err, err.count("hint: ")) == (3, True, 1)
+
+
 @pytest.mark.parametrize("words", [("cache",), ("cache", "--help")], ids=["nothing", "help"])
 def test_the_cache_command_lists_its_own(call: CommandLine, words: tuple[str, ...]) -> None:
     called = call(*words)

@@ -19,7 +19,10 @@ from ruamel.yaml import YAML
 
 from buildx_cache.request import option_key
 from buildx_cache.request.options import OPTIONS
-from buildx_cache.starter import RECIPES, Findings, Source, StepCache, render, values_of
+from buildx_cache.starter.recipes import RECIPES, StepCache
+from buildx_cache.starter.rendering import render
+from buildx_cache.starter.source import Source, values_of
+from buildx_cache.starter.survey import Findings
 from tests.unit.command_line import CommandLine
 from tests.unit.test_config_schema import VALIDATOR
 
@@ -71,7 +74,8 @@ def steps() -> str:
             note = f"With `init --cache {kind}`:" if kind is not StepCache.REGISTRY else f"In `{recipe.file}`:"
             lines += [note, "", f"```{language}", text.rstrip("\n"), "```", ""]
         beside = (recipe.login.format(registry=""), recipe.kept if len(kinds) > 1 else "")
-        lines += [f"{text[0].upper()}{text[1:]}." for text in beside if text]
+        lines += [line for text in beside if text for line in (f"{text[0].upper()}{text[1:]}.", "")]
+        lines.pop()
     return "\n".join((*lines[1:], "", ""))
 
 

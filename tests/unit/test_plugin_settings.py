@@ -32,6 +32,20 @@ def test_a_setting_is_an_option(setting: str, value: str, variable: str, expecte
     assert found == {f"BUILDX_CACHE_{variable}": expected}
 
 
+def test_buildkite_hands_over_json() -> None:
+    settings = '{"tag": ["a", "b"], "push": true, "build-arg": {"A": "1"}, "context": "app"}'
+    context, found = plugin_variables({"BUILDKITE_PLUGIN_CONFIGURATION": settings})
+    assert context == "app"
+    assert found == {"BUILDX_CACHE_TAG": "a\nb", "BUILDX_CACHE_PUSH": "true", "BUILDX_CACHE_BUILD_ARG": "A=1"}
+
+
+@pytest.mark.parametrize("settings", ["[1]", "{", '"x"'])
+def test_what_is_no_json_object_is_refused(settings: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        plugin_variables({"BUILDKITE_PLUGIN_CONFIGURATION": settings})
+    assert refused.value.code == "plugin-settings-malformed"
+
+
 def test_the_context_is_the_argument_and_empty_settings_count_as_none() -> None:
     assert plugin_variables({"PLUGIN_CONTEXT": "app", "PLUGIN_TARGET": ""}) == ("app", {})
     assert plugin_variables({}) == (".", {})
