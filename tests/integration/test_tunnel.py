@@ -131,7 +131,7 @@ def test_a_tunnel_that_dies_fails_no_build_and_costs_no_cache(elsewhere: Elsewhe
     assert ran.steps == (3, 3, 0)
     assert ran.report["cache"]["imports"][0]["status"] == "hit"
     assert ran.report["cache"]["lazy"]["used"] is False
-    assert len(ran.report["retries"]) == 1
+    assert ran.report["retries"]
     assert out.stat().st_size > LARGE
     assert layout.verify(elsewhere.cache, deep=True) == ()
 
