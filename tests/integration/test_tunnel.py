@@ -163,6 +163,18 @@ def test_a_stopped_call_leaves_neither_keys_nor_processes_nor_ports(elsewhere: E
 
 
 @pytest.mark.soak
+def test_a_build_that_fails_leaves_nothing_either(elsewhere: Elsewhere) -> None:
+    elsewhere.build()
+    before = elsewhere.enter(_LOOK)
+    (elsewhere.source / "Dockerfile").write_text(f"{_DOCKERFILE}RUN false\n")
+    ran = elsewhere.docker.tool("build", *elsewhere.words)
+    assert ran.code == 1
+    assert ran.report["cache"]["lazy"]["used"]
+    wait_until(lambda: elsewhere.enter(_LOOK) == before)
+    assert elsewhere.docker.left_in_scratch() == []
+
+
+@pytest.mark.soak
 def test_the_other_machine_opens_no_connection_to_this_one(remote_docker: Docker) -> None:
     here = f"{remote_docker.registry.rpartition('.')[0]}.1"
     with socket.create_server((here, 0)) as listener, socket.create_connection(listener.getsockname()):
