@@ -130,10 +130,10 @@ def test_the_executable_builds_where_no_python_is(
 
 def test_uv_installs_where_no_pip_is(docker: Docker, debian: str, container: Callable[..., str], wheels: Path) -> None:
     uv = Path(shutil.which("uv") or "")
-    script = f'uv tool install buildx-cache\nexport PATH="$HOME/.local/bin:$PATH"\n{three_builds(docker)}\n'
-    script += "uvx buildx-cache --version\n"
-    env = {"UV_NO_INDEX": "1", "UV_FIND_LINKS": "/wheels", "PATH": "/uv:/usr/bin:/bin"}
-    said = container(debian, script, env, wheels=wheels, uv=uv.parent)
+    offline = "--no-index --find-links /wheels"
+    script = f'uv tool install {offline} buildx-cache\nexport PATH="$HOME/.local/bin:$PATH"\n{three_builds(docker)}\n'
+    script += f"uvx {offline} buildx-cache --version\n"
+    said = container(debian, script, {"PATH": "/uv:/usr/bin:/bin"}, wheels=wheels, uv=uv.parent)
     assert said.count("@sha256:") == 2
     assert "buildx-cache 0." in said
 
