@@ -1,4 +1,4 @@
-"""``cache ls``, ``inspect``, ``verify``, ``prune`` and ``clear``."""
+"""Declare the commands ``cache ls``, ``inspect``, ``verify``, ``prune`` and ``clear``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from buildx_cache.cli.completion import caches
 from buildx_cache.cli.parameters import choice
 
 _INSPECT_EXAMPLES = """[bold]Examples[/]
@@ -40,7 +41,7 @@ buildx-cache cache clear app-1f2e3d4c"""
 
 
 class Format(StrEnum):
-    """How results are printed."""
+    """The format of results."""
 
     TABLE = "table"
     JSON = "json"
@@ -149,7 +150,8 @@ def _prune(
 @app.command("clear", epilog=_CLEAR_EXAMPLES)
 def _clear(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Caches, by their names in `cache ls`.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Caches, by their names in `cache ls`.", autocompletion=caches),
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", metavar=" ", help="All of them.")] = False,

@@ -6,12 +6,14 @@ The failures cannot be had from outside of the process that serves.
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -98,7 +100,26 @@ def _slow() -> None:
     _replace(_ANSWER, _slowly)
 
 
-FAILURES: Mapping[str, Callable[[], None]] = {
+def _cut(kind: Kind, number: int) -> None:
+    """Kill the tunnel as the n-th manifest or blob is about to be sent."""
+    left = number
+
+    def cutting(answer: Callable[..., Answer], request: Request, **more: object) -> Answer:
+        nonlocal left
+        given = answer(request, **more)
+        left -= given.kind is kind
+        if left <= 0:
+            for each in Path("/proc").glob("[0-9]*/stat"):
+                with suppress(OSError):
+                    number, name, _, parent, *_ = each.read_text().split()
+                    if name == "(ssh)" and int(parent) == os.getpid():
+                        os.kill(int(number), signal.SIGKILL)
+        return given
+
+    _replace(_ANSWER, cutting)
+
+
+FAILURES: dict[str, Callable[[], None]] = {
     "gone before it begins": partial(_replace, _SERVE, _gone),
     "deaf": partial(_replace, _SERVE, _deaf),
     "killed at the manifest": partial(_blow, Kind.MANIFEST, 1),
@@ -108,6 +129,13 @@ FAILURES: Mapping[str, Callable[[], None]] = {
     "slow": _slow,
 }
 
+CUTS: dict[str, Callable[[], None]] = {
+    "tunnel killed at the manifest": partial(_cut, Kind.MANIFEST, 1),
+    "tunnel killed at the config": partial(_cut, Kind.BLOB, 1),
+    "tunnel killed at the first layer": partial(_cut, Kind.BLOB, 2),
+}
+"""Those of a builder that a tunnel leads to."""
+
 if __name__ == "__main__":
-    FAILURES[sys.argv.pop(1)]()
+    (FAILURES | CUTS)[sys.argv.pop(1)]()
     main()
