@@ -1,4 +1,4 @@
-"""``doctor``."""
+"""Run the ``doctor`` command."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _LARGEST = 1 << 18
 
 
 def examine_machine(docker_context: str, cache_dir: str) -> None:
-    """Check what a build needs, and show one line a check.
+    """Run the checks and show one line for each.
 
     Raises:
-        typer.Exit: a build cannot work.
+        typer.Exit: a check failed, so a build cannot work.
     """
     env = dict(os.environ)
     ambient = ambient_login(env, provider_of(env).login)
@@ -97,7 +97,7 @@ def _ci_file(provider: Provider) -> CIFile | None:
 
 
 def _with_ambient(credentials: Credentials, login: AmbientLogin) -> Credentials:
-    """Add where the environment's login goes, or why it goes nowhere."""
+    """Add the registry of the environment's login, or the reason why that login is unusable."""
     if login.missing:
         return replace(credentials, unusable=half_a_login(login.missing))
     try:
