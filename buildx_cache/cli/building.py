@@ -25,7 +25,7 @@ from buildx_cache.errors import BuildxCacheError, ExhaustedError
 from buildx_cache.formatting import printable
 from buildx_cache.interrupts import interrupt_after, interruptible
 from buildx_cache.redaction import Secret
-from buildx_cache.report.formats import FORMS, Told, write_report
+from buildx_cache.report.formats import FORMATS, ReportInput, write_report
 from buildx_cache.request import REPORTS, BuildRequest, Progress, is_remote_context, option_key, parse_duration
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.run import Outcome, Secrets, execute, step_record, with_context, with_saved
@@ -100,16 +100,16 @@ def _report_startup_failure(
 
 
 def _tell_files(request: BuildRequest, outcome: Outcome, env: Mapping[str, str], display: Display) -> None:
-    """Write the requested reports, and pass values on to later steps."""
-    told = Told(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
+    """Write the reports that were asked for, and hand values on to later steps."""
+    given = ReportInput(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
     failures: list[BuildxCacheError] = []
     for name in REPORTS:
         if path := getattr(request, name):
             try:
-                write_report(FORMS[name](told), path, f"--{option_key(name)}")
+                write_report(FORMATS[name](given), path, f"--{option_key(name)}")
             except ExhaustedError as error:
                 failures.append(error)
-    _hand_on(request, outcome, env, display, summary=lambda: FORMS["report_md"](told))
+    _hand_on(request, outcome, env, display, summary=lambda: FORMATS["report_md"](given))
     for failure in failures:
         if outcome.error is None:
             raise failure

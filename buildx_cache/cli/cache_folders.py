@@ -13,7 +13,7 @@ from buildx_cache.cli.targets import Folder
 from buildx_cache.display.cache_tables import FolderTables
 from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError
 from buildx_cache.formatting import counted, size
-from buildx_cache.layout import Bounded, Finding, Kind, Reach, Sharing
+from buildx_cache.layout import EvictionResult, Finding, Kind, Reachability, Sharing
 from buildx_cache.layout.eviction import prune
 
 LOCK_SECONDS = 60.0
@@ -92,8 +92,8 @@ def prune_folder(folder: Folder, output: Output, limits: FolderLimits, *, dry_ru
         raise max(errors, key=lambda error: error.exit_code)
 
 
-def _lost_index(found: Reach) -> Iterator[Finding]:
-    """Yield a finding if there are blobs but the index names no cache: a build has nothing to import."""
+def _lost_index(found: Reachability) -> Iterator[Finding]:
+    """Yield a finding where the index names no cache though there are blobs: a build has nothing to import."""
     if found.dead_blobs and not found.tags and all(obstacle.kind is Kind.ABSENT for obstacle in found.obstacles):
         problem = f"names no cache, though there are {counted(found.dead_blobs, 'blob')}"
         yield Finding(kind=Kind.INDEX, blob="index.json", referrer="", problem=problem)
@@ -106,13 +106,13 @@ def _shared(path: Path) -> AbstractContextManager[object]:
     return layout.lock(path, timeout=LOCK_SECONDS, sharing=Sharing.SHARED)
 
 
-def _stopped(path: Path, obstacle: Finding, done: Bounded) -> BuildxCacheError:
+def _stopped(path: Path, obstacle: Finding, done: EvictionResult) -> BuildxCacheError:
     what = "not everything" if done.dropped or done.swept.blobs else "nothing"
     kind = ExhaustedError if obstacle.kind in _NOT_DAMAGE else CacheError
     return kind(f"{what} was deleted from {path}: {obstacle}", hint=obstacle.remedy)
 
 
-def _pruned(path: Path, done: Bounded) -> dict[str, object]:
+def _pruned(path: Path, done: EvictionResult) -> dict[str, object]:
     swept = done.swept
     return {
         "folder": str(path),

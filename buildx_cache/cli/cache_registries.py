@@ -22,7 +22,7 @@ from buildx_cache.registry.deletion_advice import advice_of_untagged
 from buildx_cache.registry.distribution import in_parallel
 from buildx_cache.registry.identity import Credential, Password
 from buildx_cache.registry.pruning import Choice, Decision, Deletion, choose, delete, survey
-from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
+from buildx_cache.registry.repository import RemoteCache, Repository, TagKind, connect
 from buildx_cache.request import ENV_PREFIX
 from buildx_cache.request.ambient import PASSWORD, ambient_login, half_a_login, without_newline
 
@@ -155,7 +155,7 @@ def credential(host: str, env: Mapping[str, str], warn: Callable[[str], object] 
     if not ambient.username or registry_key(host) != ambient.key:
         return credential_for(others, host)
     secret = Secret(without_newline(env[ambient.password_env]))
-    return Password(username=ambient.username, secret=secret, otherwise=stored)
+    return Password(username=ambient.username, secret=secret, fallback=stored)
 
 
 @contextlib.contextmanager
@@ -198,7 +198,7 @@ def _check_is_cache(repository: Repository, tag: str) -> None:
     Raises:
         UsageError: the tag is no cache.
     """
-    if tag.startswith(REF_PREFIX) or repository.inspect(tag).holds is Holds.CACHE:
+    if tag.startswith(REF_PREFIX) or repository.inspect(tag).holds is TagKind.CACHE:
         return
     raise UsageError(
         f"{repository.name}:{tag} is an image, not a cache", code="not-a-cache", hint="give the tag of a cache, or none"

@@ -18,7 +18,7 @@ from buildx_cache.cli.engine_wait import facts_when_up
 from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import surroundings
 from buildx_cache.display.checks import checks_table
-from buildx_cache.doctor import CIFile, Machine, Questions, Verdict, examine
+from buildx_cache.doctor import CheckStatus, CIFile, Machine, Questions, examine
 from buildx_cache.engine.committed import refuse_committed
 from buildx_cache.engine.credentials import stored_credentials
 from buildx_cache.engine.docker import DockerEngine
@@ -71,7 +71,7 @@ def examine_machine(docker_context: str, cache_dir: str) -> None:
         )
         checks = tuple(examine(ask, machine))
     checks_table(checks, sys.stdout, color=wants_color(env, no_color=False, terminal=sys.stdout.isatty()))
-    if any(check.verdict is Verdict.FAIL for check in checks):
+    if any(check.status is CheckStatus.FAIL for check in checks):
         raise typer.Exit(ExitCode.NO_ENGINE)
 
 

@@ -11,7 +11,7 @@ import typer
 from buildx_cache.ci import provider_of
 from buildx_cache.cli.streams import fail_fast, raw_stream
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay
-from buildx_cache.display.base import pulse
+from buildx_cache.display.base import ticking
 from buildx_cache.display.jsonl import JsonDisplay
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.request import BuildRequest, Progress
@@ -49,7 +49,7 @@ def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
 def displaying(display: Display) -> Iterator[None]:
     """Let the display draw in this context; at the end, even on an error, remove the drawing."""
     try:
-        with pulse(display):
+        with ticking(display):
             yield
         display.close()
     except BaseException:

@@ -18,7 +18,7 @@ from buildx_cache import layout
 from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
 from buildx_cache.formatting import size
-from buildx_cache.layout import Bounded, Finding, Kind, Sharing, Swept, Tag
+from buildx_cache.layout import EvictionResult, Finding, Kind, Sharing, SweepResult, Tag
 from buildx_cache.layout.store import INDEX
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
@@ -324,7 +324,7 @@ class Folders:
 
     def _tidy(self, folder: _Folder, limit: int | None) -> LocalReport:
         with folder.alone(_TIDY_SECONDS) as alone:
-            swept = self._sweep(folder, limit) if alone else Swept()  # the last build in the folder sweeps it
+            swept = self._sweep(folder, limit) if alone else SweepResult()  # else the folder's last build sweeps
             damage = layout.damage_of(layout.verify(folder.path))
             live_bytes = layout.reach(folder.path).live_bytes
         if damage:
@@ -334,7 +334,7 @@ class Folders:
         swept_bytes = swept.blob_bytes + swept.ingest_bytes
         return LocalReport(dir=str(folder.path), live_bytes=live_bytes, swept_bytes=swept_bytes, sound=not damage)
 
-    def _sweep(self, folder: _Folder, limit: int | None) -> Swept:
+    def _sweep(self, folder: _Folder, limit: int | None) -> SweepResult:
         layout.delete_image_folders(folder.path)
         layout.delete_inner_asides(folder.path)
         if limit is None:
@@ -350,7 +350,7 @@ class Folders:
                 )
         return swept
 
-    def _tell_bounded(self, folder: _Folder, bounded: Bounded, limit: int) -> None:
+    def _tell_bounded(self, folder: _Folder, bounded: EvictionResult, limit: int) -> None:
         if bounded.dropped:
             gone = _names(bounded.dropped)
             self._tell.warn(
