@@ -109,7 +109,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         platforms=request.platform,
         loading=plan_loading(request, builder, cache, tags),
         one_line=request.one_line,
-        told_id=_told_id(request, facts),
+        id_key=_image_id_key(request, facts),
     )
     place = request.cache_ref
     named = (*names, *(cache_references(ci, facts, place, (own_branch(ci),)) if place else ()))
@@ -156,7 +156,7 @@ def _asked(
     return tuple(islice(known, _MOST_ASKED))
 
 
-def _told_id(request: BuildRequest, facts: Facts) -> str:
+def _image_id_key(request: BuildRequest, facts: Facts) -> str:
     """Return the metadata key of the digest that the engine uses as a loaded image's ID; empty if there is none.
 
     The classic store uses the digest of the image's configuration, the containerd store that of the image. With

@@ -202,7 +202,7 @@ class _Execution:
         image = self._plan.target.image
         if not image.load:
             return
-        self._image_id = digest_of(self._builds.metadata, image.told_id)
+        self._image_id = digest_of(self._builds.metadata, image.id_key)
         if image.tags and not self._image_id:
             self._image_id = self._engine.image_id(image.tags[0])
         if self._image_id:
