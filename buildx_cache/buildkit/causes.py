@@ -1,6 +1,6 @@
-"""The table of causes: what is wrong → the error a call ends with, whether another try may help, and what to do.
+"""The table of causes: kind of problem → the error class, whether a retry may help, and the advice.
 
-``classify`` finds the kind of a text. A kind without advice has none because nothing is known to help.
+``classify`` finds the kind of an error text. A kind without advice has no known remedy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from buildx_cache.errors import (
 
 
 class Kind(StrEnum):
-    """Name what is wrong; ``CAUSES`` has what follows from it."""
+    """The kind of a problem; ``CAUSES`` maps it to error, retry and advice."""
 
     UNKNOWN = "unknown"
     # The call.
@@ -121,10 +121,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """What follows from a kind.
+    """The consequences of a kind of problem.
 
-    ``error`` is what a call ends with, None where the kind alone does not tell. ``is_passing``: the same may work in a
-    moment. ``in_step`` is the advice where the command of a step failed: its log, not BuildKit, tells of the cause.
+    ``error`` is the error class of the call, None if the kind alone does not decide it. ``is_passing``: a retry may
+    succeed. ``in_step`` is the advice for a failed command of a step, where the cause is in the step's log.
     """
 
     error: type[BuildxCacheError] | None = None

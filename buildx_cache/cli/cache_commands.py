@@ -1,4 +1,4 @@
-"""``cache ls``, ``inspect``, ``verify``, ``prune`` and ``clear``."""
+"""Declare the commands ``cache ls``, ``inspect``, ``verify``, ``prune`` and ``clear``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ buildx-cache cache clear app-1f2e3d4c"""
 
 
 class Format(StrEnum):
-    """How results are printed."""
+    """The format of results."""
 
     TABLE = "table"
     JSON = "json"

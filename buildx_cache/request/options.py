@@ -1,7 +1,7 @@
-"""The options of ``build`` and ``plan``: one table that the command line, the readers and the rules for files follow.
+"""Define the options of ``build`` and ``plan``: one table for the command line, the readers and the rules for files.
 
-A new option is a field of :class:`BuildRequest`, which says its type and default, a row here, and a parameter of the
-command. A test finds what is missing.
+A new option needs a field of :class:`BuildRequest`, with its type and default, a row here, and a parameter of the
+command. A test fails if one of them is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ENV_PREFIX = "BUILDX_CACHE_"
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option, spelled everywhere as its field: ``cache_dir`` is ``--cache-dir`` and ``BUILDX_CACHE_CACHE_DIR``."""
+    """One option, named after its field: ``cache_dir`` is ``--cache-dir`` and ``BUILDX_CACHE_CACHE_DIR``."""
 
     help: str
     metavar: str = " "
@@ -30,9 +30,9 @@ class Option:
     off: str = ""
     """The flag that turns a switch off; empty if there is none."""
     rule: rules.Permission | None = None
-    """The rule for configuration files; None: no file sets the option."""
+    """The rule for configuration files; None: no file may set the option."""
     is_variable: bool = True
-    """True: the environment may set it. A password on stdin belongs to one command line."""
+    """True: the environment may set the option. ``--password-stdin`` makes sense on a command line only."""
     adds_up: bool = False
     """True: every source adds its ``NAME=VALUE`` items, and the highest source decides each name.
 
@@ -41,7 +41,7 @@ class Option:
     panel: str = ""
 
     def flags(self, name: str) -> tuple[str, ...]:
-        """Spell the option for the command line, as Typer takes it."""
+        """Return the option's flags in Typer's syntax."""
         spelled = f"--{option_key(name)}" + (f"/{self.off}" if self.off else "")
         return (self.short, spelled) if self.short else (spelled,)
 
@@ -265,20 +265,20 @@ def _kind(hint: object) -> Any:  # noqa: ANN401 -- a type
 _ARGUMENTS = ("context", "buildx_flags")
 _HINTS = typing.get_type_hints(BuildRequest)
 KINDS: Mapping[str, type] = {name: _kind(_HINTS[name]) for name in (*_ARGUMENTS, *OPTIONS)}
-"""The type of every argument's and option's value, without the None of an absent one."""
-# Other words for an option, which difflib leads elsewhere.
+"""The type of each argument's and option's value, without None."""
+# Synonyms of options for which difflib finds a wrong option.
 OTHER_NAMES: Mapping[str, str] = {"dockerfile": "file", "image": "tag", "name": "tag"}
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """Find the option that a word likely means; return its spelling on the command line, or the empty string."""
+    """Return the option that a word probably means, as on the command line, or the empty string."""
     word = word.lower().replace("_", "-")
     if other := OTHER_NAMES.get(word):
         return other
     return next(iter(difflib.get_close_matches(word, map(option_key, names), n=1, cutoff=0.5)), "")
 
 
-# Go keeps sizes and durations, in nanoseconds, in as many bits.
+# Go stores sizes in bytes, and durations in nanoseconds, as 64-bit integers.
 _MOST = 2**63 - 1
 _NANOSECONDS = 10**9
 _SIZE = re.compile(r"(\d{1,19})(?:\.(\d{1,19}))?\s*(?:([kmgtp])i?b?|b)?", re.IGNORECASE)
@@ -289,7 +289,7 @@ _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes, or None if it is no size to Docker; every unit is binary, as in its own options (``docker/go-units``)."""
+    """Return a size in bytes, or None if Docker would refuse it; units are binary, as in ``docker/go-units``."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         return None
@@ -299,7 +299,10 @@ def parse_size(text: str) -> int | None:
 
 
 def parse_duration(text: str) -> float | None:
-    """Seconds: Go's ``h``, ``m`` and ``s``, and ``d`` for days. None if it is no duration, or more than 292 years."""
+    """Return a duration in seconds, with Go's units ``h``, ``m``, ``s``, and ``d``.
+
+    None if the text is no duration, or more than 292 years.
+    """
     if not _DURATION.fullmatch(text.strip()):
         return None
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))

@@ -16,13 +16,13 @@ from buildx_cache.buildkit import BuildTrace, Event, LogEvent, Step, TextLine, V
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay, base, plain, summary_lines
 from buildx_cache.display.cache_tables import RegistryTables, Results, UnreadableCache
 from buildx_cache.display.checks import checks_table
-from buildx_cache.doctor import Check, Verdict
+from buildx_cache.doctor import Check, CheckStatus
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.formatting import age, counted, duration, printable, short_digest, size
 from buildx_cache.layout import Finding, Kind, Shape
 from buildx_cache.layout.model import Descriptor
 from buildx_cache.registry.pruning import CacheTag, Decision, Deletion
-from buildx_cache.registry.repository import Holds, RemoteCache
+from buildx_cache.registry.repository import RemoteCache, TagKind
 from buildx_cache.report import (
     BuilderReport,
     BuildReport,
@@ -400,9 +400,9 @@ def test_without_a_build_there_is_no_summary() -> None:
 def test_what_doctor_found_is_one_line_a_check() -> None:
     out = io.StringIO()
     checks = (
-        Check(name="docker", verdict=Verdict.OK, found="engine [28]"),
-        Check(name="cache folder", verdict=Verdict.WARN, found="\x1b[2Jodd", advice="mend [it]"),
-        Check(name="ci", verdict=Verdict.FAIL, found="none"),
+        Check(name="docker", status=CheckStatus.OK, found="engine [28]"),
+        Check(name="cache folder", status=CheckStatus.WARN, found="\x1b[2Jodd", advice="mend [it]"),
+        Check(name="ci", status=CheckStatus.FAIL, found="none"),
     )
     checks_table(checks, out, color=False)
     assert out.getvalue().splitlines() == [
@@ -440,7 +440,7 @@ def test_a_repositorys_longest_tags_fit_80_columns() -> None:
         digest="sha256:" + "a" * 64,
         media_type="application/vnd.oci.image.manifest.v1+json",
         shape=Shape.IMAGE,
-        holds=Holds.INLINE,
+        holds=TagKind.INLINE,
         layers=(Descriptor(digest="sha256:" + "b" * 64, size=2**40, media_type="a/b.tar+zstd", created=1e9 - 90),),
         records=None,
         size=2**50,

@@ -15,10 +15,10 @@ from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback, parse_reference
 from buildx_cache.registry import transport
-from buildx_cache.registry.deletion_advice import OWN, OWN_UNTAGGED, PROVIDERS, advice, advice_of_untagged, provider_of
+from buildx_cache.registry.deletion_advice import OWN, OWN_UNTAGGED, PROVIDERS, advice, advice_of_untagged, service_of
 from buildx_cache.registry.identity import Password
 from buildx_cache.registry.repository import connect
-from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_lead, origin, printable
+from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_redirect, origin, printable
 from tests.unit.registry.fakes import HOST, PATH, Deletes, FakeRegistry, answer, errors
 
 
@@ -389,7 +389,7 @@ def test_a_proxys_login_is_given_to_it_alone() -> None:
     ],
 )
 def test_a_provider_is_known_by_its_host(host: str, name: str) -> None:
-    row = provider_of(host)
+    row = service_of(host)
     assert row is not None
     assert row.name == name
     assert advice(host) == row.advice
@@ -398,7 +398,7 @@ def test_a_provider_is_known_by_its_host(host: str, name: str) -> None:
 def test_every_provider_says_its_own_way_and_no_other_host_is_taken_for_one() -> None:
     assert len({row.advice for row in PROVIDERS}) == len(PROVIDERS)
     for host in ("registry.example.com", "localhost:5000", "ghcr.io.example.com", "amazonaws.com"):
-        assert provider_of(host) is None
+        assert service_of(host) is None
         assert advice(host) == OWN
 
 
@@ -451,7 +451,7 @@ def test_paths_of_requests_are_the_repositorys_own() -> None:
     ],
 )
 def test_a_host_may_name_no_address_that_only_this_machine_reaches(here: str, there: str, may: bool) -> None:  # noqa: FBT001 -- a table
-    assert may_lead(here, there) is may
+    assert may_redirect(here, there) is may
     registry = FakeRegistry(guard=lambda request: answer(307, {"Location": there}) if request.url == here else None)
     request = Request(method="GET", url=here, headers={"Authorization": "Basic x"})
     if not may:
