@@ -69,8 +69,8 @@ class QuietDisplay:
 
     @locked
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
-        """Write a line with the error, a line with the hint, and the log of the failed step."""
-        self._print("error:", "bold red", as_message(error.message))
+        """Write a line with the error and its code, a line with the hint, and the log of the failed step."""
+        self._print("error:", "bold red", as_error(error.message, error.code))
         if error.hint:
             self._print("hint:", "bold", error.hint)
         for line in failure_log(trace) if trace else ():

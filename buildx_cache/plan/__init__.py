@@ -320,7 +320,7 @@ def _cache_build(
 
 
 def _left_out_note(entry: CacheEntry, missing: str) -> str:
-    """Say why an entry is left out, and what would help."""
+    """Return the note on a cache entry that Buildx leaves out."""
     return f"the cache {entry.place} is left out: not set: {missing}; pass them to this step"
 
 
