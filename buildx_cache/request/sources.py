@@ -115,8 +115,8 @@ def checked(request: BuildRequest, layers: Sequence[Layer], rule: Callable[[Buil
 
 
 def unusable(layer: Layer, name: str, error: BuildxCacheError) -> BuildxCacheError:
-    """Return an error that names a value's place, without the value."""
-    return type(error)(f"{layer.locate(name)}: this value cannot be used", hint=error.hint)
+    """Say that a value cannot be used, without the value."""
+    return type(error)(f"{layer.locate(name)}: this value cannot be used", code=error.code, hint=error.hint)
 
 
 def _texts_of_files(layers: Sequence[Layer]) -> Iterator[tuple[str, Layer]]:
@@ -172,7 +172,7 @@ def _convert(name: str, value: object, layer: Layer) -> Any:  # noqa: ANN401 -- 
 def _without_nul(name: str, value: Any, layer: Layer) -> Any:  # noqa: ANN401 -- of the option's kind
     """Refuse a NUL character: a file can contain it, but no command line and no path."""
     if any("\0" in each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)):
-        raise UsageError(f"{layer.locate(name)} holds a NUL character", code="value-has-nul", hint="write it without")
+        raise UsageError(f"{layer.locate(name)} holds a NUL character", code="value-has-nul", hint="remove it")
     return value
 
 
