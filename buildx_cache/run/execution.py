@@ -113,10 +113,9 @@ class _Execution:
                     login.enter_context(call.login(self._secrets))  # pulling the builder's image may need it, too
                     asked = self._plan.target.image.asked
                     check = PushCheck(asked, self._engine.push_refusal) if asked else None
-                    self._builder.prepare()
-                    if self._plan.cache.serving.container:
-                        with call.phase("builder"):
-                            self._lazy.connect()
+                    with call.phase("builder"):
+                        self._builder.prepare()
+                        self._lazy.connect()
                     if check:
                         with call.phase("login"):
                             check.finish()
