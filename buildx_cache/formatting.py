@@ -85,6 +85,11 @@ def as_message(text: str) -> str:
     return with_short_digests(_LINE_BREAKS.sub(" ", text))
 
 
+def as_error(message: str, code: str) -> str:
+    """Return an error's message as people read it, with the code by which the troubleshooting page lists it."""
+    return f"{as_message(message)} [{code}]"
+
+
 def age(seconds: float) -> str:
     """Format an age in its largest whole unit: ``40s``, ``5m``, ``3h``, ``12d``."""
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):

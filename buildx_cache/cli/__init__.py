@@ -25,7 +25,7 @@ from buildx_cache.cli.plugin_settings import plugin_variables
 from buildx_cache.cli.starting import INIT_EXAMPLES, init
 from buildx_cache.cli.streams import FULL, FULL_HINT, command_safe, discard
 from buildx_cache.errors import BuildxCacheError, ExitCode
-from buildx_cache.formatting import as_message, printable
+from buildx_cache.formatting import as_error, as_message, printable
 from buildx_cache.interrupts import caught
 from buildx_cache.redaction import redact
 from buildx_cache.request import OTHER_NAMES
@@ -119,10 +119,10 @@ def _run() -> int:
         sys.stdout.flush()
     except typer.TyperException as error:
         code = error.exit_code
-        _complain(error.format_message(), _hint_for(error.format_message()))
+        _complain(error.format_message(), "wrong-option", _hint_for(error.format_message()))
     except BuildxCacheError as error:
         code = error.exit_code
-        _complain(error.message, error.hint)
+        _complain(error.message, error.code, error.hint)
     except SystemExit as end:
         code = int(end.code or ExitCode.OK)
         if isinstance(end.__context__, BrokenPipeError):
@@ -133,7 +133,7 @@ def _run() -> int:
     except Exception as error:  # noqa: BLE001 -- the last resort: users see no traceback
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             code = ExitCode.EXHAUSTED
-            _complain(FULL, FULL_HINT)
+            _complain(FULL, "stdout-full", FULL_HINT)
         else:
             code = ExitCode.BUG
             _report_bug("buildx-cache", type(error), error.__traceback__)
@@ -160,11 +160,11 @@ def _hint_for(message: str) -> str:
     return f"did you mean --{other}?" if other else "`buildx-cache COMMAND --help` lists the options"
 
 
-def _complain(message: str, hint: str) -> None:
+def _complain(message: str, code: str, hint: str) -> None:
     with contextlib.suppress(OSError):  # stderr itself may be closed or full
-        for title, text in (("error", message), ("hint", hint)):
-            if text:
-                print(f"{title}: {printable(as_message(redact(text)))}", file=sys.stderr)
+        print(f"error: {printable(as_error(redact(message), code))}", file=sys.stderr)
+        if hint:
+            print(f"hint: {printable(as_message(redact(hint)))}", file=sys.stderr)
 
 
 def _discard_unwritten() -> None:
@@ -196,5 +196,6 @@ def _report_bug(what: str, kind: type[BaseException] | None, frames: TracebackTy
         place, left = f"the log is {log.name}", ""
     except OSError:
         place, left = "and its log, which follows, could not be written", told
-    _complain(f"internal error in {what}; {place}", "run `buildx-cache doctor`, and report this with the log")
+    hint = "run `buildx-cache doctor`, and report this with the log"
+    _complain(f"internal error in {what}; {place}", BuildxCacheError.code, hint)
     sys.stderr.write(left)

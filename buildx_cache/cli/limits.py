@@ -75,7 +75,7 @@ class Limits:
         """
         if self.max_size:
             raise UsageError(
-                "--max-size is for a folder: what tags share in a registry is not known",
+                "--max-size is for a folder: a registry does not tell which layers its tags share",
                 code="option-not-applicable",
                 hint="use --max-age or --keep-branches-from",
             )

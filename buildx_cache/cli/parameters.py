@@ -18,7 +18,7 @@ from buildx_cache.request import KINDS, OPTIONS, Driver, chosen
 
 BUILD_HELP = """Build an image: builder, login, cache, build, tag, push and prune in one call.
 
-Results go to stdout: one line a pushed tag, with its digest."""
+Results go to stdout: one line per pushed tag, with its digest."""
 PLAN_HELP = """Print what `build` would run, and touch nothing.
 
 The lines can be pasted into a shell and do the same. Takes every option of `build`."""

@@ -137,7 +137,7 @@ def _check_words(given: Mapping[str, object]) -> None:
         )
     if isinstance(flags, list | tuple) and flags and not str(flags[0]).startswith("-"):
         raise UsageError(
-            "the build context is one folder or address: there is a word too much after it",
+            "there is an extra word after the build context",
             code="context-repeated",
             hint="quote what has spaces; flags for Buildx follow two dashes: build . -- --flag",
         )
@@ -220,7 +220,9 @@ def _stdin() -> bytes:
 def _checked(content: bytes, source: str) -> Secret:
     if len(content) > _LONGEST_PASSWORD:
         raise UsageError(
-            f"what is in {source} is too long for a password", code="password-malformed", hint="give the password alone"
+            f"the text in {source} is too long for a password",
+            code="password-malformed",
+            hint="give the password alone",
         )
     if b"\0" in content:
         raise UsageError(

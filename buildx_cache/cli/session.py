@@ -102,7 +102,7 @@ def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Proven
         check()
         if git_provenance(*_places(request), env) != provenance:
             raise UsageError(
-                "the build context is in another repository since this call began: nothing more is built",
+                "the build context moved to another repository during this call: building stops",
                 code="context-moved",
                 hint="export the image to another folder",
             )

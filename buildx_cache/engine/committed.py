@@ -50,8 +50,8 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
         for name in _tracked(folder, request, env):
             if name != _CONFIG or not _is_harmless(folder / _CONFIG):
                 raise UsageError(
-                    f"the Docker configuration {folder} is the repository's, which has committed {name}: "
-                    "it would choose programs that run here, or an engine",
+                    f"the Docker configuration {folder} belongs to the repository, which has committed {name}: "
+                    "it could choose programs to run here, or the engine",
                     code="docker-config-committed",
                     hint="set DOCKER_CONFIG, or HOME, to a folder outside of the working copy",
                 )
@@ -68,8 +68,8 @@ def refuse_committed_caches(env: Mapping[str, str], request: BuildRequest = Buil
     home = cache_home(env)
     if found := next(_tracked(home, request, env), None):
         raise UsageError(
-            f"the folder {home} of this program is the repository's, which has committed {found}: "
-            "it would choose where caches are written and deleted, and which images are removed",
+            f"the folder {home} of this program belongs to the repository, which has committed {found}: "
+            "it could choose where caches are written and deleted, and which images are removed",
             code="cache-home-committed",
             hint="set XDG_CACHE_HOME to a folder outside of the working copy",
         )
@@ -88,7 +88,7 @@ def _refuse_settings(places: Iterable[tuple[str, Path]], request: BuildRequest, 
     for variable, place in places:
         if next(_tracked(place, request, env), None):
             raise UsageError(
-                f"the settings {place} are the repository's: they can name a command that gives a login",
+                f"the settings {place} come from the repository: they could choose a command to run here",
                 code="cloud-config-committed",
                 hint=f"set {variable} to a place outside of the working copy",
             )
@@ -130,7 +130,7 @@ def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
     for place in _git_settings(env):
         if next(_tracked(place, request, env), None):
             raise UsageError(
-                f"git's settings {place} are the repository's: they would choose commands that run here",
+                f"git's settings {place} come from the repository: they could choose commands to run here",
                 code="git-config-committed",
                 hint="set GIT_CONFIG_GLOBAL to a file outside of the working copy, or to /dev/null",
             )

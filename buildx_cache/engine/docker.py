@@ -276,14 +276,14 @@ class DockerEngine:
                 raise
             if error.errno == errno.E2BIG:
                 raise UsageError(
-                    "the docker command line is longer than this system takes: 128 KiB a word, some 2 MB in all",
+                    "the docker command line is too long for this system: at most 128 KiB a word, about 2 MB in all",
                     code="command-line-too-long",
                     hint="give large values in files: --secret id=NAME,src=FILE, or files of the build context",
                 ) from None
             raise EngineError(
                 f"{error.filename} cannot be started: {error.strerror}",
                 code="docker-not-startable",
-                hint="install Docker anew",
+                hint="install Docker again",
             ) from None
 
     # --- effects -----------------------------------------------------------------------------------------
@@ -487,7 +487,7 @@ def _at(endpoint: str) -> tuple[str, str]:
 
 _PODMAN = "podman"
 _NO_ACCESS = ("this user may not talk to Docker", "add the user to the group docker, or use sudo")
-_NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists those there are")
+_NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists the Docker contexts")
 _VERSIONS = ("the docker command and the engine do not fit", CAUSES[Kind.API_VERSION].advice)
 _START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
 _NO_FILES = re.compile(r"unable to resolve docker endpoint: open (?P<file>[^:]+): no such file")
@@ -501,7 +501,7 @@ def _engine_error(stderr: str) -> EngineError:
         return EngineError("Docker is not running, or cannot be reached", code="docker-down", hint=_START)
     if absent := _NO_FILES.search(said):
         return EngineError(
-            f"the TLS file {absent['file']} is not there",
+            f"the TLS file {absent['file']} does not exist",
             code="docker-tls-absent",
             hint="check DOCKER_CERT_PATH; a service that makes the files may have to start first",
         )

@@ -221,7 +221,7 @@ def _harmful(top: Path | None, env: Mapping[str, str]) -> str:
         return f"the setting {harmful} of {top} can make git run commands"
     # Try Buildx' own command with a time limit, since Buildx has none: a repository can have a FIFO that git reads.
     shown = query(top, env, "-c", "log.mailmap=true", "show", "--format=%H", "--quiet", "HEAD", "--")
-    return f"git does not come to an end in {top}" if shown.code < 0 else ""
+    return f"git does not finish in {top}" if shown.code < 0 else ""
 
 
 def _has_head(top: Path, env: Mapping[str, str]) -> bool:

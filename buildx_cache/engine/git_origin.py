@@ -50,7 +50,7 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
     address = _origin(top, env)
     if not address:
         raise UsageError(
-            "--keep-branches-from git: here is no git repository with a remote `origin`",
+            "--keep-branches-from git: there is no git repository with a remote `origin` here",
             code="origin-absent",
             hint=f"run it in a clone, or {_IN_A_FILE}",
         )
@@ -147,7 +147,7 @@ def _settings(address: str) -> tuple[tuple[str, str], ...]:
 
 _HEADS, _TAGS, _SYMBOLIC = "refs/heads/", "refs/tags/", "ref: "
 _PULL = re.compile(r"refs/(?:pull|merge-requests)/(?P<number>[0-9]+)/\w+", re.ASCII)
-_HINT = "name the commit in the address, ADDRESS#COMMIT, or write out what is to be pushed: -t …:1, --cache-scope"
+_HINT = "name the commit in the address, ADDRESS#COMMIT, or give a fixed -t and --cache-scope"
 
 
 def revision(context: GitContext, env: Mapping[str, str]) -> Revision:

@@ -3,8 +3,8 @@
 ``docker exec`` enters any container that Docker's API reaches. It starts sshd there, which talks to this machine's ssh
 over the command's stdin and stdout, and listens on the container's loopback (``ssh -R``). So the tunnel uses no network
 but the API's. sshd allows nothing else: no other port, login or command. Both sides authenticate by keys made for this
-call. The keys are in private folders in memory, here and in the container, and are deleted with the tunnel. However
-this process ends, sshd's stdin closes, and sshd ends.
+call. The keys are in private folders, here and in the container, in memory if possible, and are deleted with the
+tunnel. However this process ends, sshd's stdin closes, and sshd ends.
 """
 
 from __future__ import annotations

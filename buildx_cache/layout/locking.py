@@ -111,7 +111,7 @@ def _lock_folder(folder: Path, sharing: Sharing, timeout: float) -> int | None:
         raise ExhaustedError(
             f"the cache folder {folder} cannot be locked: {error.strerror}",
             code="cache-dir-not-lockable",
-            hint="make it a folder that this user can write, or choose another with --cache-dir",
+            hint="make it a folder that this user can write, or choose another folder with --cache-dir",
         ) from None
 
 

@@ -64,7 +64,7 @@ def refuse_foreign(folder: Path) -> None:
     """
     if is_foreign(folder):
         raise ExhaustedError(
-            f"the folder {folder} is no cache of Buildx: it has files of that name, but no {LAYOUT} and no blobs",
+            f"the folder {folder} is not a Buildx cache: it has no {LAYOUT} and no blobs",
             code="cache-dir-foreign",
             hint="choose another folder with --cache-dir; if it is the cache, delete it",
         )
@@ -119,7 +119,7 @@ def refuse_exposed(folder: Path) -> None:
         is_inside = found.path.is_relative_to(folder)
         cure = f"run `{found.cure} {folder}` if no other user has changed it, or " if is_inside else ""
         raise ExposedError(
-            f"the cache folder {folder} is not this user's alone: {found}",
+            f"other users can change the cache folder {folder}: {found}",
             code="cache-dir-exposed",
             hint=f"{cure}choose another folder with --cache-dir",
         )

@@ -46,7 +46,7 @@ def set_aside(folder: Path) -> Path:
         raise ExhaustedError(
             f"the damaged cache folder {folder} cannot be set aside: {error.strerror}",
             code="cache-dir-not-writable",
-            hint="delete it, or choose another with --cache-dir",
+            hint="delete it, or choose another folder with --cache-dir",
         ) from None
     return aside
 
@@ -64,9 +64,9 @@ def _real_folder(folder: Path) -> Path:
     real = Path(os.path.realpath(folder))
     if not real.name:
         raise ExhaustedError(
-            f"{folder} is the root of a file system, and no cache folder",
+            f"{folder} is the root of a file system, not a cache folder",
             code="cache-dir-is-root",
-            hint="choose another with --cache-dir",
+            hint="choose another folder with --cache-dir",
         )
     refuse_foreign(real)
     return real

@@ -192,7 +192,7 @@ def _check_load(request: BuildRequest, facts: Facts) -> None:
 def _check_inline(request: BuildRequest, cache: CachePlan) -> None:
     if cache.tags and pushes_by_digest(request):
         raise UsageError(
-            f"--cache {cache.kind} is read from a tag of the image, which is pushed by digest, without one",
+            f"--cache {cache.kind} needs a tag of the image, but the image is pushed by digest",
             code="option-conflict",
             hint="use --cache registry",
         )
@@ -204,7 +204,7 @@ def _check_left_out(request: BuildRequest, cache: CachePlan) -> None:
         raise CacheError(
             f"the cache {entry.place} would be left out: not set: {missing}",
             code="cache-variables-missing",
-            hint="hand them to this step, or drop --strict-cache",
+            hint="pass them to this step, or drop --strict-cache",
         )
 
 
@@ -320,8 +320,8 @@ def _cache_build(
 
 
 def _left_out_note(entry: CacheEntry, missing: str) -> str:
-    """Return the note on a cache entry that Buildx leaves out."""
-    return f"the cache {entry.place} is left out: not set: {missing}; hand them to this step"
+    """Say why an entry is left out, and what would help."""
+    return f"the cache {entry.place} is left out: not set: {missing}; pass them to this step"
 
 
 # --- prune, notes ----------------------------------------------------------------------------------------
@@ -356,7 +356,7 @@ def _unset_secrets(request: BuildRequest, facts: Facts) -> Iterator[str]:
         names, path = secret_sources(entry)
         for name in names:
             if name and not path and name not in facts.variables:
-                yield f"--secret {entry}: the variable {name} is empty or not set, and so is the secret"
+                yield f"--secret {entry}: the variable {name} is empty or not set: the secret is empty"
 
 
 def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: CachePlan) -> tuple[str, ...]:

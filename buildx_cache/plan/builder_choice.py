@@ -147,7 +147,7 @@ def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPl
             if request.builder
             else f"there is no builder of the name in {BUILDER_VARIABLE}",
             code="builder-absent",
-            hint=f"`docker buildx ls` lists those there are; leave out {named} to have one made",
+            hint=f"`docker buildx ls` lists the builders; leave out {named} to make one",
         )
     if reason := unsupported_reason(request, builder.driver, facts.store, kind):
         raise UsageError(

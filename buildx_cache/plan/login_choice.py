@@ -66,7 +66,7 @@ def _registry_of_ambient(request: BuildRequest, ambient: AmbientLogin, servers: 
         raise UsageError(
             f"there is no login for the registry {request.registry}: {USERNAME} is for {registry_name(ambient.key)}",
             code="login-missing",
-            hint=f"add --username and its password, or have {REGISTRY} name the registry",
+            hint=f"add --username and its password, or set {REGISTRY} to the registry",
         )
     is_meant = ambient.registry or not servers or HUB_KEY in map(registry_key, servers)
     return ambient.key if is_meant else ""

@@ -38,8 +38,9 @@ def shell_lines(plan: BuildPlan) -> str:
 
 
 def _served(cache: CachePlan) -> list[str]:
-    """Return a comment if ``build`` serves a local folder to BuildKit, which the commands do not show."""
-    return [_comment(f"lazy: served as a registry: {cache.serving.why}")] if cache.serving.is_on else []
+    """Return the line about what the commands do not show: ``build`` serves a local folder to BuildKit."""
+    said = f"lazy: BuildKit reads the folder through a registry in this program: {cache.serving.why}"
+    return [_comment(said)] if cache.serving.is_on else []
 
 
 def _config_file(effect: Effect | BuildInvocation) -> list[str]:

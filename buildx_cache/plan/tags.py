@@ -16,7 +16,7 @@ from buildx_cache.request.local_paths import flag_values
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 _SHORT_SHA = 7
-_REMOTE = "what BuildKit fetches is not the work tree here, and its address does not tell: write the tag out"
+_REMOTE = "the build context is remote, and its address does not name it: write the tag out"
 # A CI's own names for a fork's branch, which no branch can have: `pull/7` (CircleCI), `owner:branch` (Buildkite).
 _CIS_OWN = re.compile(r"pull/[0-9]+(?:/|$)|[^:]+:", re.ASCII)
 
@@ -50,7 +50,7 @@ def fill(template: str, ci: CIContext, facts: Facts, *, what: str = "the tag", b
         found = branch if branch and name == "branch" else FIELDS[name](ci, facts)
         if not found:
             raise UsageError(
-                f"{what} {template!r} needs {{{name}}}, which this build has none of",
+                f"{what} {template!r} needs {{{name}}}, which this build does not have",
                 code="template-field-empty",
                 hint=_REMOTE if ci.is_remote and name != "build" else _absent(name),
             )

@@ -264,7 +264,7 @@ class Distribution:
         url = join(answer.url, match["url"])
         if url is None or origin(url) != origin(self.base):
             raise UnreachableError(
-                f"{self.host} continues its list of tags somewhere else",
+                f"{self.host} continues its list of tags on another host",
                 code="registry-tags-unusable",
                 hint="name one tag: REPOSITORY:TAG",
             )
@@ -323,7 +323,7 @@ class Distribution:
             return self.login.denied(f"{what} of {self.path}", answer.reason)
         if answer.status == _TOO_MANY:
             return UnreachableError(
-                f"{self.host} takes no more requests for now ({answer.reason})",
+                f"{self.host} limits requests ({answer.reason})",
                 code="registry-throttled",
                 hint="wait, or log in: docker login",
             )

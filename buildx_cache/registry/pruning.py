@@ -243,9 +243,9 @@ class _Deleter:
     def _assert_present(self, sharer: str, deleted: str) -> None:
         if not _digest(self.repository, sharer):
             raise CacheError(
-                f"{self.repository.name}: deleting {deleted} took {sharer} with it, which has the same manifest",
+                f"{self.repository.name}: deleting {deleted} also deleted {sharer}, which has the same manifest",
                 code="pruned-too-much",
-                hint=f"push {sharer} again; this registry does not keep to the OCI specification",
+                hint=f"push {sharer} again; this registry does not follow the OCI specification",
             )
 
     def _by_manifest(self) -> None:
@@ -276,7 +276,7 @@ def _digest(repository: Repository, tag: str) -> str:
         return repository.registry.digest(tag) or ""
     except MalformedError as error:
         raise CacheError(
-            f"{repository.name}:{tag} {error.problem}: what else it stands for is not known",
+            f"{repository.name}:{tag} {error.problem}: its other tags are unknown",
             code="cache-damaged",
             hint="delete that tag first, or name the one tag to delete",
         ) from None

@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError, MaxRetryError, NameResolutionError, SSLError
 from urllib3.util import make_headers
 
 from buildx_cache.errors import BuildxCacheError, UnreachableError
@@ -30,7 +30,11 @@ from buildx_cache.reference import is_loopback
 from buildx_cache.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
     from _typeshed import WriteableBuffer
+    from urllib3.connectionpool import ConnectionPool
 
 
 RETRIED = frozenset({429, 500, 502, 503, 504})
@@ -148,8 +152,38 @@ ANSWER_LIMIT = 4 << 20
 _CONNECT = 10  # seconds
 _RETRY_AFTER_LIMIT = 30  # seconds; the longest wait that a registry may ask for
 POLICY = RetryPolicy(tries=5, first=0.3, longest=5)
+
+
+class PassingFaults(urllib3.Retry):
+    """Tries again what may pass: not a host's name that does not exist."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        """Count a try.
+
+        Raises:
+            MaxRetryError: there is no other one.
+        """
+        if error and _pool and _is_unknown_host(error):
+            raise MaxRetryError(_pool, url or "", error) from error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+def _is_unknown_host(error: Exception) -> bool:
+    """Tell whether a name server says that a name does not exist; one that does not answer may do so later."""
+    cause = error.__cause__ if isinstance(error, NameResolutionError) else None
+    return isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN
+
+
 # All methods: every request here can be repeated. `follow` follows redirects, not urllib3.
-RETRY = urllib3.Retry(
+RETRY = PassingFaults(
     total=POLICY.tries - 1,
     connect=2,
     read=2,
@@ -249,7 +283,7 @@ def _proxy_at(parts: SplitResult) -> urllib3.ProxyManager:
     host = parts.netloc.rpartition("@")[2]
     if parts.scheme not in _PORTS:
         raise UnreachableError(
-            f"the proxy {parts.scheme}://{host} is of a kind that is not spoken here",
+            f"the proxy {parts.scheme}://{host} has an unsupported scheme",
             code="proxy-unusable",
             hint="name an HTTP proxy",
         )

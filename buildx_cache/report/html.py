@@ -139,7 +139,8 @@ def _failure(
         parts.append(element("p", f"Step {step.number} of {step.total}{f' of {place}' if place else ''}:"))
         parts.append(element("pre", clipped(step.name, _COMMAND), tabindex="0"))
     message = error.message if error else trace.error if trace else ""
-    parts.append(element("p", clipped(message, _COMMAND) or f"Exit code {report.exit_code}.", class_="cause"))
+    code = f" [{error.code}]" if error else ""
+    parts.append(element("p", clipped(message, _COMMAND) or f"Exit code {report.exit_code}.", code, class_="cause"))
     if error and error.hint:
         parts.append(element("p", clipped(error.hint, _COMMAND), class_="hint"))
     lines = (logs.get(step.digest) if step else None) or (trace.log_tail if trace else ())

@@ -73,9 +73,10 @@ def _case(step: StepReport, failed: str, started: set[str], log: tuple[str, ...]
 def _call_case(report: BuildReport, trace: BuildTrace | None, error: BuildxCacheError | None) -> Element:
     message = error.message if error else trace.error if trace and trace.error else ""
     hint = error.hint if error else ""
-    failure = _failure(message or f"{report.status}, exit code {report.exit_code}", hint)
+    code = error.code if error else "failure"
+    failure = _failure(message or f"{report.status}, exit code {report.exit_code}", hint, code)
     return element("testcase", failure, name="build", classname=report.tool.name, time=f"{report.seconds:.3f}")
 
 
-def _failure(message: str, text: str) -> Element:
-    return element("failure", plain(text), message=clipped(one_line(message), _MESSAGE), type="failure")
+def _failure(message: str, text: str, kind: str = "failure") -> Element:
+    return element("failure", plain(text), message=clipped(one_line(message), _MESSAGE), type=kind)

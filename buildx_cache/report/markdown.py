@@ -52,7 +52,8 @@ def _tables(report: BuildReport) -> Iterator[str]:
 
 def _failure(report: BuildReport, error: BuildxCacheError | None) -> Iterator[str]:
     if error:
-        yield _block(element("p", _code(error.message), *([element("br"), _code(error.hint)] if error.hint else [])))
+        hint = [element("br"), _code(error.hint)] if error.hint else []
+        yield _block(element("p", _code(error.message), f" [{error.code}]", *hint))
     elif report.status != "success":
         yield _block(element("p", f"Exit code {report.exit_code}."))
 

@@ -36,7 +36,7 @@ _DEEPEST = 32
 _DEEP = re.compile(
     r"""(?<![\w.\\-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % _DEEPEST  # noqa: UP031 -- braces
 )
-_MEND = "mend the file, or move it away"
+_MEND = "correct the file, or move it away"
 _NAME_IT = "name the file itself with --config FILE or BUILDX_CACHE_CONFIG, or move it away"
 
 

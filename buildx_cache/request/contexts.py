@@ -93,8 +93,7 @@ def repository_notes(request: BuildRequest, *, travels: bool) -> tuple[str, ...]
 
 
 _MOUNTS = (
-    "what `RUN --mount=type=cache` keeps stays in the builder: no cache takes it to another machine, where such a step "
-    "begins with nothing"
+    "caches do not include `RUN --mount=type=cache`: a cache mount stays in the builder, and is empty on a new machine"
 )
 
 
@@ -103,8 +102,8 @@ def _note_history(context: _Context) -> str:
     if not has_history or not context.sends(PurePosixPath(".git/HEAD")):
         return ""
     return (
-        f"the repository's .git is part of the build context {context.folder}: `COPY . .` copies it, and every commit "
-        f"changes it; add `.git` to {context.file}"
+        f".git is in the build context {context.folder}, and every commit changes it: `COPY . .` copies it and runs "
+        f"again; add `.git` to {context.file}"
     )
 
 
@@ -151,8 +150,9 @@ def _note(directory: str, context: _Context) -> str:
         return ""
     line = f"add `{inside}*` to {context.file}, or " if inside.name else ""
     return (
-        f"the cache folder {directory} is part of the build context {context.folder}: `COPY . .` copies it, so that it "
-        f"never hits again and the folder grows; {line}keep the cache elsewhere"
+        f"the cache folder {directory} is in the build context {context.folder}: `COPY . .` "
+        "copies it, is never cached, "
+        f"and makes the folder grow; {line}choose a folder outside of the context"
     )
 
 
@@ -168,8 +168,8 @@ def _note_file(option: str, path: str, context: _Context) -> str:
     if not file.is_relative_to(root) or not context.sends(inside := PurePosixPath(file.relative_to(root))):
         return ""
     return (
-        f"{option} {path} is part of the build context {context.folder}, and every build changes it, so that "
-        f"`COPY . .` never hits; add `{inside}` to {context.file}, or write it elsewhere"
+        f"{option} {path} is in the build context {context.folder}, and every build changes it: `COPY . .` is never "
+        f"cached; add `{inside}` to {context.file}, or choose a file outside of the context"
     )
 
 
@@ -222,10 +222,10 @@ def _refuse_settings(request: BuildRequest, settings: Sequence[Path]) -> None:
     for path, place in product(filter(is_path, results), settings):
         if _meet(place, path):
             raise UsageError(
-                f"{path} is to be written, which has the user's settings {place} in it or lies in them: "
-                "what is built would choose programs that run here",
+                f"the result {path} overlaps with the user's settings {place}: "
+                "what is built could choose programs to run here",
                 code="output-over-settings",
-                hint="have it written elsewhere, or set HOME to a folder outside of it",
+                hint="write it elsewhere, or set HOME to a folder outside of it",
             )
 
 
@@ -233,10 +233,10 @@ def _refuse_results(request: BuildRequest, exported: Sequence[str]) -> None:
     for folder, path in product(exported, _led_by_links(request)):
         if _resolved(folder) in _resolved(path).parents:
             raise UsageError(
-                f"{path} is in {folder}, which the image is exported to: the image could place a link there, and a "
-                "result would be written where that leads",
+                f"{path} is in {folder}, which the image is exported to: a link of the image could "
+                "lead the result elsewhere",
                 code="output-over-result",
-                hint="have it written beside that folder",
+                hint="write it outside of that folder",
             )
 
 
@@ -245,10 +245,10 @@ def _refuse_caches(exported: Sequence[str], written: Sequence[str]) -> None:
         for other in filter(None, (*written, *exported[:number])):
             if _meet(other, folder):
                 raise UsageError(
-                    f"the image is exported to {folder}, which has {other} in it or lies in it: the image could "
-                    "place a link there, and Buildx would write where that leads",
+                    f"the image is exported to {folder}, which overlaps with {other}: a link of the "
+                    "image could lead what Buildx writes elsewhere",
                     code="output-over-cache",
-                    hint="export to another folder, or choose another with --cache-dir",
+                    hint="export to another folder, or choose another folder with --cache-dir",
                 )
 
 

@@ -81,7 +81,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "annotation": Option(help="Annotation of the image.", metavar=_PAIR, rule=rules.ANNOTATED, adds_up=True),
         "secret": Option(help="Secret for RUN --mount=type=secret.", metavar="SPEC", rule=rules.SECRET),
         "ssh": Option(help="SSH agent or keys for the build.", metavar="SPEC", rule=rules.SECRET),
-        "pull": Option(help="Always look for newer base images.", off="--no-pull", rule=rules.BUILT),
+        "pull": Option(help="Always look for newer base images. Default: no.", off="--no-pull", rule=rules.BUILT),
         "no_cache": Option(help="Execute every step, cached or not.", rule=rules.BUILT),
         "no_cache_filter": Option(help="Execute these stages, cached or not.", metavar="STAGE", rule=rules.BUILT),
         "network": Option(
@@ -107,7 +107,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             rule=rules.CACHE_KIND,
         ),
         "cache_dir": Option(
-            help="Folder of a local cache, outside of CONTEXT. Default: one a project, in your cache directory.",
+            help="Folder of a local cache, outside of CONTEXT. Default: one per project, in your cache directory.",
             metavar="DIR",
             rule=rules.CACHE_DIR,
         ),
@@ -116,7 +116,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         ),
         "cache_scope": Option(help="Cache scope to write. Default: the branch.", metavar="NAME", rule=rules.CACHE),
         "default_branch": Option(
-            help="The repository's default branch, whose cache all builds read. Default: what the CI or git tells.",
+            help="The repository's default branch, whose cache all builds read. Default: from the CI or git.",
             metavar="NAME",
             rule=rules.BRANCH,
         ),
@@ -147,7 +147,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
     },
     "Builder": {
         "builder": Option(
-            help="Use this builder as it is. Default: the current one where it can do the job, else one that is made.",
+            help="Use this builder as it is. Default: the current builder, or a new one where that cannot do the job.",
             metavar="NAME",
             rule=rules.BUILDER,
         ),
@@ -169,11 +169,11 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             help="Docker context to use. Default: the current one.", metavar="NAME", rule=rules.BUILDER
         ),
         "no_wait": Option(
-            help="Do not wait, up to 30 s in a CI or with DOCKER_HOST, for an engine that does not answer yet.",
+            help="Fail at once if the engine does not answer. Default: wait up to 30 s in a CI or with DOCKER_HOST.",
             rule=rules.SHOWN,
         ),
         "no_push_check": Option(
-            help="Do not ask the registry before the build whether it will refuse the push.", rule=rules.SHOWN
+            help="Skip the check before the build that the registry accepts the push. Default: check.", rule=rules.SHOWN
         ),
         "rm_builder": Option(
             help="Remove the builder after the build. Default: keep.", off="--keep-builder", rule=rules.BUILDER
@@ -201,7 +201,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             help="Keep at most this much of the builder's cache. Default: no limit.", metavar="SIZE", rule=rules.CACHE
         ),
         "prune_older_than": Option(
-            help="Prune what no build used for so long. Default: 7d.", metavar="DURATION", rule=rules.CACHE
+            help="Prune what no build used for this long. Default: 7d.", metavar="DURATION", rule=rules.CACHE
         ),
     },
     "Configuration": {
@@ -214,7 +214,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
     },
     "Output": {
         "timeout": Option(
-            help="Stop the call after so long, such as 20m. Default: never.", metavar="DURATION", rule=rules.SHOWN
+            help="Stop the call after this long, such as 20m. Default: never.", metavar="DURATION", rule=rules.SHOWN
         ),
         "progress": Option(
             help="auto, live, plain, json or quiet. Default: auto, which is live on a terminal, else plain.",
@@ -228,7 +228,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             rule=rules.WRITTEN,
         ),
         "report_junit": Option(
-            help="Write the report as JUnit XML, one case a step.", metavar="FILE.xml", rule=rules.WRITTEN
+            help="Write the report as JUnit XML, one case per step.", metavar="FILE.xml", rule=rules.WRITTEN
         ),
         "report_md": Option(help="Write the report as Markdown.", metavar="FILE.md", rule=rules.WRITTEN),
         "dotenv": Option(
@@ -239,7 +239,9 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             metavar="WORD",
             rule=rules.RESULTS,
         ),
-        "one_line": Option(help="Print one REPOSITORY@DIGEST to stdout, not a line a tag.", rule=rules.RESULTS),
+        "one_line": Option(
+            help="Print one REPOSITORY@DIGEST line to stdout, not one line per tag.", rule=rules.RESULTS
+        ),
         "verbose": Option(help="Show the commands that run.", short="-v", rule=rules.SHOWN),
         "quiet": Option(help="Only warnings and errors.", short="-q", rule=rules.SHOWN),
         "no_color": Option(help="No colours (also NO_COLOR).", rule=rules.SHOWN),

@@ -133,9 +133,9 @@ def working_directory() -> Path:
         return Path.cwd()
     except OSError as error:
         raise UsageError(
-            f"the working directory cannot be told: {error.strerror}",
+            f"the working directory cannot be read: {error.strerror}",
             code="working-directory-absent",
-            hint="change to a folder that is there",
+            hint="change to a folder that exists",
         ) from None
 
 

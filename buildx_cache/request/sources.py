@@ -116,7 +116,7 @@ def checked(request: BuildRequest, layers: Sequence[OptionLayer], rule: Callable
 
 def unusable(layer: OptionLayer, name: str, error: BuildxCacheError) -> BuildxCacheError:
     """Return an error that names a value's place, without the value."""
-    return type(error)(f"{layer.locate(name)}: this value cannot be used", hint=error.hint)
+    return type(error)(f"{layer.locate(name)}: this value cannot be used", code=error.code, hint=error.hint)
 
 
 def _texts_of_files(layers: Sequence[OptionLayer]) -> Iterator[tuple[str, OptionLayer]]:
@@ -172,7 +172,7 @@ def _convert(name: str, value: object, layer: OptionLayer) -> Any:  # noqa: ANN4
 def _without_nul(name: str, value: Any, layer: OptionLayer) -> Any:  # noqa: ANN401 -- of the option's kind
     """Refuse a NUL character: a file can contain it, but no command line and no path."""
     if any("\0" in each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)):
-        raise UsageError(f"{layer.locate(name)} holds a NUL character", code="value-has-nul", hint="write it without")
+        raise UsageError(f"{layer.locate(name)} holds a NUL character", code="value-has-nul", hint="remove it")
     return value
 
 

@@ -97,7 +97,7 @@ def _check_addresses(request: BuildRequest) -> None:
     ):
         for text in filter(has_login, texts):
             raise UsageError(
-                f"{option} has a login in its address, for others to see: {text}", code="login-in-address", hint=hint
+                f"{option} has a login in its address, where others see it: {text}", code="login-in-address", hint=hint
             )
 
 
@@ -141,7 +141,7 @@ def _check_platform(platform: str) -> None:
     for what, word, known in (("system", system, _SYSTEMS), ("architecture", architecture, _ARCHITECTURES)):
         if separator and word not in known:
             raise UsageError(
-                f"--platform {platform!r} names no {what} that there is: {word}",
+                f"--platform {platform!r} names an unknown {what}: {word}",
                 code="platform-unknown",
                 hint=closest(word, known),
             )
@@ -191,7 +191,7 @@ def _check_builder(request: BuildRequest) -> None:
     addresses = [parse_endpoint(text).address for text in request.endpoint]
     if request.driver is not Driver.KUBERNETES and len({*addresses}) < len(addresses):
         raise UsageError(
-            "--endpoint has one address twice, and a node is one address",
+            "--endpoint names one address twice",
             code="endpoint-repeated",
             hint="leave one out, or give its node several platforms: ADDRESS,platform=linux/amd64,platform=linux/arm64",
         )
@@ -244,7 +244,7 @@ def _check_formats(request: BuildRequest) -> None:
         )
     if request.output_prefix and not _PREFIX.fullmatch(request.output_prefix):
         raise UsageError(
-            f"--output-prefix {request.output_prefix!r} is no part of a variable's name",
+            f"--output-prefix {request.output_prefix!r} cannot be part of a variable's name",
             code="prefix-malformed",
             hint="write a word of letters, digits and dashes, such as api",
         )
@@ -329,7 +329,7 @@ def unmoved(request: BuildRequest) -> Callable[[], None]:
         names = (name for (name, place), (_, now) in zip(before, _led(request), strict=True) if place != now)
         if moved := next(names, ""):
             raise UsageError(
-                f"{_called(moved)} leads elsewhere since this call began: nothing more is built",
+                f"{_called(moved)} leads elsewhere than at the start of this call: building stops",
                 code="context-moved",
                 hint="export the image to another folder",
             )
@@ -366,7 +366,7 @@ def check_shadow(context: str) -> None:
     """
     if context != "-" and look(context).is_folder:
         raise UsageError(
-            f"the build context {context!r} is an address, and a folder of that name is here, which Buildx would build",
+            f"the build context {context!r} is an address, but Buildx would build the folder of that name",
             code="context-ambiguous",
             hint="write ./ in front of it to build the folder; remove the folder to build what is at the address",
         )
@@ -400,9 +400,10 @@ def _check_frontend(request: BuildRequest) -> None:
     is_own = bool(files) and not is_remote_context(request.context) and all(map(_has_own_frontend, files))
     if not is_own:
         raise UsageError(
-            "a frontend that the Dockerfile may choose would say where files go, or what the image is called",
+            "the Dockerfile may choose a frontend, which would choose the files' folder or the image's name",
             code="frontend-unknown",
-            hint=f"give --build-arg {SYNTAX}=docker/dockerfile:1; or have files go to type=tar, and images get a --tag",
+            hint=f"give --build-arg {SYNTAX}=docker/dockerfile:1; or export files with type=tar, and "
+            "name images with --tag",
         )
 
 
@@ -453,7 +454,7 @@ def _check_policy(request: BuildRequest) -> None:
             raise UsageError(
                 f"the policy of the build is not an ordinary file: {policy}",
                 code="policy-not-a-file",
-                hint="make it one",
+                hint="make it an ordinary file",
             )
 
 
@@ -513,5 +514,5 @@ def _check_reports(request: BuildRequest) -> None:
             raise UsageError(
                 f"the folder of {option} {path} does not exist",
                 code="path-absent",
-                hint="make it before: Buildx, which writes it, does not",
+                hint="create it first: Buildx does not",
             )

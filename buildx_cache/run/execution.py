@@ -114,8 +114,9 @@ class _Execution:
                     asked = self._plan.target.image.asked
                     check = PushCheck(asked, self._engine.push_refusal) if asked else None
                     self._builder.prepare()
-                    with call.phase("builder"):
-                        self._lazy.connect()
+                    if self._plan.cache.serving.container:
+                        with call.phase("builder"):
+                            self._lazy.connect()
                     if check:
                         with call.phase("login"):
                             check.finish()
@@ -179,7 +180,7 @@ class _Execution:
             reason = self._loading.load()
         if not reason:
             return attempt
-        self._call.warn(f"the image could not be loaded from a folder, and is sent by BuildKit: {reason}")
+        self._call.warn(f"the image could not be loaded from a folder; BuildKit sends it: {reason}")
         build = self._caches.leave_out_changed(attempt.build)
         self._loading.stop()
         sent = self._builds.send(build, (self._lazy, self._images))

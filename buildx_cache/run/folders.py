@@ -73,7 +73,7 @@ class _Folder:
             try:
                 held = stack.enter_context(layout.lock(self.path, timeout=_TIDY_SECONDS, sharing=Sharing.SHARED))
             except LockedError:
-                tell.say(f"waiting for the cache folder {self.path}, which another build tidies")
+                tell.say(f"waiting for the cache folder {self.path}: another build is tidying it")
                 held = stack.enter_context(layout.lock(self.path, timeout=_SHARED_SECONDS, sharing=Sharing.SHARED))
             self._hold = stack
             if self._since is None:
@@ -216,7 +216,7 @@ class Folders:
             raise ExposedError(
                 f"the cache folder {link} is a symbolic link",
                 code="cache-dir-exposed",
-                hint="delete it, or choose another with --cache-dir",
+                hint="delete it, or choose another folder with --cache-dir",
             )
 
     def _delete_stale_writes(self, folder: _Folder) -> None:

@@ -29,7 +29,7 @@ def write_key(folder: Path, key: str, tell: Tell) -> None:
     try:
         found = _content(file, below)
         if found is not None and not _KEY.fullmatch(found):
-            tell.warn(f"{file} is no key of a cache, and is left as it is: there is no file to key this cache on")
+            tell.warn(f"{file} is not a cache's key file and stays unchanged: this cache gets no key file")
         elif found != line:
             write_text(file, line.decode(), below=below)
     except OSError:

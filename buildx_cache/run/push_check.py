@@ -49,6 +49,6 @@ class PushCheck:
                 code="push-denied",
                 hint=(
                     "log in with --username and --password-env, or `docker login`; check the repository's name, and "
-                    "that the account may write it; --no-push-check builds all the same"
+                    "that the account may write it; --no-push-check skips this check"
                 ),
             )

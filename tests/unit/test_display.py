@@ -150,7 +150,7 @@ def test_warnings_and_errors_are_one_line_with_short_digests() -> None:
     display.failure(BuildFailedError(f"{digest}\n  is lost", hint="mend it"), None)
     assert out.getvalue().splitlines() == [
         "warning: sha256:abababababab: is lost error: forged ",
-        "error: sha256:abababababab is lost",
+        "error: sha256:abababababab is lost [build-failed]",
         "hint: mend it",
     ]
 
@@ -217,7 +217,7 @@ def test_whatever_is_said_holds_no_control(what: Callable[[Display], None], colo
 def test_brackets_are_no_markup(text: str) -> None:
     assert shown(lambda plain: plain.warn(text)) == f"warning: {text}\n"
     assert shown(lambda plain: plain.failure(BuildFailedError(text, hint=text), None)) == (
-        f"error: {text}\nhint: {text}\n"
+        f"error: {text} [build-failed]\nhint: {text}\n"
     )
 
 
@@ -336,7 +336,7 @@ def test_the_quiet_display_shows_only_warnings_and_errors() -> None:
         quiet.summary(REPORT)
         quiet.failure(BuildFailedError("it failed", hint="mend it"), None)
 
-    assert shown(everything, quiet=True) == "warning: careful\nerror: it failed\nhint: mend it\n"
+    assert shown(everything, quiet=True) == "warning: careful\nerror: it failed [build-failed]\nhint: mend it\n"
 
 
 def test_a_failure_ends_with_the_log_of_its_step_and_the_place_in_the_dockerfile() -> None:
@@ -365,7 +365,7 @@ def test_a_failure_ends_with_the_log_of_its_step_and_the_place_in_the_dockerfile
         log_tail=("make: \x1b[31m*** No rule", "stop"),
     )  # fmt: skip
     assert shown(lambda plain: plain.failure(BuildFailedError("it failed"), trace)).splitlines() == [
-        "error: it failed",
+        "error: it failed [build-failed]",
         "  | make: *** No rule",
         "  | stop",
         "  | Dockerfile:3",

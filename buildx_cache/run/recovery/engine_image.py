@@ -105,7 +105,7 @@ class EngineImages(Strategy):
             return None
         self._layouts[image] = self._copy(image)
         reason = "no registry gives it" if failed.problem.is_denied else "it is in no registry"
-        self._tell.say(f"{_context_name(image)}: {reason}, and the builder is handed the engine's image")
+        self._tell.say(f"{_context_name(image)}: {reason}; the builder gets the engine's image")
         self._retrying.note("pull", f"{image} is in the engine alone")
         return attempt.build
 
@@ -121,7 +121,7 @@ class EngineImages(Strategy):
         if image not in self._refused:
             self._refused.add(image)
             self._tell.warn(
-                f"{_context_name(image)}: what may be a stranger's is handed no image that only the engine has"
+                f"{_context_name(image)}: a build of a stranger's work gets no image that only the engine has"
             )
 
     def _copy(self, image: Reference) -> str:
@@ -133,7 +133,7 @@ class EngineImages(Strategy):
             digest = "" if reason else _unpack(archive, folder)
         if not digest:
             raise BuildFailedError(
-                f"the image {_context_name(image)} is in the engine alone, and the builder cannot read it there: "
+                f"the image {_context_name(image)} is only in the engine, and the builder cannot read it there: "
                 f"{reason or 'the engine hands over no OCI layout'}",
                 code="image-only-in-engine",
                 hint="push it to a registry, upgrade Docker to 25 or newer, or build with --driver docker",

@@ -158,7 +158,7 @@ def test_a_folder_that_is_no_caches_is_never_written_to(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text("{}")
     with layout.lock(tmp_path, timeout=0, sharing=Sharing.SHARED):
         pass
-    with pytest.raises(ExhaustedError, match="is no cache of Buildx"), layout.lock(tmp_path, timeout=0):
+    with pytest.raises(ExhaustedError, match="is not a Buildx cache"), layout.lock(tmp_path, timeout=0):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 

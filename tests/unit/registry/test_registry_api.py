@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 import urllib3
-from urllib3.exceptions import MaxRetryError, NewConnectionError, SSLError
+from urllib3 import HTTPSConnectionPool
+from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError, SSLError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
 from buildx_cache.layout.parse import MalformedError
@@ -77,7 +79,7 @@ def test_a_list_of_tags_that_is_none_is_told(content: bytes) -> None:
 def test_a_list_of_tags_is_not_followed_to_another_place(link: str) -> None:
     listed = answer(200, {"Link": f'<{link}>; rel="next"'}, b'{"tags":["a"]}')
     registry = FakeRegistry(instead={("GET", "/tags/list"): listed})
-    with pytest.raises(UnreachableError, match="somewhere else"):
+    with pytest.raises(UnreachableError, match="on another host"):
         registry.repository().tags()
     assert len(registry.requests) == 1
 
@@ -103,7 +105,7 @@ def test_an_absent_repository_is_a_usage_error() -> None:
     [
         (401, DeniedError, "denied the list of tags of team/app: HTTP 401, TOOBAD no"),
         (403, DeniedError, "denied the list of tags of team/app: HTTP 403, TOOBAD no"),
-        (429, UnreachableError, "takes no more requests for now"),
+        (429, UnreachableError, "limits requests"),
         (500, UnreachableError, "HTTP 500, TOOBAD no"),
         (503, UnreachableError, "HTTP 503, TOOBAD no"),
         (418, UnreachableError, "HTTP 418, TOOBAD no"),
@@ -291,6 +293,21 @@ def test_requests_are_repeated_when_a_registry_is_busy_and_not_for_ever() -> Non
     assert not transport.RETRY.is_retry("GET", 404)
     assert transport.RETRY.parse_retry_after("3600") == 30
     assert (transport.RETRY.total, transport.RETRY.connect, transport.RETRY.read) == (4, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("number", "passes"), [(socket.EAI_NONAME, False), (socket.EAI_NODATA, False), (socket.EAI_AGAIN, True)]
+)
+def test_a_host_name_that_does_not_exist_is_looked_up_once(number: int, *, passes: bool) -> None:
+    pool = HTTPSConnectionPool("absent.example.com")
+    cause = socket.gaierror(number, "no name")
+    error = NameResolutionError("absent.example.com", pool._new_conn(), cause)  # type: ignore[arg-type]
+    error.__cause__ = cause
+    if passes:
+        assert transport.RETRY.increment("GET", "/v2/", error=error, _pool=pool).connect == 1
+    else:
+        with pytest.raises(MaxRetryError):
+            transport.RETRY.increment("GET", "/v2/", error=error, _pool=pool)
 
 
 def test_a_request_never_shows_its_login() -> None:
