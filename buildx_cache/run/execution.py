@@ -114,8 +114,9 @@ class _Execution:
                     asked = self._plan.target.image.asked
                     check = PushCheck(asked, self._engine.push_refusal) if asked else None
                     self._builder.prepare()
-                    with call.phase("builder"):
-                        self._lazy.connect()
+                    if self._plan.cache.serving.container:
+                        with call.phase("builder"):
+                            self._lazy.connect()
                     if check:
                         with call.phase("login"):
                             check.finish()
