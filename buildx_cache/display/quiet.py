@@ -14,7 +14,7 @@ from buildx_cache.diagnose import source_excerpt
 from buildx_cache.display.base import Line, locked
 from buildx_cache.display.steps import summary_lines
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.formatting import as_message, printable
+from buildx_cache.formatting import as_error, as_message, printable
 from buildx_cache.report import BuildReport
 
 if TYPE_CHECKING:
