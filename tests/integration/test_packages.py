@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -237,14 +238,38 @@ def test_the_plugin_builds_annotates_and_uploads(
         "BUILDKITE_JOB_ID": "job-1",
         "BUILDKITE_PLUGIN_CONFIGURATION": json.dumps(settings),
     }
-    hooks = PACKAGES / "buildkite" / "hooks"
-    done = run((str(hooks / "command"),), checkout, {**env, **buildkite})
-    assert done.stdout.startswith(f"{image}:one@sha256:")
-    run((str(hooks / "pre-exit"),), checkout, {**env, **buildkite})
+    done = run(agent("environment", "command"), checkout, {**env, **buildkite})
+    assert done.stdout.splitlines()[-2].startswith(f"{image}:one@sha256:")
+    reports = Path(done.stdout.splitlines()[-1])
+    assert [file.name for file in sorted((reports / "buildx-cache").iterdir())] == ["report.html", "report.md"]
+    run(agent("pre-exit"), checkout, {**env, **buildkite, "BUILD_REPORTS": str(reports)})
     said = (tmp_path / "agent").read_text()
     assert said.startswith("annotate --context buildx-cache-job-1")
     assert "artifact upload buildx-cache/report.*" in said
-    run((str(hooks / "environment"),), checkout, {**env, **buildkite})
+    assert not reports.exists()
+
+
+def agent(*hooks: str) -> str:
+    """What an agent does: each hook, in the environment that the one before has left."""
+    sourced = "; ".join(f". {PACKAGES}/buildkite/hooks/{hook}" for hook in hooks)
+    return f"exec bash -euc '{sourced}; echo \"$BUILD_REPORTS\"'"
+
+
+def test_the_plugin_shows_no_file_that_a_repository_links(tmp_path: Path) -> None:
+    checkout, secret, path = tmp_path / "checkout", tmp_path / "secret", tmp_path / "bin"
+    for folder in (checkout / "buildx-cache", path):
+        folder.mkdir(parents=True)
+    secret.write_text("a token of the host")
+    for name in ("report.md", "report.html"):
+        (checkout / "buildx-cache" / name).symlink_to(secret)
+    for name, body in {"buildkite-agent": "cat; cat buildx-cache/report.*", "buildx-cache": "exit 1"}.items():
+        (path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (path / name).chmod(0o755)
+    env = {"PATH": f"{path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path), "BUILDKITE_JOB_ID": "job-1"}
+    hooks = PACKAGES / "buildkite" / "hooks"
+    script = f". {hooks}/environment; {hooks}/command || :; exec {hooks}/pre-exit"
+    done = run(("bash", "-c", script), checkout, env)
+    assert "token" not in done.stdout
 
 
 @pytest.mark.soak
