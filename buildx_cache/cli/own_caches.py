@@ -60,8 +60,9 @@ def clear_caches(env: Mapping[str, str], names: Sequence[str], *, everything: bo
 
 
 def cache_names(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of the caches; none where the user has no home folder."""
+    """Return the names of the caches; none where the user has no home folder, or the repository chooses it."""
     try:
+        refuse_committed_caches(env)
         return tuple(found.name for found in _own(env))
     except UsageError:
         return ()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from buildx_cache.engine.committed import refuse_committed
 from buildx_cache.engine.credentials import buildx_folder
@@ -15,8 +14,6 @@ from buildx_cache.request import BuildRequest
 
 # Seconds and bytes: the user waits for the completion.
 _LIMITS = (2.0, 1 << 16)
-# Names that Docker and Buildx allow; the shell gets no others.
-_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 
 
 def context_names(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -29,7 +26,7 @@ def context_names(env: Mapping[str, str]) -> tuple[str, ...]:
         listed = capture_within(("docker", "context", "ls", "--quiet"), env=guarded(env), within=_LIMITS)
     except (OSError, UsageError):
         return ()
-    return _proper(listed.stdout.split()) if listed.code == 0 else ()
+    return tuple(listed.stdout.split()) if listed.code == 0 else ()
 
 
 def builder_names(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -41,8 +38,4 @@ def builder_names(env: Mapping[str, str]) -> tuple[str, ...]:
         kept = os.listdir(buildx_folder(env) / "instances")  # noqa: PTH208 -- names are asked for
     except (OSError, UsageError):
         kept = []
-    return _proper((*sorted(kept), *context_names(env)))
-
-
-def _proper(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for name in names if _NAME.fullmatch(name)))
+    return (*sorted(kept), *context_names(env))

@@ -208,6 +208,16 @@ def test_a_shell_completes_the_names_of_caches(call: CommandLine, tmp_path: Path
     assert complete(call, "buildx-cache cache clear ap") == ["app-1"]
 
 
+def test_a_shell_gets_no_name_that_it_could_evaluate(call: CommandLine, tmp_path: Path) -> None:
+    """Zsh evaluates what Typer prints: ``\\$(…)`` ran a command there."""
+    call.patch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("app-1", "app\\$(id)", "app`id`", "app'", "app\n;id", "-app", "*"):
+        (tmp_path / "buildx-cache" / name).mkdir(parents=True, mode=0o700)
+        (tmp_path / "buildx-cache" / name / "oci-layout").touch()
+    called = call(_BUILDX_CACHE_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="buildx-cache cache clear ")
+    assert (called.code, called.out, called.err) == (0, "_arguments '*: :((\"app-1\"))'\n", "")
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_complete_too(call: CommandLine, shell: str) -> None:
     words = "buildx-cache build --cache re"
