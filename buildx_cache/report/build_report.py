@@ -124,11 +124,15 @@ class LocalReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LazyReport:
-    """Whether BuildKit was handed local folders as a registry's, why (not), and the bytes that it read of them so."""
+    """Whether BuildKit was handed local folders as a registry's, why (not), and the bytes that it read of them so.
+
+    ``exported`` tells whether it wrote one so.
+    """
 
     used: bool
     why: str
     bytes: int = 0
+    exported: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

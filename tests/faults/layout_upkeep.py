@@ -1,4 +1,4 @@
-"""Upkeep of a layout folder, or an export to it, that ends itself with SIGKILL before its Nth change to the file system.
+"""Upkeep of a layout folder, or an export to it, that ends itself with SIGKILL before its Nth change to the files.
 
     python layout_upkeep.py FOLDER DEED N
 

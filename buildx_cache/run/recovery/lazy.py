@@ -8,7 +8,7 @@ the folder itself, in the same call.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from buildx_cache.plan.cache_choice import HOST
 from buildx_cache.report import LazyReport
 from buildx_cache.run.interfaces import Tell
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
+from buildx_cache.run.recovery.lazy_export import LazyExports
 from buildx_cache.run.retry import Retrying
 from buildx_cache.serve import Served, serve
 
@@ -74,6 +75,7 @@ class Lazy(Strategy):
         self._gateway = gateway
         self._tell = tell
         self._retrying = retrying
+        self.exports = LazyExports(tell=tell)
         self._stack = ExitStack()
         self._sources: dict[CacheEntry, _Source] = {}
         self._sent: list[Served] = []
@@ -82,22 +84,26 @@ class Lazy(Strategy):
     def close(self) -> None:
         """End the servers."""
         self._stack.close()
+        self.exports.close()
 
     # --- before the build --------------------------------------------------------------------------------
 
-    def start(self, folders: Mapping[CacheEntry, Path]) -> None:
-        """Serve the folders of these imports, if the plan says so; what cannot be served is imported as it is."""
+    def start(
+        self, folders: Mapping[CacheEntry, Path], written: Mapping[CacheEntry, Path], exports: Sequence[CacheEntry]
+    ) -> None:
+        """Serve the folders of these imports and exports, if the plan says so; what cannot be is used as it is."""
         if not self._plan.network:
             return
         if not folders:
             self._why = "there is no cache to read yet"
-            return
         try:
             address = self._address()
             for entry, folder in folders.items():
                 self._serve(entry, folder, address)
+            self.exports.start(written, exports, address, _LOOPBACK)
         except ExhaustedError as error:
             self._sources.clear()
+            self.exports.give_up(error.message)
             self._stack.close()
             self._why = error.message
 
@@ -128,6 +134,7 @@ class Lazy(Strategy):
 
     def prepare(self, build: BuildInvocation) -> BuildInvocation:
         """Have a build import from the servers what the planned one imports from folders."""
+        build = self.exports.prepare(build)
         instead = {source.planned: source.instead for source in self._sources.values()}
         return replace(build, imports=tuple(instead.get(entry, entry) for entry in build.imports))
 
@@ -137,6 +144,7 @@ class Lazy(Strategy):
         Raises:
             AbandonedBuildError: BuildKit could not import a folder from its server.
         """
+        event = self.exports.observe(event)
         for source in self._sources.values():
             event = rewritten(event, source.rename)
             if isinstance(event, VertexEvent) and _is_import(event, source):
@@ -159,6 +167,7 @@ class Lazy(Strategy):
             AbandonedBuildError: BuildKit is at one for too long, and nothing of it arrives.
         """
         del seconds
+        self.exports.on_idle()
         for source in self._sources.values():
             if source.is_unasked:
                 self._fail(source, f"nothing reaches {source.served.repository.partition('/')[0]}")
@@ -166,10 +175,13 @@ class Lazy(Strategy):
     # --- when that fails ---------------------------------------------------------------------------------
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
-        """Have BuildKit read the folders whose servers it could not read from."""
+        """Have BuildKit read the folders whose servers it could not read from, and write the one that it could not."""
         failed = {entry: source.error for entry, source in self._sources.items() if source.error}
+        if any(not self._sources[entry].is_asked for entry in failed):
+            self.exports.give_up(next(iter(failed.values())))
         for entry, error in failed.items():
             self.read_folder(entry, error)
+        failed |= self.exports.give_up()
         for error in [*failed.values()][:1]:
             self._retrying.note(attempt.phase, error)
         return attempt.build if failed else None
@@ -194,7 +206,7 @@ class Lazy(Strategy):
         if not self._why:
             return None
         sent = sum(served.requests.bytes for served in self._sent)
-        return LazyReport(used=bool(self._sources), why=self._why, bytes=sent)
+        return LazyReport(used=bool(self._sources), why=self._why, bytes=sent, exported=self.exports.is_used)
 
 
 def _is_import(event: VertexEvent, source: _Source) -> bool:
