@@ -6,7 +6,8 @@ a writing one gets, ``server`` the connections.
 Who may read is who knows the way: a manifest has a name of 128 random bits, new in every run, and everything else its
 digest, which only the manifest tells. The repository's name is always the same, and no secret: BuildKit notes it with
 every blob that it fetches, and writes it into the caches that it exports (``containerd.io/distribution.source.…``).
-Who may write is who knows the name of the repository, which is as long, and new for each export.
+Who may write is who knows the name of the repository, which is as long, and new for each export; but no other user of
+this host, who can read it in Buildx' arguments.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.writer import WriteLimits, Writer
 from buildx_cache.serve.answers import REPOSITORY, Answer, Request, answer, open_catalogue
+from buildx_cache.serve.peers import may_write
 from buildx_cache.serve.pushes import TAG, Pushed, Pushes
-from buildx_cache.serve.server import Limits, Requests, Server
+from buildx_cache.serve.server import Limits, Requests, Server, everybody
 
 __all__ = ["REPOSITORY", "Limits", "Pushed", "Received", "Requests", "Served", "WriteLimits", "receive", "serve"]
 
@@ -145,7 +147,7 @@ def receive(
             raise _not_servable(folder, error) from None
         pushes = Pushes(writer, log)
         server = stack.enter_context(
-            _listening(address, pushes.answer, limits, lambda error: log(f"{INTERNAL}{error!r}"))
+            _listening(address, pushes.answer, limits, lambda error: log(f"{INTERNAL}{error!r}"), may_write)
         )
         yield Received(
             reference=f"{_host(address, server)}/{pushes.name}:{TAG}",
@@ -160,10 +162,14 @@ def _not_servable(folder: Path, error: MalformedError) -> ExhaustedError:
 
 
 def _listening(
-    address: str, respond: Callable[[Request], Answer], limits: Limits | None, on_error: Callable[[Exception], None]
+    address: str,
+    respond: Callable[[Request], Answer],
+    limits: Limits | None,
+    on_error: Callable[[Exception], None],
+    admits: Callable[[str, int, int], bool] = everybody,
 ) -> Server:
     try:
-        return Server(address, respond, limits=limits or Limits(), on_error=on_error)
+        return Server(address, respond, limits=limits or Limits(), on_error=on_error, admits=admits)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ExhaustedError(

@@ -256,6 +256,11 @@ class _Client:
     is_answered: bool = False
 
 
+def everybody(_address: str, _port: int, _server_port: int) -> bool:
+    """Admit any client."""
+    return True
+
+
 class Server(socketserver.ThreadingTCPServer):
     """Answers requests while its context lasts. Its threads end with the process.
 
@@ -271,11 +276,13 @@ class Server(socketserver.ThreadingTCPServer):
         *,
         limits: Limits,
         on_error: Callable[[Exception], None],
+        admits: Callable[[str, int, int], bool] = everybody,
     ) -> None:
         self.respond = respond
         self.limits = limits
         self.requests = Requests()
         self._on_error = on_error
+        self._admits = admits
         self._clients: dict[socket.socket, _Client] = {}
         self._changed = threading.Condition()
         self._is_ending = False
@@ -309,6 +316,11 @@ class Server(socketserver.ThreadingTCPServer):
         except OSError:
             time.sleep(_PAUSE_SECONDS)
             raise
+
+    def verify_request(self, request: object, client_address: tuple[str, int]) -> bool:
+        """Tell whether a client is to be heard at all."""
+        del request
+        return self._admits(client_address[0], client_address[1], self.server_address[1])
 
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
         """Start a client's thread."""

@@ -10,6 +10,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -470,6 +472,33 @@ def test_every_export_has_another_name(folder: Path) -> None:
         assert re.fullmatch(r"127\.0\.0\.1:\d+/buildx-cache/[0-9a-f]{32}:cache", one.received.reference)
         assert one.base != other.base
         assert one.ask("POST", f"{other.base}/blobs/uploads/").status == 404
+
+
+OTHER_USER = 4242
+_ASK = """
+import os, socket, struct, sys
+os.setuid(int(sys.argv[3]))
+client = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=20)
+client.sendall(sys.stdin.buffer.read())
+if sys.argv[4] == "leaves":
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+else:
+    sys.stdout.buffer.write(client.recv(4096))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be another user")
+@pytest.mark.parametrize(
+    ("user", "manner", "is_heard"), [(0, "waits", True), (OTHER_USER, "waits", False), (OTHER_USER, "leaves", False)]
+)
+def test_another_user_of_this_host_writes_nothing(client: Client, user: int, manner: str, *, is_heard: bool) -> None:
+    """Who can read the name in the arguments of Buildx."""
+    head = f"POST {client.base}/blobs/uploads/?digest={digest_of(BLOB)} HTTP/1.1\nContent-Length: {len(BLOB)}\n\n"
+    asked = (sys.executable, "-c", _ASK, "127.0.0.1", str(client.received.port), str(user), manner)
+    done = subprocess.run(asked, input=head.replace("\n", "\r\n").encode() + BLOB, capture_output=True, check=False)
+    assert (b" 201 " in done.stdout) is is_heard
+    assert (client.ask("HEAD", f"blobs/{digest_of(BLOB)}").status == 200) is is_heard
 
 
 def test_two_at_once_write_both_of_their_caches(folder: Path) -> None:
