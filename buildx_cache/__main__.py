@@ -4,6 +4,11 @@
 import os
 import sys
 
+if sys.version_info < (3, 11):  # noqa: UP036 -- a checkout or an archive runs with any Python, which no installer checks
+    sys.stderr.write("error: buildx-cache needs Python 3.11 or newer; this is {}.{}\n".format(*sys.version_info[:2]))
+    sys.stderr.write("hint: run it with a newer one: uvx --python 3.13 buildx-cache\n")
+    sys.exit(3)
+
 
 def _forget_working_folder() -> None:
     """Import nothing from the working folder, where ``python -m`` looks first: a repository can hold a ``typer/``.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 from buildx_cache.reference import MAX_TAG
 
@@ -65,6 +66,17 @@ def tag_for_platform(tag: str, platform: str) -> str:
     suffix = f"-{platform_text(platform)}"
     room = MAX_TAG - len(suffix)
     return (tag if len(tag) <= room else _marked(tag, tag, room)) + suffix
+
+
+def may_be_cache(tag: str, parts: Sequence[str]) -> bool:
+    """Tell whether ``tag`` may be the cache of some scope on some platform.
+
+    ``parts`` are what the template of caches' tags writes before, between and after its fields.
+    """
+    head, *rest = map(re.escape, parts)
+    between = "".join(f"(?>.+?{part})" for part in rest[:-1])  # the first place is as good as a later one
+    end = f".+{rest[-1]}" if rest else ""
+    return re.fullmatch(f"{head}{between}{end}(?:-{_PLATFORM_TEXT})?", tag, re.ASCII) is not None
 
 
 def scopes_of(tag: str) -> tuple[str, ...]:

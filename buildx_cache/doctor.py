@@ -12,10 +12,11 @@ from pathlib import Path
 from buildx_cache import layout
 from buildx_cache.caches import CacheKind
 from buildx_cache.ci import CIContext
+from buildx_cache.ci.pitfalls import Pitfall, hits
 from buildx_cache.errors import BuildxCacheError, ExposedError
 from buildx_cache.plan import Facts, show_version
-from buildx_cache.plan.builder_choice import BUILDER_VARIABLE, obstacle
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Version
+from buildx_cache.plan.builder_choice import BUILDER_VARIABLE, obstacle, wants_own
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Version, parse_version
 from buildx_cache.plan.registry_choice import take_over
 from buildx_cache.registry.identity import Credentials
 from buildx_cache.request import BuildRequest
@@ -43,37 +44,107 @@ class Check:
     advice: str = ""
 
 
-def examine(
-    inspect: Callable[[], Facts],
-    ci: CIContext,
-    credentials: Credentials,
-    cache_dir: str,
-    path: str,
-    *,
-    git: Version,
-) -> Iterator[Check]:
-    """All checks, in the order of what depends on what. ``path`` is the search path for credential helpers.
+@dataclass(frozen=True, kw_only=True)
+class CIFile:
+    """The repository's file for the CI that runs this, and what in it does harm."""
 
-    ``git`` is the version of git, unknown where there is none.
-    """
+    name: str
+    text: str
+    pitfalls: tuple[Pitfall, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What there is without Docker."""
+
+    ci: CIContext
+    credentials: Credentials
+    cache_dir: str
+    path: str
+    """The search path for credential helpers."""
+    git: Version
+    """Unknown where there is none."""
+    ci_file: CIFile | None = None
+    buildkit_image: str = ""
+    """The image of builders that is asked for; empty: Buildx' own."""
+    sent: tuple[str, ...] = ()
+    """What is to be said of a cache folder that is part of the build context."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What the engine is asked, each when its turn comes."""
+
+    facts: Callable[[], Facts]
+    is_podman: Callable[[], bool] = bool
+    """Asks whether podman answers at its address."""
+    pull_refusal: Callable[[], str] = str
+    """Asks why it cannot have the image of a builder; empty where it can."""
+
+
+def examine(ask: Questions, machine: Machine) -> Iterator[Check]:
+    """Make all checks, in the order of what depends on what."""
+    version = UNKNOWN_VERSION
     try:
-        facts = inspect()
+        facts = ask.facts()
     except BuildxCacheError as error:
         yield Check(name="docker", verdict=Verdict.FAIL, found=error.message, advice=error.hint)
     else:
-        yield from _docker(facts)
-    yield _cache_folder(cache_dir)
-    yield _git(git)
-    yield _ci(ci)
-    yield _credentials(credentials, path)
+        version = parse_version(facts.docker)
+        yield from _docker(facts, ask, machine.buildkit_image)
+    yield _cache_folder(machine)
+    yield _git(machine.git)
+    yield _ci(machine.ci)
+    yield from _ci_file(machine.ci_file, version)
+    yield _credentials(machine.credentials, machine.path)
 
 
-def _docker(facts: Facts) -> Iterator[Check]:
-    context = f"context {facts.context}"
-    yield Check(name="docker", verdict=Verdict.OK, found=f"engine {facts.docker}, {context}, {facts.store} image store")
+def _docker(facts: Facts, ask: Questions, buildkit_image: str) -> Iterator[Check]:
+    yield _engine(facts, is_podman=ask.is_podman())
     yield Check(name="buildx", verdict=Verdict.OK, found=show_version(facts.buildx))
     yield from _registries(facts)
-    yield _builder(facts)
+    builder = _builder(facts)
+    yield builder
+    if wants_own(BuildRequest(buildkit_image=buildkit_image), facts, CacheKind.REGISTRY):
+        yield from _builder_image(facts, ask.pull_refusal)
+
+
+def _engine(facts: Facts, *, is_podman: bool) -> Check:
+    found = f"engine {facts.docker}, context {facts.context}, {facts.store} image store"
+    if is_podman:
+        return Check(
+            name="docker",
+            verdict=Verdict.WARN,
+            found=f"{found}: it is podman, which builds without BuildKit",
+            advice="set DOCKER_HOST to the address of a Docker engine, or DOCKER_CONTEXT to its context",
+        )
+    return Check(name="docker", verdict=Verdict.OK, found=found)
+
+
+def _builder_image(facts: Facts, refusal: Callable[[], str]) -> Iterator[Check]:
+    """Yield a warning where the image of the builder that will be made cannot be had; a mirror may have it."""
+    reason = "" if facts.registries.mirrors else refusal()
+    if reason:
+        yield Check(
+            name="builder image",
+            verdict=Verdict.WARN,
+            found=reason,
+            advice="name one that the engine can pull with --buildkit-image, or load it: `docker load --input FILE`",
+        )
+
+
+def _ci_file(file: CIFile | None, docker: Version) -> Iterator[Check]:
+    """Yield what in the CI's file does harm, with its lines."""
+    if file is None:
+        return
+    for hit in hits(file.text, file.pitfalls, docker[0]):
+        lines = f"line{'s' if len(hit.lines) > 1 else ''} {', '.join(map(str, hit.lines))}"
+        yield Check(
+            name=hit.pitfall.name,
+            verdict=Verdict.WARN,
+            found=hit.pitfall.problem,
+            advice=f"{lines} of {file.name}: {hit.pitfall.advice}",
+        )
 
 
 def _registries(facts: Facts) -> Iterator[Check]:
@@ -115,7 +186,15 @@ def _builder(facts: Facts) -> Check:
     return Check(name="builder", verdict=Verdict.OK, found=f"{found} can export every kind of cache")
 
 
-def _cache_folder(directory: str) -> Check:
+def _cache_folder(machine: Machine) -> Check:
+    if machine.sent:
+        return Check(
+            name="cache folder",
+            verdict=Verdict.WARN,
+            found=machine.sent[0],
+            advice="give a folder outside of the repository with --cache-dir",
+        )
+    directory = machine.cache_dir
     try:
         check_cache_directory(directory)
     except BuildxCacheError as error:

@@ -112,6 +112,12 @@ class CIContext:
         """Whether any CI was recognised, be it only by ``CI=true``."""
         return named(self.provider).is_ci
 
+    @property
+    def may_be_strangers(self) -> bool:
+        """Whether who wrote what is built may be one who may not push to this repository, as at any address."""
+        row = named(self.provider)
+        return self.is_fork or self.is_remote or (row.is_ci and not row.tells_forks)
+
 
 def detect(
     env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: ReadText, default_branch: str = ""

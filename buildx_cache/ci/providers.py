@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from buildx_cache.ci import capabilities as can
 from buildx_cache.ci.files import FOLLOWS_FORK, QUEUE_BASE, ReadText, github_event, teamcity_properties
+from buildx_cache.ci.pitfalls import CIRCLECI, Pitfall
 from buildx_cache.ci.variables import Mark, Names, Variables
 
 Documents = Callable[[Variables, ReadText], Mapping[str, str]]
@@ -55,6 +56,10 @@ class Provider:
     """The variables of the registry that the CI itself has, and of a login there: host, user name, password."""
     engine: str = ""
     """How a job has an engine; empty where that depends on the machine."""
+    files: tuple[str, ...] = ()
+    """The file in which a repository configures this CI, by each of its names."""
+    pitfalls: tuple[Pitfall, ...] = ()
+    """Lines of that file that do harm."""
     outputs: can.OutputFormat | None = None
     """None where ``--dotenv`` is the way."""
     dotenv_limit: int | None = None
@@ -69,6 +74,11 @@ class Provider:
     def is_ci(self) -> bool:
         """Whether any CI was recognised, be it only by ``CI=true``."""
         return self.name != "none"
+
+    @property
+    def tells_forks(self) -> bool:
+        """Whether the CI says which pull requests come from forks."""
+        return bool(self.fork_marks or self.own_marks or self.same_repository)
 
 
 PROVIDERS: tuple[Provider, ...] = (
@@ -91,6 +101,8 @@ PROVIDERS: tuple[Provider, ...] = (
         ),
         build=("CIRCLE_BUILD_NUM",),
         engine="add a setup_remote_docker step before this one, or use a machine executor",
+        files=(".circleci/config.yml", ".circleci/config.yaml"),
+        pitfalls=CIRCLECI,
         # "Set an environment variable": every later step sources the file.
         outputs=can.OutputFormat(write=can.export, file="BASH_ENV", spell=can.variable),
     ),

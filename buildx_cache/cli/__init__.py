@@ -19,7 +19,10 @@ import typer
 
 from buildx_cache import __version__
 from buildx_cache.cli.cache_commands import app as cache_app
+from buildx_cache.cli.completion import contexts
 from buildx_cache.cli.parameters import BUILD_EXAMPLES, BUILD_HELP, PLAN_HELP, build_or_plan
+from buildx_cache.cli.plugin_settings import plugin_variables
+from buildx_cache.cli.starting import INIT_EXAMPLES, init
 from buildx_cache.cli.streams import FULL, FULL_HINT, guarded, lead_nowhere
 from buildx_cache.errors import BuildxCacheError, ExitCode
 from buildx_cache.formatting import as_message, printable
@@ -62,13 +65,21 @@ def _main(
 
 app.command("build", help=BUILD_HELP, epilog=BUILD_EXAMPLES)(build_or_plan)
 app.command("plan", help=PLAN_HELP)(build_or_plan)
+app.command("init", epilog=INIT_EXAMPLES)(init)
 app.add_typer(cache_app, name="cache")
 
 
 @app.command("doctor")
 def _doctor(
     docker_context: Annotated[
-        str, typer.Option("--docker-context", metavar="NAME", help="Docker context to use.", show_default=False)
+        str,
+        typer.Option(
+            "--docker-context",
+            metavar="NAME",
+            help="Docker context to use.",
+            show_default=False,
+            autocompletion=contexts,
+        ),
     ] = "",
     cache_dir: Annotated[
         str, typer.Option("--cache-dir", metavar="DIR", help="Folder of a local cache.", show_default=False)
@@ -81,6 +92,14 @@ def _doctor(
     from buildx_cache.cli.checkup import examine_machine  # noqa: PLC0415 -- 180 ms that --help does not need
 
     examine_machine(docker_context, cache_dir)
+
+
+@app.command("plugin", hidden=True)
+def _plugin() -> None:
+    """Build as the PLUGIN_ variables of Woodpecker, Drone and Harness say."""
+    context, variables = plugin_variables(os.environ)
+    os.environ.update(variables)
+    raise typer.Exit(int(app(args=["build", context], standalone_mode=False) or ExitCode.OK))
 
 
 def main() -> NoReturn:

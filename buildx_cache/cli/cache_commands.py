@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from buildx_cache.cli.completion import caches
 from buildx_cache.cli.parameters import choice
 
 _INSPECT_EXAMPLES = """[bold]Examples[/]
@@ -149,7 +150,8 @@ def _prune(
 @app.command("clear", epilog=_CLEAR_EXAMPLES)
 def _clear(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Caches, by their names in `cache ls`.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Caches, by their names in `cache ls`.", autocompletion=caches),
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", metavar=" ", help="All of them.")] = False,

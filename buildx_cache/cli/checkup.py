@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import typer
 
-from buildx_cache.ci import provider_of
+from buildx_cache.atomic import read_regular
+from buildx_cache.ci import Provider, provider_of
 from buildx_cache.cli.displays import failing, wants_color
+from buildx_cache.cli.engine_wait import facts_when_up
 from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import surroundings
 from buildx_cache.display.checks import checks_table
-from buildx_cache.doctor import Verdict, examine
+from buildx_cache.doctor import CIFile, Machine, Questions, Verdict, examine
 from buildx_cache.engine.committed import refuse_committed
 from buildx_cache.engine.credentials import stored_credentials
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import git_version
 from buildx_cache.errors import ExitCode, UsageError
 from buildx_cache.interrupts import interruptible
-from buildx_cache.reference import registry_name
+from buildx_cache.plan import Facts, Place
+from buildx_cache.reference import parse_reference, registry_name
 from buildx_cache.registry.identity import Credentials
-from buildx_cache.request import BuildRequest
+from buildx_cache.request import BuildRequest, context_notes, working_directory
 from buildx_cache.request.ambient import AmbientLogin, ambient_login, half_a_login
+from buildx_cache.working_copy import nearest_top
+
+BUILDKIT_IMAGE = "moby/buildkit:buildx-stable-1"
+"""What Buildx makes builders of (buildx' ``driver/docker-container``)."""
+_LARGEST = 1 << 18
 
 
 def examine_machine(docker_context: str, cache_dir: str) -> None:
@@ -34,27 +45,55 @@ def examine_machine(docker_context: str, cache_dir: str) -> None:
     """
     env = dict(os.environ)
     ambient = ambient_login(env, provider_of(env).login)
+    image = env.get("BUILDX_CACHE_BUILDKIT_IMAGE", "")
     forget_secrets(BuildRequest(), env, os.environ)
     with failing(env), interruptible():
         refuse_committed(BuildRequest(), env)
+        reference = parse_reference(image or BUILDKIT_IMAGE)
         credentials = _with_ambient(stored_credentials(env), ambient)
         place, ci = surroundings(BuildRequest(), env)
-        checks = tuple(
-            examine(
-                lambda: replace(
-                    DockerEngine(env, docker_context).facts(place),
-                    variables=frozenset(name for name, value in env.items() if value),
-                ),
-                ci,
-                credentials,
-                cache_dir or place.cache_dir,
-                env.get("PATH", ""),
-                git=git_version(env),
-            )
+        folder = cache_dir or place.cache_dir
+        engine = DockerEngine(env, docker_context)
+        machine = Machine(
+            ci=ci,
+            credentials=credentials,
+            cache_dir=folder,
+            path=env.get("PATH", ""),
+            git=git_version(env),
+            ci_file=_ci_file(provider_of(env)),
+            buildkit_image=image,
+            sent=context_notes(BuildRequest(), (folder,)),
         )
+        ask = Questions(
+            facts=lambda: _facts(engine, place, env),
+            is_podman=engine.is_podman,
+            pull_refusal=lambda: engine.pull_refusal(reference),
+        )
+        checks = tuple(examine(ask, machine))
     checks_table(checks, sys.stdout, color=wants_color(env, no_color=False, terminal=sys.stdout.isatty()))
     if any(check.verdict is Verdict.FAIL for check in checks):
         raise typer.Exit(ExitCode.NO_ENGINE)
+
+
+def _facts(engine: DockerEngine, place: Place, env: Mapping[str, str]) -> Facts:
+    """Ask the engine; where it does not answer, say how a job of this CI has one.
+
+    Raises:
+        EngineError: no usable Docker.
+    """
+    facts, _ = facts_when_up(lambda: engine.facts(place), lambda _: None, may_come=False, hint=provider_of(env).engine)
+    return replace(facts, variables=frozenset(name for name, value in env.items() if value))
+
+
+def _ci_file(provider: Provider) -> CIFile | None:
+    """Read the repository's file for the CI that runs this, if there is one; no link is followed to it."""
+    here = Path(os.path.realpath(working_directory()))
+    top = nearest_top(here) or here
+    for name in provider.files:
+        with contextlib.suppress(OSError):
+            content = read_regular(top / name, _LARGEST, below=top)
+            return CIFile(name=name, text=content.decode(errors="replace"), pitfalls=provider.pitfalls)
+    return None
 
 
 def _with_ambient(credentials: Credentials, login: AmbientLogin) -> Credentials:

@@ -14,6 +14,7 @@ from buildx_cache.cli.limits import FolderLimits
 from buildx_cache.cli.output import Output
 from buildx_cache.cli.targets import Folder, parse_target
 from buildx_cache.display.cache_tables import OwnCache, own_caches_table
+from buildx_cache.engine.committed import refuse_committed_caches
 from buildx_cache.engine.docker import cache_home
 from buildx_cache.errors import UsageError
 
@@ -25,7 +26,12 @@ class _Found:
 
 
 def list_caches(env: Mapping[str, str], *, as_json: bool) -> None:
-    """Show each cache: its project, its size, its tags, and when its newest step was made."""
+    """Show each cache: its project, its size, its tags, and when its newest step was made.
+
+    Raises:
+        UsageError: a repository says where caches are.
+    """
+    refuse_committed_caches(env)
     output = Output(env, as_json=as_json)
     rows = [_row(found) for found in _own(env)]
     own_caches_table(output.console, str(cache_home(env)), rows, now=output.now)
@@ -36,9 +42,10 @@ def clear_caches(env: Mapping[str, str], names: Sequence[str], *, everything: bo
     """Empty the named caches, or all. Builds that use one are waited for.
 
     Raises:
-        UsageError: the call names no cache, or one that does not exist.
+        UsageError: the call names no cache, or one that does not exist; or a repository says where caches are.
         BuildxCacheError: not everything could be deleted.
     """
+    refuse_committed_caches(env)
     output = Output(env, as_json=False)
     found = {each.name: each.folder for each in _own(env)}
     if bool(names) == everything:
@@ -50,6 +57,14 @@ def clear_caches(env: Mapping[str, str], names: Sequence[str], *, everything: bo
             raise UsageError(f"no cache is named {name!r}", code="cache-absent", hint=closest(name, list(found)))
     for name in found if everything else dict.fromkeys(names):
         prune_folder(found[name], output, FolderLimits(since=math.inf), dry_run=dry_run)
+
+
+def cache_names(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the caches; none where the user has no home folder."""
+    try:
+        return tuple(found.name for found in _own(env))
+    except UsageError:
+        return ()
 
 
 def _own(env: Mapping[str, str]) -> Iterator[_Found]:

@@ -5,13 +5,14 @@ that the environment and the configuration file can speak. Names and meanings of
 ``docker buildx build``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from buildx_cache.cli import completion
 from buildx_cache.errors import UsageError
 from buildx_cache.request import KINDS, OPTIONS, Driver, chosen
 
@@ -58,6 +59,14 @@ def _completion(words: type[StrEnum]) -> Callable[[str], list[str]]:
     return complete
 
 
+_COMPLETED: Mapping[str, Callable[[str], list[str]]] = {
+    "builder": completion.builders,
+    "docker_context": completion.contexts,
+    "network": completion.networks,
+}
+"""What completes the options whose values are neither free nor words of an enumeration."""
+
+
 def _option(name: str) -> Any:  # noqa: ANN401 -- what typer.Option returns
     """Declare an option of the table; what takes one of several words is read with the other sources."""
     option, kind = OPTIONS[name], KINDS[name]
@@ -67,7 +76,7 @@ def _option(name: str) -> Any:  # noqa: ANN401 -- what typer.Option returns
         metavar=option.metavar,
         rich_help_panel=option.panel,
         show_default=False,
-        autocompletion=_completion(kind) if issubclass(kind, StrEnum) else None,
+        autocompletion=_completion(kind) if issubclass(kind, StrEnum) else _COMPLETED.get(name),
     )
 
 

@@ -41,6 +41,9 @@ from buildx_cache.request import (
 from buildx_cache.request.ambient import GIVEN_LOGIN, AmbientLogin, ambient_login, without_newline
 from buildx_cache.request.local_paths import flag_values
 
+_INSTALLERS = ("BUILDX_CACHE_RELEASES", "BUILDX_CACHE_SHA256")
+"""Variables of docker/install.sh, which the job's environment may hold."""
+
 _LONGEST_PASSWORD = 64 * 1024
 """Bytes; a key file of a cloud has a few thousand."""
 
@@ -110,7 +113,7 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     is_quiet = asked.get("quiet") or asked.get("progress") is Progress.QUIET
     from_file = frozenset(name for name in (file.values if file else ()) if file in setting(name, layers))
     lines = () if is_quiet else found.lines
-    warnings = tuple(unknown_variables(env, handed_on(env)))
+    warnings = tuple(unknown_variables(env, (*handed_on(env), *_INSTALLERS)))
     return Asked(request=request, lines=lines, warnings=warnings, file=file, from_file=from_file)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from buildx_cache import layout
 from buildx_cache.errors import UsageError
 from buildx_cache.reference import Reference, parse_reference, without_login
+from buildx_cache.working_copy import led_outside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ def parse_target(text: str) -> Folder | Reference:
     """Return what ``text`` names. Whatever exists is a folder, and so is what starts with ``.``, ``/`` or ``~``.
 
     Raises:
-        UsageError: a path that does not exist or holds no cache, and what is neither path nor reference.
+        UsageError: a path that does not exist, holds no cache or is behind a link of a repository, and what is neither
+            path nor reference.
     """
     path = _expanded(text)
     if _exists(path) or text.startswith((".", "/", "~")):
@@ -43,6 +45,12 @@ def _folder(path: Path, text: str) -> Folder:
             f"the cache folder does not exist: {text}",
             code="cache-dir-absent",
             hint="give the --cache-dir of your builds",
+        )
+    if link := led_outside(path):
+        raise UsageError(
+            f"the cache folder {text} leaves the working copy by its symbolic link {link}",
+            code="path-behind-a-link",
+            hint="give the path that is meant, if you trust the link",
         )
     if not path.is_dir():
         raise UsageError(

@@ -55,15 +55,24 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
                     code="docker-config-committed",
                     hint="set DOCKER_CONFIG, or HOME, to a folder outside of the working copy",
                 )
+    refuse_committed_caches(env, request)
+    _refuse_settings(_clouds(request, env), request, env)
+
+
+def refuse_committed_caches(env: Mapping[str, str], request: BuildRequest = BuildRequest()) -> None:  # noqa: B008 -- frozen
+    """Stop before a folder of the repository's, or one that its link leads to, is taken for that of this program.
+
+    Raises:
+        UsageError: git tracks a file of it, or cannot tell in time.
+    """
     home = cache_home(env)
     if found := next(_tracked(home, request, env), None):
         raise UsageError(
             f"the folder {home} of this program is the repository's, which has committed {found}: "
-            "it would choose where caches are written, and which images are removed",
+            "it would choose where caches are written and deleted, and which images are removed",
             code="cache-home-committed",
             hint="set XDG_CACHE_HOME to a folder outside of the working copy",
         )
-    _refuse_settings(_clouds(request, env), request, env)
 
 
 def refuse_committed_helpers(env: Mapping[str, str]) -> None:
@@ -129,7 +138,8 @@ def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
 def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the files and folders that a build takes for the user's own; they need not exist."""
     clouds = (place for _, place in _clouds(request, env))
-    return (configuration_folder(env), buildx_folder(env), cache_home(env), *_git_settings(env), *clouds)
+    dockers = (configuration_folder(env), buildx_folder(env), _settings_home(env) / "docker")
+    return (*dockers, cache_home(env), *_git_settings(env), *clouds)
 
 
 def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:

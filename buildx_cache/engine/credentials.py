@@ -61,7 +61,7 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
     which wins over both, loses its login to that registry (``docker/cli`` ``cli/config/configfile``).
     """
     user = configuration_folder(env)
-    with scratch_folder(_memory(env)) as folder:
+    with scratch_folder(memory_folder(env)) as folder:
         with making("file"):
             _write_private(folder / "config.json", _copied_config(env, registry))
         for entry in _entries(user):
@@ -79,7 +79,8 @@ def _entries(folder: Path) -> tuple[Path, ...]:
         return ()
 
 
-def _memory(env: Mapping[str, str]) -> Path | None:
+def memory_folder(env: Mapping[str, str]) -> Path | None:
+    """Return a folder in memory for what no disk should have; None where there is none."""
     own = Path(env.get(_OWN_MEMORY, ""))
     if own.is_absolute() and _is_of_this_user(own):
         return own

@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -38,8 +38,9 @@ from buildx_cache.engine.credentials import (
 from buildx_cache.engine.git import guarded
 from buildx_cache.engine.locality import Whereabouts, elsewhere
 from buildx_cache.engine.process import Completed
+from buildx_cache.engine.tunnel import tunnel
 from buildx_cache.errors import DeniedError, EngineError, UsageError
-from buildx_cache.plan import Builder, BuildInvocation, Effect, Facts, Place, parse_version, show_version
+from buildx_cache.plan import Builder, BuildInvocation, Container, Effect, Facts, Place, parse_version, show_version
 from buildx_cache.plan.effects import CreateNode, LoadImage
 from buildx_cache.plan.facts import Version
 from buildx_cache.redaction import redact
@@ -218,6 +219,20 @@ class DockerEngine:
             return ""
 
     @contextlib.contextmanager
+    def tunnel(self, container: Container, ports: Sequence[int]) -> Iterator[Mapping[int, int]]:
+        """While this lasts, have ports of this machine's loopback on a container's; yields the port there of each.
+
+        Raises:
+            ExhaustedError: the container or this machine lacks what that takes.
+        """
+        self.calls += 1
+        program, *context = map(str, self._docker.docker_cmd)
+        words = _at(container.endpoint) if container.endpoint else context
+        enter = (program, *words, "exec", "--interactive", container.name)
+        with tunnel(enter, ports, env=self._env) as there:
+            yield there
+
+    @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
         """Turn what a question to the engine fails with into an error of the engine."""
         try:
@@ -355,6 +370,22 @@ class DockerEngine:
 
         return push_refusal(repository, self._env)
 
+    def pull_refusal(self, image: Reference) -> str:
+        """Return why the engine cannot have an image; empty where it has it, or its registry would give it."""
+        from buildx_cache.engine.pull_refusal import pull_refusal  # urllib3: 50 ms that few calls need
+
+        return "" if self.image_id(str(image)) else pull_refusal(image, self._env)
+
+    def is_podman(self) -> bool:
+        """Tell whether podman answers at the engine's address, whose API is like Docker's."""
+        try:
+            with self._reading():
+                server = self._docker.version().server
+        except (DockerException, EngineError):
+            return False
+        components = (server.components if server else None) or ()
+        return any((each.name or "").lower().startswith(_PODMAN) for each in components)
+
     # --- images ------------------------------------------------------------------------------------------
 
     def image_id(self, tag: str) -> str:
@@ -446,6 +477,14 @@ def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, st
     if _PROXIES.isdisjoint(map(str.upper, given)) or not _PROXIES.isdisjoint(map(str.upper, env)):
         return {}
     return {} if {"NO_PROXY", "no_proxy"} & {*given, *env} else {"no_proxy": "*"}
+
+
+def _at(endpoint: str) -> tuple[str, str]:
+    """Return the option for a node's endpoint: a context, or an address, whose login docker passes over."""
+    scheme, is_address, address = endpoint.partition("://")
+    if not is_address:
+        return "--context", endpoint
+    return "--host", f"tcp://{address.rpartition('@')[2]}" if scheme == "tcp" else endpoint
 
 
 _PODMAN = "podman"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from buildx_cache.ci import GitFacts
 from buildx_cache.engine.process import Completed, capture_within
 from buildx_cache.plan.facts import Version, parse_version
+from buildx_cache.request.probe import look
 from buildx_cache.working_copy import nearest_top
 
 SETTINGS = (
@@ -57,6 +60,7 @@ _TAG = "tag: "
 _ORIGIN = "refs/remotes/origin/"
 # Seconds and bytes. An honest repository answers at once; a file of another may be a FIFO, or have no end.
 _LIMITS = (10.0, 1 << 20)
+_MOST_ENTRIES = 5000
 # What a local question needs: the program, and the user's own configuration, which says which folders are safe.
 _PASSED_ON = re.compile(
     "PATH|HOME|XDG_CONFIG_HOME|SUDO_UID|TMPDIR|GIT_EXEC_PATH"
@@ -68,6 +72,25 @@ def is_bare(folder: Path) -> bool:
     """Return whether git may take a folder for a bare repository, as ``is_git_directory`` of its ``setup.c`` does."""
     found = {name for name in ("HEAD", "objects", "refs", "commondir") if os.path.lexists(folder / name)}
     return found >= {"HEAD", "objects", "refs"} or found >= {"HEAD", "commondir"}
+
+
+def _has_pipe(git: Path) -> bool:
+    """Return whether git may wait for a pipe or a device: each question about the repository would take its limit.
+
+    The objects are not looked at: they are many, and a pipe among them costs the limit. A socket is git's own daemon's.
+    """
+    waiting = [git]
+    for _ in range(_MOST_ENTRIES):
+        if not waiting:
+            break
+        place = waiting.pop()
+        mode = look(place).mode
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            return True
+        if stat.S_ISDIR(mode) and not place.is_symlink() and place.name != "objects":
+            with contextlib.suppress(OSError):
+                waiting += place.iterdir()
+    return False
 
 
 def read_git(top: Path | None, env: Mapping[str, str]) -> GitFacts:
@@ -101,8 +124,9 @@ def asked(top: Path | None, env: Mapping[str, str], *words: str) -> Completed:
     """Do the same, and return how git ended; the code is negative where it did not end by itself.
 
     A ``top`` that may be a bare repository is not asked about: git would obey its settings where ``.git`` is not valid.
+    Nor is one in which git would wait without end.
     """
-    if top is None or is_bare(top):
+    if top is None or is_bare(top) or _has_pipe(top / ".git"):
         return Completed(code=-1)
     own = {**_own(env), **OFFLINE, "GIT_CEILING_DIRECTORIES": str(top.parent)}
     return run_git(("-C", str(top), *words), own, _LIMITS)

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,6 +168,64 @@ def follow(
         except InterruptedBuildError:
             on_interrupt()
             raise
+
+
+@contextlib.contextmanager
+def beside(
+    argv: Sequence[str], *, env: Mapping[str, str], is_ready: Callable[[bytes], object], within: tuple[float, int]
+) -> Iterator[bytes]:
+    """Keep a command running for as long as the context lasts; yield its stderr up to when it was ready.
+
+    Args:
+        argv: the command.
+        env: its environment.
+        is_ready: whether what it has said on stderr says so.
+        within: seconds that this may take, and bytes that it may say until then.
+
+    Raises:
+        OSError: it cannot be started, is at a limit (``TimeoutError``), or ends before (``ChildProcessError``, with its
+            last words).
+    """
+    with _child(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as child:
+        if not child.stderr:
+            raise AssertionError
+        try:
+            said = _read_until(child.stderr.fileno(), is_ready, within)
+            draining = threading.Thread(target=_discard, args=(child.stderr.fileno(),), daemon=True)
+            draining.start()
+            yield said
+        finally:
+            _end(child)
+        draining.join()
+
+
+def _read_until(source: int, is_ready: Callable[[bytes], object], within: tuple[float, int]) -> bytes:
+    seconds, most = within
+    end = time.monotonic() + seconds
+    said = b""
+    for chunk in _chunks(source):
+        said += chunk
+        if is_ready(said):
+            return said
+        if time.monotonic() > end or len(said) > most:
+            raise TimeoutError(errno.ETIMEDOUT, "it takes too long")
+    raise ChildProcessError(errno.ECHILD, (_text(said).strip().splitlines() or ["it ended"])[-1])
+
+
+def _discard(source: int) -> None:
+    """Read on, so that a full pipe holds nobody up."""
+    while os.read(source, _CHUNK):
+        pass
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a command and what it has started."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_LAST_GRACE)
+            return
 
 
 def _chunks(source: int) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ called while holding the folder with :func:`lock`.
 from buildx_cache.layout.eviction import bound, prune
 from buildx_cache.layout.gc import delete_stale_writes, has_stale_writes, sweep
 from buildx_cache.layout.image import Archive, delete_image_folders, new_image_folder, read_archive
-from buildx_cache.layout.index import cache_key
+from buildx_cache.layout.index import cache_key, part_from_other_names
 from buildx_cache.layout.locking import Held, Sharing, lock
 from buildx_cache.layout.model import (
     LISTED_TAGS,
@@ -67,6 +67,7 @@ __all__ = [
     "layers_by_size",
     "lock",
     "new_image_folder",
+    "part_from_other_names",
     "prune",
     "reach",
     "read_archive",

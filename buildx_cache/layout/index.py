@@ -7,13 +7,13 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from buildx_cache.layout.locking import index_lock
 from buildx_cache.layout.model import Descriptor, Kind
 from buildx_cache.layout.parse import INDEX_TAG, MalformedError, parse_object, tag_of
-from buildx_cache.layout.store import INDEX, Store, open_store
+from buildx_cache.layout.store import INDEX, LAYOUT, LAYOUT_DOCUMENT, Store, open_store
 
 _TEMPORARY = ".index.json.buildx-cache"
 BLOB_MODE = 0o444
@@ -68,6 +68,22 @@ def with_entries(index: bytes, entries: Sequence[object]) -> bytes:
             Kind.INDEX, "cannot be written again: it holds numbers or a depth that JSON has not"
         ) from None
     return text.encode("ascii")
+
+
+def part_from_other_names(folder: Path) -> None:
+    """Give a folder copies of ``index.json`` and ``oci-layout`` that have no other name.
+
+    Buildx writes both in place (``client/ociindex``), and with that the file that has the other name: a hard link in a
+    folder of unknown origin, or a copy that somebody has made of the folder with hard links. What cannot be copied is
+    left to the verification.
+    """
+    with suppress(MalformedError), open_store(folder) as store:
+        linked = tuple(name for name in (INDEX, LAYOUT) if store.has_other_name(name))
+        if linked:
+            with index_lock(store.root):
+                for name in linked:
+                    content = store.read_index() if name == INDEX else LAYOUT_DOCUMENT
+                    replace_file(store.root, name, content)
 
 
 _NO_BLOBS: Mapping[str, bytes] = {}

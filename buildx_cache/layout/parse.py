@@ -15,6 +15,8 @@ _CREATED = "buildkit/createdat"
 _MAX_INT = (1 << 63) - 1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SHOWN = 80
+_MOST_VALUES = 1_000_000
+"""Of one document: one of 8 MiB has some 300,000, and more take memory and time before they are refused."""
 
 
 class MalformedError(Exception):
@@ -56,8 +58,10 @@ def parse_object(content: bytes) -> Mapping[str, object]:
     """Return the JSON object in ``content``.
 
     Raises:
-        MalformedError: not UTF-8, not JSON, nested too deeply, a number too long, or no object.
+        MalformedError: not UTF-8, not JSON, nested too deeply, a number too long, too many values, or no object.
     """
+    if count_values(content) > _MOST_VALUES:
+        raise MalformedError(Kind.DOCUMENT, f"has more than {_MOST_VALUES} values")
     try:
         value = json.loads(content.decode("utf-8"))
     except RecursionError:

@@ -113,6 +113,14 @@ class Store:
                 break
         return content
 
+    def has_other_name(self, name: str) -> bool:
+        """Tell whether a file beside the blobs is an ordinary one that has another name, too: a hard link."""
+        try:
+            found = os.stat(name, dir_fd=self.root, follow_symlinks=False)
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_nlink > 1
+
     def layout_fault(self) -> MalformedError | None:
         """Return what is wrong with the ``oci-layout`` file, whose presence makes a folder an OCI layout."""
         try:
@@ -193,7 +201,7 @@ def _odd_ingests(root: int) -> Iterator[Finding]:
 
 
 def _is_partial_write(ingest: int, name: str) -> bool:
-    """Tell whether nothing in a partial write is a link, a folder or a special file."""
+    """Tell whether nothing in a partial write is a link, a folder, a special file, or a file elsewhere, too."""
     try:
         with _opened(name, ingest) as folder:
             files = [os.stat(file, dir_fd=folder, follow_symlinks=False) for file in names_in(folder)]
@@ -201,7 +209,7 @@ def _is_partial_write(ingest: int, name: str) -> bool:
         return True
     except OSError:
         return False
-    return all(stat.S_ISREG(file.st_mode) for file in files)
+    return all(stat.S_ISREG(file.st_mode) and file.st_nlink == 1 for file in files)
 
 
 @contextmanager

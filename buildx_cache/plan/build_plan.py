@@ -209,6 +209,15 @@ class LoginPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Container:
+    """A builder's container."""
+
+    name: str
+    endpoint: str = ""
+    """The Docker context or address of its engine; empty: the engine of the call."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServingPlan:
     """Whether BuildKit is handed local folders through a registry of this program's, and why (not).
 
@@ -218,6 +227,13 @@ class ServingPlan:
     why: str = ""
     network: str = ""
     """Where the builder finds it: on loopback (``host``), or on the gateway of a Docker network; nowhere if empty."""
+    container: Container | None = None
+    """The container whose loopback a tunnel makes it be on, where the builder finds it nowhere."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether folders are served."""
+        return bool(self.network or self.container)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,10 +20,10 @@ from buildx_cache.caches import (
 )
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
-from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, ServingPlan
+from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, Container, ServingPlan
 from buildx_cache.plan.builder_choice import is_read_only, obstacle, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Builder, Facts
-from buildx_cache.plan.scopes import Scopes, folder_tags, is_unplaced, plan_scopes, references
+from buildx_cache.plan.scopes import Scopes, check_apart, folder_tags, is_unplaced, plan_scopes, references
 from buildx_cache.redaction import redact
 from buildx_cache.reference import Reference
 from buildx_cache.request import BuildRequest, Driver, Lazy, parse_size, pushes
@@ -37,15 +37,21 @@ _NO_GATEWAY = ("none", "container:")
 def plan_serving(
     request: BuildRequest, facts: Facts, builder: BuilderPlan, entries: Sequence[CacheEntry]
 ) -> ServingPlan:
-    """Decide whether the builder can reach a registry of this process'. ``--lazy on`` has it tried in any case."""
+    """Decide how the builder can reach a registry of this process'. ``--lazy on`` has it tried in any case.
+
+    Where no network leads here, a tunnel through Docker's API does, from any builder's container.
+    """
     if not any(entry.folder for entry in entries):
         return ServingPlan()
     if request.lazy is Lazy.OFF:
         return ServingPlan(why="--lazy off")
     network = _network(request, facts, builder)
-    if request.lazy is Lazy.ON:
-        return ServingPlan(network=network or HOST, why="--lazy on")
     obstacle = _obstacle(request, facts, builder, network)
+    container = _container(request, facts, builder) if obstacle else None
+    if request.lazy is Lazy.ON:
+        return ServingPlan(network="" if container else network or HOST, container=container, why="--lazy on")
+    if container:
+        return ServingPlan(container=container, why=f"{obstacle}; a tunnel through Docker's API leads here")
     if obstacle:
         return ServingPlan(why=obstacle)
     where = "shares this host's network" if network == HOST else f"reaches this host by Docker's network {network!r}"
@@ -80,6 +86,16 @@ def _foreign_endpoint(request: BuildRequest, facts: Facts, builder: BuilderPlan)
     there = _there(facts, builder)
     endpoints = [node.endpoint for node in there.nodes] if there else list(request.endpoint)
     return next((each for each in endpoints if each not in same), "")
+
+
+def _container(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> Container | None:
+    """Return the builder's only container (buildx' ``driver/docker-container``); None where it has none or several."""
+    if builder.driver != Driver.DOCKER_CONTAINER or builder.nodes > 1:
+        return None
+    there = _there(facts, builder)
+    names = [node.name for node in there.nodes] if there else [node.node for node in builder.create]
+    name = next(filter(None, names), f"{builder.name}0")
+    return Container(name=f"buildx_buildkit_{name}", endpoint=_foreign_endpoint(request, facts, builder))
 
 
 def _network(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
@@ -176,6 +192,8 @@ def plan_cache(
     read_only = is_read_only(request, ci)
     image = request.cache_ref or _beside(tags)
     found = references(ci, facts, image, scopes) if image else ()
+    if found and kind in SCOPED and not SCOPED[kind].is_folder:
+        check_apart(request.cache_ref, found[0], tags)
     place = _location(request, facts, builder, kind, scopes, found)
     caches = _caches(request, builder, kind, place)
     exports = _exports(request, caches) if not (read_only or is_unplaced(request, ci, kind)) else ()

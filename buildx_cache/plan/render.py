@@ -39,7 +39,7 @@ def shell_lines(plan: BuildPlan) -> str:
 
 def _served(cache: CachePlan) -> list[str]:
     """Return the line that says what the commands do not show: that ``build`` serves a local folder to BuildKit."""
-    return [_comment(f"lazy: served as a registry: {cache.serving.why}")] if cache.serving.network else []
+    return [_comment(f"lazy: served as a registry: {cache.serving.why}")] if cache.serving.is_on else []
 
 
 def _config_file(effect: Effect | BuildInvocation) -> list[str]:
@@ -143,7 +143,11 @@ def plan_json(plan: BuildPlan) -> str:
             "read_only": plan.cache.read_only,
             "dir": plan.cache.directory or None,
             "max_size": plan.cache.max_size,
-            "lazy": {"network": plan.cache.serving.network or None, "why": plan.cache.serving.why},
+            "lazy": {
+                "network": plan.cache.serving.network or None,
+                "container": plan.cache.serving.container and plan.cache.serving.container.name,
+                "why": plan.cache.serving.why,
+            },
             "imports": [redacted_entry(str(entry)) for entry in plan.cache.imports],
             "exports": [redacted_entry(str(entry)) for entry in plan.cache.written],
         },

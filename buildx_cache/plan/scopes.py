@@ -10,9 +10,10 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from buildx_cache.cache_tags import cache_tag, scope_text, variant_text
+from buildx_cache.cache_tags import cache_tag, may_be_cache, scope_text, variant_text
 from buildx_cache.caches import SCOPED, CacheKind
 from buildx_cache.ci import CIContext
+from buildx_cache.errors import UsageError
 from buildx_cache.plan.facts import Facts
 from buildx_cache.plan.tags import FIELD, fill
 from buildx_cache.reference import Reference, parse_reference
@@ -91,6 +92,25 @@ def references(ci: CIContext, facts: Facts, place: str, scopes: Scopes) -> tuple
     if named[0].tag:
         return named
     return tuple(Reference(host=named[0].host, path=named[0].path, tag=tag) for tag in scopes.tags)
+
+
+def check_apart(place: str, cache: Reference, tags: tuple[Reference, ...]) -> None:
+    """Refuse a tag of the image that is a cache's, of this branch or of another one.
+
+    A branch called ``cache-main`` would push its image to where the cache of main is, or its cache over an image.
+
+    Raises:
+        UsageError: the tag.
+    """
+    template = place.rpartition("/")[2].partition(":")[2]
+    parts = FIELD.split(template)[::2]
+    same = (tag for tag in tags if tag.canonical.repository == cache.canonical.repository)
+    if template and (taken := next((tag for tag in same if may_be_cache(tag.tagged.tag, parts)), None)):
+        raise UsageError(
+            f"the tag {str(taken)!r} may be that of a cache: --cache-ref is {place!r}",
+            code="tag-reserved",
+            hint="keep caches under names that no image has: --cache-ref REPOSITORY:buildcache-{branch}",
+        )
 
 
 def cache_references(ci: CIContext, facts: Facts, place: str, branches: tuple[str, ...]) -> tuple[Reference, ...]:

@@ -25,6 +25,8 @@ from buildx_cache.working_copy import led_outside
 _OWN, _PYTHON = "buildx-cache.toml", "pyproject.toml"
 _SECTION = "tool.buildx-cache"
 _OWN_TABLE = b"buildx-cache"
+_SCHEMA = "$schema"
+"""A key for editors: where the file's JSON Schema is."""
 _LARGEST = 1 << 20
 # Of a file with options: tomllib takes ten seconds and half a gigabyte for a megabyte of dotted keys.
 _LARGEST_PARSED = 1 << 18
@@ -154,7 +156,7 @@ def _parse(file: Path, content: bytes) -> Layer | None:
         if is_python and _SECTION.encode() not in content:
             return None
         raise UsageError(f"{file} cannot be read: {_reason(error)}", code="config-unreadable", hint=_MEND) from None
-    section = _SECTION if is_python or table.keys() == {"tool"} else ""
+    section = _SECTION if is_python or table.keys() - {_SCHEMA} == {"tool"} else ""
     options: object = table
     for key in filter(None, section.split(".")):
         options = options.get(key) if isinstance(options, dict) else None
@@ -189,6 +191,8 @@ def _reason(error: Exception) -> str:
 def _config_values(file: Path, table: Mapping[str, object], lines: Mapping[str, int]) -> Iterable[tuple[str, object]]:
     known = {option_key(name): name for name in CONFIG_FIELDS}
     for key, value in table.items():
+        if key == _SCHEMA:
+            continue
         if key not in known:
             line = lines.get(key.replace("-", "_"), 0)
             place = f"{file}:{line}" if line else str(file)

@@ -21,8 +21,10 @@ from buildx_cache.request.images import copies_context, has_cache_mounts
 from buildx_cache.request.local_paths import (
     RESULT_FILES,
     dockerfile_of,
+    is_path,
     output_pairs,
     outputs_of,
+    used_paths,
     values_of,
     written_layouts,
 )
@@ -202,8 +204,9 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
 
     That is the folder of a cache, of a layout or of another export. Buildx puts the image's files in place first, and
     then follows their links: the image would say which files of the host are written, and what with. And it is what is
-    taken for the user's own ``settings``: a Docker plug-in of the image would run on the host, for the next effect of
-    the same call.
+    taken for the user's own ``settings``, over which no result is written either: a Docker plug-in of the image would
+    run on the host, for the next effect of the same call. An archive begins with the name of a file, which Docker reads
+    as the JSON that it may be.
 
     Raises:
         UsageError: the two folders.
@@ -211,13 +214,14 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
     layouts = written_layouts(request)
     outputs = (dict(output_pairs(text)) for text in outputs_of(request))
     exported = tuple(filter(None, (fields.get("dest") for fields in outputs if fields.get("type") == "local")))
-    for folder, place in product(exported, settings):
-        if _meet(Path(os.path.realpath(place)), Path(os.path.realpath(folder))):
+    results = (each.path for each in used_paths(request) if each.name in (*RESULT_FILES, "output"))
+    for path, place in product(filter(is_path, results), settings):
+        if _meet(Path(os.path.realpath(place)), Path(os.path.realpath(path))):
             raise UsageError(
-                f"the image is exported to {folder}, which has the user's settings {place} in it or lies in them: "
-                "the image would choose programs that run here",
+                f"{path} is to be written, which has the user's settings {place} in it or lies in them: "
+                "what is built would choose programs that run here",
                 code="output-over-settings",
-                hint="export to another folder, or set HOME to one outside of it",
+                hint="have it written elsewhere, or set HOME to a folder outside of it",
             )
     for folder, path in product(exported, _led_by_links(request)):
         if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:

@@ -12,7 +12,7 @@ from buildx_cache.request.local_paths import output_pairs, outputs_of
 # Flags of Buildx' own with which it prints to stdout; -q also among other switches, and with the value of -o.
 _PRINTING = ("--call", "--check", "--print", "--quiet", "--help")
 _PRINTING_LETTERS = re.compile(r"-D*[qh]")
-_PUSH_FLAGS = ("--push", "--push=true")
+_PUSH = "--push"
 _DISABLED = re.compile(r"(?:^|,)disabled=(?:1|t|true)(?:,|$)", re.IGNORECASE)
 _OFF = ("0", "f", "false")
 
@@ -80,13 +80,19 @@ def printing_flags(flags: Sequence[str]) -> tuple[str, ...]:
     return tuple(flag for flag in flags if flag.partition("=")[0] in _PRINTING or _PRINTING_LETTERS.match(flag))
 
 
+def _is_flagged(switch: str, flags: Sequence[str]) -> bool:
+    """Tell whether a switch is on among the flags that are passed on to Buildx: the last one counts (``pflag``)."""
+    given = (flag.partition("=") for flag in flags if flag.partition("=")[0] == switch)
+    return next((not equals or is_on(value) for _, equals, value in reversed(tuple(given))), False)
+
+
 def pushing_outputs(request: BuildRequest) -> tuple[Output, ...]:
     """Return what pushes: ``--push`` pushes every image output, or adds one; none where nothing does.
 
     The flags that are passed on to Buildx count, too.
     """
     outputs = tuple(Output(spec=text) for text in outputs_of(request))
-    if request.push or any(flag in _PUSH_FLAGS for flag in request.buildx_flags):
+    if request.push or _is_flagged(_PUSH, request.buildx_flags):
         return tuple(each.pushed() for each in outputs if each.is_image) or (Output(spec="type=image,push=true"),)
     return tuple(each for each in outputs if each.is_pushed)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import is_secret_argument
-from buildx_cache.reference import DOCKER_HUB, HUB_HOSTS, parse_reference
+from buildx_cache.reference import DOCKER_HUB, HUB_HOSTS, lowered, parse_reference
 from buildx_cache.request.build_request import Progress
 from buildx_cache.request.local_paths import LAYOUT_SCHEME, SYNTAX, output_pairs
 from buildx_cache.request.outputs import is_on
@@ -168,8 +168,11 @@ def _name(text: str, _: Ground) -> str:
 
 
 def may_name(template: str, repositories: Iterable[str]) -> bool:
-    """Tell whether a template of a tag may come to one of these: a field is anything without a slash."""
-    head, slash, last = template.partition("@")[0].rpartition("/")
+    """Tell whether a template of a tag may come to one of these: a field is anything without a slash.
+
+    Capital letters hide no name: a tag is written in lower case.
+    """
+    head, slash, last = lowered(template).partition("@")[0].rpartition("/")
     parts = _FIELD.sub("*", f"{head}{slash}{last.partition(':')[0]}").split("/")
     names = (each.removeprefix(f"{DOCKER_HUB}/").removeprefix("library/").split("/") for each in repositories)
     spelled = ((*before, *name) for name in names for before in _BEFORE)

@@ -63,9 +63,9 @@ def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, i
     says_where = request.registry or (request.ambient and request.ambient.registry)
     if request.username and not says_where and named in own:
         raise _refused(layer, named, "it would say where the login goes", "give --registry HOST with the login")
-    builders = frontend_name(request.buildkit_image)
-    if builders and "tag" in own and any(may_name(tag, (builders,)) for tag in mine.tag):
-        raise _refused(layer, "tag", "it names the image of the builder", _HINT)
+    programs = tuple(filter(None, map(frontend_name, (request.buildkit_image, *_chosen_frontends(request)))))
+    if taken := next((option for option, name in _image_names(mine) if may_name(name, programs)), ""):
+        raise _refused(layer, taken, "it names the image of the builder, or the frontend", _HINT)
     if "build_context" in own and _replaces_frontend(mine, request):
         raise _refused(layer, "build_context", "it replaces the program that is to read the Dockerfile", _HINT)
     exports = tuple(_exported_folders(request))
@@ -84,10 +84,25 @@ def _refused(layer: Layer, name: str, reason: str, hint: str) -> UsageError:
 
 def _replaces_frontend(mine: BuildRequest, request: BuildRequest) -> bool:
     """Tell whether a named context of the file may be the frontend that the caller chooses."""
-    chosen = [text.partition("=")[2] for text in values_of(request, "build_arg") if text.partition("=")[0] == SYNTAX]
-    wanted = {frontend_name(image.partition(" ")[0]) for image in chosen}
+    chosen = _chosen_frontends(request)
     named = {frontend_name(text.partition("=")[0]) for text in mine.build_context}
-    return bool(named & wanted) or "" in chosen
+    return bool(named & set(map(frontend_name, chosen))) or "" in chosen
+
+
+def _chosen_frontends(request: BuildRequest) -> tuple[str, ...]:
+    """Return the images that the caller names for a frontend; empty for one that a variable names."""
+    pairs = (text.partition("=")[::2] for text in values_of(request, "build_arg"))
+    return tuple(value.partition(" ")[0] for name, value in pairs if name == SYNTAX)
+
+
+def _image_names(mine: BuildRequest) -> Iterator[tuple[str, str]]:
+    """Yield the names that an engine may keep the image under, each with its option."""
+    yield from (("tag", tag) for tag in mine.tag)
+    for output in mine.output:
+        yield from (("output", name.strip()) for name in dict(output_pairs(output)).get("name", "").split(","))
+    for key, _, value in (text.partition("=") for text in mine.annotation):
+        if key.endswith(NAME_ANNOTATIONS):
+            yield "annotation", value
 
 
 def _writes_to_registries(request: BuildRequest) -> bool:

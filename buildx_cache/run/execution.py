@@ -66,10 +66,10 @@ class _Execution:
         self._redactor = secrets.redactor(plan.target.build)
         self._call = call = Call(plan, engine, display, self._redactor, sleep)
         self._builder = CallsBuilder(plan.builder, call.do, call.phase, call.retrying)
-        self._lazy = Lazy(plan.cache.serving, engine.gateway, call, call.retrying)
+        self._lazy = Lazy(plan.cache.serving, engine, call, call.retrying)
         self._caches = Caches(plan, call, self._lazy, call.retrying)
         self._loading = ImageLoad(plan.target.image.loading, engine, self._caches.folder)
-        is_for_stranger = ci.is_fork and plan.cache.read_only
+        is_for_stranger = ci.is_remote or (ci.may_be_strangers and plan.cache.read_only)
         is_classic = plan.store is Store.CLASSIC
         self._images = EngineImages(
             plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger, is_classic=is_classic
@@ -114,6 +114,8 @@ class _Execution:
                     asked = self._plan.target.image.asked
                     check = PushCheck(asked, self._engine.push_refusal) if asked else None
                     self._builder.prepare()
+                    with call.phase("builder"):
+                        self._lazy.connect()
                     if check:
                         with call.phase("login"):
                             check.finish()

@@ -194,6 +194,8 @@ class Folders:
         folder.hold(self._tell)
         if folder.written and layout.has_stale_writes(folder.path):
             self._delete_stale_writes(folder)
+        if folder.written:
+            layout.part_from_other_names(folder.path)
         folder.look()
         if folder.damage and self._plan.strict_cache:
             raise CacheError(

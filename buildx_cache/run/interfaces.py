@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
 
-from buildx_cache.plan import BuildInvocation, Effect
+from buildx_cache.plan import BuildInvocation, Container, Effect
 from buildx_cache.plan.effects import LoadImage
 from buildx_cache.reference import Reference
 
@@ -67,6 +67,13 @@ class Engine(Protocol):
         """Return the numerical address by which containers of a Docker network reach this host.
 
         Empty if there is none.
+        """
+
+    def tunnel(self, container: Container, ports: Sequence[int]) -> AbstractContextManager[Mapping[int, int]]:
+        """While this lasts, have ports of this machine's loopback on a container's; yields the port there of each.
+
+        Raises:
+            ExhaustedError: the container or this machine lacks what that takes.
         """
 
     def credentials(self, registry: str) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""The commands: `up`, `env`, `status`, `down`."""
+"""The commands: `up`, `env`, `job`, `status`, `down`."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 import existing
+import job
 import private
 import state
 from errors import EngineError
@@ -24,6 +25,7 @@ def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
     commands: dict[str, Callable[[argparse.Namespace, Mapping[str, str]], int]] = {
         "up": _up,
         "env": _env,
+        "job": _job,
         "status": _status,
         "down": _down,
     }
@@ -49,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     texts = {
         "up": "have a Docker engine, two registries and the images for tests and demos",
         "env": 'print the variables that lead to it, for eval "$(python3 docker/engine env)"',
+        "job": "have the image of a CI's job container in a private engine, and print its name",
         "status": "list the known engines; exit code 3 if the asked one does not run",
         "down": "stop it and leave nothing behind but its storage",
     }
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.add_argument("--suite", choices=SUITES, help="Debian suite of a private engine's packages")
         command.add_argument("--store", choices=STORES, help="image store of a private engine")
+        command.add_argument("--remote", action="store_true", help="one on another machine, reached by TLS only")
         if name == "env":
             command.add_argument("--format", choices=("shell", "json"), default="shell")
         if name == "down":
@@ -66,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _asked(options: argparse.Namespace, env: Mapping[str, str]) -> Name | None:
     """Return the private engine that was asked for: by option, or by an environment that already leads to one."""
-    if options.suite or options.store:
-        return Name(suite=options.suite or SUITES[0], store=options.store or STORES[0])
+    if options.suite or options.store or options.remote:
+        return Name(suite=options.suite or SUITES[0], store=options.store or STORES[0], is_remote=options.remote)
     found = re.fullmatch(rf"unix://{RUN_ROOT}/(\w+)-(\w+)/docker\.sock", env.get("DOCKER_HOST", ""))
     return Name(suite=found[1], store=found[2]) if found and found[1] in SUITES and found[2] in STORES else None
 
@@ -103,6 +107,8 @@ def variables(found: State, env: Mapping[str, str]) -> dict[str, str]:
     docker = {
         "DOCKER_HOST": found.docker_host,
         "DOCKER_CONFIG": found.docker_config,
+        "DOCKER_CERT_PATH": found.certificates,
+        "DOCKER_TLS_VERIFY": "1" if found.certificates else "",
         "PATH": ":".join([found.cli_folder, *others]) if found.cli_folder else "",
     }
     return {
@@ -119,6 +125,16 @@ def variables(found: State, env: Mapping[str, str]) -> dict[str, str]:
         "ENGINE_DOCKER_VERSION": found.docker_version,
         "ENGINE_BUILDX_VERSION": found.buildx_version,
     }
+
+
+def _job(options: argparse.Namespace, env: Mapping[str, str]) -> int:
+    name = _asked(options, env) or Name()
+    with state.locked(state.run_root(env)):
+        found = private.current(name)
+        if not found:
+            raise EngineError("the private engine is not up", "start it: `python3 docker/engine up --store containerd`")
+        print(job.ensure(private.places_of(found, name), env))
+    return 0
 
 
 def _find(options: argparse.Namespace, env: Mapping[str, str]) -> State | None:
@@ -146,7 +162,7 @@ def _status(options: argparse.Namespace, env: Mapping[str, str]) -> int:
 def _print_line(known: State, *, is_running: bool) -> None:
     word = "running" if is_running else "stopped"
     versions = f"docker {known.docker_version or '?'}  buildx {known.buildx_version or '?'}"
-    print(f"{known.name:<18} {word}  {versions}  {known.docker_host}  {known.registry} {known.auth_registry}")
+    print(f"{known.name:<25} {word}  {versions}  {known.docker_host}  {known.registry} {known.auth_registry}")
 
 
 def _down(options: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -165,4 +181,5 @@ def _down(options: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _names() -> list[Name]:
-    return [Name(suite=suite, store=store) for suite in SUITES for store in STORES]
+    machines = (False, True)
+    return [Name(suite=suite, store=store, is_remote=far) for far in machines for suite in SUITES for store in STORES]

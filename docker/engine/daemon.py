@@ -5,9 +5,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import machine
 import network
 from errors import EngineError
 from packages import programs_path
@@ -50,14 +51,18 @@ def check_overlayfs(folder: Path) -> None:
         run(["umount", target])
 
 
-def start(places: Places, pool: str, env: Mapping[str, str]) -> None:
-    """Start both daemons side by side and wait until dockerd answers."""
+def start(places: Places, pool: str, registries: Sequence[str], env: Mapping[str, str]) -> None:
+    """Start both daemons side by side and wait until dockerd answers.
+
+    On a machine of its own it listens there with TLS, too; its socket stays this program's own way to it.
+    """
     for folder in (places.home / "containerd", places.home / "docker", places.run / "exec"):
         folder.mkdir(parents=True, exist_ok=True)
     child_env = {**env, "PATH": programs_path(places)}
     child_env.pop("DOCKER_HOST", None)
     containerd = _start_containerd(places, child_env)
-    dockerd = _start_dockerd(places, pool, child_env)
+    far = machine.listening(places, network.prefix_of(pool), registries) if places.name.is_remote else {}
+    dockerd = _start_dockerd(places, pool, far, child_env)
     socket = places.run / "containerd.sock"
     await_ready(containerd, socket.exists, places.home / "containerd.log", seconds=30)
     await_ready(dockerd, lambda: bool(version(places.socket)), places.home / "dockerd.log", seconds=60)
@@ -71,15 +76,17 @@ def _start_containerd(places: Places, env: Mapping[str, str]) -> subprocess.Pope
     text = text.replace("# containerd inside a builder", f"# containerd of {places.name.text}")
     config = places.run / "containerd.toml"
     config.write_text(text)
-    argv = ["containerd", "--config", str(config), "--log-level", "error"]
+    argv = [*machine.inside(places.name), "containerd", "--config", str(config), "--log-level", "error"]
     return spawn(argv, pidfile=places.run / "containerd.pid", log=places.home / "containerd.log", env=env)
 
 
-def _start_dockerd(places: Places, pool: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start_dockerd(
+    places: Places, pool: str, more: Mapping[str, object], env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     runtime = places.run / "runtime"
     shutil.copyfile(HERE / "builder/runtime", runtime)
     runtime.chmod(0o755)
-    settings = {
+    settings: dict[str, object] = {
         "features": {"containerd-snapshotter": places.name.store == "containerd"},
         "runtimes": {"buildx-cache": {"path": str(runtime)}},
         "default-runtime": "buildx-cache",
@@ -94,11 +101,13 @@ def _start_dockerd(places: Places, pool: str, env: Mapping[str, str]) -> subproc
         # Not the file kept here: dockerd refuses one that names a living process, be it dockerd itself.
         "pidfile": str(places.run / "dockerd.own.pid"),
         "shutdown-timeout": 5,
+        "hosts": [f"unix://{places.socket}"],
+        **more,
     }
     config = places.run / "daemon.json"
     config.write_text(json.dumps(settings, indent=1) + "\n")
-    argv = ["dockerd", "--config-file", str(config), "--log-level", "warn"]
-    argv += ["--containerd", str(places.run / "containerd.sock"), "--host", f"unix://{places.socket}"]
+    argv = [*machine.inside(places.name), "dockerd", "--config-file", str(config), "--log-level", "warn"]
+    argv += ["--containerd", str(places.run / "containerd.sock")]
     return spawn(argv, pidfile=places.run / "dockerd.pid", log=places.home / "dockerd.log", env=env)
 
 

@@ -31,6 +31,7 @@ TEXTS = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "etc/group": b"root:x:0:\nnogroup:x:65534:\n",
 }
+SSH_USER = b"sshd:x:22:65534:sshd:/:/bin/false\n"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -78,12 +79,17 @@ def builder_recipe(places: Places, pool: str) -> Recipe:
         "usr/bin/docker": prefix / "usr/bin/docker",
         "usr/bin/runc": Path(packages.host_program("runc")),
     }
-    files = {**base.files, **programs, **_libraries(programs.values())}
+    ssh = packages.ssh_server(places)
+    programs["usr/sbin/sshd"] = ssh / "usr/sbin/sshd"
+    files = {**base.files, **programs, **_libraries(programs.values(), ssh)}
     certificates = Path("/etc/ssl/certs/ca-certificates.crt")
     if certificates.exists():
         files["etc/ssl/certs/ca-certificates.crt"] = certificates
     scripts = {f"usr/bin/{name}": (HERE / "builder" / name).read_bytes() for name in ("buildkitd", "buildctl")}
-    config = {"etc/containerd.toml": (HERE / "builder/containerd.toml").read_bytes()}
+    config = {
+        "etc/containerd.toml": (HERE / "builder/containerd.toml").read_bytes(),
+        "etc/passwd": TEXTS["etc/passwd"] + SSH_USER,
+    }
     return Recipe(
         files=files,
         texts={**base.texts, **scripts, **config},
@@ -178,7 +184,12 @@ def _entry(name: str, kind: bytes, *, mode: int = 0o777, size: int = 0, link: st
     return entry
 
 
-def _libraries(programs: Iterable[Path]) -> dict[str, Path]:
-    """Return the shared libraries of the programs and the loader itself, at the paths the loader looks for them."""
-    found = {path for program in programs for path in re.findall(r"(/\S+) \(0x", run(["ldd", str(program)]))}
-    return {path.lstrip("/"): Path(path) for path in found}
+def _libraries(programs: Iterable[Path], more: Path) -> dict[str, Path]:
+    """Return the shared libraries of the programs and the loader itself, at the paths the loader looks for them.
+
+    Some are below the folder ``more``.
+    """
+    env = {"LD_LIBRARY_PATH": ":".join(map(str, more.glob("usr/lib/*-linux-gnu*")))}
+    lines = [run(["ldd", str(program)], env={"PATH": packages.HOST_PATH, **env}) for program in programs]
+    found = {path for text in lines for path in re.findall(r"(/\S+) \(0x", text)}
+    return {path.removeprefix(str(more)).lstrip("/"): Path(path) for path in found}

@@ -3,14 +3,16 @@
 The daemons run with `--iptables=false`, because two of them in one network namespace delete each other's chains.
 Three rules per pool, made and removed here, give containers and build steps their way out instead.
 
-A pool is a /16: `.0.0/20` is the engine's bridge, `.32.0/19` the networks users make, and the /24 from `.64.0` on
-belong to builders that share the host's network (see builder/buildkitd).
+A pool is a /16: `.0.0/20` is the engine's bridge, `.16.0/30` the wire to a machine of its own (see machine.py),
+`.32.0/19` the networks users make, and the /24 from `.64.0` on belong to builders that share the host's network (see
+builder/buildkitd).
 """
 
 import ipaddress
 import re
 from pathlib import Path
 
+import machine
 from errors import EngineError
 from processes import run, say, succeeds
 from state import Name
@@ -48,14 +50,16 @@ def prefix_of(pool: str) -> str:
 
 def make(name: Name, pool: str, remembered: Path) -> None:
     """Make the engine's bridge and the pool's rules, and switch forwarding on; the file keeps the old value."""
-    link = bridge_name(name)
-    run([*IP, "link", "add", link, "type", "bridge"], hint="the kernel needs bridges, and this program root")
-    run([*IP, "addr", "add", f"{prefix_of(pool)}.0.1/20", "dev", link])
-    run([*IP, "link", "set", link, "up"])
+    if name.is_remote:
+        machine.make(name, pool, prefix_of(pool))
+    link, ip = bridge_name(name), [*machine.inside(name), *IP]
+    run([*ip, "link", "add", link, "type", "bridge"], hint="the kernel needs bridges, and this program root")
+    run([*ip, "addr", "add", f"{prefix_of(pool)}.0.1/20", "dev", link])
+    run([*ip, "link", "set", link, "up"])
     if not remembered.exists():
         remembered.write_text(FORWARDING.read_text())
     FORWARDING.write_text("1\n")
-    for table, chain, rule in _rules(pool):
+    for table, chain, rule in _rules(name, pool):
         present = succeeds(["iptables", "-w", "-t", table, "-C", chain, *rule])
         if not present and not succeeds(["iptables", "-w", "-t", table, "-I", chain, *rule]):
             say("iptables does not work here: containers and build steps cannot reach other machines")
@@ -68,7 +72,9 @@ def remove(name: Name, pool: str) -> None:
     for link in links:
         if link == bridge_name(name) or (BUILDER_BRIDGE.fullmatch(link) and pool and _is_in(link, pool)):
             run([*IP, "link", "delete", link])
-    for table, chain, rule in _rules(pool) if pool else ():
+    if name.is_remote:
+        machine.remove(name)
+    for table, chain, rule in _rules(name, pool) if pool else ():
         while succeeds(["iptables", "-w", "-t", table, "-C", chain, *rule]):
             run(["iptables", "-w", "-t", table, "-D", chain, *rule])
 
@@ -84,8 +90,9 @@ def _is_in(link: str, pool: str) -> bool:
     return f"inet {prefix_of(pool)}." in run([*IP, "-4", "addr", "show", "dev", link])
 
 
-def _rules(pool: str) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+def _rules(name: Name, pool: str) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     return (
+        *(machine.rules(name) if name.is_remote else ()),
         ("nat", "POSTROUTING", ("-s", pool, "!", "-d", pool, "-j", "MASQUERADE")),
         ("filter", "FORWARD", ("-s", pool, "-j", "ACCEPT")),
         ("filter", "FORWARD", ("-d", pool, "-j", "ACCEPT")),

@@ -1,7 +1,7 @@
 """The engine's programs: Debian packages of a newer suite, unpacked into a private folder.
 
-The system's package state stays as it is, except for three small packages of its own suite: `runc`, `iptables`
-and `busybox-static`.
+The system's package state stays as it is, except for a few small packages of its own suite (`ON_HOST`). The ssh
+server of builders is of that suite, too, unpacked like the others: it needs libraries that are as old as itself.
 """
 
 import re
@@ -17,13 +17,15 @@ WANTED = {
     "forky": ("docker.io", "docker-cli", "docker-buildx", "containerd", "tini-static", "docker-registry"),
     "trixie": ("docker.io", "docker-cli", "docker-buildx", "containerd", "tini", "docker-registry"),
 }
-ON_HOST = {"runc": "runc", "iptables": "iptables", "busybox": "busybox-static"}
+ON_HOST = {"runc": "runc", "iptables": "iptables", "busybox": "busybox-static", "ip": "iproute2", "openssl": "openssl"}
+SSH_SERVER = ("openssh-server", "libwrap0")
 HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def ensure(places: Places, env: Mapping[str, str]) -> None:
-    """Have the suite's programs in the private prefix and the host's three beside them."""
+    """Have the suite's programs in the private prefix and the host's beside them."""
     _ensure_host_packages(env)
+    _ensure_ssh_server(places, env)
     done = places.prefix / ".complete"
     if done.exists():
         return
@@ -67,6 +69,26 @@ def _ensure_host_packages(env: Mapping[str, str]) -> None:
     except EngineError:  # no package lists yet, or outdated ones
         run(["apt-get", "update", "-qq"], env=quiet, hint=hint)
         run(install, env=quiet, hint=hint)
+
+
+def ssh_server(places: Places) -> Path:
+    """Return the folder in which the ssh server is unpacked, with what the machine lacks of its libraries."""
+    return places.cache / "prefix" / "ssh"
+
+
+def _ensure_ssh_server(places: Places, env: Mapping[str, str]) -> None:
+    folder = ssh_server(places)
+    if (folder / ".complete").exists():
+        return
+    say(f"downloading {', '.join(SSH_SERVER)} …")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    hint = "make `apt-get update` work, then try again"
+    run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *SSH_SERVER], env=env, cwd=folder, hint=hint)
+    for package in folder.glob("*.deb"):
+        run(["dpkg", "-x", str(package), str(folder)], hint=f"delete {folder} and try again")
+        package.unlink()
+    (folder / ".complete").touch()
 
 
 def _download(folder: Path, suite: str, env: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import daemon
 import image
+import machine
 import network
 import packages
 import registry
@@ -81,11 +82,12 @@ def _start(places: Places, pool: str, before: State | None, env: Mapping[str, st
     state.save(draft, places.home)
     say(f"starting the engine {places.name.text} …")
     network.make(places.name, pool, FORWARDING)
+    host = machine.address(network.prefix_of(pool)) if places.name.is_remote else "127.0.0.1"
     addresses = [
-        registry.start(places, name, preferred, env)
+        registry.start(places, name, preferred if preferred.startswith(f"{host}:") else "", host, env)
         for name, preferred in zip(registry.NAMES, (draft.registry, draft.auth_registry), strict=True)
     ]
-    daemon.start(places, pool, env)
+    daemon.start(places, pool, addresses, env)
     _write_cli_config(places)
     docker_env = environment(places, env)
     base = image.ensure_base(addresses[0], docker_env)
@@ -106,11 +108,13 @@ def _start(places: Places, pool: str, before: State | None, env: Mapping[str, st
 
 
 def _draft(places: Places, pool: str, before: State | None) -> State:
+    far = machine.address(network.prefix_of(pool)) if places.name.is_remote else ""
     return State(
         kind="private",
         name=places.name.text,
         cache=str(places.cache),
-        docker_host=f"unix://{places.socket}",
+        docker_host=f"tcp://{far}:{machine.PORT}" if far else f"unix://{places.socket}",
+        certificates=str(machine.certificates(places)) if far else "",
         cli_folder=str(places.prefix / "cli"),
         docker_config=str(places.docker_config),
         registry=before.registry if before else "",

@@ -5,6 +5,7 @@ import shutil
 import socket
 from collections.abc import Mapping
 
+import machine
 from packages import programs_path
 from processes import await_ready, fetch, pid_of, spawn, stop
 from state import Places
@@ -57,9 +58,9 @@ def is_running(places: Places, name: str) -> bool:
     return pid_of(places.run / f"{name}.pid", f"{places.run}/") is not None
 
 
-def start(places: Places, name: str, preferred: str, env: Mapping[str, str]) -> str:
-    """Start the registry, at the address it had last time if that is free, and give its address."""
-    address = preferred if preferred and _is_free(preferred) else _free_address()
+def start(places: Places, name: str, preferred: str, host: str, env: Mapping[str, str]) -> str:
+    """Start the registry on the host's address, the one it had last time if that is free, and give its address."""
+    address = preferred if preferred and _is_free(preferred, places) else _free_address(host)
     folder = places.home / name
     folder.mkdir(parents=True, exist_ok=True)
     text = CONFIG.format(folder=folder, address=address)
@@ -72,7 +73,8 @@ def start(places: Places, name: str, preferred: str, env: Mapping[str, str]) -> 
     config.write_text(text)
     program = shutil.which("docker-registry", path=programs_path(places)) or "docker-registry"
     log = places.home / f"{name}.log"
-    process = spawn([program, "serve", str(config)], pidfile=places.run / f"{name}.pid", log=log, env=env)
+    argv = [*machine.inside(places.name), program, "serve", str(config)]
+    process = spawn(argv, pidfile=places.run / f"{name}.pid", log=log, env=env)
     await_ready(process, lambda: answers(address), log, seconds=20)
     return address
 
@@ -85,7 +87,9 @@ def halt(places: Places) -> None:
             stop(pid, seconds=5)
 
 
-def _is_free(address: str) -> bool:
+def _is_free(address: str, places: Places) -> bool:
+    if places.name.is_remote:  # nobody else is on that machine
+        return True
     host, _, port = address.rpartition(":")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -96,8 +100,8 @@ def _is_free(address: str) -> bool:
     return True
 
 
-def _free_address() -> str:
+def _free_address(host: str) -> str:
     """Return a port the kernel picks. Taken again for tests and demos alike, it is remembered in the state."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+        return f"{host}:{probe.getsockname()[1]}"

@@ -20,20 +20,23 @@ RUN_ROOT = Path("/run/buildx-cache-engine")
 
 @dataclass(frozen=True, kw_only=True)
 class Name:
-    """One private engine: the Debian suite of its packages and the kind of its image store."""
+    """One private engine: the Debian suite of its packages, the kind of its image store, and the machine it is on."""
 
     suite: str = SUITES[0]
     store: str = STORES[0]
+    is_remote: bool = False
+    """Whether it is on a machine of its own (see machine.py), reached by TLS only."""
 
     @property
     def text(self) -> str:
         """The engine's name in folders and on the terminal."""
-        return f"{self.suite}-{self.store}"
+        return f"{self.suite}-{self.store}{'-remote' if self.is_remote else ''}"
 
     @property
     def number(self) -> int:
         """A small number no other engine has: its bridge and its address pool follow from it."""
-        return SUITES.index(self.suite) * len(STORES) + STORES.index(self.store)
+        kinds = len(SUITES) * len(STORES)
+        return self.is_remote * kinds + SUITES.index(self.suite) * len(STORES) + STORES.index(self.store)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ class State:
     docker_host: str = ""
     cli_folder: str = ""
     docker_config: str = ""
+    certificates: str = ""
     registry: str
     auth_registry: str
     auth_user: str

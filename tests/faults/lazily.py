@@ -8,12 +8,13 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -103,7 +104,26 @@ def _slow() -> None:
     _replace(_ANSWER, _slowly)
 
 
-FAILURES: Mapping[str, Callable[[], None]] = {
+def _cut(kind: Kind, number: int) -> None:
+    """Kill the tunnel as the n-th manifest or blob is about to be sent."""
+    left = number
+
+    def cutting(answer: Callable[..., Answer], request: Request, **more: object) -> Answer:
+        nonlocal left
+        given = answer(request, **more)
+        left -= given.kind is kind
+        if left <= 0:
+            for each in Path("/proc").glob("[0-9]*/stat"):
+                with suppress(OSError):
+                    number, name, _, parent, *_ = each.read_text().split()
+                    if name == "(ssh)" and int(parent) == os.getpid():
+                        os.kill(int(number), signal.SIGKILL)
+        return given
+
+    _replace(_ANSWER, cutting)
+
+
+FAILURES: dict[str, Callable[[], None]] = {
     "gone before it begins": partial(_replace, _SERVE, _gone),
     "deaf": partial(_replace, _SERVE, _deaf),
     "killed at the manifest": partial(_blow, Kind.MANIFEST, 1),
@@ -113,6 +133,12 @@ FAILURES: Mapping[str, Callable[[], None]] = {
     "slow": _slow,
 }
 
+CUTS: dict[str, Callable[[], None]] = {
+    "tunnel killed at the manifest": partial(_cut, Kind.MANIFEST, 1),
+    "tunnel killed at the config": partial(_cut, Kind.BLOB, 1),
+    "tunnel killed at the first layer": partial(_cut, Kind.BLOB, 2),
+}
+"""Those of a builder that a tunnel leads to."""
 
 # --- a folder that is written ---
 
@@ -168,7 +194,7 @@ def _full() -> None:
     mock.patch.object(Upload, "write", write).start()
 
 
-UNSENT: Mapping[str, Callable[[], None]] = {
+UNSENT: dict[str, Callable[[], None]] = {
     "nobody": partial(_replace, _RECEIVE, _nobody),
     "mute": partial(_replace, _RECEIVE, _mute),
     "cut": _cut_writing,
@@ -176,5 +202,5 @@ UNSENT: Mapping[str, Callable[[], None]] = {
 FULL = "full"
 
 if __name__ == "__main__":
-    {**FAILURES, **UNSENT, FULL: _full}[sys.argv.pop(1)]()
+    {**FAILURES, **CUTS, **UNSENT, FULL: _full}[sys.argv.pop(1)]()
     main()

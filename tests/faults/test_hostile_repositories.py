@@ -77,7 +77,7 @@ def ask_git(found: Hostile, traps: Traps, *words: str) -> None:
 def test_no_command_has_a_repository_run_its_own(tmp_path: Path, traps: Traps, home: Path, position: str) -> None:
     found = hostile(position, tmp_path, traps)
     before = state_of(tmp_path)
-    commands = ((*PLAN, str(found.context)), ("doctor",), PRUNE)
+    commands = ((*PLAN, str(found.context)), ("doctor",), PRUNE, ("init", "--ci", "jenkins", "--dry-run"))
     ran = subprocess.run(
         (sys.executable, "-P", "-c", EACH, json.dumps(commands)),
         cwd=found.here,
@@ -87,7 +87,8 @@ def test_no_command_has_a_repository_run_its_own(tmp_path: Path, traps: Traps, h
         text=True,
     )
     codes = [line for line in ran.stdout.splitlines() if line.startswith("code ")]
-    assert codes == ["code 0", "code 3", "code 2"], ran.stderr
+    assert codes[:-1] == ["code 0", "code 3", "code 2"], ran.stderr
+    assert codes[-1] in ("code 0", "code 2"), ran.stderr  # where the Dockerfile is
     assert (traps.sprung(), state_of(tmp_path)) == ([], before)
 
 

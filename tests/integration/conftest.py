@@ -97,10 +97,16 @@ class Docker:
 
     @property
     def hello(self) -> tuple[str, ...]:
-        """What ends every command line that builds docker/hello, outside of any work tree: it has no branch."""
+        """What ends every command line that builds docker/hello, outside of any work tree: it has no branch.
+
+        Its sources differ from every other copy's: BuildKit joins equal steps of builds that run at the same time on
+        one builder, and a step that is joined to one without the cache runs (``solver/scheduler.go``, mergeTo).
+        """
         copy = self.home / "hello"
         if not copy.exists():
             shutil.copytree(HELLO, copy)
+            with (copy / "bin" / "primes").open("a") as script:
+                script.write(f"# {uuid.uuid4()}\n")
             dockerfile = copy / "Dockerfile"
             dockerfile.write_text(dockerfile.read_text().replace("primes 600000", "primes 6000"))  # 4 seconds of work
         return ("--build-arg", f"BASE={self.base}", str(copy))
@@ -220,6 +226,14 @@ def old_docker(special: Callable[[str, str], Docker]) -> Docker:
 def classic_docker(special: Callable[[str, str], Docker]) -> Docker:
     """An engine with the classic image store."""
     return special("forky", "classic")
+
+
+@pytest.fixture
+def remote_docker(engines: Engines, home: Path) -> Docker:
+    """An engine on another machine, which only Docker's API leads to, with TLS."""
+    if engines.start()["ENGINE_KIND"] == "existing" and os.geteuid() != 0:
+        pytest.skip("another engine than the one that is there takes root")
+    return Docker(env=engines.start("--remote"), home=home)
 
 
 @pytest.fixture

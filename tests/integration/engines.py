@@ -41,6 +41,10 @@ class Engines:
             self._known[which] = json.loads(self._call("env", "--format", "json", *which).stdout)
         return self._known[which]
 
+    def job_image(self, *which: str) -> str:
+        """The image of a CI's job container, in the private engine of these options, which has to run."""
+        return self._call("job", *which).stdout.strip()
+
     def stop(self) -> None:
         """Stop what any process of the run has started."""
         if self._early:

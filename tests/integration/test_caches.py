@@ -23,7 +23,7 @@ def assert_warm_after_cold(docker: Docker, kind: str, builder: tuple[str, ...], 
     if not fresh:
         docker.docker("buildx", "prune", "--builder", "default", "--all", "--force")
     warm = docker.build(*words, *docker.hello)
-    assert warm.steps == (STEPS, STEPS, 0), warm.stderr
+    assert warm.steps == (STEPS, STEPS, 0), (cold.stderr, warm.stderr)
     assert warm.report["cache"]["imports"][0]["status"] == "hit"
     assert warm.report["builder"]["created"] is fresh
     assert docker.greeting(f"{repository}:demo") == GREETING

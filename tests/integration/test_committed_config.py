@@ -208,6 +208,9 @@ def test_no_committed_link_leads_to_other_caches(place: str, tmp_path: Path, doc
     git(top, "add", "--all", "--force")
     ran = docker.tool("build", "--cache", "local", ".", cwd=top, env=env)
     assert (ran.code, ran.report["error"]["code"]) == (2, "cache-home-committed")
+    for words in (("ls",), ("clear", "--all")):
+        ran = docker.tool("cache", *words, cwd=top, env=env)
+        assert (ran.code, "XDG_CACHE_HOME" in ran.stderr) == (2, True), ran.stderr
     assert [*elsewhere.iterdir()] == []
 
 
@@ -255,6 +258,35 @@ def test_no_image_is_exported_over_the_settings_of_the_user(tmp_path: Path, dock
     assert ran.code == 0, ran.stderr
     assert (top / "out" / ".docker").is_dir()
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", ["tar", "oci", "docker"])
+def test_no_archive_is_written_over_the_settings_of_the_user(kind: str, tmp_path: Path, docker: Docker) -> None:
+    """The attack: an archive begins with the name of a file, which the next docker command reads as its settings.
+
+    With ``HOME`` in the checkout, a file of a fork may name the place.
+    """
+    top, mark = honest(tmp_path / "top"), tmp_path / "mark"
+    _program(top / "tools" / "docker-buildx", mark)
+    (top / '{"cliPluginsExtraDirs":["tools"]}').touch()
+    (top / "Dockerfile").write_text("FROM scratch\nCOPY {* /\n")
+    (top / "buildx-cache.toml").write_text(f'output = ["type={kind},dest=.docker/config.json"]\n')
+    git(top, "add", "--all")
+    config = top / ".docker"
+    config.mkdir()
+    own = Path(docker.env.get("DOCKER_CONFIG") or Path(os.environ["HOME"]) / ".docker") / "config.json"
+    before = own.read_text() if own.exists() else "{}"
+    (config / "config.json").write_text(before)
+    env = {
+        **_variables(top, "HOME"),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "BUILDX_CONFIG": "",
+        "XDG_CONFIG_HOME": "",
+    }
+    ran = docker.tool("build", "--cache", "none", "--driver", "docker", ".", cwd=top, env=env)
+    assert not mark.exists()
+    assert (ran.code, ran.report["error"]["code"]) == (2, "output-over-settings"), ran.stderr
+    assert (config / "config.json").read_text() == before
 
 
 def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, docker: Docker) -> None:

@@ -198,6 +198,40 @@ def test_the_doctor_without_docker(docker: Docker) -> None:
     assert "start Docker" in ran.stdout
 
 
+def test_the_doctor_names_what_hurts_on_a_ci(docker: Docker, project: Path, tmp_path: Path) -> None:
+    (project / ".git").mkdir()
+    (project / ".circleci").mkdir()
+    (project / ".circleci" / "config.yml").write_text("jobs:\n  a:\n    steps:\n      - setup_remote_docker\n")
+    real = subprocess.run(("which", "docker"), env=docker.child_env(), capture_output=True, text=True, check=True)
+    podman = '{"Server":{"Version":"4.9.3","Components":[{"Name":"Podman Engine","Version":"4.9.3"}]}}'
+    command = tmp_path / "bin" / "docker"
+    command.parent.mkdir()
+    script = f"#!/bin/sh\ncase $1 in version) echo '{podman}' ;; *) exec {real.stdout.strip()} \"$@\" ;; esac\n"
+    command.write_text(script)
+    command.chmod(0o755)
+    ci = {"CIRCLECI": "true", "CIRCLE_BRANCH": "main"}
+    absent = {
+        "PATH": f"{command.parent}:{docker.child_env()['PATH']}",
+        "BUILDX_CACHE_BUILDKIT_IMAGE": f"{docker.registry}/none",
+    }
+    ran = docker.tool("doctor", "--cache-dir", "cache", cwd=project, env=ci | absent)
+    assert (ran.code, [line.split()[1] for line in ran.stdout.splitlines() if line.startswith("warn")]) == (
+        0,
+        ["docker", "builder", "cache", "remote"],
+    )
+    assert "line 4 of .circleci/config.yml" in ran.stdout
+    assert f"{docker.registry}/none" in ran.stdout
+    there = {"BUILDX_CACHE_BUILDKIT_IMAGE": docker.env["ENGINE_BUILDKIT_IMAGE"]}
+    (project / ".circleci" / "config.yml").write_text("")
+    ran = docker.tool("doctor", cwd=project, env=ci | there)
+    assert (ran.code, "warn" in ran.stdout) == (0, False)
+
+
+def test_the_doctor_says_how_a_job_of_the_ci_has_an_engine(docker: Docker) -> None:
+    ran = docker.tool("doctor", env={"DOCKER_HOST": "unix:///nonexistent.sock", "CIRCLECI": "true"})
+    assert (ran.code, "setup_remote_docker" in ran.stdout) == (3, True)
+
+
 @pytest.mark.parametrize("output", ["-", "type=tar,dest=-"])
 def test_a_result_on_stdout_waits_for_no_stdin(docker: Docker, tmp_path: Path, output: str) -> None:
     (tmp_path / "app").mkdir()

@@ -9,7 +9,7 @@ import os
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -197,6 +197,22 @@ def test_a_repository_does_not_hold_git_up(tmp_path: Path, monkeypatch: pytest.M
     os.mkfifo(top / place)
     assert read_git(top, user(tmp_path, tmp_path)).sha is None
     assert ask(top, user(tmp_path, tmp_path), "config", "--list", "--show-scope") == ""
+
+
+@pytest.mark.parametrize("place", [".git", ".git/HEAD", ".git/config", ".git/packed-refs", ".git/refs/heads/trunk"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_git_is_not_asked_where_it_would_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, make: Callable[[Path], None]
+) -> None:
+    top = honest(tmp_path / "top")
+    assert ask(top, user(tmp_path, tmp_path), "rev-parse", "HEAD")
+    if os.path.lexists(top / place):
+        (top / place).rename(tmp_path / "before")
+    make(top / place)
+    started: list[object] = []
+    monkeypatch.setattr("buildx_cache.engine.git.run_git", lambda *words: started.append(words))
+    assert read_git(top, user(tmp_path, tmp_path)).sha is None
+    assert started == []
 
 
 @pytest.mark.parametrize("place", [".mailmap", ".git/refs/heads/trunk", ".git/packed-refs"])

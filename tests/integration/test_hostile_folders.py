@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,30 @@ def test_an_export_goes_on_with_no_partial_write_that_leads_outside(docker: Dock
         assert listing(outside) == before, plant
         assert ran.report["cache"]["exports"][0]["status"] == "written"
         assert ran.report["cache"]["local"]["sound"] is True
+
+
+def test_an_export_writes_to_no_file_that_has_another_name(docker: Docker, tmp_path: Path) -> None:
+    """The attack: Buildx writes index.json and oci-layout in place, and appends to a partial write that is fresh."""
+    project, folder, outside = write_project(tmp_path / "hostile"), tmp_path / "cache", tmp_path / "outside"
+    assert build(docker, project, folder).code == 0
+    known = [blob.name for blob in (folder / "blobs" / "sha256").iterdir()]
+    (folder / "blobs").rename(tmp_path / "blobs")
+    (folder / "ingest").rmdir()
+    (folder / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+    plant_all(folder / "ingest", outside, known, as_second_name)
+    for name in ("index.json", "oci-layout"):
+        (outside / name).hardlink_to(folder / name)
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    for begun in (folder / "ingest").iterdir():
+        for name in ("startedat", "updatedat"):
+            (begun / name).write_text(now)
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    for number in (1, 2):
+        ran = build(docker, project, folder, "--build-arg", f"N={number}")
+        assert ran.code == 0, ran.stderr
+        assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
+    assert ran.report["cache"]["exports"][0]["status"] in ("written", "unchanged")
+    assert ran.report["cache"]["local"]["sound"] is True
 
 
 def lead_to_pipes(folder: Path) -> None:

@@ -230,6 +230,18 @@ def test_a_link_in_a_cache_folder_leads_to_no_other_cache(call: CommandLine) -> 
     assert other.present() == before
 
 
+@pytest.mark.parametrize("words", [("inspect",), ("verify",), ("prune", "--max-age", "30d")])
+def test_no_committed_link_leads_to_another_cache(call: CommandLine, words: tuple[str, ...]) -> None:
+    other, top = make(call.folder / "other", junk=1), call.folder / "top"
+    before = other.present()
+    (top / ".git").mkdir(parents=True)
+    (top / "cache").symlink_to(other.folder)
+    called = call("cache", *words, "top/cache")
+    assert (called.code, "symbolic link" in called.err) == (2, True)
+    assert other.present() == before
+    assert call("cache", *words, "other").code == 0
+
+
 def test_inspect_changes_nothing_and_tells_damage(call: CommandLine) -> None:
     layout = make(call.folder / "cache")
     layout.path(digest_of(OLD)).unlink()

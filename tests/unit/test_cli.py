@@ -22,7 +22,7 @@ import pytest
 from buildx_cache import __version__, cli
 from buildx_cache.cli import building, session
 from buildx_cache.cli.displays import wants_color
-from buildx_cache.engine import git
+from buildx_cache.engine import git, known_names
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError, InterruptedBuildError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
@@ -63,7 +63,7 @@ def _git(argv: tuple[str, ...], *, env: Mapping[str, str], within: tuple[float, 
 # --- help --------------------------------------------------------------------------------------------------
 
 
-COMMANDS = {"build", "plan", "cache", "doctor"}
+COMMANDS = {"build", "plan", "cache", "doctor", "init"}
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)], ids=["nothing", "long", "short"])
@@ -75,7 +75,7 @@ def test_help_lists_the_commands(call: CommandLine, words: tuple[str, ...]) -> N
 
 
 @pytest.mark.parametrize(
-    "command", ["build", "plan", "doctor", "cache", "cache inspect", "cache verify", "cache prune"]
+    "command", ["build", "plan", "doctor", "init", "cache", "cache inspect", "cache verify", "cache prune"]
 )
 def test_help_fits_80_columns(call: CommandLine, command: str) -> None:
     called = call(*command.split(), "--help")
@@ -113,6 +113,14 @@ def test_the_module_runs_the_same_program(call: CommandLine) -> None:
     assert called == ["main"]
 
 
+def test_a_python_too_old_is_named(call: CommandLine, capsys: pytest.CaptureFixture[str]) -> None:
+    call.patch.setattr(sys, "version_info", (3, 10, 12, "final", 0))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("buildx_cache", run_name="__main__")
+    err = capsys.readouterr().err
+    assert (ended.value.code, "3.11 or newer; this is 3.10" in err, err.count("hint: ")) == (3, True, 1)
+
+
 @pytest.mark.parametrize("words", [("cache",), ("cache", "--help")], ids=["nothing", "help"])
 def test_the_cache_command_lists_its_own(call: CommandLine, words: tuple[str, ...]) -> None:
     called = call(*words)
@@ -142,12 +150,62 @@ def test_a_reader_that_leaves_is_no_bug(call: CommandLine, words: tuple[str, ...
         ("buildx-cache build . x --pu", ["--push", "--push-auto", "--pull"]),
         ("buildx-cache plan --format s", ["shell"]),
         ("buildx-cache build --cache re", ["registry"]),
+        ("buildx-cache build --network h", ["host"]),
+        ("buildx-cache init --ci bi", ["bitbucket"]),
+        ("buildx-cache init --cache l", ["local"]),
     ],
 )
 def test_a_shell_completes_words(call: CommandLine, words: str, completed: list[str]) -> None:
     position = str(len(words.split()) - 1)
     called = call(_BUILDX_CACHE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=position)
     assert (called.code, called.out.split(), called.err) == (0, completed, "")
+
+
+def complete(call: CommandLine, words: str) -> list[str]:
+    called = call(_BUILDX_CACHE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
+    assert (called.code, called.err) == (0, "")
+    return called.out.split()
+
+
+def test_a_shell_completes_names_that_docker_knows(call: CommandLine, tmp_path: Path) -> None:
+    instances = tmp_path / "home" / ".docker" / "buildx" / "instances"
+    instances.mkdir(parents=True)
+    for name in ("mine", "more", "-m", "m\x1b[2J", "$(m)"):
+        (instances / name).touch()
+    asked: list[tuple[str, ...]] = []
+
+    def listed(argv: tuple[str, ...], **_: object) -> Completed:
+        asked.append(argv)
+        return Completed(code=0, stdout="default\nmakers\nm;x\n", stderr="Warning: DOCKER_HOST overrides")
+
+    call.patch.setattr(known_names, "capture_within", listed)
+    assert complete(call, "buildx-cache build --builder m") == ["mine", "more", "makers"]
+    assert complete(call, "buildx-cache plan --docker-context d") == ["default"]
+    assert complete(call, "buildx-cache doctor --docker-context m") == ["makers"]
+    assert set(asked) == {("docker", "context", "ls", "--quiet")}
+
+
+@pytest.mark.parametrize("failure", [FileNotFoundError(), TimeoutError(), PermissionError()], ids=repr)
+def test_a_docker_that_does_not_answer_completes_nothing(call: CommandLine, failure: OSError) -> None:
+    def fails(*_: object, **__: object) -> Completed:
+        raise failure
+
+    call.patch.setattr(known_names, "capture_within", fails)
+    for words in ("build --builder ", "build --docker-context ", "cache clear "):
+        assert complete(call, f"buildx-cache {words}x") == []
+
+
+def test_a_docker_that_refuses_completes_nothing(call: CommandLine) -> None:
+    call.patch.setattr(known_names, "capture_within", lambda *_, **__: Completed(code=1, stdout="default", stderr="no"))
+    assert complete(call, "buildx-cache build --docker-context d") == []
+
+
+def test_a_shell_completes_the_names_of_caches(call: CommandLine, tmp_path: Path) -> None:
+    call.patch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("app-1", "other-2"):
+        (tmp_path / "buildx-cache" / name).mkdir(parents=True, mode=0o700)
+        (tmp_path / "buildx-cache" / name / "oci-layout").touch()
+    assert complete(call, "buildx-cache cache clear ap") == ["app-1"]
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

@@ -13,7 +13,7 @@ import pytest
 
 from buildx_cache.caches import CacheKind
 from buildx_cache.errors import UsageError
-from buildx_cache.request import Layer, converted, option_key
+from buildx_cache.request import Layer, converted, found_config, option_key
 from buildx_cache.request.options import CONFIG_FIELDS, KINDS, OPTIONS
 
 FILE = resources.files("buildx_cache").joinpath("config.schema.json")
@@ -38,9 +38,9 @@ def schema() -> dict[str, Any]:
         "title": "buildx-cache.toml",
         "description": "Options of buildx-cache, at the top or in [tool.buildx-cache].",
         "type": "object",
-        "properties": {**options, "tool": tool},
+        "properties": {**options, "$schema": {"description": "Where this schema is, for editors."}, "tool": tool},
         "additionalProperties": False,
-        "dependencies": {"tool": {"maxProperties": 1}},
+        "dependencies": {"tool": {"propertyNames": {"enum": ["$schema", "tool"]}}},
     }
 
 
@@ -57,11 +57,23 @@ def test_the_schema_is_that_of_the_options() -> None:
     [
         'platform = ["linux/amd64"]\nbuild-arg = "A=1\\nB=2"\npush = true\ncache-read-only = false',
         '[tool.buildx-cache]\ncache = "registry"\nreport-html = "build-report.html"',
+        '#:schema https://example.com/config.schema.json\n"$schema" = "./config.schema.json"\npush = true',
+        '"$schema" = "x"\n[tool.buildx-cache]\n"$schema" = "x"\ncache = "registry"',
         "",
     ],
 )
 def test_a_configuration_file_is_valid(text: str) -> None:
     VALIDATOR.validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize("name", ["buildx-cache.toml", "pyproject.toml"])
+@pytest.mark.parametrize("head", ["#:schema ./x.json\n", '"$schema" = "./x.json"\n', '"$schema" = 1\n'], ids=repr)
+@pytest.mark.parametrize("inner", ["", '"$schema" = "./x.json"\n'], ids=repr)
+def test_where_the_schema_is_is_no_option(tmp_path: Path, name: str, head: str, inner: str) -> None:
+    (tmp_path / name).write_text(f"{head}[tool.buildx-cache]\n{inner}target = 'x'\n")
+    found = found_config(".", tmp_path, is_trusted=False)
+    assert found.layer
+    assert dict(found.layer.values) == {"target": "x"}
 
 
 @pytest.mark.parametrize(

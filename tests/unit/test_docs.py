@@ -1,6 +1,6 @@
-"""README and docs: links lead somewhere, examples are accepted, tables of options are those of the program.
+"""README and docs: links lead somewhere, examples are accepted, tables and steps are those of the program.
 
-``python -m tests.unit.test_docs`` writes the tables anew.
+``python -m tests.unit.test_docs`` writes tables and steps anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from ruamel.yaml import YAML
 
 from buildx_cache.request import option_key
 from buildx_cache.request.options import OPTIONS
+from buildx_cache.starter.recipes import RECIPES, StepCache
+from buildx_cache.starter.rendering import render
+from buildx_cache.starter.source import Source, values_of
+from buildx_cache.starter.survey import Findings
 from tests.unit.command_line import CommandLine
 from tests.unit.test_config_schema import VALIDATOR
 
@@ -28,8 +32,9 @@ PAGES = [PROJECT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.m
     DOCS.glob("*.md")
 )
 README_LINES = 130
+WRITTEN_PAGES = ("commands.md", "ci.md")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]+))?\)")
-_SECTION = re.compile(r"(<!-- options -->\n).*?(<!-- end -->)", re.DOTALL)
+_SECTION = re.compile(r"(<!-- (options|steps) -->\n).*?(<!-- end -->)", re.DOTALL)
 # What the examples' variables hold in a job.
 VARIABLES = {
     "DOCKER_REGISTRY": "registry.example.com",
@@ -37,6 +42,7 @@ VARIABLES = {
     "DOCKER_PASSWORD": "hunter2",
     "GITHUB_REPOSITORY": "team/app",
     "CI_REGISTRY_IMAGE": "registry.example.com/team/app",
+    "PIPELINE_WORKSPACE": "/pipeline",
     "CIRCLECI": "true",
     "CIRCLE_BRANCH": "main",
     "CIRCLE_SHA1": "0123456789012345678901234567890123456789",
@@ -56,9 +62,29 @@ def options_tables() -> str:
     return "\n".join((*lines[1:], "", ""))
 
 
+def steps() -> str:
+    """Write what ``init`` does for each CI, in a project called app; of local caches those of the first three."""
+    lines: list[str] = []
+    for recipe in RECIPES:
+        language = {"yml": "yaml"}.get(recipe.suffix, recipe.suffix)
+        kinds = (StepCache.REGISTRY, *((StepCache.LOCAL,) if recipe in RECIPES[:3] else ()))
+        lines += ["", f"### {recipe.title}", ""]
+        for kind in kinds:
+            text = render(recipe, kind, values_of(Source(), Findings(top=Path("/app"))))
+            note = f"With `init --cache {kind}`:" if kind is not StepCache.REGISTRY else f"In `{recipe.file}`:"
+            lines += [note, "", f"```{language}", text.rstrip("\n"), "```", ""]
+        beside = (recipe.login.format(registry=""), recipe.kept if len(kinds) > 1 else "")
+        lines += [line for text in beside if text for line in (f"{text[0].upper()}{text[1:]}.", "")]
+        lines.pop()
+    return "\n".join((*lines[1:], "", ""))
+
+
+WRITTEN = {"options": options_tables, "steps": steps}
+
+
 def written(page: Path) -> str:
-    """Put today's tables into a page."""
-    return _SECTION.sub(lambda found: f"{found[1]}{options_tables()}{found[2]}", page.read_text(encoding="utf-8"))
+    """Put today's tables and steps into a page."""
+    return _SECTION.sub(lambda found: f"{found[1]}{WRITTEN[found[2]]()}{found[3]}", page.read_text(encoding="utf-8"))
 
 
 def blocks(language: str) -> Iterator[Any]:
@@ -67,13 +93,17 @@ def blocks(language: str) -> Iterator[Any]:
             yield pytest.param(block, id=f"{page.name}-{number}")
 
 
+SHELL_KEYS = ("run", "command", "commands", "script")
+"""What CIs call a step's shell lines."""
+
+
 def runs(node: object) -> Iterator[str]:
-    """Give the shell lines of a CI's configuration: ``run`` of CircleCI and GitHub, ``script`` of GitLab."""
+    """Give the shell lines of a CI's configuration: a text, or a list of lines."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if key == "run" and isinstance(value, str):
+            if key in SHELL_KEYS and isinstance(value, str):
                 yield value
-            elif key == "script":
+            elif key in SHELL_KEYS and isinstance(value, list):
                 yield from value
             else:
                 yield from runs(value)
@@ -85,9 +115,10 @@ def runs(node: object) -> Iterator[str]:
 def commands(shell: str) -> Iterator[list[str]]:
     """Give the calls of this program in a shell's lines, as words, with the variables put in."""
     for name, value in VARIABLES.items():
-        shell = shell.replace(f"${name}", value)
+        for spelled in (f"$${{{name}}}", f"$${name}", f"${name}"):  # two dollars: the CI makes one of them
+            shell = shell.replace(spelled, value)
     for line in shell.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        words = shlex.split(line.removeprefix("pipx run "), comments=True)
         joined = [number for number, word in enumerate(words) if word in {"&&", "|"}]
         for begin, end in zip([-1, *joined], [*joined, len(words)], strict=True):
             if words[begin + 1 : begin + 2] == ["buildx-cache"]:
@@ -121,9 +152,11 @@ def test_links_lead_to_a_file_and_its_heading(page: Path) -> None:
         assert not heading or heading in slugs, (target, heading)
 
 
-def test_the_tables_are_those_of_the_options() -> None:
-    page = DOCS / "commands.md"
-    assert page.read_text(encoding="utf-8") == written(page)
+@pytest.mark.parametrize("name", WRITTEN_PAGES)
+def test_what_is_written_from_the_program_is_todays(name: str) -> None:
+    page = DOCS / name
+    assert written(page) == page.read_text(encoding="utf-8")
+    assert _SECTION.search(written(page))
 
 
 @pytest.mark.parametrize("block", list(blocks("toml")))
@@ -155,5 +188,5 @@ def test_an_example_is_accepted(
 
 
 if __name__ == "__main__":
-    commands_page = DOCS / "commands.md"
-    commands_page.write_text(written(commands_page), encoding="utf-8")
+    for each in WRITTEN_PAGES:
+        (DOCS / each).write_text(written(DOCS / each), encoding="utf-8")

@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from buildx_cache.ci import CIContext
-from buildx_cache.doctor import Check, Verdict, examine
+from buildx_cache.ci.pitfalls import CIRCLECI as PITFALLS
+from buildx_cache.doctor import Check, CIFile, Machine, Questions, Verdict, examine
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
 from buildx_cache.plan.facts import Registries, Version
@@ -41,13 +43,13 @@ def checks(
     tmp_path: Path,
     *,
     facts: Facts | EngineError = FACTS,
-    ci: CIContext = LAPTOP,
-    credentials: Credentials = LOGINS,
-    cache_dir: str = "",
-    path: str = "",
+    podman: bool = False,
+    refusal: str = "",
+    **machine: Any,  # noqa: ANN401 -- what is different of it
 ) -> dict[str, tuple[Verdict, str, str]]:
-    cache_dir = cache_dir or str(tmp_path / "cache")
-    found = tuple(examine(answering(facts), ci, credentials, cache_dir, path, git=(2, 39, 5)))
+    own = {"ci": LAPTOP, "credentials": LOGINS, "cache_dir": str(tmp_path / "cache"), "path": "", "git": (2, 39, 5)}
+    ask = Questions(facts=answering(facts), is_podman=lambda: podman, pull_refusal=lambda: refusal)
+    found = tuple(examine(ask, Machine(**{**own, **machine})))
     assert len({check.name for check in found}) == len(found)
     return {check.name: (check.verdict, check.found, check.advice) for check in found}
 
@@ -79,9 +81,8 @@ def test_a_ready_machine_has_one_line_a_check(tmp_path: Path) -> None:
 def test_a_git_that_takes_files_for_a_repository_is_told_apart(
     tmp_path: Path, version: Version, verdict: Verdict
 ) -> None:
-    found = examine(answering(FACTS), LAPTOP, LOGINS, str(tmp_path / "cache"), "", git=version)
-    check = next(check for check in found if check.name == "git")
-    assert (check.verdict, bool(check.advice)) == (verdict, verdict is WARN)
+    said = checks(tmp_path, git=version)["git"]
+    assert (said[0], bool(said[2])) == (verdict, verdict is WARN)
 
 
 def test_without_docker_the_rest_is_still_checked(tmp_path: Path) -> None:
@@ -254,6 +255,91 @@ def test_credentials_are_told_by_name(
     helper.write_text("")
     helper.chmod(0o755)
     assert checks(tmp_path, credentials=credentials, path=str(tmp_path))["credentials"] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "docker", "lines"),
+    [
+        ("jobs:\n  a:\n    steps:\n      - setup_remote_docker\n", "28.5.2", {"remote engine": "line 4 of"}),
+        ("steps:\n- setup_remote_docker: {version: docker29}\n", "29.0.1", {}),
+        ("steps:\n  - setup_remote_docker:\n      version: default\n  - run: x\n", "29.0.1", {}),
+        (
+            "steps:\n  - setup_remote_docker:\n      docker_layer_caching: true\n  - run: {version: 1}\n",
+            "29.0.1",
+            {"layer cache": "line 3 of", "remote engine": "line 2 of"},
+        ),
+        (
+            "a:\n  docker_layer_caching: true\nb:\n  machine: {docker_layer_caching: true}\n",
+            "29.1",
+            {"layer cache": "lines 2, 4 of"},
+        ),
+        ("a:\n  docker_layer_caching: true\n", "28.5.2", {}),
+        ("a:\n  docker_layer_caching: false\n  # docker_layer_caching: true\n# - setup_remote_docker\n", "29.1", {}),
+        ("a: x # docker_layer_caching: true\n", "29.1", {}),
+        ("\x00\ufffd", "29.1", {}),
+    ],
+)
+def test_what_a_ci_file_does_harm_with_is_named_by_its_line(
+    tmp_path: Path, text: str, docker: str, lines: dict[str, str]
+) -> None:
+    file = CIFile(name=".circleci/config.yml", text=text, pitfalls=PITFALLS)
+    found = checks(tmp_path, facts=replace(FACTS, docker=docker), ci=CIRCLECI, ci_file=file)
+    said = {name: found[name] for name in ("layer cache", "remote engine") if name in found}
+    assert {name: verdict for name, (verdict, _, _) in said.items()} == dict.fromkeys(lines, WARN)
+    assert all(advice.startswith(f"{lines[name]} .circleci/config.yml: ") for name, (_, _, advice) in said.items())
+
+
+def test_a_hostile_ci_file_is_read_in_bounds(tmp_path: Path) -> None:
+    for text in (
+        "- setup_remote_docker\n" * 12_000,
+        " " * 260_000,
+        "- " + " " * 260_000,
+        "docker_layer_caching " * 9000,
+    ):
+        file = CIFile(name="f", text=text, pitfalls=PITFALLS)
+        found = checks(tmp_path, facts=replace(FACTS, docker="29.0"), ci_file=file)
+        assert max(len(advice) for _, _, advice in found.values()) < 200
+
+
+def test_an_engine_without_a_version_is_no_new_one(tmp_path: Path) -> None:
+    file = CIFile(name="f", text="docker_layer_caching: true", pitfalls=PITFALLS)
+    assert "layer cache" not in checks(tmp_path, facts=EngineError("down"), ci_file=file)
+
+
+def test_a_cache_folder_in_the_build_context_is_told(tmp_path: Path) -> None:
+    assert checks(tmp_path, sent=("it is sent",))["cache folder"] == (
+        WARN,
+        "it is sent",
+        "give a folder outside of the repository with --cache-dir",
+    )
+
+
+def test_podman_is_named(tmp_path: Path) -> None:
+    verdict, found, advice = checks(tmp_path, podman=True)["docker"]
+    assert (verdict, "podman" in found, "DOCKER_HOST" in advice) == (WARN, True, True)
+
+
+CLASSIC = replace(FACTS, store=Store.CLASSIC)
+
+
+@pytest.mark.parametrize(
+    ("facts", "more", "is_told"),
+    [
+        pytest.param(CLASSIC, {}, True, id="made"),
+        pytest.param(replace(FACTS, builder=None), {}, True, id="none"),
+        pytest.param(FACTS, {"buildkit_image": "registry.test/buildkit"}, True, id="asked-for"),
+        pytest.param(FACTS, {}, False, id="engine's"),
+        pytest.param(replace(CLASSIC, builder=Builder(name="b", driver="docker-container")), {}, False, id="current"),
+        pytest.param(replace(CLASSIC, registries=Registries(mirrors=("https://m.test",))), {}, False, id="mirror"),
+    ],
+)
+def test_a_builder_image_that_cannot_be_had_is_told_where_one_is_needed(
+    tmp_path: Path, facts: Facts, more: dict[str, Any], *, is_told: bool
+) -> None:
+    found = checks(tmp_path, facts=facts, refusal="docker.io has no such image", **more)
+    assert ("builder image" in found) is is_told
+    assert not is_told or (found["builder image"][0] is WARN and "--buildkit-image" in found["builder image"][2])
+    assert "builder image" not in checks(tmp_path, facts=facts, **more)
 
 
 def test_a_check_without_advice_has_none() -> None:

@@ -13,7 +13,7 @@ from buildx_cache.plan import Facts
 from buildx_cache.plan.build_plan import ImagePlan
 from buildx_cache.run.results import pushed_lines
 from tests.unit.test_outcome import EXPORTED, trace
-from tests.unit.test_plan import APP, CLASSIC, CONTAINERD, plan_of
+from tests.unit.test_plan import APP, CI_MAIN, CLASSIC, CONTAINERD, plan_of
 
 OTHER = "registry.example.com/team/other"
 TAGGED, UNTAGGED = [f"{APP}:1"], [APP]
@@ -32,6 +32,9 @@ TAGGED, UNTAGGED = [f"{APP}:1"], [APP]
         (TAGGED, {"output": ["type=oci,dest=x", "type=registry"]}, (f"{APP}:1",)),
         (TAGGED, {"output": ["type=registry,name=ignored"]}, (f"{APP}:1",)),
         (TAGGED, {"buildx_flags": ["--push"]}, (f"{APP}:1",)),
+        (TAGGED, {"buildx_flags": ["--push=1"]}, (f"{APP}:1",)),
+        (TAGGED, {"buildx_flags": ["--push=T"]}, (f"{APP}:1",)),
+        (TAGGED, {"buildx_flags": ["--push=false", "--push=TRUE"]}, (f"{APP}:1",)),
         (TAGGED, {"buildx_flags": ["-o", "type=registry"]}, (f"{APP}:1",)),
         ([], {"buildx_flags": ["-otype=registry", "-t", f"{APP}:3"]}, (f"{APP}:3",)),
         (UNTAGGED, {"output": ["type=registry"]}, (f"{APP}:latest",)),
@@ -149,3 +152,46 @@ def test_a_registry_is_asked_for_a_push_where_its_answer_is_the_builders(
     asked: dict[str, Any], facts: Facts, repositories: list[str]
 ) -> None:
     assert list(map(str, plan_of(asked, facts=facts).target.image.asked)) == repositories
+
+
+@pytest.mark.parametrize(
+    ("tag", "place", "branch", "is_refused"),
+    [
+        (f"{APP}:{{branch}}", f"{APP}:cache-{{branch}}", "cache-main", True),
+        (f"{APP}:{{branch}}", f"{APP}:cache-{{branch}}", "cache-main-linux-arm64", True),
+        (f"{APP}:{{branch}}", f"{APP}:{{branch}}-cache", "x-cache-linux-arm64", True),
+        (f"{APP}:{{branch}}", f"{APP}:a-{{branch}}-b-{{sha}}-c", "a-1-b-2-c", True),
+        (f"{APP}:{{branch}}", f"{APP}:buildcache", "buildcache", True),
+        (f"{APP}:1", f"{APP}:{{branch}}", "topic", True),  # a branch may be called 1
+        (APP, f"{APP}:{{branch}}", "topic", True),
+        ("app:{branch}", "docker.io/library/app:cache", "cache", True),
+        (f"{APP}:{{branch}}", f"{APP}:cache-{{branch}}", "cache-", False),
+        (f"{APP}:{{branch}}", f"{APP}:cache-{{branch}}", "topic", False),
+        (f"{APP}:{{branch}}", f"{APP}:{{branch}}-cache", "cache", False),
+        (f"{APP}:{{branch}}", f"{OTHER}:{{branch}}", "topic", False),
+        (f"{APP}:{{branch}}", f"{OTHER}:cache", "cache", False),
+        (f"{APP}:cache", APP, "topic", False),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["registry", "inline"])
+def test_no_image_has_the_name_of_another_branchs_cache(
+    kind: str,
+    tag: str,
+    place: str,
+    branch: str,
+    is_refused: bool,  # noqa: FBT001 -- a table
+) -> None:
+    asked = {"tag": [tag], "push": True, "cache": kind, "cache_ref": place}
+    ci = replace(CI_MAIN, branch=branch)
+    if is_refused:
+        with pytest.raises(UsageError) as refused:
+            plan_of(asked, ci)
+        assert refused.value.code == "tag-reserved"
+    else:
+        assert plan_of(asked, ci).target.image.push
+
+
+def test_many_fields_take_no_time() -> None:
+    asked = {"tag": [f"{APP}:{'7' * 120}"], "push": True, "cache_ref": f"{APP}:{'{pr}' * 60}x{'{pr}' * 60}y"}
+    assert plan_of(asked, replace(CI_MAIN, pull_request="7")).target.image.push

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from buildx_cache.plan import Builder, BuildPlan, Facts, Node, ServingPlan, Store
+from buildx_cache.plan import Builder, BuildPlan, Container, Facts, Node, ServingPlan, Store
 from buildx_cache.plan.render import plan_json, shell_lines
 from tests.unit.run.calls import FACTS, planned
 
@@ -22,7 +22,7 @@ def network(name: str) -> str:
 def there(
     driver: str = "docker-container", *, nodes: int = 1, endpoint: str = "", options: tuple[tuple[str, str], ...] = ()
 ) -> Builder:
-    one = Node(name="a", status="running", endpoint=endpoint, options=options)
+    one = Node(name="there0", status="running", endpoint=endpoint, options=options)
     return Builder(name="there", driver=driver, nodes=(one,) * nodes)
 
 
@@ -41,6 +41,20 @@ def served(name: str, why: str) -> ServingPlan:
     return ServingPlan(network=name, why=why)
 
 
+def entered(why: str, container: str = "buildx_buildkit_there0", endpoint: str = "") -> ServingPlan:
+    return ServingPlan(
+        container=Container(name=container, endpoint=endpoint),
+        why=why if why.startswith("--") else f"{why}; a tunnel through Docker's API leads here",
+    )
+
+
+def own(option: str = "network=none", *, endpoint: str = "") -> str:
+    """The container of the builder that is made."""
+    options = {"driver_opt": [option]} if option and not endpoint else {}
+    plan = planned(cache="local", **options, **({"endpoint": [endpoint]} if endpoint else {}))
+    return f"buildx_buildkit_{plan.builder.name}0"
+
+
 def not_served(why: str) -> ServingPlan:
     return ServingPlan(why=why)
 
@@ -55,11 +69,12 @@ CASES: Mapping[str, Case] = {
     ),
     "a network by name": Case(asked={"driver_opt": ["network=builds"]}, serving=served("builds", network("builds"))),
     "no network": Case(
-        asked={"driver_opt": ["network=none"]}, serving=not_served("the builder's container has no network of Docker's")
+        asked={"driver_opt": ["network=none"]},
+        serving=entered("the builder's container has no network of Docker's", own()),
     ),
     "another container's network": Case(
         asked={"driver_opt": ["network=container:proxy"]},
-        serving=not_served("the builder's container has no network of Docker's"),
+        serving=entered("the builder's container has no network of Docker's", own("network=container:proxy")),
     ),
     "the own builder as it was made": Case(
         facts=replace(FACTS, own_builder=there(options=(("network", "host"),))),
@@ -79,7 +94,7 @@ CASES: Mapping[str, Case] = {
     ),
     "a builder on another socket": Case(
         facts=replace(given(there(endpoint="unix:///run/other.sock")), endpoint="unix:///var/run/docker.sock"),
-        serving=not_served("the builder is at unix:///run/other.sock"),
+        serving=entered("the builder is at unix:///run/other.sock", endpoint="unix:///run/other.sock"),
     ),
     "the builder of another context": Case(
         facts=replace(FACTS, store=Store.CONTAINERD, builder=replace(there("docker"), name="far")),
@@ -87,26 +102,36 @@ CASES: Mapping[str, Case] = {
     ),
     "a proxy": Case(
         asked={"driver_opt": ["env.HTTP_PROXY=http://proxy:3128"]},
-        serving=not_served("the builder sends its requests through a proxy"),
+        serving=entered("the builder sends its requests through a proxy", own("env.HTTP_PROXY=http://proxy:3128")),
     ),
     "a proxy, on the host's network": Case(
         asked={"driver_opt": ["env.http_proxy=http://proxy:3128", "network=host"]}, serving=served("host", SHARED)
     ),
     "a builder on another engine": Case(
         facts=given(there(endpoint="tcp://me:secret@10.0.0.5:2376")),
-        serving=not_served("the builder is at tcp://***@10.0.0.5:2376"),
+        serving=entered("the builder is at tcp://***@10.0.0.5:2376", endpoint="tcp://me:secret@10.0.0.5:2376"),
     ),
     "an endpoint asked for": Case(
-        asked={"endpoint": ["ssh://elsewhere"]}, serving=not_served("the builder is at ssh://elsewhere")
+        asked={"endpoint": ["ssh://elsewhere"]},
+        serving=entered("the builder is at ssh://elsewhere", own(endpoint="ssh://elsewhere"), "ssh://elsewhere"),
     ),
     "the engine's own builder": Case(
         asked={"driver": "docker"},
         facts=replace(FACTS, store=Store.CONTAINERD),
         serving=served("host", SHARED),
     ),
-    "an engine elsewhere": Case(facts=replace(FACTS, elsewhere=ELSEWHERE), serving=not_served(ELSEWHERE)),
+    "an engine elsewhere": Case(facts=replace(FACTS, elsewhere=ELSEWHERE), serving=entered(ELSEWHERE, own(""))),
+    "the own builder of an engine elsewhere": Case(
+        facts=replace(FACTS, elsewhere=ELSEWHERE, own_builder=there(endpoint="made")),
+        serving=entered(ELSEWHERE, endpoint="made"),
+    ),
+    "the engine's own builder, elsewhere": Case(
+        asked={"driver": "docker"},
+        facts=replace(FACTS, store=Store.CONTAINERD, elsewhere=ELSEWHERE),
+        serving=not_served(ELSEWHERE),
+    ),
     "the builder of an engine elsewhere": Case(
-        facts=replace(given(there()), elsewhere=ELSEWHERE), serving=not_served(ELSEWHERE)
+        facts=replace(given(there()), elsewhere=ELSEWHERE), serving=entered(ELSEWHERE)
     ),
     "a remote builder": Case(facts=given(there("remote")), serving=not_served("a remote builder may be anywhere")),
     "a cluster": Case(asked={"driver": "kubernetes"}, serving=not_served("a kubernetes builder may be anywhere")),
@@ -116,7 +141,7 @@ CASES: Mapping[str, Case] = {
     "on, on the bridge": Case(asked={"lazy": "on"}, serving=served("bridge", "--lazy on")),
     "on, elsewhere": Case(asked={"lazy": "on"}, facts=given(there("remote")), serving=served("host", "--lazy on")),
     "on, without a network": Case(
-        asked={"lazy": "on", "driver_opt": ["network=none"]}, serving=served("host", "--lazy on")
+        asked={"lazy": "on", "driver_opt": ["network=none"]}, serving=entered("--lazy on", own())
     ),
     "no local cache": Case(asked={"cache": "none"}, serving=ServingPlan()),
     "a local cache given by hand": Case(

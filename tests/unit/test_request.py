@@ -949,6 +949,28 @@ EXPORTED = (
 )
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"output": ("type=tar,dest=home/.docker/config.json",)},
+        {"output": ("type=oci,dest=home/.gitconfig",)},
+        {"output": ("type=oci,tar=false,dest=home/.docker",)},
+        {"output": ("type=docker,dest=home/.docker/x",)},
+        {"buildx_flags": ("-o", "type=tar,dest=home/.gitconfig")},
+        {"output": ("home",)},
+        *({name: "home/.docker/config.json"} for name in ("report", "report_md", "dotenv", "metadata_file", "iidfile")),
+    ],
+    ids=str,
+)
+def test_nothing_is_written_over_the_settings_of_the_user(asked: dict[str, Any], project: Path) -> None:
+    settings = (project / "home" / ".docker", project / "home" / ".gitconfig")
+    with pytest.raises(UsageError) as refused:
+        check_exported_folders(BuildRequest(**asked), (), settings)
+    assert refused.value.code == "output-over-settings"
+    beside = BuildRequest(report="home/report.json", output=("type=tar,dest=home/image.tar", "type=tar"))
+    check_exported_folders(beside, (), settings)
+
+
 @pytest.mark.parametrize("request_", EXPORTED, ids=repr)
 def test_no_image_is_exported_over_a_cache_that_is_written(project: Path, request_: BuildRequest) -> None:
     (project / "out").mkdir()

@@ -85,10 +85,12 @@ TOOLS = (
     *("moby/buildkit:buildx-stable-1", "docker.io/moby/buildkit", "docker/buildkit-syft-scanner:stable-1"),
     *("docker/dockerfile:{branch}", "docker/{branch}:1", "{branch}/buildkit", "docker/docker{branch}{tag}"),
 )
+# Tags are written in lower case, where they name a host.
+CAPITALS = ("docker.io/Docker/Dockerfile:1", "docker.io/moby/BuildKit:buildx-stable-1", "index.docker.io/MOBY/{sha}")
 KEYS: Mapping[str, Case] = {
     "tag": Case(
         own=(["app:1"], ["x/docker/dockerfile:1"], ["r.example/docker/dockerfile"], ["dockerfile"], ["{branch}/app:1"]),
-        never=(*([tool] for tool in TOOLS), ["app:1", "moby/buildkit:1"]),
+        never=(*([tool] for tool in (*TOOLS, *CAPITALS)), ["app:1", "moby/buildkit:1"]),
     ),
     "push": Case(left=(False, "auto"), own=(True,), beside=TAGGED),
     "no_wait": Case(left=(True, False)),
@@ -255,7 +257,16 @@ def test_a_found_file_does_not_name_the_image_of_the_callers_builder(image: str)
     name = image.partition("@")[0].removesuffix(":local")
     for tag in (f"{name}:local", f"{name}:{{branch}}"):
         assert "tag" in refusal("tag", [tag], buildkit_image=image).message
+        assert "tag" in refusal("tag", [tag], build_arg=[f"BUILDKIT_SYNTAX={image}"]).message
+    assert "output" in refusal("output", [f"type=docker,name={name}:local"], buildkit_image=image).message
+    annotation = [f"io.containerd.image.name={name}:local"]
+    assert "annotation" in refusal("annotation", annotation, buildkit_image=image, tag=["app:1"]).message
     assert read("tag", ["app:1"], buildkit_image=image).request.tag == ("app:1",)
+
+
+@pytest.mark.usefixtures("copy")
+def test_no_capital_letter_hides_the_image_of_the_callers_builder() -> None:
+    assert "tag" in refusal("tag", ["r.example/X/BuildKit:1"], buildkit_image="r.example/x/buildkit:1").message
 
 
 def values(*kinds: str) -> list[tuple[str, object]]:

@@ -76,7 +76,8 @@ class EngineImages(Strategy):
         One that a registry has had is taken only where it says that it has it no more: it may be old, or not for all.
         The containerd store names every image as if a registry had it, and a registry that denies one may mean that it
         has none: Docker Hub says so of every name that it does not know.
-        A fork names none: the engine may have those of other projects, and what somebody's login has pulled.
+        A stranger names none, in a fork or at an address: the engine may have those of other projects, and what
+        somebody's login has pulled.
 
         Raises:
             BuildFailedError: the engine cannot hand it over.
@@ -109,7 +110,9 @@ class EngineImages(Strategy):
         """Warn once of an image whose pull may be tried several times, whether or not the engine has it."""
         if image not in self._refused:
             self._refused.add(image)
-            self._tell.warn(f"{_context_name(image)}: a fork's build is handed no image that only the engine has")
+            self._tell.warn(
+                f"{_context_name(image)}: what may be a stranger's is handed no image that only the engine has"
+            )
 
     def _copy(self, image: Reference) -> str:
         """Copy the image to an OCI layout; return its address."""

@@ -22,9 +22,9 @@ from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, ServingPlan
 from buildx_cache.plan.cache_choice import HOST
 from buildx_cache.report import LazyReport
-from buildx_cache.run.interfaces import Tell
+from buildx_cache.run.interfaces import Engine, Tell
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
-from buildx_cache.run.recovery.lazy_export import LazyExports
+from buildx_cache.run.recovery.lazy_export import LazyExports, Target
 from buildx_cache.run.retry import Retrying
 from buildx_cache.serve import Served, serve
 
@@ -55,6 +55,19 @@ class _Source:
         """Whether anything of it was asked for."""
         return bool(self.served.requests.manifests or self.served.requests.blobs)
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.served.port
+
+    def move(self, port: int) -> None:
+        """Have BuildKit find it at another port of its loopback."""
+        host, _, path = self.served.repository.partition("/")
+        there = f"{_LOOPBACK}:{port}"
+        self.served = replace(self.served, port=port, repository=f"{there}/{path}")
+        reference = self.instead.get("ref").replace(host, there, 1)
+        self.instead = replace(self.instead, attributes=(("ref", reference),))
+
     def rename(self, text: str) -> str:
         """Return a text of BuildKit's with the folder in it instead of the address."""
         host, _, path = self.served.repository.partition("/")
@@ -70,9 +83,9 @@ class _Source:
 class Lazy(Strategy):
     """The folders that are served in one call. ``close`` ends all of them; what they sent stays known."""
 
-    def __init__(self, plan: ServingPlan, gateway: Callable[[str], str], tell: Tell, retrying: Retrying) -> None:
+    def __init__(self, plan: ServingPlan, engine: Engine, tell: Tell, retrying: Retrying) -> None:
         self._plan = plan
-        self._gateway = gateway
+        self._engine = engine
         self._tell = tell
         self._retrying = retrying
         self.exports = LazyExports(tell=tell)
@@ -92,7 +105,7 @@ class Lazy(Strategy):
         self, folders: Mapping[CacheEntry, Path], written: Mapping[CacheEntry, Path], exports: Sequence[CacheEntry]
     ) -> None:
         """Serve the folders of these imports and exports, if the plan says so; what cannot be is used as it is."""
-        if not self._plan.network:
+        if not self._plan.is_on:
             return
         if not folders:
             self._why = "there is no cache to read yet"
@@ -102,14 +115,31 @@ class Lazy(Strategy):
                 self._serve(entry, folder, address)
             self.exports.start(written, exports, address, _LOOPBACK)
         except ExhaustedError as error:
-            self._sources.clear()
-            self.exports.give_up(error.message)
-            self._stack.close()
-            self._why = error.message
+            self._give_up(error)
+
+    def _give_up(self, error: ExhaustedError) -> None:
+        self._sources.clear()
+        self.exports.give_up(error.message)
+        self._stack.close()
+        self._why = error.message
+
+    def connect(self) -> None:
+        """Make the tunnel by which a builder that runs now reaches the servers, if the plan says so."""
+        container = self._plan.container
+        servers: list[_Source | Target] = [*self._sources.values(), *self.exports.targets.values()]
+        if not container or not servers:
+            return
+        try:
+            there = self._stack.enter_context(self._engine.tunnel(container, [each.port for each in servers]))
+            for each in servers:
+                each.move(there[each.port])
+        except ExhaustedError as error:
+            self._give_up(error)
+            self._tell.say(f"a local cache is imported whole: {error.message}; {error.hint}")
 
     def _address(self) -> str:
         network = self._plan.network
-        address = _LOOPBACK if network == HOST else self._gateway(network)
+        address = _LOOPBACK if network in (HOST, "") else self._engine.gateway(network)
         if not address:
             raise ExhaustedError(
                 f"Docker's network {network!r} has no gateway", code="gateway-absent", hint="import the folder itself"

@@ -31,7 +31,7 @@ _SHOWN_REFUSALS = 3
 
 
 @dataclass(kw_only=True)
-class _Target:
+class Target:
     """A folder that takes pushes: the planned export and the one in its place."""
 
     planned: CacheEntry
@@ -52,6 +52,11 @@ class _Target:
     def host(self) -> str:
         """Where BuildKit finds it."""
         return self.instead.get("ref").partition("/")[0]
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.received.port
 
     def move(self, port: int) -> None:
         """Have BuildKit find it at another port of its loopback."""
@@ -92,7 +97,7 @@ class LazyExports:
     """The folder that takes pushes in one call, if any. ``close`` ends it."""
 
     tell: Tell
-    targets: dict[CacheEntry, _Target] = field(default_factory=dict)
+    targets: dict[CacheEntry, Target] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _refusals: list[str] = field(default_factory=list)
     _received: list[Received] = field(default_factory=list)
@@ -121,7 +126,7 @@ class LazyExports:
         # Forgiving in any case: what fails here is written as planned.
         attributes = (("ref", received.reference), *insecure, *kept, _FORGIVING)
         instead = CacheEntry(type=_REGISTRY, attributes=attributes)
-        self.targets[entry] = _Target(planned=entry, instead=instead, received=received, end=server.close)
+        self.targets[entry] = Target(planned=entry, instead=instead, received=received, end=server.close)
         self._received.append(received)
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from buildx_cache.plan import (
     Builder,
     BuildInvocation,
     BuildPlan,
+    Container,
     Effect,
     Facts,
     Node,
@@ -122,6 +123,7 @@ class FakeEngine:
     interrupt: str = ""
     acts: list[Act] = field(default_factory=list)
     gateways: Mapping[str, str] = field(default_factory=dict)
+    tunnels: int | None = None
     fed: list[bytes] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
     stored: bool = False
@@ -136,6 +138,14 @@ class FakeEngine:
     def gateway(self, network: str) -> str:
         self.acts.append(("gateway", network))
         return self.gateways.get(network, "")
+
+    @contextlib.contextmanager
+    def tunnel(self, container: Container, ports: Sequence[int]) -> Iterator[Mapping[int, int]]:
+        self.acts.append(("tunnel", " ".join([container.name, *map(str, ports)])))
+        if self.tunnels is None:
+            raise ExhaustedError("the builder's image has no ssh server", code="tunnel-sshd-absent", hint="use another")
+        yield dict.fromkeys(ports, self.tunnels)
+        self.acts.append(("tunnel ends", container.name))
 
     def perform(self, effect: Effect, *, password: bytes = b"") -> Ended:
         line = " ".join(effect.argv)

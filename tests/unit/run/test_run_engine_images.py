@@ -130,6 +130,27 @@ def test_where_all_images_have_digests_a_denied_one_is_handed_over(store: Store,
     assert type(outcome.error) is kind
 
 
+@pytest.mark.parametrize(
+    ("ci", "asked", "is_handed_over"),
+    [
+        pytest.param(replace(CI, is_remote=True), {}, False, id="an-address"),
+        pytest.param(replace(CI, provider="drone"), {"cache_read_only": True}, False, id="a-ci-that-tells-no-fork"),
+        pytest.param(replace(CI, provider="drone"), {}, True, id="such-a-ci-whose-builds-write"),
+        pytest.param(replace(CI, provider="github"), {"cache_read_only": True}, True, id="no-fork"),
+        pytest.param(replace(CI, provider="none"), {"cache_read_only": True}, True, id="no-ci"),
+        pytest.param(FORK, {"cache_read_only": False}, True, id="a-fork-that-the-caller-trusts"),
+    ],
+)
+def test_no_stranger_chooses_an_image_of_the_engine(
+    ci: CIContext,
+    asked: Mapping[str, object],
+    is_handed_over: bool,  # noqa: FBT001 -- a table
+) -> None:
+    fake = engine(lacking(NOT_FOUND))
+    outcome = run_for(ci, fake, **asked)
+    assert (outcome.error is None, "save_image" in fake.order) == (is_handed_over, is_handed_over)
+
+
 @pytest.mark.parametrize("digests", [(), ("base@sha256:1",)])
 def test_a_fork_chooses_no_image_of_the_engine(digests: tuple[str, ...]) -> None:
     passing = lacking("failed to do request: unexpected status from HEAD request to https://r.test/v2/: 503 Busy")

@@ -13,7 +13,7 @@ import pytest
 
 from buildx_cache import layout
 from buildx_cache.errors import BuildFailedError, InterruptedBuildError
-from buildx_cache.plan import BuildInvocation, BuildPlan
+from buildx_cache.plan import BuildInvocation, BuildPlan, ServingPlan
 from buildx_cache.report import report_schema
 from buildx_cache.run import Outcome, execute
 from tests.unit.layout.layouts import Layout
@@ -21,7 +21,6 @@ from tests.unit.run.calls import (
     APP,
     BROKEN,
     CI,
-    FACTS,
     MADE,
     Ended,
     FakeEngine,
@@ -32,8 +31,6 @@ from tests.unit.run.calls import (
     vertex,
 )
 
-# Its cache is not served, so that its import is the planned one.
-ELSEWHERE = replace(FACTS, elsewhere="the engine is at ssh://builds.example.com")
 PLANNED, FROM_FOLDER = ["--load"], "type=oci,tar=false,dest="
 
 
@@ -46,7 +43,10 @@ def cache(tmp_path: Path) -> Layout:
 
 
 def plan_of(cache: Layout, **asked: object) -> BuildPlan:
-    return planned(ELSEWHERE, **{"tag": [APP], "load": True, "cache_dir": str(cache.folder), "cache": "local", **asked})
+    """A plan by which no folder is served."""
+    given = {"tag": [APP], "load": True, "cache_dir": str(cache.folder), "cache": "local", **asked}
+    plan = planned(**given)
+    return replace(plan, cache=replace(plan.cache, serving=ServingPlan()))
 
 
 @dataclass(kw_only=True)

@@ -153,6 +153,49 @@ def test_on_a_network_of_its_own_a_builder_finds_the_server_at_the_gateway(serve
     assert report.cache.lazy.used
 
 
+def test_a_builder_elsewhere_finds_the_server_at_the_end_of_a_tunnel(server: FakeServer, folder: Layout) -> None:
+    there = REFERENCE.replace("4711", "815")
+    imported = {**IMPORTED, "name": f"importing cache manifest from {there}"}
+    plan = plan_of(folder, driver_opt=["network=none"])
+    report, engine, display = run(plan, (said(imported) + MADE, 0), tunnels=815)
+    assert plan.cache.serving.container
+    assert server.address == "127.0.0.1"
+    assert imports(engine) == [[f"type=registry,ref={there}"]]
+    assert engine.order == ["run create", "tunnel", "build", "tunnel ends"]
+    assert ("tunnel", f"{plan.cache.serving.container.name} 4711 4712") in engine.acts
+    assert exports(engine) == [[SENT.replace("4712", "815")]]
+    assert report.cache.lazy == LazyReport(used=True, why=plan.cache.serving.why, bytes=4711, exported=True)
+    told = json.dumps([report.to_json(), display.said, display.warned, display.commands, repr(display.events)])
+    assert "815" not in told
+    assert f"importing cache manifest from the folder {folder.folder}" in repr(display.events)
+
+
+def test_without_a_tunnel_the_folder_is_imported_which_is_said_once(server: FakeServer, folder: Layout) -> None:
+    server.requests = Requests()
+    plan = plan_of(folder, driver_opt=["network=none"])
+    report, engine, display = run(plan, (MADE, 0))
+    assert imports(engine) == [[str(entry) for entry in plan.cache.imports]]
+    assert report.cache.lazy == LazyReport(used=False, why="the builder's image has no ssh server")
+    assert [line for line in display.said if "ssh server" in line] == [
+        "a local cache is imported whole: the builder's image has no ssh server; use another"
+    ]
+    assert report.warnings == ()
+    assert server.open == 0
+
+
+def test_a_tunnel_that_ends_in_the_middle_costs_no_cache(server: FakeServer, folder: Layout) -> None:
+    refused = REFUSED.replace("4711", "815")
+    there = REFERENCE.replace("4711", "815")
+    failed = {**IMPORTED, "name": f"importing cache manifest from {there}", "error": refused}
+    plan = plan_of(folder, driver_opt=["network=none"])
+    report, engine, display = run(plan, (said(failed), 0), (MADE, 0), tunnels=815)
+    assert imports(engine)[1] == [f"type=local,src={folder.folder}"]
+    assert report.status == "success"
+    assert "is imported whole" in display.warned[0]
+    assert "815" not in json.dumps([report.to_json(), display.warned, repr(display.events)])
+    assert server.open == 0
+
+
 def _no_gateway(_: FakeServer, folder: Layout) -> BuildPlan:
     return plan_of(folder, driver_opt=["network=builds"])
 

@@ -1,0 +1,98 @@
+"""Read the settings of a plugin step.
+
+Woodpecker, Drone and Harness hand them over as ``PLUGIN_<NAME>`` variables, Buildkite as a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from buildx_cache.errors import UsageError
+from buildx_cache.request import ENV_PREFIX, KINDS, OTHER_NAMES
+from buildx_cache.request.options import VARIABLES, nearest
+
+PREFIX = "PLUGIN_"
+BUILDKITE = "BUILDKITE_PLUGIN_CONFIGURATION"
+CONTEXT = "context"
+_OPTIONS = frozenset(VARIABLES.values())
+# These CIs join a list with commas: it is taken apart where no item holds one, and before NAME= where items are pairs.
+_PLAIN = frozenset({"add_host", "allow", "no_cache_filter", "platform", "tag"})
+_PAIRS = frozenset({"annotation", "build_arg", "label"})
+_BEFORE_PAIR = re.compile(r",(?=[\w.:/-]+=)")
+
+
+def plugin_variables(env: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the build context and the ``BUILDX_CACHE_`` variables that the settings stand for.
+
+    A password stays where it is: the option names its variable.
+
+    Raises:
+        UsageError: a setting that is no option.
+    """
+    env = {**env, **_of_buildkite(env)}
+    context = env.get(PREFIX + CONTEXT.upper()) or "."
+    if context.startswith("-") and context != "-":
+        context = f"./{context}"  # a path, never an option
+    found: dict[str, str] = {}
+    for variable, value in sorted(env.items()):
+        name = variable.removeprefix(PREFIX).lower()
+        if name == variable.lower() or name == CONTEXT or not value:
+            continue
+        if name == "password":
+            found[ENV_PREFIX + "PASSWORD_ENV"] = variable
+        else:
+            option = _option(name)
+            found[ENV_PREFIX + option.upper()] = "\n".join(_items(option, value)) if KINDS[option] is tuple else value
+    return context, found
+
+
+def _of_buildkite(env: Mapping[str, str]) -> dict[str, str]:
+    """Spell Buildkite's settings as the others do."""
+    try:
+        settings = json.loads(env.get(BUILDKITE) or "{}")
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise UsageError(
+            f"{BUILDKITE} is no JSON object", code="plugin-settings-malformed", hint="let Buildkite's agent set it"
+        )
+    return {PREFIX + name.upper().replace("-", "_"): _text(value) for name, value in settings.items()}
+
+
+def _option(setting: str) -> str:
+    """Find the option that a setting names, in the plural or by another word too."""
+    for name in (setting, setting.removesuffix("s"), OTHER_NAMES.get(setting, "")):
+        if name in _OPTIONS:
+            return name
+    near = nearest(setting, (*_OPTIONS, CONTEXT)).replace("-", "_")
+    raise UsageError(
+        f"{setting}: there is no such setting",
+        code="plugin-setting-unknown",
+        hint=f"did you mean {near}?" if near else "settings are named as the options of `buildx-cache build --help`",
+    )
+
+
+def _items(option: str, value: str) -> list[str]:
+    """Split a list: JSON, one item a line, or joined with commas."""
+    if value[0] in "[{":
+        try:
+            return _from_json(json.loads(value))
+        except (ValueError, RecursionError):
+            pass
+    if "\n" in value:
+        return [line for line in value.splitlines() if line]
+    if option in _PLAIN:
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return _BEFORE_PAIR.split(value) if option in _PAIRS else [value]
+
+
+def _from_json(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{name}={_text(each)}" for name, each in value.items()]
+    return [_text(each) for each in value] if isinstance(value, list) else [_text(value)]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

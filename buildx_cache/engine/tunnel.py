@@ -1,0 +1,209 @@
+"""A tunnel through Docker's API: ports of this process, on the loopback of a builder's container.
+
+Any container that Docker's API reaches can be entered by ``docker exec``, wherever it is. There sshd speaks over the
+command's own stdin and stdout with the ssh of this machine, which has it listen on loopback (``ssh -R``): no network is
+used but the API's, and nothing else may listen, log in or run. Both sides know each other by keys that are made for the
+call; they are in private folders in memory, here and in the container, which go with the tunnel. sshd ends as its
+stdin does, however this process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildx_cache.engine.credentials import memory_folder
+from buildx_cache.engine.process import Completed, beside, capture, capture_within
+from buildx_cache.errors import ExhaustedError
+from buildx_cache.redaction import redact
+from buildx_cache.scratch import scratch_folder
+
+_LOOPBACK = "127.0.0.1"
+_HOST = "builder"
+_NO_SSHD = 69
+# Seconds, and bytes of output: an engine far away takes its time.
+_LIMITS = (60.0, 1 << 16)
+# sshd needs the keys to begin with alone, so that older ones are a killed call's. The two folders at the end are those
+# that sshd wants to be there (Debian's, Alpine's).
+_PREPARE = f"""\
+set -eu
+sshd=$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd) || exit {_NO_SSHD}
+umask 077
+for memory in /dev/shm /run /tmp; do [ ! -d "$memory" ] || [ ! -w "$memory" ] || break; done
+find "$memory" -maxdepth 1 -name 'buildx-cache-tunnel.*' -mmin +1 -exec rm -rf {{}} + || :
+folder=$(mktemp -d "$memory/buildx-cache-tunnel.XXXXXX")
+read -r client
+printf '%s\\n' "$client" > "$folder/client"
+cat > "$folder/host"
+umask 022
+[ "$(id -u)" != 0 ] || mkdir -p /run/sshd /var/empty
+printf '%s %s %s\\n' "$(id -un)" "$sshd" "$folder"
+"""
+_PREPARED = re.compile(r"([a-z_][a-z0-9_-]*) (/[\w./-]+/sshd) (/(?:dev/shm|run|tmp)/buildx-cache-tunnel\.\w+)\n")
+# The shell stays, to remove the keys when sshd has ended.
+_SERVE = '"$@"; rm -rf "$0"'
+_SERVER_OPTIONS = (
+    "AuthenticationMethods=publickey",
+    "PermitRootLogin=prohibit-password",
+    "PasswordAuthentication=no",
+    "KbdInteractiveAuthentication=no",
+    "StrictModes=no",
+    "UsePAM=no",
+    "UseDNS=no",
+    "PidFile=none",
+    "AllowTcpForwarding=remote",
+    f"PermitListen={_LOOPBACK}:*",
+    "PermitOpen=none",
+    "GatewayPorts=no",
+    "AllowStreamLocalForwarding=no",
+    "AllowAgentForwarding=no",
+    "X11Forwarding=no",
+    "PermitTunnel=no",
+    "PermitTTY=no",
+    "PermitUserRC=no",
+    "ForceCommand=/bin/false",
+)
+_CLIENT_OPTIONS = (
+    "GlobalKnownHostsFile=/dev/null",
+    "StrictHostKeyChecking=yes",
+    "UpdateHostKeys=no",
+    "PreferredAuthentications=publickey",
+    "IdentitiesOnly=yes",
+    "IdentityAgent=none",
+    "BatchMode=yes",
+    "ExitOnForwardFailure=yes",
+    # The end of a connection that is silently lost, within a minute.
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=3",
+    "LogLevel=INFO",
+)
+_ALLOCATED = re.compile(rb"^Allocated port (\d{1,5}) for remote forward to 127\.0\.0\.1:(\d{1,5})\r?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """The container's end: its user, its sshd, and the folder with its keys."""
+
+    user: str
+    sshd: str
+    folder: str
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command that serves one connection over its stdin and stdout."""
+        own = (f"HostKey={self.folder}/host", f"AuthorizedKeysFile={self.folder}/client")
+        options = (word for option in (*own, *_SERVER_OPTIONS) for word in ("-o", option))
+        return "sh", "-c", _SERVE, self.folder, self.sshd, "-i", "-f", "/dev/null", *options
+
+
+@contextlib.contextmanager
+def tunnel(enter: Sequence[str], ports: Sequence[int], *, env: Mapping[str, str]) -> Iterator[Mapping[int, int]]:
+    """Have ports of this machine's loopback on a container's; yields the port there of each.
+
+    Args:
+        enter: the command that runs another in the container, such as ``docker exec -i NAME``.
+        ports: the ports here.
+        env: the environment of the commands.
+
+    Raises:
+        ExhaustedError: there is no ssh here or no sshd there, or they do not come together.
+    """
+    with scratch_folder(memory_folder(env)) as folder:
+        client, host = (_make_key(folder / name, env) for name in ("client", "host"))
+        server = _prepare(enter, client, host, env)
+        known = folder / "known_hosts"
+        known.write_text(f"{_HOST} {_public(host)}\n")
+        with _connected(_ssh(enter, server, client, known, ports), ports, env) as found:
+            yield found
+
+
+def _make_key(file: Path, env: Mapping[str, str]) -> Path:
+    try:
+        done = capture(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(file)), env=env)
+    except OSError:
+        raise _no_ssh() from None
+    if done.code != 0:
+        raise _failed(done.stderr)
+    return file
+
+
+def _public(key: Path) -> str:
+    return key.with_suffix(".pub").read_text().strip()
+
+
+def _prepare(enter: Sequence[str], client: Path, host: Path, env: Mapping[str, str]) -> _Server:
+    """Put the keys into the container."""
+    keys = f"{_public(client)}\n{host.read_text()}".encode()
+    try:
+        done = capture_within((*enter, "sh", "-c", _PREPARE), env=env, within=_LIMITS, stdin=keys)
+    except OSError as error:
+        raise _failed(error.strerror or str(error)) from None
+    return _server(done)
+
+
+def _server(done: Completed) -> _Server:
+    """Read what a container says of itself; it may say anything."""
+    if done.code == _NO_SSHD:
+        raise ExhaustedError(
+            "the builder's image has no ssh server, which the tunnel through Docker's API ends at",
+            code="tunnel-sshd-absent",
+            hint="use a BuildKit image with sshd, as docker.io/moby/buildkit has, for lazy imports",
+        )
+    found = _PREPARED.fullmatch(done.stdout)
+    if done.code != 0 or not found:
+        raise _failed(done.stderr)
+    user, sshd, folder = found.groups()
+    return _Server(user=user, sshd=sshd, folder=folder)
+
+
+def _ssh(enter: Sequence[str], server: _Server, client: Path, known: Path, ports: Sequence[int]) -> tuple[str, ...]:
+    proxy = shlex.join((*enter, *server.words)).replace("%", "%%")
+    own = (f"ProxyCommand={proxy}", f"UserKnownHostsFile={known}", f"IdentityFile={client}")
+    options = (word for option in (*own, *_CLIENT_OPTIONS) for word in ("-o", option))
+    forwards = (word for port in ports for word in ("-R", f"{_LOOPBACK}:0:{_LOOPBACK}:{port}"))
+    return "ssh", "-N", "-F", "/dev/null", *options, *forwards, "-l", server.user, _HOST
+
+
+@contextlib.contextmanager
+def _connected(argv: Sequence[str], ports: Sequence[int], env: Mapping[str, str]) -> Iterator[Mapping[int, int]]:
+    """Keep ssh running; yields the ports that sshd has taken for each."""
+
+    def allocated(said: bytes) -> Mapping[int, int]:
+        return {int(here): int(there) for there, here in _ALLOCATED.findall(said)}
+
+    with contextlib.ExitStack() as stack:
+        try:
+            # ssh runs ProxyCommand by the user's shell, which may be none.
+            running = beside(
+                argv,
+                env={**env, "SHELL": "/bin/sh"},
+                is_ready=lambda said: allocated(said).keys() >= {*ports},
+                within=_LIMITS,
+            )
+            said = stack.enter_context(running)
+        except FileNotFoundError:
+            raise _no_ssh() from None
+        except OSError as error:
+            raise _failed(error.strerror or str(error)) from None
+        yield allocated(said)
+
+
+def _no_ssh() -> ExhaustedError:
+    return ExhaustedError(
+        "this machine has no ssh, which the tunnel through Docker's API begins at",
+        code="tunnel-ssh-absent",
+        hint="install openssh-client for lazy imports",
+    )
+
+
+def _failed(said: str) -> ExhaustedError:
+    reason = redact(said.strip().splitlines()[-1]) if said.strip() else "no reason given"
+    return ExhaustedError(
+        f"the tunnel through Docker's API to the builder does not open: {reason}",
+        code="tunnel-failed",
+        hint="check that `docker exec` works on the builder's container",
+    )

@@ -1,0 +1,19 @@
+pipeline {
+    agent any
+    stages {
+        stage('Image') {
+            environment {
+                DOCKER_REGISTRY = '@registry@'
+            }
+            steps {
+                withCredentials([usernamePassword(
+                    credentialsId: 'registry', usernameVariable: 'DOCKER_LOGIN', passwordVariable: 'DOCKER_PASSWORD'
+                )]) {
+                    sh '''
+                        @agent@ build -t "$DOCKER_REGISTRY/@image@:{short_sha}" --push auto@cache@ @context@
+                    '''
+                }
+            }
+        }
+    }
+}
