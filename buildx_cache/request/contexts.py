@@ -211,31 +211,42 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
     Raises:
         UsageError: the two folders.
     """
-    layouts = written_layouts(request)
     outputs = (dict(output_pairs(text)) for text in outputs_of(request))
     exported = tuple(filter(None, (fields.get("dest") for fields in outputs if fields.get("type") == "local")))
+    _refuse_settings(request, settings)
+    _refuse_results(request, exported)
+    _refuse_caches(exported, (*caches, *written_layouts(request)))
+
+
+def _refuse_settings(request: BuildRequest, settings: Sequence[Path]) -> None:
     results = (each.path for each in used_paths(request) if each.name in (*RESULT_FILES, "output"))
     for path, place in product(filter(is_path, results), settings):
-        if _meet(Path(os.path.realpath(place)), Path(os.path.realpath(path))):
+        if _meet(place, path):
             raise UsageError(
                 f"{path} is to be written, which has the user's settings {place} in it or lies in them: "
                 "what is built would choose programs that run here",
                 code="output-over-settings",
                 hint="have it written elsewhere, or set HOME to a folder outside of it",
             )
+
+
+def _refuse_results(request: BuildRequest, exported: Sequence[str]) -> None:
     for folder, path in product(exported, _led_by_links(request)):
-        if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
+        if _resolved(folder) in _resolved(path).parents:
             raise UsageError(
                 f"{path} is in {folder}, which the image is exported to: the image could place a link there, and a "
                 "result would be written where that leads",
                 code="output-over-result",
                 hint="have it written beside that folder",
             )
+
+
+def _refuse_caches(exported: Sequence[str], written: Sequence[str]) -> None:
     for number, folder in enumerate(exported):
-        for written in filter(None, (*caches, *layouts, *exported[:number])):
-            if _meet(Path(os.path.realpath(written)), Path(os.path.realpath(folder))):
+        for other in filter(None, (*written, *exported[:number])):
+            if _meet(other, folder):
                 raise UsageError(
-                    f"the image is exported to {folder}, which has {written} in it or lies in it: the image could "
+                    f"the image is exported to {folder}, which has {other} in it or lies in it: the image could "
                     "place a link there, and Buildx would write where that leads",
                     code="output-over-cache",
                     hint="export to another folder, or choose another with --cache-dir",
@@ -253,7 +264,13 @@ def _led_by_links(request: BuildRequest) -> Iterator[Path]:
                 yield path if name in ("metadata_file", "iidfile") else path.parent
 
 
-def _meet(one: Path, other: Path) -> bool:
+def _resolved(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _meet(one: str | Path, other: str | Path) -> bool:
+    """Tell whether one folder lies in the other, links followed."""
+    one, other = _resolved(one), _resolved(other)
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
