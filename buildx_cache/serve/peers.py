@@ -20,8 +20,8 @@ _LOCAL, _REMOTE, _USER, _INODE = 1, 2, 7, 9
 def may_write(address: str, port: int, server_port: int) -> bool:
     """Tell whether a client is not another user of this host's.
 
-    One in a network of its own, as a container, is not in the kernel's table; neither is one on this host that has
-    gone already, whatever it has left to be read.
+    A container on another network is not in the kernel's table. Neither is a client on this host that has gone already,
+    and what it sent is not read.
     """
     users = [*_users(port, server_port)]
     return all(user in trusted_users() for user in users) if users else not _is_here(address)

@@ -72,7 +72,7 @@ class Target:
         return text.replace(self.instead.get("ref"), self.planned.place).replace(path, self.planned.place)
 
     def observe(self, event: Event) -> Event:
-        """Return an event in the plan's words, and note what becomes of the export."""
+        """Return an event in the plan's words, and note whether the export fails."""
         match event:
             case VertexEvent() if bare_name(event.name) in BACKENDS[_REGISTRY].exporters:
                 self.vertex = event.digest
