@@ -1,5 +1,5 @@
-"""The program, as ``buildx-cache`` and as ``python -m buildx_cache``: what has to come before its imports."""
-# ruff: noqa: E402 -- the working folder is left out before anything is imported that could be in it
+"""Start the program, as ``buildx-cache`` and as ``python -m buildx_cache``: the steps before other imports."""
+# ruff: noqa: E402 -- the working folder leaves the import path before any import that could be found in it
 
 import os
 import sys
@@ -11,14 +11,14 @@ if sys.version_info < (3, 11):  # noqa: UP036 -- a checkout or an archive runs w
 
 
 def _forget_working_folder() -> None:
-    """Import nothing from the working folder, where ``python -m`` looks first: a repository can hold a ``typer/``.
+    """Remove the working folder, which ``python -m`` searches first, from the path: a repository can hold a ``typer/``.
 
-    Python itself has imported the two modules above; even ``from __future__`` would look for a file. What it imports to
-    find this package at all (``contextlib``, ``types``, ``warnings`` and so on, ``buildx_cache`` too) is beyond reach.
+    Python has loaded the two modules above before; even ``from __future__`` would look for a file. The modules that
+    Python imports to find this package (``contextlib``, ``types``, ``warnings``, ``buildx_cache``) cannot be protected.
     """
     try:
         here = os.getcwd()  # noqa: PTH109 -- pathlib would be imported
-    except OSError:  # it is gone, and holds nothing
+    except OSError:  # the working folder was deleted, and holds nothing
         return
     sys.path[:] = [place for place in sys.path if place not in ("", here)]
 
@@ -28,7 +28,7 @@ if __name__ == "__main__" and not sys.flags.safe_path:
 
 import signal
 
-# Python answers SIGINT with a traceback: it waits until this program can answer.
+# Python prints a traceback on SIGINT: block signals until this program can handle them.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
@@ -38,20 +38,20 @@ from buildx_cache.interrupts import caught
 
 
 def main() -> NoReturn:
-    """Run the command line; a signal ends it in order, at any time."""
+    """Run the command line; a signal ends it cleanly at any time."""
     _open_streams()
     with caught():
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        from buildx_cache.cli import main as run  # noqa: PLC0415 -- a signal that comes meanwhile is remembered
+        from buildx_cache.cli import main as run  # noqa: PLC0415 -- after the signal handler is installed
 
         try:
             run()
-        finally:  # Python gives signals their old meaning before it ends
+        finally:  # at exit, Python restores the default signal handlers
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
 def _open_streams() -> None:
-    """Open the standard streams that are closed: the next file or pipe would be taken for one of them."""
+    """Open closed standard streams on /dev/null: the next opened file or pipe would get their descriptor."""
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         if getattr(sys, name) is None:
             opened = os.open(os.devnull, os.O_RDWR)

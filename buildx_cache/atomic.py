@@ -1,8 +1,8 @@
-"""Files that are written whole or not at all, and that no link of a repository leads elsewhere.
+"""Read and write files atomically, without following a link that a repository could have prepared.
 
-A path that a repository can prepare comes with the folder below which that is so (``below``, see
-:func:`buildx_cache.working_copy.prepared_root`). From there on each folder is opened from the descriptor of the one
-above it and no symbolic link is followed, however others exchange folders for links meanwhile.
+For a path below a folder that a repository controls, pass that folder as ``below`` (see
+:func:`buildx_cache.working_copy.prepared_root`). Below it, each folder is opened relative to the descriptor of its
+parent, and no symbolic link is followed, even if another process replaces a folder by a link meanwhile.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_text(path: Path, text: str, *, below: Path | None = None) -> None:
-    """Put a text file in place in one step, readable by its owner only; its folder is made if need be.
+    """Write a text file atomically, readable by its owner only; create its folder if needed.
 
     Raises:
-        OSError: it cannot be written; what was there is still there.
+        OSError: the file cannot be written; an older file is unchanged.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"), below=below)
 
 
 def write_bytes(path: Path, content: bytes, *, below: Path | None = None, mode: int = 0o600) -> None:
-    """Put a file in place in one step; ``mode`` is restricted by the umask.
+    """Write a file atomically; create its folder if needed. The umask restricts ``mode``.
 
     Raises:
-        OSError: it cannot be written; what was there is still there.
+        OSError: the file cannot be written; an older file is unchanged.
     """
     with _parent(path, below, makes=True) as folder:
         temporary = f".{path.name}.{secrets.token_hex(4)}"
@@ -50,30 +50,30 @@ def write_bytes(path: Path, content: bytes, *, below: Path | None = None, mode: 
 
 
 def make_parent(path: Path, *, below: Path | None = None) -> None:
-    """Make the folder of a file, and those above it.
+    """Create the folder of a file, and the folders above it.
 
     Raises:
-        OSError: one cannot be made, or is none.
+        OSError: a folder cannot be created, or another file is in its place.
     """
     with _parent(path, below, makes=True):
         pass
 
 
 def remove_file(path: Path, *, below: Path | None = None) -> None:
-    """Delete a file, or the link of that name, if it is there.
+    """Delete a file, or a link at its path, if there is one.
 
     Raises:
-        OSError: it cannot be deleted.
+        OSError: the file cannot be deleted.
     """
     with contextlib.suppress(FileNotFoundError), _parent(path, below, makes=False) as folder:
         os.unlink(path.name, dir_fd=folder)
 
 
 def open_regular(path: Path, flags: int, mode: int = 0o600, *, below: Path | None = None) -> int:
-    """Open an ordinary file, without following a link to it or waiting for the other end of a pipe.
+    """Open an ordinary file; do not follow a link at its path or wait for the other end of a pipe.
 
     Raises:
-        OSError: it cannot be opened, or is something else.
+        OSError: the file cannot be opened, or is not an ordinary file.
     """
     with _parent(path, below, makes=False) as folder:
         descriptor = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
@@ -87,7 +87,7 @@ def read_regular(path: Path, limit: int, *, below: Path | None = None) -> bytes:
     """Read an ordinary file of up to ``limit`` bytes.
 
     Raises:
-        OSError: it cannot be opened, is something else, or larger (``EFBIG``).
+        OSError: the file cannot be opened, is not an ordinary file, or is larger (``EFBIG``).
     """
     with os.fdopen(open_regular(path, os.O_RDONLY, below=below), "rb") as file:
         content = file.read(limit + 1)
@@ -98,7 +98,7 @@ def read_regular(path: Path, limit: int, *, below: Path | None = None) -> bytes:
 
 @contextlib.contextmanager
 def _parent(path: Path, below: Path | None, *, makes: bool) -> Iterator[int]:
-    """Open the folder of a file; where ``makes``, those that are missing are made."""
+    """Open the folder of a file; with ``makes``, create missing folders."""
     target = Path(os.path.abspath(path))  # noqa: PTH100 -- Path.absolute keeps `..`
     if below is None and makes:
         make_parents(target)

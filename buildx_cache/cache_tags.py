@@ -1,10 +1,11 @@
 """Cache scopes as tags: ``buildcache-<scope>[-<variant>][-<platform>]``.
 
-A variant tells builds of one branch apart: ``for-test-0123456789ab`` is the cache of the target ``test``.
+A variant distinguishes builds of one branch: ``for-test-0123456789ab`` is the cache of the target ``test``.
 
-No two of these share a tag, whoever names the branches: the one could write the other's cache. An unchanged scope ends
-neither in a hash nor in a variant nor in a platform. A changed one ends in 16 hexadecimal digits; no variant and no
-platform does, and neither ends in another one. A tag therefore has one reading, and tells its branch.
+No two scopes, variants or platforms share a tag, even if an attacker names the branches: a build could write the cache
+of another branch. A scope that is kept unchanged never ends like a hash, a variant or a platform. A changed scope ends
+in 16 hexadecimal digits; variants and platforms do not, and neither ends like the other. So a tag can be parsed in one
+way only.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from buildx_cache.reference import MAX_TAG
 
 REF_PREFIX = "buildcache-"
 
-# 64 bits: whoever names a branch can try names until the hash is another branch's, and 32 bits take seconds.
+# 64 bits: an attacker can try branch names until the hash equals another branch's; 32 bits take seconds.
 _SCOPE_DIGITS = 16
-_PLATFORM_DIGITS = 20  # not as many as a scope has: that tells the two apart
+_PLATFORM_DIGITS = 20  # differs from _SCOPE_DIGITS, so that the two can be distinguished
 _VARIANT_DIGITS = 12
 _MAX_SCOPE = 48
 _MAX_VARIANT_WORD = 8
@@ -48,39 +49,39 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
 
 
 def cache_tag(scope: str, variant: str = "") -> str:
-    """Name the tag of a scope's cache, or of its cache for one ``variant_text``."""
+    """Return the tag of a scope's cache, or of the scope's cache for one ``variant_text``."""
     return REF_PREFIX + scope_text(scope) + (f"-{variant}" if variant else "")
 
 
 def variant_text(word: str, *parts: str) -> str:
-    """Write what tells a build from others of its branch, so that other parts have another text.
+    """Return the tag part for one build among several of a branch; different ``parts`` give different texts.
 
-    Only letters and digits of the ``word`` stay, for people.
+    The letters and digits of ``word`` are kept for people.
     """
     plain = re.sub(r"[^a-z0-9]", "", word.lower())[:_MAX_VARIANT_WORD] or "other"
     return f"for-{plain}-{_digits(chr(0).join(parts), _VARIANT_DIGITS)}"
 
 
 def tag_for_platform(tag: str, platform: str) -> str:
-    """Name the tag beside ``tag`` that holds the cache for one platform."""
+    """Return the tag that holds the cache of ``tag`` for one platform."""
     suffix = f"-{platform_text(platform)}"
     room = MAX_TAG - len(suffix)
     return (tag if len(tag) <= room else _marked(tag, tag, room)) + suffix
 
 
 def may_be_cache(tag: str, parts: Sequence[str]) -> bool:
-    """Tell whether ``tag`` may be the cache of some scope on some platform.
+    """Return whether ``tag`` may be the cache of some scope on some platform.
 
-    ``parts`` are what the template of caches' tags writes before, between and after its fields.
+    ``parts`` are the literal texts before, between and after the fields in the template of cache tags.
     """
     head, *rest = map(re.escape, parts)
-    between = "".join(f"(?>.+?{part})" for part in rest[:-1])  # the first place is as good as a later one
+    between = "".join(f"(?>.+?{part})" for part in rest[:-1])  # atomic: the first match is as good as a later one
     end = f".+{rest[-1]}" if rest else ""
     return re.fullmatch(f"{head}{between}{end}(?:-{_PLATFORM_TEXT})?", tag, re.ASCII) is not None
 
 
 def scopes_of(tag: str) -> tuple[str, ...]:
-    """List the texts of the scopes (see ``scope_text``) that a cache's tag can belong to."""
+    """Return the texts of the scopes (see ``scope_text``) to which a cache tag can belong."""
     found = [tag.removeprefix(REF_PREFIX)]
     for ending in (_WITH_PLATFORM, _WITH_VARIANT):
         found += [match["scope"] for match in map(ending.fullmatch, tuple(found)) if match]
@@ -88,10 +89,10 @@ def scopes_of(tag: str) -> tuple[str, ...]:
 
 
 def scope_text(scope: str) -> str:
-    """Write a scope so that it fits into a tag and no other scope has the same text.
+    """Turn a scope into a text that fits into a tag and that no other scope gets.
 
-    Keep ``main`` and ``feature-x``. Append a hash to a name that has to change (``feature/x``) and to one that looks
-    like a name with a hash, a variant or a platform.
+    Keep ``main`` and ``feature-x``. Append a hash to a name that must change (``feature/x``) or that looks like a name
+    with a hash, a variant or a platform.
     """
     if _PLAIN.fullmatch(scope) and not _AMBIGUOUS.fullmatch(scope):
         return scope
@@ -99,9 +100,9 @@ def scope_text(scope: str) -> str:
 
 
 def platform_text(platform: str) -> str:
-    """Write a platform as part of a tag or as a folder's name: ``linux/arm64`` is ``linux-arm64``.
+    """Turn a platform into a part of a tag or a folder's name: ``linux/arm64`` becomes ``linux-arm64``.
 
-    Give an unknown platform a hash. Upper and lower case are the same, as in BuildKit.
+    Append a hash to an unknown platform. Ignore case, as BuildKit does.
     """
     name = platform.lower()
     if _KNOWN_PLATFORM.fullmatch(name):

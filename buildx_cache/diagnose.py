@@ -1,4 +1,4 @@
-"""Why a build or a login failed: from a ``Problem`` to the error with the right exit code, and what to do about it."""
+"""Turn the failure of a build or a login into an error with an exit code and a hint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ANY_OTHER_COMMAND = "the end of its log is below; nothing was pushed"
 
 
 def login_error(registry: str, problem: Problem) -> BuildxCacheError:
-    """Return the error of a login to the registry of this key that ended with a problem."""
+    """Return the error of a failed login; ``registry`` is the registry's key."""
     where = "the default registry" if registry == HUB_KEY else registry
     if problem.is_denied:
         return DeniedError(
@@ -49,7 +49,7 @@ def login_error(registry: str, problem: Problem) -> BuildxCacheError:
 
 
 def diagnose(trace: BuildTrace, code: int) -> BuildxCacheError:
-    """Return the error for a build that ended with ``code``, not zero."""
+    """Return the error for a build that ended with the exit code ``code``, not zero."""
     step = trace.failed
     if step and (ending := command_ending(trace.error)):
         return _command_failed(step, ending, trace.log_tail)
@@ -68,12 +68,12 @@ def diagnose(trace: BuildTrace, code: int) -> BuildxCacheError:
 
 
 def _first_words(trace: BuildTrace) -> str:
-    """Return what the docker command said before it told how it is used."""
+    """Return the first line of the docker command, which comes before its usage text."""
     return next((line for line in trace.text if line.strip() and not line.startswith("WARNING:")), "")
 
 
 def source_excerpt(trace: BuildTrace) -> tuple[str, ...]:
-    """Where in the Dockerfile a build failed, as Buildx prints it, without its rules; empty if it does not tell.
+    """Return where in the Dockerfile a build failed, as Buildx prints it without separators; empty if it does not say.
 
     ``Dockerfile:7``, then the lines around it, such as ``   7 | >>> RUN make``.
     """
@@ -82,10 +82,7 @@ def source_excerpt(trace: BuildTrace) -> tuple[str, ...]:
 
 
 def _command_failed(step: Step, ending: str, log: tuple[str, ...]) -> BuildxCacheError:
-    """Return the error for a RUN: its own failure if it exited, whatever its log says.
-
-    Else what BuildKit says of it.
-    """
+    """Return the error for a RUN: the step's failure if its command exited, whatever the log says; else BuildKit's."""
     told = f"{_name(step)}: {ending}"
     if kind := classify_command(ending, log):
         return BuildFailedError(told, code="step-failed", hint=CAUSES[kind].in_step or _ANY_OTHER_COMMAND)
@@ -104,6 +101,6 @@ def _name(step: Step) -> str:
 
 
 def _short(words: str) -> str:
-    """BuildKit's chain of causes in one line, without the part that only says it was asked to build."""
+    """Return BuildKit's chain of causes on one line, without its general prefixes."""
     line = " ".join(words.split())
     return re.sub(r"^(?:ERROR: )?(?:failed to build: )?(?:failed to solve: )?", "", line)

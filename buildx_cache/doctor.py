@@ -1,4 +1,4 @@
-"""Is this machine ready? One check a line: what was found, and what to change."""
+"""The checks of ``doctor``, which say whether this machine is ready to build."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from buildx_cache.request import BuildRequest
 from buildx_cache.request.contexts import check_cache_directory
 
 OLDEST_GIT: Version = (2, 38, 0)
-"""The first git that can be told not to take ordinary files for a repository (``safe.bareRepository``)."""
+"""The first git with ``safe.bareRepository``, which stops git from taking committed files for a repository."""
 
 
-class Verdict(StrEnum):
-    """How a check went; only ``fail`` stops a build."""
+class CheckStatus(StrEnum):
+    """The result of a check; only ``fail`` stops a build."""
 
     OK = "ok"
     WARN = "warn"
@@ -39,14 +39,14 @@ class Check:
     """One line of ``doctor``."""
 
     name: str
-    verdict: Verdict
+    status: CheckStatus
     found: str
     advice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CIFile:
-    """The repository's file for the CI that runs this, and what in it does harm."""
+    """The repository's configuration file of the CI, and the pitfalls to look for in such a file."""
 
     name: str
     text: str
@@ -55,7 +55,7 @@ class CIFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What there is without Docker."""
+    """The facts of this machine that need no Docker."""
 
     ci: CIContext
     credentials: Credentials
@@ -63,32 +63,32 @@ class Machine:
     path: str
     """The search path for credential helpers."""
     git: Version
-    """Unknown where there is none."""
+    """git's version; ``UNKNOWN_VERSION`` without git."""
     ci_file: CIFile | None = None
     buildkit_image: str = ""
-    """The image of builders that is asked for; empty: Buildx' own."""
+    """The requested image of builders; empty: Buildx' default."""
     sent: tuple[str, ...] = ()
-    """What is to be said of a cache folder that is part of the build context."""
+    """Warnings about a cache folder inside the build context."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Questions:
-    """What the engine is asked, each when its turn comes."""
+    """Queries to the engine, each sent only when its check needs it."""
 
     facts: Callable[[], Facts]
     is_podman: Callable[[], bool] = bool
-    """Asks whether podman answers at its address."""
+    """Returns whether podman answers at the engine's address."""
     pull_refusal: Callable[[], str] = str
-    """Asks why it cannot have the image of a builder; empty where it can."""
+    """Returns why the engine cannot pull the builder image; empty if the engine can."""
 
 
 def examine(ask: Questions, machine: Machine) -> Iterator[Check]:
-    """Make all checks, in the order of what depends on what."""
+    """Yield all checks, the ones that others depend on first."""
     version = UNKNOWN_VERSION
     try:
         facts = ask.facts()
     except BuildxCacheError as error:
-        yield Check(name="docker", verdict=Verdict.FAIL, found=error.message, advice=error.hint)
+        yield Check(name="docker", status=CheckStatus.FAIL, found=error.message, advice=error.hint)
     else:
         version = parse_version(facts.docker)
         yield from _docker(facts, ask, machine.buildkit_image)
@@ -101,7 +101,7 @@ def examine(ask: Questions, machine: Machine) -> Iterator[Check]:
 
 def _docker(facts: Facts, ask: Questions, buildkit_image: str) -> Iterator[Check]:
     yield _engine(facts, is_podman=ask.is_podman())
-    yield Check(name="buildx", verdict=Verdict.OK, found=show_version(facts.buildx))
+    yield Check(name="buildx", status=CheckStatus.OK, found=show_version(facts.buildx))
     yield from _registries(facts)
     builder = _builder(facts)
     yield builder
@@ -114,46 +114,46 @@ def _engine(facts: Facts, *, is_podman: bool) -> Check:
     if is_podman:
         return Check(
             name="docker",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"{found}: it is podman, which builds without BuildKit",
             advice="set DOCKER_HOST to the address of a Docker engine, or DOCKER_CONTEXT to its context",
         )
-    return Check(name="docker", verdict=Verdict.OK, found=found)
+    return Check(name="docker", status=CheckStatus.OK, found=found)
 
 
 def _builder_image(facts: Facts, refusal: Callable[[], str]) -> Iterator[Check]:
-    """Yield a warning where the image of the builder that will be made cannot be had; a mirror may have it."""
+    """Yield a warning if the engine cannot pull the builder image; none with a mirror, which may have the image."""
     reason = "" if facts.registries.mirrors else refusal()
     if reason:
         yield Check(
             name="builder image",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=reason,
             advice="name one that the engine can pull with --buildkit-image, or load it: `docker load --input FILE`",
         )
 
 
 def _ci_file(file: CIFile | None, docker: Version) -> Iterator[Check]:
-    """Yield what in the CI's file does harm, with its lines."""
+    """Yield the pitfalls in the CI's file, with their lines."""
     if file is None:
         return
     for hit in hits(file.text, file.pitfalls, docker[0]):
         lines = f"line{'s' if len(hit.lines) > 1 else ''} {', '.join(map(str, hit.lines))}"
         yield Check(
             name=hit.pitfall.name,
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=hit.pitfall.problem,
             advice=f"{lines} of {file.name}: {hit.pitfall.advice}",
         )
 
 
 def _registries(facts: Facts) -> Iterator[Check]:
-    """Yield what a container builder takes over of the engine's registries, where it has any."""
+    """Yield a check of the registry settings that a container builder copies from the engine, if there are any."""
     plan = take_over(facts.registries, facts.default_config)
     if plan.lines:
         yield Check(
             name="registries",
-            verdict=Verdict.WARN if plan.left_out else Verdict.OK,
+            status=CheckStatus.WARN if plan.left_out else CheckStatus.OK,
             found="; ".join(plan.lines),
             advice="add what is missing to a buildkitd.toml: --buildkitd-config FILE" if plan.left_out else "",
         )
@@ -164,14 +164,14 @@ def _builder(facts: Facts) -> Check:
     if builder is None and BUILDER_VARIABLE in (facts.variables or ()):
         return Check(
             name="builder",
-            verdict=Verdict.FAIL,
+            status=CheckStatus.FAIL,
             found=f"there is no builder of the name in {BUILDER_VARIABLE}",
             advice=f"unset {BUILDER_VARIABLE}, or name one that `docker buildx ls` lists",
         )
     if builder is None:
         return Check(
             name="builder",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found="there is no current builder",
             advice="one is made for each project; `docker buildx use default` selects the engine's own",
         )
@@ -180,17 +180,17 @@ def _builder(facts: Facts) -> Check:
     if reason:
         return Check(
             name="builder",
-            verdict=Verdict.OK,
+            status=CheckStatus.OK,
             found=f"{found} {reason}: a docker-container builder will be made",
         )
-    return Check(name="builder", verdict=Verdict.OK, found=f"{found} can export every kind of cache")
+    return Check(name="builder", status=CheckStatus.OK, found=f"{found} can export every kind of cache")
 
 
 def _cache_folder(machine: Machine) -> Check:
     if machine.sent:
         return Check(
             name="cache folder",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=machine.sent[0],
             advice="give a folder outside of the repository with --cache-dir",
         )
@@ -198,71 +198,71 @@ def _cache_folder(machine: Machine) -> Check:
     try:
         check_cache_directory(directory)
     except BuildxCacheError as error:
-        return Check(name="cache folder", verdict=Verdict.FAIL, found=error.message, advice=error.hint)
+        return Check(name="cache folder", status=CheckStatus.FAIL, found=error.message, advice=error.hint)
     try:
         layout.refuse_exposed(Path(directory))
     except ExposedError as error:
-        return Check(name="cache folder", verdict=Verdict.WARN, found=error.message, advice=error.hint)
+        return Check(name="cache folder", status=CheckStatus.WARN, found=error.message, advice=error.hint)
     if not (Path(directory) / "index.json").is_file():
-        return Check(name="cache folder", verdict=Verdict.OK, found=f"{directory}: not there yet: it will be made")
+        return Check(name="cache folder", status=CheckStatus.OK, found=f"{directory}: not there yet: it will be made")
     faults = layout.damage_of(layout.verify(Path(directory)))
     if faults:
         return Check(
             name="cache folder",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"{directory}: corrupt: {faults[0].problem}",
             advice="the next build sets it aside and runs every step; `buildx-cache cache verify` lists the faults",
         )
-    return Check(name="cache folder", verdict=Verdict.OK, found=f"{directory}: holds a cache")
+    return Check(name="cache folder", status=CheckStatus.OK, found=f"{directory}: holds a cache")
 
 
 def _git(version: Version) -> Check:
     if version == UNKNOWN_VERSION:
-        return Check(name="git", verdict=Verdict.OK, found="not on PATH: the CI alone tells commit and branch")
+        return Check(name="git", status=CheckStatus.OK, found="not on PATH: the CI alone tells commit and branch")
     if version < OLDEST_GIT:
         return Check(
             name="git",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"{show_version(version)} can mistake committed files for a repository",
             advice=f"upgrade git to {show_version(OLDEST_GIT)} or newer",
         )
-    return Check(name="git", verdict=Verdict.OK, found=show_version(version))
+    return Check(name="git", status=CheckStatus.OK, found=show_version(version))
 
 
 def _ci(ci: CIContext) -> Check:
     default = f"default branch {' or '.join(ci.default_branches)}"
     if not ci.is_ci:
         where = f"branch {ci.branch}" if ci.branch else "no branch"
-        return Check(name="ci", verdict=Verdict.OK, found=f"none; {where}, {default}")
+        return Check(name="ci", status=CheckStatus.OK, found=f"none; {where}, {default}")
     found = f"{ci.provider}; branch {ci.branch or 'none'}, {default}"
     if ci.is_fork:
         return Check(
             name="ci",
-            verdict=Verdict.OK,
+            status=CheckStatus.OK,
             found=f"{found}; a pull request from a fork, or possibly one: caches are read-only",
         )
     if not (ci.branch or ci.tag):
         return Check(
             name="ci",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"{found}: neither branch nor tag is known",
             advice="give --cache-scope, or a cache in a registry is read-only",
         )
-    return Check(name="ci", verdict=Verdict.OK, found=found)
+    return Check(name="ci", status=CheckStatus.OK, found=found)
 
 
 def _credentials(credentials: Credentials, path: str) -> Check:
     if credentials.broken:
         return Check(
             name="credentials",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"{credentials.folder}/config.json: {credentials.broken}",
             advice="mend the file: Docker ignores it",
         )
     if credentials.unusable:
         return Check(
             name="credentials",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=credentials.unusable,
             advice="set DOCKER_LOGIN, DOCKER_PASSWORD and the DOCKER_REGISTRY that they are for, or none of them",
         )
@@ -270,10 +270,10 @@ def _credentials(credentials: Credentials, path: str) -> Check:
     if missing:
         return Check(
             name="credentials",
-            verdict=Verdict.WARN,
+            status=CheckStatus.WARN,
             found=f"the credential helper docker-credential-{missing[0]} is not on PATH",
             advice=f"install it, or take it out of {credentials.folder}{os.sep}config.json",
         )
     ambient = (f"{credentials.ambient} (DOCKER_LOGIN)",) if credentials.ambient else ()
     logins = ", ".join((*credentials.registries, *ambient)) or "none stored"
-    return Check(name="credentials", verdict=Verdict.OK, found=f"logins: {logins}")
+    return Check(name="credentials", status=CheckStatus.OK, found=f"logins: {logins}")

@@ -1,4 +1,4 @@
-"""Every error this program raises on purpose: what failed, what to do, and the exit code."""
+"""The errors that this program raises on purpose: each has a message, a hint and an exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from buildx_cache.redaction import redact
 
 
 class ExitCode(IntEnum):
-    """The public exit codes; a hang-up counts as a termination."""
+    """The public exit codes; SIGHUP counts as SIGTERM."""
 
     OK = 0
     BUILD_FAILED = 1
@@ -27,14 +27,14 @@ class ExitCode(IntEnum):
 
 
 class BuildxCacheError(Exception):
-    """An expected failure: ``message`` says what failed in one line, ``hint`` what to do in another.
+    """An expected failure: ``message`` says what failed, ``hint`` what the user should do, one line each.
 
-    Neither has a URL's credentials, wherever it is shown: what is wrong is often told in the user's own words.
+    Credentials in URLs are redacted in both: a message often quotes the user's input.
     """
 
     exit_code: ExitCode = ExitCode.BUG
     code: str = "internal-error"
-    """The stable name of the cause, such as ``cache-dir-not-writable``; that of the class where none is given."""
+    """The stable name of the cause, such as ``cache-dir-not-writable``; by default that of the class."""
 
     def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
         self.code = code or type(self).code
@@ -63,14 +63,14 @@ class BuildFailedError(BuildxCacheError):
 
 
 class EngineError(BuildxCacheError):
-    """No usable Docker or Buildx: absent, not running, too old, or a builder that does not boot."""
+    """Docker or Buildx is unusable: absent, not running, too old, or the builder does not start."""
 
     exit_code = ExitCode.NO_ENGINE
     code = "docker-failed"
 
 
 class DeniedError(BuildxCacheError):
-    """A login, a push or a pull was refused."""
+    """A registry refused a login, a push or a pull."""
 
     exit_code = ExitCode.DENIED
     code = "registry-denied"
@@ -84,7 +84,7 @@ class UnreachableError(BuildxCacheError):
 
 
 class ExhaustedError(BuildxCacheError):
-    """A local resource ran out: disk full, folder not writable, lock timed out."""
+    """A local resource is unavailable: disk full, folder not writable, lock timed out."""
 
     exit_code = ExitCode.EXHAUSTED
     code = "resource-exhausted"
@@ -99,7 +99,7 @@ class ExposedError(ExhaustedError):
 
 
 class CacheError(BuildxCacheError):
-    """The cache is damaged, or failed under ``--strict-cache``."""
+    """The cache is corrupt, or failed under ``--strict-cache``."""
 
     exit_code = ExitCode.CACHE_DAMAGED
     code = "cache-damaged"
@@ -111,7 +111,7 @@ _INTERRUPTED = {signal.SIGINT: ExitCode.SIGINT, signal.SIGPIPE: ExitCode.SIGPIPE
 
 
 class InterruptedBuildError(BuildxCacheError):
-    """The call was stopped by a signal, after cleaning up."""
+    """A signal stopped the call, which has cleaned up."""
 
     def __init__(self, signal_number: int) -> None:
         number = signal.Signals(signal_number)
@@ -125,7 +125,7 @@ class InterruptedBuildError(BuildxCacheError):
         self._is_placed = False
 
     def place(self, what: str) -> None:
-        """Say what it came upon; of several, what says so first is the nearest."""
+        """Add what was interrupted to the message. The first call wins: the innermost block knows best."""
         if what and not self._is_placed:
             self._is_placed = True
             self.message = f"{self.message}, during: {redact(what)}"

@@ -1,20 +1,20 @@
-"""Words, figures and digests as people read them; values as URLs, JSON, HTML and shells quote them."""
+"""Format sizes, times and digests for people; make patterns for values as URLs, JSON, HTML and shells quote them."""
 
 from __future__ import annotations
 
 import html
 import re
 
-# ECMA-48's sequences, begun by ESC or a C1 control: CSI; OSC, DCS, SOS, PM and APC with their text, to the end of the
-# line at most where nothing ends it; all others.
+# ECMA-48's sequences, which begin with ESC or a C1 control: CSI; OSC, DCS, SOS, PM and APC with their text, up to the
+# terminator or the end of the line; all others.
 _SEQUENCE = (
     r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"
     r"|(?:\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\n\x07\x1b\x9c]*+(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*+[0-Z\\-~]"
 )
-# C0 and C1 controls but tab and line feed; bidirectional controls; line and paragraph separators; and what is not shown
-# at all: Unicode's Default_Ignorable_Code_Point (zero width, variation selectors, soft hyphen, tags), interlinear
-# annotation, noncharacters. A word split by one of these looks whole, or becomes whole where a reader drops them.
+# C0 and C1 controls except tab and line feed; bidirectional controls; line and paragraph separators; and invisible
+# characters: Unicode's Default_Ignorable_Code_Point (zero width, variation selectors, soft hyphen, tags), interlinear
+# annotation, noncharacters. A word split by one of these looks whole, or becomes whole in a program that drops them.
 _UNSEEN = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u00ad\u034f\u115f\u1160\u17b4\u17b5"
     r"\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufffb\ufdd0-\ufdef\ufffe\uffff"
@@ -22,16 +22,16 @@ _UNSEEN = (
 )
 _ASCII_CONTROLS = bytes({*range(0x20), 0x7F} - {*b"\t\n"})
 _NOT_PRINTABLE = re.compile(f"{_SEQUENCE}|[{_UNSEEN}]")
-_LINE_BREAKS = re.compile(r"(?<!\s)\s*[\r\n]\s*+")  # from where white space begins: it can be a megabyte
+_LINE_BREAKS = re.compile(r"(?<!\s)\s*[\r\n]\s*+")  # the lookbehind keeps it linear: white space can be a megabyte
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 MESSAGE_LIMIT = 4096
-"""Characters of an error that are kept. Patterns are searched in it, some in quadratic time."""
+"""The longest error, in characters. Patterns are searched in an error, some in quadratic time."""
 
 
 def bounded(text: str) -> str:
-    """Cut the middle out of an error that is too long: what failed stands first, why it failed last."""
+    """Cut the middle out of an error that is too long: the failed operation comes first, the cause last."""
     half = MESSAGE_LIMIT // 2
     return text if len(text) <= MESSAGE_LIMIT else f"{text[:half]} [...] {text[-half:]}"
 
@@ -42,17 +42,17 @@ def printable(text: str) -> str:
     Call this before searching a text for secrets: such characters can split one.
     """
     if text.isascii() and len(text.encode().translate(None, _ASCII_CONTROLS)) == len(text):
-        return text  # as nearly every text, told twenty times as fast
+        return text  # true of nearly every text, and twenty times as fast as the pattern
     return _NOT_PRINTABLE.sub("", text)
 
 
 def is_printable(text: str) -> bool:
-    """Tell whether a text is one line without invisible characters."""
+    """Return whether a text is one line without invisible characters."""
     return text.isprintable() and printable(text) == text
 
 
 def duration(seconds: float) -> str:
-    """``3.4s``, or ``2m 05s`` from a minute on."""
+    """Format a duration: ``3.4s``, or ``2m 05s`` from one minute on."""
     if round(seconds, 1) < 60:  # noqa: PLR2004 -- seconds in a minute
         return f"{max(seconds, 0.0):.1f}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -60,7 +60,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes in binary units with one decimal: ``1.5 MiB``."""
+    """Format bytes in binary units with one decimal: ``1.5 MiB``."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:  # noqa: PLR2004 -- a binary unit
@@ -76,17 +76,22 @@ def short_digest(digest: str) -> str:
 
 
 def with_short_digests(text: str) -> str:
-    """``text`` with every digest in it shortened."""
+    """Return ``text`` with every digest shortened."""
     return _DIGEST.sub(lambda digest: short_digest(digest[0]), text)
 
 
 def as_message(text: str) -> str:
-    """Return a message as people read it: on one line, digests shortened."""
+    """Return a message on one line, digests shortened."""
     return with_short_digests(_LINE_BREAKS.sub(" ", text))
 
 
+def as_error(message: str, code: str) -> str:
+    """Return an error's message as people read it, with the code by which the troubleshooting page lists it."""
+    return f"{as_message(message)} [{code}]"
+
+
 def age(seconds: float) -> str:
-    """How long ago, in the largest whole unit: ``40s``, ``5m``, ``3h``, ``12d``."""
+    """Format an age in its largest whole unit: ``40s``, ``5m``, ``3h``, ``12d``."""
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:
             return f"{int(seconds // length)}{unit}"
@@ -94,7 +99,7 @@ def age(seconds: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 blob``, ``2 blobs``."""
+    """Format a count with its noun: ``1 blob``, ``2 blobs``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
@@ -104,40 +109,40 @@ _ESCAPES = {"\b": "b", "\t": "t", "\n": "n", "\f": "f", "\r": "r"}
 _ENTITIES = {'"': "quot", "'": "apos", **{sign: html.escape(sign)[1:-1] for sign in "&<>"}}
 
 WIDEST = 16
-"""Characters that one of a value takes at most: two escapes of JSON, within JSON."""
+"""The longest spelling of one character of a value, in characters: two JSON escapes, escaped in JSON again."""
 
 
 def anchor(value: str) -> str:
-    """Return what stands in each spelling of a value: its longest run of letters and digits."""
+    """Return the longest run of letters and digits of a value, which every spelling of the value contains."""
     return max(_PLAIN.findall(value), key=len, default="")
 
 
 def is_plain(value: str) -> bool:
-    """Tell whether a value is letters and digits alone, which nothing quotes."""
+    """Return whether a value has only letters and digits, which no encoding quotes."""
     return _PLAIN.fullmatch(value) is not None
 
 
 def quoted(value: str) -> re.Pattern[str]:
-    """Make the pattern of a value's spellings in printable text."""
+    """Return the pattern of a value's spellings in printable text."""
     return re.compile("".join(_unit(unit["slashes"], unit["sign"]) for unit in _UNIT.finditer(value)))
 
 
 def _unit(slashes: str, sign: str) -> str:
-    r"""Return a sign and the backslashes before it, each written as up to four; ``"`` may be ``\"`` or ``\\\"``."""
+    r"""Return the pattern of a character and its backslashes, each spelled as one to four: ``"``, ``\"``, ``\\\"``."""
     if not slashes and (not sign or is_plain(sign)):
         return sign
     count = len(slashes)
     before = rf"\\{{{count},{4 * count + 3}}}"
     if slashes:
         before = rf"(?:{before}|(?:%5[cC]|\\{{1,4}}u005[cC]){{{count}}})"
-    if sign == "'":  # the shells' way to quote it, which may be taken for the next ones of a value
+    if sign == "'":  # a shell spells it '\'' or '"'"'; atomic, as the value's next characters could match a part
         return rf"""(?>{before}(?:{_ways(sign)}|'(?:\\''|"'"')?))"""
     raw = re.escape(printable(sign))
     return f"{before}(?:{_ways(sign)}|{raw})" if raw else f"(?:{before}(?:{_ways(sign)}))?"
 
 
 def _ways(sign: str) -> str:
-    """How a sign is written, but for the sign itself."""
+    """Return the pattern of a character's other spellings: percent-encoded, escaped, or as an HTML entity."""
     data = sign.encode("utf-8", "surrogateescape")
     units = re.findall("....", sign.encode("utf-16-be", "surrogatepass").hex())
     ways = ["".join(f"%{_hex(f'{byte:02x}')}" for byte in data), r"\\{1,4}".join(f"u{_hex(unit)}" for unit in units)]
@@ -152,5 +157,5 @@ def _ways(sign: str) -> str:
 
 
 def _hex(digits: str) -> str:
-    """Write hexadecimal digits so that they match in upper and lower case."""
+    """Return a pattern for hexadecimal digits in upper or lower case."""
     return re.sub("[a-f]", lambda digit: f"[{digit[0]}{digit[0].upper()}]", digits)

@@ -1,7 +1,7 @@
-"""End a call on a signal: the first signal is raised as an error, later ones do not disturb the clean-up.
+"""End a call on a signal: raise the first signal as an error, and ignore later ones during the clean-up.
 
-What must not be cut in two is done while signals are held: a folder that is to be deleted is known before it is made,
-and a child process is known before it runs.
+Hold signals around two steps that belong together: creating a folder and registering its deletion, starting a child
+process and recording it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 _AT_ONCE = 0.001
-"""Seconds."""
+"""The delay of the alarm in seconds; 0 would disable it."""
 
 
 class Signals:
-    """Remember the first signal; raise it once, as soon as nothing holds it.
+    """A signal handler that remembers the first signal and raises it once, as soon as nothing holds signals.
 
-    Python runs this in the main thread, between two steps of the program. It stays installed after the first signal: a
-    signal that arrived before its handler was changed to SIG_IGN is printed as an error (``Modules/signalmodule.c``).
+    Python calls the handler in the main thread, between two bytecodes. The handler stays installed after the first
+    signal: Python prints an error for a signal that arrived before its handler was changed to SIG_IGN
+    (``Modules/signalmodule.c``).
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class Signals:
 
     @property
     def exit_code(self) -> ExitCode | None:
-        """The exit code of the first signal; None before one."""
+        """The exit code of the first signal; None if no signal has arrived."""
         return None if self._first is None else InterruptedBuildError(self._first).exit_code
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -55,7 +56,7 @@ class Signals:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """While this lasts, a signal waits."""
+        """Delay signals while the block runs."""
         self._holds += 1
         try:
             yield
@@ -65,7 +66,7 @@ class Signals:
 
     @contextlib.contextmanager
     def release(self) -> Iterator[None]:
-        """While this lasts, a signal does not wait."""
+        """Raise signals at once while the block runs, also one that was delayed."""
         self._holds -= 1
         try:
             self._raise()
@@ -74,7 +75,7 @@ class Signals:
             self._holds += 1
 
     def raise_again(self, lost: UnraisableHookArgs) -> None:
-        """Raise the error again that Python could not raise where the signal came, as in ``__del__``."""
+        """Raise an interruption again that Python could not propagate, as from ``__del__`` (``sys.unraisablehook``)."""
         if isinstance(lost.exc_value, InterruptedBuildError):
             self._is_raised = False
             signal.setitimer(signal.ITIMER_REAL, _AT_ONCE)
@@ -84,7 +85,7 @@ class Signals:
 
 @contextlib.contextmanager
 def caught() -> Iterator[Signals]:
-    """While this lasts, the first signal is remembered; ``interruptible`` raises it."""
+    """Install the handler while the block runs; it remembers the first signal, and ``interruptible`` raises it."""
     current = signal.getsignal(signal.SIGTERM)
     if isinstance(current, Signals):
         yield current
@@ -96,13 +97,13 @@ def caught() -> Iterator[Signals]:
         yield signals
     finally:
         sys.unraisablehook = hook
-        for number, one in before.items():
-            signal.signal(number, one)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """While this lasts, the first signal raises ``InterruptedBuildError``, also one that came before."""
+    """Raise ``InterruptedBuildError`` on the first signal while the block runs, or if it arrived before."""
     with caught() as signals:
         try:
             with signals.release():
@@ -112,13 +113,13 @@ def interruptible() -> Iterator[None]:
 
 
 def interrupt_after(seconds: float) -> None:
-    """Have a signal come in so many seconds, unless what is interruptible is over by then."""
+    """Send SIGALRM after ``seconds``, unless the ``interruptible`` block has ended by then."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """While this lasts, which should be a moment, a signal waits; no signal comes in another than the main thread."""
+    """Delay signals while the block runs, which should be short. Do nothing in other threads: they get no signals."""
     handler = signal.getsignal(signal.SIGTERM)
     if isinstance(handler, Signals) and threading.current_thread() is threading.main_thread():
         with handler.hold():

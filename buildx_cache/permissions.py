@@ -1,11 +1,10 @@
-"""Who beside this user may write a file or folder, or put another one in its place.
+"""Find out whether another user may write a file or folder, or replace it.
 
-Owners, modes and POSIX access control lists are looked at. Root, and whoever owns ``/``, can do anything and count as
-trusted.
+Check owners, modes and POSIX access control lists. Root and the owner of ``/`` can do anything anyway, and are trusted.
 
-In a container, who owns the working directory counts as trusted, too: it is who started the container (GitHub's
-container jobs run as root, with a ``HOME`` and a checkout of the runner's user). In a pod of Kubernetes, modes do not
-count: volumes are open to all there, and the node has no other users.
+In a container, the owner of the working directory is trusted, too: that user started the container (GitHub's container
+jobs run as root, with a ``HOME`` and a checkout of the runner's user). In a Kubernetes pod, modes are ignored: volumes
+are open to all users there, and the node has no other users.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PARENT_MODE = 0o755
-"""Of folders that are made on the way to a file, whatever the umask."""
+"""The mode of the parent folders that the program creates, whatever the umask."""
 _CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _HOSTS = Path("/etc/hosts")
 _POD_MARK = b"# Kubernetes-managed hosts file"
 # Linux's linux/posix_acl_xattr.h: a header, then entries of eight bytes.
 _ACL, _ACL_HEADER = "system.posix_acl_access", 4
 _ACL_USER, _ACL_GROUP, _ACL_WRITE = 0x02, 0x08, 0x02
-_MAX_LINKS = 40  # as many as Linux follows
+_MAX_LINKS = 40  # Linux' limit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """A file or folder that another user may write, and why."""
+    """A file or folder that another user may write, the reason, and a command that would prevent it."""
 
     path: Path
     problem: str
@@ -44,14 +43,14 @@ class Exposure:
 
 
 def exposure_of(path: Path, found: os.stat_result) -> Exposure | None:
-    """Tell why a file or folder is not this user's alone: another user owns it or may write it."""
+    """Return why another user can change a file or folder: the user owns it or may write it; None if no one can."""
     if found.st_uid != os.geteuid():
         return _owned(path, found)
     return _writable(path, found)
 
 
 def exposure_to_untrusted(path: Path, found: os.stat_result) -> Exposure | None:
-    """Tell why a file or folder is open to a user who is not trusted; it need not be this user's own."""
+    """Return why an untrusted user can change a file or folder; a trusted user may own it."""
     if found.st_uid not in trusted_users():
         return _owned(path, found)
     return _writable(path, found)
@@ -60,9 +59,9 @@ def exposure_to_untrusted(path: Path, found: os.stat_result) -> Exposure | None:
 def exposure_on_the_way(path: Path) -> Exposure | None:
     """Find a folder above ``path`` in which another user may put something else in the place of ``path``.
 
-    Symbolic links on the way are followed, and the folders in which they lie are looked at too. The working directory
-    and the folders above it are passed over: who can exchange these can exchange what is built. So is what is absent:
-    look again when it is made.
+    Follow the symbolic links on the way, and check the folders that hold them too. Skip the working directory and the
+    folders above it: a user who can replace these can replace the sources. Stop at an absent folder: check again once
+    it exists.
     """
     above_work = _above_work()
     for folder, name in _way(path):
@@ -81,25 +80,25 @@ def _above_work() -> list[tuple[int, int]]:
     try:
         here = Path.cwd()
         return [_identity(folder.stat()) for folder in (here, *here.parents)]
-    except OSError:  # it is gone
+    except OSError:  # the working directory was deleted
         return []
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder that only this user can look into; absent ones above it can be written by this user only.
+    """Create a folder that only this user can read, and its absent parents, which only this user can write.
 
     Raises:
-        OSError: it cannot be made, or is there and no folder.
+        OSError: a folder cannot be created, or a file is in its place.
     """
     make_parents(path)
     path.mkdir(mode=0o700, exist_ok=True)
 
 
 def make_parents(path: Path) -> None:
-    """Make the absent folders above a path, which this user only can write.
+    """Create the absent folders above a path, which only this user can write.
 
     Raises:
-        OSError: one cannot be made, or is there and no folder.
+        OSError: a folder cannot be created, or a file is in its place.
     """
     for parent in reversed(path.parents):
         if not parent.exists():
@@ -107,7 +106,7 @@ def make_parents(path: Path) -> None:
 
 
 def _exchangeable(folder: Path, name: str, found: os.stat_result) -> Exposure | None:
-    """Why another user may rename or replace an entry of a folder; in a sticky one only the owner of each may."""
+    """Return why another user may replace an entry of a folder; in a sticky folder, only the entry's owner may."""
     trusted = trusted_users()
     if found.st_uid not in trusted:
         return _owned(folder, found)
@@ -128,10 +127,10 @@ def trusted_users() -> tuple[int, ...]:
 
 
 def _starter() -> tuple[int, ...]:
-    """Give the user who started this container, if it is one."""
+    """Return the user who started this container; empty outside of a container."""
     if not (_is_pod() or any(mark.exists() for mark in _CONTAINER_MARKS)):
         return ()
-    with contextlib.suppress(OSError):  # the working directory is gone
+    with contextlib.suppress(OSError):  # the working directory was deleted
         return (Path.cwd().stat().st_uid,)
     return ()
 
@@ -149,7 +148,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _way(path: Path) -> Iterator[tuple[Path, str]]:
-    """Each folder in which a name is looked up on the way to ``path``, links followed, and that name."""
+    """Yield each folder in which the kernel looks up a name on the way to ``path``, with the name; follow links."""
     folder, names, links = Path("/"), [*reversed(path.absolute().parts[1:])], 0
     while names and links <= _MAX_LINKS:
         name = names.pop()
@@ -186,10 +185,10 @@ def _writable(path: Path, found: os.stat_result) -> Exposure | None:
 
 
 def _writers(path: Path, group: int) -> str:
-    """Name who may write where the mode says that a group may; nobody if that has this user alone.
+    """Return who else may write a file that its group may write; empty if the group has no other member.
 
-    Where there is an access control list, the mode tells what it grants at most (``acl(5)``): of the group, and of the
-    users and groups that the list names.
+    With an access control list, the mode's group bits are the most that the list grants (``acl(5)``) to the group and
+    to the users and groups in it.
     """
     if not _is_private(group):
         return f"the group {_group(group)}"
@@ -204,11 +203,11 @@ def _writers(path: Path, group: int) -> str:
 
 
 def _access_list(path: Path) -> Iterator[tuple[int, int, int]]:
-    """Give the entries of a list, each with its tag, its permissions and a user's or a group's number."""
+    """Return the entries of the access control list: tag, permissions, and the number of a user or group."""
     try:
         entries = os.getxattr(path, _ACL)[_ACL_HEADER:]
         return struct.iter_unpack("<HHI", entries)
-    except (OSError, AttributeError, struct.error):  # there is none, or the file system or system has no such lists
+    except (OSError, AttributeError, struct.error):  # no list, or no support in the file system or the system
         return iter(())
 
 
@@ -217,7 +216,7 @@ def _mode(found: os.stat_result) -> str:
 
 
 def _is_private(group: int) -> bool:
-    """Whether a group has this user alone: by its name or number it is the user's, and it has no other member."""
+    """Return whether this user is a group's only member: the group has the user's name or number, and no other."""
     user = os.geteuid()
     name, members = _user(user), _members(group)
     if members - {name}:

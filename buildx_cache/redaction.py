@@ -1,4 +1,4 @@
-"""What must never be shown: values that are known, and credentials that can be told by where they stand."""
+"""Redact secrets from texts: known secret values, and credentials recognized by their position."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from buildx_cache.secret_names import is_ordinary, is_secret_name
 
 HIDDEN = "***"
 
-# What stands before the scheme's end is looked at once there is an @: a long text costs no more than its length.
+# The scheme is checked only after an @ was found, so that the search is linear in the text's length.
 _URL_CREDENTIALS = re.compile(r"://(?P<user>[^/\s]*)@")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z", re.IGNORECASE)
 _LONGEST_SCHEME = 32
-# Parameters that sign a URL (S3, Google Cloud Storage, Azure's SAS, CloudFront) or are a token; `_state` is that of an
-# upload in distribution's registry.
+# Parameters that sign a URL (S3, Google Cloud Storage, Azure's SAS, CloudFront) or hold a token. `_state` is the state
+# of an upload in distribution's registry.
 _URL_PARAMETER = re.compile(
     r"(?P<name>[?&;#](?:X-Amz-(?:Signature|Security-Token|Credential)|X-Goog-(?:Signature|Credential)|Signature|sig"
     r"|AWSAccessKeyId|Policy|Key-Pair-Id|_state|ghtoken|secret_access_key|access_key_id"
     r"|(?:\w[\w-]{0,31}[_-])?(?:token|password|passwd|secret|api_?key))=)[^&#\s\"]+",
     re.IGNORECASE,
 )
-# What stands before the @ of these is a name: an image's, before its digest, or a user's, who has no password here.
+# In URLs with these schemes, the text before the @ is no secret: the name of an image, or a user without a password.
 _IMAGE_SCHEMES = ("docker-image", "oci-layout")
 _USER_SCHEMES = ("ssh", "git", "git+ssh")
 _FIELDS = r"(?P<name>\b(?:secret_access_key|access_key_id|session_token|token|ghtoken|password)=)"
 _QUOTED_SECRET_FIELD = re.compile(rf'"{_FIELDS}(?:[^"]|"")*"')
-# Not where a URL's parameter is hidden already, after which others follow.
+# Skip a parameter of a URL that is redacted already: other parameters may follow it.
 _SECRET_FIELD = re.compile(rf'{_FIELDS}(?!{re.escape(HIDDEN)}(?:[&#\s"\x27]|$))[^,"]+')
 
-# A shorter value is no secret, and would take harmless words with it; the same of a line, or a form, among several.
+# Shorter values are not redacted, as they occur in harmless words. _SHORTEST_PART is for a line or form among several.
 _SHORTEST = 4
 _SHORTEST_PART = 8
-# A name before the @ of a URL that is at least so long is a token.
+# A user name in a URL with at least this many characters is a token.
 _SHORTEST_TOKEN = 20
-# `base64` ends its lines here.
+# The line length of `base64`.
 _BASE64_LINE = 76
 
 
@@ -57,24 +57,24 @@ class Secret(str):
 
 
 def has_login(text: str) -> bool:
-    """Whether there is a URL with credentials in ``text``: a password or token before the @."""
+    """Return whether ``text`` holds a URL with credentials: a password or token before the @."""
     return any(_without_password(match) != match[0] for match in _URL_CREDENTIALS.finditer(text))
 
 
 def is_secret_argument(name: str, value: str) -> bool:
-    """Tell whether an argument stays off the command line: for its name, or a login in a URL (``HTTP_PROXY``)."""
+    """Return whether to keep an argument off the command line: a secret name, or a URL with a login."""
     return is_secret_name(name) or has_login(value)
 
 
 def is_hidden_argument(name: str, value: str) -> bool:
-    """Tell whether the argument's value is redacted and masked, too; ``disabled`` of ``AUTH=disabled`` is not."""
+    """Return whether the argument's value is also redacted and masked; ``disabled`` in ``AUTH=disabled`` is not."""
     return is_secret_argument(name, value) and not is_ordinary(value)
 
 
 def redact(text: str) -> str:
-    """``text`` without credentials and signatures inside URLs and without the secret attributes of cache entries.
+    """Return ``text`` without credentials and signatures in URLs, and without secret attributes of cache entries.
 
-    Control characters are removed where they split a credential, and kept elsewhere: a plan spells them.
+    Remove control characters only if they split a credential: a plan shows them escaped.
     """
     clean = printable(text)
     hidden = _without_credentials(clean)
@@ -104,10 +104,10 @@ def _without_password(match: re.Match[str]) -> str:
 
 
 class Redactor:
-    r"""Replace secret values in texts by ``***``, in every form in which a build may print them, and credentials.
+    r"""Replace credentials and secret values by ``***``, in every encoding in which a build may print them.
 
-    Whatever a call shows or reports has gone through its redactor: events of the build, messages, errors, results of
-    caches. Control characters are removed first, from texts and values: they split ``hunt\x1b[0mer2secret``.
+    Every text that a call shows or reports passes through its redactor: build events, messages, errors, cache results.
+    Control characters are removed first, from texts and values: they could split one, as in ``hunt\x1b[0mer2secret``.
     """
 
     def __init__(self, values: Iterable[str]) -> None:
@@ -121,10 +121,10 @@ class Redactor:
         }
         self._quoted: dict[str, re.Pattern[str]] = {}
         self.longest = max([0, *map(len, self._forms), *(WIDEST * len(part) for part in self._anchors)])
-        """Characters of the longest form."""
+        """Length of the longest form, in characters."""
 
     def text(self, text: str) -> str:
-        """Redact a text that may be shown on one line: any white space matches that between a value's words."""
+        """Redact a text that may be shown on one line: any white space matches the spaces between a value's words."""
         text = self._without_values(text)
         if self._words and _ODD_SPACE.search(text):
             line = " ".join(text.split())
@@ -134,7 +134,7 @@ class Redactor:
         return _without_credentials(text)
 
     def log(self, text: str) -> str:
-        """Redact lines of a log, whose white space is kept."""
+        """Redact lines of a log; keep their white space."""
         text = self._without_values(text)
         return "\n".join(map(_without_credentials, text.split("\n"))) if _may_hold_credentials(text) else text
 
@@ -143,7 +143,7 @@ class Redactor:
         return _without(text, self._found(text))
 
     def _found(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where values begin and end."""
+        """Yield the start and end of each secret value in ``text``."""
         for form in self._forms:
             at = text.find(form)
             while at >= 0:
@@ -151,13 +151,13 @@ class Redactor:
                 at = text.find(form, at + len(form))
         for part, always in self._anchors.items():
             if always in text:
-                if part not in self._quoted:  # making it takes longer than most searches
+                if part not in self._quoted:  # compiling the pattern takes longer than most searches
                     self._quoted[part] = quoted(part)
                 yield from (match.span() for match in self._quoted[part].finditer(text))
 
 
 def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    """Put ``***`` in place of each stretch of ``text`` that spans cover: where two overlap, no rest of one is left."""
+    """Replace each stretch of ``text`` that spans cover by ``***``; overlapping spans are one stretch."""
     covered = bytearray(len(text))
     for start, end in spans:
         covered[start:end] = b"x" * (end - start)
@@ -171,7 +171,7 @@ def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
 
 
 def rewritten(value: _Value, change: Callable[[str], str]) -> _Value:
-    """Apply ``change`` to every text in a value, in tuples and dataclasses too."""
+    """Apply ``change`` to every string in a value, also in tuples and dataclasses."""
     found: Any = value
     if isinstance(found, str) and not isinstance(found, Enum):
         found = change(found)
@@ -187,13 +187,11 @@ _ODD_SPACE = re.compile(r"[^\S ]|\s\s")
 
 
 def secret_forms(values: Iterable[str]) -> tuple[str, ...]:
-    """Return what to look for in printable text so that none of ``values`` is shown, longest first.
+    """Return the strings to redact in printable text so that none of ``values`` is shown, longest first.
 
-    No form has a line break.
-
-    Beside a value itself, how it stands in base64, there also as a part of something longer such as ``user:password``;
-    ``quoting`` finds it in URLs, in JSON and the like. Of a value of several lines each line counts, and what it
-    assigns to a secret name; in base64 the whole value counts, too. Of a URL its password counts by itself, too.
+    They are: each value; its base64, also as a part of a longer text such as ``user:password``; each line of a value of
+    several lines, and the value that a line assigns to a secret name; the password in a URL. No string has a line
+    break. Spellings in URLs, JSON and the like are found by ``formatting.quoted``.
     """
     values = tuple(values)
     found = {printable(form) for part in _all_parts(values) for form in _spellings(part)}
@@ -207,10 +205,7 @@ def _all_parts(values: tuple[str, ...]) -> set[str]:
 
 
 def secret_parts(values: Iterable[str]) -> tuple[str, ...]:
-    """Return what is secret of ``values``, each once and without a line break.
-
-    What is too short for a secret is not.
-    """
+    """Return the secret parts of ``values``, each once, without a line break and not too short for a secret."""
     return tuple(dict.fromkeys(part for value in values for part in _parts(value)))
 
 
@@ -230,7 +225,7 @@ def _parts(value: str) -> Iterator[str]:
 
 
 def _odd_lines(value: str) -> Iterator[str]:
-    """Yield the lines that have control characters, whole and without them."""
+    """Yield each line with control characters, both as it is and without them."""
     lines = value.strip("\r\n").split("\n")
     shortest = _SHORTEST if len(lines) == 1 else _SHORTEST_PART
     for line in lines:
@@ -240,15 +235,15 @@ def _odd_lines(value: str) -> Iterator[str]:
 
 
 def _passwords(line: str) -> Iterator[str]:
-    """Passwords and tokens in URLs, as they stand there and as they are meant; ``postgres:postgres@`` has no secret."""
+    """Yield passwords and tokens in URLs, both quoted and unquoted; ``postgres:postgres@`` has none."""
     for match in _URL_CREDENTIALS.finditer(line):
         name, _, password = match["user"].partition(":")
         for word, shortest in ((password, _SHORTEST_PART), (name, _SHORTEST_TOKEN)):
-            meant = unquote(word)
+            unquoted = unquote(word)
             if len(word) >= shortest and name != password and _without_password(match) != match[0]:
                 yield word
-                if len(meant) >= shortest and len(meant.splitlines()) == 1:
-                    yield meant
+                if len(unquoted) >= shortest and len(unquoted.splitlines()) == 1:
+                    yield unquoted
 
 
 def _spellings(part: str) -> Iterator[str]:
@@ -259,11 +254,11 @@ def _spellings(part: str) -> Iterator[str]:
 
 
 def _in_base64(text: str) -> Iterator[str]:
-    """Yield the digits of each line of a text's base64, in one line or in several of the usual length."""
+    """Yield the base64 digits of a text, in pieces of the usual line length, at each of the three byte offsets."""
     raw = text.encode("utf-8", "surrogateescape")
     for coded in (base64.b64encode, base64.urlsafe_b64encode):
         for before in range(3):
-            # Only whole digits of the value itself: the first and the last may have bits of what stands beside it.
+            # Only digits with bits of this value alone: the first and last may mix in bits of the adjacent bytes.
             digits = coded(bytes(before) + raw).decode("ascii")
             core = digits[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
             yield from (

@@ -1,7 +1,7 @@
-"""Image references and the registries in them: what a tag may look like, and names made safe to be an image's tag.
+"""Parse image references and registries, and turn any name into a valid tag.
 
-The grammar is that of the distribution project's ``reference`` package, which Docker and BuildKit share. Every name of
-Docker Hub is here.
+The grammar is that of the distribution project's ``reference`` package, which Docker and BuildKit use. This is the only
+module with the names of Docker Hub.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from buildx_cache.errors import UsageError
 
 DOCKER_HUB = "docker.io"
 HUB_KEY = "https://index.docker.io/v1/"
-"""What Docker and Buildx store a login to Docker Hub under (``registry.IndexServer``)."""
-_HUB_ALIAS = "index.docker.io"  # the host that Docker and BuildKit spell as docker.io
+"""The key under which Docker and Buildx store a login to Docker Hub (``registry.IndexServer``)."""
+_HUB_ALIAS = "index.docker.io"  # Docker and BuildKit rewrite this host to docker.io
 _HUB_API = "registry-1.docker.io"
 HUB_HOSTS = ("", DOCKER_HUB, _HUB_ALIAS, _HUB_API)
 """Docker Hub's hosts in image references."""
-_HUB_SITE = "hub.docker.com"  # its web pages: no registry, but what people copy
+_HUB_SITE = "hub.docker.com"  # the web site: not a registry, but people copy its address
 
 MAX_TAG = 128
 _MAX_SHOWN = 80
@@ -41,7 +41,7 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """An image reference in its parts; absent parts are empty."""
+    """The parts of an image reference; absent parts are empty."""
 
     host: str = ""
     path: str
@@ -55,26 +55,26 @@ class Reference:
 
     @property
     def canonical(self) -> Reference:
-        """The reference with Docker Hub's host and its ``library/`` where they are left out."""
+        """The full reference: Docker Hub's host and ``library/`` are added if they are left out."""
         if self.host not in ("", DOCKER_HUB, _HUB_ALIAS):
             return self
         return replace(self, host=DOCKER_HUB, path=self.path if "/" in self.path else f"library/{self.path}")
 
     @property
     def familiar(self) -> Reference:
-        """The reference without Docker Hub's host and its ``library/``: as people write it."""
+        """The short reference, as people write it: without Docker Hub's host and ``library/``."""
         full = self.canonical
         is_hub = full.host == DOCKER_HUB
         return replace(full, host="", path=full.path.removeprefix("library/")) if is_hub else full
 
     @property
     def tagged(self) -> Reference:
-        """The reference that Docker and BuildKit use where neither tag nor digest is given: ``latest``."""
+        """The reference with the tag ``latest`` if it has neither tag nor digest, as in Docker and BuildKit."""
         return self if self.tag or self.digest else replace(self, tag="latest")
 
     @property
     def registry_host(self) -> str:
-        """The registry as people call it: ``docker.io`` under every name of Docker Hub."""
+        """The registry's name for people: ``docker.io`` for every host of Docker Hub."""
         return DOCKER_HUB if self.host in HUB_HOSTS else self.host
 
     @property
@@ -84,7 +84,7 @@ class Reference:
 
     @property
     def auth_key(self) -> str:
-        """The key that Docker and Buildx look the login up under: the host as it is spelled, or :data:`HUB_KEY`."""
+        """The key by which Docker and Buildx look up the login: the host as it is spelled, or :data:`HUB_KEY`."""
         return auth_key(self.host)
 
     def __str__(self) -> str:
@@ -114,14 +114,14 @@ def parse_reference(text: str) -> Reference:
 
 
 def without_login(text: str) -> str:
-    """Hide what may be a login before the host of what should be a reference."""
+    """Redact the text before the @ of a malformed reference: it may be a login."""
     return re.sub(r"^[^/@]*@(?!sha256:)", "***@", text)
 
 
 def lowered(text: str) -> str:
-    """Return a reference with its repository's path in lower case, which a CI's name of the repository may not be.
+    """Return a reference with its path in lower case: a CI's name of the repository may have capitals.
 
-    Where there is no host, the first part stays: with a capital it would name one.
+    Without a host, return the text unchanged: a first part with a capital counts as a host.
     """
     head, slash, rest = text.partition("/")
     if not (slash and _names_a_host(head)) or head.lower() != head:
@@ -131,7 +131,7 @@ def lowered(text: str) -> str:
 
 
 def _names_a_host(first: str) -> bool:
-    """Whether the part before the first slash is a host: Docker's rule, so that ``org/app`` has none."""
+    """Return whether the part before the first slash is a host, by Docker's rule: ``org/app`` has no host."""
     return any(sign in first for sign in ".:") or first == "localhost" or first.lower() != first
 
 
@@ -159,11 +159,11 @@ def _reference_hint(text: str) -> str:
 
 
 def registry_key(text: str, source: str = "the registry") -> str:
-    """Normalize a registry to the key that Docker stores its login under: ``HOST[:PORT]``, or :data:`HUB_KEY`.
+    """Normalize a registry to the key under which Docker stores its login: ``HOST[:PORT]``, or :data:`HUB_KEY`.
 
-    The scheme and the path are cut, the host is lowered, and every name of Docker Hub, the empty one too, is one key.
-    The port is kept: docker/cli (``credentials.ConvertToHostname``) keeps default ports too. ``source`` names in errors
-    where the text comes from.
+    Cut the scheme and the path, lower the host, and map every name of Docker Hub, the empty one too, to one key.
+    Keep the port: docker/cli (``credentials.ConvertToHostname``) keeps default ports too. ``source`` names the origin
+    of ``text`` in errors.
 
     Raises:
         UsageError: ``text`` names no host, or asks for a login over plain HTTP to another machine.
@@ -186,17 +186,17 @@ def registry_key(text: str, source: str = "the registry") -> str:
 
 
 def auth_key(host: str) -> str:
-    """Return what the login to a reference's host is looked up under; a key itself stays as it is."""
+    """Return the key of the login to a reference's host; return a key unchanged."""
     return HUB_KEY if host in HUB_HOSTS else host
 
 
 def registry_name(key: str) -> str:
-    """Give the name that people use for the registry of a :func:`registry_key`."""
+    """Return the registry's name for people from its :func:`registry_key`."""
     return DOCKER_HUB if key == HUB_KEY else key
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` (with or without a port) is this machine: containerd's ``MatchLocalhost``."""
+    """Return whether ``host`` (with or without a port) is this machine, as containerd's ``MatchLocalhost``."""
     name = urlsplit(f"//{host}").hostname or ""
     if name == "localhost":
         return True
@@ -207,7 +207,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_address(host: str) -> bool:
-    """Whether what stands in brackets is an IPv6 address: the grammar does not tell."""
+    """Return whether a host in brackets is an IPv6 address, which the grammar does not check; True without brackets."""
     if not host.startswith("["):
         return True
     try:
@@ -222,7 +222,7 @@ def _port(host: str) -> int:
 
 
 def _no_registry(text: str, source: str) -> UsageError:
-    """Build the error for what is no host; a text that may hold a login is not repeated."""
+    """Return the error for a malformed registry; do not repeat a text that may hold a login."""
     if "@" in text:
         return UsageError(
             f"{source} holds a login",
@@ -236,10 +236,10 @@ def _no_registry(text: str, source: str) -> UsageError:
 
 
 def safe_tag(name: str) -> str:
-    """Write any name, such as a branch's, as an image tag of at most 128 characters.
+    """Turn any name, such as a branch, into an image tag of at most 128 characters.
 
-    A slash becomes a dash: people expect ``feature-x``. Where more had to change, or the name had to be cut, eight
-    digits of the name's SHA-256 are appended. Two names can share a tag: a cache's is made by ``cache_tags.cache_tag``.
+    Replace a slash by a dash: people expect ``feature-x``. If more characters change, or the name is cut, append eight
+    digits of its SHA-256. Two names can get the same tag: use ``cache_tags.cache_tag`` for the tag of a cache.
     """
     plain = _SLASH.sub("-", name)
     cleaned = _FOREIGN.sub("-", plain).lstrip(".-")

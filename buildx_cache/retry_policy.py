@@ -1,4 +1,4 @@
-"""How often something is tried again that failed for a reason that passes, and after which pauses."""
+"""How often to retry after a transient error, and how long to wait between the attempts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """``tries`` in all, and the seconds between them: at first, at most, and at most in all."""
+    """The number of attempts, and the pauses in seconds: the first, the longest, and their total."""
 
     tries: int
     first: float
@@ -18,9 +18,9 @@ class RetryPolicy:
     total: float = math.inf
 
     def pause(self, tried: int, waited: float = 0.0, *, factor: float = 1.0) -> float | None:
-        """Return the seconds to wait after so many tries and so many seconds; None where that was enough.
+        """Return the seconds to wait after ``tried`` attempts and ``waited`` seconds; None to give up.
 
-        A random part keeps the jobs of one pipeline from coming back together. ``factor`` lengthens the pause, up to
+        A random part spreads the retries of the jobs of one pipeline. ``factor`` lengthens the pause, up to
         ``longest``.
         """
         jitter = random.uniform(0, self.first)  # noqa: S311 -- no secret
@@ -28,7 +28,7 @@ class RetryPolicy:
         return seconds if tried < self.tries and waited + seconds <= self.total else None
 
     def pauses(self) -> Iterator[float]:
-        """Give the pause before each further try, longer each time."""
+        """Yield the pause in seconds before each retry, longer each time."""
         waited = 0.0
         for tried in range(1, self.tries):
             if (pause := self.pause(tried, waited)) is None:

@@ -1,6 +1,6 @@
-"""Private folders for the time of a call. What a call that was killed left goes with the next one.
+"""Private temporary folders of a call. The next call deletes the folders of a killed call.
 
-A call keeps a lock on each of its folders, which ends with it however that happens.
+A call holds a lock on each of its folders; the kernel releases the lock however the call ends.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Yield a new folder that only its owner can look into, deleted afterwards.
+    """Yield a new folder that only its owner can read; delete it afterwards.
 
     Args:
-        parent: where it is made; by default where temporary files go.
+        parent: the folder to create it in; default: the system's folder for temporary files.
 
     Raises:
-        ExhaustedError: no folder can be made there.
+        ExhaustedError: the folder cannot be created.
     """
     with contextlib.ExitStack() as stack:
         with making("folder"):
@@ -47,10 +47,10 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def making(what: str) -> Iterator[None]:
-    """While this lasts, a temporary ``what`` is made: where it cannot be, a local resource ran out.
+    """Turn an OSError of the block, which creates a temporary ``what``, into an error with a hint.
 
     Raises:
-        ExhaustedError: the system's reason.
+        ExhaustedError: the block raised OSError.
     """
     try:
         yield
@@ -63,7 +63,7 @@ def making(what: str) -> Iterator[None]:
 
 
 def _safe_place(wanted: Path) -> Path:
-    """Choose where no other user can put a folder of his own in the place of the new one; ``wanted`` if nowhere."""
+    """Return the first folder in which no other user can replace a new folder; ``wanted`` if there is none."""
     places = (wanted, *(other for other in _OTHERS if os.access(other, os.W_OK | os.X_OK)))
     return next((place for place in places if not exposure_on_the_way(place / _PREFIX)), wanted)
 
@@ -74,7 +74,7 @@ def _delete(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> int:
-    """Return the descriptor of the folder's lock, which is held before it has its name."""
+    """Lock the folder and return the lock's descriptor. The file gets its final name only once it is locked."""
     new = folder / f"{_LOCK}.new"
     descriptor = os.open(new, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,7 +83,7 @@ def _lock(folder: Path) -> int:
 
 
 def _clear(place: Path) -> None:
-    """Delete the folders of calls that are no more; others' are left alone, and so is what looks strange."""
+    """Delete the folders of this user's dead calls; leave other users' folders and anything unexpected."""
     with os.scandir(place) as entries:
         found = [entry for entry in entries if entry.name.startswith(_PREFIX)]
     for entry in found:
@@ -94,7 +94,7 @@ def _clear(place: Path) -> None:
 
 
 def _is_left(folder: Path) -> bool:
-    """Whether it has a lock that nobody keeps."""
+    """Return whether the folder has a lock file that no process holds."""
     descriptor = os.open(folder / _LOCK, _OPEN)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """Tables of words: which build arguments and variables hold secrets, and which values are too common to redact.
 
-A name is read as words, whatever separates them: ``NPM_TOKEN``, ``npm-token``, ``npm.token``, ``npmToken``, ``TOKEN2``.
-Its last words decide. A missed secret is public, a redacted word is only a nuisance: an ambiguous name is a secret's.
+A name is split into words: ``NPM_TOKEN``, ``npm-token``, ``npm.token``, ``npmToken``, ``TOKEN2``. Its last words
+decide. An ambiguous name counts as secret: a missed secret is public, a redacted word is only a nuisance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SECRETS = """
     webhook, webhooks, webhook url, webhook uri         who knows the address may post there
     connection string, conn string, conn str
 """
-"""Secrets wherever they stand in a name, unless its last word is of ``_ABOUT``: ``PASSWORD_OF_ALICE``."""
+"""Secret anywhere in a name (``PASSWORD_OF_ALICE``), unless the last word is in ``_ABOUT``."""
 
 _LAST_ONLY = """
     key, keys                                           but for those of _PLAIN_KEYS, and by themselves
@@ -29,7 +29,7 @@ _LAST_ONLY = """
     sas, sas url, sas uri                               a shared access signature
     bearer, netrc, npmrc
 """
-"""Secrets where they end a name; elsewhere these words are ordinary."""
+"""Secret only at the end of a name; ordinary words elsewhere."""
 
 _PLAIN_KEYS = """
     public, pub, publishable, authorized, trusted       the half that everybody may have
@@ -38,7 +38,7 @@ _PLAIN_KEYS = """
     project, issue                                      SONAR_PROJECT_KEY, JIRA_ISSUE_KEY
     site, anon                                          reCAPTCHA's and Supabase's, which each page holds
 """
-"""What stands before ``key`` where that is a name to look something up by."""
+"""Words before ``key`` that make it a public key, an identifier or a lookup key."""
 
 _ABOUT = """
     port, host, hostname, domain, url, urls, uri, server, address, addr, endpoint, region, arn
@@ -52,38 +52,38 @@ _ABOUT = """
     length, len, size, min, max, minimum, maximum, count, limit, retries, attempts, version
     enabled, disabled, required, optional, rotation, encoding
 """
-"""A last word that tells something about a secret, and is none: ``TOKEN_TTL``, ``PASSWORD_FILE``."""
+"""Last words of a name that describes a secret but does not hold it: ``TOKEN_TTL``, ``PASSWORD_FILE``."""
 
 _SWITCHES = """
     enable, enabled, disable, disabled, use, skip, allow, require, max, min, num
 """
-"""A first word that makes a switch or a figure of the rest: ``ENABLE_AUTH``, ``MAX_TOKENS``."""
+"""First words of a switch or a number: ``ENABLE_AUTH``, ``MAX_TOKENS``."""
 
 _PUBLISHED = """
     next public, nuxt public, expo public
 """
-"""First words that have a framework write the value into each page: ``NEXT_PUBLIC_MAPBOX_TOKEN``."""
+"""First words of values that a framework writes into every page: ``NEXT_PUBLIC_MAPBOX_TOKEN``."""
 
 _QUALIFIERS = """
     prod, production, staging, stage, dev, development, test, testing, ci, old, new, next
     v, b, base, json, pem, raw, plain, plaintext, text, data, value, content, contents
 """
-"""Passed over at the end, as digits are everywhere: ``DB_PASS_PROD``, ``DEPLOY_KEY_BASE64``, ``TOKEN_V2``."""
+"""Last words to ignore: ``DB_PASS_PROD``, ``DEPLOY_KEY_BASE64``, ``TOKEN_V2``. Digits are ignored everywhere."""
 
 _ORDINARY = """
     disabled, optional, required, automatic, undefined, anonymous, placeholder, production, development, localhost
     postgres, postgresql, memcached, database, dynamodb, rabbitmq, filesystem, kubernetes, internal, external, standard
     username, password, passphrase, credentials
 """
-"""Words of eight letters and more that are no secret by whatever name; each shorter one is none anyway."""
+"""Values of eight letters or more that are not secret under any name; shorter values are never secret."""
 
 _SHORTEST = 8
-# A figure, a version, an address or a time; a longer number can be a key.
+# A number, a version, an address or a time; a longer number can be a key.
 _NUMBER = re.compile(r"[+-]?\d[\d.,:_]{0,15}")
 
 
 def _phrases(table: str) -> frozenset[tuple[str, ...]]:
-    """Read a table: its phrases, without what explains a line of them."""
+    """Return the phrases of a table, without the explanation at the end of a line."""
     lines = (re.split(r" {3,}", line.strip())[0] for line in table.strip().splitlines())
     return frozenset(tuple(phrase.split()) for line in lines for phrase in line.split(","))
 
@@ -97,18 +97,18 @@ _PUBLISHED_PHRASES = _phrases(_PUBLISHED)
 _LAST_PHRASES = _SECRET_PHRASES | _phrases(_LAST_ONLY)
 _PLAIN_KEY_WORDS, _ABOUT_WORDS, _SWITCH_WORDS = map(_words, (_PLAIN_KEYS, _ABOUT, _SWITCHES))
 _QUALIFIER_WORDS, _ORDINARY_WORDS = map(_words, (_QUALIFIERS, _ORDINARY))
-_LONGEST = 3  # words of a phrase
-# Of NPMTOKEN and SECRETKEY; a shorter one ends too many other words.
+_LONGEST = 3  # words in the longest phrase
+# The endings of NPMTOKEN and SECRETKEY; shorter phrases end too many other words.
 _GLUED = tuple(glued for phrase in _SECRET_PHRASES if len(glued := "".join(phrase)) >= 5)  # noqa: PLR2004 -- see there
 
-# Bundler's login to a gem server, whose host has __ for each dot; its other settings with __ are no logins.
+# Bundler's login to a gem server: the host with __ for each dot. Bundler's other settings with __ are no logins.
 _BUNDLER = re.compile(r"BUNDLE_(?!(?:BUILD|LOCAL|MIRROR|PLUGINS|DISABLE_\w+)__)\w(?:(?!__)\w)*+__\w+", re.IGNORECASE)
 _LETTERS = re.compile(r"[a-z]+")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether a build argument or variable of this name holds a secret: ``NPM_TOKEN``, not ``AUTHOR``."""
+    """Return whether a build argument or variable of this name holds a secret: ``NPM_TOKEN``, not ``AUTHOR``."""
     words = _LETTERS.findall(name.lower())
     camel = [word.lower() for word in _CAMEL.findall(name)]
     if _SWITCH_WORDS.intersection(words[:1] if len(words) > 1 else camel[:1]):
@@ -119,7 +119,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_ordinary(value: str) -> bool:
-    """Tell whether a value is too common to redact: a boolean, number or ordinary word, or under 8 characters."""
+    """Return whether a value is too common to redact: a boolean, number or ordinary word, or under 8 characters."""
     word = value.strip()
     return len(word) < _SHORTEST or _NUMBER.fullmatch(word) is not None or word.lower() in _ORDINARY_WORDS
 

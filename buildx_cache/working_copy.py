@@ -1,7 +1,7 @@
-"""Find the working copy around a folder, and tell which paths stay inside a folder.
+"""Find the working copy around a folder, and check which paths stay inside a folder.
 
-The files of a working copy are not trusted: a pull request can commit a symbolic link anywhere in it, and an unpacked
-archive can bring a ``.git``.
+The files of a working copy are untrusted: a pull request can commit a symbolic link anywhere, and an unpacked archive
+can contain a ``.git``.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _LONGEST = 4096  # PATH_MAX
 
 
 def nearest_top(folder: Path) -> Path | None:
-    """Return the nearest folder at or above ``folder`` that holds a ``.git``; None where there is none."""
+    """Return the nearest folder at or above ``folder`` that holds a ``.git``; None if there is none."""
     return next((each for each in (folder, *folder.parents) if os.path.lexists(each / _GIT)), None)
 
 
 def enclosing_top(folder: Path, here: Path) -> Path | None:
     """Return the top of the working copy that ``folder`` belongs to.
 
-    The working copy around ``here``, where the call was made, wins over one embedded below it: a repository cannot
-    choose its commit, its branch or its project by what it commits.
+    The working copy around ``here``, the working directory, wins over a working copy inside it: a repository must not
+    choose its commit, branch or project by the files it commits.
 
     Args:
         folder: an absolute path without links.
@@ -36,7 +36,7 @@ def enclosing_top(folder: Path, here: Path) -> Path | None:
 
 
 def project_top(folder: Path) -> Path | None:
-    """Return the nearest top, unless the user's home lies in it: a home under git holds settings, and no project.
+    """Return the nearest top, unless the user's home lies in it: a home under git holds settings, not a project.
 
     Args:
         folder: an absolute path without links.
@@ -49,7 +49,7 @@ def project_top(folder: Path) -> Path | None:
 def prepared_top(folder: Path) -> Path | None:
     """Return the nearest top, unless the home of the user database lies in it.
 
-    ``HOME`` does not count: CI jobs often set it to their checkout, whose links are the repository's all the same.
+    Ignore ``HOME``: CI jobs often set it to their checkout, whose links the repository controls all the same.
     """
     top = nearest_top(folder)
     try:
@@ -62,9 +62,8 @@ def prepared_top(folder: Path) -> Path | None:
 def first_link(path: Path, root: Path) -> Path | None:
     """Return the first symbolic link below ``root`` on the way to ``path``, ``path`` itself included.
 
-    Each place that is spelled is on the way, also one that ``..`` leaves again: the kernel goes on from where a link
-    leads, while Docker, in part, drops ``link/..`` from a path. Return None where there is no link, or where ``path``
-    is not below ``root``.
+    A folder that a later ``..`` leaves again is on the way, too: the kernel continues from the link's target, while
+    parts of Docker drop ``link/..`` from a path. Return None if there is no link, or ``path`` is not below ``root``.
     """
     if not _absolute(path).is_relative_to(root):
         return None
@@ -73,19 +72,19 @@ def first_link(path: Path, root: Path) -> Path | None:
 
 
 def prepared_root(path: Path) -> Path | None:
-    """Return the folder below which a repository can prepare what is on the way to ``path``; None where there is none.
+    """Return the folder below which a repository can prepare files on the way to ``path``; None if there is none.
 
-    It is the outermost folder on the way, links followed, that lies in a working copy. Above it, links are the user's.
+    Return the outermost folder on the way, links followed, that lies in a working copy. Links above it are the user's.
     """
     above = reversed(_absolute(path).parents)
     return next((each for each in above if prepared_top(Path(os.path.realpath(each))) is not None), None)
 
 
 def leaves(path: Path, root: Path) -> str:
-    """Say why ``path`` does not stay inside ``root``; return "" where it does.
+    """Return why ``path`` does not stay inside ``root``; empty if it does.
 
-    A path stays inside if it is spelled below ``root``, meets no symbolic link on the way, none before a ``..`` at all,
-    and does not enter a ``.git``, whose files git runs or obeys.
+    A path stays inside if it is spelled below ``root``, has no symbolic link below ``root`` or before a ``..``, and
+    does not enter a ``.git``, whose files configure git and can run programs.
     """
     if len(str(path)) > _LONGEST:
         return "it is longer than a path can be"
@@ -101,10 +100,10 @@ def leaves(path: Path, root: Path) -> str:
 
 
 def led_outside(path: Path) -> Path | None:
-    """Return the link of a working copy by which ``path`` leaves it; None where no link does.
+    """Return the link in a working copy through which ``path`` leaves the working copy; None if no link does.
 
-    Whoever calls can name any path, and may not know that a repository made a part of it a link to another place. A
-    link that stays in the working copy does no harm, but before a ``..``, which then means what the link chooses.
+    The user can name any path, and may not know that the repository made a part of it a link to another place. A link
+    that stays in the working copy is harmless, except before a ``..``: the link then chooses the parent folder.
     """
     left = _left_again(path)
     above = prepared_root(left) if left is not None else None
@@ -118,12 +117,12 @@ def led_outside(path: Path) -> Path | None:
 
 
 def places(path: Path) -> Iterator[Path]:
-    """Yield the places on the way to a path as it is spelled, from the root of the file system on."""
+    """Yield the path's parents as they are spelled, from the root of the file system on, then the path itself."""
     return map(Path, itertools.accumulate(_spelled(path).parts, os.path.join))
 
 
 def _left_again(path: Path) -> Path | None:
-    """Return the part of a path before its last ``..``, absolute, as it is spelled; None if there is none."""
+    """Return the part of a path before its last ``..``, absolute, as it is spelled; None if the path has no ``..``."""
     parts = _spelled(path).parts
     if ".." not in parts:
         return None
@@ -131,7 +130,7 @@ def _left_again(path: Path) -> Path | None:
 
 
 def _spelled(path: Path) -> Path:
-    """Return an absolute path, with each ``..`` where it was. The working directory is known without links."""
+    """Return an absolute path, keeping each ``..``. The working directory is known without links."""
     return path if path.is_absolute() else Path(os.getcwd(), path)  # noqa: PTH109 -- as abspath does it
 
 

@@ -1,9 +1,8 @@
-"""BuildKit's and Buildx' language: progress → events → a trace, and what an error means.
+"""Parse the output of BuildKit and Buildx: progress → events → a trace; error text → a problem.
 
-``StreamParser`` turns bytes into events and knows nothing of their meaning; ``TraceBuilder`` reduces events to a
-``BuildTrace`` and knows nothing of bytes; ``classify`` is the only reader of the words of BuildKit, Buildx, the docker
-CLI and registries, ``CAUSES`` has what follows, ``failure`` tells why a build failed. All are pure: no clock, no
-files, no child process.
+``StreamParser`` turns bytes into events; ``TraceBuilder`` reduces events to a ``BuildTrace``. ``classify`` is the only
+reader of error texts of BuildKit, Buildx, the docker CLI and registries; ``CAUSES`` maps a problem to exit code, retry
+and advice; ``failure`` says why a build failed. All are pure: no clock, no files, no child process.
 """
 
 from buildx_cache.buildkit.causes import CAUSES, Cause, Kind

@@ -1,6 +1,6 @@
-"""The table of causes: what is wrong → the error a call ends with, whether another try may help, and what to do.
+"""The table of causes: kind of problem → the error class, whether a retry may help, and the advice.
 
-``classify`` finds the kind of a text. A kind without advice has none because nothing is known to help.
+``classify`` finds the kind of an error text. A kind without advice has no known remedy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from buildx_cache.errors import (
 
 
 class Kind(StrEnum):
-    """Name what is wrong; ``CAUSES`` has what follows from it."""
+    """The kind of a problem; ``CAUSES`` maps it to error, retry and advice."""
 
     UNKNOWN = "unknown"
     # The call.
@@ -121,10 +121,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """What follows from a kind.
+    """The consequences of a kind of problem.
 
-    ``error`` is what a call ends with, None where the kind alone does not tell. ``is_passing``: the same may work in a
-    moment. ``in_step`` is the advice where the command of a step failed: its log, not BuildKit, tells of the cause.
+    ``error`` is the error class of the call, None if the kind alone does not decide it. ``is_passing``: a retry may
+    succeed. ``in_step`` is the advice for a failed command of a step, where the cause is in the step's log.
     """
 
     error: type[BuildxCacheError] | None = None
@@ -135,7 +135,7 @@ class Cause:
 
 _NO_CAUSE = Cause()
 _DNS = "correct the host's name; a builder in a container uses this host's DNS only with --driver-opt network=host"
-_FOLDER_IN_USE = "another build may use the folder; `buildx-cache cache verify` tells what is wrong with it"
+_FOLDER_IN_USE = "another build may use the folder; `buildx-cache cache verify` lists its faults"
 
 CAUSES: Mapping[Kind, Cause] = {
     Kind.WRONG_OPTION: Cause(error=UsageError),
@@ -143,139 +143,116 @@ CAUSES: Mapping[Kind, Cause] = {
         error=UsageError,
         advice="start an agent and add a key (`ssh-agent`, `ssh-add`), or name it: --ssh default=KEYFILE",
     ),
-    Kind.NO_SSH_KEY: Cause(error=UsageError, advice="--ssh names a key file or an agent's socket that cannot be used"),
-    Kind.NO_SSH_MOUNT: Cause(
-        error=UsageError, advice="a step uses SSH, and the call gives it none: add --ssh default, or --ssh ID=KEYFILE"
-    ),
+    Kind.NO_SSH_KEY: Cause(error=UsageError, advice="correct --ssh: its key file or agent socket cannot be used"),
+    Kind.NO_SSH_MOUNT: Cause(error=UsageError, advice="add --ssh default or --ssh ID=KEYFILE: a step needs SSH"),
     Kind.NO_INDEX: Cause(
-        error=UsageError, advice="an image of one platform without attestations has no index: write manifest:KEY=VALUE"
+        error=UsageError, advice="write manifest:KEY=VALUE: an image of one platform without attestations has no index"
     ),
-    Kind.NO_SECRET_FILE: Cause(error=UsageError, advice="--secret names a file that is not there: correct its src="),
+    Kind.NO_SECRET_FILE: Cause(error=UsageError, advice="correct src= of --secret: the file does not exist"),
     Kind.NOT_ASCII: Cause(
         error=UsageError,
-        advice="the name goes over in ASCII alone: rename the folder or file, or build by a link with such a name",
+        advice="rename the folder or file, or build through a symbolic link: Buildx sends only ASCII names",
     ),
     Kind.ONE_PLATFORM: Cause(
         error=UsageError,
-        advice="the classic image store takes one platform: give one --platform, or turn on the containerd image store",
+        advice="give one --platform, or turn on the containerd image store: the classic store takes only one",
     ),
-    Kind.BAD_DOCKERFILE: Cause(error=BuildFailedError, advice="mend the Dockerfile"),
+    Kind.BAD_DOCKERFILE: Cause(error=BuildFailedError, advice="correct the Dockerfile"),
     Kind.NO_DOCKERFILE: Cause(
         error=BuildFailedError,
-        advice=(
-            "the context has no such Dockerfile, or a link out of its folder: name the one there is with -f/--file"
-        ),
+        advice=("name the Dockerfile with -f/--file; a symbolic link must not lead out of its folder"),
     ),
     Kind.NO_STAGE: Cause(
         error=UsageError,
-        advice="--target names no stage of the Dockerfile: its stages are what stands after AS in FROM lines",
+        advice="correct --target: the Dockerfile's stages are the names after AS in FROM lines",
     ),
     Kind.UNKNOWN_INSTRUCTION: Cause(
         error=BuildFailedError,
-        advice="no instruction begins like that line: correct it, or end the line before it with \\ if it goes on",
+        advice="correct the line; if it continues the line above, end that one with \\",
     ),
     Kind.UNKNOWN_FLAG: Cause(
         error=BuildFailedError,
-        advice=(
-            "the Dockerfile frontend does not know the flag: correct it, or begin with `# syntax=docker/dockerfile:1`"
-        ),
+        advice=("correct the flag; for a newer one, begin the Dockerfile with `# syntax=docker/dockerfile:1`"),
     ),
     Kind.NO_SECRET: Cause(
         error=UsageError,
-        advice=(
-            "a step needs a secret that was not given: add --secret id=NAME,env=VARIABLE or --secret id=NAME,src=FILE"
-        ),
+        advice=("add --secret id=NAME,env=VARIABLE or --secret id=NAME,src=FILE: a step needs the secret"),
     ),
     Kind.NO_FILE: Cause(
         error=BuildFailedError,
-        advice=(
-            "correct the path: it is not in the context (a line of .dockerignore may hide it), or not where --from is"
-        ),
+        advice=("correct the path: the build context, or the stage of --from, lacks it; .dockerignore may exclude it"),
     ),
     Kind.CHECKSUM: Cause(
         error=BuildFailedError,
-        advice=(
-            "what was downloaded is not what --checksum of ADD says: if the file changed on purpose, change --checksum"
-        ),
+        advice=("change --checksum of ADD, if the file at the address changed on purpose"),
     ),
-    Kind.NO_DOWNLOAD: Cause(error=BuildFailedError, advice="nothing is at the address of ADD: correct it"),
+    Kind.NO_DOWNLOAD: Cause(error=BuildFailedError, advice="correct the address of ADD: the server has no such file"),
     Kind.DOWNLOAD_DENIED: Cause(
         error=DeniedError,
-        advice="correct the address of ADD; with a login, download it in a RUN that mounts it: --mount=type=secret",
+        advice="correct the address of ADD; if it needs a login, download in a RUN with --mount=type=secret",
     ),
     Kind.NO_FRONTEND: Cause(
         error=BuildFailedError,
-        advice="the frontend image of the Dockerfile's `# syntax` line does not exist: correct the line, or remove it",
+        advice="correct or remove the Dockerfile's `# syntax` line: its image does not exist",
     ),
     Kind.NO_PLATFORM: Cause(
         error=BuildFailedError,
-        advice="the image exists, but not for this platform: change --platform, or take another image or tag in FROM",
+        advice="change --platform, or the image in FROM: it exists only for other platforms",
     ),
     Kind.NO_IMAGE: Cause(
         error=BuildFailedError,
-        advice=(
-            "the registry has no such image or tag: correct the name in FROM or COPY --from, or the build argument "
-            "in it"
-        ),
+        advice=("correct the image's name in FROM or COPY --from: the registry has no such image or tag"),
     ),
     Kind.NOT_ALLOWED: Cause(
         error=BuildFailedError,
-        advice=(
-            "a step asks for a right that this call does not give: add --allow network.host or --allow "
-            "security.insecure"
-        ),
+        advice=("add --allow network.host or --allow security.insecure: a step needs that right"),
     ),
     Kind.NOT_UTF8: Cause(
         error=BuildFailedError,
-        advice="a name or a value is no UTF-8, and BuildKit takes nothing else: rename the file, or encode the value",
+        advice="rename the file, or encode the value in UTF-8: BuildKit takes nothing else",
     ),
     Kind.TOO_MANY_LAYERS: Cause(
         error=BuildFailedError,
-        advice="the image has more layers than its store takes: join RUN lines, or COPY --from a stage what is wanted",
+        advice="join RUN lines, or COPY --from a stage: the image store limits the number of layers",
     ),
     Kind.GIT_DENIED: Cause(
         error=DeniedError,
         advice=(
-            "the git server wants a login: --secret id=GIT_AUTH_TOKEN,env=NAME; or --ssh default, where the address "
-            "is one of SSH"
+            "log in to the git server: add --secret id=GIT_AUTH_TOKEN,env=NAME, or --ssh default for an SSH address"
         ),
     ),
     Kind.NO_GIT_REF: Cause(
         error=BuildFailedError,
-        advice="the repository has no such branch, tag, commit or folder: correct what stands after #",
+        advice="correct the part after #: the repository has no such branch, tag, commit or folder",
     ),
     Kind.DOCKER_DENIED: Cause(
-        error=EngineError, advice="this user may not talk to Docker: add the user to the group docker, or use sudo"
+        error=EngineError, advice="add this user to the group docker, or use sudo: Docker denies it access"
     ),
     Kind.DOCKER_TLS: Cause(
         error=EngineError,
-        advice="the engine and this host do not trust each other: check DOCKER_CERT_PATH and DOCKER_HOST",
+        advice="check DOCKER_CERT_PATH and DOCKER_HOST: engine and client do not trust each other's certificates",
     ),
     Kind.DOCKER_DOWN: Cause(
         error=EngineError, advice="start Docker; check DOCKER_HOST, and the context that `docker context ls` marks"
     ),
-    Kind.NO_CONTEXT: Cause(error=EngineError, advice="`docker context ls` lists those there are"),
+    Kind.NO_CONTEXT: Cause(error=EngineError, advice="`docker context ls` lists the Docker contexts"),
     Kind.API_VERSION: Cause(
         error=EngineError,
-        advice="upgrade the older of the two, the docker command or the engine; unset DOCKER_API_VERSION if it is set",
+        advice="upgrade the docker command or the engine, whichever is older; unset DOCKER_API_VERSION",
     ),
     Kind.NOT_GRANTED: Cause(
         error=EngineError,
-        advice="the builder does not grant it: make one with --buildkitd-flags '--allow-insecure-entitlement NAME'",
+        advice="make a builder that grants the right: --buildkitd-flags '--allow-insecure-entitlement NAME'",
     ),
     Kind.UNSUPPORTED: Cause(
         error=EngineError,
-        advice=(
-            "this builder cannot do that: use --driver docker-container, or turn on the engine's containerd image store"
-        ),
+        advice=("use --driver docker-container, or turn on the engine's containerd image store"),
     ),
     Kind.BUILDER_GONE: Cause(
         error=EngineError,
-        advice=(
-            "the builder stopped during the build: out of memory, or removed by another job; its container's log tells"
-        ),
+        advice=("read the log of the builder's container: it may have run out of memory, or another job removed it"),
     ),
-    Kind.NO_BUILDER: Cause(error=EngineError, advice="`docker buildx ls` lists the builders there are"),
+    Kind.NO_BUILDER: Cause(error=EngineError, advice="`docker buildx ls` lists the builders"),
     Kind.BUILDER_REFUSED: Cause(error=EngineError),
     Kind.BUILDER_UNUSABLE: Cause(
         error=EngineError,
@@ -284,26 +261,23 @@ CAUSES: Mapping[Kind, Cause] = {
     Kind.BUILDER_DAMAGED: Cause(
         error=EngineError,
         advice=(
-            "the builder has lost what its own cache names: `docker buildx prune --all`, or `docker buildx rm` and a "
-            "new one"
+            "empty the builder's damaged cache: `docker buildx prune --all`; or remove the builder: `docker buildx rm`"
         ),
     ),
     Kind.BUILDER_UNPRIVILEGED: Cause(
         error=EngineError,
-        advice="the builder lacks the rights to start a step: run it --privileged, or set up as rootless BuildKit asks",
-        in_step=(
-            "the builder lacks the rights to start a step: run it --privileged, or set up as rootless BuildKit asks"
-        ),
+        advice="run the builder with --privileged, or set up rootless BuildKit: it lacks the rights to start a step",
+        in_step=("run the builder with --privileged, or set up rootless BuildKit: it lacks the rights to start a step"),
     ),
     Kind.SESSION_LOST: Cause(
         error=EngineError,
         is_passing=True,
-        advice="the builder lost the connection to this call: it may be overloaded, or a network between cut it",
+        advice="run it again; if it stays, check the builder's load and the network between",
     ),
     Kind.UNAUTHORIZED: Cause(
         error=DeniedError,
         advice="log in with --username and --password-env, or `docker login`; check that the account may do this",
-        in_step="its log tells of a server that wants a login: give one with --secret and `RUN --mount=type=secret`",
+        in_step="a server asks for a login (see the log): pass it with --secret and `RUN --mount=type=secret`",
     ),
     Kind.DENIED: Cause(
         error=DeniedError,
@@ -311,78 +285,71 @@ CAUSES: Mapping[Kind, Cause] = {
     ),
     Kind.LOGIN_EXPIRED: Cause(
         error=DeniedError,
-        advice="log in right before the build; where that takes longer than the login lasts, use one that lasts longer",
+        advice="log in right before the build; for a long build, use a login that lasts longer",
     ),
     Kind.CREDENTIAL_HELPER: Cause(
         error=DeniedError,
-        advice=(
-            "install the program that credsStore or credHelpers of Docker's config.json names, or take it out of there"
-        ),
+        advice=("install the helper that Docker's config.json names in credsStore or credHelpers, or remove the entry"),
     ),
     Kind.STORE_DENIED: Cause(
-        error=DeniedError, advice="check the credentials that this step has for the cache's store, and what they allow"
+        error=DeniedError, advice="check this step's credentials for the cache's store, and their permissions"
     ),
     Kind.NO_REPOSITORY: Cause(
         error=DeniedError,
-        advice="the registry has no such repository: create it there first, or correct the name and the address",
+        advice="create the repository in the registry, or correct its name",
     ),
     Kind.TAG_IMMUTABLE: Cause(
         error=DeniedError,
-        advice="the tag exists and may not change: push another tag; keep a cache in a mutable repository: --cache-ref",
+        advice="push another tag: this one is immutable; for a cache, name a mutable repository with --cache-ref",
     ),
     Kind.TOO_LARGE: Cause(
         error=DeniedError,
-        advice="the registry, or the proxy before it, limits uploads (nginx: client_max_body_size): raise that limit",
+        advice="raise the upload limit of the registry, or of the proxy before it (nginx: client_max_body_size)",
     ),
-    Kind.QUOTA: Cause(error=DeniedError, advice="the quota there is used up: delete what is not needed, or raise it"),
+    Kind.QUOTA: Cause(error=DeniedError, advice="raise the registry's quota, or delete images there"),
     Kind.REFUSED: Cause(error=DeniedError),
     Kind.ABSENT: _NO_CAUSE,
     Kind.THROTTLED: Cause(
         error=UnreachableError,
         is_passing=True,
-        advice="the registry limits requests: log in to raise the limit, or try again later",
+        advice="log in to raise the registry's limit of requests, or try again later",
         in_step=(
-            "its log tells of a server that limits requests: log in there with --secret, use a mirror, or try again "
-            "later"
+            "a server limits requests (see the log): log in there with --secret, use a mirror, or try again later"
         ),
     ),
     Kind.SERVER_ERROR: Cause(
         error=UnreachableError,
         is_passing=True,
-        advice="the server has a fault, or is too busy: try again later, or ask those who run it",
+        advice="try again later, or ask the server's operators: it has a fault or is overloaded",
     ),
     Kind.REGISTRY_FULL: Cause(
-        error=UnreachableError, is_passing=True, advice="the registry's own disk is full: ask those who run it"
+        error=UnreachableError, is_passing=True, advice="ask the registry's operators: its disk is full"
     ),
     Kind.PLAIN_HTTP: Cause(
         error=UnreachableError,
-        advice="the server speaks plain HTTP: `http = true` in --buildkitd-config, or Docker's insecure-registries",
+        advice="set `http = true` in --buildkitd-config, or Docker's insecure-registries: the server speaks plain HTTP",
     ),
     Kind.CERTIFICATE_EXPIRED: Cause(
         error=UnreachableError,
-        advice="the server's certificate is not valid today: renew it, or set the clock of the builder's machine",
+        advice="renew the server's certificate, or correct the clock of the builder's machine",
     ),
     Kind.CERTIFICATE: Cause(
         error=UnreachableError,
         advice=(
-            "the builder does not trust the certificate: name its CA in --buildkitd-config, or in Docker's certs.d "
-            "folder"
+            "add the certificate's CA to --buildkitd-config or Docker's certs.d folder: the builder does not trust it"
         ),
-        in_step=(
-            "its log tells of a certificate that is not trusted: install ca-certificates, or COPY your CA into the "
-            "image"
-        ),
+        in_step=("a certificate is not trusted (see the log): install ca-certificates, or COPY your CA into the image"),
     ),
     Kind.UNKNOWN_HOST: Cause(
         error=UnreachableError,
         advice=_DNS,
-        in_step="its log tells of a host's name that was not found: correct it, or the step's DNS, with --network host",
+        in_step="a host's name was not found (see the log): correct it, or use this host's DNS with --network host",
     ),
     Kind.DNS_FAILED: Cause(error=UnreachableError, is_passing=True, advice=_DNS),
     Kind.LOOPBACK: Cause(
         error=UnreachableError,
         advice=(
-            "nothing listens there; a builder in a container has its own loopback, but with --driver-opt network=host"
+            "check that a server listens there; a builder in a container reaches it only with --driver-opt network=host"
         ),
     ),
     Kind.UNREACHABLE: Cause(
@@ -393,85 +360,78 @@ CAUSES: Mapping[Kind, Cause] = {
     Kind.DISCONNECTED: _NO_CAUSE,
     Kind.PROXY_DENIED: Cause(
         error=DeniedError,
-        advice="the proxy wants a login: give it in HTTPS_PROXY, or name the registry's host in NO_PROXY",
+        advice="give the proxy's login in HTTPS_PROXY, or name the registry's host in NO_PROXY",
     ),
     Kind.PROXY_DOWN: Cause(
         error=UnreachableError,
         is_passing=True,
-        advice=(
-            "the builder's proxy fails: correct HTTPS_PROXY or NO_PROXY (a made builder's: "
-            "--driver-opt env.https_proxy=URL)"
-        ),
+        advice=("correct the proxy in HTTPS_PROXY or NO_PROXY; for a made builder: --driver-opt env.https_proxy=URL"),
     ),
     Kind.CORRUPT: Cause(
         advice=(
-            "a layer is lost or changed: `docker buildx prune --all` drops the builder's copy; if it stays so, the "
-            "registry's is"
+            "drop the builder's damaged copy with `docker buildx prune --all`; if that does not "
+            "help, the registry's is damaged"
         ),
     ),
     Kind.INDEX_LOCKED: Cause(error=CacheError, advice=_FOLDER_IN_USE),
     Kind.INDEX_UNUSABLE: Cause(error=CacheError, advice=_FOLDER_IN_USE),
     Kind.NO_CACHE_TAG: _NO_CAUSE,
     Kind.NO_CACHE_KIND: Cause(
-        error=CacheError, advice="this builder has no such cache: use --driver docker-container with a current BuildKit"
+        error=CacheError,
+        advice="use --driver docker-container with a current BuildKit: this builder lacks that type of cache",
     ),
     Kind.CACHE_UNCONFIGURED: Cause(
-        error=CacheError, advice="correct the entry, and what this step has for it: credentials, addresses"
+        error=CacheError, advice="correct the cache entry, or this step's credentials and addresses for it"
     ),
     Kind.STATE_UNWRITABLE: Cause(
         error=ExhaustedError,
-        advice="Buildx keeps its state there: set BUILDX_CONFIG to a folder that this user can write",
+        advice="set BUILDX_CONFIG to a folder that this user can write: Buildx keeps its state there",
     ),
     Kind.CLIENT_DISK_FULL: Cause(
-        error=ExhaustedError, advice="the disk of that file is full: free space there, or have it written elsewhere"
+        error=ExhaustedError, advice="free space on the disk of that file, or write it elsewhere"
     ),
     Kind.OUTPUT_FAILED: Cause(
         error=ExhaustedError,
-        advice="the output's folder could not be written: is its disk full, or may this user not write there?",
+        advice="check the output folder's free space and permissions",
     ),
     Kind.DISK_FULL: Cause(
         error=ExhaustedError,
         advice="free disk space: `docker buildx prune`, `docker system prune`, or a larger machine",
-        in_step="its log tells of a full disk: `docker buildx prune`, `docker system prune`, or a larger machine",
+        in_step="a disk is full (see the log): `docker buildx prune`, `docker system prune`, or a larger machine",
     ),
     Kind.BLOB_LOCKED: Cause(
         error=ExhaustedError,
         is_passing=True,
-        advice="another build of this builder loads the same layer: try again, or give each job its own builder",
+        advice="try again, or give each job its own builder: another build loads the same layer",
     ),
     Kind.OUT_OF_MEMORY: Cause(
         error=ExhaustedError,
-        advice="the step ran out of memory: let it do less at once, such as `make -j2`, or take a larger machine",
+        advice="let the step do less at once, such as `make -j2`, or use a machine with more memory",
         in_step=(
-            "its log tells of too little memory: let it do less at once, such as `make -j2`, or take a larger machine"
+            "too little memory (see the log): let the step do less at once, such as `make -j2`, or use a larger machine"
         ),
     ),
     Kind.KILLED: Cause(
         in_step=(
-            "it was killed, likely out of memory: let it do less at once, such as `make -j2`, or take a larger machine"
+            "killed, likely out of memory: let the step do less at once, such as `make -j2`, or use a larger machine"
         ),
     ),
     Kind.FOREIGN_PROGRAM: Cause(
         in_step=(
-            "its program is for another platform: change --platform, or install an emulator, such as tonistiigi/binfmt"
+            "the program is for another platform: change --platform, or install an emulator, such as tonistiigi/binfmt"
         ),
     ),
     Kind.NO_INTERPRETER: Cause(
-        in_step=(
-            "the file is not in the image, or its interpreter is not: a script must have LF, not CRLF, at the end of "
-            "lines"
-        )
+        in_step=("the image lacks the file or its interpreter; a script's lines must end with LF, not CRLF")
     ),
     Kind.NO_COMMAND: Cause(
-        in_step="the command is not in the image: install it in a RUN before, or take a base image that has it"
+        in_step="the command is not in the image: install it in an earlier RUN, or use a base image that has it"
     ),
     Kind.CRLF: Cause(
-        in_step=(
-            "lines of it end with CRLF: save the Dockerfile and its scripts with LF (.gitattributes: * text eol=lf)"
-        ),
+        in_step=("save the Dockerfile and its scripts with LF, not CRLF, line ends (.gitattributes: * text eol=lf)"),
     ),
     Kind.CLOCK: Cause(
-        in_step="its log tells of a wrong clock: set that of the builder's machine, and build again",
+        in_step="the clock is wrong (see the log): correct the clock of the builder's machine, and build again",
     ),
     Kind.NOT_EXECUTABLE: Cause(
         in_step=(

@@ -1,7 +1,8 @@
-"""Classify what BuildKit, Buildx, the docker CLI and registries say: a text → a ``Problem``.
+"""Classify error texts of BuildKit, Buildx, the docker CLI and registries: a text → a ``Problem``.
 
-Such texts quote references, addresses, paths, commands and lines of a Dockerfile, which hold any word and any number.
-``without_names`` cuts those out, and an HTTP status counts only where one stands (``unexpected status from …: 503``).
+Such texts quote references, addresses, paths, commands and lines of a Dockerfile, which can hold any word and number.
+``without_names`` removes them, and a number counts as an HTTP status only in a known phrase (``unexpected status from
+…: 503``).
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from buildx_cache.formatting import bounded
 
 
 class Operation(StrEnum):
-    """Name what failed, where that matters beside the reason."""
+    """The failed operation, if it matters in addition to the cause."""
 
-    FETCH_LAYER = "fetch-layer"  # of a cache or a base image, from a registry
-    COMMIT_LAYER = "commit-layer"  # to check one that was fetched
-    READ_LAYER = "read-layer"  # no matter from where
-    USE_FOLDER = "use-folder"  # Buildx' own use of a cache's folder, which ``ignore-error`` does not reach
+    FETCH_LAYER = "fetch-layer"  # fetch a layer of a cache or a base image from a registry
+    COMMIT_LAYER = "commit-layer"  # verify a fetched layer
+    READ_LAYER = "read-layer"  # read a layer from a folder or a registry
+    USE_FOLDER = "use-folder"  # Buildx itself opens a cache folder: ``ignore-error`` does not apply
     PULL_IMAGE = "pull-image"
 
 
@@ -34,10 +35,8 @@ _DENIED = frozenset({Kind.UNAUTHORIZED, Kind.DENIED, Kind.STORE_DENIED})
 class Problem:
     """The cause that an error text states.
 
-    ``words`` is the text, not redacted, a page of HTML in it cut down to its title. ``subject`` is the repository whose
-    address is in the text.
-
-    ``status`` is the HTTP status of the answer that the text is about, None without one.
+    ``words`` is the text, not redacted; a page of HTML in it is reduced to its title. ``subject`` is the repository
+    whose address is in the text. ``status`` is the HTTP status in the text, None if there is none.
     """
 
     kind: Kind
@@ -48,41 +47,41 @@ class Problem:
 
     @property
     def cause(self) -> Cause:
-        """Return what follows from the kind."""
+        """Return the consequences of the kind."""
         return CAUSES[self.kind]
 
     @property
     def error(self) -> type[BuildxCacheError]:
-        """Return the error, and with it the exit code, of a call that ends with the problem."""
+        """Return the error class, and so the exit code, of a call that ends with the problem."""
         return self.cause.error or BuildFailedError
 
     @property
     def advice(self) -> str:
-        """Return what to do about it; the empty string where nothing is known to help."""
+        """Return the advice for the user; empty if there is none."""
         return self.cause.advice
 
     @property
     def retryable(self) -> bool:
-        """Tell whether the same may work in a moment."""
+        """Return whether a retry may succeed."""
         return self.cause.is_passing
 
     @property
     def is_denied(self) -> bool:
-        """Tell whether a registry answered, and refused for want of a login or a right."""
+        """Return whether a registry answered and refused for lack of a login or a permission."""
         return self.kind in _DENIED
 
     @property
     def is_refused(self) -> bool:
-        """Tell whether a registry answered, and refused for whatever reason."""
+        """Return whether a registry answered and refused, for any reason."""
         return self.cause.error is DeniedError
 
     @property
     def digests(self) -> frozenset[str]:
-        """Return the digests that the text names."""
+        """Return the digests in the text."""
         return frozenset(_DIGEST.findall(self.words))
 
 
-# Patterns are compiled when they are first used: most calls see no error, and all of them take 25 ms.
+# Patterns are compiled on first use: compiling all takes 25 ms, and most calls see no error.
 _Rows = tuple[tuple[Kind, str], ...]
 _FLAGS = re.IGNORECASE | re.MULTILINE
 
@@ -92,19 +91,19 @@ _SHA256 = r"sha256:[0-9a-f]{64}"
 _CLIENT = r"\A(?:failed to build: )?"
 _INDEX = r"could not (?:lock|unmarshal|read|write) .*index\.json"
 _STATE = r"(?:/(?:activity|instances|refs|defaults|current|\.\w+)\b\S*)?: (?:permission denied|read-only file system)\Z"
-# Of `localhost`, a container without IPv6 says that it has no such address.
+# In a container without IPv6, connecting to `localhost` fails with the second text.
 _REFUSED = r"(?:connection refused|cannot assign requested address)"
-# What runc says of a container that it may not set up.
+# runc's errors if it lacks the permission to set up a container.
 _START = (
     r"(?:to rootfs at \"<>\"|apply cgroup configuration)[^\n]*"
     r"(?:operation not permitted|permission denied|<> file system)"
 )
-# What tells is a name: that of the file in Buildx' own words of a cache folder, whole (BuildKit's client/ociindex) and
-# of its state (Buildx' store and localstate); the address that Go's net could not connect to.
+# Texts recognized by a name: the file of a cache folder (BuildKit's client/ociindex) or of Buildx' state (Buildx' store
+# and localstate); the address to which Go's net could not connect.
 _WITH_NAMES: _Rows = (
     (Kind.INDEX_LOCKED, rf"{_CLIENT}could not lock .*index\.json\.lock\Z"),
     (Kind.INDEX_UNUSABLE, rf"{_CLIENT}{_INDEX}"),
-    # containerd's content/local: another build, or a clean-up, took the file away
+    # containerd's content/local: another build or a clean-up deleted the file
     (Kind.INDEX_UNUSABLE, r"commit failed: rename \S+/ingest/\S+ \S+: no such file or directory"),
     (Kind.STATE_UNWRITABLE, rf"{_CLIENT}(?:failed to [\w ]+: )?(?:open|mkdir|write|rename|chmod) \S*/buildx{_STATE}"),
     (Kind.LOOPBACK, rf": dial tcp (?:127(?:\.\d+){{3}}|\[::1\]):\d+: connect: {_REFUSED}\Z"),
@@ -112,7 +111,7 @@ _WITH_NAMES: _Rows = (
 _LAYER = (
     r"(?:failed to (?:compute cache key|copy): |error writing layer blob: |NotFound: |rpc error: code = \w+ desc = )*"
 )
-# From the first word on: what a Dockerfile names (an address, a path, a command) stands further on, if at all.
+# Matched at the start of the text: names from a Dockerfile (an address, a path, a command) come later in the text.
 _OPERATIONS: tuple[tuple[Operation, str], ...] = (
     # containerd's registry client (core/remotes/docker) and its store (core/content)
     (Operation.FETCH_LAYER, rf"{_LAYER}httpReadSeeker: failed"),
@@ -123,28 +122,28 @@ _OPERATIONS: tuple[tuple[Operation, str], ...] = (
         Operation.READ_LAYER,
         rf"{_LAYER}(?:short read: expected \d+|failed to read expected number of) bytes",
     ),
-    # a layer below could not be extracted; a manifest is changed
+    # a parent layer could not be extracted; a manifest is corrupt
     (Operation.READ_LAYER, rf"{_LAYER}parent snapshot {_SHA256} does not exist"),
     (Operation.READ_LAYER, rf'{_LAYER}parsing time "'),
     (Operation.READ_LAYER, rf"{_LAYER}failed to get stream processor for \S+ no processor for media-type"),
     # client/ociindex and client/solve.go of BuildKit
     (Operation.USE_FOLDER, rf"{_CLIENT}(?:{_INDEX}|mkdir .+: )"),
 )
-# Docker's pull, as the builder's driver passes it on; in a text without names.
+# Docker's errors of a pull, as the builder's driver passes them on; matched in a text without names.
 _PULL = re.compile(r"\bpull(?:ing)? (?:image|access)\b|failed to pull\b|manifest unknown|no such image", re.IGNORECASE)
 
-# Texts without names (see below), each row with the upstream file that says them.
+# Matched in texts without names (see below); each comment names the upstream file of the text.
 _BEFORE_STATUS: _Rows = (
     # docker/cli's flags (spf13/pflag, opts)
     (Kind.WRONG_OPTION, r"\A(?:unknown (?:shorthand )?flag: |invalid argument \"|flag needs an argument: )"),
-    # frontend/gateway, exporter and client of BuildKit, of options that Buildx hands over
+    # frontend/gateway, exporter and client of BuildKit, about options that Buildx passes on
     (Kind.WRONG_OPTION, r"unknown attestation type \"|exporter \"[^\"]*\" could not be found|invalid mode \"[^\"]*\"$"),
     (Kind.WRONG_OPTION, r"unsupported request \S+: unsupported request|unknown cache exporter: "),
     (Kind.WRONG_OPTION, r"could not parse <> reference|invalid <>: <>: parsing \"<>\": invalid syntax"),
     (Kind.WRONG_OPTION, rf"{_CLIENT}network mode \"[^\"]*\" not supported by buildkit"),
     (Kind.NO_INDEX, r"index annotations not supported for single platform export"),
     (Kind.ONE_PLATFORM, r"docker exporter does not (?:currently )?support exporting manifest lists"),
-    # grpc-go's internal/metadata, of a folder's name in a session's headers (session/grpc.go, session/filesync)
+    # grpc-go's internal/metadata, about a folder's name in a session's headers (session/grpc.go, session/filesync)
     (Kind.NOT_ASCII, r"header key \"<>\" contains value with <> ascii characters"),
     # session/secrets/secretsprovider, session/sshforward/sshprovider
     (Kind.NO_SECRET_FILE, rf"{_CLIENT}failed to stat \S+: (?:stat \S+: )?no such file or directory\Z"),
@@ -156,7 +155,7 @@ _BEFORE_STATUS: _Rows = (
     # frontend/dockerfile/instructions/parse.go, bflag.go
     (Kind.UNKNOWN_INSTRUCTION, r"parse error (?:on )?line \d+: unknown instruction:"),
     (Kind.UNKNOWN_FLAG, r"parse error (?:on )?line \d+: unknown flag:"),
-    # the same, parser and linter
+    # the parser and linter there
     (Kind.BAD_DOCKERFILE, r"dockerfile parse error (?:on )?line \d+|unterminated heredoc|file with no instructions"),
     (
         Kind.BAD_DOCKERFILE,
@@ -170,18 +169,18 @@ _BEFORE_STATUS: _Rows = (
     (Kind.NO_SECRET, r"secret \S+(?: not found)?: not found"),
     # the engine's classic store (layer/layer_store.go of Moby)
     (Kind.TOO_MANY_LAYERS, r": max depth exceeded$"),
-    # source/git of BuildKit, with what git and ssh said
+    # source/git of BuildKit, with the output of git and ssh
     (Kind.GIT_DENIED, r"git stderr:[\s\S]*(?:could not read (?:username|password)|authentication failed for)"),
     (Kind.GIT_DENIED, r"git stderr:[\s\S]*(?:permission denied \(publickey|host key verification failed)"),
     (Kind.NO_GIT_REF, r"repository does not contain ref |\binvalid subdir "),
     # solver/llbsolver/result.go and cache/contenthash/checksum.go
     (Kind.NO_FILE, r"failed to (?:calculate checksum of ref \S+|compute cache key): \"[^\"]*\": not found"),
-    # source/http/source.go, of ADD --checksum
+    # source/http/source.go, for ADD --checksum
     (Kind.CHECKSUM, r"\bdigest mismatch (?:for \S+: )?<>"),
-    # source/http/source.go, of what ADD downloads
+    # source/http/source.go, for a download of ADD
     (Kind.NO_DOWNLOAD, r"invalid response status 4(?:04|10)\b"),
     (Kind.DOWNLOAD_DENIED, r"invalid response status 4(?!08|29)\d\d\b"),
-    # solver/llbsolver/bridge.go, asked by the gateway that runs the frontend
+    # solver/llbsolver/bridge.go, called by the gateway that runs the frontend
     (Kind.NO_FRONTEND, r"resolve image config for \S+: .*(?:not found|manifest unknown)"),
     # containerd's core/images/image.go
     (Kind.NO_PLATFORM, r"no match for platform in manifest"),
@@ -196,14 +195,14 @@ _BEFORE_STATUS: _Rows = (
     (Kind.BUILDER_EXISTS, r"existing instance for \"[^\"]*\""),
     # client/solve.go of BuildKit
     (Kind.NO_CACHE_TAG, r"local cache importer requires"),
-    # client/request.go of Moby; its context store, by way of docker/cli
+    # client/request.go of Moby; its context store, through docker/cli
     (Kind.DOCKER_DENIED, r"permission denied while trying to connect to the docker"),
     (Kind.NO_CONTEXT, r"resolve(?: docker endpoint)?: context \"|context not found|^context \"<>\" does not exist"),
     # api/server/middleware/version.go of Moby
     (Kind.API_VERSION, r"client version \S+ is too (?:old|new)"),
     (Kind.DOCKER_TLS, r"error during connect.*(?:x509: |\btls: )"),
     (Kind.DOCKER_DOWN, r"cannot connect to the docker daemon|error during connect|failed to connect to the docker api"),
-    # docker/cli's cli/config/credentials, by way of Buildx' session/auth; Amazon's and GitHub's registries
+    # docker/cli's cli/config/credentials, through Buildx' session/auth; Amazon's and GitHub's registries
     (Kind.CREDENTIAL_HELPER, r"error getting credentials - err: "),
     (Kind.LOGIN_EXPIRED, r"\bauthorization token has expired\b|\btoken (?:has |is )?expired\b"),
     # Go's net/http/transport.go
@@ -215,7 +214,7 @@ _BEFORE_STATUS: _Rows = (
     # runc's libcontainer, containerd's core/mount and pkg/archive
     (Kind.BUILDER_UNPRIVILEGED, rf"{_START}|fstype: overlay, .*err: operation not permitted"),
     (Kind.BUILDER_UNPRIVILEGED, r"increasing the number of subordinate ids"),
-    # cache and snapshot of BuildKit, of what it has itself; not an image's or a cache's
+    # cache and snapshot of BuildKit, about BuildKit's own storage, not an image or an imported cache
     (Kind.BUILDER_DAMAGED, r"failed to (?:prepare|mount) .*: parent snapshot <> does not exist"),
     (Kind.BUILDER_DAMAGED, r"failed to stat lower snapshot .*does not exist|lease \"<?[^\"]*\": not found"),
     (Kind.BUILDER_DAMAGED, r"\bblob <>: blob not found"),
@@ -225,7 +224,7 @@ _BEFORE_STATUS: _Rows = (
     (Kind.CORRUPT, r"short read: |failed to read expected number of bytes"),
     (Kind.CORRUPT, r"parsing time \"|no processor for media-type"),
 )
-# What an HTTP status means, whatever words go with it; any other 4xx is a refusal, whose words tell more.
+# The kind of an HTTP status, whatever the text; any other 4xx is a refusal, for a reason in the text.
 _FAULTS: Mapping[int, Kind] = {
     **dict.fromkeys((408, *range(500, 600)), Kind.SERVER_ERROR),
     429: Kind.THROTTLED,
@@ -233,20 +232,20 @@ _FAULTS: Mapping[int, Kind] = {
 }
 _REFUSALS: Mapping[int, Kind] = {401: Kind.UNAUTHORIZED, 403: Kind.DENIED, 404: Kind.ABSENT}
 _WRITE_REFUSALS: Mapping[int, Kind] = {**_REFUSALS, 404: Kind.REFUSED, 413: Kind.TOO_LARGE}
-# What writes to a registry: BuildKit's pusher and cache exporter, Buildx' push by the engine; containerd's requests.
+# Writes to a registry: BuildKit's pusher and cache exporter, Buildx' push through the engine; containerd's requests.
 _WRITING = re.compile(
     r"failed to push |^pushing |^exporting to image: |^exporting cache |error writing (?:layer|manifest|config) blob"
     r"|from (?:POST|PUT|PATCH) request|failed commit on ref \S+: unexpected status",
 )
 _READING = re.compile(r"failed to do request: |httpReadSeeker|load metadata for |failed to fetch |failed to authorize")
-# Registries' error codes, as containerd and Moby spell them, where an answer begins or the status is left out.
+# Error codes of registries, as containerd and Moby spell them, at the start of an answer or without a status.
 _CODE = re.compile(
     r"(?:^|: )(?:denied|unknown|unsupported|blob upload (?:unknown|invalid)"
     r"|(?:blob|manifest|manifest blob|name|tag|digest|size|range) (?:unknown|invalid|unverified))(?=: |$)",
     re.IGNORECASE | re.MULTILINE,
 )
-# Why a registry refuses to take something, in its own words: Amazon's, Google's, Docker Hub's and Harbor's of tags;
-# Harbor's, GitLab's and DigitalOcean's of quotas; Amazon's, GitLab's and distribution's of repositories.
+# The texts of registries that refuse a push: Amazon, Google, Docker Hub and Harbor for tags; Harbor, GitLab and
+# DigitalOcean for quotas; Amazon, GitLab and distribution for repositories.
 _REASONS: _Rows = (
     (Kind.REFUSED, r"\b(?:blob|manifest|blob upload) (?:unknown|invalid)\b"),
     (Kind.TAG_IMMUTABLE, r"\bimmutab(?:le|ility)\b|\bcannot be overwritten\b"),
@@ -256,7 +255,7 @@ _REASONS: _Rows = (
     ),
     (Kind.QUOTA, r"\bstorage (?:limit|quota)\b"),
     (Kind.NO_REPOSITORY, r"\bname unknown\b|\brepository\b.{0,80}\b(?:does not exist|not found|not known)\b"),
-    # the first request of an upload, which names nothing but the repository
+    # the first request of an upload, whose address holds only the repository
     (Kind.NO_REPOSITORY, r"from POST request to <>: 404 Not Found"),
 )
 _AFTER_STATUS: _Rows = (
@@ -270,17 +269,17 @@ _AFTER_STATUS: _Rows = (
     # containerd's core/remotes/docker; docker login's of Docker Hub
     (Kind.UNAUTHORIZED, r"\bunauthorized\b|authentication required|no basic auth credentials"),
     (Kind.UNAUTHORIZED, r"incorrect username or password"),
-    # the same; not the kernel's "permission denied"
+    # also core/remotes/docker; not the kernel's "permission denied"
     (Kind.DENIED, r"\baccess\b[^:\n]{0,24}\bdenied\b|(?<!permission )denied(?::|$)"),
     (Kind.DENIED, r"insufficient_scope|authorization failed"),
-    # session/filesync: what BuildKit sends back is written by Buildx, on this machine
+    # session/filesync: Buildx writes the files that BuildKit sends back, on this machine
     (Kind.CLIENT_DISK_FULL, r"rpc error: code = \w+ desc = write \S+: no space left on device"),
-    # the same of a folder's files (tonistiigi/fsutil), whose reason gets lost on the way
+    # the same for the files of a folder (tonistiigi/fsutil), which loses the reason
     (Kind.OUTPUT_FAILED, r"^exporting to client directory: EOF$|\berror from receiver: context canceled$"),
-    # distribution's, of the registry's disk; the kernel's ENOSPC in Go's syscall
+    # distribution, about the registry's disk; the kernel's ENOSPC in Go's syscall
     (Kind.REGISTRY_FULL, r"(?:failed to push \S+|^pushing .*): \w+: .*no space left on device"),
     (Kind.DISK_FULL, r"no space left on device"),
-    # google.golang.org/protobuf, of what Buildx asks of BuildKit
+    # google.golang.org/protobuf, in a request of Buildx to BuildKit
     (Kind.NOT_UTF8, r"string field contains invalid UTF-8"),
     # executor/runcexecutor: the kernel killed a process of the step for its memory (moby/buildkit#5260)
     (Kind.OUT_OF_MEMORY, r"cannot allocate memory"),
@@ -296,7 +295,7 @@ _AFTER_STATUS: _Rows = (
     (Kind.NO_BUILDER, r"no builder .* found"),
     (Kind.BUILDER_REFUSED, r"could not create a builder"),
     (Kind.BUILDER_UNUSABLE, r"failed to (?:list workers|boot builder)"),
-    # distribution's code for a registry that has a fault
+    # distribution's code for a fault of the registry
     (Kind.SERVER_ERROR, r"(?:^|: )unavailable: |: unknown: .*\b(?:timeout|timed out)\b"),
     # containerd's core/remotes/docker, the kernel's ENOENT
     (Kind.ABSENT, r"not found|no such file|(?:blob|name|manifest) unknown"),
@@ -304,60 +303,60 @@ _AFTER_STATUS: _Rows = (
     (Kind.UNREACHABLE, r"connection refused|connection reset|i/o timeout|client\.timeout|tls handshake"),
     (Kind.UNREACHABLE, r"failed to do request: |network is unreachable|use of closed network connection|broken pipe"),
     (Kind.UNREACHABLE, r"unable to access .*(?:failed to|couldn't) connect|no route to host"),
-    # the same and Go's net/http/h2_bundle.go, without a word on where that happened
+    # the same and Go's net/http/h2_bundle.go, without the place of the error
     (Kind.DISCONNECTED, r"\btimeout\b|\bdeadline exceeded\b|\bEOF\b|\breset\b|\brefused\b|\bhttp2: |\bstream error: "),
     (Kind.DISCONNECTED, r"\bGOAWAY\b|closed pipe|cannot reuse body|server closed idle connection|bad record MAC"),
-    # a cache importer that cannot be made (BuildKit's solver/llbsolver)
+    # a cache importer that BuildKit cannot create (solver/llbsolver)
     (Kind.CACHE_UNCONFIGURED, r"failed to configure (?:gha|s3|azblob) cache importer"),
     (Kind.DISCONNECTED, r"failed to configure \S+ cache importer"),
     (Kind.NO_CACHE_KIND, r"unknown cache importer"),
 )
 
 _EXIT_CODE = re.compile(r"exit code: \d+")
-# How the command of a step ended: its exit code on a line, and the last lines of its log below.
+# Matched in the end of a step's command: its exit code on the first line, the last lines of its log below.
 _COMMANDS: _Rows = (
     (Kind.KILLED, r"^exit code: 137$"),
     # the kernel's ENOEXEC in Go's syscall; BuildKit's own emulator says `Invalid ELF image`
     (Kind.FOREIGN_PROGRAM, r"exec format error|invalid ELF image"),
-    # bash' words of a carriage return; busybox' and dash's, without what stands before it in a terminal
+    # bash' error about a carriage return; busybox' and dash's, without the text before the carriage return
     (Kind.CRLF, r"\$'\\r': command not found|^: (?:no such file or directory|not found)$"),
-    # the shell's, the kernel's and runc's words for a script whose interpreter is not there
+    # the errors of shell, kernel and runc for a script whose interpreter is absent
     (Kind.NO_INTERPRETER, r"bad interpreter|required file not found|\\r\W{0,3}: no such file"),
     (
         Kind.NO_INTERPRETER,
         r"^exec \S+: no such file or directory|exec: \"[^\"]+\": stat \S+: no such file or directory",
     ),
     (Kind.NO_INTERPRETER, r"\Aexit code: 127\n(?:.*\n)*?.*: \.{0,2}/\S+: not found$"),
-    # POSIX' exit codes; runc's words where no shell is
+    # POSIX' exit codes; runc's error without a shell
     (Kind.NO_COMMAND, r"^exit code: 127$|executable file not found in \$PATH"),
     (Kind.NOT_EXECUTABLE, r"^exit code: 126$"),
 )
 _COMMAND_STATUSES: Mapping[int, Kind] = {401: Kind.UNAUTHORIZED, 429: Kind.THROTTLED}
-# Searched in a log without names.
+# Matched in a log without names.
 _COMMAND_WORDS: _Rows = (
     (Kind.DISK_FULL, r"no space left on device|\bENOSPC\b"),
     (Kind.BUILDER_UNPRIVILEGED, rf"runc run failed: .*{_START}"),
-    # apt's words
+    # apt's error
     (Kind.CLOCK, r"release file for \S+ is not valid yet"),
     (Kind.OUT_OF_MEMORY, r"cannot allocate memory|\bout of memory\b"),
     (Kind.THROTTLED, r"\btoomanyrequests\b"),
-    # glibc's, musl's, curl's, apt's, busybox' and Node's words
+    # errors of glibc, musl, curl, apt, busybox and Node
     (Kind.UNKNOWN_HOST, r"could not resolve host|temporary failure (?:in name resolution|resolving)|no such host\b"),
     (Kind.UNKNOWN_HOST, r"name or service not known|name does not resolve|\bbad address '|\bEAI_AGAIN\b"),
-    # OpenSSL's, curl's and Go's words
+    # errors of OpenSSL, curl and Go
     (Kind.CERTIFICATE, r"certificate verify failed|self.signed certificate|x509: certificate"),
     (Kind.CERTIFICATE, r"unable to get local issuer certificate"),
 )
 
-# Buildx goes on without such an import (buildx' build/opt.go and BuildKit's client/solve.go).
+# Buildx continues without such an import (buildx' build/opt.go and BuildKit's client/solve.go).
 _ABSENT_FOLDER = re.compile(r"(?:WARNING: )?local cache import at (?P<place>.+?) (?:not found due to err|skipped)\b")
 
-# The SDKs of Amazon and Azure, whose stores have no repositories and no docker login.
+# Errors of the SDKs of Amazon and Azure, whose stores have no repositories and no docker login.
 _STORE = re.compile(r"https response error StatusCode: |\bRESPONSE \d{3}: |reply status code was ")
 
-# --- where a status stands ---------------------------------------------------------------------------------
+# --- HTTP statuses in a text --------------------------------------------------------------------------------
 
-# Python's change; Go's and nginx' are added.
+# Python's phrases change between versions; Go's and nginx' are added.
 _SPOKEN = (
     *((each.value, each.phrase) for each in HTTPStatus if each >= HTTPStatus.BAD_REQUEST),
     (413, "Request Entity Too Large"),
@@ -377,7 +376,7 @@ _STATUS = re.compile(
 
 
 def _statuses(text: str) -> Iterator[int]:
-    """Yield the HTTP statuses of errors that stand as such in a text without names."""
+    """Yield the HTTP error statuses in a text without names."""
     for match in _STATUS.finditer(text):
         yield int((match["after"] or match["named"] or match["phrase"])[:3])
 
@@ -389,12 +388,12 @@ _DIGEST = re.compile(_SHA256)
 _ADDRESS = re.compile(r"https?://(?P<host>[^/\s\"]+)/v2/(?P<path>\S+?)/(?:blobs|manifests)/")
 # solver/llbsolver/ops/exec.go
 _COMMAND = re.compile(r"\bprocess .* did not complete successfully: (?P<ending>.*)", re.DOTALL)
-# A page that a proxy answers with, and its title.
+# An HTML page, as a proxy sends it, and its title.
 _PAGE = re.compile(r"<(?:!doctype )?html\b(?:.*?<title>(?P<title>[^<]*)</title>)?.*", re.DOTALL | re.IGNORECASE)
-_DESCRIPTION = re.compile(r"\b(desc = )\"([^\"\n]*+)\"")  # gRPC's status, an error and no name
+_DESCRIPTION = re.compile(r"\b(desc = )\"([^\"\n]*+)\"")  # gRPC's status: a quoted error, not a name
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{0,31}://[^\s\"'<>]*[^\s\"'<>:.,;)\]]", re.IGNORECASE)
 _QUOTED = re.compile(r"\"[^\"\\\n]*+(?:\\.[^\"\\\n]*+)*+\"|`[^`\n]*+`|(?<!\w)'[^'\n]*+'(?!\w)")
-# Go's os.PathError, whose path may hold spaces; its end is the kernel's reason.
+# Go's os.PathError: the path may hold spaces; the kernel's reason ends it.
 _PATH_ERROR = re.compile(
     r"((?:^|: |= )(?:failed to stat|open|stat|lstat|mkdir|read|write"
     r"|readlink|remove|unlinkat|chmod|chown|copy|creat)) (?!<>).+?: "
@@ -404,12 +403,12 @@ _PATH_ERROR = re.compile(
 )
 _WORD = re.compile(r"[^\s\"'`()\[\]{}<>,;|]+")
 _INNER = re.compile(r"[./:@=+%~\\-]\w")
-# Words that patterns ask for, although they look like names.
+# Words that look like names but occur in patterns.
 _KEPT = frozenset({"i/o", "client.timeout", "network.host", "security.insecure", "utf-8", "media-type", "self-signed"})
 
 
 def without_names(text: str) -> str:
-    """Replace the names in a text by ``<>``: what is quoted, addresses, paths, and words with a separator inside.
+    """Replace the names in a text by ``<>``: quoted text, addresses, paths, and words with a separator inside.
 
     ``failed to push r.example/denied:403: denied`` becomes ``failed to push <>: denied``.
     """
@@ -429,13 +428,13 @@ def _shown(match: re.Match[str]) -> str:
 
 
 def classify(text: str, *, doing: str = "", retried: str = "") -> Problem:
-    """Classify the words of BuildKit, Buildx, the docker CLI or a registry; ``Kind.UNKNOWN`` where no row has them.
+    """Classify an error text of BuildKit, Buildx, the docker CLI or a registry; ``Kind.UNKNOWN`` if no row matches.
 
     Args:
         text: the error.
-        doing: the name of the vertex that failed, if any, where the text does not tell what BuildKit did.
-        retried: what BuildKit tried again for before. It leaves the status out of a push's error, and tries again by
-            itself only for a server's fault (``exporter/containerimage``, ``util/resolver/retryhandler``).
+        doing: the name of the failed vertex, if any, in case the text does not say what BuildKit did.
+        retried: earlier errors after which BuildKit retried. The final error of a push has no status, and BuildKit
+            retries only after a server's fault (``exporter/containerimage``, ``util/resolver/retryhandler``).
     """
     text = _PAGE.sub(r"\g<title>", bounded(text)).rstrip()
     bare = without_names(f"{doing}: {text}" if doing else text)
@@ -452,7 +451,7 @@ def classify(text: str, *, doing: str = "", retried: str = "") -> Problem:
 
 
 def _answered(bare: str, status: int | None) -> Kind | None:
-    """Classify what a server answered, by its status and what a registry says of it."""
+    """Classify a server's answer by its status and the registry's text; None without either."""
     is_write = bool(_WRITING.search(bare))
     if _STORE.search(bare) and status in _REFUSALS and status != HTTPStatus.NOT_FOUND:
         return Kind.STORE_DENIED
@@ -481,15 +480,15 @@ def _operation(text: str, bare: str) -> Operation | None:
 
 
 def command_ending(text: str) -> str:
-    """Return how the command of a step ended, as an error says; the empty string for any other error."""
+    """Return how the command of a step ended, from an error text; empty for any other error."""
     match = _COMMAND.search(text)
     return match["ending"] if match else ""
 
 
 def classify_command(ending: str, log: tuple[str, ...]) -> Kind | None:
-    """Classify how the command of a step failed, by its exit code and the last lines of its log.
+    """Classify the failure of a step's command by its exit code and the last lines of its log.
 
-    None for a command that BuildKit could not run to its end: ``classify`` reads the reason.
+    Return None if BuildKit could not run the command to its end: ``classify`` finds the cause.
     """
     if not _EXIT_CODE.match(ending):
         return None
@@ -503,13 +502,13 @@ _CANCELLED = ("context canceled", "code = Canceled")
 
 
 def absent_folder(line: str) -> str:
-    """Return the folder that Buildx does not import, as a line of its says; the empty string for any other line."""
+    """Return the folder of a local import that Buildx skips, from a line of its output; empty for any other line."""
     match = _ABSENT_FOLDER.match(line)
     return match["place"] if match else ""
 
 
 def is_cancelled(text: str) -> bool:
-    """Tell whether an error only follows from another one, or from an interrupt (Go's context.Canceled, gRPC)."""
+    """Return whether an error only follows from another error or an interrupt (Go's context.Canceled, gRPC)."""
     return any(words in text and words in without_names(bounded(text)) for words in _CANCELLED)
 
 

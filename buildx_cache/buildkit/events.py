@@ -1,7 +1,7 @@
-"""The events of a progress stream, and how one decoded JSON object becomes events.
+"""The events of a progress stream, and their decoding from one JSON object.
 
-Field names are those of BuildKit's ``client/graph.go`` (``SolveStatus`` and what it holds). A field of a wrong type
-reads as absent: a damaged stream costs detail, never the build.
+Field names are those of BuildKit's ``client/graph.go`` (``SolveStatus`` and its parts). A field of a wrong type counts
+as absent: a damaged stream loses detail, but never fails the build.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VertexEvent:
-    """The state of one vertex. Times are POSIX seconds; the same vertex is reported many times."""
+    """The state of one vertex. Times are POSIX seconds; a vertex is reported many times."""
 
     digest: str
     inputs: tuple[str, ...]
@@ -33,7 +33,7 @@ class VertexEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StatusEvent:
-    """Progress inside a vertex, such as one layer of a pull. ``current`` and ``total`` are bytes, 0 if unknown."""
+    """The progress of a part of a vertex, such as one layer of a pull: ``current`` of ``total`` bytes, 0 if unknown."""
 
     vertex: str
     id: str
@@ -43,7 +43,7 @@ class StatusEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogEvent:
-    """A piece of a vertex' output as it came: not a line. ``stream`` is 1 for stdout and 2 for stderr."""
+    """A piece of a vertex' output, not a whole line. ``stream`` is 1 for stdout and 2 for stderr."""
 
     vertex: str
     stream: int
@@ -51,7 +51,7 @@ class LogEvent:
 
     @property
     def data(self) -> bytes:
-        """The bytes behind ``encoded`` (base64); nothing if that is damaged. Decoded anew at every access."""
+        """The decoded bytes of ``encoded`` (base64), empty if malformed. Each access decodes again."""
         try:
             return binascii.a2b_base64(self.encoded)
         except ValueError:
@@ -73,7 +73,7 @@ class WarningEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextLine:
-    """A line that is no JSON: ``WARNING: …``, ``ERROR: …``, a source excerpt, a rule."""
+    """A line that is not JSON: ``WARNING: …``, ``ERROR: …``, a source excerpt, a separator."""
 
     text: str
 
@@ -82,15 +82,15 @@ Event = VertexEvent | StatusEvent | LogEvent | WarningEvent | TextLine
 
 
 def rewritten(event: Event, change: Callable[[str], str]) -> Event:
-    """Return the event with every text of BuildKit's own in it changed; logs, which are a step's, stay as they are.
+    """Return the event with ``change`` applied to every text of BuildKit; the log of a step stays unchanged.
 
-    Names, warnings, errors and plain lines quote a Dockerfile, a frontend and registries at any length, and are kept to
-    the end of the build. They are cut after the change, so that no cut leaves a part of what is redacted.
+    Names, warnings, errors and plain lines quote a Dockerfile, a frontend and registries at any length, and are kept
+    until the end of the build. Cut them only after the change: a cut before could leave a part of a secret.
     """
     match event:
         case VertexEvent():
             name, error = bounded(change(event.name)), bounded(change(event.error)) if event.error else ""
-            is_same = name == event.name and error == event.error  # as nearly always, and a copy takes its time
+            is_same = name == event.name and error == event.error  # nearly always; copying an event is slow
             return event if is_same else replace(event, name=name, error=error)
         case WarningEvent():
             short, url, file, *detail = (
@@ -104,24 +104,24 @@ def rewritten(event: Event, change: Callable[[str], str]) -> Event:
 
 
 def decode(status: dict[str, object]) -> list[Event]:
-    """Return the events of one decoded ``SolveStatus``, vertices first, so that the rest finds them."""
+    """Return the events of one decoded ``SolveStatus``; vertices come first, as the other events refer to them."""
     return [
         read(item) for key, read in _READERS if key in status for item in _list(status[key]) if isinstance(item, dict)
     ]
 
 
 def is_status(value: object) -> TypeGuard[dict[str, object]]:
-    """Tell whether a decoded value is a ``SolveStatus``; Go leaves empty lists out, so ``{}`` is one."""
+    """Return whether a decoded value is a ``SolveStatus``; so is ``{}``, as Go leaves out empty lists."""
     return isinstance(value, dict) and (not value or not _KEYS.isdisjoint(value))
 
 
 def clean(text: str) -> str:
-    r"""Replace what no UTF-8 stream could print: a lone surrogate, which JSON can spell as ``\ud800``."""
+    r"""Replace lone surrogates, which JSON can spell as ``\ud800`` and UTF-8 cannot encode."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _vertex(raw: dict[str, object]) -> VertexEvent:
-    # What most vertices lack is not even looked into: there are thousands of them, and this is half of their time.
+    # Absent fields are skipped without a call: there are thousands of vertices, and this halves the time.
     return VertexEvent(
         digest=_string(raw.get("digest")),
         inputs=tuple(map(_string, _list(raw["inputs"]))) if "inputs" in raw else (),
@@ -165,7 +165,7 @@ def _warning(raw: dict[str, object]) -> WarningEvent:
 
 
 def _first_line(ranges: object) -> int:
-    """Return where the first of a warning's ranges starts (``solver/pb`` ``Range``), 0 if it does not say."""
+    """Return the first line of a warning's first range (``solver/pb`` ``Range``), 0 if unknown."""
     first = next(iter(_list(ranges)), None)
     start = first.get("start") if isinstance(first, dict) else None
     return _integer(start.get("line")) if isinstance(start, dict) else 0
@@ -196,7 +196,7 @@ def _base64_text(value: object) -> str:
 
 
 def _seconds(value: object) -> float | None:
-    """Return POSIX seconds for Go's RFC 3339 with up to nine decimals; microseconds survive.
+    """Parse Go's RFC 3339 with up to nine decimals to POSIX seconds, to the microsecond.
 
     Go's zero time (year 1) means "not set", like an absent field.
     """
@@ -205,7 +205,7 @@ def _seconds(value: object) -> float | None:
 
 @lru_cache(maxsize=256)
 def _parsed(value: str) -> float | None:
-    """Remembered, as every event of a vertex repeats when that started."""
+    """Parse a time. Cached, as every event of a vertex repeats its start."""
     try:
         moment = datetime.fromisoformat(value)
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""Why a build failed, and at what: ``BuildTrace`` → ``Failure``."""
+"""Find out why a build failed, and in which operation: ``BuildTrace`` → ``Failure``."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from buildx_cache.buildkit.trace import BuildTrace, Step, Transfer
 from buildx_cache.buildkit.vertex_names import TransferKind, image_name, transfer_kind
 
 Work = Literal["pull", "push", "export"]
-"""What can be done again by itself: the steps before it are done, or none of them has failed."""
+"""An operation that can be retried: no step of the build has failed."""
 
 _WRITES: Mapping[TransferKind, Work] = {"image-export": "push", "push": "push", "cache-export": "export"}
-# Buildx makes and boots a builder before it asks for anything.
+# Buildx creates and boots a builder before it sends a request to BuildKit.
 _BOOTING = "booting buildkit"
-# The engine's, of the builder's container (client/request.go of Moby): Buildx asks it for nothing else before.
+# The engine's error about the builder's container (client/request.go of Moby), its only use before that request.
 _OF_ENGINE = re.compile(r"(?:ERROR: )?(?:failed to build: )?Error response from daemon: ")
-_ASKED = re.compile(r"\bfailed to solve: ")
+_SOLVING = re.compile(r"\bfailed to solve: ")
 _HOST = re.compile(r"\blookup (?P<host>[^\s:]+)(?: on \S+)?: ")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a build failed; ``work`` is what failed, None where that is nothing that can be done again.
+    """Why a build failed.
 
-    ``image`` is what could not be pulled.
+    ``work`` is the failed operation, None if it cannot be retried. ``image`` is the image that could not be pulled.
     """
 
     problem: Problem
@@ -37,12 +37,12 @@ class Failure:
 
 
 def failure(trace: BuildTrace) -> Failure:
-    """Tell why a build failed that ended with an error."""
+    """Return the failure of a build that ended with an error."""
     step = trace.failed
     name, kind, text = ("", None, trace.error) if step else _failing(trace)
     work = _WRITES.get(kind) if kind else None
     problem = classify(text, doing=name, retried="\n".join(trace.log_tail) if work == "push" else "")
-    if not _is_asked(trace):
+    if not _has_reached_buildkit(trace):
         return Failure(problem=_refused_by_buildx(problem, name))
     if problem.kind is Kind.UNKNOWN_HOST and _was_reached(trace, text):
         problem = replace(problem, kind=Kind.DNS_FAILED)
@@ -53,7 +53,7 @@ def failure(trace: BuildTrace) -> Failure:
 
 
 def _failing(trace: BuildTrace) -> tuple[str, TransferKind | None, str]:
-    """Return the name, the kind and the whole error of what failed: Buildx leaves out the name, and prints one line."""
+    """Return the name, the kind and the full error of the failed vertex: Buildx prints only the error's first line."""
     errors = (
         *((each.name, each.kind, each.error) for each in trace.transfers),
         *((name, transfer_kind(name), error) for name, error in trace.errors),
@@ -62,14 +62,14 @@ def _failing(trace: BuildTrace) -> tuple[str, TransferKind | None, str]:
     return next(found, ("", None, trace.error))
 
 
-def _is_asked(trace: BuildTrace) -> bool:
-    """Tell whether BuildKit was asked for anything before the build failed."""
+def _has_reached_buildkit(trace: BuildTrace) -> bool:
+    """Return whether Buildx had sent the build to BuildKit before the build failed."""
     begun = (*trace.steps, *(each for each in trace.transfers if _BOOTING not in each.name))
-    return bool(begun) or bool(_ASKED.search("\n".join(trace.text)))
+    return bool(begun) or bool(_SOLVING.search("\n".join(trace.text)))
 
 
 def _refused_by_buildx(problem: Problem, name: str) -> Problem:
-    """Name the cause of an error before BuildKit was asked: a builder that does not answer, or else the call."""
+    """Return the problem of an error before BuildKit: an unusable builder, or else a wrong option."""
     if problem.cause.error:
         return problem
     is_of_builder = _BOOTING in name or bool(_OF_ENGINE.match(problem.words)) or problem.kind is Kind.DISCONNECTED
@@ -77,7 +77,7 @@ def _refused_by_buildx(problem: Problem, name: str) -> Problem:
 
 
 def _was_reached(trace: BuildTrace, text: str) -> bool:
-    """Tell whether the host that was not found was found before in the same build."""
+    """Return whether the host that could not be resolved was reached earlier in the same build."""
     match = _HOST.search(text)
     all_of_it: tuple[Step | Transfer, ...] = (*trace.transfers, *trace.steps)
     done = (each.name for each in all_of_it if each.completed and not each.error)
@@ -85,7 +85,7 @@ def _was_reached(trace: BuildTrace, text: str) -> bool:
 
 
 def _pulled(step: Step, problem: Problem) -> str:
-    """Return the image that a step could not pull; empty where the step itself failed."""
+    """Return the image that a step could not pull; empty if the step itself failed."""
     if step.name.startswith("FROM "):
         return step.name.removeprefix("FROM ")
     is_fetch = problem.operation is Operation.FETCH_LAYER and not command_ending(step.error)

@@ -1,33 +1,34 @@
-"""The end of a vertex' output, put together from its pieces in bounded memory."""
+"""Keep the last lines of a vertex' output, assembled from pieces in bounded memory."""
 
 from __future__ import annotations
 
 from collections import deque
 
 LINE_LIMIT = 16 * 1024
-"""Bytes kept of one line."""
+"""The most bytes that are kept of one line."""
 
 TAIL_LINES = 100
-"""Lines kept of one vertex."""
+"""The most lines that are kept of one vertex."""
 
 TAIL_BYTES = 64 * 1024
-"""Bytes kept of one vertex' lines, so that a Dockerfile of 500 steps stays near 32 MiB at worst."""
+"""The most bytes that are kept of one vertex, so that a Dockerfile of 500 steps needs at most about 32 MiB."""
 
 
 class LogTail:
-    """The last lines of one vertex. Its streams are assembled apart and stand in the order in which lines end."""
+    """The last lines of one vertex. Each stream is assembled separately; lines are kept in the order of their end."""
 
     def __init__(self) -> None:
         self._lines: deque[bytes] = deque(maxlen=TAIL_LINES)
-        self._unweighed = 0
+        self._added = 0
+        """Bytes added since the last trim."""
         self._open: dict[int, bytes] = {}
 
     def add(self, stream: int, piece: bytes) -> None:
-        """Append what ``stream`` printed next; any cut, also inside a character, is fine."""
+        """Append the next piece of ``stream``, which may be cut anywhere, also inside a character."""
         before = self._open.get(stream)
         if before:
             piece = before + piece
-        # The tail has no room for more lines; what stands before them comes in one piece, which is dropped.
+        # The tail holds no more lines than that; the rest before them is one piece, which is dropped.
         lines = piece.rsplit(b"\n", TAIL_LINES + 1)
         self._open[stream] = _bound(lines.pop())
         if lines:
@@ -45,26 +46,26 @@ class LogTail:
         if len(piece) > LINE_LIMIT:
             lines = [line[:LINE_LIMIT] for line in lines]
         self._lines.extend(lines)
-        self._unweighed += len(piece)
-        if self._unweighed > TAIL_BYTES:
-            self._weigh()
+        self._added += len(piece)
+        if self._added > TAIL_BYTES:
+            self._trim()
 
-    def _weigh(self) -> None:
-        """Bring the tail down to its size; done once for every ``TAIL_BYTES`` added, so it may reach twice that."""
+    def _trim(self) -> None:
+        """Drop the first lines beyond ``TAIL_BYTES``; done once every ``TAIL_BYTES``, so the tail may grow to twice."""
         size = sum(map(len, self._lines))
         while size > TAIL_BYTES:
             size -= len(self._lines.popleft())
-        self._unweighed = 0
+        self._added = 0
 
 
 def _final(line: bytes) -> bytes:
-    """Return what a terminal would show last of a line redrawn with carriage returns."""
+    """Return the text that a terminal shows at the end of a line with carriage returns."""
     shown = line.rstrip(b"\r")
     return shown[shown.rfind(b"\r") + 1 :]
 
 
 def _bound(line: bytes) -> bytes:
-    """Cut an unfinished line that grew too long, minding that a carriage return at its end starts it anew."""
+    """Cut an unfinished line that is too long; keep a carriage return at its end, which restarts the line."""
     if len(line) <= LINE_LIMIT:
         return line
     return _final(line)[:LINE_LIMIT] + (b"\r" if line.endswith(b"\r") else b"")

@@ -1,4 +1,4 @@
-"""Bytes of a ``--progress=rawjson`` stream (stderr of Buildx) → events."""
+"""Parse the bytes of a ``--progress=rawjson`` stream (stderr of Buildx) into events."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from buildx_cache.buildkit.events import Event
 
 VALUE_LIMIT = 8 * 1024 * 1024
-"""Bytes of one JSON value. BuildKit splits its messages at about 1 MiB of logs (``control/control.go``)."""
+"""The largest JSON value, in bytes. BuildKit splits its messages at about 1 MiB of logs (``control/control.go``)."""
 
 TEXT_LIMIT = 16 * 1024
-"""Characters kept of one plain line."""
+"""The most characters that are kept of one plain line."""
 
-# Also one that does not end, to the end of the line and without looking back: each of its escaped quotes would be
-# tried as the start of another one.
+# Also matches an unterminated string, to the end of the line and without backtracking: otherwise each of its escaped
+# quotes would be tried as the start of another string.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(")?')
 _INDENT = (b" ", b"\t")
 _INDENTED = re.compile(rb"(?:[ \t][^\n]*+\n)*+")
@@ -33,27 +33,27 @@ _MAY_PRECEDE_OBJECT = (":", "[", ",")
 
 
 class StreamParser:
-    """Cuts a byte stream into events, whatever the chunks.
+    """Parse a byte stream, cut into chunks anywhere, into events.
 
-    Current Buildx writes one JSON object a line, 0.13 pretty-prints each over many; plain lines come in between. What
-    cannot be read as JSON comes out as ``TextLine``, so nothing is lost and nothing raises.
+    Current Buildx writes one JSON object a line; Buildx 0.13 pretty-prints each object over many lines. Plain lines may
+    come in between. Text that is not JSON becomes a ``TextLine``: nothing is lost, and no error is raised.
     """
 
     def __init__(self) -> None:
         self._decoder = json.JSONDecoder()
-        # The start of a line whose end has not come yet.
+        # The start of an unfinished line.
         self._partial: list[bytes] = []
         self._partial_size = 0
-        # A pretty-printed value: a lone "{" and the indented lines after it, taken without a look, one or more an item.
+        # A pretty-printed value: a lone "{" and the indented lines after it, not parsed yet; an item may hold several.
         self._block: list[bytes] = []
         self._block_size = 0
-        # The lines of an unfinished value of any other layout, and how many brackets they leave open.
+        # The lines of an unfinished value of any other layout, and the number of its open brackets.
         self._lines: list[str] = []
         self._lines_size = 0
         self._depth = 0
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Take the next bytes and return the events they complete."""
+        """Take the next bytes; return the events that they complete."""
         events: list[Event] = []
         if b"\n" not in chunk:
             self._hold(chunk)
@@ -74,7 +74,7 @@ class StreamParser:
         return events
 
     def close(self) -> list[Event]:
-        """Return what the end of the stream leaves over: a last line, an unfinished value as text."""
+        """Return the events of the rest of the stream: a last line, an unfinished value as text."""
         events: list[Event] = []
         if self._partial_size:
             self._end_line(self._taken(), events)
@@ -94,14 +94,14 @@ class StreamParser:
         return line
 
     def _pretty(self, lines: bytes, at: int, events: list[Event]) -> int:
-        """Decode the pretty-printed value that begins at ``at`` if all of it is there; return where it ends."""
+        """Decode the pretty-printed value that begins at ``at`` if it is complete; return its end, else ``at``."""
         value = None if self._block or self._lines else _PRETTY.match(lines, at)
         if value is None or value.end() - at > VALUE_LIMIT or not self._decoded_whole(value[0], events):
             return at
         return value.end() + 1
 
     def _swallowed(self, lines: bytes, at: int) -> int:
-        """Take the indented lines at ``at`` into the pretty-printed value, all at once; return where they end."""
+        """Append the indented lines at ``at`` to the pretty-printed value, all at once; return their end."""
         if not self._block:
             return at
         indented = _INDENTED.match(lines, at)
@@ -126,7 +126,7 @@ class StreamParser:
             self._line(_decoded(raw), events)
 
     def _in_block(self, raw: bytes, events: list[Event]) -> bool:
-        """Take ``raw`` into the pretty-printed value, or end that and tell whether ``raw`` was its last line."""
+        """Append ``raw`` to the pretty-printed value, or end the value; return whether ``raw`` was part of it."""
         if self._block_size <= VALUE_LIMIT:
             if raw.startswith(_INDENT) and len(raw) <= VALUE_LIMIT:
                 self._block.append(raw)
@@ -139,7 +139,7 @@ class StreamParser:
         return False
 
     def _decoded_whole(self, raw: bytes, events: list[Event]) -> bool:
-        """Decode exactly one status, the shape of nearly everything; False if it is anything else."""
+        """Decode a line that is exactly one status, as most lines are; return False for any other line."""
         if not raw.startswith(b"{"):
             return False
         text = raw.decode("utf-8", "replace")
@@ -153,7 +153,7 @@ class StreamParser:
         return True
 
     def _end_block(self, events: list[Event]) -> None:
-        """Read the block's lines one by one: its layout is another, or it is no JSON."""
+        """Parse the lines of a block one by one, as the block is not a pretty-printed status."""
         lines = b"\n".join(self._block).split(b"\n") if self._block else []
         self._block = []
         for raw in lines:
@@ -170,9 +170,9 @@ class StreamParser:
             events.append(_text(line))
 
     def _continues(self, line: str) -> bool:
-        """Tell whether ``line`` can stand inside the unfinished value, or shows that this one never ends.
+        """Return whether ``line`` can continue the unfinished value.
 
-        An object can only follow ``:``, ``[`` or ``,``; no object inside a status has a status' own keys.
+        An object can only follow ``:``, ``[`` or ``,``; no object inside a status has the keys of a status.
         """
         if _TOP.match(line) or not _CONTINUATION.match(line):
             return False
@@ -194,7 +194,7 @@ class StreamParser:
                 self._give_up(events)
 
     def _values(self, text: str, events: list[Event]) -> None:
-        """Decode the JSON values standing one after the other in ``text``; the rest is text or a value's start."""
+        """Decode the consecutive JSON values in ``text``; the rest is text or the start of a value."""
         at = _skip_space(text, 0)
         while at < len(text):
             try:
@@ -223,7 +223,7 @@ class StreamParser:
         return True
 
     def _give_up(self, events: list[Event]) -> None:
-        """Turn the unfinished value into text, saving complete one-line values that it swallowed."""
+        """Turn the unfinished value into text lines, but decode complete one-line values in it."""
         lines = self._lines
         self._forget()
         for line in lines:
@@ -250,7 +250,7 @@ def _text(line: str) -> TextLine:
 
 
 def _depth(line: str) -> int | None:
-    """Return how many brackets ``line`` leaves open, or None if a string does not end in it (then it is no JSON)."""
+    """Return the number of brackets that ``line`` leaves open; None if a string does not end (then it is not JSON)."""
     bare = _STRING.sub(lambda string: "" if string[1] else '"', line)
     if '"' in bare:
         return None

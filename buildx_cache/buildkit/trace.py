@@ -1,4 +1,4 @@
-"""Events → ``BuildTrace``: the steps as a Dockerfile author counts them, the transfers, and what failed."""
+"""Reduce events to a ``BuildTrace``: the steps of the Dockerfile, the transfers, and the failure."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
     from buildx_cache.buildkit.vertex_names import Label, TransferKind
 
 TEXT_LINES = 200
-"""Plain lines kept of a build."""
+"""The most plain lines that are kept of a build."""
 
 WARNINGS = 200
-"""Warnings kept of a build."""
+"""The most warnings that are kept of a build."""
 
 ERRORS = 200
-"""Errors kept of a build."""
+"""The most errors that are kept of a build."""
 
 LOG_TAIL = 20
-"""Lines of a step's log that a trace shows."""
+"""The number of lines of a step's log in a trace."""
 
 _ERROR = "ERROR: "
-# BuildKit's words for the end of a cache export (``cache/remotecache/export.go``).
 _WRITING = frozenset({"image-export", "push", "cache-export"})
 _FATAL_KINDS = frozenset({"image-export", "push", "load", "context", "other"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One instruction of the Dockerfile. ``started`` and ``completed`` are POSIX seconds, None if not (yet).
+    """One instruction of the Dockerfile. ``started`` and ``completed`` are POSIX seconds, None if not (yet) known.
 
-    ``seconds`` is how long it ran, 0.0 for a cached one; ``bytes`` of ``bytes_total`` were pulled, 0 if unknown.
-    ``digest`` and ``inputs`` are BuildKit's vertex digests. A cached step starts when BuildKit first asks for it, and
-    waits: ``loaded`` is when its layers were pulled or extracted, None if they were not.
+    ``seconds`` is the run time, 0.0 for a cached step; ``bytes`` of ``bytes_total`` were pulled, 0 if unknown.
+    ``digest`` and ``inputs`` are BuildKit's vertex digests. The interval of a cached step starts when BuildKit first
+    requests the step, and includes waiting: ``loaded`` is the interval in which its layers were pulled or extracted,
+    None if none were.
     """
 
     name: str
@@ -69,20 +69,20 @@ class Step:
 
     @property
     def is_base(self) -> bool:
-        """Whether it is a base image.
+        """Return whether the step is a base image (FROM).
 
-        BuildKit never flags one as cached: resolving its name always runs. For the author of a Dockerfile it is cached
-        when nothing of it had to be pulled.
+        BuildKit never flags a base image as cached, as resolving its name always runs. This program counts a base image
+        as cached if no layer had to be pulled.
         """
         return is_base_image(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """An import or export of anything that is not a step; ``other`` is what else BuildKit does, such as metadata.
+    """A vertex that is not a step: an import, an export, or of kind ``other``, such as a metadata lookup.
 
-    ``bytes`` is the best the stream tells, 0 if it does not, of ``bytes_total``; times are as in ``Step``.
-    ``manifests`` are the digests that an image's export wrote, a platform each, and ``index`` that of their list.
+    ``bytes`` of ``bytes_total`` were moved, 0 if the stream does not say; times are as in ``Step``. ``manifests`` are
+    the digests that an image export wrote, one for each platform; ``index`` is the digest of their index.
     """
 
     kind: TransferKind
@@ -95,7 +95,6 @@ class Transfer:
     started: float | None = None
     completed: float | None = None
     manifests: tuple[str, ...] = ()
-    """The digests of the manifests that an export wrote."""
     index: str = ""
     pushed: tuple[tuple[str, str], ...] = ()
     """The full name and the digest of each image that an export pushed to a tag."""
@@ -103,9 +102,9 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildTrace:
-    """What is known of a build so far; steps stand in the order in which they started, the others last.
+    """The state of a build so far. Steps are in the order of their start, unstarted ones last.
 
-    ``errors`` are all that any vertex had, with its name, also those that BuildKit got over.
+    ``errors`` are all pairs of vertex name and error, also those from which BuildKit recovered.
     """
 
     steps: tuple[Step, ...]
@@ -119,41 +118,41 @@ class BuildTrace:
 
     @property
     def total(self) -> int:
-        """The steps of the Dockerfile that the build needs, also those never reached."""
+        """Return the number of steps that the build needs, also those never reached."""
         return len(self.steps)
 
     @property
     def cached(self) -> int:
-        """The steps taken from a cache."""
+        """Return the number of cached steps, base images included."""
         return sum(step.cached for step in self.steps)
 
     @property
     def reused(self) -> int:
-        """The steps whose result came from a cache; a base image that was not pulled is none."""
+        """Return the number of cached steps, base images excluded."""
         return sum(step.cached and not step.is_base for step in self.steps)
 
     @property
     def executed(self) -> int:
-        """The steps that ran, failed and running ones included."""
+        """Return the number of steps that ran, failed and running ones included."""
         return sum(step.started is not None and not step.cached for step in self.steps)
 
     @property
     def hit_ratio(self) -> float | None:
-        """The cached share of the steps that were reached, None if none was."""
+        """Return the share of cached steps among those reached; None if no step was reached."""
         reached = self.cached + self.executed
         return self.cached / reached if reached else None
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """The names of what was running when the build was stopped."""
+        """Return the names of the steps and transfers that were running when the build was stopped."""
         all_of_it: tuple[Step | Transfer, ...] = (*self.steps, *self.transfers)
         begun = (each for each in all_of_it if each.started)
         return tuple(each.name for each in begun if not each.completed or is_cancelled(each.error))
 
     def written_again(self, later: BuildTrace) -> BuildTrace:
-        """Return the same build, its steps done, with what a later run of it wrote, which found them all cached.
+        """Return this build's steps with the writes of a ``later`` run, in which all steps were cached.
 
-        A later one that fails over a step stands for itself, and so does one after a build whose steps were not done.
+        Return ``later`` alone if a step of either build failed, or if no write of this build failed.
         """
         if later.failed or self.failed or not any(each.error and each.kind in _WRITING for each in self.transfers):
             return later
@@ -164,7 +163,7 @@ class BuildTrace:
 
 @dataclass(slots=True)
 class _Vertex:
-    """Everything merged under one digest."""
+    """The merged events of one digest."""
 
     digest: str
     name: str = ""
@@ -179,7 +178,7 @@ class _Vertex:
     log: LogTail | None = None
 
     def merge(self, event: VertexEvent) -> None:
-        """Take the newest state; one without a start only announces the vertex (``progressui/display.go``)."""
+        """Merge the newest state; an event without a start only announces the vertex (``progressui/display.go``)."""
         if event.name and event.name != self.name:
             self.name, self.label = event.name, step_label(event.name)
         start = event.completed if event.started is None else event.started
@@ -189,7 +188,7 @@ class _Vertex:
             return
         self.intervals[start] = event.completed
         if self.inputs and not event.inputs and not event.error:
-            # Pulling or extracting this vertex' layers, also those of a cached one (``util/progress/controller``).
+            # An interval of pulling or extracting layers, also of a cached vertex (``util/progress/controller``).
             self.loads[start] = event.completed
             return
         self.inputs = event.inputs
@@ -197,10 +196,10 @@ class _Vertex:
         self._take_error(event)
 
     def _take_error(self, event: VertexEvent) -> None:
-        """Tell a new error from an old one.
+        """Record a new error, and drop a repeated old one.
 
-        A vertex whose cached layer could not be loaded runs after all, and BuildKit then repeats the error of the
-        first try from the moment it starts (``notifyStarted`` in ``solver/jobs.go`` does not clear it).
+        If a vertex' cached layer cannot be loaded, BuildKit runs the vertex, and repeats the error of the first attempt
+        from the new start on (``notifyStarted`` in ``solver/jobs.go`` does not clear it).
         """
         if event.completed is None:
             self.old_error, self.error = event.error, ""
@@ -209,7 +208,7 @@ class _Vertex:
 
 
 class TraceBuilder:
-    """Reduces events to a trace. Memory grows with the steps of the build, not with what they print."""
+    """Reduce events to a trace. Memory grows with the number of steps, not with their output."""
 
     def __init__(self) -> None:
         self._vertices: dict[str, _Vertex] = {}
@@ -217,10 +216,11 @@ class TraceBuilder:
         self._text: deque[str] = deque(maxlen=TEXT_LINES)
         self._error_line = ""
         self._errors: dict[tuple[str, str], None] = {}
-        self._speaking = ""
+        self._last_log = ""
+        """The digest of the vertex that printed last."""
 
     def add(self, event: Event) -> None:
-        """Take one event. One about a vertex that was never announced is ignored, as ``progressui`` does."""
+        """Add one event. Ignore a vertex that was never announced, as ``progressui`` does."""
         match event:
             case LogEvent():
                 self._add_log(event)
@@ -229,7 +229,7 @@ class TraceBuilder:
             case StatusEvent():
                 vertex = self._vertices.get(event.vertex)
                 if vertex is not None:
-                    # Buildx' push with docker says 0 again at the end of each layer.
+                    # Buildx' push with docker reports 0 again at the end of each layer.
                     current, total = vertex.progress.get(event.id, (0, 0))
                     vertex.progress[event.id] = (max(current, event.current), max(total, event.total))
             case WarningEvent():
@@ -239,16 +239,16 @@ class TraceBuilder:
                 self._add_text(event.text)
 
     def log(self, digest: str) -> tuple[str, ...]:
-        """Return the last lines that a step or a transfer printed, at most ``logs.TAIL_LINES``."""
+        """Return the last lines that a step or a transfer printed, at most ``log_tail.TAIL_LINES``."""
         vertex = self._vertices.get(digest)
         return vertex.log.lines() if vertex is not None and vertex.log is not None else ()
 
     def logs(self) -> dict[str, tuple[str, ...]]:
-        """Return the same for every vertex that printed anything, by its digest."""
+        """Return the last lines of every vertex that printed any, by its digest."""
         return {digest: lines for digest in self._vertices if (lines := self.log(digest))}
 
     def trace(self) -> BuildTrace:
-        """Return the state of the build now; costs a few milliseconds for 500 steps."""
+        """Return the current state of the build; takes a few milliseconds for 500 steps."""
         steps = self._steps()
         transfers = tuple(
             _transfer(vertex)
@@ -263,7 +263,7 @@ class TraceBuilder:
             text=tuple(self._text),
             failed=failed,
             error=self._error(failed, transfers),
-            log_tail=self.log(failed.digest if failed else self._speaking)[-LOG_TAIL:],
+            log_tail=self.log(failed.digest if failed else self._last_log)[-LOG_TAIL:],
             errors=tuple(self._errors),
         )
 
@@ -284,7 +284,7 @@ class TraceBuilder:
         if vertex.log is None:
             vertex.log = LogTail()
         vertex.log.add(event.stream, event.data)
-        self._speaking = event.vertex
+        self._last_log = event.vertex
 
     def _add_text(self, text: str) -> None:
         if not text.strip():
@@ -294,10 +294,10 @@ class TraceBuilder:
             self._error_line = text.removeprefix(_ERROR)
 
     def _steps(self) -> tuple[Step, ...]:
-        """Return the steps in the order in which they start, as upstream's display has them.
+        """Return the steps in the order of their start, as BuildKit's display does.
 
-        Vertices of one label are one instruction (see ``names.step_label``). They are announced in the random order
-        of a Go map, and cached ones start at the same instant, so number and stage decide between those.
+        Vertices with one label are one instruction (see ``vertex_names.step_label``). BuildKit announces vertices in
+        the random order of a Go map, and cached ones start at the same instant: then number and stage decide.
         """
         groups: dict[Label, list[_Vertex]] = {}
         for vertex in self._vertices.values():
@@ -306,10 +306,10 @@ class TraceBuilder:
         return tuple(sorted((_step(label, group) for label, group in groups.items()), key=_order))
 
     def _failed(self, steps: tuple[Step, ...], transfers: tuple[Transfer, ...]) -> Step | None:
-        """Return the step that made the build fail; a cancelled one only if nothing else says why.
+        """Return the step that made the build fail; a cancelled step only if there is no other cause.
 
-        That is the one the final ``ERROR: …`` line quotes; else the first that failed while running; else the last
-        whose cached layer could not be loaded, as BuildKit goes on to run such steps.
+        Return the step that the final ``ERROR: …`` line quotes; else the first step that failed while running; else the
+        last step whose cached layer could not be loaded, as BuildKit then runs such a step.
         """
         errors = [step for step in steps if step.error]
         real = [step for step in errors if not is_cancelled(step.error)]
@@ -357,7 +357,7 @@ def _step(label: Label, vertices: list[_Vertex]) -> Step:
 
 
 def _loaded(vertices: Iterable[_Vertex]) -> tuple[float, float] | None:
-    """Return when the first of the vertices' layers began to be loaded, and when the last was there."""
+    """Return the start of the first load of a layer and the end of the last; None if no layer was loaded."""
     spans = [(start, stop) for each in vertices for start, stop in each.loads.items() if stop is not None]
     return (min(start for start, _ in spans), max(stop for _, stop in spans)) if spans else None
 
@@ -387,7 +387,7 @@ def _transfer(vertex: _Vertex) -> Transfer:
 
 
 def _outer(vertices: list[_Vertex]) -> tuple[str, tuple[str, ...]]:
-    """Return the digest that later steps refer to, and the inputs from outside the group."""
+    """Return the digest that later steps use as input, and the group's inputs from outside."""
     inputs = dict.fromkeys(digest for each in vertices for digest in each.inputs)
     own = {each.digest for each in vertices}
     last = [each.digest for each in vertices if each.digest not in inputs] or [vertices[-1].digest]
@@ -395,7 +395,7 @@ def _outer(vertices: list[_Vertex]) -> tuple[str, tuple[str, ...]]:
 
 
 def _merged(vertices: Iterable[_Vertex]) -> list[tuple[float, float | None]]:
-    """Return when the vertices ran, overlaps joined as ``mergeIntervals`` of ``progressui/display.go`` joins them."""
+    """Return the intervals in which the vertices ran, merged like ``mergeIntervals`` of ``progressui/display.go``."""
     pairs = [(start, stop) for each in vertices for start, stop in each.intervals.items()]
     merged: list[tuple[float, float | None]] = []
     for start, stop in sorted(pairs, key=lambda pair: pair[0]):
@@ -415,7 +415,7 @@ def _completed(spans: list[tuple[float, float | None]]) -> float | None:
 
 
 def _bytes(vertices: Iterable[_Vertex]) -> tuple[int, int]:
-    """Return the bytes moved so far and in all, each 0 if unknown."""
+    """Return the bytes moved so far, and the total, each 0 if unknown."""
     moved = [pair for each in vertices for pair in each.progress.values()]
     return sum(current for current, _ in moved), sum(total for _, total in moved)
 
@@ -426,16 +426,16 @@ def _worst_error(vertices: list[_Vertex]) -> str:
 
 
 def _is_fatal(transfer: Transfer) -> bool:
-    """Tell whether a transfer's error can be why the build failed.
+    """Return whether a transfer's error can make the build fail.
 
-    That of a cache import never is; that of a cache export is not with ``ignore-error``, and else ends in an
-    ``ERROR: …`` line.
+    The error of a cache import never does. The error of a cache export does not with ``ignore-error``; without, the
+    final ``ERROR: …`` line holds it.
     """
     return bool(transfer.error) and transfer.kind in _FATAL_KINDS and not is_cancelled(transfer.error)
 
 
 def _warning_text(event: WarningEvent) -> str:
-    """Return the finding and its place; newer frontends end it in the line already (``frontend/dockerui``)."""
+    """Return the finding and its location; newer frontends append the line number already (``frontend/dockerui``)."""
     if not event.file:
         return event.short
     place = f"{event.file}:{event.line}" if event.line else event.file

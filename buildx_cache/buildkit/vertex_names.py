@@ -1,8 +1,8 @@
-"""What the name of a vertex says: a step of a Dockerfile, or a transfer of something.
+"""Parse the name of a vertex: a step of a Dockerfile, or a transfer.
 
-The spellings are upstream's: ``prefixCommand`` and ``dispatchCopy`` in BuildKit's ``dockerfile2llb/convert.go`` for
-steps, ``frontend/dockerui``, ``solver/llbsolver`` and Buildx's ``build`` for the rest, ``addPrefix`` in Buildx's
-``util/progress/multiwriter.go`` for a target or a node put in front.
+Sources of the names: ``prefixCommand`` and ``dispatchCopy`` in BuildKit's ``dockerfile2llb/convert.go`` for steps;
+``frontend/dockerui``, ``solver/llbsolver`` and Buildx' ``build`` for the rest; ``addPrefix`` in Buildx'
+``util/progress/multiwriter.go`` for the prefix of a target or node.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TransferKind = Literal["cache-import", "cache-export", "image-export", "push", "
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Label:
-    """A step's name taken apart: ``[linux/amd64->arm64 build  2/14] RUN make``."""
+    """The parts of a step's name, such as ``[linux/amd64->arm64 build  2/14] RUN make``."""
 
     name: str
     stage: str
@@ -56,10 +56,10 @@ _KINDS: tuple[tuple[re.Pattern[str], TransferKind], ...] = (
 
 
 def step_label(name: str) -> Label | None:
-    """Return what a step's vertex name says, or None where it names no step.
+    """Parse the vertex name of a step; return None for any other vertex.
 
-    Steps are what the Dockerfile frontend numbers. The two vertices of a ``COPY --link`` (the copy, and ``LINK COPY``
-    that merges it) get the same label, and so do the download and the copy of an ``ADD https://…``.
+    A step is a vertex that the Dockerfile frontend numbers. The two vertices of a ``COPY --link`` (the copy, and the
+    ``LINK COPY`` that merges it) get the same label, as do the download and the copy of an ``ADD https://…``.
     """
     match = _STEP.match(name)
     place, _, last = match["head"].rpartition(" ") if match else ("", "", "")
@@ -77,59 +77,59 @@ def step_label(name: str) -> Label | None:
 
 
 def is_base_image(step: str) -> bool:
-    """Tell whether a step is a base image."""
+    """Return whether a step is a base image."""
     return step.startswith("FROM ")
 
 
 def folder_source(folder: str) -> str:
-    """Return what an importer's name ends in where it imports a folder that is served to BuildKit as a registry."""
+    """Return the end of the vertex name of an import of a folder that is served to BuildKit as a registry."""
     return f"the folder {folder}"
 
 
 def bare_name(name: str) -> str:
-    """Cut off the target or node that Buildx puts in front of a vertex' name."""
+    """Remove the target or node that Buildx prepends to a vertex' name."""
     prefix = _PREFIX.match(name)
     return name[prefix.end() :] if prefix else name
 
 
 def import_source(name: str) -> str:
-    """Return what a cache import's vertex imports, or the empty string for any other vertex."""
+    """Return the source of a cache import's vertex; empty for any other vertex."""
     bare = bare_name(name)
     return bare.removeprefix(_IMPORTING) if bare.startswith(_IMPORTING) else ""
 
 
 def transfer_kind(name: str) -> TransferKind:
-    """Return what a vertex that is no step moves."""
+    """Return the kind of transfer of a vertex that is not a step."""
     bare = bare_name(name)
     return next((kind for pattern, kind in _KINDS if pattern.match(bare)), "other")
 
 
 def exported_manifest(status: str) -> tuple[str, bool]:
-    """Return the digest of a manifest that an export writes, and whether it is the index of several.
+    """Return the digest of a manifest that an export writes, and whether it is an index; empty for any other status.
 
-    BuildKit writes those of an image's platforms in their order (``commit`` in ``exporter/containerimage/writer.go``);
-    that of a cache is one (``cache/remotecache/export.go``).
+    BuildKit writes the manifests of an image in the order of its platforms (``commit`` in
+    ``exporter/containerimage/writer.go``), and one manifest for a cache (``cache/remotecache/export.go``).
     """
     match = _MANIFEST.fullmatch(status)
     return (match["digest"], bool(match["index"])) if match else ("", False)
 
 
 def pushed_reference(status: str) -> tuple[str, str]:
-    """Return the full name and the digest of an image that an export pushed; empty where it has no tag.
+    """Return the full name and the digest of an image that an export pushed to a tag; empty for any other status.
 
-    These are BuildKit's words (``util/push/push.go``); Buildx, which pushes for an engine's classic store, has others.
+    This is BuildKit's status text (``util/push/push.go``); Buildx, which pushes for the classic store, prints another.
     """
     match = _PUSHED.fullmatch(status)
     return (match["name"], match["digest"]) if match else ("", "")
 
 
 def is_image_metadata(name: str) -> bool:
-    """Tell whether a vertex looks up an image that FROM or COPY --from names (``frontend/dockerui``)."""
+    """Return whether a vertex looks up an image of FROM or COPY --from (``frontend/dockerui``)."""
     return _METADATA.match(name) is not None
 
 
 def image_name(name: str) -> str:
-    """Return the image that a vertex looks up, for FROM or as a frontend; the empty string for any other vertex."""
+    """Return the image that a vertex looks up, for FROM or as a frontend; empty for any other vertex."""
     match = _IMAGE.fullmatch(name)
     return match["image"] if match else ""
 

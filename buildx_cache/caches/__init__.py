@@ -1,7 +1,7 @@
-"""Where a build's cache comes from and goes to: Buildx' ``--cache-from`` and ``--cache-to`` entries.
+"""Read and write Buildx' ``--cache-from`` and ``--cache-to`` entries.
 
-``backend`` says what a kind of cache is; ``local``, ``registry``, ``inline``, ``gha``, ``s3`` and ``azblob`` are those
-there are. ``entry`` and ``parsing`` are the entries, ``vertices`` tells which of BuildKit's vertices belong to which.
+``backend`` defines a kind of cache; ``local``, ``registry``, ``inline``, ``gha``, ``s3`` and ``azblob`` are the kinds.
+``entry`` defines an entry and finds its vertices in BuildKit's progress; ``parsing`` reads entries from text.
 """
 
 from buildx_cache.caches.backend import (

@@ -11,7 +11,7 @@ _ATTRIBUTES = ("account_url", "account_name", "container", "prefix", *OBJECT_OPT
 
 
 class AzureBackend(CacheBackend):
-    """Layers in BuildKit's own compression: it ignores ``compression`` and the like."""
+    """A cache in Azure Blob Storage; BuildKit chooses the compression of its layers."""
 
     type: ClassVar = "azblob"
     import_attributes: ClassVar = _ATTRIBUTES
@@ -26,17 +26,17 @@ class AzureBackend(CacheBackend):
     borrows_login: ClassVar = True
 
     def place(self, attributes: Attributes) -> str:
-        """Return the manifest's object."""
+        """Return the address of the manifest's object."""
         parts = (attributes.get("prefix", ""), attributes.get("manifests_prefix", "manifests"))
         names = (*parts, attributes.get("name", "buildkit"))
         return "/".join((self.store(attributes), *(name.strip("/") for name in names if name.strip("/"))))
 
     def store(self, attributes: Attributes) -> str:
-        """Return the container."""
+        """Return the address of the container."""
         return f"{self.host(attributes)}/{attributes.get('container', 'buildkit-cache')}"
 
     def host(self, attributes: Attributes) -> str:
-        """Return the account."""
+        """Return the address of the account."""
         return attributes.get("account_url", "").rstrip("/")
 
     def is_named_by(self, attributes: Attributes, error: str) -> bool:

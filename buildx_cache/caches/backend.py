@@ -1,4 +1,4 @@
-"""Answer every question about a kind of cache: one ``CacheBackend`` a kind, and nobody else asks which kind it is."""
+"""Define ``CacheBackend``: one class a kind of cache, which has all that depends on the kind."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LIKELY = 0.75
 
 
 def to_csv(fields: Sequence[str]) -> str:
-    """Join ``key=value`` fields as one CSV record, quoted where a value needs it: Buildx' own syntax.
+    """Join ``key=value`` fields to one CSV record, which is Buildx' syntax; quote fields as needed.
 
-    Not by ``csv.writer``, which before Python 3.13 leaves a field with a line break unquoted.
+    ``csv.writer`` is no help: before Python 3.13 it does not quote a field with a line break.
     """
     return ",".join(map(_quoted, fields))
 
@@ -50,23 +50,23 @@ def from_csv(text: str, *, option: str) -> tuple[tuple[str, str], ...]:
 
 
 def closest(word: str, words: Sequence[str]) -> str:
-    """Name the nearest right word in a hint, or all of them."""
+    """Return a hint with the valid word nearest to ``word``, else with all valid words."""
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"did you mean {str(near[0])!r}?" if near else "use one of: " + ", ".join(words)
 
 
 def is_misspelling(word: str, words: Sequence[str]) -> bool:
-    """Tell whether ``word`` is likely one of ``words`` mistyped, and not a word that is missing among them."""
+    """Return whether ``word`` is probably a misspelling of one of ``words``, rather than a new word."""
     return bool(difflib.get_close_matches(word, words, n=1, cutoff=_LIKELY))
 
 
 Pairs = tuple[tuple[str, str], ...]
-"""An entry's attributes, in order."""
+"""The attributes of an entry, in order."""
 Attributes = Mapping[str, str]
 
 
 class CacheKind(StrEnum):
-    """How layers are carried from one build to the next."""
+    """The values of ``--cache``: where the layers are kept for the next build."""
 
     AUTO = "auto"
     LOCAL = "local"
@@ -76,14 +76,14 @@ class CacheKind(StrEnum):
 
 
 class CacheMode(StrEnum):
-    """Which layers an export holds: those of the final image, or those of every stage."""
+    """The layers in an export: those of the final image (``min``), or those of all stages (``max``)."""
 
     MIN = "min"
     MAX = "max"
 
 
 class Compression(StrEnum):
-    """How an export's layers are compressed."""
+    """The compression of an export's layers."""
 
     GZIP = "gzip"
     ZSTD = "zstd"
@@ -95,18 +95,18 @@ class CacheBackend(Protocol):
     """A kind of cache: one class a kind, with one stateless instance."""
 
     type: ClassVar[str]
-    """Buildx' name of it."""
+    """Buildx' name of the kind."""
     import_attributes: ClassVar[tuple[str, ...]] = ()
     """Attributes of ``--cache-from``; empty: BuildKit cannot import such a cache."""
     export_attributes: ClassVar[tuple[str, ...]]
-    """Attributes of ``--cache-to``, but for those that BuildKit ignores."""
+    """Attributes of ``--cache-to``, without those that BuildKit ignores."""
     required_import: ClassVar[str] = ""
     required_export: ClassVar[str] = ""
     secrets: ClassVar[tuple[str, ...]] = ()
     """The attributes whose values are never shown."""
     modes: ClassVar[tuple[CacheMode, ...]] = tuple(CacheMode)
     exporters: ClassVar[tuple[str, ...]]
-    """The names that BuildKit gives the vertex of an export, the older ones last."""
+    """BuildKit's names for the vertex of an export, older names last."""
     is_folder: ClassVar[bool] = False
     """True: the cache is a folder of this host."""
     is_in_image: ClassVar[bool] = False
@@ -116,60 +116,61 @@ class CacheBackend(Protocol):
     borrows_login: ClassVar[bool] = False
     """True: Buildx adds the caller's credentials from the environment."""
     left_out: ClassVar[str] = ""
-    """When Buildx leaves an entry out without a word; empty where it never does."""
+    """A clause that says when Buildx silently leaves an entry out; empty if Buildx never does."""
 
     def place(self, attributes: Attributes) -> str:
-        """Return what people call the cache: its reference, folder or object."""
+        """Return the cache's name for people: its reference, folder or object."""
         ...
 
     def store(self, attributes: Attributes) -> str:
-        """Return the repository, bucket or folder of the cache: where one export is denied, all others there are."""
+        """Return the repository, bucket or folder of the cache; if it denies one export, it denies all others."""
         return self.place(attributes)
 
     def host(self, attributes: Attributes) -> str:
-        """Return the server of the cache, as far as an entry says so: what is silent once is so for all on it."""
+        """Return the cache's server, or ""; if it does not answer for one cache, it does not answer for any."""
         del attributes
         return ""
 
     def folder(self, attributes: Attributes) -> str:
-        """Return the folder of this host that the cache is in, or the empty string."""
+        """Return the cache's folder on this host, or the empty string."""
         del attributes
         return ""
 
     def missing(self, attributes: Attributes, variables: Collection[str]) -> str:
-        """Name the variables for want of which Buildx leaves the entry out; empty where it does not.
+        """Return the missing variables without which Buildx leaves the entry out; empty if none is missing.
 
         Args:
-            attributes: of the entry.
-            variables: those that are set.
+            attributes: the attributes of the entry.
+            variables: the names of the variables that are set.
         """
         del attributes, variables
         return ""
 
     def is_source(self, attributes: Attributes, source: str) -> bool:
-        """Tell whether ``importing cache manifest from SOURCE`` is this very cache.
+        """Return whether the vertex ``importing cache manifest from SOURCE`` imports this cache.
 
-        BuildKit names all but registries' caches by a hash of their attributes (``cmKey`` in ``llbsolver/bridge.go``).
+        For all kinds but ``registry``, BuildKit's ``SOURCE`` is a hash of the attributes (``cmKey`` in
+        ``llbsolver/bridge.go``), which names no entry.
         """
         del attributes, source
         return False
 
     def is_named_by(self, attributes: Attributes, error: str) -> bool:
-        """Tell whether an error names the address of this cache."""
+        """Return whether an error names the address of this cache."""
         del attributes, error
         return False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportStyle:
-    """Options that all exports of one build share."""
+    """The options that all exports of a build share."""
 
     mode: CacheMode = CacheMode.MAX
     compression: Compression | None = None
     ignore_error: bool = True
 
     def attributes(self) -> Pairs:
-        """Return the attributes in Buildx' syntax, BuildKit's own defaults left out."""
+        """Return the attributes in Buildx' syntax, without values that are BuildKit's defaults."""
         pairs = [("mode", self.mode.value)]
         if self.compression:
             pairs.append(("compression", self.compression.value))
@@ -180,13 +181,13 @@ class ExportStyle:
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
-    """A place for the cache of a build: tags of a folder, or references; the one to write first."""
+    """The location of a build's cache: a folder with tags, or references; the first one is written."""
 
     directory: str = ""
     tags: tuple[str, ...] = ("",)
-    """The folder's tags; an empty one stands for ``latest``, which Buildx itself reads and writes."""
+    """The tags in the folder; an empty tag stands for ``latest``, Buildx' default."""
     repository: tuple[Reference, ...] = ()
-    """With their tags."""
+    """The references, with tags."""
     asks_image_manifest: bool = False
     """True: this BuildKit (0.12 to 0.20) writes an image manifest only with ``image-manifest=true``.
 
@@ -194,7 +195,7 @@ class Location:
     """
 
     def references(self, platform: str) -> tuple[str, ...]:
-        """Return the references, the one to write first; of one platform's own caches where it is named."""
+        """Return the references, the one to write first; for the platform's separate caches if ``platform`` is set."""
         found = (
             dataclasses.replace(each, tag=tag_for_platform(each.tag, platform) if platform else each.tag, digest="")
             for each in self.repository
@@ -206,16 +207,16 @@ class ScopedBackend(CacheBackend, Protocol):
     """A kind of cache that ``--cache`` chooses: it has entries for scopes and platforms."""
 
     imported_as: ClassVar[str]
-    """The type of its import entries."""
+    """The type of the import entries."""
     is_shared: ClassVar[bool]
-    """Whether other jobs read and write it: each platform that is built alone keeps its own cache."""
+    """Whether other jobs use the same cache: then a build of a single platform has a separate cache."""
     is_overwritten: ClassVar[bool]
-    """Whether each node of a builder would overwrite what another exported: each platform keeps its own."""
+    """Whether the nodes of a builder would overwrite each other's export: then each platform has a separate cache."""
 
     def imports(self, location: Location, platform: str) -> tuple[Pairs, ...]:
-        """Return the import entries: own scope first, then the fallbacks."""
+        """Return the attributes of the import entries: the build's own scope first, then the fallbacks."""
         return tuple((("ref", ref),) for ref in location.references(platform))
 
     def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
-        """Return the export entry: of the own scope only."""
+        """Return the attributes of the export entry, for the build's own scope."""
         ...

@@ -1,4 +1,4 @@
-"""Buildx' ``--cache-from`` and ``--cache-to`` entries, which know their backend, and the vertices that are theirs."""
+"""Define Buildx' ``--cache-from`` and ``--cache-to`` entries, and find the vertices that belong to each."""
 
 from __future__ import annotations
 
@@ -50,56 +50,56 @@ class CacheEntry:
 
     @property
     def backend(self) -> CacheBackend:
-        """The backend of the entry's type."""
+        """Return the backend of the entry's type."""
         return BACKENDS[self.type]
 
     @property
     def place(self) -> str:
-        """What people call this entry: its reference, folder or object, else its type."""
+        """Return the entry's name for people: its reference, folder or object, else its type."""
         return self.backend.place(dict(self.attributes))
 
     @property
     def store(self) -> str:
-        """The repository, bucket or folder that the entry is in."""
+        """Return the entry's repository, bucket or folder."""
         return self.backend.store(dict(self.attributes))
 
     @property
     def host(self) -> str:
-        """The server that the entry is on, empty where there is none."""
+        """Return the entry's server, or the empty string."""
         return self.backend.host(dict(self.attributes))
 
     @property
     def folder(self) -> str:
-        """The folder of this host that the entry is about, else the empty string."""
+        """Return the entry's folder on this host, else the empty string."""
         return self.backend.folder(dict(self.attributes))
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The attributes that no BuildKit known here has."""
+        """Return the attributes that this program does not know."""
         known = (*self.backend.import_attributes, *self.backend.export_attributes)
         return tuple(key for key, _ in self.attributes if key not in known)
 
     @property
     def tag(self) -> str:
-        """Which of a folder's tags the entry is about (buildx' ``client/ociindex``)."""
+        """Return the entry's tag in its folder (buildx' ``client/ociindex``)."""
         return self.get("tag") or "latest"
 
     def missing(self, variables: Collection[str]) -> str:
-        """Name the variables for want of which Buildx leaves the entry out; empty where it does not."""
+        """Return the missing variables without which Buildx leaves the entry out; empty if none is missing."""
         return self.backend.missing(dict(self.attributes), variables)
 
     def is_source(self, source: str) -> bool:
-        """Tell whether BuildKit calls this import ``source``."""
+        """Return whether ``source`` is BuildKit's name for this import."""
         return bool(source) and self.backend.is_source(dict(self.attributes), source)
 
     def is_named_by(self, error: str) -> bool:
-        """Tell whether an error names the entry's address."""
+        """Return whether an error names the entry's address."""
         return self.backend.is_named_by(dict(self.attributes), error)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScopedCache:
-    """A cache of a build's scopes in one place, of one platform's own where it is named."""
+    """The cache of a build in one location; the platform's separate cache if ``platform`` is set."""
 
     backend: ScopedBackend
     location: Location
@@ -107,16 +107,16 @@ class ScopedCache:
 
     @property
     def image(self) -> str:
-        """The image that holds the cache, else the empty string."""
+        """Return the image that holds the cache, else the empty string."""
         return self.location.references(self.platform)[0] if self.backend.is_in_image else ""
 
     def imports(self) -> tuple[CacheEntry, ...]:
-        """Return what is read: own scope first, then the fallbacks."""
+        """Return the entries to read: the build's own scope first, then the fallbacks."""
         found = self.backend.imports(self.location, self.platform)
         return tuple(CacheEntry(type=self.backend.imported_as, attributes=pairs) for pairs in found)
 
     def exports(self, style: ExportStyle) -> tuple[CacheEntry, ...]:
-        """Return what is written: own scope only."""
+        """Return the entries to write: the build's own scope only."""
         pairs = self.backend.exports(self.location, self.platform, style)
         return (CacheEntry(type=self.backend.type, attributes=pairs),)
 
@@ -125,12 +125,12 @@ _SECRETS = frozenset(name for backend in BACKENDS.values() for name in backend.s
 
 
 def secret_values(text: str) -> Iterator[str]:
-    """Yield the values of an entry that are never shown: of its backend's secrets, and of other secret names."""
+    """Yield the secret values in an entry's text: the backends' secret attributes, and other secret names."""
     return (value for key, value in _fields(text) if _is_secret(key, value))
 
 
 def redacted_entry(text: str) -> str:
-    """Return the text of an entry with such values hidden."""
+    """Redact the secret values in an entry's text."""
     text = redact(text)
     fields = _fields(text)
     if not any(_is_secret(key, value) for key, value in fields):
@@ -150,7 +150,7 @@ def _is_secret(key: str, value: str) -> bool:
 
 
 _HASHED = re.compile(r"(?P<type>\w+):\w+")
-# BuildKit's words for an export that it cannot begin (``control/control.go``); ``ignore-error`` does not help.
+# BuildKit's error for an export that it cannot start (``control/control.go``); ``ignore-error`` does not help.
 _UNCONFIGURED = re.compile(
     r"(?:failed to build: )?(?:failed to solve: )?"
     r'(?:failed to configure (?P<type>\w+) cache exporter: |unknown cache exporter: "?(?P<unknown>\w+))'
@@ -158,7 +158,7 @@ _UNCONFIGURED = re.compile(
 
 
 def importing(name: str, entries: Collection[CacheEntry]) -> tuple[CacheEntry, ...]:
-    """Return the entries, of those that are imported, that a vertex of this name may be about."""
+    """Return the import entries to which a vertex of this name may belong."""
     source = import_source(name)
     exact = tuple(entry for entry in entries if entry.is_source(source))
     if exact or not (match := _HASHED.fullmatch(source)):
@@ -167,13 +167,13 @@ def importing(name: str, entries: Collection[CacheEntry]) -> tuple[CacheEntry, .
 
 
 def exporting(name: str, entries: Collection[CacheEntry]) -> tuple[CacheEntry, ...]:
-    """Return the entries, of those that are exported, that a vertex of this name may be about."""
+    """Return the export entries to which a vertex of this name may belong."""
     bare = bare_name(name)
     return tuple(entry for entry in entries if bare in entry.backend.exporters)
 
 
 def refused_exports(error: str, entries: Collection[CacheEntry]) -> tuple[CacheEntry, ...]:
-    """Return the exports that BuildKit fails the whole build over, as it cannot begin them."""
+    """Return the exports that BuildKit cannot start, which fails the whole build."""
     match = _UNCONFIGURED.match(error)
     refused = match and (match["type"] or match["unknown"])
     found = tuple(entry for entry in entries if entry.type == refused)
@@ -183,7 +183,7 @@ def refused_exports(error: str, entries: Collection[CacheEntry]) -> tuple[CacheE
 def import_transfers(
     entries: Sequence[CacheEntry], transfers: Sequence[Transfer]
 ) -> Mapping[CacheEntry, tuple[Transfer, ...]]:
-    """Return the transfers of each entry that is imported."""
+    """Return the transfers of each import entry."""
     sources = {each.name: import_source(each.name) for each in transfers}
     named = [entry for entry in entries if any(map(entry.is_source, sources.values()))]
     unnamed = [entry for entry in entries if entry not in named]
@@ -197,14 +197,14 @@ def import_transfers(
 def export_transfers(
     entries: Sequence[CacheEntry], transfers: Sequence[Transfer]
 ) -> Mapping[CacheEntry, tuple[Transfer, ...]]:
-    """Return the transfers of each entry that is exported."""
+    """Return the transfers of each export entry."""
     return _shared_out(entries, [(each, exporting(each.name, entries)) for each in transfers])
 
 
 def _shared_out(
     entries: Sequence[CacheEntry], candidates: Sequence[tuple[Transfer, tuple[CacheEntry, ...]]]
 ) -> Mapping[CacheEntry, tuple[Transfer, ...]]:
-    """Give each transfer to the entries that its error names; one that names none to those that have none yet."""
+    """Assign each transfer to the entries that its error names, else to the candidates that no error names."""
     blamed = [tuple(entry for entry in found if entry.is_named_by(each.error)) for each, found in candidates]
     claimed = {entry for found in blamed for entry in found}
     shares: dict[CacheEntry, list[Transfer]] = {entry: [] for entry in entries}

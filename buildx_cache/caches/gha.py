@@ -1,4 +1,4 @@
-"""``type=gha``: GitHub's own cache (BuildKit's ``cache/remotecache/gha``)."""
+"""``type=gha``: the cache service of GitHub Actions (BuildKit's ``cache/remotecache/gha``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ATTRIBUTES = ("url", "url_v2", "token", "scope", "timeout", "version", "ghtoken
 
 
 class GitHubBackend(CacheBackend):
-    """Entries of a repository's cache, by scope. GitHub keeps branches apart by itself."""
+    """A cache in GitHub's service, by scope. GitHub itself separates branches."""
 
     type: ClassVar = "gha"
     import_attributes: ClassVar = _ATTRIBUTES
@@ -23,22 +23,22 @@ class GitHubBackend(CacheBackend):
     left_out: ClassVar = "where ACTIONS_RUNTIME_TOKEN or ACTIONS_RESULTS_URL is not set"  # `isActive` in `build/opt.go`
 
     def missing(self, attributes: Attributes, variables: Collection[str]) -> str:
-        """Name what GitHub hands to actions alone: a token, an address (Buildx' ``build/opt.go``)."""
+        """Return the missing variables for token and address (Buildx' ``build/opt.go``), which only actions have."""
         has_token = attributes.get("token") or _TOKEN in variables
         has_address = attributes.get("url") or attributes.get("url_v2") or any(name in variables for name in _ADDRESSES)
         lacking = (("" if has_token else _TOKEN), ("" if has_address else " or ".join(_ADDRESSES)))
         return ", ".join(filter(None, lacking))
 
     def place(self, attributes: Attributes) -> str:
-        """Return the scope; BuildKit's default is ``buildkit``."""
+        """Return the kind and the scope; BuildKit's default scope is ``buildkit``."""
         return f"{self.type}:{attributes.get('scope', 'buildkit')}"
 
     def host(self, attributes: Attributes) -> str:
-        """Return GitHub's service."""
+        """Return the address of GitHub's service."""
         return attributes.get("url_v2") or attributes.get("url") or self.type
 
     def is_named_by(self, attributes: Attributes, error: str) -> bool:
-        """Look for the index of the scope (``indexKey``)."""
+        """Return whether an error has the key of the scope's index (``indexKey``)."""
         return f"index-{attributes.get('scope', 'buildkit')}-" in error
 
 

@@ -8,7 +8,7 @@ from buildx_cache.caches.backend import Attributes, CacheMode, ExportStyle, Loca
 
 
 class InlineBackend(ScopedBackend):
-    """Only the final stage's layers. It is read from the images that earlier builds pushed."""
+    """A cache of the final stage's layers only. BuildKit reads it from the images that earlier builds pushed."""
 
     type: ClassVar = "inline"
     export_attributes: ClassVar = ("mode",)
@@ -20,12 +20,12 @@ class InlineBackend(ScopedBackend):
     is_overwritten: ClassVar = False  # the nodes' images become one
 
     def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
-        """Return an entry without a place or a style: it travels with the image."""
+        """Return no attributes: BuildKit writes the cache with the image."""
         del location, platform, style
         return ()
 
     def place(self, attributes: Attributes) -> str:
-        """Return the kind: the place is the image's."""
+        """Return the kind: the cache has no place but the image."""
         del attributes
         return self.type
 

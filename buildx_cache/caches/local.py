@@ -1,4 +1,4 @@
-"""``type=local``: a folder in OCI layout, interchangeable with plain Buildx (its tag is ``latest``)."""
+"""``type=local``: a folder in OCI layout, interchangeable with plain Buildx (default tag ``latest``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from buildx_cache.caches.registry import EXPORT_OPTIONS, MANIFEST_OPTIONS
 
 
 class LocalBackend(ScopedBackend):
-    """A folder of this host. CI restores and saves it: no other job has it at the same time."""
+    """A folder on this host, which a CI restores and saves for each job."""
 
     type: ClassVar = "local"
     import_attributes: ClassVar = ("src", "digest", "tag")
@@ -27,11 +27,11 @@ class LocalBackend(ScopedBackend):
     is_overwritten: ClassVar = True
 
     def imports(self, location: Location, platform: str) -> tuple[Pairs, ...]:
-        """Return the folder, once a tag."""
+        """Return one entry a tag."""
         return tuple((("src", _directory(location, platform)), *_tagged(tag)) for tag in location.tags)
 
     def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
-        """Return the folder with the tag to write."""
+        """Return the entry for the tag to write."""
         return (("dest", _directory(location, platform)), *_tagged(location.tags[0]), *style.attributes())
 
     def place(self, attributes: Attributes) -> str:
@@ -39,22 +39,22 @@ class LocalBackend(ScopedBackend):
         return self.folder(attributes)
 
     def folder(self, attributes: Attributes) -> str:
-        """Return the folder as it is written."""
+        """Return the folder as given in the entry."""
         return attributes.get("src") or attributes.get("dest", "")
 
     def is_source(self, attributes: Attributes, source: str) -> bool:
-        """Compare the folder with one that is served to BuildKit; others are named by a hash."""
+        """Return whether ``source`` names this folder, as that of a served folder does; others have a hash."""
         return source == folder_source(self.folder(attributes))
 
     def is_named_by(self, attributes: Attributes, error: str) -> bool:
-        """Look for a path in the folder, or the folder that cannot be made (buildx' ``client/ociindex``, ``mkdir``)."""
+        """Return whether an error names a path in the folder, or a failed ``mkdir`` (buildx' ``client/ociindex``)."""
         folder = re.escape(self.folder(attributes))
         inside = r"/(?:index\.json|blobs/|manifests/|ingest/)"
         return re.search(rf"(?<![\w./-]){folder}{inside}|mkdir {folder}(?:/ingest)?: ", error) is not None
 
 
 def _directory(location: Location, platform: str) -> str:
-    """Return a folder a platform, not a tag: Buildx fails the build where a folder lacks the tag asked for."""
+    """Return the folder for a platform. Platforms have no tags: Buildx fails the build if the folder lacks a tag."""
     return str(PurePath(location.directory, platform_text(platform))) if platform else location.directory
 
 

@@ -1,7 +1,7 @@
-"""Read ``--cache-from`` and ``--cache-to`` values.
+"""Parse and validate ``--cache-from`` and ``--cache-to`` values.
 
-They are validated here because BuildKit ignores a misspelt attribute, and takes a misspelt ``mode`` for ``min``,
-without a word. An attribute that nobody knows may be a newer BuildKit's: it is passed on, and the user is warned.
+BuildKit silently ignores a misspelt attribute, and silently treats a misspelt ``mode`` as ``min``. An attribute that
+this program does not know may be valid in a newer BuildKit: it is passed on, with a warning.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ EXPORT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     kind: backend.export_attributes for kind, backend in BACKENDS.items()
 }
 _EVERY = tuple({name for names in (*IMPORT_ATTRIBUTES.values(), *EXPORT_ATTRIBUTES.values()) for name in names})
-_IGNORED = ("compression", "compression-level", "force-compression")  # by caches that are no OCI layers
+_IGNORED = ("compression", "compression-level", "force-compression")  # s3, gha and azblob ignore these
 _BOOLEAN = ("true", "false")
-# Attributes that are BuildKit's words.
+# Attributes with a fixed set of values.
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "mode": tuple(CacheMode),
     "compression": tuple(Compression),
@@ -35,27 +35,27 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "registry.insecure": _BOOLEAN,
     "reset": _BOOLEAN,
 }
-# Attributes of a form: the form, what it is called, and how to write it.
+# Attributes with a pattern: the pattern, its name in a message, and the hint.
 _COUNT = (re.compile(r"0*[1-9][0-9]*"), "a number", "write 1 or more")
 _DIGEST = (re.compile(r"sha256:[0-9a-f]{64}"), "a digest", "write sha256: and 64 hexadecimal digits, in lower case")
 _FORMS = {"digest": _DIGEST, "retry_max_attempts": _COUNT, "upload_parallelism": _COUNT}
 
 
 def parse_import(text: str) -> CacheEntry:
-    """Read a ``--cache-from`` value; a bare image reference means ``type=registry``.
+    """Parse a ``--cache-from`` value; a bare image reference means ``type=registry``.
 
     Raises:
-        UsageError: an unknown type, a misspelt attribute, a wrong value, or a missing one.
+        UsageError: an unknown type, a misspelt attribute, an invalid value, or a missing attribute.
     """
     required = {kind: backend.required_import for kind, backend in BACKENDS.items()}
     return _parse(text, "--cache-from", IMPORT_ATTRIBUTES, required)
 
 
 def parse_export(text: str) -> CacheEntry:
-    """Read a ``--cache-to`` value; ``inline`` alone means ``type=inline``.
+    """Parse a ``--cache-to`` value; ``inline`` alone means ``type=inline``.
 
     Raises:
-        UsageError: an unknown type, a misspelt attribute, a wrong value, or a missing one.
+        UsageError: an unknown type, a misspelt attribute, an invalid value, or a missing attribute.
     """
     required = {kind: backend.required_export for kind, backend in BACKENDS.items()}
     return _parse(text, "--cache-to", EXPORT_ATTRIBUTES, required)
@@ -64,7 +64,7 @@ def parse_export(text: str) -> CacheEntry:
 def _parse(text: str, option: str, known: Mapping[str, tuple[str, ...]], required: Mapping[str, str]) -> CacheEntry:
     if "=" not in text:
         return _shorthand(text, option, known)
-    # Buildx lowers the keys, and of two the last one counts (``util/buildflags/cache.go``).
+    # Buildx converts keys to lower case; of two equal keys the last one counts (``util/buildflags/cache.go``).
     pairs = {key.lower(): value for key, value in from_csv(text, option=option)}
     kind = pairs.pop("type", "")
     if kind not in known:
@@ -78,7 +78,7 @@ def _parse(text: str, option: str, known: Mapping[str, tuple[str, ...]], require
         if key in known[kind]:
             _check_value(option, kind, key, value)
         elif is_lacking or not value or is_misspelling(key, _EVERY):
-            # One of another type or direction does nothing here, and is a mistake, too.
+            # An attribute of another type or of the other option does nothing here, and is a mistake, too.
             hint = "drop it: BuildKit ignores it there" if key in _IGNORED else closest(key, known[kind])
             raise UsageError(
                 f"{option} type={kind} has no attribute {key!r}", code="cache-attribute-unknown", hint=hint

@@ -11,9 +11,9 @@ from buildx_cache.errors import UsageError
 from buildx_cache.reference import Reference, parse_reference
 
 EXPORT_OPTIONS = ("mode", "ignore-error", "compression", "compression-level", "force-compression")
-"""What every export takes that BuildKit's own cache exporter writes."""
+"""Attributes of every export that BuildKit writes as OCI blobs."""
 MANIFEST_OPTIONS = ("oci-mediatypes", "image-manifest")
-# The distribution API, and the scope that a registry's token service is asked for; see containerd's `remotes/docker`.
+# Addresses of the distribution API, and the scope in a token request; see containerd's `remotes/docker`.
 _URL = re.compile(
     r"https?://(?P<host>[^/\s\"]{1,255})/v2/(?P<path>[\w./-]{1,255}?)/(?:blobs/|tags/|manifests/(?P<tag>[\w.-]{1,128}(?!:?[\w.-]))?)"
 )
@@ -21,7 +21,7 @@ _SCOPE = re.compile(r"[?&]scope=repository(?::|%3A)(?P<path>[\w./%-]{1,512}?)(?:
 
 
 class RegistryBackend(ScopedBackend):
-    """A cache in a registry, which BuildKit reads lazily."""
+    """A cache in an image registry. BuildKit fetches only the layers that it needs."""
 
     type: ClassVar = "registry"
     import_attributes: ClassVar = ("ref", "registry.insecure")
@@ -35,16 +35,16 @@ class RegistryBackend(ScopedBackend):
     is_overwritten: ClassVar = True
 
     def exports(self, location: Location, platform: str, style: ExportStyle) -> Pairs:
-        """Return the reference of the own scope."""
+        """Return the entry for the reference of the build's own scope."""
         shape = (("image-manifest", "true"), ("oci-mediatypes", "true")) if location.asks_image_manifest else ()
         return (("ref", location.references(platform)[0]), *shape, *style.attributes())
 
     def place(self, attributes: Attributes) -> str:
-        """Return the reference as it is written."""
+        """Return the reference as given in the entry."""
         return attributes.get("ref", "")
 
     def store(self, attributes: Attributes) -> str:
-        """Return the repository by its full name."""
+        """Return the full name of the repository."""
         return _full(attributes["ref"]).repository
 
     def host(self, attributes: Attributes) -> str:
@@ -52,14 +52,14 @@ class RegistryBackend(ScopedBackend):
         return _full(attributes["ref"]).host
 
     def is_source(self, attributes: Attributes, source: str) -> bool:
-        """Compare references by their full names: BuildKit names the vertex by the reference."""
+        """Return whether ``source`` is this reference; both are compared by their full names."""
         try:
             return _full(source) == _full(attributes["ref"])
         except UsageError:
             return False
 
     def is_named_by(self, attributes: Attributes, error: str) -> bool:
-        """Look for an address of the repository, or a token's scope; for the tag where the address has one."""
+        """Return whether an error has an address of the repository (with this tag, if any), or its token scope."""
         reference = _full(attributes["ref"])
         if match := _URL.search(error):
             is_here = (match["host"], match["path"]) == (reference.api_host, reference.path)
@@ -69,7 +69,7 @@ class RegistryBackend(ScopedBackend):
 
 
 def _full(text: str) -> Reference:
-    """Spell a reference out as BuildKit does: Docker Hub's host and namespace, and the tag ``latest``."""
+    """Return the full reference, as BuildKit names it: with Docker Hub's host and namespace, and the tag ``latest``."""
     return parse_reference(text).canonical.tagged
 
 

@@ -1,4 +1,4 @@
-"""``type=s3``: objects in a bucket of Amazon S3 or what speaks its protocol (BuildKit's ``cache/remotecache/s3``)."""
+"""``type=s3``: objects in a bucket of Amazon S3 or a compatible service (BuildKit's ``cache/remotecache/s3``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ATTRIBUTES = (
 
 
 class S3Backend(CacheBackend):
-    """Layers in BuildKit's own compression: it ignores ``compression`` and the like."""
+    """A cache in an S3 bucket; BuildKit chooses the compression of its layers."""
 
     type: ClassVar = "s3"
     import_attributes: ClassVar = _ATTRIBUTES
@@ -28,7 +28,7 @@ class S3Backend(CacheBackend):
     borrows_login: ClassVar = True
 
     def place(self, attributes: Attributes) -> str:
-        """Return the manifest's object."""
+        """Return the address of the manifest's object."""
         folder = attributes.get("prefix", "") + attributes.get("manifests_prefix", "manifests/")
         return f"{self.store(attributes)}/{folder}{attributes.get('name', 'buildkit')}"
 
@@ -37,11 +37,11 @@ class S3Backend(CacheBackend):
         return f"s3://{attributes.get('bucket', '')}"
 
     def host(self, attributes: Attributes) -> str:
-        """Return the endpoint; Amazon has one a region."""
+        """Return the endpoint, else the region: Amazon has one endpoint a region."""
         return attributes.get("endpoint_url") or attributes.get("region") or self.type
 
     def is_named_by(self, attributes: Attributes, error: str) -> bool:
-        """Look for an address of the bucket: its first label or its first folder."""
+        """Return whether an error has an address of the bucket, which is the first label or the first folder."""
         bucket = re.escape(attributes.get("bucket", ""))
         return re.search(rf"https?://(?:{bucket}\.[^/\s]+|[^/\s]+/{bucket})(?=[/?:\"\s]|$)", error) is not None
 

@@ -1,17 +1,18 @@
-"""Which CI runs this, and what it builds: commit, branch, tag, pull request.
+"""Detect the CI and what it builds: commit, branch, tag, pull request.
 
-A CI is one row of :data:`PROVIDERS`: it names variables, and what the CI can do with what a job says
-(``capabilities``). Adding a CI means adding a row, and checking one means holding it against the page of its
-documentation that the comment above it names. Nobody else asks which CI it is.
-:func:`detect` reads the first row that matches. It is pure: the environment, a way to ask git and a way to
-read a file are given to it.
+A CI is one row of :data:`PROVIDERS`, with its variables and its ``capabilities``: outputs, summary, annotations, masks,
+folding. To add a CI, add a row. To check a row, compare it with the page of the CI's documentation that the comment
+above the row names. All differences between CIs are in the rows.
+:func:`detect` reads the first row that matches. It is pure: the caller passes the environment, a function that asks git
+and a function that reads a file.
 
-Every value counts as untrusted. Surrounding white space is dropped; a value that is empty, a placeholder, or
-that holds a control character is treated as absent.
+Every value is untrusted. White space around it is dropped. A value that is empty, a placeholder, or has a control
+character counts as absent.
 
-Forks fail closed: where a CI can tell a fork, a pull request counts as one's until the CI says otherwise. So does one
-whose source branch is not known, or is the target or the default branch where the CI tells nothing, and a build whose
-branch has a name that cannot be used: each would write another branch's cache.
+Forks fail closed. If a CI can show that a pull request is no fork's, the pull request counts as a fork's until the CI
+shows that. If a CI shows nothing, it counts as a fork's if its source branch is the target or the default branch. A
+pull request without a known source branch, and a build with an invalid branch name, count as a fork's, too. In each of
+these cases the build could write another branch's cache.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ __all__ = ["PROVIDERS", "CIContext", "GitFacts", "Provider", "detect", "provider
 
 @dataclass(frozen=True, kw_only=True)
 class GitFacts:
-    """What ``git`` says of the working copy; every field may be ``None``: no git, no repository."""
+    """Facts from ``git`` about the working copy; a field is ``None`` if git does not know it, or without git."""
 
     sha: str | None = None
     branch: str | None = None
@@ -45,12 +46,12 @@ class GitFacts:
     tag: str | None = None
     """A tag that points exactly at HEAD."""
     default_branch: str | None = None
-    """The branch ``refs/remotes/origin/HEAD`` points at, without ``origin/``."""
+    """The branch that ``refs/remotes/origin/HEAD`` points at, without ``origin/``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """The commit that BuildKit fetches from another repository; a field is ``None`` where nobody knows it."""
+    """The commit that BuildKit fetches from another repository; a field is ``None`` if it is unknown."""
 
     sha: str | None = None
     branch: str | None = None
@@ -61,33 +62,33 @@ class Revision:
 
 @dataclass(frozen=True, kw_only=True)
 class CIContext:
-    """What is being built, as far as the CI (and git, where the CI is silent) can tell."""
+    """The commit that is built, from the CI's variables, else from git; a field is ``None`` if it is unknown."""
 
     provider: str
     """The name of a row of :data:`PROVIDERS`, or ``none``."""
     sha: str | None
-    """The commit; of a pull request its head, not the merge commit some CIs check out."""
+    """The commit; for a pull request its head, not the merge commit that some CIs check out."""
     branch: str | None
-    """Of a pull request its source branch."""
+    """The branch; for a pull request its source branch."""
     tag: str | None
     pull_request: str | None
     """The number, in digits."""
     target_branch: str | None
-    """The branch a pull request would be merged into; ``None`` for everything else."""
+    """The branch into which a pull request would be merged; ``None`` for other builds."""
     default_branch: str | None
-    """``None`` where neither the CI nor git tells it."""
+    """The repository's default branch."""
     build: str | None
     """The CI's own number of this build."""
     is_fork: bool = False
-    """Whether the build has, or may have, a fork's content. Such a build only reads caches."""
+    """Whether the build may have a fork's content. Such a build only reads caches."""
 
     queue_base: str | None = None
-    """The branch that a merge queue's build will be merged into, and whose cache it writes."""
+    """The branch into which a merge queue's build will be merged; the build writes that branch's cache."""
     is_remote: bool = False
-    """Whether BuildKit fetches another repository than the working copy's: the CI's values do not describe that one."""
+    """Whether BuildKit fetches another repository than the working copy's, which the CI's values do not describe."""
 
     def at(self, revision: Revision) -> CIContext:
-        """Return what BuildKit fetches; keep the CI's values where it fetches the CI's own commit."""
+        """Return the context of a revision that BuildKit fetches; unchanged if that is the CI's own commit."""
         if self.sha and self.sha == revision.sha:
             return self
         return replace(
@@ -104,17 +105,17 @@ class CIContext:
 
     @property
     def default_branches(self) -> tuple[str, ...]:
-        """The default branch, or what it is likely called; a guess is read and never written."""
+        """Return the default branch, else the usual names; the cache of a guessed branch is only read."""
         return (self.default_branch,) if self.default_branch else ("main", "master")
 
     @property
     def is_ci(self) -> bool:
-        """Whether any CI was recognised, be it only by ``CI=true``."""
+        """Whether a CI was detected, even if only by ``CI=true``."""
         return named(self.provider).is_ci
 
     @property
     def may_be_strangers(self) -> bool:
-        """Whether who wrote what is built may be one who may not push to this repository, as at any address."""
+        """Whether the built content may be from a person without push rights, such as a fork's or an address'."""
         row = named(self.provider)
         return self.is_fork or self.is_remote or (row.is_ci and not row.tells_forks)
 
@@ -122,13 +123,15 @@ class CIContext:
 def detect(
     env: Mapping[str, str], *, git: Callable[[], GitFacts], read_text: ReadText, default_branch: str = ""
 ) -> CIContext:
-    """Say which CI set ``env``, and what it builds. No value and no text of a file makes it raise.
+    """Detect the CI that set ``env``, and what it builds. No value and no file's text makes this function raise.
 
-    ``default_branch`` is what the caller says, which counts more than what the CI and git tell.
-
-    ``git`` is called at most once, and only for what the CI leaves open: the commit, the default branch, or what is
-    built at all. Its branch and tag never complete a build
-    that the CI says is one of a tag or of a pull request: HEAD is somewhere else there.
+    Args:
+        env: the environment.
+        git: asks git; called at most once, and only if the CI does not set the commit, the default branch, or any of
+            branch, tag and pull request. For a build of a tag or pull request, git's branch and tag are not used: HEAD
+            differs there.
+        read_text: reads a file.
+        default_branch: the caller's value, which overrides the CI's and git's.
     """
     variables = Variables(raw=env)
     row = _row(variables)
@@ -144,7 +147,7 @@ def detect(
 
 
 def provider_of(env: Mapping[str, str]) -> Provider:
-    """Return the row of the CI that set ``env``, or that of none."""
+    """Return the row of the CI that set ``env``, else ``NO_CI``."""
     return _row(Variables(raw=env))
 
 
@@ -186,13 +189,13 @@ def _is_foreign(row: Provider, variables: Variables, pull: CIContext) -> bool:
     if row.same_repository:
         return not _is_same_repository(row, variables)
     if pull.branch == pull.target_branch:
-        return True  # a branch is not merged into itself: this is a fork's, also where a Jenkins plugin does not say so
-    # The CI says nothing more. A repository seldom merges its default branch into another one; a fork often does.
+        return True  # no branch is merged into itself: it is a fork's, even if a Jenkins plugin does not say so
+    # Without marks, guess: a pull request from a default branch is seldom the repository's own, and often a fork's.
     return not row.fork_marks and pull.branch in pull.default_branches
 
 
 def _read_push(row: Provider, variables: Variables) -> CIContext:
-    """Read a build of a branch or of a tag; of a tag, the variables of the branch hold something else."""
+    """Read a build of a branch or a tag; for a tag's build, ignore the variables of the branch."""
     found = replace(_read_any(row, variables), is_fork=variables.any(row.follow_marks))
     if found.tag:
         return found
@@ -202,14 +205,14 @@ def _read_push(row: Provider, variables: Variables) -> CIContext:
 
 
 def _is_spoilt(row: Provider, variables: Variables) -> bool:
-    """Whether the CI names a branch that cannot be used, such as one with a line separator in its name."""
+    """Return whether the CI's branch name is invalid, such as a name with a line separator."""
     if variables.first(row.branch):
         return variables.is_spoilt(row.branch, read_branch)
     return any(map(variables.is_spoilt, (row.branch, row.ref, row.tag)))
 
 
 def _read_any(row: Provider, variables: Variables) -> CIContext:
-    """Read what all builds have in common."""
+    """Read the values that all kinds of builds have."""
     return CIContext(
         provider=row.name,
         sha=variables.first(row.sha, read_sha),
@@ -238,7 +241,7 @@ def _complete(found: CIContext, git: Callable[[], GitFacts]) -> CIContext:
 
 
 def _complete_from_head(found: CIContext, facts: GitFacts) -> CIContext:
-    """Place a build on the branch and the tag of the working copy, where the CI named neither."""
+    """Complete a build from the working copy's branch and tag, if the CI set neither."""
     branch, tag = clean(facts.branch), clean(facts.tag)
     spoilt = bool(facts.branch and not branch) or bool(facts.tag and not tag and not branch)
     placed = replace(found, branch=branch, tag=tag, is_fork=found.is_fork or spoilt)

@@ -1,6 +1,6 @@
-"""Say what each CI does with a job's output: the parts of the rows in ``providers``. All are pure.
+"""Define the capabilities of CIs for the rows in ``providers``: outputs, summary, annotations, masks, folding.
 
-Commands in a CI's log are escaped here, and taken out of texts.
+The functions are pure. They also escape values in a CI's commands, and defuse commands in texts.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ _TEAMCITY_ESCAPES = {"\n": "|n", "\r": "|r", "'": "|'", "|": "||", "[": "|[", "]
 
 
 def github_command(name: str, properties: Mapping[str, str], message: str) -> str:
-    """``::name key=value,key=value::message``; see "Workflow commands" in GitHub's documentation."""
+    """Return ``::name key=value,key=value::message``; see "Workflow commands" in GitHub's documentation."""
     listed = ",".join(f"{key}={value.translate(_GITHUB_PROPERTY)}" for key, value in properties.items())
     return f"::{name}{' ' if listed else ''}{listed}::{message.translate(_GITHUB_MESSAGE)}"
 
 
 def azure_command(name: str, properties: Mapping[str, str], message: str) -> str:
-    """``##vso[area.action key=value;]message``; see "Logging commands" in Azure Pipelines' documentation."""
+    """Return ``##vso[area.action key=value;]message``; see "Logging commands" in Azure Pipelines' documentation."""
     listed = "".join(f"{key}={value.translate(_AZURE_PROPERTY)};" for key, value in properties.items())
     return f"##vso[{name}{' ' if listed else ''}{listed}]{message.translate(_AZURE_MESSAGE)}"
 
 
 def teamcity_message(name: str, attributes: Mapping[str, str]) -> str:
-    """``##teamcity[name key='value']``; see "Service Messages" in TeamCity's documentation."""
+    """Return ``##teamcity[name key='value']``; see "Service Messages" in TeamCity's documentation."""
     listed = "".join(f" {key}='{_TEAMCITY_SPECIAL.sub(_teamcity_escape, value)}'" for key, value in attributes.items())
     return f"##teamcity[{name}{listed}]"
 
 
 def _teamcity_escape(match: re.Match[str]) -> str:
-    """Escape a character; one without a named escape as its UTF-16 units, four digits each."""
+    """Escape a character, by its named escape or by its UTF-16 units with four digits each."""
     digits = match[0].encode("utf-16-be", "surrogatepass").hex()
     units = (digits[start : start + 4] for start in range(0, len(digits), 4))
     return _TEAMCITY_ESCAPES.get(match[0]) or "".join(f"|0x{unit}" for unit in units)
@@ -52,16 +52,16 @@ def _teamcity_escape(match: re.Match[str]) -> str:
 
 # --- texts without commands ----------------------------------------------------------------------------------
 
-# GitHub's runner takes `::` at the start of a line, spaces aside, and `##[` anywhere (`ActionCommand.cs`); the agent of
-# Azure `##vso[`, and that of TeamCity `##teamcity[`, anywhere; Buildkite its headings at the start. A blank within
-# makes none of it mean anything.
-# No pattern here looks twice at what it passed over: a log has lines of blanks, and blank lines, of any length.
+# GitHub's runner obeys `::` at the start of a line, after any spaces, and `##[` anywhere (`ActionCommand.cs`). The
+# agents of Azure and TeamCity obey `##vso[` and `##teamcity[` anywhere, Buildkite obeys headings at the start. A blank
+# inside of the mark defuses each of them.
+# The patterns never backtrack: a log may have lines of blanks, and blank lines, of any length.
 _START = r"(?:^|(?<=\r))"
 _BLANKS = r"[^\S\r\n]"
-# Compiled when first used: that takes 4 ms, and most logs are no CI's.
+# Compiled when first used: compiling takes 4 ms, and most logs are no CI's.
 _FLAGS = re.MULTILINE | re.IGNORECASE
 _COMMAND = rf"{_START}{_BLANKS}*+(?::(?=:)|(?P<heading>[-+~^])(?=(?P=heading){{2}}))|##(?=(?:vso|teamcity)?\[)"
-# What .NET passes over where it compares texts as people do, as both agents look for their marks.
+# Characters that .NET ignores in a culture-sensitive comparison, by which both agents look for their marks.
 _PASSED_OVER = r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff0-\ufff8\U000e0000-\U000e0fff"  # noqa: E501
 _VEIL = f"[{_PASSED_OVER}]*+"
 _VSO, _TEAMCITY = (_VEIL.join(mark) for mark in ("vso", "teamcity"))
@@ -72,71 +72,71 @@ _VEILED_COMMAND = (
 )
 
 MARK = re.compile(f"#(?={_VEIL}#)")
-"""The first sign of what agents take for a command anywhere in a line."""
+"""The first character of a mark that agents obey anywhere in a line."""
 
 
 def without_commands(text: str) -> str:
-    """``text`` in which no CI finds a command: what a build prints, and what its steps are called, is anybody's."""
+    """Defuse commands to a CI in a text: anybody may choose a build's log and the names of its steps."""
     return re.sub(_COMMAND if text.isascii() else _VEILED_COMMAND, r"\g<0> ", text, flags=_FLAGS)
 
 
 def json_without_commands(text: str) -> str:
-    """Return the same JSON, spelled so that no CI finds a command in it.
+    """Return the same JSON with ``#`` escaped where a CI could find a command.
 
-    Its lines begin with a bracket, a quote or blanks.
+    No line needs an escape at its start: each begins with a bracket, a quote or blanks.
     """
     return MARK.sub(r"\\u0023", text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folding:
-    """How a CI folds lines of the log; each field makes a line of the group's title.
+    """Fold lines of a CI's log; each field turns a group's title into a line.
 
-    GitLab and Travis fold by control sequences, which a log must not need to be readable elsewhere.
+    GitLab and Travis are left out: they fold by control sequences, with which a log is unreadable elsewhere.
     """
 
     begin: Callable[[str], str]
     end: Callable[[str], str] | None = None
-    """None where a group lasts until the next one begins."""
+    """None if a group lasts until the next group begins."""
     show: Callable[[str], str] = str
-    """A title whose lines stay open; a plain line where there is nothing of the kind."""
+    """Begins a group that stays unfolded; a plain line if the CI has no such group."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Masking:
-    """How to have a CI mask a value; ``write`` makes its line.
+    """Have a CI mask a value in its log; ``write`` returns the line.
 
-    GitLab, CircleCI, Travis and Jenkins mask what is declared in their settings, Buildkite's agent takes more only from
+    GitLab, CircleCI, Travis and Jenkins mask only values of their settings. Buildkite's agent accepts values only from
     another process (``buildkite-agent redactor add``).
     """
 
     write: Callable[[str], str]
     shortest: int = 1
-    """Characters of the shortest value that it masks whatever its settings are: a shorter one could be shown."""
+    """The length in characters from which the CI masks a value, whatever its settings are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFormat:
-    """How a CI takes variables for later steps; ``write`` makes the line or lines of one from its name and value."""
+    """Pass variables to later steps of a CI; ``write`` returns the line or lines for a name and a value."""
 
     write: Callable[[str, str], str]
     file: str = ""
-    """The variable that names the file; empty where the log is read."""
+    """The variable that names the file; empty if the CI reads its log."""
     spell: Callable[[str], str]
-    """How a value's name is spelled there."""
+    """Returns the name of the CI's variable for the name of a value."""
     separator: str = ","
-    """What stands between the words of a list; no image reference has a comma."""
+    """The separator of a list's words; no image reference has a comma."""
 
 
 class SummaryFile(NamedTuple):
-    """The Markdown file of a job's page: the variable that names it, and the bytes that the CI shows at most."""
+    """The Markdown file for a job's page: the variable with its path, and the largest size shown, in bytes."""
 
     variable: str
     limit: int
 
 
 class Finding(NamedTuple):
-    """A warning and its place; ``file`` and ``line`` are empty where it names none."""
+    """A warning and its place; ``file`` and ``line`` are empty if it has no place."""
 
     message: str
     file: str = ""
@@ -147,12 +147,12 @@ class Finding(NamedTuple):
 
 
 def github_annotation(finding: Finding) -> str:
-    """See "Workflow commands", setting a warning message."""
+    """Return GitHub's command for a warning; see "Workflow commands", setting a warning message."""
     return github_command("warning", _given({"file": finding.file, "line": finding.line}), finding.message)
 
 
 def azure_annotation(finding: Finding) -> str:
-    """See "Logging commands", LogIssue."""
+    """Return Azure's command for a warning; see "Logging commands", LogIssue."""
     place = {"type": "warning", "sourcepath": finding.file, "linenumber": finding.line}
     return azure_command("task.logissue", _given(place), finding.message)
 
@@ -165,12 +165,12 @@ def _given(properties: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def variable(name: str) -> str:
-    """``hit-ratio`` as an environment variable: ``BUILDX_CACHE_HIT_RATIO``."""
+    """Return the environment variable for a value: ``BUILDX_CACHE_HIT_RATIO`` for ``hit-ratio``."""
     return f"BUILDX_CACHE_{name.upper().replace('-', '_')}"
 
 
 def heredoc(name: str, value: str) -> str:
-    """One output, possibly of many lines, ended by a line that is not in it.
+    """Return GitHub's text for an output of one or more lines, ended by a line that the output does not have.
 
     See "Workflow commands: multiline strings" in GitHub's documentation, and ``FileCommandManager`` of its runner.
     """
@@ -181,26 +181,26 @@ def heredoc(name: str, value: str) -> str:
 
 
 def export(name: str, value: str) -> str:
-    """Return a line that a POSIX shell sources."""
+    """Return a variable's line in a file that POSIX shells source."""
     return f"export {name}={shlex.quote(value)}"
 
 
 def azure_variable(name: str, value: str) -> str:
-    """See "Logging commands", SetVariable."""
+    """Return Azure's command for a variable; see "Logging commands", SetVariable."""
     return azure_command("task.setvariable", {"variable": name}, value)
 
 
 def teamcity_parameter(name: str, value: str) -> str:
-    """See "Service messages", adding or changing a build parameter."""
+    """Return TeamCity's command for a variable; see "Service messages", adding or changing a build parameter."""
     return teamcity_message("setParameter", {"name": f"env.{name}", "value": value})
 
 
 def assignment(name: str, value: str) -> str:
-    """Nothing quotes here: GitLab keeps quotes as part of the value (its ``ParseDotenvArtifactService``)."""
+    """Return a variable's line in a dotenv file, without quotes: GitLab keeps them (``ParseDotenvArtifactService``)."""
     return f"{name}={value}"
 
 
-# --- how CIs do it -------------------------------------------------------------------------------------------
+# --- capabilities of CIs -------------------------------------------------------------------------------------
 
 # See "Workflow commands", grouping log lines.
 GITHUB_FOLDING = Folding(
@@ -217,8 +217,8 @@ TEAMCITY_FOLDING = Folding(
 )
 # "Workflow commands", masking a value in a log.
 GITHUB_MASKING = Masking(write=lambda value: github_command("add-mask", {}, value))
-# "Logging commands", SetSecret. An agent may be told to pass over what is shorter than six characters at most
-# (AZP_IGNORE_SECRETS_SHORTER_THAN).
+# "Logging commands", SetSecret. AZP_IGNORE_SECRETS_SHORTER_THAN can make an agent ignore values of less than up to six
+# characters.
 AZURE_MASKING = Masking(write=lambda value: azure_command("task.setsecret", {}, value), shortest=6)
-# What --dotenv writes.
+# The format of --dotenv.
 DOTENV = OutputFormat(write=assignment, spell=variable)

@@ -1,4 +1,4 @@
-"""Files in which some CIs keep facts, read as further variables."""
+"""Read files in which some CIs keep facts, as further variables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from buildx_cache.ci.variables import Variables, clean
 
 ReadText = Callable[[str], str | None]
-"""Gives the text of the file at a path, or ``None`` when it cannot be read."""
+"""Returns the text of the file at a path, or ``None`` if the file cannot be read."""
 
 _EVENT_PATHS = (
     "pull_request.number",
@@ -23,15 +23,15 @@ _EVENT_PATHS = (
 
 
 QUEUE_BASE = "event.merge_queue_base"
-"""The branch that a merge queue's build will be merged into."""
+"""The variable of the branch into which a merge queue's build will be merged."""
 FOLLOWS_FORK = "event.follows_fork"
-"""Set where the event is no pull request's but may build what a fork has brought."""
+"""Set if the event is no pull request's but may build a fork's content."""
 
 
 def github_event(variables: Variables, read_text: ReadText) -> Mapping[str, str]:
     """Read the payload of the event; see "Webhook events and payloads" in GitHub's documentation.
 
-    ``head.repo`` is null once the fork was deleted. Nothing here trusts the payload's shape.
+    The payload may have any shape. For example, ``head.repo`` is null if the fork was deleted.
     """
     event = _event(variables, read_text)
     leaves = {f"event.{dotted}": _leaf(event, dotted) for dotted in _EVENT_PATHS}
@@ -66,8 +66,8 @@ def _branch(tree: object, dotted: str) -> object:
 
 # --- events that follow others -----------------------------------------------------------------------------
 
-# Their runs name the repository of the commit that they ran for. One that follows another event ran for the default
-# branch, and names this repository whatever that event brought.
+# A run of one of these events names the repository of its commit. A run of an event that follows another event names
+# this repository and its default branch, even if the other event was a fork's.
 _TELLING_EVENTS = frozenset(
     {"push", "pull_request", "merge_group", "schedule", "workflow_dispatch", "create", "release"}
 )
@@ -80,7 +80,7 @@ def _is_own_run(event: object, variables: Variables) -> bool:
 
 
 def _is_branch_of_run(name: object, variables: Variables) -> bool:
-    """Tell whether an event is about the branch of its run; of another one, the job may build that."""
+    """Return whether an event is about the branch of its run; if not, the job may build the other branch."""
     return bool(name) and variables.get("GITHUB_REF") == f"refs/heads/{name}"
 
 
@@ -90,23 +90,23 @@ def _is_about_no_pull_request(event: object, _: Variables) -> bool:
 
 
 def _has_own_branch(dotted: str) -> Callable[[object, Variables], bool]:
-    """``head_branch`` is null where the branch is a fork's."""
+    """Return a check of the event's ``head_branch``, which is null if the branch is a fork's."""
     return lambda event, variables: _is_branch_of_run(_leaf(event, dotted), variables)
 
 
 def _is_on_own_branch(event: object, variables: Variables) -> bool:
-    """``branches`` are those of this repository that contain the commit."""
+    """Return whether the run's branch is among ``branches``: this repository's branches that contain the commit."""
     branches = _branch(event, "branches")
     return isinstance(branches, list) and any(_is_branch_of_run(_leaf(each, "name"), variables) for each in branches)
 
 
 def _deploys_named(_: object, variables: Variables) -> bool:
-    """GITHUB_REF is empty where a commit is deployed, which may be any, a fork's too."""
+    """Return whether a branch or tag is deployed. GITHUB_REF is empty for a commit, which may be a fork's."""
     return bool(re.fullmatch("refs/(heads|tags)/.+", variables.get("GITHUB_REF") or ""))
 
 
 def _was_sent_without_pull_request(event: object, _: Variables) -> bool:
-    """Return what ``client_payload`` holds is the sender's; commands in comments send the pull request along."""
+    """Return whether ``client_payload`` has no pull request; dispatchers of commands in comments send one along."""
     return isinstance(event, dict) and not _mentions(event.get("client_payload"), "pull_request")
 
 
@@ -133,7 +133,10 @@ _OWN_EVENTS: Mapping[str, Callable[[object, Variables], bool]] = {
     "status": _is_on_own_branch,
     "workflow_run": _is_own_run,
 }
-"""Says of an event that it brings nothing of a fork or another branch. Others are pull requests, or bring nothing."""
+"""By event, the check that its build has no content of a fork or another branch.
+
+Other events are pull requests, or have no such content.
+"""
 
 
 # --- TeamCity ----------------------------------------------------------------------------------------------
@@ -154,10 +157,10 @@ _ESCAPED = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 
 def teamcity_properties(variables: Variables, read_text: ReadText) -> Mapping[str, str]:
-    """Read both files of properties: the environment names the first, which names the second.
+    """Read both files of properties: the environment names the first, and the first names the second.
 
-    Configuration parameters, the branch among them, are only in the second; see "Predefined Build Parameters"
-    in TeamCity's documentation.
+    Configuration parameters, such as the branch, are only in the second; see "Predefined Build Parameters" in
+    TeamCity's documentation.
     """
     first = variables.get("TEAMCITY_BUILD_PROPERTIES_FILE")
     build = _properties(read_text(first) if first else None)
@@ -167,7 +170,7 @@ def teamcity_properties(variables: Variables, read_text: ReadText) -> Mapping[st
 
 
 def _properties(text: str | None) -> Mapping[str, str]:
-    """Read Java properties as ``Properties.store`` writes them: one to a line, never continued."""
+    """Parse Java properties as ``Properties.store`` writes them: one a line, never continued."""
     matches = (_PROPERTY.fullmatch(line) for line in re.split(r"\r\n|\r|\n", text or ""))
     return {match["key"]: _ESCAPE.sub(_unescape, match["value"]) for match in matches if match}
 

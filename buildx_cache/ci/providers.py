@@ -1,4 +1,4 @@
-"""The CIs: one row each. A row names variables, and what the CI can do with what a job says."""
+"""Define the CIs, one row each: the variables with its facts, and its capabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from buildx_cache.ci.pitfalls import CIRCLECI, Pitfall
 from buildx_cache.ci.variables import Mark, Names, Variables
 
 Documents = Callable[[Variables, ReadText], Mapping[str, str]]
-"""Reads what a CI keeps in files, as further variables."""
+"""Reads a CI's files as further variables."""
 
 _SET = ".+"
 _TRUE = "(?i:true|1|yes)"
@@ -19,60 +19,60 @@ _TRUE = "(?i:true|1|yes)"
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
-    """One CI: where each fact stands. A field without a description names the variables of that fact."""
+    """One CI. A field without a description names the variables of that fact, the first usable one counts."""
 
     name: str
     marks: tuple[Mark, ...]
-    """Any one of them gives this CI away."""
+    """Any of these marks identifies the CI."""
     documents: Documents | None = None
     ref: Names = ()
-    """Full references (``refs/heads/…``, ``refs/pull/N/…``): the fallback of what no other field gives."""
+    """Full references (``refs/heads/…``, ``refs/pull/N/…``): the fallback for facts that no other variable has."""
     sha: Names = ()
     pull_sha: Names = ()
-    """The head of a pull request, asked before ``sha``."""
+    """The head of a pull request, preferred to ``sha``."""
     branch: Names = ()
     source_branch: Names = ()
-    """The branch of a pull request; ``branch`` is then not asked, which on many CIs is the target."""
+    """The branch of a pull request, used instead of ``branch``, which is the target on many CIs."""
     target_branch: Names = ()
     queue_base: Names = ()
-    """The branch that a merge queue's build will be merged into; its own branch is made up."""
+    """The branch into which a merge queue's build will be merged; the queue's own branch is temporary."""
     tag: Names = ()
     pull_request: Names = ()
     pull_marks: tuple[Mark, ...] = ()
-    """Any one of them says that this is a pull request, should its number be unreadable."""
+    """Any of these marks identifies a pull request, even if its number is invalid."""
     fork_marks: tuple[Mark, ...] = ()
-    """Any one of them says that this is a pull request from a fork."""
+    """Any of these marks identifies a pull request from a fork."""
     own_marks: tuple[Mark, ...] = ()
-    """Any one of them says that a pull request is from no fork; where a row has some, one has to."""
+    """Any of these marks shows that a pull request is not a fork's; without one it counts as a fork's."""
     follow_marks: tuple[Mark, ...] = ()
-    """Any one of them says that this is no pull request, but may build what a fork has brought."""
+    """Any of these marks identifies a build that is no pull request, but may have a fork's content."""
     same_repository: tuple[tuple[str, str], ...] = ()
-    """Source and target repository of a pull request; a name given twice has to be set."""
+    """Source and target repository of a pull request; with the same name twice, that variable must be set."""
     default_branch: Names = ()
     build: Names = ()
     workspace: str = ""
-    """The variable of the folder that holds the repository, where paths of annotations begin."""
+    """The variable of the repository's folder, to which paths of annotations are relative."""
     login: tuple[str, ...] = ()
-    """The variables of the registry that the CI itself has, and of a login there: host, user name, password."""
+    """The variables of the CI's own registry and of a login there: host, user name, password."""
     engine: str = ""
-    """How a job has an engine; empty where that depends on the machine."""
+    """The hint on how a job gets an engine; empty if that depends on the machine."""
     files: tuple[str, ...] = ()
-    """The file in which a repository configures this CI, by each of its names."""
+    """The names of the file in which a repository configures this CI."""
     pitfalls: tuple[Pitfall, ...] = ()
-    """Lines of that file that do harm."""
+    """Harmful lines of that file."""
     outputs: can.OutputFormat | None = None
-    """None where ``--dotenv`` is the way."""
+    """None: use ``--dotenv``."""
     dotenv_limit: int | None = None
-    """Bytes of the largest dotenv file that the CI takes."""
+    """The size in bytes of the largest dotenv file that the CI accepts."""
     summary: can.SummaryFile | None = None
     annotation: Callable[[can.Finding], str] | None = None
     masking: can.Masking | None = None
     folding: can.Folding | None = None
-    """Only a CI that takes commands from the log folds."""
+    """Set only if the CI obeys commands in its log."""
 
     @property
     def is_ci(self) -> bool:
-        """Whether any CI was recognised, be it only by ``CI=true``."""
+        """Whether a CI was detected, even if only by ``CI=true``."""
         return self.name != "none"
 
     @property
@@ -82,8 +82,7 @@ class Provider:
 
 
 PROVIDERS: tuple[Provider, ...] = (
-    # "Project values and variables". Only pull requests from forks have the CIRCLE_PR_ variables, and a
-    # branch called `pull/N`.
+    # "Project values and variables". Only pull requests from forks have CIRCLE_PR_ variables and a branch `pull/N`.
     Provider(
         name="circleci",
         marks=(("CIRCLECI", _TRUE),),
@@ -106,9 +105,9 @@ PROVIDERS: tuple[Provider, ...] = (
         # "Set an environment variable": every later step sources the file.
         outputs=can.OutputFormat(write=can.export, file="BASH_ENV", spell=can.variable),
     ),
-    # "Variables reference", "Events that trigger workflows". GITHUB_REF of a pull_request_target is the
-    # target branch, and reviews have no GITHUB_HEAD_REF: hence the event. It also tells of the events that have the
-    # default branch for GITHUB_REF and follow a pull request.
+    # "Variables reference", "Events that trigger workflows". The event's file is needed: GITHUB_REF of a
+    # pull_request_target is the target branch, and reviews have no GITHUB_HEAD_REF. The file also shows whether an
+    # event with the default branch in GITHUB_REF follows a pull request.
     Provider(
         name="github",
         marks=(("GITHUB_ACTIONS", _TRUE),),
@@ -127,13 +126,13 @@ PROVIDERS: tuple[Provider, ...] = (
         build=("GITHUB_RUN_NUMBER",),
         workspace="GITHUB_WORKSPACE",
         outputs=can.OutputFormat(write=can.heredoc, file="GITHUB_OUTPUT", spell=str, separator="\n"),
-        summary=can.SummaryFile("GITHUB_STEP_SUMMARY", 1024 * 1024),  # nothing is shown of a larger one
+        summary=can.SummaryFile("GITHUB_STEP_SUMMARY", 1024 * 1024),  # GitHub shows nothing of a larger file
         annotation=can.github_annotation,
         masking=can.GITHUB_MASKING,
         folding=can.GITHUB_FOLDING,
     ),
-    # "Predefined CI/CD variables reference". A merged-results pipeline builds a merge commit and names the
-    # head apart; an external pull request is one of a repository mirrored from GitHub.
+    # "Predefined CI/CD variables reference". A merged-results pipeline builds a merge commit, and has another variable
+    # for the head. An external pull request belongs to a repository mirrored from GitHub.
     Provider(
         name="gitlab",
         marks=(("GITLAB_CI", _TRUE),),
@@ -155,8 +154,8 @@ PROVIDERS: tuple[Provider, ...] = (
         engine="give the job the service docker:dind, and DOCKER_HOST as its documentation says",
         dotenv_limit=5 * 1024 - 1,  # `artifacts:reports:dotenv`: the upload of a larger one fails
     ),
-    # "Environment variables". The branch of a tag build is the tag; that of a fork may be `owner:branch`, which a
-    # trigger step can hand on to a build that is no pull request's.
+    # "Environment variables". The branch of a tag build is the tag. A fork's branch may be `owner:branch`, and a
+    # trigger step can pass it on to a build that is no pull request.
     Provider(
         name="buildkite",
         marks=(("BUILDKITE", _TRUE),),
@@ -172,9 +171,9 @@ PROVIDERS: tuple[Provider, ...] = (
         build=("BUILDKITE_BUILD_NUMBER",),
         folding=can.BUILDKITE_FOLDING,
     ),
-    # "Use predefined variables". SYSTEM_PULLREQUEST_PULLREQUESTID is not the number where the repository is on
-    # GitHub; the number is set only there, and always in the reference. A pipeline that another one's end triggers
-    # has that one's reference, and no SYSTEM_PULLREQUEST_.
+    # "Use predefined variables". For a repository on GitHub SYSTEM_PULLREQUEST_PULLREQUESTID is not the number;
+    # SYSTEM_PULLREQUEST_PULLREQUESTNUMBER is, and is set only there. The reference always has the number. A pipeline
+    # that another pipeline triggers has that one's reference, and no SYSTEM_PULLREQUEST_ variable.
     Provider(
         name="azure",
         marks=(("TF_BUILD", _TRUE),),
@@ -223,8 +222,8 @@ PROVIDERS: tuple[Provider, ...] = (
         same_repository=(("TRAVIS_PULL_REQUEST_SLUG", "TRAVIS_REPO_SLUG"),),
         build=("TRAVIS_BUILD_NUMBER",),
     ),
-    # "Environment variables". Before Drone, whose variables it can carry for old plugins. The reference tells of a
-    # deployment that it is one of a pull request.
+    # "Environment variables". Before Drone, since it can set Drone's variables for old plugins. The reference shows
+    # whether a deployment belongs to a pull request.
     Provider(
         name="woodpecker",
         marks=(("CI", "woodpecker"),),
@@ -240,7 +239,7 @@ PROVIDERS: tuple[Provider, ...] = (
         build=("CI_PIPELINE_NUMBER",),
     ),
     # "Reference: variables". DRONE_BRANCH is the branch or the target, and a tag build's default branch. The reference
-    # tells of a promotion that it is one of a pull request.
+    # shows whether a promotion belongs to a pull request.
     Provider(
         name="drone",
         marks=(("DRONE", _TRUE),),
@@ -295,9 +294,8 @@ PROVIDERS: tuple[Provider, ...] = (
         same_repository=(("APPVEYOR_PULL_REQUEST_HEAD_REPO_NAME", "APPVEYOR_REPO_NAME"),),
         build=("APPVEYOR_BUILD_NUMBER",),
     ),
-    # "Predefined Build Parameters", "Pull Requests": the source branch is given only where both repositories
-    # are the same. `vcsroot.branch` is the default branch of the settings, and what is built where no other
-    # is named.
+    # "Predefined Build Parameters", "Pull Requests". The source branch is set only if both repositories are the same.
+    # `vcsroot.branch` is the default branch of the settings, which is built if no other branch is named.
     Provider(
         name="teamcity",
         marks=(("TEAMCITY_VERSION", _SET),),
@@ -314,12 +312,11 @@ PROVIDERS: tuple[Provider, ...] = (
         outputs=can.OutputFormat(write=can.teamcity_parameter, spell=can.variable),
         folding=can.TEAMCITY_FOLDING,
     ),
-    # "Using environment variables", and the page `env-vars.html` of every server. Last of the named:
-    # JENKINS_URL is often set for a whole machine. BRANCH_NAME of a change request is made up (`PR-24`), of a
-    # tag it is the tag. Other plugins build pull requests, forks' too, in jobs that are no change requests, and
-    # GIT_BRANCH may then be the target: "GitHub Pull Request Builder", "GitHub Integration", "GitLab", "Gitee",
-    # "Bitbucket Push and Pull Request", "Stash" and "Bitbucket Pull Request Builder"; and "Gerrit Trigger" each change
-    # that somebody proposes.
+    # "Using environment variables", and the page `env-vars.html` of every server. The last named CI, since JENKINS_URL
+    # is often set for a whole machine. BRANCH_NAME of a change request is artificial (`PR-24`), of a tag it is the tag.
+    # These plugins build pull requests, also of forks, in jobs that are no change requests, and GIT_BRANCH may be the
+    # target: "GitHub Pull Request Builder", "GitHub Integration", "GitLab", "Gitee", "Bitbucket Push and Pull Request",
+    # "Stash" and "Bitbucket Pull Request Builder". "Gerrit Trigger" builds each change that somebody proposes.
     Provider(
         name="jenkins",
         marks=(("JENKINS_URL", _SET),),
@@ -344,19 +341,19 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(name="ci", marks=(("CI", _TRUE),)),
 )
-"""The CIs known, in the order they are tried: the first that matches wins.
+"""The known CIs, in the order in which they are tried: the first row that matches wins.
 
-A CI that marks its own jobs comes before one whose mark can also belong to the machine, or to the host of
-another CI's runner. CodeBuild hosts runners of GitHub, GitLab and Buildkite; what an agent starts inherits
-``TEAMCITY_VERSION`` and ``JENKINS_URL``; Woodpecker can set Drone's variables. ``CI`` alone says the least.
+A CI that marks its own jobs comes first. Then come CIs whose mark may belong to the machine or to the host of another
+CI's runner: CodeBuild hosts runners of GitHub, GitLab and Buildkite; processes of an agent inherit ``TEAMCITY_VERSION``
+and ``JENKINS_URL``; Woodpecker can set Drone's variables. ``CI`` alone, the weakest mark, is last.
 """
 
 NO_CI = Provider(name="none", marks=())
 
 COMMAND_MARKS = tuple(name for row in PROVIDERS if row.folding for name, _ in row.marks)
-"""Variables of the CIs that take commands from a job's log."""
+"""The variables that mark a CI that obeys commands in a job's log."""
 
 
 def named(name: str) -> Provider:
-    """Return the row of that name; that of no CI for any other."""
+    """Return the row of that name, else ``NO_CI``."""
     return next((row for row in PROVIDERS if row.name == name), NO_CI)

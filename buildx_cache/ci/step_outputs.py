@@ -1,12 +1,13 @@
-"""What a CI is handed: values for later steps, a summary, annotations of the Dockerfile, and secrets to mask.
+"""Pass values for later steps, a summary, annotations of the Dockerfile, and secrets to mask to a CI.
 
-How it takes them is in its row of ``providers``: values from a file that a variable names, or from its log. A dotenv
-file serves the others, Buildkite among them: its agent writes ``BUILDKITE_ENV_FILE`` for hooks and never reads it back.
+The CI's row in ``providers`` has the format: a CI reads values from a file that a variable names, or from its log. All
+others, such as Buildkite, need a dotenv file: Buildkite's agent writes ``BUILDKITE_ENV_FILE`` for hooks, but never
+reads it.
 
-Values count as untrusted twice. Each way's own quoting keeps a value inside its variable. And as people paste values
-into scripts (``${{ … }}``, ``$(…)`` in Azure), one that is not a plain word is not handed on at all; a digest, an image
-reference and a figure always are. Where there is no value the variable is set to nothing, so that none is left over
-from an earlier build of the same job.
+There are two defences against hostile values. The quoting of each format keeps a value inside of its variable. And
+since people paste values into scripts (``${{ … }}``, ``$(…)`` in Azure), a value that is no plain word is left out;
+digests, image references and figures are plain words. A variable without a value is set to nothing, so that no value of
+an earlier build of the same job remains.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from buildx_cache.report import BuildReport
 from buildx_cache.working_copy import prepared_root
 
 Values = Mapping[str, tuple[str, ...]]
-"""Words by the name of the value, such as ``hit-ratio``."""
+"""The words of each value, by the value's name, such as ``hit-ratio``."""
 
 _WORD = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9_.:/@+\[\]-]*")
 _SHOWN = 80
@@ -37,9 +38,9 @@ _MODE = 0o644
 
 @dataclass(frozen=True, kw_only=True)
 class Addition:
-    """Text to append to the file at ``path``; ``name`` is what asked for it, for messages.
+    """Text to append to the file at ``path``; ``name`` is the option or variable that names the file.
 
-    ``limit`` is the size in bytes up to which the CI takes anything of the whole file; None if it has none.
+    ``limit`` is the largest size of the whole file in bytes: the CI ignores a larger file. None: no limit.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Addition:
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What hands the values on: files, lines for the log, and warnings of what is not handed on."""
+    """Values for later steps: texts to append to files, lines for the log, and warnings about values left out."""
 
     files: tuple[Addition, ...] = ()
     lines: tuple[str, ...] = ()
@@ -67,11 +68,11 @@ NAMES = (
     "steps-cached",
     "steps-total",
 )
-"""Every value that is handed on."""
+"""The names of all values for later steps."""
 
 
 def handed_on(env: Mapping[str, str]) -> Iterator[str]:
-    """Yield the variables that an earlier call has handed on, with or without a prefix."""
+    """Yield the variables of an earlier call's values, with or without a prefix."""
     known = tuple(variable(name) for name in NAMES)
     prefixed = tuple(f"_{variable(name).removeprefix(variable(''))}" for name in NAMES)
     yield from (name for name in env if name in known or name.endswith(prefixed))
@@ -86,11 +87,17 @@ def outputs(
     prefix: str = "",
     summary: Callable[[], str] = str,
 ) -> Outputs:
-    """Say what to append where, and what to print, so that later steps get the values of ``report``.
+    """Return the texts to append to files and the lines to print, so that later steps get the report's values.
 
-    ``image_id`` is that of a loaded image, ``dotenv`` the path of ``--dotenv``, ``prefix`` the first word of all names,
-    so that several images of a job have values of their own; ``summary`` makes the Markdown of the
-    report and is called only where the CI has a file for it. Pure, but for the random ends of GitHub's values.
+    Pure, except for the random ends of GitHub's values.
+
+    Args:
+        report: the report of the call.
+        env: the environment.
+        image_id: the ID of the loaded image; empty if none was loaded.
+        dotenv: the path of ``--dotenv``; empty if it is not given.
+        prefix: the first word of all names, so that several images of a job have separate values.
+        summary: returns the report as Markdown; called only if the CI has a file for a summary.
     """
     ci = named(report.ci.provider)
     told = _values(report, image_id)
@@ -146,7 +153,7 @@ def _variables(form: OutputFormat | None, values: Values, env: Mapping[str, str]
 def _summary(ci: Provider, env: Mapping[str, str], summary: Callable[[], str]) -> Iterator[Addition]:
     name, limit = ci.summary or ("", None)
     if (path := env.get(name)) and (text := summary()):
-        yield Addition(name=name, path=path, text=f"\n{text}", limit=limit)  # a blank line ends what stands there
+        yield Addition(name=name, path=path, text=f"\n{text}", limit=limit)  # a blank line ends an earlier paragraph
 
 
 def _dotenv(path: str, values: Values, limit: int | None) -> Iterator[Addition]:
@@ -155,11 +162,11 @@ def _dotenv(path: str, values: Values, limit: int | None) -> Iterator[Addition]:
 
 
 def write_outputs(given: Outputs, log: TextIO) -> tuple[str, ...]:
-    """Append to the files and print the lines; return warnings of what was not handed on. Files never fail the call.
+    """Append to the files and print the lines; return warnings about values that were left out or not written.
 
-    A file that is absent is made, its folder is not. A symbolic link is not followed, nor is one on the way in a
-    working copy: a pull request may hold some that point anywhere. Nor is anything but a regular file of one name
-    written to: a pipe could block, and another name may be one elsewhere.
+    A file that cannot be written never fails the call. An absent file is created, an absent folder is not. Symbolic
+    links of the file are not followed, nor those of folders in a working copy: a pull request may have links to any
+    place. Only regular files with one name are written: a pipe could block, and a hard link may lead to another place.
     """
     log.writelines(f"{line}\n" for line in given.lines)
     log.flush()
@@ -168,7 +175,7 @@ def write_outputs(given: Outputs, log: TextIO) -> tuple[str, ...]:
 
 
 def _append(file: Addition) -> str:
-    """Append at the start of a line; why that did not work, if so."""
+    """Append the text on a new line; return the reason of a failure, else ""."""
     text = file.text.encode("utf-8", "backslashreplace")
     try:
         with open(file.path, "a+b", opener=_open) as stream:
@@ -186,10 +193,10 @@ def _append(file: Addition) -> str:
 
 
 def _write_whole(stream: BinaryIO, text: bytes, end: int) -> None:
-    """Append the text, or leave the file as it was: half of a value would swallow what others append.
+    """Append the whole text or nothing: after a partial value, the next line would become a part of it.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the text cannot be written.
     """
     try:
         stream.write(text)
@@ -200,10 +207,10 @@ def _write_whole(stream: BinaryIO, text: bytes, end: int) -> None:
 
 
 def _open(path: str, flags: int) -> int:
-    """Open an ordinary file that has this name alone: a second one could be that of a file elsewhere.
+    """Open a regular file that has no other name (hard link), since that may be in another place.
 
     Raises:
-        OSError: it cannot be opened, or is something else.
+        OSError: the file cannot be opened, is no regular file, or has another name.
     """
     file = Path(path)
     descriptor = open_regular(file, flags, _MODE, below=prepared_root(file))
@@ -215,15 +222,15 @@ def _open(path: str, flags: int) -> int:
 
 # --- lines of the log ------------------------------------------------------------------------------------------
 
-# What ``buildkit.trace`` makes of a warning: the finding, and at its end ``(Dockerfile:2)`` if it has a place.
+# A warning in the form of ``buildkit.trace``: the message, then ``(Dockerfile:2)`` if it has a place.
 _PLACED = re.compile(r"(?P<message>.*) \((?P<file>[^()]+):(?P<line>[1-9][0-9]{0,6})\)")
 
 
 def annotate(provider: str, warnings: Iterable[str], dockerfile: str) -> tuple[str, ...]:
-    """Give the lines that show ``warnings`` in the CI of that name; nothing for one that has no annotations.
+    """Return the lines that show ``warnings`` in this CI; none if the CI has no annotations.
 
-    ``dockerfile`` is the path from the repository's root, which BuildKit does not know: it names the base name only.
-    A frontend's warnings hold any text: no other command stands in a line, whichever of them a CI takes.
+    ``dockerfile`` is the path from the repository's root; BuildKit's warnings have only the base name. Commands in the
+    text of a warning are defused: a frontend may put any text into a warning.
     """
     write = named(provider).annotation
     texts = (without_commands(printable(as_message(redact(text)))) for text in warnings)
@@ -239,11 +246,11 @@ def _find(text: str, dockerfile: str) -> Finding:
 
 
 def mask(provider: str, values: Iterable[str]) -> tuple[str, ...]:
-    """Give the lines that have the CI of that name mask ``values``; none for one that cannot.
+    """Return the lines that make this CI mask ``values``; none if the CI cannot mask.
 
-    A secret's value is written here and nowhere else, as a command that the CI takes out of the job's log, and masks in
-    what later steps print. CIs find a value also where it stands in JSON, in a URL or in base64. Of a value of several
-    lines each has its own, as they look for values line by line.
+    Only these lines have a secret's value. The CI removes such a command from the job's log, and masks the value in the
+    output of later steps, also in JSON, in a URL and in base64. A value of several lines gets one command a line, since
+    CIs search line by line.
     """
     masking = named(provider).masking
     if masking is None:

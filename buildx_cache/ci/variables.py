@@ -1,4 +1,4 @@
-"""Untrusted values, cleaned: the environment of a CI job, and what its variables mean."""
+"""Read and clean untrusted variables of a CI job."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Names = tuple[str, ...]
-"""Variables in order of preference: the first that holds something usable wins."""
+"""Variables in order of preference: the first with a usable value wins."""
 
 Mark = tuple[str, str]
-"""A variable, and a regular expression its whole value has to match."""
+"""A variable, and a regular expression that its whole value must match."""
 
 _PLACEHOLDERS = frozenset({"", "<nil>", "<default>"})
-"""CircleCI's empty pipeline value, and TeamCity's name for the branch its settings call the default."""
+"""Values that count as empty: CircleCI's empty pipeline value, and TeamCity's name for the default branch."""
 
 _BLANK = " \t\r\n\f\v"
 
 _NO_NAMES = frozenset({"", "<default>", "detached"})
-"""What stands for no branch at all. Not ``<nil>``: a branch can be called so, and CIs name theirs without a pipeline
-value."""
+"""Values that stand for no branch. ``<nil>`` is none of them: a branch may have this name, and variables with a branch
+are no pipeline values."""
 
 _CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories: control characters, lone surrogates, line and paragraph separators."""
 
 _FULL = (("^refs/heads/", ""),)
-"""For a variable that holds a full reference where others hold a name."""
+"""The rewrite for a variable that has a full reference in place of a name."""
 
 _REWRITES: Mapping[str, tuple[tuple[str, str], ...]] = {
-    # CodeBuild's short forms, made references.
+    # CodeBuild's short forms of references.
     "CODEBUILD_WEBHOOK_TRIGGER": (
         ("^branch/", "refs/heads/"),
         ("^tag/", "refs/tags/"),
         ("^pr/", "refs/pull/"),
     ),
-    # A name, in which only the `pull/N` of a fork is looked for: one that looks like a reference is none.
+    # A branch name. Read as a reference only for a fork's `pull/N`; a name like a reference is a branch name, too.
     "CIRCLE_BRANCH": (("^refs/", "refs/heads/refs/"),),
     "CODEBUILD_SOURCE_VERSION": (("^pr/", "refs/pull/"),),
     **dict.fromkeys(
@@ -51,22 +51,22 @@ _REWRITES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ),
         _FULL,
     ),
-    # Jenkins' git plugin names the remote-tracking branch, and "detached" where a bare commit was asked for.
+    # Jenkins' git plugin names the remote-tracking branch, or "detached" for a commit without a branch.
     "GIT_BRANCH": (("^detached$", ""), ("^(refs/remotes/)?origin/|^refs/heads/", "")),
 }
-"""How a variable's value is rewritten before use: regular expressions and what replaces a match."""
+"""Rewrites of a variable's value before use: regular expressions and replacements."""
 
 _REFERENCES = (
     re.compile(r"refs/heads/(?P<branch>.+)"),
     re.compile(r"refs/tags/(?P<tag>.+)"),
-    # CircleCI (forks) and TeamCity leave the leading part out.
+    # CircleCI (for forks) and TeamCity leave `refs/` out.
     re.compile(r"(?:refs/)?(?:pull|pull-requests|merge-requests)/(?P<pull_request>[0-9]+)(?:/.*)?"),
 )
 _SHA = re.compile(r"[0-9a-fA-F]{7,64}")
 _NUMBER = re.compile(r"(?:.*/)?([0-9]+)")
-"""A pull request's number, alone or at the end of its address."""
+"""A pull request's number, alone or at the end of an address."""
 _HOST = re.compile(r"[A-Za-z0-9+.-]+://[^/]*/|[^/:]+:")
-"""What stands before the path of a repository: ``https://host/``, ``ssh://git@host:22/``, ``git@host:``."""
+"""The text before the path of a repository: ``https://host/``, ``ssh://git@host:22/``, ``git@host:``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,23 +76,23 @@ class Variables:
     raw: Mapping[str, str]
 
     def get(self, name: str) -> str | None:
-        """Return the value of a variable, rewritten where its CI writes it oddly; None where it is absent."""
+        """Return the cleaned value of a variable, rewritten if a rewrite is listed; None if it is absent."""
         value = clean(self.raw.get(name)) or ""
         for pattern, replacement in _REWRITES.get(name, ()):
             value = re.sub(pattern, replacement, value)
         return value or None
 
     def first(self, names: Names, read: Callable[[str], str | None] = str) -> str | None:
-        """Give the first value that is present and that ``read`` makes sense of, as ``read`` gives it."""
+        """Return the result of ``read`` for the first value that is present and that ``read`` accepts, or None."""
         values = (value for name in names if (value := self.get(name)) is not None)
         return next((made for value in values if (made := read(value)) is not None), None)
 
     def any(self, marks: tuple[Mark, ...]) -> bool:
-        """Whether any of these variables has its value."""
+        """Return whether any of these variables matches its mark."""
         return any(re.fullmatch(pattern, self.get(name) or "") for name, pattern in marks)
 
     def is_spoilt(self, names: Names, read: Callable[[str], str | None] = str) -> bool:
-        """Whether the first of these variables that is set holds nothing usable: a control character, a wrong form."""
+        """Return whether the first of these variables that is set has an invalid value."""
         name = next((name for name in names if (self.raw.get(name) or "").strip(_BLANK) not in _NO_NAMES), None)
         if name is None:
             return False
@@ -101,9 +101,10 @@ class Variables:
 
 
 def clean(value: str | None) -> str | None:
-    """Strip a value; None for one that is empty, a placeholder, or that holds a control character.
+    """Strip a value; None if the value is empty, a placeholder, or has a control character.
 
-    White space that is not ASCII can be part of a name: with it cut off, the name would be another one.
+    Other white space than ASCII's at an end makes the value invalid: it can be part of a name, and stripping it would
+    give another valid name.
     """
     stripped = (value or "").strip(_BLANK)
     hostile = any(unicodedata.category(character) in _CONTROL for character in stripped)
@@ -111,40 +112,40 @@ def clean(value: str | None) -> str | None:
 
 
 def read_sha(value: str) -> str | None:
-    """Refuse what is no commit: Buildkite's ``HEAD``, the S3 version or ARN of a CodeBuild source."""
+    """Return a commit; None for any other value, such as Buildkite's ``HEAD`` or an S3 version of CodeBuild."""
     return value if _SHA.fullmatch(value) else None
 
 
 def read_number(value: str) -> str | None:
-    """Refuse what is no number: the ``false`` of Buildkite and Travis."""
+    """Return a pull request's number; None for any other value, such as ``false`` of Buildkite and Travis."""
     match = _NUMBER.fullmatch(value)
     return match[1] if match else None
 
 
 def read_branch(value: str) -> str | None:
-    """Drop Buildkite's ``owner:``; git allows no colon in a branch.
+    """Return a branch name without Buildkite's ``owner:``; git allows no colon in a branch.
 
-    Refuse a name that is a full reference: of a branch called ``refs/heads/main``, ``main`` would be read.
+    Return None for a full reference: a branch named ``refs/heads/main`` must not count as ``main``.
     """
     name = value.rpartition(":")[2]
     return None if not name or name.startswith("refs/") else name
 
 
 def read_tag(value: str) -> str | None:
-    """Drop ``refs/tags/``."""
+    """Return a tag without ``refs/tags/``, or None."""
     return value.removeprefix("refs/tags/") or None
 
 
 def parse_reference(value: str | None) -> Mapping[str, str]:
-    """Say what a git reference names: a ``branch``, a ``tag`` or a ``pull_request``; nothing for anything else."""
+    """Return the ``branch``, ``tag`` or ``pull_request`` in a git reference; empty for any other text."""
     matches = (pattern.fullmatch(value or "") for pattern in _REFERENCES)
     return next((match.groupdict() for match in matches if match), {})
 
 
 def read_repository(value: str) -> str:
-    """Give the path of a repository from its address or its slug, so that different spellings compare equal.
+    """Return the path of a repository from an address or a slug, so that different spellings compare equal.
 
-    The host is left out: a CI may clone through SSH and give a pull request's repository its HTTPS address.
+    The host is dropped: a CI may clone through SSH, and name a pull request's repository by an HTTPS address.
     """
     host = _HOST.match(value)
     path = value[host.end() :] if host else value

@@ -1,4 +1,4 @@
-"""The commands. The only reader of the environment, and the only place where an error becomes an exit code."""
+"""Run the commands. Only this room reads the environment, and turns an error into an exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from buildx_cache.cli.plugin_settings import plugin_variables
 from buildx_cache.cli.starting import INIT_EXAMPLES, init
 from buildx_cache.cli.streams import FULL, FULL_HINT, guarded, lead_nowhere
 from buildx_cache.errors import BuildxCacheError, ExitCode
-from buildx_cache.formatting import as_message, printable
+from buildx_cache.formatting import as_error, as_message, printable
 from buildx_cache.interrupts import caught
 from buildx_cache.redaction import redact
 from buildx_cache.request import OTHER_NAMES
@@ -103,37 +103,37 @@ def _plugin() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; an expected failure has its exit code, anything else is a bug and is reported as one."""
+    """Run the command line and exit; any exception but an expected error is reported as a bug."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # a tag may hold what the terminal's encoding does not
+        sys.stdout.reconfigure(errors="backslashreplace")  # a tag may have characters that the encoding lacks
     with guarded(os.environ), _bugs_of_threads_told(), caught() as signals:
         code = _run()
         sys.exit(signals.exit_code or code)
 
 
 def _run() -> int:
-    """Run the command. Return the exit code; no exception leaves this function."""
+    """Run the command and return its exit code; no exception leaves this function."""
     streams = sys.stdout, sys.stderr
     try:
         code = int(app(args=_with_push_auto(sys.argv[1:]), standalone_mode=False) or ExitCode.OK)
         sys.stdout.flush()
     except typer.TyperException as error:
         code = error.exit_code
-        _complain(error.format_message(), _hint_for(error.format_message()))
+        _complain(error.format_message(), "wrong-option", _hint_for(error.format_message()))
     except BuildxCacheError as error:
         code = error.exit_code
-        _complain(error.message, error.hint)
+        _complain(error.message, error.code, error.hint)
     except SystemExit as end:
         code = int(end.code or ExitCode.OK)
         if isinstance(end.__context__, BrokenPipeError):
             code = ExitCode.SIGPIPE
-            sys.stdout, sys.stderr = streams  # Typer replaces them, and exits with 1, the code of a failed build
+            sys.stdout, sys.stderr = streams  # Typer replaces them and exits with 1, which means a failed build here
     except BrokenPipeError:
-        code = ExitCode.SIGPIPE  # `| head`: as the signal would have it
-    except Exception as error:  # noqa: BLE001 -- the last resort: a user never sees a traceback
+        code = ExitCode.SIGPIPE  # `| head`: exit as if by the signal
+    except Exception as error:  # noqa: BLE001 -- the last resort: users see no traceback
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             code = ExitCode.EXHAUSTED
-            _complain(FULL, FULL_HINT)
+            _complain(FULL, "stdout-full", FULL_HINT)
         else:
             code = ExitCode.BUG
             _report_bug("buildx-cache", type(error), error.__traceback__)
@@ -142,7 +142,7 @@ def _run() -> int:
 
 
 def _with_push_auto(words: list[str]) -> list[str]:
-    """Spell ``--push auto`` as the option ``--push-auto``: Typer has no option whose value may be left out."""
+    """Replace ``--push auto`` by ``--push-auto``: Typer has no option with an optional value."""
     end = words.index("--") if "--" in words else len(words)
     spelled: list[str] = []
     for word in words[:end]:
@@ -154,21 +154,21 @@ def _with_push_auto(words: list[str]) -> list[str]:
 
 
 def _hint_for(message: str) -> str:
-    """Name the right option where Typer, which goes by the letters alone, proposes others."""
+    """Return a hint with the synonym of an unknown option; Typer proposes only similar spellings."""
     asked = re.search(r"--([a-z-]+)", message)
     other = OTHER_NAMES.get(asked[1], "") if asked else ""
     return f"did you mean --{other}?" if other else "`buildx-cache COMMAND --help` lists the options"
 
 
-def _complain(message: str, hint: str) -> None:
-    with contextlib.suppress(OSError):  # it may be stderr that takes no more
-        for title, text in (("error", message), ("hint", hint)):
-            if text:
-                print(f"{title}: {printable(as_message(redact(text)))}", file=sys.stderr)
+def _complain(message: str, code: str, hint: str) -> None:
+    with contextlib.suppress(OSError):  # stderr itself may be closed or full
+        print(f"error: {printable(as_error(redact(message), code))}", file=sys.stderr)
+        if hint:
+            print(f"hint: {printable(as_message(redact(hint)))}", file=sys.stderr)
 
 
 def _discard_unwritten() -> None:
-    """Discard what a stream takes no more: Python would print an error, and exit with another code."""
+    """Discard output that cannot be written: at exit Python would print an error and change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -178,7 +178,7 @@ def _discard_unwritten() -> None:
 
 @contextlib.contextmanager
 def _bugs_of_threads_told() -> Iterator[None]:
-    """While this lasts, a bug in a thread is reported like any other; Python would print what went wrong with what."""
+    """Report a bug in a thread like any other, in this context; Python would print the error with its values."""
     before = threading.excepthook
     threading.excepthook = lambda bug: _report_bug("a part of buildx-cache", bug.exc_type, bug.exc_traceback)
     try:
@@ -188,7 +188,7 @@ def _bugs_of_threads_told() -> Iterator[None]:
 
 
 def _report_bug(what: str, kind: type[BaseException] | None, frames: TracebackType | None) -> None:
-    """Write where a bug happened to a log that its owner can read, without messages and values, which may be secret."""
+    """Write a bug's traceback to a log that only this user can read; omit messages and values, which may be secret."""
     told = f"buildx-cache {__version__}\n{''.join(traceback.format_tb(frames))}{kind.__name__ if kind else ''}\n"
     try:
         with tempfile.NamedTemporaryFile("w", prefix="buildx-cache-", suffix=".log", delete=False) as log:
@@ -196,5 +196,6 @@ def _report_bug(what: str, kind: type[BaseException] | None, frames: TracebackTy
         place, left = f"the log is {log.name}", ""
     except OSError:
         place, left = "and its log, which follows, could not be written", told
-    _complain(f"internal error in {what}; {place}", "run `buildx-cache doctor`, and report this with the log")
+    hint = "run `buildx-cache doctor`, and report this with the log"
+    _complain(f"internal error in {what}; {place}", BuildxCacheError.code, hint)
     sys.stderr.write(left)

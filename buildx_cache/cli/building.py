@@ -1,4 +1,4 @@
-"""``build``."""
+"""Run the ``build`` command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from buildx_cache.errors import BuildxCacheError, ExhaustedError
 from buildx_cache.formatting import printable
 from buildx_cache.interrupts import interrupt_after, interruptible
 from buildx_cache.redaction import Secret
-from buildx_cache.report.formats import FORMS, Told, write_report
+from buildx_cache.report.formats import FORMATS, ReportInput, write_report
 from buildx_cache.request import REPORTS, BuildRequest, Progress, is_remote_context, option_key, parse_duration
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.run import Outcome, Secrets, execute, step_record, with_context, with_saved
@@ -34,10 +34,10 @@ from buildx_cache.working_copy import prepared_root
 
 
 def build(given: Mapping[str, object]) -> None:
-    """Build as the options say that are given on the command line.
+    """Build with the options in ``given``, which are those of the command line.
 
     Raises:
-        typer.Exit: the build failed; the error was shown.
+        typer.Exit: the build failed; its error has been shown.
     """
     env = dict(os.environ)
     with failing(env, no_color=bool(given.get("no_color"))), interruptible():
@@ -70,7 +70,7 @@ def build(given: Mapping[str, object]) -> None:
             outcome = with_saved(outcome, step_record(session.plan, session.ci, session.place.cache_dir))
             try:
                 _show(outcome, display)
-            finally:  # whoever reads what is shown may be gone; nobody else is to miss anything for that
+            finally:  # even if nobody reads the display any more: files and later steps have other readers
                 _tell_files(request, outcome, env, display)
     if outcome.error:
         raise typer.Exit(outcome.error.exit_code)
@@ -85,7 +85,7 @@ def _show(outcome: Outcome, display: Display) -> None:
 
 
 def _tell_always(line: str, request: BuildRequest, display: Display) -> None:
-    """Show a line also where the configuration file itself asks for quiet."""
+    """Show a line, even if the configuration file sets quiet."""
     if request.progress is Progress.QUIET:
         print(printable(line), file=sys.stderr)
     else:
@@ -93,21 +93,21 @@ def _tell_always(line: str, request: BuildRequest, display: Display) -> None:
 
 
 def _tell_unbegun(request: BuildRequest, env: Mapping[str, str], error: BuildxCacheError, display: Display) -> None:
-    """Write reports and values of a call without a plan too: none of an earlier one is to be taken for its own."""
+    """Write the reports and values of a call that failed before planning, in place of those of an earlier call."""
     _tell_files(request, unbegun(request, told_by_ci(env), error), env, display)
 
 
 def _tell_files(request: BuildRequest, outcome: Outcome, env: Mapping[str, str], display: Display) -> None:
     """Write the reports that were asked for, and hand values on to later steps."""
-    told = Told(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
+    given = ReportInput(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
     failures: list[BuildxCacheError] = []
     for name in REPORTS:
         if path := getattr(request, name):
             try:
-                write_report(FORMS[name](told), path, f"--{option_key(name)}")
+                write_report(FORMATS[name](given), path, f"--{option_key(name)}")
             except ExhaustedError as error:
                 failures.append(error)
-    _hand_on(request, outcome, env, display, summary=lambda: FORMS["report_md"](told))
+    _hand_on(request, outcome, env, display, summary=lambda: FORMATS["report_md"](given))
     for failure in failures:
         if outcome.error is None:
             raise failure
@@ -119,7 +119,7 @@ def _hand_on(
 ) -> None:
     if not (request.dotenv or provider_of(env).is_ci):
         return
-    if request.dotenv:  # like those of reports, its folder is made; where it cannot be, the writing says why
+    if request.dotenv:  # make its folder, as for reports; on failure, writing the file reports the reason
         with contextlib.suppress(OSError):
             make_parent(Path(request.dotenv), below=prepared_root(Path(request.dotenv)))
     found = outcome.trace.warnings if outcome.trace else ()
@@ -137,9 +137,9 @@ def _hand_on(
 
 
 def _dockerfile(request: BuildRequest, env: Mapping[str, str]) -> str:
-    """Return the Dockerfile's path from the root of the repository, as far as the CI tells where that is.
+    """Return the Dockerfile's path from the root of the repository; empty if BuildKit fetches it.
 
-    Else empty.
+    The root is the CI's workspace, else the working directory.
     """
     if any(map(is_remote_context, (request.context, request.file or "."))):
         return ""

@@ -1,4 +1,4 @@
-"""``cache ls``, ``inspect``, ``verify``, ``prune`` and ``clear``."""
+"""Declare the commands ``cache ls``, ``inspect``, ``verify``, ``prune`` and ``clear``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ buildx-cache cache clear app-1f2e3d4c"""
 
 
 class Format(StrEnum):
-    """How results are printed."""
+    """The format of results."""
 
     TABLE = "table"
     JSON = "json"
@@ -50,11 +50,13 @@ class Format(StrEnum):
 _Target = Annotated[
     str, typer.Argument(metavar="DIR|REF", help="A cache's folder, or its reference in a registry.", show_default=False)
 ]
-_Format = Annotated[Format, choice(Format, "--format", metavar="<table|json>", help="For people, or for machines.")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", metavar=" ", help="Only tell what would go.")]
+_Format = Annotated[
+    Format, choice(Format, "--format", metavar="<table|json>", help="table for people, json for machines.")
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", metavar=" ", help="Only list what would be deleted.")]
 
 
-app = typer.Typer(rich_markup_mode="rich", help="List caches, look at them, verify, prune and clear them.")
+app = typer.Typer(rich_markup_mode="rich", help="List, inspect, verify, prune and clear caches.")
 
 
 @app.callback(invoke_without_command=True)
@@ -65,7 +67,7 @@ def _cache(ctx: typer.Context) -> None:
 
 @app.command("ls")
 def _ls(output_format: _Format = Format.TABLE) -> None:
-    """List the caches in your cache directory: one a project, where --cache-dir is not given."""
+    """List the caches in your cache directory: one per project that builds without --cache-dir."""
     from buildx_cache.cli import upkeep  # noqa: PLC0415 -- 60 ms that --help does not need
 
     with upkeep.call() as env:
@@ -81,7 +83,7 @@ def _inspect(
     """Show what a cache holds: tags, layers, sizes, ages, and what is wrong with it.
 
     A repository without a tag: list its buildcache-* tags.
-    Records tell when a layer was made, not by which step.
+    A cache tells when a layer was made, not by which step.
     """
     from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
 
@@ -96,10 +98,10 @@ def _verify(
     deep: Annotated[bool, typer.Option("--deep", metavar=" ", help="Read every layer, too.")] = False,
     output_format: _Format = Format.TABLE,
 ) -> None:
-    """Look for damage: exit code 0 where there is none, else 7.
+    """Check a cache: exit code 0 if it is sound, 7 if it is damaged.
 
-    Manifests and records are read, layers compared by size; with --deep
-    layers are read too.
+    Reads manifests and records, and compares layers by size; --deep also
+    reads every layer.
     """
     from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
 
@@ -111,10 +113,11 @@ def _verify(
 def _prune(
     target: _Target,
     max_size: Annotated[
-        str, typer.Option("--max-size", metavar="SIZE", help="What a folder may hold: 500MB, 2GB.", show_default=False)
+        str,
+        typer.Option("--max-size", metavar="SIZE", help="Largest size of a folder: 500MB, 2GB.", show_default=False),
     ] = "",
     max_age: Annotated[
-        str, typer.Option("--max-age", metavar="DURATION", help="How old a tag may be: 30d, 12h.", show_default=False)
+        str, typer.Option("--max-age", metavar="DURATION", help="Largest age of a tag: 30d, 12h.", show_default=False)
     ] = "",
     keep_branches_from: Annotated[
         str,
@@ -129,13 +132,13 @@ def _prune(
     dry_run: _DryRun = False,
     output_format: _Format = Format.TABLE,
 ) -> None:
-    """Delete what is not needed.
+    """Delete the parts of a cache that no build needs.
 
-    Of a folder: what nothing refers to, tags older than --max-age, and the
-    oldest tags beyond --max-size; for size alone the newest tag is kept.
+    In a folder: unreferenced blobs, tags older than --max-age, and the
+    oldest tags beyond --max-size, which keeps the newest tag.
 
-    Of a repository: its buildcache-* tags that are older than --max-age and
-    whose branch is gone, where both are asked for; images are never deleted.
+    In a repository: buildcache-* tags older than --max-age, or whose branch
+    is gone. With both options a tag goes only if both apply. Images stay.
 
     A tag is as old as the newest step it holds. Neither folders nor
     registries tell when a cache was last used.
@@ -154,12 +157,12 @@ def _clear(
         typer.Argument(metavar="NAME", help="Caches, by their names in `cache ls`.", autocompletion=caches),
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", metavar=" ", help="All of them.")] = False,
+    everything: Annotated[bool, typer.Option("--all", metavar=" ", help="Clear all caches.")] = False,
     dry_run: _DryRun = False,
 ) -> None:
     """Empty caches in your cache directory.
 
-    Builds that use one are waited for; the next build writes it again.
+    Waits for builds that use them; the next build writes them again.
     """
     from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
 

@@ -1,4 +1,4 @@
-"""``cache inspect``, ``verify`` and ``prune`` of a folder."""
+"""Run ``cache inspect``, ``verify`` and ``prune`` for a folder."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from buildx_cache.cli.targets import Folder
 from buildx_cache.display.cache_tables import FolderTables
 from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError
 from buildx_cache.formatting import counted, size
-from buildx_cache.layout import Bounded, Finding, Kind, Reach, Sharing
+from buildx_cache.layout import EvictionResult, Finding, Kind, Reachability, Sharing
 from buildx_cache.layout.eviction import prune
 
 LOCK_SECONDS = 60.0
-"""How long builds in the folder are waited for."""
+"""Seconds to wait for builds in the folder."""
 
-# What keeps a prune from deleting without the cache being at fault.
+# Kinds of findings that stop a prune, but are no damage.
 _NOT_DAMAGE = frozenset({Kind.BUSY, Kind.UNREADABLE})
 
 _DAMAGED = "the next build with this --cache-dir sets the damage aside and keeps what is sound"
-# A build compares sizes only: it learns of changed content when BuildKit reads the layer.
+# A build compares sizes only: changed content shows when BuildKit reads the layer.
 _CHANGED = "a build sets it aside when it meets it; delete the folder to be rid of it now"
 
 
 def inspect_folder(folder: Folder, output: Output, layers: int) -> None:
-    """Show what the folder's caches hold."""
+    """Show the content of the folder's caches."""
     tables, documents = FolderTables(output.console, now=output.now), []
     for path in folder.caches:
         found, findings = layout.reach(path), layout.verify(path)
@@ -41,8 +41,8 @@ def verify_folder(folder: Folder, output: Output, *, deep: bool) -> None:
     """Look for damage in the folder's caches.
 
     Raises:
-        CacheError: there is some; it was shown.
-        ExhaustedError: a prune holds the folder for too long.
+        CacheError: a cache is damaged; the damage has been shown.
+        ExhaustedError: a prune locks the folder for too long.
     """
     tables, documents = FolderTables(output.console, now=output.now), []
     damage: list[Finding] = []
@@ -66,11 +66,11 @@ def verify_folder(folder: Folder, output: Output, *, deep: bool) -> None:
 
 
 def prune_folder(folder: Folder, output: Output, limits: FolderLimits, *, dry_run: bool) -> None:
-    """Drop tags beyond the limits and what nothing refers to; several caches share the size equally.
+    """Delete tags beyond the limits and unreferenced blobs; several caches share the size equally.
 
     Raises:
-        CacheError: nothing could be deleted because of what the folder holds.
-        ExhaustedError: builds hold the folder for too long, or it cannot be written.
+        CacheError: damage in the folder stops the prune.
+        ExhaustedError: builds lock the folder for too long, or it is not writable.
     """
     share = None if limits.max_size is None else limits.max_size // len(folder.caches)
     tables, documents, errors = FolderTables(output.console, now=output.now), [], []
@@ -92,7 +92,7 @@ def prune_folder(folder: Folder, output: Output, limits: FolderLimits, *, dry_ru
         raise max(errors, key=lambda error: error.exit_code)
 
 
-def _lost_index(found: Reach) -> Iterator[Finding]:
+def _lost_index(found: Reachability) -> Iterator[Finding]:
     """Yield a finding where the index names no cache though there are blobs: a build has nothing to import."""
     if found.dead_blobs and not found.tags and all(obstacle.kind is Kind.ABSENT for obstacle in found.obstacles):
         problem = f"names no cache, though there are {counted(found.dead_blobs, 'blob')}"
@@ -100,19 +100,19 @@ def _lost_index(found: Reach) -> Iterator[Finding]:
 
 
 def _shared(path: Path) -> AbstractContextManager[object]:
-    """Hold a folder against pruning; one that another user may change is only looked at."""
+    """Lock a folder against pruning; never lock one that another user may change."""
     if layout.exposure(path):
         return nullcontext()
     return layout.lock(path, timeout=LOCK_SECONDS, sharing=Sharing.SHARED)
 
 
-def _stopped(path: Path, obstacle: Finding, done: Bounded) -> BuildxCacheError:
+def _stopped(path: Path, obstacle: Finding, done: EvictionResult) -> BuildxCacheError:
     what = "not everything" if done.dropped or done.swept.blobs else "nothing"
     kind = ExhaustedError if obstacle.kind in _NOT_DAMAGE else CacheError
     return kind(f"{what} was deleted from {path}: {obstacle}", hint=obstacle.remedy)
 
 
-def _pruned(path: Path, done: Bounded) -> dict[str, object]:
+def _pruned(path: Path, done: EvictionResult) -> dict[str, object]:
     swept = done.swept
     return {
         "folder": str(path),

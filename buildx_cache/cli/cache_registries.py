@@ -1,4 +1,4 @@
-"""``cache inspect``, ``verify`` and ``prune`` of a reference in a registry."""
+"""Run ``cache inspect``, ``verify`` and ``prune`` for a reference in a registry."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from buildx_cache.registry.deletion_advice import advice_of_untagged
 from buildx_cache.registry.distribution import in_parallel
 from buildx_cache.registry.identity import Credential, Password
 from buildx_cache.registry.pruning import Choice, Decision, Deletion, choose, delete, survey
-from buildx_cache.registry.repository import Holds, RemoteCache, Repository, connect
+from buildx_cache.registry.repository import RemoteCache, Repository, TagKind, connect
 from buildx_cache.request import ENV_PREFIX
 from buildx_cache.request.ambient import PASSWORD, ambient_login, half_a_login, without_newline
 
 _LISTED_LAYERS = 200_000
-"""Layers that a list of caches takes at most: a registry can name any number of them."""
+"""The limit of layers in a list of caches: a registry can name any number."""
 
 _Value = TypeVar("_Value")
 
 
 class _Redact(Protocol):
-    """Redacts what was sent to log in, in whatever came from a registry."""
+    """Redact the login's secrets in values from a registry."""
 
     def __call__(self, value: _Value, /) -> _Value: ...
 
 
 def inspect_reference(reference: Reference, env: Mapping[str, str], output: Output, layers: int) -> None:
-    """Show what a tag holds, or list the repository's caches.
+    """Show the content of a tag, or list the repository's caches.
 
     Raises:
-        UsageError: there is no such repository or tag.
-        DeniedError: the user may not read it.
+        UsageError: the repository or tag does not exist.
+        DeniedError: the user may not read the repository.
         UnreachableError: the registry does not answer.
         CacheError: the tag's manifest cannot be read.
     """
@@ -64,9 +64,9 @@ def verify_reference(reference: Reference, env: Mapping[str, str], output: Outpu
     """Look for damage in a tag, or in all of the repository's caches.
 
     Raises:
-        CacheError: there is some; it was shown.
-        UsageError: there is no such repository or tag, or no cache in it.
-        DeniedError: the user may not read it.
+        CacheError: a cache is damaged; the damage has been shown.
+        UsageError: the repository or tag does not exist, or the repository has no cache.
+        DeniedError: the user may not read the repository.
         UnreachableError: the registry does not answer.
     """
     documents, faults = [], 0
@@ -98,13 +98,13 @@ def verify_reference(reference: Reference, env: Mapping[str, str], output: Outpu
 def prune_reference(
     reference: Reference, env: Mapping[str, str], output: Output, limits: RegistryLimits, *, dry_run: bool
 ) -> None:
-    """Delete the repository's caches beyond the limits, or the one that the reference names.
+    """Delete the repository's caches beyond the limits, or the cache that the reference names.
 
     Raises:
-        UsageError: nothing says what may go, the tag is no cache, or the registry does not delete.
+        UsageError: there is neither a limit nor a tag, the tag is no cache, or the registry does not delete.
         DeniedError: the user may not read or delete.
         UnreachableError: the registry does not answer.
-        CacheError: what a tag stands for cannot be told.
+        CacheError: a tag's manifest cannot be read.
     """
     if not reference.tag and limits == RegistryLimits():
         taken = "" if reference.host else f"{reference} is no folder here, and of that repository "
@@ -134,14 +134,12 @@ def prune_reference(
 
 
 def credential(host: str, env: Mapping[str, str], warn: Callable[[str], object] = str) -> Credential | None:
-    """Return the login for a registry.
+    """Return the login for a registry: the environment's if that is for this registry, else Docker's stored login.
 
-    The environment's pair where it is that registry's, else the one that Docker stores.
-
-    Where the registry refuses the pair, it gets the stored login after all, and ``warn`` says so.
+    If the registry refuses the environment's login, the stored login is used, with a warning by ``warn``.
 
     Raises:
-        UsageError: the pair's registry is none.
+        UsageError: the registry in the environment is no valid name.
         DeniedError: the stored login cannot be read.
     """
 
@@ -157,12 +155,12 @@ def credential(host: str, env: Mapping[str, str], warn: Callable[[str], object] 
     if not ambient.username or registry_key(host) != ambient.key:
         return credential_for(others, host)
     secret = Secret(without_newline(env[ambient.password_env]))
-    return Password(username=ambient.username, secret=secret, otherwise=stored)
+    return Password(username=ambient.username, secret=secret, fallback=stored)
 
 
 @contextlib.contextmanager
 def _connected(reference: Reference, env: Mapping[str, str], output: Output) -> Iterator[tuple[Repository, _Redact]]:
-    """Connect to the repository; redact what was sent to log in there, in errors too: an answer can repeat it."""
+    """Connect to the repository; redact the login's secrets, also in errors: a registry's answer can repeat them."""
     refuse_committed_helpers(env)
     repository = _connect(reference, env, output)
 
@@ -195,12 +193,12 @@ def _name(reference: Reference) -> str:
 
 
 def _check_is_cache(repository: Repository, tag: str) -> None:
-    """Refuse to delete an image. Under a cache's name it is kept later, and what cannot be read may go.
+    """Refuse to delete an image by its tag. A tag with a cache's name is checked later, when the caches are chosen.
 
     Raises:
         UsageError: the tag is no cache.
     """
-    if tag.startswith(REF_PREFIX) or repository.inspect(tag).holds is Holds.CACHE:
+    if tag.startswith(REF_PREFIX) or repository.inspect(tag).holds is TagKind.CACHE:
         return
     raise UsageError(
         f"{repository.name}:{tag} is an image, not a cache", code="not-a-cache", hint="give the tag of a cache, or none"
@@ -208,7 +206,7 @@ def _check_is_cache(repository: Repository, tag: str) -> None:
 
 
 def _listed(repository: Repository) -> tuple[RemoteCache | UnreadableCache, ...]:
-    """Return the repository's caches, the newest first."""
+    """Return the repository's caches, newest first."""
     layers = 0
 
     def look(tag: str) -> RemoteCache | UnreadableCache:

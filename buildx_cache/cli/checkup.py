@@ -1,4 +1,4 @@
-"""``doctor``."""
+"""Run the ``doctor`` command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from buildx_cache.cli.engine_wait import facts_when_up
 from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.session import surroundings
 from buildx_cache.display.checks import checks_table
-from buildx_cache.doctor import CIFile, Machine, Questions, Verdict, examine
+from buildx_cache.doctor import CheckStatus, CIFile, Machine, Questions, examine
 from buildx_cache.engine.committed import refuse_committed
 from buildx_cache.engine.credentials import stored_credentials
 from buildx_cache.engine.docker import DockerEngine
@@ -38,10 +38,10 @@ _LARGEST = 1 << 18
 
 
 def examine_machine(docker_context: str, cache_dir: str) -> None:
-    """Check what a build needs, and show one line a check.
+    """Run the checks and show one line for each.
 
     Raises:
-        typer.Exit: a build cannot work.
+        typer.Exit: a check failed, so a build cannot work.
     """
     env = dict(os.environ)
     ambient = ambient_login(env, provider_of(env).login)
@@ -71,7 +71,7 @@ def examine_machine(docker_context: str, cache_dir: str) -> None:
         )
         checks = tuple(examine(ask, machine))
     checks_table(checks, sys.stdout, color=wants_color(env, no_color=False, terminal=sys.stdout.isatty()))
-    if any(check.verdict is Verdict.FAIL for check in checks):
+    if any(check.status is CheckStatus.FAIL for check in checks):
         raise typer.Exit(ExitCode.NO_ENGINE)
 
 
@@ -97,7 +97,7 @@ def _ci_file(provider: Provider) -> CIFile | None:
 
 
 def _with_ambient(credentials: Credentials, login: AmbientLogin) -> Credentials:
-    """Add where the environment's login goes, or why it goes nowhere."""
+    """Add the registry of the environment's login, or the reason why that login is unusable."""
     if login.missing:
         return replace(credentials, unusable=half_a_login(login.missing))
     try:

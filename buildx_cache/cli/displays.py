@@ -11,22 +11,23 @@ import typer
 from buildx_cache.ci import provider_of
 from buildx_cache.cli.streams import unguarded, watched
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay
-from buildx_cache.display.base import pulse
+from buildx_cache.display.base import ticking
 from buildx_cache.display.jsonl import JsonDisplay
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.request import BuildRequest, Progress
 
 
 def first_display(env: Mapping[str, str], *, no_color: bool = False) -> Display:
-    """Return the display for what fails before the request is known."""
+    """Return the display for errors that occur before the request is known."""
     return QuietDisplay(sys.stderr, color=wants_color(env, no_color=no_color))
 
 
 def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
-    """Return the display that the request asks for, as far as what reads it can take it.
+    """Return the display that the request asks for, or the plain one if the reader cannot show that.
 
-    A tree is drawn on a terminal that can move its cursor, and never in a CI: some have terminals, but their logs are
-    read as lines. Who wants no colours gets no control sequence at all, but for a tree that is asked for by name.
+    The live display needs a terminal that can move its cursor. It is never used in a CI: some CIs have terminals, but
+    people read their logs as lines. Without colours no control sequence is written, unless ``--progress live`` is
+    given.
     """
     if request.progress is Progress.JSON:
         return JsonDisplay(watched(sys.stdout))
@@ -46,18 +47,18 @@ def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
 
 @contextmanager
 def displaying(display: Display) -> Iterator[None]:
-    """While this lasts the display may draw; whatever ends it, nothing of that stays."""
+    """Let the display draw in this context; at the end, even on an error, remove the drawing."""
     try:
-        with pulse(display):
+        with ticking(display):
             yield
         display.close()
     except BaseException:
-        display.close()  # again, should that have been interrupted
+        display.close()  # again, in case a signal interrupted the first `close`
         raise
 
 
 def wants_color(env: Mapping[str, str], *, no_color: bool, terminal: bool | None = None) -> bool:
-    """Whether to colour: a terminal (stderr, unless told), and neither option nor variables speak against it."""
+    """Return whether to use colours: on a terminal (by default stderr), unless an option or a variable forbids them."""
     on_terminal = sys.stderr.isatty() if terminal is None else terminal
     return on_terminal and not no_color and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
 
@@ -66,7 +67,7 @@ def wants_color(env: Mapping[str, str], *, no_color: bool, terminal: bool | None
 def failing(
     env: Mapping[str, str], *, no_color: bool = False, display: Callable[[], Display] | None = None
 ) -> Iterator[None]:
-    """Turn an expected error into its message, on ``display`` if there is one already, and exit code."""
+    """Turn an expected error into an exit code, and show its message, on ``display`` if that is given."""
     try:
         yield
     except BuildxCacheError as error:

@@ -1,4 +1,4 @@
-"""Wait for an engine that a CI starts beside the job: it answers some seconds later."""
+"""Wait for an engine that a CI starts beside the job, and that needs some seconds to start."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def facts_when_up(
     policy: RetryPolicy = POLICY,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Facts, tuple[RetryReport, ...]]:
-    """Ask an engine for facts until it answers; return them, and how often it was asked again.
+    """Ask an engine for facts until it answers; return the facts and the retries.
 
     Args:
         ask: asks once.
-        say: tells people, once, that it is waited for.
-        may_come: whether there is anything to wait for.
-        hint: how a job of this CI has an engine; empty: the error's own.
-        policy: when it is asked again.
-        sleep: waits for seconds.
+        say: shows, once, that this program waits.
+        may_come: whether the engine may still start.
+        hint: the hint on how a job of this CI gets an engine; empty: the error's own hint.
+        policy: the number of retries and their pauses.
+        sleep: waits for a number of seconds.
 
     Raises:
-        EngineError: the engine does not answer in time, or will not.
+        EngineError: the engine does not answer in time, or fails in a way that waiting does not solve.
     """
     pauses = policy.pauses() if may_come else iter(())
     count, reason = 0, ""

@@ -1,4 +1,4 @@
-"""The limits of ``cache prune``: sizes, ages, and the branches whose caches stay."""
+"""Parse the limits of ``cache prune``: size, age, and the branches whose caches stay."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from buildx_cache.errors import UsageError
 from buildx_cache.request import BuildRequest, parse_duration, parse_size, working_directory
 from buildx_cache.working_copy import nearest_top
 
-# What git puts before a branch's name: a commit, a mark of what is checked out, the full name's own parts.
+# Git's text before a branch's name: a commit, the mark of a checked-out branch, `refs/heads/`.
 _GIT_LINE = re.compile(r"^(?:[0-9a-f]{40,64}\s+)?(?:[*+]\s+)?(?:refs/heads/)?")
 _REMOTE = re.compile(r"^(?:(?:refs/)?remotes/[^/]+/|origin/)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderLimits:
-    """What may stay: ``max_size`` bytes, and tags newer than ``since`` (seconds since the epoch); None for all."""
+    """The limits for a folder: ``max_size`` bytes, and tags newer than ``since`` (seconds since the epoch) stay.
+
+    None: no limit.
+    """
 
     max_size: int | None = None
     since: float | None = None
@@ -31,7 +34,10 @@ class FolderLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryLimits:
-    """What may stay: tags younger than ``max_age`` seconds, tags of ``branches``; None for no such condition."""
+    """The limits for a registry: tags younger than ``max_age`` seconds, and tags of ``branches`` stay.
+
+    None: no such condition.
+    """
 
     max_age: float | None = None
     branches: tuple[str, ...] | None = None
@@ -39,17 +45,17 @@ class RegistryLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The options as given; empty where not."""
+    """The options as given; an absent option is empty."""
 
     max_size: str = ""
     max_age: str = ""
     keep_branches_from: str = ""
 
     def of_folder(self, now: float) -> FolderLimits:
-        """Return the limits of a folder; ``now`` is in seconds since the epoch.
+        """Return the limits for a folder; ``now`` is in seconds since the epoch.
 
         Raises:
-            UsageError: one that cannot be read, or is a registry's.
+            UsageError: a limit is invalid, or applies to registries only.
         """
         if self.keep_branches_from:
             raise UsageError(
@@ -61,15 +67,15 @@ class Limits:
         return FolderLimits(max_size=self._size(), since=None if age is None else now - age)
 
     def of_registry(self, env: Mapping[str, str]) -> RegistryLimits:
-        """Return the limits of a repository; git is asked where it is to tell the branches.
+        """Return the limits for a registry; ``--keep-branches-from git`` asks git's origin for the branches.
 
         Raises:
-            UsageError: one that cannot be read, or is a folder's.
+            UsageError: a limit is invalid, or applies to folders only.
             UnreachableError: git's origin does not answer.
         """
         if self.max_size:
             raise UsageError(
-                "--max-size is for a folder: what tags share in a registry is not known",
+                "--max-size is for a folder: a registry does not tell which layers its tags share",
                 code="option-not-applicable",
                 hint="use --max-age or --keep-branches-from",
             )
@@ -96,13 +102,13 @@ class Limits:
 
 
 def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the branches that ``--keep-branches-from`` names: those of git's origin, or a file's lines.
+    """Return the branches of ``--keep-branches-from``: those of git's origin, or a file's lines.
 
-    A list without any is refused, since it would take every cache for one of a branch that is gone.
+    An empty list is refused: with it, every cache would count as one of a deleted branch.
 
     Raises:
-        UsageError: the file cannot be read, names nothing, or there is no git repository with an origin.
-        UnreachableError: origin does not answer.
+        UsageError: the file cannot be read or names no branch, or there is no git repository with an origin.
+        UnreachableError: git's origin does not answer.
     """
     if source == "git":
         needed = dict(env)
@@ -122,9 +128,9 @@ def kept_branches(source: str, env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _branches_in(line: str) -> tuple[str, ...]:
-    """Return the branch in a line of one's own, or of ``git branch -a``, ``ls-remote`` or ``for-each-ref``.
+    """Return the branch in a line with a plain name, or of ``git branch -a``, ``ls-remote`` or ``for-each-ref``.
 
-    Where what stands before the name may be part of it (``origin/x``), both names count: more is kept then.
+    If a prefix may be part of the name (``origin/x``), return both names: then more is kept.
     """
     name = _GIT_LINE.sub("", line, count=1).partition(" -> ")[0]
     return tuple(dict.fromkeys(each for each in (name, _REMOTE.sub("", name, count=1)) if each))

@@ -1,4 +1,4 @@
-"""Print what a command of ``cache`` answers: results on stdout, all else on stderr."""
+"""Print the results of a ``cache`` command on stdout, and everything else on stderr."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SCHEMA = 1
 
 
 class Output:
-    """The output of one command; what is not a result goes to stderr.
+    """The output of one command: results on stdout, messages on stderr.
 
-    ``console`` prints nothing where a document is asked for; ``now`` is in seconds since the epoch.
+    ``console`` prints nothing if the user asked for JSON; ``now`` is in seconds since the epoch.
     """
 
     def __init__(self, env: Mapping[str, str], *, as_json: bool) -> None:
@@ -33,10 +33,10 @@ class Output:
         self.say, self.warn = display.say, display.warn
 
     def document(self, **values: object) -> None:
-        """Print the one document, where it is asked for."""
+        """Print the JSON document, if the user asked for JSON."""
         if self._as_json:
             print(json_without_commands(json.dumps({"schema": SCHEMA, **values}, indent=2)))
 
     def working(self, text: str) -> AbstractContextManager[None]:
-        """Say ``text`` on stderr if it takes long."""
+        """Show ``text`` on stderr if the context takes long."""
         return working(text, sys.stderr, color=self._color)

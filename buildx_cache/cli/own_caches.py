@@ -1,4 +1,4 @@
-"""``cache ls`` and ``cache clear``: the caches in this user's cache directory, where builds keep them by default."""
+"""Run ``cache ls`` and ``cache clear``, for the caches in the user's cache directory, their default place."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class _Found:
 
 
 def list_caches(env: Mapping[str, str], *, as_json: bool) -> None:
-    """Show each cache: its project, its size, its tags, and when its newest step was made.
+    """Show each cache: its project, its size, its tags, and the time of its newest step.
 
     Raises:
-        UsageError: a repository says where caches are.
+        UsageError: the repository chooses the cache directory.
     """
     refuse_committed_caches(env)
     output = Output(env, as_json=as_json)
@@ -39,10 +39,10 @@ def list_caches(env: Mapping[str, str], *, as_json: bool) -> None:
 
 
 def clear_caches(env: Mapping[str, str], names: Sequence[str], *, everything: bool, dry_run: bool) -> None:
-    """Empty the named caches, or all. Builds that use one are waited for.
+    """Empty the named caches, or all, after waiting for builds that use them.
 
     Raises:
-        UsageError: the call names no cache, or one that does not exist; or a repository says where caches are.
+        UsageError: the call names no cache, or an unknown cache; or the repository chooses the cache directory.
         BuildxCacheError: not everything could be deleted.
     """
     refuse_committed_caches(env)
@@ -68,7 +68,7 @@ def cache_names(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _own(env: Mapping[str, str]) -> Iterator[_Found]:
-    """Give the caches of this user's cache directory, by name. Links and what others may change are none."""
+    """Yield the caches in the user's cache directory by name, without links and folders that others may change."""
     try:
         folders = sorted(each for each in cache_home(env).iterdir() if each.is_dir() and not each.is_symlink())
     except OSError:
@@ -78,7 +78,7 @@ def _own(env: Mapping[str, str]) -> Iterator[_Found]:
             continue
         try:
             folder = parse_target(str(path))
-        except UsageError:  # it holds no cache
+        except UsageError:  # the folder holds no cache
             continue
         if isinstance(folder, Folder):
             yield _Found(name=path.name, folder=folder)

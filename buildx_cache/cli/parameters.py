@@ -1,7 +1,7 @@
-"""The options of ``build`` and ``plan``: one function takes them for both, so that the two cannot differ.
+"""Declare the parameters of ``build`` and ``plan``: one function for both, so that the two cannot differ.
 
-What an option is called and does is a row of :mod:`buildx_cache.request.options`. One that is not given is None, so
-that the environment and the configuration file can speak. Names and meanings of the *Build* group are those of
+The name and help of an option are in its row of :mod:`buildx_cache.request.options`. An option that is not given is
+None, so that the environment or the configuration file can set it. Names and meanings of the *Build* group are those of
 ``docker buildx build``.
 """
 
@@ -18,7 +18,7 @@ from buildx_cache.request import KINDS, OPTIONS, Driver, chosen
 
 BUILD_HELP = """Build an image: builder, login, cache, build, tag, push and prune in one call.
 
-Results go to stdout: one line a pushed tag, with its digest."""
+Results go to stdout: one line per pushed tag, with its digest."""
 PLAN_HELP = """Print what `build` would run, and touch nothing.
 
 The lines can be pasted into a shell and do the same. Takes every option of `build`."""
@@ -40,14 +40,14 @@ Switch = bool | None
 
 
 class PlanFormat(StrEnum):
-    """How ``plan`` prints."""
+    """The format of ``plan``."""
 
     SHELL = "shell"
     JSON = "json"
 
 
 def choice(kind: type[StrEnum], name: str, **how: Any) -> Any:  # noqa: ANN401 -- what typer.Option takes and returns
-    """Declare an option that takes one of several words; Typer's own message for a wrong one is that of a library."""
+    """Declare an option with a choice of words, parsed by ``chosen``, which has a better error than Typer."""
     parser = partial(chosen, kind, where=name)
     return typer.Option(name, parser=parser, autocompletion=_completion(kind), **how)
 
@@ -68,7 +68,7 @@ _COMPLETED: Mapping[str, Callable[[str], list[str]]] = {
 
 
 def _option(name: str) -> Any:  # noqa: ANN401 -- what typer.Option returns
-    """Declare an option of the table; what takes one of several words is read with the other sources."""
+    """Declare an option of the table; a choice is validated later, together with the other sources."""
     option, kind = OPTIONS[name], KINDS[name]
     return typer.Option(
         *option.flags(name),
@@ -176,7 +176,7 @@ def build_or_plan(  # noqa: PLR0913 -- one parameter an option, as Typer reads t
         _plan(Driver, "--assume-driver", metavar="DRIVER", help="Ask no Docker: plan for this driver."),
     ] = None,
 ) -> None:
-    """Run the command that is called, with the options that are given."""
+    """Run ``build`` or ``plan`` with the given options."""
     values = ((name, value) for name, value in ctx.params.items() if name not in _PLAN_ONLY)
     given = {name: value for name, value in values if value not in (None, [], ())}
     if ctx.info_name == "plan":

@@ -1,4 +1,4 @@
-"""``plan``."""
+"""Run the ``plan`` command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from buildx_cache.request import Driver
 
 
 def plan(given: Mapping[str, object], driver: Driver | None, *, as_json: bool) -> None:
-    """Print what ``build`` would run with the options that are given; for a ``driver``, without asking Docker."""
+    """Print the commands that ``build`` would run with the given options; with a ``driver``, without asking Docker."""
     env = dict(os.environ)
     with failing(env, no_color=bool(given.get("no_color"))), interruptible():
         asked = read_request(given, env)

@@ -1,4 +1,4 @@
-"""From the command line to a request, and to the password that goes with it."""
+"""Read the request and the login's password, from the command line, the environment and the configuration file."""
 
 from __future__ import annotations
 
@@ -45,12 +45,15 @@ _INSTALLERS = ("BUILDX_CACHE_RELEASES", "BUILDX_CACHE_SHA256")
 """Variables of docker/install.sh, which the job's environment may hold."""
 
 _LONGEST_PASSWORD = 64 * 1024
-"""Bytes; a key file of a cloud has a few thousand."""
+"""Bytes; a cloud's key file has a few thousand."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """The request, lines on the configuration file (none where the caller wants quiet), and warnings."""
+    """The request, lines about the configuration file (none if the caller wants quiet), and warnings.
+
+    ``file`` is the configuration file's layer; ``from_file`` are the options that this layer decides.
+    """
 
     request: BuildRequest
     lines: tuple[str, ...] = ()
@@ -64,7 +67,7 @@ class Asked:
 
     @contextlib.contextmanager
     def values_unshown(self) -> Iterator[None]:
-        """While this lasts, a refusal over a value of the configuration file names its place instead."""
+        """Replace an error that shows a value of the configuration file by one that names the value's place."""
         try:
             yield
         except BuildxCacheError as error:
@@ -80,15 +83,15 @@ class Asked:
 
 
 _DEFAULT_PLATFORM = "DOCKER_DEFAULT_PLATFORM"
-# Options whose values only a plan looks into.
+# Options whose values are validated by the plan.
 _PLANNED = ("tag", "cache_ref", "cache_dir", "cache_to", "builder", "docker_context")
 
 
 def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
-    """Merge the options that are given on the command line with those of the environment and the configuration file.
+    """Merge the options of the command line with those of the environment and the configuration file.
 
     Raises:
-        UsageError: a value, a combination or a path that cannot work, or that a file of the repository may not set.
+        UsageError: a value, a combination or a path cannot work, or a file of the repository may not set a value.
     """
     _check_words(given)
     callers = (Layer(where="--{name}", values=given), environment_layer(env))
@@ -118,12 +121,12 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
 
 
 def _check_words(given: Mapping[str, object]) -> None:
-    """Refuse words that are neither CONTEXT nor a flag: Typer hands on those after ``--`` like those before it.
+    """Refuse words that are neither CONTEXT nor a flag: Typer treats words after ``--`` like those before.
 
-    The words are not shown: one may be the value of an option that takes none, such as a password.
+    The error does not show the words: one may be a password after an option without a value.
 
     Raises:
-        UsageError: a flag stands where CONTEXT should, or another word where a flag should.
+        UsageError: a flag is in place of CONTEXT, or another word in place of a flag.
     """
     context, flags = str(given.get("context", ".")), given.get("buildx_flags")
     if context.startswith("-") and context != "-":
@@ -134,16 +137,16 @@ def _check_words(given: Mapping[str, object]) -> None:
         )
     if isinstance(flags, list | tuple) and flags and not str(flags[0]).startswith("-"):
         raise UsageError(
-            "the build context is one folder or address: there is a word too much after it",
+            "there is an extra word after the build context",
             code="context-repeated",
             hint="quote what has spaces; flags for Buildx follow two dashes: build . -- --flag",
         )
 
 
 def _default_platform(layers: tuple[Layer, ...], env: Mapping[str, str]) -> tuple[Layer, ...]:
-    """Read Buildx' own default of ``--platform`` from its variable (``commands/build.go``), below all other sources.
+    """Return a layer, below all others, for Buildx' own default of ``--platform`` (``commands/build.go``).
 
-    Jobs that build one platform each by it have a cache each then, as with ``--platform``.
+    So jobs that set one platform each by this variable have separate caches, as with ``--platform``.
     """
     platform = env.get(_DEFAULT_PLATFORM, "").strip()
     flags = next((layer.values["buildx_flags"] for layer in layers if "buildx_flags" in layer.values), ())
@@ -159,15 +162,15 @@ def _configuration(asked: Mapping[str, Any]) -> Configuration:
 
 
 def _trusted(found: Configuration) -> Mapping[str, object]:
-    """Return what a file sets that may set everything."""
+    """Return the values of a configuration file that may set every option; else nothing."""
     return found.layer.values if found.layer and not found.ground else {}
 
 
 def _refuse_empty_login(layers: tuple[Layer, ...]) -> None:
-    """Refuse an option of the login that is given and empty: a password would go elsewhere, or nowhere.
+    """Refuse an option of the login with an empty value: the password would be sent elsewhere, or not used.
 
     Raises:
-        UsageError: there is one.
+        UsageError: such an option is empty.
     """
     for layer in layers:
         for name in ("registry", *GIVEN_LOGIN):
@@ -180,9 +183,9 @@ def _refuse_empty_login(layers: tuple[Layer, ...]) -> None:
 
 
 def _ambient(layers: tuple[Layer, ...], callers: tuple[Layer, ...], env: Mapping[str, str]) -> AmbientLogin:
-    """Read the environment's pair, and where the caller says that it goes; a file does not say so.
+    """Read the environment's login, for the registry that the caller names; a repository's file cannot name one.
 
-    A login given otherwise is taken as it is: a name from here and a password from there make none.
+    If an option gives the login, the environment's user name and password are not used: sources are never mixed.
     """
     found = ambient_login(env, provider_of(env).login)
     if any(name in layer.values for layer in layers for name in GIVEN_LOGIN):
@@ -192,10 +195,10 @@ def _ambient(layers: tuple[Layer, ...], callers: tuple[Layer, ...], env: Mapping
 
 
 def read_password(request: BuildRequest, env: Mapping[str, str]) -> Secret | None:
-    """Return the login's password, from stdin or from the variable named, without one newline at its end.
+    """Return the login's password, from stdin or from the named variable, without one newline at its end.
 
     Raises:
-        UsageError: there is none, or none that a login takes.
+        UsageError: the password is missing or invalid.
     """
     if request.username and request.password_stdin:
         return _checked(_stdin(), "stdin")
@@ -208,14 +211,16 @@ def read_password(request: BuildRequest, env: Mapping[str, str]) -> Secret | Non
 
 
 def _stdin() -> bytes:
-    """Read all of stdin, up to what is too long for a password."""
+    """Read stdin, up to one byte more than a password may have."""
     return sys.stdin.buffer.read(_LONGEST_PASSWORD + 1) if sys.stdin else b""
 
 
 def _checked(content: bytes, source: str) -> Secret:
     if len(content) > _LONGEST_PASSWORD:
         raise UsageError(
-            f"what is in {source} is too long for a password", code="password-malformed", hint="give the password alone"
+            f"the text in {source} is too long for a password",
+            code="password-malformed",
+            hint="give the password alone",
         )
     if b"\0" in content:
         raise UsageError(

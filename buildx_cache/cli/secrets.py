@@ -1,4 +1,4 @@
-"""Which values a build must not show, and which of them its child processes need not know."""
+"""Collect the secret values of a call, have the CI mask them, and remove them from the environment."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from buildx_cache.request.ambient import PASSWORD, AmbientLogin
 from buildx_cache.request.local_paths import flag_values, secret_sources
 from buildx_cache.secret_names import is_ordinary
 
-# BuildKit takes secrets of up to 500 KiB; what is longer than this is no password, key or token.
+# BuildKit accepts secrets of up to 500 KiB; a longer value than this limit is no password, key or token.
 _LONGEST = 64 * 1024
 
 
 def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secret | None) -> tuple[Secret, ...]:
-    """Return the values to hide in what a build says, beside those of the plan's own build arguments.
+    """Return the values to redact in all output, beside the values of the plan's build arguments.
 
-    They are the registry's password, what each ``--secret`` holds, keys and tokens of cache entries, and build
-    arguments that Buildx takes from the environment. A file that is no regular one, not readable or larger than
-    64 KiB is not looked into.
+    They are the login's password, the value of each ``--secret``, keys and tokens in cache entries, build arguments
+    that Buildx takes from the environment, and build arguments among the flags for Buildx. A secret's file is skipped
+    if it is not regular, not readable, or larger than 64 KiB.
     """
     values = (
         *((password,) if password else ()),
@@ -42,9 +42,10 @@ def hidden_values(request: BuildRequest, env: Mapping[str, str], password: Secre
 
 
 def have_masked(request: BuildRequest, hidden: tuple[Secret, ...], log: TextIO, *, provider: str) -> None:
-    """Tell the CI of that name what to mask in the job's log, where it can: the hidden values, and secret arguments.
+    """Write the CI's commands that mask the hidden values and secret build arguments in the job's log.
 
-    The CI has to read ``log`` itself, and swallow the lines: where that leads to a file or a terminal, they would stay.
+    The commands are written only if a program reads ``log``: the CI, which removes them. In a file or on a terminal
+    they would stay and show the values.
     """
     lines = mask(provider, (*hidden, *_hidden_arguments(request.build_arg)))
     if lines and _is_read_by_another(log):
@@ -53,7 +54,7 @@ def have_masked(request: BuildRequest, hidden: tuple[Secret, ...], log: TextIO, 
 
 
 def redactor(request: BuildRequest, hidden: tuple[Secret, ...]) -> Redactor:
-    """Build the redactor of a call that has no plan yet."""
+    """Build the redactor for a call that has no plan yet."""
     return Redactor((*hidden, *_hidden_arguments(request.build_arg)))
 
 
@@ -73,15 +74,15 @@ def _hidden_arguments(arguments: Iterable[str]) -> Iterator[str]:
 def _is_read_by_another(stream: TextIO) -> bool:
     try:
         mode = os.fstat(stream.fileno()).st_mode
-    except (OSError, ValueError):  # it leads nowhere
+    except (OSError, ValueError):  # the stream has no usable descriptor
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def keep_out_of_metadata(request: BuildRequest, env: MutableMapping[str, str]) -> None:
-    """Leave provenance out of Buildx' metadata file, unless asked for, where it would hold secret build arguments.
+    """Disable provenance in Buildx' metadata file if it would show secret build arguments, unless the caller sets it.
 
-    That is the copy in the file: what is attested with an image has them only in ``mode=max``.
+    The image's attested provenance is not affected: it has build arguments only with ``mode=max``.
     """
     given = (text.partition("=")[::2] for text in _arguments(request))
     if any(is_secret_argument(name, value) for name, value in (*given, *_inherited(request, env))):
@@ -89,9 +90,9 @@ def keep_out_of_metadata(request: BuildRequest, env: MutableMapping[str, str]) -
 
 
 def forget_secrets(request: BuildRequest, *environments: MutableMapping[str, str]) -> None:
-    """Take out of the environments what no child process needs: the registry's password, and this program's options.
+    """Delete variables that no child process needs: the login's password, and this program's options.
 
-    ``docker login`` gets the password on its stdin. What a ``--secret`` or a ``--build-arg`` names stays.
+    ``docker login`` gets the password on stdin. Variables that a ``--secret`` or ``--build-arg`` names stay.
     """
     needed = {*_named_arguments(request), *(name for entry in _secrets(request) for name in secret_sources(entry)[0])}
     ambient = request.ambient or AmbientLogin()
@@ -103,7 +104,7 @@ def forget_secrets(request: BuildRequest, *environments: MutableMapping[str, str
 
 
 def _named_arguments(request: BuildRequest) -> Iterator[str]:
-    """Build arguments without a value, and variables, which take that of the environment."""
+    """Yield the build arguments without a value, which Buildx takes from the environment."""
     return (text for text in _arguments(request) if "=" not in text)
 
 

@@ -1,4 +1,4 @@
-"""From a request to a plan."""
+"""Collect the facts for a request from git, the CI and Docker, and make the plan."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from buildx_cache.working_copy import enclosing_top
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a build needs beside its request."""
+    """The engine, the CI's facts and the plan of one call."""
 
     engine: DockerEngine
     ci: CIContext
@@ -50,17 +50,17 @@ class Session:
 
 
 def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[str], None]) -> Session:
-    """Ask Docker what is there, and decide; ``say`` that it is waited for.
+    """Ask Docker for facts and make the plan; ``say`` shows that this program waits for the engine.
 
     Raises:
-        BuildxCacheError: no usable Docker, or a request that it cannot carry out.
+        BuildxCacheError: Docker is not usable, or the request cannot be carried out.
     """
     refuse_committed(request, env)
     place, request, ci, notes = _known_before_docker(request, env)
     provenance = git_provenance(*_places(request), env)
     own_env, another = {**env, **provenance.env}, _unchanged(request, env, provenance)
     engine = DockerEngine(own_env, request.docker_context, before_another=another)
-    # The project's own builder where the request alone asks for it: then the current one is of no interest.
+    # If the request alone decides for the project's own builder, ask only for that one, not for the current builder.
     own = needed_builder(request, ci, _assumed(place, engine.context, engine.tls))
     name = own or request.builder
     facts, retries = facts_when_up(
@@ -73,7 +73,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     if own:
         facts = replace(facts, builder=None, own_builder=facts.builder)
     needed = needed_builder(request, ci, facts)
-    if needed != own:  # its name depends on what the engine says, too
+    if needed != own:  # the builder's name depends on the engine's facts, too
         facts = replace(facts, own_builder=engine.find_builder(needed))
     plan = _noted(make_plan(request, ci, facts), request, ci)
     plan = replace(plan, notes=(*plan.notes, *notes, *filter(None, (provenance.note,))))
@@ -85,16 +85,16 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
 def _known_before_docker(
     request: BuildRequest, env: Mapping[str, str]
 ) -> tuple[Place, BuildRequest, CIContext, tuple[str, ...]]:
-    """Return the project's place, the request, what is built, and notes: all that needs no Docker."""
+    """Return all facts that need no Docker: the project's paths, the request, the CI's facts, and notes."""
     place, ci = surroundings(request, env)
     request, ci, notes = of_context(request, ci, env)
     return place, request, replace(ci, default_branch=request.default_branch or ci.default_branch), notes
 
 
 def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Provenance) -> Callable[[], None]:
-    """Return a check for a further build of the call: the image that it has exported moved no path, and no repository.
+    """Return a check for further builds of the call: it raises UsageError if an exported image changed the context.
 
-    The check raises UsageError where it did.
+    The check compares the paths that Buildx uses, and the repository that git finds.
     """
     check = unmoved(request)
 
@@ -102,7 +102,7 @@ def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Proven
         check()
         if git_provenance(*_places(request), env) != provenance:
             raise UsageError(
-                "the build context is in another repository since this call began: nothing more is built",
+                "the build context moved to another repository during this call: building stops",
                 code="context-moved",
                 hint="export the image to another folder",
             )
@@ -111,7 +111,10 @@ def _unchanged(request: BuildRequest, env: Mapping[str, str], provenance: Proven
 
 
 def _noted(plan: BuildPlan, request: BuildRequest, ci: CIContext) -> BuildPlan:
-    """Return the plan with what is to be said of what lies in the build context; of a fleet's cache folders as one."""
+    """Add notes on caches and reports in the build context, and on parts of the Dockerfile that no cache helps.
+
+    A cache directory with one folder a platform counts as one folder.
+    """
     cache = plan.cache
     given = (entry.folder for entry in cache.exports)
     folders = tuple(dict.fromkeys(filter(None, (cache.directory, *given)))) if cache.written else ()
@@ -120,10 +123,10 @@ def _noted(plan: BuildPlan, request: BuildRequest, ci: CIContext) -> BuildPlan:
 
 
 def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, CIContext]:
-    """Where this project keeps its things, and what the CI (or git) tells.
+    """Return the project's paths, and the facts from the CI and git.
 
     Raises:
-        UsageError: git would read settings that the repository has committed.
+        UsageError: git would read settings that the repository has committed, or ``--default-branch`` is invalid.
     """
     refuse_committed_git(request, env)
     context, top = _places(request)
@@ -135,7 +138,7 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     apart = "" if context or request.context == "-" else f"-{_digest(address)}"
     parts = ((remote.folder or ".") if remote else str(folder.relative_to(root)), _dockerfile(request, folder))
     cache_dir = str(cache_home(env) / f"{project}{apart}")
-    here = top if context or request.context == "-" else None  # what is here is not what is built
+    here = top if context or request.context == "-" else None  # BuildKit builds another repository than this one
     ci = detect(env, git=lambda: read_git(here, env), read_text=read_text, default_branch=request.default_branch)
     if request.default_branch and ci.default_branch != request.default_branch:
         raise UsageError(
@@ -148,27 +151,29 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
         cache_dir=cache_dir,
         today=datetime.now(UTC).date().isoformat(),
         source=() if parts == (".", "Dockerfile") else parts,
-        images=() if ci.is_fork else named_images(request),  # a fork does not say which registries are insecure
+        images=() if ci.is_fork else named_images(request),  # a fork must not decide which registries are insecure
     )
     return place, ci
 
 
-# The fields of templates that tell what is built.
+# The template fields that depend on the commit.
 _REVISION = ("sha", "short_sha", "branch", "tag", "pr")
 
 
 def of_context(
     request: BuildRequest, ci: CIContext, env: Mapping[str, str]
 ) -> tuple[BuildRequest, CIContext, tuple[str, ...]]:
-    """Find out what is built of a context that BuildKit fetches; its commit stands in the context then.
+    """Find the commit of a context that BuildKit fetches.
 
-    Its server is asked only where a tag or the cache's scope depends on the answer: a tag does not do without.
+    The context's server is asked only if a tag or the cache's scope depends on the commit. If a tag does, the commit is
+    required, and replaces the ref in the context's address.
 
     Returns:
-        The request, what is built, and notes.
+        The request, the CI's facts for that commit, and notes.
 
     Raises:
-        UsageError, UnreachableError: a tag needs the commit, and it is not known, or a folder here is called like it.
+        UsageError: a tag needs the commit, and it is unknown; or a folder here has the name of the context's address.
+        UnreachableError: a tag needs the commit, and the server does not answer.
     """
     if request.context == "-" or not is_remote_context(request.context):
         return request, ci, ()
@@ -194,7 +199,7 @@ def of_context(
 
 
 def _dockerfile(request: BuildRequest, folder: Path) -> str:
-    """Return the Dockerfile's path from the build context, which is the same however the call spells it."""
+    """Return the Dockerfile's path relative to the build context, so that different spellings compare equal."""
     if not request.file:
         return "Dockerfile"
     if request.file == "-" or is_remote_context(request.file):
@@ -203,19 +208,19 @@ def _dockerfile(request: BuildRequest, folder: Path) -> str:
 
 
 def _places(request: BuildRequest) -> tuple[Path | None, Path | None]:
-    """Return the build context's folder, None where BuildKit fetches it, and the top of the working copy around it."""
+    """Return the build context's folder, None if BuildKit fetches the context, and the top of its working copy."""
     here = Path(os.path.realpath(working_directory()))
     context = None if is_remote_context(request.context) else Path(os.path.realpath(request.context))
     return context, enclosing_top(context or here, here)
 
 
 def told_by_ci(env: Mapping[str, str]) -> CIContext:
-    """Return what the CI alone tells, without git: for a call that fails before anything else is known."""
+    """Return the CI's facts without git's, for a call that fails before planning."""
     return detect(env, git=GitFacts, read_text=read_text)
 
 
 def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) -> BuildPlan:
-    """Return the plan for a driver, without asking Docker: current versions, no builder there but the engine's own."""
+    """Return the plan for a driver without asking Docker: with current versions and only the engine's own builder."""
     place, request, ci, notes = _known_before_docker(request, env)
     facts = replace(_assumed(place, request.docker_context or "default"), variables=_set_variables(env))
     if request.builder and facts.builder:
@@ -228,7 +233,7 @@ def assumed_plan(request: BuildRequest, env: Mapping[str, str], driver: Driver) 
 
 
 def _assumed(place: Place, context: str, tls: TlsEndpoint | None = None) -> Facts:
-    """Return an engine of the current version, whose own builder can do whatever is asked of it."""
+    """Return assumed facts: an engine with current versions, whose own builder can carry out any request."""
     return Facts(
         docker="",
         buildx=(99, 0, 0),

@@ -1,4 +1,4 @@
-"""Print where the reader may go away, or take what it reads for commands."""
+"""Wrap stdout and stderr: defuse commands to a CI in them, and end the call in order if they cannot be written."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FULL, FULL_HINT = "the output cannot be written: no space left", "free some, or 
 
 @contextlib.contextmanager
 def guarded(env: Mapping[str, str]) -> Iterator[None]:
-    """While this lasts, nothing on stdout or stderr is a command to the CI that reads them.
+    """Defuse commands to the CI on stdout and stderr, in this context.
 
-    Names of tags, branches, folders and layers are anybody's, and Rich may have a line begin within one. What is
-    this program's own command is written to ``unguarded``.
+    Anybody may choose names of tags, branches, folders and layers, and Rich may break a line inside of a name. This
+    program writes its own commands to ``unguarded``.
     """
     if not any(env.get(name) for name in COMMAND_MARKS):
         yield
@@ -36,10 +36,7 @@ def guarded(env: Mapping[str, str]) -> Iterator[None]:
 
 
 def unguarded(stream: TextIO) -> TextIO:
-    """Return the stream as it is.
-
-    For commands of this program's own and for whoever sees to it that there are no others.
-    """
+    """Return the stream without the guard, for this program's own commands and for displays that defuse others."""
     return stream.unguarded if isinstance(stream, _Guarded) else stream
 
 
@@ -60,17 +57,17 @@ class _Guarded:
 
 
 def lead_nowhere(stream: TextIO) -> None:
-    """Have what is written to ``stream`` from now on, and what is still in it, be taken and lost."""
+    """Redirect the stream to /dev/null and discard buffered output."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def watched(stream: TextIO) -> TextIO:
-    """Return the same stream, which ends a call in order where it takes no more, and from then on leads nowhere.
+    """Wrap a stream so that a failed write ends the call in order; afterwards the stream discards everything.
 
-    Writing raises once ``InterruptedBuildError`` where nobody reads it any more, and ``ExhaustedError`` where there is
-    no space; Python and Rich would each have their own way to end the program.
+    A write raises ``InterruptedBuildError`` if the reader is gone, and ``ExhaustedError`` if no space is left, each
+    once. Python and Rich would end the program in other ways.
     """
     return cast("TextIO", _Watched(stream))
 

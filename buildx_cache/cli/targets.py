@@ -1,4 +1,4 @@
-"""What the ``cache`` commands are pointed at: a folder, or a reference in a registry."""
+"""Parse the target of a ``cache`` command: a folder, or a reference in a registry."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from buildx_cache.working_copy import led_outside
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """A folder and the caches in it: itself, or one a platform below it, as a build on several nodes writes them."""
+    """A folder and its caches: the folder itself, or one below it a platform, as written by several nodes."""
 
     path: Path
     caches: tuple[Path, ...]
 
 
 def parse_target(text: str) -> Folder | Reference:
-    """Return what ``text`` names. Whatever exists is a folder, and so is what starts with ``.``, ``/`` or ``~``.
+    """Return the folder or reference that ``text`` names.
+
+    A text is a folder if the path exists, or if it begins with ``.``, ``/`` or ``~``.
 
     Raises:
-        UsageError: a path that does not exist, holds no cache or is behind a link of a repository, and what is neither
-            path nor reference.
+        UsageError: the path does not exist, holds no cache, or is behind a link of a repository; or the text is neither
+            a path nor a reference.
     """
     path = _expanded(text)
     if _exists(path) or text.startswith((".", "/", "~")):
@@ -59,7 +61,7 @@ def _folder(path: Path, text: str) -> Folder:
             hint="give the --cache-dir of your builds",
         )
     try:
-        inner = sorted(each for each in path.iterdir() if not each.is_symlink())  # a link may lead to any other cache
+        inner = sorted(each for each in path.iterdir() if not each.is_symlink())  # a link may lead to another cache
         caches = tuple(each for each in (path, *inner) if _is_cache(each))
     except OSError as error:
         raise UsageError(
@@ -79,12 +81,12 @@ def _folder(path: Path, text: str) -> Folder:
 def _expanded(text: str) -> Path:
     try:
         return Path(text).expanduser() if text.startswith("~") else Path(text)
-    except RuntimeError:  # nobody's home
+    except RuntimeError:  # the user has no home folder
         return Path(text)
 
 
 def _exists(path: Path) -> bool:
-    """Whether the path exists, as far as it can be told: it may be too long for one, or closed to this user."""
+    """Return whether the path exists; False if it is too long, or hidden from this user."""
     try:
         return path.exists()
     except OSError:
@@ -92,7 +94,7 @@ def _exists(path: Path) -> bool:
 
 
 def _is_cache(folder: Path) -> bool:
-    """Whether it is a cache's layout or was one; damaged folders that were set aside are not, nor other programs'."""
+    """Return whether a folder is a cache's layout, intact or damaged; quarantined and foreign folders are not."""
     if layout.is_aside(folder) or layout.is_foreign(folder):
         return False
     return (folder / "oci-layout").is_file() or ((folder / "index.json").is_file() and (folder / "blobs").is_dir())

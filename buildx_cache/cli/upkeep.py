@@ -1,4 +1,4 @@
-"""The ``cache`` commands: for a folder, for a reference, for all caches of this user."""
+"""Run the ``cache`` commands for a folder, a reference, or all caches of the user."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def call() -> Iterator[dict[str, str]]:
 
 
 def inspect_cache(target: str, env: Mapping[str, str], layers: int, *, as_json: bool) -> None:
-    """Run ``cache inspect``. Raises what :mod:`cache_folders` and :mod:`cache_registries` do."""
+    """Run ``cache inspect``; errors are those of :mod:`cache_folders` and :mod:`cache_registries`."""
     output = Output(env, as_json=as_json)
     match parse_target(target):
         case Folder() as folder:
@@ -39,7 +39,7 @@ def inspect_cache(target: str, env: Mapping[str, str], layers: int, *, as_json: 
 
 
 def verify_cache(target: str, env: Mapping[str, str], *, deep: bool, as_json: bool) -> None:
-    """Run ``cache verify``. Raises what :mod:`cache_folders` and :mod:`cache_registries` do."""
+    """Run ``cache verify``; errors are those of :mod:`cache_folders` and :mod:`cache_registries`."""
     output = Output(env, as_json=as_json)
     match parse_target(target):
         case Folder() as folder:
@@ -51,7 +51,7 @@ def verify_cache(target: str, env: Mapping[str, str], *, deep: bool, as_json: bo
 
 
 def prune_cache(target: str, env: Mapping[str, str], limits: Limits, *, dry_run: bool, as_json: bool) -> None:
-    """Run ``cache prune``. Raises what :mod:`cache_folders` and :mod:`cache_registries` do."""
+    """Run ``cache prune``; errors are those of :mod:`cache_folders` and :mod:`cache_registries`."""
     output = Output(env, as_json=as_json)
     match parse_target(target):
         case Folder() as folder:

@@ -1,7 +1,7 @@
-"""What people see: the build on stderr, and what the other commands found.
+"""Show the build on stderr, and the results of the other commands.
 
-``Display`` is the seam; a display says what happened and never decides anything. The one that draws,
-the one that speaks JSON, and the tables of the other commands are imported by those who want them.
+``Display`` is the interface; a display shows events and decides nothing. Import the live display, the JSON display and
+the tables of the other commands from their modules.
 """
 
 from buildx_cache.display.base import Display

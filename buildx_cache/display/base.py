@@ -1,4 +1,4 @@
-"""What every display is made of: its interface, styled text, tables, phases, the clock, announced waits."""
+"""The parts of every display: the interface, styled lines, phases, the ticker, announced waits."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class Display(Protocol):
-    """What happens, in the order in which it does; a display decides nothing.
+    """Show the call's events in order; a display makes no decisions.
 
-    ``lock``, ``broken`` and ``every`` are for its ``pulse``.
+    ``lock``, ``broken`` and ``every`` are for ``ticking``.
     """
 
     lock: threading.RLock
@@ -33,41 +33,41 @@ class Display(Protocol):
     every: float
 
     def say(self, text: str) -> None:
-        """Show a decision, or something that begins."""
+        """Show a decision, or the start of some work."""
 
     def warn(self, text: str) -> None:
-        """Something that did not go as asked, but does not fail the call."""
+        """Show a problem that does not fail the call."""
 
     def command(self, line: str) -> None:
         """Show a command that is about to run, redacted."""
 
     def phase(self, name: str) -> None:
-        """Begin a phase of the call, by its name in the report; an empty name ends it."""
+        """Begin the phase of this name (as in the report); an empty name ends the phase."""
 
     def event(self, event: Event) -> None:
-        """Take the build's progress, event by event."""
+        """Show one event of the build's progress."""
 
     def restart(self) -> None:
-        """Begin the build again: what its steps showed no longer holds."""
+        """Begin the build again; forget the state of its steps."""
 
-    def beat(self) -> None:
-        """Time has passed; called every now and then until ``close``, between two other calls."""
+    def tick(self) -> None:
+        """Update after some time has passed; called regularly until ``close``, between two other calls."""
 
     def close(self) -> None:
-        """End: remove what was drawn, show what was held back; may be called again."""
+        """Remove the drawing and show lines held back. Further calls do nothing."""
 
     def result(self, line: str) -> None:
-        """Print what the call gives to scripts."""
+        """Print a result for scripts on stdout."""
 
     def summary(self, report: BuildReport) -> None:
-        """Show what the call did, at its end."""
+        """Show the summary at the end of the call."""
 
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
-        """Show what failed and what to do, then the end of the failing step's log."""
+        """Show the error and its hint, then the end of the failed step's log."""
 
 
 class Line(NamedTuple):
-    """A word with a style, if there is one, and what it introduces."""
+    """A line: an optional title with a style, then text."""
 
     title: str
     style: str
@@ -75,25 +75,25 @@ class Line(NamedTuple):
 
     @property
     def plain(self) -> str:
-        """Without the style."""
+        """Return the line without the style."""
         return f"{self.title} {self.text}" if self.title else self.text
 
     @property
     def styled(self) -> Text:
-        """With it. The text is taken as it is: Rich's markup is for texts that we write."""
-        from rich.text import Text  # 10 ms that a log without colours does not need
+        """Return the line with the style. Rich's markup in the text has no effect: the text may be untrusted."""
+        from rich.text import Text  # takes 10 ms, and a log without colours does not need it
 
         return Text.assemble((self.title, self.style), " " if self.title else "", printable(self.text))
 
 
 def is_worth_a_warning(line: str) -> bool:
-    """Whether a plain line between the events is a warning; of an empty local cache the report tells."""
+    """Return whether a plain line between events is a warning to show; the report covers empty local caches."""
     return line.startswith("WARNING:") and "local cache import" not in line
 
 
-# Seconds after which a phase is worth a word.
+# Seconds after which a phase is announced.
 _PATIENCE = 1.0
-# By the names that the report has for them. The build tells of itself.
+# By the names of phases in the report. The phase `build` shows its steps instead.
 _WORDS = {
     "context": "making the Docker context",
     "builder": "starting the builder",
@@ -107,31 +107,31 @@ _WORDS = {
 
 @dataclass(kw_only=True)
 class Phase:
-    """A phase that runs since a moment of the monotonic clock; none where the name is empty."""
+    """A running phase: ``since`` is its start on the monotonic clock. An empty name means no phase."""
 
     name: str = ""
     since: float = 0.0
-    _is_told: bool = field(default=False)
+    _is_announced: bool = field(default=False)
 
     def words(self, now: float) -> str:
-        """Return what is done, if that takes a while already."""
+        """Return the description of the phase if it has run for a second or more; else the empty string."""
         return _WORDS.get(self.name, "") if now - self.since >= _PATIENCE else ""
 
     def due(self, now: float) -> str:
-        """Return the same, once."""
-        words = "" if self._is_told else self.words(now)
-        self._is_told = self._is_told or bool(words)
+        """Return the description of the phase, but only once."""
+        words = "" if self._is_announced else self.words(now)
+        self._is_announced = self._is_announced or bool(words)
         return words
 
     def still(self, now: float) -> str:
-        """Return what is done, and for how long already."""
+        """Return the description of the phase, and how long it has run."""
         words = self.words(now)
         return f"{words} ({duration(now - self.since)})" if words else ""
 
 
 @contextmanager
 def working(text: str, stderr: TextIO, *, color: bool) -> Iterator[None]:
-    """Say ``text`` while the block runs: at once and until it ends on a terminal, else in a line after one second."""
+    """Show ``text`` while the block runs: on a terminal until the block ends; else as one line after one second."""
     console = Console(file=stderr, highlight=False, markup=False, no_color=not color)
     if console.is_terminal and not console.is_dumb_terminal:
         with console.status(f"{printable(text)} …"):
@@ -148,43 +148,43 @@ def working(text: str, stderr: TextIO, *, color: bool) -> Iterator[None]:
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-# How long the last beat may take: its terminal may take nothing more.
-_LAST_BEAT_SECONDS = 2.0
+# Seconds to wait for the last tick: the terminal may be blocked.
+_LAST_TICK_SECONDS = 2.0
 
 
-class Beating(Protocol):
-    """What a pulse needs of a display; ``lock`` is held whenever one of its methods runs."""
+class Ticking(Protocol):
+    """The part of a display that ``ticking`` uses; ``lock`` is held while a method of the display runs."""
 
     lock: threading.RLock
     broken: BuildxCacheError | None
-    """What ended the pulse; the next call to the display raises it."""
+    """The error that ended the ticks; the next call to the display raises it."""
     every: float
-    """Seconds from one beat to the next; 0 where there are none."""
+    """Seconds between two ticks; 0 for no ticks."""
 
-    def beat(self) -> None:
-        """Time has passed."""
-
-
-_S = TypeVar("_S", bound=Beating)
+    def tick(self) -> None:
+        """Update after some time has passed."""
 
 
-def alone(method: Callable[Concatenate[_S, _P], _R]) -> Callable[Concatenate[_S, _P], _R]:
-    """Return a method that never runs at the same time as another one, in whichever thread."""
+_S = TypeVar("_S", bound=Ticking)
+
+
+def locked(method: Callable[Concatenate[_S, _P], _R]) -> Callable[Concatenate[_S, _P], _R]:
+    """Return a method that holds the display's lock, so that no two methods run at the same time."""
 
     @wraps(method)
-    def locked(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def call(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         with self.lock:
             if error := self.broken:
                 self.broken = None
                 raise error
             return method(self, *args, **kwargs)
 
-    return cast("Callable[Concatenate[_S, _P], _R]", locked)
+    return cast("Callable[Concatenate[_S, _P], _R]", call)
 
 
 @contextlib.contextmanager
-def pulse(display: Beating) -> Iterator[None]:
-    """Call ``beat`` regularly while the block runs, and not after it."""
+def ticking(display: Ticking) -> Iterator[None]:
+    """Call ``tick`` regularly, from a thread, while the block runs and not afterwards."""
     if not display.every:
         yield
         return
@@ -193,16 +193,16 @@ def pulse(display: Beating) -> Iterator[None]:
     def run() -> None:
         try:
             while not over.wait(display.every):
-                display.beat()
-        except BuildxCacheError as error:  # nobody reads any more
+                display.tick()
+        except BuildxCacheError as error:  # the reader has closed the stream
             display.broken = error
-        except OSError:  # the terminal went away, and a signal tells
+        except OSError:  # the terminal was closed; a signal ends the call
             return
 
-    thread = threading.Thread(target=run, name="pulse", daemon=True)
+    thread = threading.Thread(target=run, name="ticker", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join(_LAST_BEAT_SECONDS)
+        thread.join(_LAST_TICK_SECONDS)

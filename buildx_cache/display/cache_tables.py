@@ -1,4 +1,4 @@
-"""Show cache folders and caches in registries: facts, findings and tables of ``cache``, in 80 columns."""
+"""Print the results of the ``cache`` commands: facts, findings and tables in 80 columns."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from rich.text import Text
 from buildx_cache.formatting import age, counted, printable, short_digest, size, with_short_digests
 from buildx_cache.layout import (
     LISTED_TAGS,
-    Bounded,
+    EvictionResult,
     Finding,
     Layer,
-    Reach,
+    Reachability,
     Severity,
     Tag,
     damaged,
@@ -28,7 +28,7 @@ from buildx_cache.layout import (
 )
 from buildx_cache.layout.model import Descriptor
 from buildx_cache.registry.pruning import Deletion
-from buildx_cache.registry.repository import Holds, RemoteCache
+from buildx_cache.registry.repository import RemoteCache, TagKind
 
 UNKNOWN = "-"
 _SEVERITIES = {Severity.DAMAGE: "bold red", Severity.NOTICE: "yellow"}
@@ -37,18 +37,18 @@ _TAGS = 30
 
 
 class Results(Console):
-    """Where results are printed: ``out``, or nowhere with ``quiet``."""
+    """The console for results: prints to ``out``, or nothing with ``quiet``."""
 
     def __init__(self, out: TextIO, *, color: bool, quiet: bool = False) -> None:
         super().__init__(file=out, highlight=False, no_color=not color, quiet=quiet)
 
     def on_broken_pipe(self) -> None:
-        """Left to the command line; Rich would end the program with another exit code."""
+        """Raise the error for the command line to handle; Rich would end the program with another exit code."""
         raise BrokenPipeError
 
 
-class Sheet:
-    """Prints parts to ``console``; ``now`` (seconds since the epoch) is what ages are counted from."""
+class CacheTables:
+    """Print parts of a result to ``console``; ages are relative to ``now`` (seconds since the epoch)."""
 
     def __init__(self, console: Results, *, now: float) -> None:
         self._console = console
@@ -56,31 +56,31 @@ class Sheet:
         self._begun = False
 
     def _begin(self) -> None:
-        """Print an empty line between one cache and the next."""
+        """Print an empty line between two caches."""
         if self._begun:
             self._console.print()
         self._begun = True
 
     def _facts(self, *pairs: tuple[str, str]) -> None:
-        """Print a matter and what there is to say of it, a line each."""
-        width = max(_TITLE, *(len(matter) for matter, _ in pairs))
-        for matter, said in pairs:
-            self._line(f"{matter:<{width}}", "bold", said)
+        """Print one line for each pair of title and text."""
+        width = max(_TITLE, *(len(title) for title, _ in pairs))
+        for title, text in pairs:
+            self._line(f"{title:<{width}}", "bold", text)
 
-    def _line(self, title: str, style: str, said: str) -> None:
+    def _line(self, title: str, style: str, text: str) -> None:
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(no_wrap=True, min_width=_TITLE)
         grid.add_column(overflow="fold")
-        grid.add_row(Text(title, style), cell(said))
+        grid.add_row(Text(title, style), cell(text))
         self._console.print(grid)
 
-    def _verified(self, name: str, said: str, findings: Sequence[Finding]) -> None:
-        """One line where there is no damage; then every finding, those with one remedy together."""
+    def _verified(self, name: str, checked: str, findings: Sequence[Finding]) -> None:
+        """Print whether a cache is sound, then every finding, grouped by remedy."""
         if damaged(tuple(findings)):
             self._begin()
             self._line("damaged", _SEVERITIES[Severity.DAMAGE], name)
         else:
-            self._line("sound", "green", f"{name}: {said}")
+            self._line("sound", "green", f"{name}: {checked}")
         for remedy, group in groupby(sorted(findings, key=_by_remedy), key=lambda finding: finding.remedy):
             for finding in group:
                 self._finding(finding)
@@ -99,7 +99,7 @@ class Sheet:
         self._line(finding.severity.value, style, f"{with_short_digests(finding.blob)}: {finding.problem}")
 
     def _layers(self, layers: Sequence[Layer], count: int, *, several: bool = False) -> None:
-        """Print the first ``count`` layers; with ``several`` tags, those that hold each."""
+        """Print the first ``count`` layers; with ``several``, also the tags of each layer."""
         if not layers or not count:
             return
         table = new_table("layer", size=True, age=True, format=False)
@@ -125,16 +125,13 @@ class Sheet:
 
 
 def cell(text: str) -> Text:
-    """Return a text from elsewhere, on one line.
-
-    Neither Rich's markup nor the terminal's commands mean anything in it.
-    """
+    """Return an untrusted text on one line, in which Rich's markup and terminal control sequences have no effect."""
     return Text("".join(sign if sign.isprintable() else "?" for sign in printable(text)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnCache:
-    """A cache in the user's cache directory: bytes on disk, and when its newest step was made, None if unknown."""
+    """A cache in the user's cache directory: bytes on disk, and the time of its newest step, None if unknown."""
 
     name: str
     folder: Path
@@ -143,7 +140,7 @@ class OwnCache:
     created: float | None
 
     def as_json(self) -> dict[str, object]:
-        """Return the cache for a document."""
+        """Return the cache as plain JSON values."""
         return {
             "name": self.name,
             "folder": str(self.folder),
@@ -154,7 +151,7 @@ class OwnCache:
 
 
 def own_caches_table(console: Results, home: str, rows: Sequence[OwnCache], *, now: float) -> None:
-    """Print the caches of a user's cache directory, and their size in all."""
+    """Print the caches of a user's cache directory, and their total size."""
     if not rows:
         console.print(cell(f"no caches in {home}"))
         return
@@ -167,16 +164,16 @@ def own_caches_table(console: Results, home: str, rows: Sequence[OwnCache], *, n
 
 
 def new_table(first: str, **columns: bool) -> Table:
-    """Return a table without lines; ``columns`` are the others by name, and whether they hold figures."""
+    """Return a table without lines; ``columns`` maps the names of further columns to whether they hold numbers."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(first, overflow="fold")
-    for name, figures in columns.items():
-        table.add_column(name, justify="right" if figures else "left", no_wrap=figures, overflow="fold")
+    for name, is_numeric in columns.items():
+        table.add_column(name, justify="right" if is_numeric else "left", no_wrap=is_numeric, overflow="fold")
     return table
 
 
 def tag_name(name: str) -> str:
-    """Return a tag for people; one without a name has a word, too."""
+    """Return a tag's name for people, ``(none)`` if it is empty."""
     return name or "(none)"
 
 
@@ -184,11 +181,11 @@ def _by_remedy(finding: Finding) -> tuple[bool, str]:
     return finding.severity is not Severity.DAMAGE, finding.remedy
 
 
-class FolderTables(Sheet):
-    """Prints what was found in folders and done to them."""
+class FolderTables(CacheTables):
+    """Print the results of commands on cache folders."""
 
-    def inspected(self, found: Reach, findings: Sequence[Finding], *, layers: int) -> None:
-        """Print a cache folder: what it holds, its tags, its ``layers`` largest layers, its faults."""
+    def inspected(self, found: Reachability, findings: Sequence[Finding], *, layers: int) -> None:
+        """Print a cache folder: its sizes, its tags, its ``layers`` largest layers, its faults."""
         self._begin()
         dead = f"{size(found.dead_bytes)} in {counted(found.dead_blobs, 'blob')}"
         self._facts(
@@ -203,14 +200,14 @@ class FolderTables(Sheet):
         self._layers(layers_by_size(found), layers, several=len(found.tags) > 1)
         self._findings(findings)
 
-    def verified(self, found: Reach, findings: Sequence[Finding], *, deep: bool) -> None:
-        """Whether a folder is sound and how closely it was looked at; every finding, those with one remedy together."""
+    def verified(self, found: Reachability, findings: Sequence[Finding], *, deep: bool) -> None:
+        """Print whether a folder is sound, how it was checked, and every finding, grouped by remedy."""
         how = "layers read" if deep else "layers by size"
-        said = f"{counted(len(found.blobs), 'blob')}, {size(found.live_bytes)} ({how})"
-        self._verified(str(found.folder), said, findings)
+        checked = f"{counted(len(found.blobs), 'blob')}, {size(found.live_bytes)} ({how})"
+        self._verified(str(found.folder), checked, findings)
 
-    def pruned(self, folder: Path, done: Bounded) -> None:
-        """Print what went from a folder, or would go."""
+    def pruned(self, folder: Path, done: EvictionResult) -> None:
+        """Print the tags and blobs that were deleted from a folder, or would be."""
         self._begin()
         swept = done.swept
         dropped, deleted, kept = (
@@ -247,18 +244,18 @@ class FolderTables(Sheet):
 
 @dataclass(frozen=True, kw_only=True)
 class UnreadableCache:
-    """A tag in a registry that cannot be read, and why; its age is not known."""
+    """A tag in a registry that cannot be read, and the reason; its age is unknown."""
 
     tag: str
     problem: str
     created: None = None
 
 
-class RegistryTables(Sheet):
-    """Prints what was found in repositories and done to them."""
+class RegistryTables(CacheTables):
+    """Print the results of commands on repositories."""
 
     def listed(self, name: str, caches: Sequence[RemoteCache | UnreadableCache]) -> None:
-        """Print the caches in a repository, in this order."""
+        """Print the caches in a repository, in the given order."""
         self._facts(
             ("repository", name), ("caches", str(len(caches)) if caches else "none: it has no tag buildcache-*")
         )
@@ -274,7 +271,7 @@ class RegistryTables(Sheet):
                 self._line("damage", "bold red", each.problem)
 
     def inspected(self, name: str, found: RemoteCache, *, layers: int) -> None:
-        """Print what a tag holds, and its ``layers`` largest layers."""
+        """Print the content of a tag, and its ``layers`` largest layers."""
         records = "" if found.records is None else f", {counted(found.records, 'record')}"
         self._facts(
             ("cache", f"{name}:{found.tag}"),
@@ -287,12 +284,15 @@ class RegistryTables(Sheet):
         self._findings(found.findings)
 
     def verified(self, name: str, findings: Sequence[Finding], *, deep: bool) -> None:
-        """Whether a tag is sound and how closely it was looked at, and every finding."""
+        """Print whether a tag is sound, how it was checked, and every finding."""
         how = "layers read" if deep else "layers by size"
         self._verified(name, how, findings)
 
     def pruned(self, name: str, done: Deletion, *, dry_run: bool, untagged: str = "") -> None:
-        """Print what went from a repository, or would go, and what stays; ``untagged`` is what deletes the rest."""
+        """Print the tags that were deleted from a repository, or would be, and the kept tags.
+
+        ``untagged`` says how to delete untagged manifests.
+        """
         deleted, kept = ("would delete", "would keep") if dry_run else ("deleted", "kept")
         facts = [
             ("repository", name),
@@ -304,16 +304,16 @@ class RegistryTables(Sheet):
         self._facts(*facts)
         if done.deleted or done.kept:
             table = new_table("", tag=False, why=False)
-            for what, judged in ((deleted, done.deleted), (kept, done.kept)):
-                for each in judged:
-                    table.add_row(what, cell(each.tag.name), cell(each.reason))
+            for title, decisions in ((deleted, done.deleted), (kept, done.kept)):
+                for each in decisions:
+                    table.add_row(title, cell(each.tag.name), cell(each.reason))
             self._print(table)
 
 
 def _held(found: RemoteCache) -> str:
-    return found.shape.value if found.holds is Holds.CACHE else found.holds.value
+    return found.shape.value if found.holds is TagKind.CACHE else found.holds.value
 
 
 def _unnamed(layer: Descriptor) -> Layer:
-    """Return a layer of one tag, whose name need not be said."""
+    """Return a layer without the tag's name, for the table of one tag."""
     return Layer(digest=layer.digest, size=layer.size, media_type=layer.media_type, created=layer.created, tags=())

@@ -1,4 +1,4 @@
-"""What a call does, as one JSON object a line on stdout: ``docs/progress-json.md`` says what is in each."""
+"""Write the call's events as one JSON object a line on stdout; ``docs/progress-json.md`` describes the fields."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from buildx_cache.buildkit import BuildTrace, Event, LogEvent, StatusEvent, Text
 from buildx_cache.buildkit.vertex_names import transfer_kind
 from buildx_cache.ci.capabilities import json_without_commands
 from buildx_cache.display.quiet import failure_log
-from buildx_cache.display.steps import LogLines, Steps, Watched
+from buildx_cache.display.steps import Activity, LogLines, Steps
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import printable
 from buildx_cache.report import BuildReport
 
 VERSION = 1
-"""Of the format: a new one where a field changes its meaning or goes, not where one is added."""
+"""The version of the format. It changes when a field changes its meaning or is removed, not when a field is added."""
 
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
 class JsonDisplay:
-    """Events for programs; people read nothing of this. A reader that goes away ends the call."""
+    """Write events for programs. The call ends if the reader closes the stream."""
 
     every = 0.0
 
@@ -38,8 +38,8 @@ class JsonDisplay:
     def _forget(self) -> None:
         self._steps = Steps()
         self._lines = LogLines()
-        self._said: dict[Watched, dict[str, Any]] = {}
-        self._moved: dict[Watched, tuple[int, int]] = {}
+        self._written: dict[Activity, dict[str, Any]] = {}
+        self._moved: dict[Activity, tuple[int, int]] = {}
 
     def say(self, text: str) -> None:
         """Write a message."""
@@ -59,28 +59,28 @@ class JsonDisplay:
             self._tell("phase", name=name)
 
     def event(self, event: Event) -> None:
-        """Write a change of a step or transfer, lines of its log, bytes that it moved, or a warning."""
+        """Write a change of a step or transfer, its log lines, its bytes, or a warning."""
         match event:
             case TextLine():
                 if event.text.startswith("WARNING:"):
                     self.warn(event.text.removeprefix("WARNING:").strip())
             case VertexEvent() | StatusEvent() | LogEvent():
-                if (watched := self._steps.take(event)) is not None:
-                    self._about(watched, event)
+                if (activity := self._steps.take(event)) is not None:
+                    self._about(activity, event)
 
     def restart(self) -> None:
-        """Write that the build begins again."""
+        """Write the start of another attempt."""
         self._forget()
         self._tell("restart")
 
-    def beat(self) -> None:
-        """Nothing."""
+    def tick(self) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
-        """Write which steps and transfers were stopped."""
-        for watched in self._said:
-            if watched.is_running:
-                self._tell("step" if watched.label else "transfer", **{**_fields(watched), "state": "stopped"})
+        """Write the steps and transfers that were stopped."""
+        for activity in self._written:
+            if activity.is_running:
+                self._tell("step" if activity.label else "transfer", **{**_fields(activity), "state": "stopped"})
 
     def result(self, line: str) -> None:
         """Write a result."""
@@ -91,45 +91,45 @@ class JsonDisplay:
         self._tell("report", report=json.loads(report.to_json()))
 
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
-        """Write what failed."""
+        """Write the error."""
         log = [printable(line) for line in failure_log(trace)] if trace else []
         code = int(error.exit_code)
         message, hint = printable(error.message), printable(error.hint)
         self._tell("error", code=error.code, message=message, hint=hint, exit_code=code, log=log)
 
-    def _about(self, watched: Watched, event: VertexEvent | StatusEvent | LogEvent) -> None:
+    def _about(self, activity: Activity, event: VertexEvent | StatusEvent | LogEvent) -> None:
         match event:
             case VertexEvent():
-                if watched.has_ended:
+                if activity.has_ended:
                     for stream, line in self._lines.rest(event.digest):
-                        self._log(watched, stream, line)
-                self._state(watched)
+                        self._log(activity, stream, line)
+                self._state(activity)
             case LogEvent():
                 for line in self._lines.take(event):
-                    self._log(watched, event.stream, line)
+                    self._log(activity, event.stream, line)
             case StatusEvent():
-                self._bytes(watched)
-                if watched.has_ended:  # a base image of which something was pulled after all
-                    self._state(watched)
+                self._bytes(activity)
+                if activity.has_ended:  # a layer of a base image was pulled after all
+                    self._state(activity)
 
-    def _state(self, watched: Watched) -> None:
-        if not watched.has_begun:
+    def _state(self, activity: Activity) -> None:
+        if not activity.has_begun:
             return
-        told = _fields(watched)
-        if told != self._said.get(watched):
-            self._said[watched] = told
-            self._tell("step" if watched.label else "transfer", **told)
+        fields = _fields(activity)
+        if fields != self._written.get(activity):
+            self._written[activity] = fields
+            self._tell("step" if activity.label else "transfer", **fields)
 
-    def _bytes(self, watched: Watched) -> None:
-        if not watched.has_begun:
+    def _bytes(self, activity: Activity) -> None:
+        if not activity.has_begun:
             return
-        moved = (watched.state.bytes, watched.state.bytes_total)
-        if any(moved) and moved != self._moved.get(watched):
-            self._moved[watched] = moved
-            self._tell("progress", id=watched.key, bytes=moved[0], bytes_total=moved[1])
+        moved = (activity.state.bytes, activity.state.bytes_total)
+        if any(moved) and moved != self._moved.get(activity):
+            self._moved[activity] = moved
+            self._tell("progress", id=activity.key, bytes=moved[0], bytes_total=moved[1])
 
-    def _log(self, watched: Watched, stream: int, line: str) -> None:
-        self._tell("log", id=watched.key, stream=_STREAMS.get(stream, "stdout"), text=printable(line))
+    def _log(self, activity: Activity, stream: int, line: str) -> None:
+        self._tell("log", id=activity.key, stream=_STREAMS.get(stream, "stdout"), text=printable(line))
 
     def _tell(self, event: str, **fields: object) -> None:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **fields})
@@ -137,25 +137,25 @@ class JsonDisplay:
         self._out.flush()
 
 
-def _fields(watched: Watched) -> dict[str, Any]:
-    state, label = watched.state, watched.label
+def _fields(activity: Activity) -> dict[str, Any]:
+    state, label = activity.state, activity.label
     own: dict[str, Any] = {"kind": transfer_kind(state.name)}
     if label:
         own = {"platform": label.platform, "stage": label.stage, "number": label.number, "total": label.total}
     return {
-        "id": watched.key,
+        "id": activity.key,
         **own,
-        "name": watched.name,
-        "state": _state(watched),
+        "name": activity.name,
+        "state": _state(activity),
         "started": state.started,
         "seconds": round(state.seconds, 3),
         "error": printable(state.error),
     }
 
 
-def _state(watched: Watched) -> str:
-    if watched.is_running:
+def _state(activity: Activity) -> str:
+    if activity.is_running:
         return "running"
-    if watched.state.error:
-        return "stopped" if is_cancelled(watched.state.error) else "failed"
-    return "cached" if watched.is_cached else "done"
+    if activity.state.error:
+        return "stopped" if is_cancelled(activity.state.error) else "failed"
+    return "cached" if activity.is_cached else "done"

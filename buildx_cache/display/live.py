@@ -1,4 +1,4 @@
-"""Show a build on a terminal: a tree in a region that is drawn anew while it runs, and steps left as lines."""
+"""Show a build on a terminal: a tree that is redrawn while the build runs, then one line for each step."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 from buildx_cache.buildkit import Event, TextLine
-from buildx_cache.display.base import Line, Phase, alone, is_worth_a_warning
-from buildx_cache.display.live_state import Board, tree
+from buildx_cache.display.base import Line, Phase, is_worth_a_warning, locked
+from buildx_cache.display.live_state import LiveState, render_tree
 from buildx_cache.display.quiet import QuietDisplay
-from buildx_cache.display.steps import Watched
+from buildx_cache.display.steps import Activity
 from buildx_cache.formatting import duration
 from buildx_cache.report import BuildReport
 
@@ -25,7 +25,7 @@ _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
 
 
 class Region:
-    """Draws with one write each time, so that nobody sees half of it."""
+    """The part of the terminal that is redrawn. Each drawing is one write, so that no partial drawing is visible."""
 
     def __init__(self, out: TextIO, *, color: bool) -> None:
         self._out = out
@@ -36,12 +36,12 @@ class Region:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and rows of the terminal now."""
+        """The current columns and rows of the terminal."""
         columns, rows = os.get_terminal_size(self._out.fileno())
         return columns or 80, rows or 24
 
     def draw(self, lines: Sequence[Text], above: Sequence[Text] = ()) -> None:
-        """Replace what is drawn by ``lines``, cut to the width of the terminal; ``above`` go by, at whatever length."""
+        """Replace the drawing by ``lines``, cut to the terminal's width; first print ``above``, uncut, above it."""
         columns, _ = self.size
         console = self._console(columns)
         shown = [fitted(line, columns - 1) for line in lines]
@@ -55,7 +55,7 @@ class Region:
         self._widths = tuple(line.cell_len for line in shown)
 
     def close(self, above: Sequence[Text] = ()) -> None:
-        """Leave ``above`` and nothing else, and give the cursor back."""
+        """Remove the drawing, print ``above``, and show the cursor again."""
         columns, _ = self.size
         console = self._console(columns)
         left = _passing(console, above)
@@ -65,7 +65,7 @@ class Region:
             self._put(f"{home}{left}{ending}")
 
     def _home(self, columns: int) -> str:
-        """Go to where the drawing begins. It is taken away at once where its lines may have been broken."""
+        """Return the codes to go to the drawing's first row, and to erase it if a resize may have wrapped its lines."""
         rows = sum(max(1, -(-width // columns)) for width in self._widths)
         up = f"\r\x1b[{rows}A" if rows else "\r"
         return up if rows == len(self._widths) else f"{up}{_REST_OF_SCREEN}"
@@ -86,7 +86,7 @@ class Region:
 
 
 def fitted(line: Text, width: int) -> Text:
-    """Return the line in so many columns, with three dots for what does not fit."""
+    """Return the line cut to ``width`` columns, with an ellipsis if it does not fit."""
     if cell_len(line.plain) > width:
         line = line.copy()
         line.truncate(width, overflow="ellipsis")
@@ -94,7 +94,7 @@ def fitted(line: Text, width: int) -> Text:
 
 
 def _passing(console: Console, lines: Sequence[Text]) -> str:
-    """Lines that may go on in rows which nothing has erased."""
+    """Return lines as terminal codes. Each erases the row where it begins and the row where it ends."""
     return "".join(f"{_REST_OF_LINE}{_ansi(console, line)}{_REST_OF_LINE}\n" for line in lines)
 
 
@@ -108,7 +108,7 @@ _OUTCOMES = {"CACHED": "dim", "FAILED": "bold red", "STOPPED": "yellow"}
 
 
 def can_draw(stderr: TextIO, env: Mapping[str, str]) -> bool:
-    """Whether ``stderr`` is a terminal that can move its cursor and show what is drawn."""
+    """Return whether ``stderr`` is a terminal that can move its cursor, prints UTF-8 and has room for a tree."""
     if not stderr.isatty() or env.get("TERM", "dumb") in ("dumb", "unknown", ""):
         return False
     try:
@@ -120,10 +120,10 @@ def can_draw(stderr: TextIO, env: Mapping[str, str]) -> bool:
 
 
 class LiveDisplay(QuietDisplay):
-    """A tree below whatever else is said.
+    """Show a tree, and all other lines above it.
 
-    Only ``beat`` and ``close`` write while the tree is there. The former is called from a thread that no signal
-    interrupts, so nothing is ever drawn by half.
+    While the tree is visible, only ``tick`` and ``close`` write. ``tick`` runs in a thread that no signal interrupts,
+    so no drawing is cut in half.
     """
 
     every = 0.2
@@ -137,60 +137,62 @@ class LiveDisplay(QuietDisplay):
         self._phase = Phase()
         self._head = ""
         self._began: float | None = None
-        self._board = Board()
+        self._state = LiveState()
 
     def say(self, text: str) -> None:
-        """One line above the tree."""
+        """Write one line above the tree."""
         self._print("", "", text)
 
     def command(self, line: str) -> None:
-        """One line, if asked for."""
+        """Write one line if ``verbose``."""
         if self._verbose:
             self.say(f"+ {line}")
 
-    @alone
+    @locked
     def phase(self, name: str) -> None:
-        """Set what the tree is headed with."""
+        """Begin a phase, the head of the tree."""
         self._phase = Phase(name=name, since=time.monotonic())
         if name == "build" and self._began is None:
             self._began = self._phase.since
 
-    @alone
+    @locked
     def event(self, event: Event) -> None:
-        """Take steps, transfers and logs; of plain lines only warnings."""
+        """Take steps, transfers, logs, and plain lines with warnings."""
         if isinstance(event, TextLine) and is_worth_a_warning(event.text):
             self.warn(event.text.removeprefix("WARNING:").strip())
         else:
-            self._board.take(event)
+            self._state.take(event)
 
-    @alone
+    @locked
     def restart(self) -> None:
         """Begin a new tree."""
-        self._board = Board()
+        self._state = LiveState()
 
-    @alone
-    def beat(self) -> None:
-        """Draw."""
+    @locked
+    def tick(self) -> None:
+        """Redraw the tree."""
         if self._is_over:
             return
         columns, rows = self._region.size
         self._head = self._doing() or self._head
         rows = min(rows - 1, _TALLEST)
-        lines = tree(self._board, head=self._head, rows=rows, columns=columns, now=time.time()) if self._head else []
+        lines = (
+            render_tree(self._state, head=self._head, rows=rows, columns=columns, now=time.time()) if self._head else []
+        )
         above, self._above = self._above, []
         self._region.draw(lines, above)
 
-    @alone
+    @locked
     def close(self) -> None:
-        """Leave the steps that ended, or were stopped, as lines."""
+        """Replace the tree by one line for each step that ended or was stopped."""
         if self._is_over:
             return
         columns, _ = self._region.size
-        begun = sorted((each for each in self._board.steps if each.has_begun), key=_order)
+        begun = sorted((each for each in self._state.steps if each.has_begun), key=_order)
         self._region.close([*self._above, *(fitted(_step(each), columns - 1) for each in begun)])
         self._above, self._is_over = [], True
 
-    @alone
+    @locked
     def summary(self, report: BuildReport) -> None:
         """Show steps, cache and phases."""
         self._summarise(report)
@@ -202,23 +204,23 @@ class LiveDisplay(QuietDisplay):
             self._above.append(line.styled)
 
     def _doing(self) -> str:
-        """Return what is done now; nothing while it is quickly done, so that the tree stays as it is."""
+        """Return the head of the tree; empty in a phase's first second, so that the head does not flicker."""
         now = time.monotonic()
-        if self._phase.name == "build" and self._began is not None:  # it may come in several parts
+        if self._phase.name == "build" and self._began is not None:  # the build may have several parts
             return f"building {duration(now - self._began)}"
         return self._phase.still(now)
 
 
-# Rows of the tree, so that a large terminal still shows what was there before.
+# The most rows of the tree, so that a large terminal still shows earlier output.
 _TALLEST = 40
 
 
-def _step(watched: Watched) -> Text:
-    text = Text(watched.line)
-    text.stylize(_OUTCOMES.get(watched.outcome, "green"), 0, 8)
+def _step(activity: Activity) -> Text:
+    text = Text(activity.line)
+    text.stylize(_OUTCOMES.get(activity.outcome, "green"), 0, 8)
     return text
 
 
-def _order(watched: Watched) -> tuple[float, str, str, int]:
-    state, label = watched.state, watched.label
+def _order(activity: Activity) -> tuple[float, str, str, int]:
+    state, label = activity.state, activity.label
     return (state.started or 0.0, *((label.platform, label.stage, label.number) if label else ("", "", 0)))

@@ -1,7 +1,7 @@
-"""Keep what a live view knows of a build, and draw it as a tree of stages and steps.
+"""Keep the state of a build for the live view, and render it as a tree of stages and steps.
 
-What runs comes first, then the log of the step that speaks, then what ended last; cached steps are only counted. The
-cost is bounded by what runs and what is shown, not by how many steps the build has.
+Running steps come first, then the log of one step, then the last steps that ended; cached steps are only counted. The
+cost depends on the running and visible steps, not on the size of the build.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from itertools import groupby
 from rich.text import Text
 
 from buildx_cache.buildkit import Event, LogEvent, VertexEvent
-from buildx_cache.display.steps import LogLines, Steps, Watched
+from buildx_cache.display.steps import Activity, LogLines, Steps
 from buildx_cache.formatting import duration, printable, size, with_short_digests
 
 RECENT = 100
-"""Steps kept of those that ended, for the rows of a screen that are left."""
+"""The number of ended steps to keep; they fill the free rows of the screen."""
 
 TAIL = 5
-"""Lines shown of the log of the step that speaks."""
+"""The number of lines of the visible log."""
 
-# Seconds of silence after which another step's log is shown.
+# Seconds without a new line after which another step's log replaces the visible log.
 _SILENCE = 3.0
 
 StageKey = tuple[str, str]
@@ -33,158 +33,158 @@ StageKey = tuple[str, str]
 
 @dataclass(kw_only=True)
 class Stage:
-    """One stage of the Dockerfile, in figures."""
+    """The counts of one stage of the Dockerfile."""
 
     platform: str
     name: str
     cached: int = 0
     ended: int = 0
-    """Steps that ended, cached ones among them."""
+    """Steps that ended, cached ones included."""
 
 
-class Board:
-    """Takes events, and keeps what a view shows."""
+class LiveState:
+    """The state that the live view shows, updated by events."""
 
     def __init__(self) -> None:
         self.steps = Steps()
         self.stages: dict[StageKey, Stage] = {}
-        self.running: dict[Watched, None] = {}
-        """Steps and transfers, in the order in which they began."""
-        self.recent: deque[Watched] = deque(maxlen=RECENT)
-        """Steps that ran and ended, in that order."""
+        self.running: dict[Activity, None] = {}
+        """Running steps and transfers, in the order of their start."""
+        self.recent: deque[Activity] = deque(maxlen=RECENT)
+        """Executed steps, in the order of their end."""
         self.cached = self.ended = 0
-        self.speaker: Watched | None = None
-        """The step whose log is shown: it stays as long as it speaks, so that steps at once do not take turns."""
+        self.log_step: Activity | None = None
+        """The step with the visible log: the same one while it prints, so that parallel steps do not alternate."""
         self._spoke = 0.0
-        self._tails: dict[Watched, deque[str]] = {}
+        self._tails: dict[Activity, deque[str]] = {}
         self._lines = LogLines()
-        self._counted: dict[Watched, bool] = {}
+        self._counted: dict[Activity, bool] = {}
 
     def take(self, event: Event) -> None:
-        """Take an event."""
-        watched = self.steps.take(event)
-        if watched is None:
+        """Update the state by an event."""
+        activity = self.steps.take(event)
+        if activity is None:
             return
-        if isinstance(event, VertexEvent) or (watched in self._counted and not isinstance(event, LogEvent)):
-            self._move(watched)
-        elif isinstance(event, LogEvent) and watched.label:
-            self._listen(watched, event)
+        if isinstance(event, VertexEvent) or (activity in self._counted and not isinstance(event, LogEvent)):
+            self._move(activity)
+        elif isinstance(event, LogEvent) and activity.label:
+            self._listen(activity, event)
 
     @property
     def tail(self) -> tuple[str, ...]:
-        """The last lines of the speaker."""
-        return tuple(self._tails.get(self.speaker, ())) if self.speaker else ()
+        """The last lines of ``log_step``."""
+        return tuple(self._tails.get(self.log_step, ())) if self.log_step else ()
 
-    def _move(self, watched: Watched) -> None:
-        self._uncount(watched)
-        if watched.is_running:
-            self.running.setdefault(watched)
-            if watched.label:
-                self._stage(watched)
-        elif watched.has_ended:
-            self.running.pop(watched, None)
-            self._tails.pop(watched, None)
-            if watched is self.speaker:
-                self.speaker = next(reversed(self._tails), None)
-            if watched.label:
-                self._count(watched)
+    def _move(self, activity: Activity) -> None:
+        self._uncount(activity)
+        if activity.is_running:
+            self.running.setdefault(activity)
+            if activity.label:
+                self._stage(activity)
+        elif activity.has_ended:
+            self.running.pop(activity, None)
+            self._tails.pop(activity, None)
+            if activity is self.log_step:
+                self.log_step = next(reversed(self._tails), None)
+            if activity.label:
+                self._count(activity)
 
-    def _listen(self, watched: Watched, event: LogEvent) -> None:
-        if not (lines := [*self._lines.take(event, last=TAIL)]) or watched not in self.running:
+    def _listen(self, activity: Activity, event: LogEvent) -> None:
+        if not (lines := [*self._lines.take(event, last=TAIL)]) or activity not in self.running:
             return
-        self._tails.setdefault(watched, deque(maxlen=TAIL)).extend(lines)
+        self._tails.setdefault(activity, deque(maxlen=TAIL)).extend(lines)
         now = time.monotonic()
-        if self.speaker is None or now - self._spoke > _SILENCE:
-            self.speaker = watched
-        if watched is self.speaker:
+        if self.log_step is None or now - self._spoke > _SILENCE:
+            self.log_step = activity
+        if activity is self.log_step:
             self._spoke = now
 
-    def _count(self, watched: Watched) -> None:
-        stage, is_cached = self._stage(watched), watched.is_cached
-        self._counted[watched] = is_cached
+    def _count(self, activity: Activity) -> None:
+        stage, is_cached = self._stage(activity), activity.is_cached
+        self._counted[activity] = is_cached
         self._add(stage, 1, is_cached=is_cached)
         if not is_cached:
-            self.recent.append(watched)
+            self.recent.append(activity)
 
-    def _uncount(self, watched: Watched) -> None:
-        """Have a step that ended go on, or end again."""
-        is_cached = self._counted.pop(watched, None)
+    def _uncount(self, activity: Activity) -> None:
+        """Undo the count of an ended step that runs again or ends again."""
+        is_cached = self._counted.pop(activity, None)
         if is_cached is None:
             return
-        self._add(self._stage(watched), -1, is_cached=is_cached)
-        if not is_cached and watched in self.recent:
-            self.recent.remove(watched)
+        self._add(self._stage(activity), -1, is_cached=is_cached)
+        if not is_cached and activity in self.recent:
+            self.recent.remove(activity)
 
     def _add(self, stage: Stage, count: int, *, is_cached: bool) -> None:
         for each in (self, stage):
             each.ended += count
             each.cached += count if is_cached else 0
 
-    def _stage(self, watched: Watched) -> Stage:
-        platform, name = key = stage_key(watched)
+    def _stage(self, activity: Activity) -> Stage:
+        platform, name = key = stage_key(activity)
         return self.stages.setdefault(key, Stage(platform=platform, name=name))
 
 
-def stage_key(watched: Watched) -> StageKey:
+def stage_key(activity: Activity) -> StageKey:
     """Return the stage of a step."""
-    return (watched.label.platform, watched.label.stage) if watched.label else ("", "")
+    return (activity.label.platform, activity.label.stage) if activity.label else ("", "")
 
 
 _TAIL_INDENT = " " * 12
 _STYLES = {"FAILED": "bold red", "STOPPED": "yellow"}
 
 
-def tree(board: Board, *, head: str, rows: int, columns: int, now: float) -> list[Text]:
-    """Return at most ``rows`` lines; ``now`` is in POSIX seconds. Lines may be wider than ``columns``."""
-    running = [each for each in board.running if each.label]
-    moving = [each for each in board.running if not each.label][: max(rows // 3, 1)]
-    chosen: list[Watched] = []
-    left = _choose(chosen, running, rows - len(moving) - 2)  # the head, and that there are more
+def render_tree(state: LiveState, *, head: str, rows: int, columns: int, now: float) -> list[Text]:
+    """Render the tree in at most ``rows`` lines; ``now`` is in POSIX seconds. Lines may be wider than ``columns``."""
+    running = [each for each in state.running if each.label]
+    moving = [each for each in state.running if not each.label][: max(rows // 3, 1)]
+    chosen: list[Activity] = []
+    left = _choose(chosen, running, rows - len(moving) - 2)  # two rows: the head, and "and N more"
     hidden = len(running) - len(chosen)
-    tail = [*board.tail][-left:] if left > 0 and board.speaker in chosen else []
-    left = _choose(chosen, reversed(board.recent), left - len(tail) + (not hidden))
-    lines = [_head(board, head)]
-    for key, steps in groupby(sorted(chosen, key=lambda each: _order(board, each)), key=stage_key):
-        lines.append(_stage_line(board.stages[key]))
-        for watched in steps:
-            lines.append(_step_line(watched, columns, now))
-            lines += [Text(f"{_TAIL_INDENT}| {_flat(line)}", "dim") for line in tail if watched is board.speaker]
+    tail = [*state.tail][-left:] if left > 0 and state.log_step in chosen else []
+    left = _choose(chosen, reversed(state.recent), left - len(tail) + (not hidden))
+    lines = [_head(state, head)]
+    for key, steps in groupby(sorted(chosen, key=lambda each: _order(state, each)), key=stage_key):
+        lines.append(_stage_line(state.stages[key]))
+        for activity in steps:
+            lines.append(_step_line(activity, columns, now))
+            lines += [Text(f"{_TAIL_INDENT}| {_flat(line)}", "dim") for line in tail if activity is state.log_step]
     if hidden:
         lines.append(Text(f"{'':12}and {hidden} more", "dim"))
-    lines += _cached_stages(board, {stage_key(each) for each in chosen}, left)
+    lines += _cached_stages(state, {stage_key(each) for each in chosen}, left)
     lines += [_step_line(each, columns, now) for each in moving]
     return lines[:rows]
 
 
-def _choose(chosen: list[Watched], more: Iterable[Watched], left: int) -> int:
-    """Add steps as long as there are rows, one for the stage of each included; return how many are left."""
+def _choose(chosen: list[Activity], more: Iterable[Activity], left: int) -> int:
+    """Add steps while rows are left, counting one row for each new stage; return the number of rows left."""
     stages = {stage_key(each) for each in chosen}
-    for watched in more:
-        cost = 1 if stage_key(watched) in stages else 2
+    for activity in more:
+        cost = 1 if stage_key(activity) in stages else 2
         if cost > left:
             break
-        chosen.append(watched)
-        stages.add(stage_key(watched))
+        chosen.append(activity)
+        stages.add(stage_key(activity))
         left -= cost
     return left
 
 
-def _cached_stages(board: Board, shown: set[StageKey], left: int) -> Iterator[Text]:
-    """Stages of which nothing else is shown, the last ones."""
-    others = [stage for key, stage in board.stages.items() if key not in shown and stage.cached]
+def _cached_stages(state: LiveState, shown: set[StageKey], left: int) -> Iterator[Text]:
+    """Yield the lines of the last stages that have only cached steps to show."""
+    others = [stage for key, stage in state.stages.items() if key not in shown and stage.cached]
     for stage in others[max(len(others) - left, 0) :] if left > 0 else ():
         yield _stage_line(stage)
 
 
-def _order(board: Board, watched: Watched) -> tuple[int, int]:
-    return [*board.stages].index(stage_key(watched)), watched.label.number if watched.label else 0
+def _order(state: LiveState, activity: Activity) -> tuple[int, int]:
+    return [*state.stages].index(stage_key(activity)), activity.label.number if activity.label else 0
 
 
-def _head(board: Board, head: str) -> Text:
+def _head(state: LiveState, head: str) -> Text:
     text = Text(head, "bold")
-    if board.steps:
-        cached = f", {board.cached} cached" if board.cached else ""
-        text.append(f"  {board.ended} of {len(board.steps)} steps{cached}", "not bold")
+    if state.steps:
+        cached = f", {state.cached} cached" if state.cached else ""
+        text.append(f"  {state.ended} of {len(state.steps)} steps{cached}", "not bold")
     return text
 
 
@@ -196,26 +196,26 @@ def _stage_line(stage: Stage) -> Text:
     return text
 
 
-def _step_line(watched: Watched, columns: int, now: float) -> Text:
-    """When it ended or how long it runs, what it is, and what it moved; the last keeps its room."""
-    if watched.began is not None:
-        text = Text.assemble(("> ", "bold"), (f"{duration(now - watched.began):>8}  ", "bold"))
+def _step_line(activity: Activity, columns: int, now: float) -> Text:
+    """Return a step's time or result, its name, and the bytes it moved. Shorten the name to keep room for the bytes."""
+    if activity.began is not None:
+        text = Text.assemble(("> ", "bold"), (f"{duration(now - activity.began):>8}  ", "bold"))
     else:
-        text = Text.assemble("  ", (f"{watched.outcome:>8}  ", _STYLES.get(watched.outcome, "green")))
-    moved = f"  {_moved(watched)}" if watched.is_running and watched.state.bytes else ""
-    place = f"{watched.label.number}/{watched.label.total} " if watched.label else ""
-    name = Text(f"{place}{_flat(with_short_digests(watched.name))}")
+        text = Text.assemble("  ", (f"{activity.outcome:>8}  ", _STYLES.get(activity.outcome, "green")))
+    moved = f"  {_moved(activity)}" if activity.is_running and activity.state.bytes else ""
+    place = f"{activity.label.number}/{activity.label.total} " if activity.label else ""
+    name = Text(f"{place}{_flat(with_short_digests(activity.name))}")
     room = max(columns - 1 - text.cell_len - len(moved), 10)
     if name.cell_len > room:
         name.truncate(room, overflow="ellipsis")
     return text.append_text(name).append(moved, "cyan")
 
 
-def _moved(watched: Watched) -> str:
-    state = watched.state
+def _moved(activity: Activity) -> str:
+    state = activity.state
     return f"{size(state.bytes)} of {size(state.bytes_total)}" if state.bytes_total else size(state.bytes)
 
 
 def _flat(text: str) -> str:
-    """On one line, each sign of a width that can be told."""
+    """Return a text on one line; replace characters of unknown width."""
     return "".join(sign if sign.isprintable() else "?" for sign in printable(text).expandtabs(4))

@@ -1,4 +1,4 @@
-"""A build as lines that stay: for CI, for pipes, and for terminals that can do no more."""
+"""Show a build as lines: for CI, pipes and simple terminals."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from buildx_cache.buildkit import Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.buildkit.vertex_names import Label
 from buildx_cache.ci.capabilities import without_commands
 from buildx_cache.ci.providers import named
-from buildx_cache.display.base import Phase, alone, is_worth_a_warning
+from buildx_cache.display.base import Phase, is_worth_a_warning, locked
 from buildx_cache.display.quiet import QuietDisplay
-from buildx_cache.display.steps import LogLines, Steps, Watched
+from buildx_cache.display.steps import Activity, LogLines, Steps
 from buildx_cache.formatting import duration
 from buildx_cache.report import BuildReport
 
-# Seconds after which a step that ended is taken to have ended for good.
+# Seconds after which an ended step is shown: it may start again before.
 _REST = 1.0
-# Seconds of silence after which what still runs is named: CIs end a job that says nothing for ten minutes or so.
+# Seconds without output after which running steps are named: CIs end a job without output after about ten minutes.
 _SILENCE = 30.0
-# Characters kept of a log that is held until its step ends.
+# The most characters of a log that is held until its step ends.
 _HELD = 1 << 20
 _INDENT = " " * 10
 
 
 class _HeldLog:
-    """The log of a step that is not told yet: its end, where it is long."""
+    """The log of a step that is not shown yet; only the end of a long log."""
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque()
@@ -46,9 +46,9 @@ def _place(label: Label) -> tuple[str, str]:
 
 
 class PlainDisplay(QuietDisplay):
-    """One line a step when it ends. Its log comes before that line, or folded below it where the CI folds.
+    """Show one line for each step when it ends. The step's log comes before the line, or in a CI's fold below it.
 
-    What is folded is one step's at a time, so its log is held until the step ends.
+    A fold holds the log of one step, so a log to fold is held until its step ends.
     """
 
     every = 1.0
@@ -66,38 +66,38 @@ class PlainDisplay(QuietDisplay):
     def _forget(self) -> None:
         self._steps = Steps()
         self._lines = LogLines()
-        self._running: dict[Watched, None] = {}
-        self._resting: dict[Watched, float] = {}
-        self._told: set[Watched] = set()
-        self._logs: dict[Watched, _HeldLog] = {}
+        self._running: dict[Activity, None] = {}
+        self._resting: dict[Activity, float] = {}
+        self._told: set[Activity] = set()
+        self._logs: dict[Activity, _HeldLog] = {}
 
-    @alone
+    @locked
     def say(self, text: str) -> None:
-        """One line."""
+        """Write one line."""
         self._unfold()
         self._write(text)
         self._out.flush()
 
-    @alone
+    @locked
     def warn(self, text: str) -> None:
-        """One line, below the steps it may be about."""
+        """Write one line, below the steps that it may be about."""
         self._release(older_than=0.0)
         self._unfold()
         super().warn(text)
 
     def command(self, line: str) -> None:
-        """One line, if asked for."""
+        """Write one line if ``verbose``."""
         if self._verbose:
             self.say(f"+ {line}")
 
-    @alone
+    @locked
     def phase(self, name: str) -> None:
-        """One line, once the phase takes its time."""
+        """Begin a phase; ``tick`` writes one line once the phase takes a second."""
         self._phase = Phase(name=name, since=time.monotonic())
 
-    @alone
+    @locked
     def event(self, event: Event) -> None:
-        """Show steps and their logs; of plain lines only warnings."""
+        """Show steps, their logs, and plain lines with warnings."""
         match event:
             case VertexEvent():
                 self._vertex(event)
@@ -111,16 +111,16 @@ class PlainDisplay(QuietDisplay):
         self._release(older_than=_REST)
         self._out.flush()
 
-    @alone
+    @locked
     def restart(self) -> None:
-        """Show the steps again, but for cached ones that were shown before."""
+        """Show the steps again, except cached steps that were shown before."""
         self._release(older_than=0.0)
-        self._before |= {watched.label for watched in self._told}
+        self._before |= {activity.label for activity in self._told}
         self._forget()
 
-    @alone
-    def beat(self) -> None:
-        """Show steps that ended a while ago; a phase that takes its time; after a silence, what still runs."""
+    @locked
+    def tick(self) -> None:
+        """Show steps that ended a second ago, a slow phase, and after a silence the running steps."""
         self._release(older_than=_REST)
         now = time.monotonic()
         if words := self._phase.due(now):
@@ -129,17 +129,17 @@ class PlainDisplay(QuietDisplay):
             self.say(f"{'':>8}  still running: {running}")
         self._out.flush()
 
-    @alone
+    @locked
     def close(self) -> None:
-        """Show steps that ended just now, and those that were stopped."""
+        """Show steps that have just ended, and the stopped ones."""
         self._release(older_than=0.0)
-        for watched in self._running:
-            self._tell(watched)
+        for activity in self._running:
+            self._tell(activity)
         self._running.clear()
         self._unfold()
         self._out.flush()
 
-    @alone
+    @locked
     def summary(self, report: BuildReport) -> None:
         """Show steps, cache and phases."""
         self._release(older_than=0.0)
@@ -147,45 +147,45 @@ class PlainDisplay(QuietDisplay):
         self._summarise(report)
 
     def _vertex(self, event: VertexEvent) -> None:
-        """Hold the end of a step for a moment: it may go on, or turn out to be cached (a local cache's import)."""
-        watched = self._steps.take(event)
-        if watched is None or watched.label is None:
+        """Hold the end of a step for a moment: it may run again, or turn out to be cached (a local cache's import)."""
+        activity = self._steps.take(event)
+        if activity is None or activity.label is None:
             return
-        self._resting.pop(watched, None)
-        if watched.is_running:
-            self._running[watched] = None
-        elif watched.has_ended:
-            self._running.pop(watched, None)
-            if watched not in self._told or event.error:
-                self._resting[watched] = time.monotonic()
+        self._resting.pop(activity, None)
+        if activity.is_running:
+            self._running[activity] = None
+        elif activity.has_ended:
+            self._running.pop(activity, None)
+            if activity not in self._told or event.error:
+                self._resting[activity] = time.monotonic()
 
     def _release(self, *, older_than: float) -> None:
-        """Tell the steps that have rested for so many seconds."""
+        """Show the steps that ended at least ``older_than`` seconds ago."""
         due = time.monotonic() - older_than
-        for watched in [watched for watched, since in self._resting.items() if since <= due]:
-            del self._resting[watched]
-            self._tell(watched)
+        for activity in [activity for activity, since in self._resting.items() if since <= due]:
+            del self._resting[activity]
+            self._tell(activity)
 
     def _release_before(self, later: Label) -> None:
-        """Tell the steps of a stage that ended before a later one of it prints something."""
-        for watched in list(self._resting):
-            label = watched.label
+        """Show the ended steps of a stage before a later step of the stage prints a line."""
+        for activity in list(self._resting):
+            label = activity.label
             if label and _place(label) == _place(later) and label.number < later.number:
-                del self._resting[watched]
-                self._tell(watched)
+                del self._resting[activity]
+                self._tell(activity)
 
-    def _tell(self, watched: Watched) -> None:
-        """Show how a step ended, with what is left of its log."""
-        self._told.add(watched)
-        if watched.is_cached and watched.label in self._before:
+    def _tell(self, activity: Activity) -> None:
+        """Show a step's result and the rest of its log."""
+        self._told.add(activity)
+        if activity.is_cached and activity.label in self._before:
             return
-        for digest in watched.digests:
+        for digest in activity.digests:
             for _, line in self._lines.rest(digest):
-                self._log_line(watched, line)
-        log, title = self._logs.pop(watched, None), watched.line
+                self._log_line(activity, line)
+        log, title = self._logs.pop(activity, None), activity.line
         if self._folding is None:
             self._write(title)
-        elif watched.has_failed or (log is None and self._folding.end):
+        elif activity.has_failed or (log is None and self._folding.end):
             self._heading(self._folding.show(without_commands(title)))
             self._held(log)
         else:
@@ -202,35 +202,35 @@ class PlainDisplay(QuietDisplay):
             self._write(f"{_INDENT}| {line}")
 
     def _unfold(self) -> None:
-        """End the group of a step's log: what follows belongs to no step."""
+        """End the fold of a step's log: the next lines belong to no step."""
         if self._is_folded and self._folding:
             self._is_folded = False
             self._heading(self._folding.show("buildx-cache"))
 
     def _heading(self, line: str) -> None:
-        """Write a line that may be a command to the CI; what is not ours in it is harmless already."""
+        """Write a line that may be a command to the CI; untrusted text in it is escaped already."""
         self._out.write(f"{line}\n")
         self._last_word = time.monotonic()
 
     def _log(self, event: LogEvent) -> None:
-        watched = self._steps.take(event)
-        if watched is not None and watched.label is not None:
-            self._release_before(watched.label)
+        activity = self._steps.take(event)
+        if activity is not None and activity.label is not None:
+            self._release_before(activity.label)
             for line in self._lines.take(event):
-                self._log_line(watched, line)
+                self._log_line(activity, line)
 
-    def _log_line(self, watched: Watched, line: str) -> None:
+    def _log_line(self, activity: Activity, line: str) -> None:
         if self._folding is None:
-            self._write(f"{_INDENT}{watched.place} | {line}")
+            self._write(f"{_INDENT}{activity.place} | {line}")
         else:
-            self._logs.setdefault(watched, _HeldLog()).add(line)
+            self._logs.setdefault(activity, _HeldLog()).add(line)
 
     def _write(self, line: str) -> None:
         super()._write(line)
         self._last_word = time.monotonic()
 
     def _still_running(self, now: float) -> str:
-        """Return what has run for longest, and how much else there is."""
+        """Return the step that has run longest, and the number of other running steps."""
         if not self._running:
             return self._phase.still(now)
         first, *others = self._running

@@ -1,4 +1,4 @@
-"""What every display tells: warnings, errors and results."""
+"""Show warnings, errors and results only, as every display does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from buildx_cache.buildkit import BuildTrace, Event
 from buildx_cache.ci.capabilities import without_commands
 from buildx_cache.ci.providers import named
 from buildx_cache.diagnose import source_excerpt
-from buildx_cache.display.base import Line, alone
+from buildx_cache.display.base import Line, locked
 from buildx_cache.display.steps import summary_lines
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import as_message, printable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class QuietDisplay:
-    """Warnings and errors only. ``provider`` is the CI that reads what is printed, by its name."""
+    """Show warnings and errors only. ``provider`` is the name of the CI that reads the log."""
 
     every = 0.0
 
@@ -34,42 +34,42 @@ class QuietDisplay:
         self._is_in_ci = named(provider).is_ci
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
-    @alone
+    @locked
     def warn(self, text: str) -> None:
-        """One line."""
+        """Write one line."""
         self._print("warning:", "yellow", as_message(text))
 
     def command(self, line: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def phase(self, name: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def event(self, event: Event) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def restart(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
-    def beat(self) -> None:
-        """Nothing."""
+    def tick(self) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def result(self, line: str) -> None:
-        """Write a line on stdout, at once."""
+        """Write a line to stdout and flush."""
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
     def summary(self, report: BuildReport) -> None:
-        """Nothing."""
+        """Do nothing."""
 
-    @alone
+    @locked
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
-        """One line that says what failed, one that says what to do, the log of the failing step."""
+        """Write a line with the error, a line with the hint, and the log of the failed step."""
         self._print("error:", "bold red", as_message(error.message))
         if error.hint:
             self._print("hint:", "bold", error.hint)
@@ -78,16 +78,16 @@ class QuietDisplay:
         self._out.flush()
 
     def _summarise(self, report: BuildReport) -> None:
-        """Show steps, cache and phases, if anything was built."""
-        for matter, said in summary_lines(report) if report.phases.get("build") else ():
-            self._print(f"{matter:<11}", "bold", said)
+        """Show steps, cache and phases, if the build has started."""
+        for title, text in summary_lines(report) if report.phases.get("build") else ():
+            self._print(f"{title:<11}", "bold", text)
 
     def _print(self, title: str, style: str, text: str) -> None:
         """Print a line that begins with a styled word."""
         self._put(Line(title, style, self._safe(text)))
 
     def _put(self, line: Line) -> None:
-        """Show it: no colours are no control sequences at all."""
+        """Write a line; without colours, write no control sequences at all."""
         if self._color:
             self._console.print(line.styled)
         else:
@@ -96,19 +96,19 @@ class QuietDisplay:
 
     @cached_property
     def _console(self) -> Console:
-        from rich.console import Console  # 20 ms that a log without colours does not need
+        from rich.console import Console  # takes 20 ms, and a log without colours does not need it
 
         return Console(file=self._out, highlight=False, soft_wrap=True)
 
     def _write(self, line: str) -> None:
-        """Print a line from anywhere."""
+        """Print an untrusted line."""
         self._out.write(f"{self._safe(line)}\n")
 
     def _safe(self, text: str) -> str:
-        """Neither the terminal nor the CI takes anything in it for a command."""
+        """Return a text without commands to the terminal or the CI."""
         return without_commands(printable(text)) if self._is_in_ci else printable(text)
 
 
 def failure_log(trace: BuildTrace) -> tuple[str, ...]:
-    """Return the end of the failing step's log, and where in the Dockerfile that is."""
+    """Return the end of the failed step's log, and the lines of the Dockerfile around the step."""
     return (*(trace.log_tail if trace.failed else ()), *source_excerpt(trace))

@@ -1,4 +1,4 @@
-"""Follow the steps of a build and their log lines while they go on, and sum them up as the report does."""
+"""Track the steps of a running build and their log lines; summarize a report."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ _LONGEST_LINE = 16 * 1024
 
 
 class LogLines:
-    """Puts lines together, of each vertex and stream apart."""
+    """Assemble the lines of each vertex and stream from pieces."""
 
     def __init__(self) -> None:
         self._begun: dict[tuple[str, int], bytes] = {}
 
     def take(self, event: LogEvent, *, last: int = 0) -> Iterator[str]:
-        """Return the lines that end in this piece; only so many, the last ones, if a number is given."""
+        """Return the lines that end in this piece; only the ``last`` ones, unless 0."""
         key = (event.vertex, event.stream)
         *lines, rest = (self._begun.get(key, b"") + event.data).split(b"\n")
         self._begun[key] = rest[-_LONGEST_LINE:]
         return map(_final, lines[-last:])
 
     def rest(self, vertex: str) -> Iterator[tuple[int, str]]:
-        """Yield what a vertex began and did not end, each with its stream; it is not told again."""
+        """Yield the unfinished lines of a vertex, each with its stream, and forget them."""
         for key in [key for key in self._begun if key[0] == vertex]:
             if line := self._begun.pop(key):
                 yield key[1], _final(line)
 
 
 def _final(line: bytes) -> str:
-    """Return a line as a terminal would leave it, after every return to its start."""
+    """Return the text that a terminal shows at the end of a line with carriage returns."""
     final = line.rstrip(b"\r").rpartition(b"\r")[2][:_LONGEST_LINE]
     return final.decode("utf-8", "replace")
 
 
-class Watched:
-    """One step, with all vertices that are it, or one transfer.
+class Activity:
+    """One step, made of one or several vertices, or one transfer.
 
-    What is known of it is a separate trace, made when it is asked for: its cost does not grow with the build.
+    Its state is a trace of these vertices alone, computed on demand: the cost does not grow with the build.
     """
 
     def __init__(self, label: Label | None, key: str) -> None:
         self.label = label
         self.place = _place(label) if label else ""
-        """Where in the Dockerfile it is."""
+        """The platform, stage and number, as in ``[build 2/14]``; empty for a transfer."""
         self.key = key
-        """A name by which to tell it from others of this build: the first of its vertex digests."""
+        """An identifier within this build: the digest of the first vertex."""
         self._builder = TraceBuilder()
         self._running: dict[str, float] = {}
         self._known: Step | Transfer | None = None
@@ -58,7 +58,7 @@ class Watched:
         self.digests: dict[str, None] = {}
 
     def add(self, event: VertexEvent | StatusEvent) -> None:
-        """Take what is new of it."""
+        """Update the state by an event of one of the vertices."""
         self._builder.add(event)
         self._known = None
         if not isinstance(event, VertexEvent):
@@ -73,22 +73,22 @@ class Watched:
 
     @property
     def began(self) -> float | None:
-        """Since when it runs, in POSIX seconds; None if it does not."""
+        """The earliest start of a running vertex, in POSIX seconds; None if no vertex is running."""
         return min(self._running.values(), default=None)
 
     @property
     def is_running(self) -> bool:
-        """Whether any of it runs."""
+        """Return whether a vertex is running."""
         return bool(self._running)
 
     @property
     def has_ended(self) -> bool:
-        """Whether it ran and no longer does; it may yet go on."""
+        """Return whether a vertex has run and none is running; another may still start."""
         return self.has_begun and not self._running
 
     @property
     def state(self) -> Step | Transfer:
-        """What is known of it now."""
+        """Return the current state."""
         if self._known is None:
             trace = self._builder.trace()
             self._known = trace.steps[0] if trace.steps else trace.transfers[0]
@@ -96,17 +96,17 @@ class Watched:
 
     @property
     def is_cached(self) -> bool:
-        """Whether nothing of it had to be done."""
+        """Return whether the step was taken from the cache."""
         return isinstance(self.state, Step) and self.state.cached
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended in its own error."""
+        """Return whether the step or transfer failed; a cancelled one did not."""
         return bool(self.state.error) and not is_cancelled(self.state.error)
 
     @property
     def outcome(self) -> str:
-        """How it ended, in eight letters at most; one that runs ended with the call."""
+        """Return the result in at most eight characters; call it at the end, when a running step counts as stopped."""
         if self.is_running:
             return "STOPPED"
         if self.state.error:
@@ -115,12 +115,12 @@ class Watched:
 
     @property
     def name(self) -> str:
-        """What it does, on one line, fit to be shown."""
+        """Return the name on one line, printable."""
         return printable(" ".join(self.state.name.split()))
 
     @property
     def line(self) -> str:
-        """How it ended, and what it was."""
+        """Return the result, place and name on one line."""
         return f"{self.outcome:>8}  {self.place} {self.name}"
 
 
@@ -130,50 +130,50 @@ def _place(label: Label) -> str:
 
 
 class Steps:
-    """What a build consists of, as far as its events tell."""
+    """The steps and transfers of a build, from its events."""
 
     def __init__(self) -> None:
-        self._by_digest: dict[str, Watched] = {}
-        self._by_label: dict[Label, Watched] = {}
+        self._by_digest: dict[str, Activity] = {}
+        self._by_label: dict[Label, Activity] = {}
 
-    def take(self, event: Event) -> Watched | None:
-        """Take an event; return what it is about, if that is known. A log changes nothing."""
+    def take(self, event: Event) -> Activity | None:
+        """Take an event; return its step or transfer, None if unknown. A log event changes no state."""
         match event:
             case VertexEvent():
-                watched = self._by_digest.get(event.digest) or self._new(event)
+                activity = self._by_digest.get(event.digest) or self._new(event)
             case StatusEvent() | LogEvent():
-                watched = self._by_digest.get(event.vertex)
+                activity = self._by_digest.get(event.vertex)
             case _:
                 return None
-        if watched is not None and not isinstance(event, LogEvent):
-            watched.add(event)
-        return watched
+        if activity is not None and not isinstance(event, LogEvent):
+            activity.add(event)
+        return activity
 
-    def __iter__(self) -> Iterator[Watched]:
-        """Return the steps, in the order in which they were announced."""
+    def __iter__(self) -> Iterator[Activity]:
+        """Iterate over the steps in the order of their announcement."""
         return iter(self._by_label.values())
 
     def __len__(self) -> int:
         return len(self._by_label)
 
-    def _new(self, event: VertexEvent) -> Watched | None:
+    def _new(self, event: VertexEvent) -> Activity | None:
         if not event.digest or not event.name:
             return None
         label = step_label(event.name)
-        watched = self._by_label.get(label) if label else None
-        if watched is None:
-            watched = Watched(label, event.digest)
+        activity = self._by_label.get(label) if label else None
+        if activity is None:
+            activity = Activity(label, event.digest)
             if label:
-                self._by_label[label] = watched
-        self._by_digest[event.digest] = watched
-        return watched
+                self._by_label[label] = activity
+        self._by_digest[event.digest] = activity
+        return activity
 
 
-_TOLD = ("builder", "login", "verify", "build", "sweep", "prune")  # exports and pushes are part of the build
+_PHASES = ("builder", "login", "verify", "build", "sweep", "prune")  # exports and pushes are part of the build
 
 
 def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
-    """Yield what a call did, as pairs of a matter and what there is to say of it."""
+    """Yield the lines of a report's summary as pairs of title and text."""
     steps, cache = report.cache.steps, report.cache
     share = f"{cache.hit_ratio:.0%}" if cache.hit_ratio is not None else "none"
     yield "steps", f"{steps.total}: {steps.cached} cached ({share}), {steps.executed} executed"
@@ -197,5 +197,5 @@ def summary_lines(report: BuildReport) -> Iterator[tuple[str, str]]:
     for image in report.images.values():
         if image.name:
             yield "image", short_digest(image.name)
-    spent = {name: duration(report.phases.get(name, 0.0)) for name in _TOLD}
+    spent = {name: duration(report.phases.get(name, 0.0)) for name in _PHASES}
     yield "time", ", ".join(f"{name} {value}" for name, value in spent.items() if value != "0.0s")

@@ -1,1 +1,1 @@
-"""Everything that touches Docker, git and child processes; ``docker.DockerEngine`` is what the rest sees of it."""
+"""Reach Docker, git and child processes; other rooms use ``docker.DockerEngine``."""

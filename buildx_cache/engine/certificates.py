@@ -1,6 +1,6 @@
-"""The certificates for registries that Docker has in a folder a host: ``certs.d/HOST[:PORT]``.
+"""Find Docker's certificates for registries, in one folder a host: ``certs.d/HOST[:PORT]``.
 
-``*.crt`` are certificate authorities, ``*.cert`` and ``*.key`` of one name the client's own
+``*.crt`` are certificate authorities; a ``*.cert`` and a ``*.key`` of the same name are a client certificate
 (moby's ``daemon/pkg/registry``).
 """
 
@@ -19,15 +19,15 @@ from buildx_cache.request.probe import read_inside
 
 _FOLDER = "certs.d"
 _ENGINES = Path("/etc/docker")
-_MOST = 100  # hosts, and files of a host
+_MOST = 100  # hosts, and files for each host
 _LIMIT = 1 << 20
 
 
 def registry_certificates(env: Mapping[str, str], endpoint: str) -> tuple[Certificates, ...]:
-    """Read which certificates there are for the registries of an engine, by host.
+    """Return the certificates for an engine's registries, one value a host.
 
-    They are in the engine's own folder, where that is on this machine, and in the user's, which Docker Desktop
-    takes over.
+    They are read from the engine's folder, if the engine is on this machine, and from the user's folder, which Docker
+    Desktop copies to its engine.
     """
     hosts: dict[str, list[Path]] = {}
     for folder in _folders(env, endpoint):
@@ -42,7 +42,7 @@ def _folders(env: Mapping[str, str], endpoint: str) -> Iterator[Path]:
         yield configuration_folder(env) / _FOLDER
         if is_here(endpoint):
             yield _ENGINES / _FOLDER
-            # of a rootless engine
+            # the folder of a rootless engine
             yield Path(env.get("XDG_CONFIG_HOME") or home_folder(env) / ".config") / "docker" / _FOLDER
     except UsageError:  # the user has no home folder
         return
@@ -63,7 +63,7 @@ def _of_host(host: str, files: list[Path]) -> Certificates | None:
     unreadable = ""
     for file in (*authorities, *(each for pair in pairs for each in pair)):
         try:
-            real = Path(os.path.realpath(file))  # a link there is the user's own
+            real = Path(os.path.realpath(file))  # follow links: the user made them
             content.update(read_inside(real.parent, real, _LIMIT))
         except OSError as error:
             unreadable = f"{file}: {error.strerror}"

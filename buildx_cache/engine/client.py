@@ -1,6 +1,6 @@
-"""Extend python-on-whales' client where it falls short, and read what its models do not.
+"""Extend python-on-whales' client where it falls short, and parse values that its models lack.
 
-Each extension names the gap, and goes when that closes. The gaps are those of python-on-whales 0.81.
+Each extension names the gap in python-on-whales 0.81; delete the extension when upstream closes the gap.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from buildx_cache.plan.effects import LoadImage
 from buildx_cache.plan.facts import Registries
 
 _CONTAINERD = "io.containerd.snapshotter"
-# One driver option: buildx prints Go's `%s=%q`, in no order (its ``commands/inspect.go``).
+# One driver option: buildx prints Go's `%s=%q`, in random order (``commands/inspect.go``).
 _OPTION = re.compile(r'([^\s=]+)=("(?:[^"\\]|\\.)*")')
 
 
 def store_of(driver_status: Sequence[Sequence[str]]) -> Store:
-    """Tell the image store from what the engine says of its storage driver."""
+    """Return the image store, from ``DriverStatus`` of ``docker info``."""
     is_containerd = any(value.startswith(_CONTAINERD) for _, value in driver_status)
     return Store.CONTAINERD if is_containerd else Store.CLASSIC
 
 
 def registries_of(config: Mapping[str, object]) -> Registries:
-    """Read ``RegistryConfig`` of ``docker info`` (moby's ``api/types/registry``), as far as it is understood."""
+    """Read ``RegistryConfig`` of ``docker info`` (moby's ``api/types/registry``); ignore values of other types."""
     indexes, networks, mirrors = (config.get(key) for key in ("IndexConfigs", "InsecureRegistryCIDRs", "Mirrors"))
     named = indexes.items() if isinstance(indexes, dict) else ()
     return Registries(
@@ -53,7 +53,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _is_loopback(network: str) -> bool:
-    """Whether it is a network of loopback addresses alone, which need no configuration."""
+    """Return whether a network has only loopback addresses; these need no configuration."""
     try:
         return ipaddress.ip_network(network).is_loopback
     except ValueError:
@@ -66,16 +66,16 @@ def gateway_of(pools: Sequence[Mapping[str, str]]) -> str:
 
 
 def _gateway(pool: Mapping[str, str]) -> str:
-    """Docker does not tell the gateway where only the subnet was given: it takes the first address then."""
+    """Return a pool's gateway; if only the subnet is known, its first address, as Docker does."""
     if pool.get("Gateway") or pool.get("IPRange") or not pool.get("Subnet"):
         return pool.get("Gateway", "").partition("/")[0]
     return str(next(iter(ipaddress.ip_network(pool["Subnet"]).hosts()), ""))
 
 
 def parse_builder(text: str) -> Builder | None:
-    """Read ``docker buildx inspect``, which has no machine-readable form; None if it names no driver.
+    """Parse the output of ``docker buildx inspect``, which has no machine-readable form; None if it names no driver.
 
-    A head (Name, Driver), then ``Nodes:`` and one block a node, each starting with its Name
+    The output has a head (Name, Driver), then ``Nodes:`` and one block a node; each block starts with a Name
     (buildx' ``commands/inspect.go``).
     """
     head, _, rest = text.partition("Nodes:")
@@ -108,12 +108,12 @@ def _node(fields: Mapping[str, str]) -> Node:
 
 
 def _options(text: str) -> tuple[tuple[str, str], ...]:
-    """Driver options by name. What Go quotes is also quoted for Python."""
+    """Return driver options, sorted by name. Go's quoting is valid Python, too."""
     return tuple(sorted((name, str(ast.literal_eval(value))) for name, value in _OPTION.findall(text)))
 
 
 def _fields(lines: list[str]) -> dict[str, str]:
-    """``Key: value`` lines that are not indented; the first of each key."""
+    """Return the ``Key: value`` lines that are not indented, keys in lower case; the first line of a key counts."""
     fields: dict[str, str] = {}
     for line in lines:
         key, colon, value = line.partition(":")
@@ -125,8 +125,8 @@ def _fields(lines: list[str]) -> dict[str, str]:
 def tls_from_environment(env: Mapping[str, str]) -> TlsEndpoint | None:
     """Return the engine that ``DOCKER_HOST`` names with TLS from ``DOCKER_CERT_PATH``, or None.
 
-    Whether TLS is used at all is ``DOCKER_TLS_VERIFY`` being set, to whatever, or ``DOCKER_TLS``; an empty
-    ``DOCKER_TLS_VERIFY`` counts as not set (``docker/cli`` ``cli/flags/options.go``).
+    Any value of ``DOCKER_TLS_VERIFY`` or ``DOCKER_TLS`` turns TLS on; an empty ``DOCKER_TLS_VERIFY`` counts as not set
+    (``docker/cli`` ``cli/flags/options.go``).
     """
     host = env.get("DOCKER_HOST", "")
     verify = bool(env.get("DOCKER_TLS_VERIFY"))
@@ -134,7 +134,7 @@ def tls_from_environment(env: Mapping[str, str]) -> TlsEndpoint | None:
         return None
     folder = env.get("DOCKER_CERT_PATH") or str(home_folder(env) / ".docker")
     scheme, _, address = host.partition("//")
-    host = f"{scheme}//{address.rpartition('@')[2]}"  # the docker command passes over a login, and would show it
+    host = f"{scheme}//{address.rpartition('@')[2]}"  # drop a login: the docker command ignores it, and would show it
     return TlsEndpoint(host=host, cert_path=folder, verify=verify)
 
 
@@ -146,10 +146,10 @@ class Buildx(BuildxCLI):
 
     @contextlib.contextmanager
     def inspecting(self, name: str = "") -> Iterator[Callable[[], Builder | None]]:
-        """Inspect one builder, the current one by default, beside other questions; the value waits for the answer.
+        """Start to inspect a builder, the current one by default; yield a function that waits for the result.
 
-        The answer is None where there is no such builder. Upstream's ``inspect`` lists all builders, which waits for
-        each of them, and nothing else can be asked meanwhile.
+        The result is None if there is no such builder. Upstream's ``inspect`` lists all builders and waits for each of
+        them, and it cannot run beside other commands.
         """
         words = [*self.docker_cmd, "buildx", "inspect", *([name] if name else [])]
 
@@ -169,12 +169,12 @@ class Buildx(BuildxCLI):
         on_stderr: Callable[[bytes], None],
         on_interrupt: Callable[[], None],
     ) -> int:
-        """Build, handing over stderr as it comes, and return the exit code; an error of ``on_stderr`` cancels it.
+        """Run a build and return its exit code; see ``process.follow`` for the callbacks.
 
         Upstream's ``build`` cannot be cancelled, mixes stdout with stderr, takes one ``cache_to``, quotes no CSV, and
         lacks ``--annotation``, ``--no-cache-filter``, ``--shm-size``, ``--ulimit``, ``--cgroup-parent``.
 
-        Where nothing was asked for on stdout, only a frontend would print there: Buildx prints every one's message
+        Stdout is discarded unless the build is to print there: any frontend can print a message through Buildx
         (``frontend.result.inlinemessage`` in ``commands/build.go``).
         """
         words = tuple(map(str, [*self.docker_cmd, *build.argv]))
@@ -185,7 +185,7 @@ class Images(ImageCLI):
     """``docker image``."""
 
     def load_from(self, effect: LoadImage, write: Callable[[IO[bytes]], None], *, env: Mapping[str, str]) -> Completed:
-        """Load an archive that ``write`` writes. Upstream's ``load`` does not say why it failed."""
+        """Load an archive that ``write`` writes. Upstream's ``load`` drops the reason of a failure."""
         return feed(tuple(map(str, [*self.docker_cmd, *effect.argv])), env=env, write=write)
 
 
@@ -201,28 +201,33 @@ class Docker(DockerClient):
         self.image = Images(self.client_config)
 
     def called(self) -> str:
-        """Return what the command calls itself, which upstream does not ask: another may stand under its name."""
+        """Return the output of ``docker --version``; upstream has no such call. The command may be podman's."""
         return str(run([*self.docker_cmd, "--version"], return_stderr=False))
 
     def inspect_one(self, model: type[_Model], kind: str, name: str) -> _Model:
-        """Inspect a context, a network or an image, whose ``model`` is upstream's.
+        """Inspect a context, a network or an image.
 
-        Upstream's ``inspect`` leaves an answer that it does not understand in a file in the temporary directory.
+        Upstream's ``inspect`` writes an output that it cannot parse to a file in the temporary directory.
+
+        Args:
+            model: upstream's model of the output.
+            kind: ``context``, ``network`` or ``image``.
+            name: the name of the object.
 
         Raises:
-            DockerException: there is none of that name.
-            pydantic.ValidationError: the answer is not understood.
+            DockerException: there is no object of that name.
+            pydantic.ValidationError: the output does not fit the model.
         """
         said = run([*self.docker_cmd, kind, "inspect", name], return_stderr=False)
         return pydantic.TypeAdapter(tuple[model]).validate_json(said)[0]  # type: ignore[valid-type]
 
     def perform(self, effect: Effect, *, env: Mapping[str, str], stdin: bytes = b"") -> Completed:
-        """Carry out a short effect of a plan. Whatever ends this program, ends the effect.
+        """Carry out a short effect of a plan. If this program ends early, the command ends, too.
 
-        Upstream runs every command so that a signal kills ``docker`` alone, and its plugin goes on; of a killed
-        program, both go on. Besides, ``buildx.create`` has no ``--node`` and quotes no driver option,
-        ``buildx.inspect`` lists all builders after ``--bootstrap``, ``buildx.prune`` has no ``--builder`` and no limit
-        of space, ``context.create`` quotes no endpoint, ``volume.remove`` has no ``--force``, and ``login`` prints to
-        our stdout and drops the reason of a failure.
+        In upstream, a signal kills ``docker`` alone and its plugin continues; if this program is killed, both continue.
+        Besides, ``buildx.create`` has no ``--node`` and quotes no driver option, ``buildx.inspect`` lists all builders
+        after ``--bootstrap``, ``buildx.prune`` has no ``--builder`` and no limit of space, ``context.create`` quotes no
+        endpoint, ``volume.remove`` has no ``--force``, and ``login`` prints to our stdout and drops the reason of a
+        failure.
         """
         return capture(tuple(map(str, [*self.docker_cmd, *effect.argv])), env=env, stdin=stdin)

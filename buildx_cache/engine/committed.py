@@ -1,7 +1,7 @@
-"""Refuse settings that the repository brings: they say which programs run here, and where builds are sent.
+"""Refuse user settings that the repository has committed: they choose programs that run here, and engines.
 
-CI jobs often set ``HOME`` or ``DOCKER_CONFIG`` to a folder of their checkout. What the job itself puts there is the
-caller's; what git tracks there is the repository's: a Docker plug-in, a builder, a command in ``.gitconfig``.
+CI jobs often set ``HOME`` or ``DOCKER_CONFIG`` to a folder of their checkout. A file that the job writes there is the
+caller's. A file that git tracks there is the repository's: a Docker plug-in, a builder, a command in ``.gitconfig``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CONFIG = "config.json"
 _HARMLESS = frozenset(
     {"auths", "credsStore", "credHelpers", "proxies", "HttpHeaders", "detachKeys", "imagesFormat", "psFormat"}
 )
-"""What of a configuration file leads to no program and no engine: logins, and helpers on ``PATH``."""
+"""Keys of a configuration file that choose no program and no engine: logins, helpers on ``PATH``, formats."""
 _LIMIT = 1 << 20
 _AWS = (("AWS_CONFIG_FILE", ".aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"))
 _GCLOUD = (("CLOUDSDK_CONFIG", ".config/gcloud"),)
@@ -35,23 +35,23 @@ _HELPERS = {
     "gcr": _GCLOUD,
     "pass": (("GNUPGHOME", ".gnupg"), ("PASSWORD_STORE_DIR", ".password-store")),
 }
-"""What credential helpers read: where it lies below the home folder, and the variable that names another place."""
+"""Files that credential helpers read: the variable that names another place, and the place below the home folder."""
 _SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL")
-"""Where git finds a user's settings."""
+"""Variables by which git finds a user's settings."""
 
 
 def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
-    """Stop before Docker, Buildx or this program takes a file of the repository's for the user's own.
+    """Refuse settings of Docker, Buildx, this program and cloud clients that the repository has committed.
 
     Raises:
-        UsageError: git tracks a file of it, or cannot tell in time.
+        UsageError: git tracks such a file, or does not answer in time.
     """
     for folder in dict.fromkeys((configuration_folder(env), buildx_folder(env), _settings_home(env) / "docker")):
         for name in _tracked(folder, request, env):
             if name != _CONFIG or not _is_harmless(folder / _CONFIG):
                 raise UsageError(
-                    f"the Docker configuration {folder} is the repository's, which has committed {name}: "
-                    "it would choose programs that run here, or an engine",
+                    f"the Docker configuration {folder} belongs to the repository, which has committed {name}: "
+                    "it could choose programs to run here, or the engine",
                     code="docker-config-committed",
                     hint="set DOCKER_CONFIG, or HOME, to a folder outside of the working copy",
                 )
@@ -68,18 +68,18 @@ def refuse_committed_caches(env: Mapping[str, str], request: BuildRequest = Buil
     home = cache_home(env)
     if found := next(_tracked(home, request, env), None):
         raise UsageError(
-            f"the folder {home} of this program is the repository's, which has committed {found}: "
-            "it would choose where caches are written and deleted, and which images are removed",
+            f"the folder {home} of this program belongs to the repository, which has committed {found}: "
+            "it could choose where caches are written and deleted, and which images are removed",
             code="cache-home-committed",
             hint="set XDG_CACHE_HOME to a folder outside of the working copy",
         )
 
 
 def refuse_committed_helpers(env: Mapping[str, str]) -> None:
-    """Stop before a credential helper, which is asked without docker, takes the repository's files for the user's own.
+    """Refuse committed settings of credential helpers, before this program runs a helper without docker.
 
     Raises:
-        UsageError: git tracks one, or cannot tell in time.
+        UsageError: git tracks such a file, or does not answer in time.
     """
     _refuse_settings(_of_helpers(env), BuildRequest(), env)
 
@@ -88,14 +88,14 @@ def _refuse_settings(places: Iterable[tuple[str, Path]], request: BuildRequest, 
     for variable, place in places:
         if next(_tracked(place, request, env), None):
             raise UsageError(
-                f"the settings {place} are the repository's: they can name a command that gives a login",
+                f"the settings {place} come from the repository: they could choose a command to run here",
                 code="cloud-config-committed",
                 hint=f"set {variable} to a place outside of the working copy",
             )
 
 
 def _is_harmless(file: Path) -> bool:
-    """Tell whether a configuration file leads nowhere, however Docker reads it."""
+    """Return whether a configuration file chooses no program and no engine, however Docker reads it."""
     pairs = _pairs(file)
     return bool(
         pairs is not None and all(key in _HARMLESS for key, _ in pairs) and all(map(is_helper_name, _helpers(pairs)))
@@ -103,9 +103,10 @@ def _is_harmless(file: Path) -> bool:
 
 
 def _pairs(file: Path) -> tuple[tuple[str, object], ...] | None:
-    """Return the keys and values of a configuration file; None where it is not read as a whole.
+    """Return the keys and values of a configuration file; None if it cannot be read whole or is no JSON object.
 
-    Go takes a key in any case and more than one of a name, and passes over what follows the first value.
+    All pairs are kept, and text after the object is refused: Go ignores the case of keys, accepts duplicate keys, and
+    ignores text after the first value.
     """
     try:
         content = read_regular(Path(os.path.realpath(file)), _LIMIT)
@@ -121,22 +122,22 @@ def _helpers(pairs: Iterable[tuple[str, object]]) -> Iterator[object]:
 
 
 def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
-    """Stop before git reads the repository's files as the user's settings, which run commands and write to files.
+    """Refuse git settings of the user that the repository has committed: they can run commands and write files.
 
     Raises:
-        UsageError: the repository has committed one.
+        UsageError: git tracks such a file, or does not answer in time.
     """
     for place in _git_settings(env):
         if next(_tracked(place, request, env), None):
             raise UsageError(
-                f"git's settings {place} are the repository's: they would choose commands that run here",
+                f"git's settings {place} come from the repository: they could choose commands to run here",
                 code="git-config-committed",
                 hint="set GIT_CONFIG_GLOBAL to a file outside of the working copy, or to /dev/null",
             )
 
 
 def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return the files and folders that a build takes for the user's own; they need not exist."""
+    """Return the files and folders that a build reads as the user's settings; they need not exist."""
     clouds = (place for _, place in _clouds(request, env))
     dockers = (configuration_folder(env), buildx_folder(env), _settings_home(env) / "docker")
     return (*dockers, cache_home(env), *_git_settings(env), *clouds)
@@ -149,14 +150,14 @@ def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _settings_home(env: Mapping[str, str]) -> Path:
-    """Return the folder of the user's settings, those of a rootless engine among them, with its certificates."""
+    """Return the folder of the user's settings; a rootless engine has its configuration and certificates there, too."""
     return Path(env.get("XDG_CONFIG_HOME") or _home(env) / ".config")
 
 
 def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    """Yield what Buildx and credential helpers read for this request, each with the variable that names another place.
+    """Yield the settings that Buildx and credential helpers read for this request, each after its variable.
 
-    For a cache in S3 it is AWS' ``credential_process``, for a cluster kubectl's ``exec``, that names a command.
+    These settings can name a command: AWS' ``credential_process`` for a cache in S3, kubectl's ``exec`` for a cluster.
     """
     yield from _of_helpers(env)
     entries = (*values_of(request, "cache_from"), *values_of(request, "cache_to"))
@@ -168,7 +169,7 @@ def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str
 
 
 def _of_helpers(env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    """Yield what the credential helpers of the Docker configuration read of the user's."""
+    """Yield the settings that the configured credential helpers read, each after its variable."""
     try:
         pairs = _pairs(configuration_folder(env) / _CONFIG)
     except UsageError:  # the user has no home folder
@@ -185,15 +186,15 @@ def _below_home(places: Iterable[tuple[str, str]], env: Mapping[str, str]) -> It
 def _home(env: Mapping[str, str]) -> Path:
     try:
         return home_folder(env)
-    except UsageError:  # then nothing is found there
+    except UsageError:  # a home in which nothing is found
         return Path(os.devnull)
 
 
 def _tracked(place: Path, request: BuildRequest, env: Mapping[str, str]) -> Iterator[str]:
-    """Give what git tracks of a file or folder: the paths in it, or a link that leads out of the working copy.
+    """Yield what git tracks of a file or folder: the paths in it, or a link that leads out of the working copy.
 
-    A dot stands for all where git cannot tell in time, or they are too many; without a git, for plug-ins. What lies in
-    no working copy that is built is the user's, who may keep settings in a repository of their own.
+    Yield ``.`` if git does not answer in time or there are too many paths; without git, if the folder has plug-ins.
+    Only the working copies of this build count: users may keep their settings in a repository.
     """
     spelled = (
         Path(os.path.abspath(place)),  # noqa: PTH100 -- Path.absolute keeps `..`
@@ -208,7 +209,7 @@ def _tracked(place: Path, request: BuildRequest, env: Mapping[str, str]) -> Iter
 
 
 def _checkouts(request: BuildRequest) -> Iterator[Path]:
-    """Give the working copies around the working directory and around the build context."""
+    """Yield the tops of the working copies around the working directory and around the build context."""
     starts = (str(working_directory()), *(() if is_remote_context(request.context) else (request.context,)))
     for start in map(os.path.realpath, starts):
         top = prepared_top(Path(start))
@@ -218,11 +219,10 @@ def _checkouts(request: BuildRequest) -> Iterator[Path]:
 
 
 def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
-    """Give what git tracks at a path without links, in words that begin there.
+    """Yield the paths that git tracks at a path without links, relative to that path.
 
-    Git is asked without the user's settings, which may be the repository's: those that it cannot read would have it
-    tell nothing. So this program tells git that the folder is safe; nothing that a repository names runs for the
-    answer.
+    Git runs without the user's settings: they may be the repository's, and git answers nothing if it cannot read them.
+    Therefore this call itself marks the folder as safe. The call runs no command that a repository names.
     """
     top = prepared_top(place)
     if top is None or not os.path.lexists(place):

@@ -1,4 +1,4 @@
-"""The user's logins: a private copy of the Docker configuration, gone afterwards, and what it holds for a registry."""
+"""Read the user's logins, and make a temporary private copy of the Docker configuration for a new login."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from buildx_cache.scratch import making, scratch_folder
 
 
 def home_folder(env: Mapping[str, str]) -> Path:
-    """Return the folder that ``HOME`` or the system's list of users names.
+    """Return the user's home folder, from ``HOME`` or the system's list of users.
 
     Raises:
-        UsageError: neither does, as in a container that runs with a user's number alone.
+        UsageError: neither names a folder, as in a container that runs with a numeric user only.
     """
     if home := env.get("HOME"):
         return Path(home)
@@ -38,15 +38,15 @@ def home_folder(env: Mapping[str, str]) -> Path:
 
 
 DEFAULT_CONTEXT = "default"
-"""The engine of ``DOCKER_HOST``, or of the local socket."""
+"""The name of the Docker context for ``DOCKER_HOST`` or the local socket."""
 _AUTH_CONFIG = "DOCKER_AUTH_CONFIG"
-_TOKEN_USER = "<token>"  # noqa: S105 -- says that the secret is a token
+_TOKEN_USER = "<token>"  # noqa: S105 -- the user name that marks the secret as a token
 _NOT_FOUND = "credentials not found in native keychain"
 _MESSAGE_LIMIT = 200
-# Seconds and bytes of a credential helper: it may ask the user to unlock a store.
+# Seconds and bytes for a credential helper, which may ask the user to unlock a store.
 _HELPER_LIMITS = (60.0, 1 << 20)
 
-# On a tmpfs the copy never reaches a disk: the user's own, or the one that all share.
+# On a tmpfs, the user's or the shared one, the copy never reaches a disk.
 _OWN_MEMORY = "XDG_RUNTIME_DIR"
 _MEMORY = Path("/dev/shm")  # noqa: S108
 
@@ -56,23 +56,23 @@ def private_configuration(env: Mapping[str, str], registry: str) -> Iterator[dic
     """Yield an environment whose Docker configuration is a private copy of the user's.
 
     Credentials, helpers, contexts and plugins stay usable: ``config.json`` is copied, everything beside it linked.
-    A login to ``registry``, the very key that Docker stores it under, is written to the copy and never handed to a
-    credential helper: an entry without a helper in ``credHelpers`` wins over ``credsStore``. ``DOCKER_AUTH_CONFIG``,
-    which wins over both, loses its login to that registry (``docker/cli`` ``cli/config/configfile``).
+    A login to ``registry`` (the key under which Docker stores the login) is written to the copy, and no credential
+    helper gets it: an empty entry in ``credHelpers`` overrides ``credsStore``. ``DOCKER_AUTH_CONFIG`` would override
+    both, so its login to that registry is removed (``docker/cli`` ``cli/config/configfile``).
     """
     user = configuration_folder(env)
     with scratch_folder(memory_folder(env)) as folder:
         with making("file"):
             _write_private(folder / "config.json", _copied_config(env, registry))
         for entry in _entries(user):
-            if not (folder / entry.name).exists():  # the configuration, and the lock that the copy itself has
+            if not (folder / entry.name).exists():  # the copy has a configuration and a lock file already
                 (folder / entry.name).symlink_to(entry.absolute())
         own = {"DOCKER_CONFIG": str(folder), "BUILDX_CONFIG": str(buildx_folder(env))}
         yield {**env, **own, **_other_logins(env, registry)}
 
 
 def _entries(folder: Path) -> tuple[Path, ...]:
-    """Return what is in a folder; nothing where it is not there or may not be looked at."""
+    """Return the entries of a folder; none if it does not exist or cannot be read."""
     try:
         return tuple(folder.iterdir())
     except OSError:
@@ -88,7 +88,7 @@ def memory_folder(env: Mapping[str, str]) -> Path | None:
 
 
 def _is_of_this_user(folder: Path) -> bool:
-    """Whether nobody else gets into a folder, as the specification of ``XDG_RUNTIME_DIR`` has it."""
+    """Return whether only this user can enter a folder, as the specification of ``XDG_RUNTIME_DIR`` demands."""
     try:
         found = folder.stat()
     except OSError:
@@ -102,7 +102,7 @@ def configuration_folder(env: Mapping[str, str]) -> Path:
 
 
 def current_context(env: Mapping[str, str]) -> str:
-    """Return the Docker context in use, as docker/cli's ``resolveContextName`` (``cli/command/cli.go``) finds it."""
+    """Return the Docker context in use (docker/cli's ``resolveContextName`` in ``cli/command/cli.go``)."""
     if env.get("DOCKER_HOST"):
         return DEFAULT_CONTEXT
     chosen = read_configuration(env).get("currentContext")
@@ -110,18 +110,18 @@ def current_context(env: Mapping[str, str]) -> str:
 
 
 def buildx_folder(env: Mapping[str, str]) -> Path:
-    """Where Buildx keeps its builders."""
+    """Return the folder in which Buildx keeps its builders."""
     return Path(env.get("BUILDX_CONFIG") or configuration_folder(env) / "buildx").absolute()
 
 
 def _copied_config(env: Mapping[str, str], registry: str) -> dict[str, object]:
-    """Return the user's configuration with ``registry`` taken from its credential helper."""
+    """Return the user's configuration, changed so that no credential helper serves ``registry``."""
     config = read_configuration(env)
     return {**config, "credHelpers": {**_mapping(config, "credHelpers"), registry: ""}}
 
 
 def _other_logins(env: Mapping[str, str], registry: str) -> dict[str, str]:
-    """``DOCKER_AUTH_CONFIG`` without the logins to ``registry``; nothing where it has none."""
+    """Return ``DOCKER_AUTH_CONFIG`` without the logins to ``registry``; empty if it has no such login."""
     given = _json_object(env.get(_AUTH_CONFIG, "").encode("utf-8", "surrogateescape"))
     auths = _mapping(given, "auths")
     others = {key: value for key, value in auths.items() if registry not in (key, _hostname(key))}
@@ -135,7 +135,7 @@ def _write_private(file: Path, config: dict[str, object]) -> None:
 
 
 def stored_credentials(env: Mapping[str, str]) -> Credentials:
-    """Which registries the user is logged in to, and by which helpers; no secret is read into the answer."""
+    """Return the registries that the user is logged in to, and the credential helpers; the result has no secret."""
     folder = configuration_folder(env)
     file = folder / "config.json"
     try:
@@ -153,13 +153,11 @@ def stored_credentials(env: Mapping[str, str]) -> Credentials:
 
 
 def credential_for(env: Mapping[str, str], registry: str) -> Credential | None:
-    """Return the user's login to ``registry`` (a host as in image references), found as ``docker`` finds it.
+    """Return the user's login to ``registry`` (a host as in image references), or None if there is none.
 
-    None without one.
-
-    In the order of docker/cli's ``cli/config/configfile``: ``DOCKER_AUTH_CONFIG``, then of ``config.json`` the
-    registry's own helper (``credHelpers``), the helper of all (``credsStore``), else ``auths``. A configuration that
-    cannot be read counts as empty, as for ``docker``.
+    The first of these decides, as in docker/cli's ``cli/config/configfile``: ``DOCKER_AUTH_CONFIG``, then in
+    ``config.json`` the registry's helper (``credHelpers``), the common helper (``credsStore``), and ``auths``. A
+    configuration that cannot be read counts as empty, as for ``docker``.
 
     Raises:
         DeniedError: a credential helper cannot be started or fails, or the stored login is malformed.
@@ -176,7 +174,7 @@ def credential_for(env: Mapping[str, str], registry: str) -> Credential | None:
 
 
 def read_configuration(env: Mapping[str, str]) -> Mapping[str, object]:
-    """Return the user's Docker configuration; empty where there is none, or none that can be read."""
+    """Return the user's Docker configuration; empty if it is absent or cannot be read."""
     try:
         return _json_object((configuration_folder(env) / "config.json").read_bytes())
     except OSError:
@@ -197,7 +195,7 @@ def _mapping(parent: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 
 def _stored_login(config: Mapping[str, object], server: str) -> Credential | None:
-    """Return the login under ``auths``, by its key or by the host of a key that is an old-style address."""
+    """Return the login under ``auths``, by the key, or by the host of a key that is an address with a scheme."""
     auths = _mapping(config, "auths")
     key = server if server in auths else next((key for key in auths if _hostname(key) == server), "")
     entry = _mapping(auths, key)
@@ -217,7 +215,7 @@ def _hostname(key: str) -> str:
 
 
 def _decoded(entry: Mapping[str, object], server: str) -> tuple[str, str]:
-    """User name and password of ``auth``."""
+    """Return user name and password of an entry's ``auth``."""
     try:
         text = base64.b64decode(str(entry["auth"]), validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
@@ -231,12 +229,15 @@ def _decoded(entry: Mapping[str, object], server: str) -> tuple[str, str]:
 
 
 def is_helper_name(name: object) -> bool:
-    """Tell whether a helper is found on ``PATH``: with a slash, its program is one below the working directory."""
+    """Return whether a helper is looked up on ``PATH``: a slash would lead to a program below the working directory."""
     return isinstance(name, str) and "/" not in name and name.isprintable()
 
 
 def _ask_helper(env: Mapping[str, str], helper: str, server: str) -> Credential | None:
-    """docker-credential-helpers' protocol: the server on stdin, JSON on stdout, or there a message and exit code 1."""
+    """Ask a credential helper for a login.
+
+    Protocol (docker-credential-helpers): the server on stdin; JSON on stdout, or a message on stdout and exit code 1.
+    """
     program = f"docker-credential-{helper}"
     if not is_helper_name(helper):
         raise _helper_failed(program, server, "it is no program on PATH")
@@ -264,7 +265,7 @@ def _ask_helper(env: Mapping[str, str], helper: str, server: str) -> Credential 
 
 
 def _complaint(done: Completed) -> str:
-    """Return what a failing helper says; its stdout is a message then, unless it is an answer after all."""
+    """Return the message of a helper that failed: its stderr, else its stdout unless that may hold a login."""
     said = next((text.strip() for text in (done.stderr, done.stdout) if text.strip()), "")
     return "" if said.startswith("{") else f": {redact(said.splitlines()[0])[:_MESSAGE_LIMIT]}" if said else ""
 

@@ -1,4 +1,4 @@
-"""The Docker engine: facts about it, the effects of a plan, and which images this program loaded into it."""
+"""Ask the Docker engine for facts, carry out a plan's effects, and record which images this program loaded."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ from buildx_cache.redaction import redact
 from buildx_cache.reference import Reference
 from buildx_cache.scratch import making, scratch_folder
 
-# Enough for every project of a machine; older ones are forgotten, and then simply never removed.
+# Enough for all projects of a machine. Older images are dropped from the record, and so are never removed.
 _REMEMBERED = 1000
 
 
 def remembered(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the IDs of loaded images, the newest last; none where the record cannot be read."""
+    """Return the recorded IDs of loaded images, the newest last; none if the record cannot be read."""
     try:
         found = json.loads(_record(env).read_bytes())
     except (OSError, ValueError):
@@ -61,7 +61,7 @@ def remembered(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def remember(env: Mapping[str, str], image_id: str) -> None:
-    """Add an image to the record; a record that cannot be written is done without."""
+    """Add an image to the record; ignore a record that cannot be written."""
     known = [*(item for item in remembered(env) if item != image_id), image_id]
     with contextlib.suppress(OSError):
         write_text(_record(env), json.dumps(known[-_REMEMBERED:]))
@@ -72,14 +72,14 @@ def _record(env: Mapping[str, str]) -> Path:
 
 
 def cache_home(env: Mapping[str, str]) -> Path:
-    """Return the folder of this program in the user's cache directory."""
+    """Return this program's folder in the user's cache directory."""
     return Path(env.get("XDG_CACHE_HOME") or home_folder(env) / ".cache") / "buildx-cache"
 
 
 # rawjson progress and --metadata-file for every driver (docker/buildx#2218).
 OLDEST_BUILDX = (0, 13, 0)
 _SOCKET = "unix:///var/run/docker.sock"
-# What python-on-whales raises where the command line does not answer as it expects.
+# Errors of python-on-whales for an output that it cannot parse.
 _UNREADABLE = (
     pydantic.ValidationError,
     json.JSONDecodeError,
@@ -90,9 +90,9 @@ _UNREADABLE = (
 
 
 class DockerEngine:
-    """The engine that one environment and context name. Questions to it inherit this process' environment.
+    """The engine of one environment and Docker context. Commands that only ask inherit this process' environment.
 
-    Before each build but the first, ``before_another`` may refuse it.
+    Before each build but the first, ``before_another`` is called; an error that it raises stops the build.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class DockerEngine:
         self.context = context or current_context(env)
         self.tls = tls_from_environment(env) if self.context == DEFAULT_CONTEXT else None
         self.calls = 0
-        """How often the docker command line was run."""
+        """The number of docker commands that were run."""
 
     # --- facts -------------------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ class DockerEngine:
 
     @contextlib.contextmanager
     def _inspecting(self, name: str) -> Iterator[Callable[[], Builder | None]]:
-        """Inspect a builder beside other questions: it takes longer than the others together."""
+        """Inspect a builder beside other commands: it takes longer than all of them together."""
         with self._calling(), self._docker.buildx.inspecting(name) as answer:
             yield answer
 
@@ -182,7 +182,7 @@ class DockerEngine:
         return info
 
     def _endpoint(self) -> str:
-        """Where the engine is; of the default context that is known."""
+        """Return the engine's address; that of the default context needs no command."""
         if self.context == DEFAULT_CONTEXT:
             return self._env.get("DOCKER_HOST") or _SOCKET
         with self._asking():
@@ -191,14 +191,14 @@ class DockerEngine:
         return (found.host or "").strip() if found else ""
 
     def _contexts(self) -> tuple[str, ...]:
-        """Which contexts there are, as far as the plan needs them."""
+        """Return the Docker contexts that exist; none if the plan does not need them."""
         if not self.tls:
             return ()
         with self._asking():
             return tuple(context.name for context in self._docker.context.list())
 
     def _default_config(self) -> str:
-        """Return the user's configuration of builders that are made without one (buildx' ``util/confutil``)."""
+        """Return the path of the user's default configuration for builders (buildx' ``util/confutil``), or ""."""
         try:
             path = buildx_folder(self._env) / "buildkitd.default.toml"
         except UsageError:  # the user has no home folder
@@ -213,7 +213,7 @@ class DockerEngine:
         try:
             with self._reading():
                 found = self._docker.inspect_one(NetworkInspectResult, "network", network)
-                is_bridge = found.driver == "bridge"  # others' gateways are the network's around the host
+                is_bridge = found.driver == "bridge"  # another driver's gateway is not this host
                 return gateway_of(found.ipam.config or []) if is_bridge and found.ipam else ""
         except DockerException:
             return ""
@@ -234,7 +234,7 @@ class DockerEngine:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """Turn what a question to the engine fails with into an error of the engine."""
+        """Turn a failure of a docker command into an ``EngineError``."""
         try:
             with self._reading():
                 yield
@@ -243,10 +243,10 @@ class DockerEngine:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """Run a docker command whose answer python-on-whales reads.
+        """Run a docker command whose output python-on-whales parses.
 
         Raises:
-            EngineError: the answer is not understood.
+            EngineError: the output cannot be parsed.
         """
         with self._calling():
             try:
@@ -259,8 +259,8 @@ class DockerEngine:
         """Count a docker command.
 
         Raises:
-            EngineError: there is none, or it cannot be started.
-            UsageError: its command line is longer than the system takes.
+            EngineError: docker is not installed or cannot be started.
+            UsageError: the command line is longer than the system allows.
         """
         self.calls += 1
         try:
@@ -276,14 +276,14 @@ class DockerEngine:
                 raise
             if error.errno == errno.E2BIG:
                 raise UsageError(
-                    "the docker command line is longer than this system takes: 128 KiB a word, some 2 MB in all",
+                    "the docker command line is too long for this system: at most 128 KiB a word, about 2 MB in all",
                     code="command-line-too-long",
                     hint="give large values in files: --secret id=NAME,src=FILE, or files of the build context",
                 ) from None
             raise EngineError(
                 f"{error.filename} cannot be started: {error.strerror}",
                 code="docker-not-startable",
-                hint="install Docker anew",
+                hint="install Docker again",
             ) from None
 
     # --- effects -----------------------------------------------------------------------------------------
@@ -310,10 +310,10 @@ class DockerEngine:
     def build(
         self, build: BuildInvocation, on_stderr: Callable[[bytes], None], on_interrupt: Callable[[], None]
     ) -> int:
-        """Run a build, handing over its stderr as it comes; returns its exit code.
+        """Run a build and return its exit code; see ``process.follow`` for the callbacks.
 
         Raises:
-            BuildxCacheError: it may not run, or there is no docker command.
+            BuildxCacheError: ``before_another`` refuses the build, or there is no docker command.
         """
         if self._has_built:
             self._before_another()
@@ -326,10 +326,7 @@ class DockerEngine:
             )
 
     def _stdin(self, build: BuildInvocation) -> int:
-        """Return a descriptor of this program's stdin.
-
-        Where a cache may make a second build of it, of a copy in a file.
-        """
+        """Return a descriptor of this program's stdin, or of a copy in a file if a cache may cause a second build."""
         if self._kept_stdin is None and not (build.imports or build.exports):
             return sys.stdin.fileno()
         if self._kept_stdin is None:
@@ -347,7 +344,7 @@ class DockerEngine:
     # --- logins ------------------------------------------------------------------------------------------
 
     def has_login(self, registry: str) -> bool:
-        """Whether the user has a stored login to a registry, as far as can be told."""
+        """Return whether the user has a stored login to a registry that can be read."""
         try:
             return credential_for(self._env, registry) is not None
         except DeniedError:  # its helper does not work
@@ -355,7 +352,7 @@ class DockerEngine:
 
     @contextlib.contextmanager
     def credentials(self, registry: str) -> Iterator[None]:
-        """While this lasts, logins and builds use a private copy of the user's Docker configuration."""
+        """Use a private copy of the user's Docker configuration for logins and builds in this context."""
         outside = self._env
         with private_configuration(outside, registry) as env:
             self._env = env
@@ -365,7 +362,7 @@ class DockerEngine:
                 self._env = outside
 
     def push_refusal(self, repository: Reference) -> str:
-        """Why a registry lets nothing be pushed to a repository; empty where it does, or that cannot be told."""
+        """Return why the registry refuses a push to the repository; empty if it accepts or does not answer."""
         from buildx_cache.engine.push_refusal import push_refusal  # urllib3: 50 ms that few builds need
 
         return push_refusal(repository, self._env)
@@ -408,7 +405,7 @@ class DockerEngine:
             return None
 
     def save_image(self, name: str, archive: Path) -> str:
-        """Write an image to an archive; why that did not work, if so."""
+        """Write an image to an archive; return the reason of a failure, else ""."""
         try:
             with self._reading():
                 self._docker.image.save(name, archive)
@@ -417,11 +414,11 @@ class DockerEngine:
         return ""
 
     def remember_loaded(self, image_id: str) -> None:
-        """Note that this program loaded an image, so that it may remove it when it is replaced."""
+        """Record that this program loaded an image: only recorded images are removed when they are replaced."""
         remember(self._env, image_id)
 
     def remove_replaced(self, image_id: str) -> bool:
-        """Remove an image that this program loaded, unless it has a tag or a container; whether it is gone."""
+        """Remove an image that this program loaded, unless it has a tag or a container; return whether it is gone."""
         if image_id not in remembered(self._env):
             return False
         try:
@@ -438,7 +435,7 @@ class DockerEngine:
 
 @contextlib.contextmanager
 def _with_config(effect: Effect) -> Iterator[Effect]:
-    """While this lasts, there is the configuration file that an effect has made, in a folder of this call's."""
+    """Write a new builder's configuration to a private folder for this context; yield the effect with its path."""
     if not isinstance(effect, CreateNode) or not effect.config_lines:
         yield effect
         return
@@ -470,9 +467,10 @@ _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY"})
 
 
 def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
-    """Return what keeps Buildx itself from a proxy that is only meant for the build, where it has no proxy settings.
+    """Return variables that keep Buildx' own connections away from a proxy that is only a build argument.
 
-    A build argument's value that goes by the environment is a variable like any other to Buildx' own connections.
+    The value of a secret build argument is in Buildx' environment, where ``HTTP_PROXY`` would act on Buildx itself.
+    Nothing is changed if the environment has proxy settings anyway.
     """
     if _PROXIES.isdisjoint(map(str.upper, given)) or not _PROXIES.isdisjoint(map(str.upper, env)):
         return {}
@@ -489,21 +487,21 @@ def _at(endpoint: str) -> tuple[str, str]:
 
 _PODMAN = "podman"
 _NO_ACCESS = ("this user may not talk to Docker", "add the user to the group docker, or use sudo")
-_NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists those there are")
+_NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists the Docker contexts")
 _VERSIONS = ("the docker command and the engine do not fit", CAUSES[Kind.API_VERSION].advice)
 _START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
 _NO_FILES = re.compile(r"unable to resolve docker endpoint: open (?P<file>[^:]+): no such file")
 
 
 def _engine_error(stderr: str) -> EngineError:
-    """One line of what the docker command said, with what to do."""
+    """Return an error with the last line of the docker command's stderr and a hint."""
     said = redact(stderr.strip().splitlines()[-1] if stderr.strip() else "")
     kind = classify(stderr).kind
     if kind is Kind.DOCKER_DOWN:
         return EngineError("Docker is not running, or cannot be reached", code="docker-down", hint=_START)
     if absent := _NO_FILES.search(said):
         return EngineError(
-            f"the TLS file {absent['file']} is not there",
+            f"the TLS file {absent['file']} does not exist",
             code="docker-tls-absent",
             hint="check DOCKER_CERT_PATH; a service that makes the files may have to start first",
         )

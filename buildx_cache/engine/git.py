@@ -1,4 +1,4 @@
-"""Run git, with an environment in which no repository decides what it runs; ask it about the working copy."""
+"""Ask git about the working copy, in an environment in which a repository cannot choose commands for git to run."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ SETTINGS = (
     ("log.showSignature", "false"),  # runs `gpg.program`
     ("log.mailmap", "false"),  # reads `mailmap.file`, which may have no end
 )
-"""Settings of git that win over a repository's own. A git too old for one ignores it: nothing depends on them alone."""
+"""Settings of git that override a repository's. An old git ignores those it does not know: never rely on them alone."""
 
 _COUNT = "GIT_CONFIG_COUNT"
 OFFLINE = {
-    "GIT_ALLOW_PROTOCOL": "none",  # a missing object is not fetched: that runs `core.sshCommand`, `ext::COMMAND`, …
+    "GIT_ALLOW_PROTOCOL": "none",  # fetch no missing object: that would run `core.sshCommand`, `ext::COMMAND`, …
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
 }
-"""Variables of a git that must not reach any server."""
+"""Variables that keep git from any server."""
 
 
 def guarded(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a child process that may ask git about a folder, and has no need of git's network."""
+    """Return the environment of a child process that may run git on a folder, and needs no server for that."""
     return {**configured(env, SETTINGS), **OFFLINE}
 
 
 def configured(env: Mapping[str, str], settings: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Return ``env`` with settings of git appended to those that it has: of two of a name, git takes the last.
+    """Append settings of git to those in ``env``; of two settings of the same name git uses the last.
 
-    Where the user's own cannot be counted git refuses to run; then they stay as they are.
+    If ``GIT_CONFIG_COUNT`` is no number, git refuses to run; then return ``env`` unchanged.
     """
     given = env.get(_COUNT) or "0"
     if not given.isdecimal():
@@ -58,10 +58,10 @@ def configured(env: Mapping[str, str], settings: tuple[tuple[str, str], ...]) ->
 _HEAD = "HEAD -> "
 _TAG = "tag: "
 _ORIGIN = "refs/remotes/origin/"
-# Seconds and bytes. An honest repository answers at once; a file of another may be a FIFO, or have no end.
+# Seconds and bytes. Git answers at once, unless a hostile repository has a FIFO or an endless file.
 _LIMITS = (10.0, 1 << 20)
 _MOST_ENTRIES = 5000
-# What a local question needs: the program, and the user's own configuration, which says which folders are safe.
+# Variables for a local command: they lead to the program, and to the user's settings, which mark folders as safe.
 _PASSED_ON = re.compile(
     "PATH|HOME|XDG_CONFIG_HOME|SUDO_UID|TMPDIR|GIT_EXEC_PATH"
     "|GIT_CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|COUNT|(?:KEY|VALUE)_[0-9]+)"
@@ -69,7 +69,7 @@ _PASSED_ON = re.compile(
 
 
 def is_bare(folder: Path) -> bool:
-    """Return whether git may take a folder for a bare repository, as ``is_git_directory`` of its ``setup.c`` does."""
+    """Return whether git may take a folder for a bare repository (``is_git_directory`` in git's ``setup.c``)."""
     found = {name for name in ("HEAD", "objects", "refs", "commondir") if os.path.lexists(folder / name)}
     return found >= {"HEAD", "objects", "refs"} or found >= {"HEAD", "commondir"}
 
@@ -94,14 +94,14 @@ def _has_pipe(git: Path) -> bool:
 
 
 def read_git(top: Path | None, env: Mapping[str, str]) -> GitFacts:
-    """Read commit, branch, tag and default branch in two calls; each is None where git does not tell it.
+    """Read commit, branch, tag and default branch in two calls; a value that git does not know is None.
 
     Args:
         top: the top of the working copy (``working_copy.enclosing_top``); None where there is none.
         env: the caller's environment.
     """
-    # The last line: the commit, then the names that point at it, separated by commas. `--missing` has git, of any
-    # version, fetch nothing: unlike `log`, which would begin to, and write `FETCH_HEAD`, before it is refused.
+    # The last line has the commit, then the names that point at it, separated by commas. With `--missing` no version of
+    # git fetches anything. `log` would start to fetch, and write `FETCH_HEAD`, before the fetch is refused.
     head = ask(top, env, "rev-list", "--max-count=1", "--missing=allow-any", "--format=%H %D", "HEAD")
     sha, _, names = head.rpartition("\n")[2].partition(" ")
     points = names.split(", ")
@@ -115,16 +115,16 @@ def read_git(top: Path | None, env: Mapping[str, str]) -> GitFacts:
 
 
 def ask(top: Path | None, env: Mapping[str, str], *words: str) -> str:
-    """Ask git about the working copy at ``top``, without network; return "" where it does not answer."""
+    """Run git on the working copy at ``top``, without network; return its output, or "" if git fails."""
     done = asked(top, env, *words)
     return done.stdout.strip() if done.code == 0 else ""
 
 
 def asked(top: Path | None, env: Mapping[str, str], *words: str) -> Completed:
-    """Do the same, and return how git ended; the code is negative where it did not end by itself.
+    """Run git on the working copy at ``top``, without network; the code is negative if git did not run to its end.
 
-    A ``top`` that may be a bare repository is not asked about: git would obey its settings where ``.git`` is not valid.
-    Nor is one in which git would wait without end.
+    Git does not run on a ``top`` that may be a bare repository: git would obey its settings if ``.git`` is not valid.
+    Nor does git run in a repository with a pipe, which would block it.
     """
     if top is None or is_bare(top) or _has_pipe(top / ".git"):
         return Completed(code=-1)
@@ -133,12 +133,12 @@ def asked(top: Path | None, env: Mapping[str, str], *words: str) -> Completed:
 
 
 def git_version(env: Mapping[str, str]) -> Version:
-    """Return the version of git; unknown where there is none."""
+    """Return the version of git; ``UNKNOWN_VERSION`` if git is not installed."""
     return parse_version(run_git(("--version",), {**_own(env), **OFFLINE}, _LIMITS).stdout)
 
 
 def run_git(words: tuple[str, ...], env: Mapping[str, str], within: tuple[float, int]) -> Completed:
-    """Run git in an environment, within seconds and bytes; a git that is not there or takes longer fails."""
+    """Run git in an environment, within seconds and bytes; the code is -1 if git is absent or exceeds a limit."""
     settings = (word for name, value in SETTINGS for word in ("-c", f"{name}={value}"))
     try:
         return capture_within(("git", "--no-pager", "--no-optional-locks", *settings, *words), env=env, within=within)
@@ -147,7 +147,7 @@ def run_git(words: tuple[str, ...], env: Mapping[str, str], within: tuple[float,
 
 
 def _own(env: Mapping[str, str]) -> dict[str, str]:
-    """Return what a local question needs of the environment."""
+    """Return the variables that a local command needs."""
     return {**{name: text for name, text in env.items() if _PASSED_ON.fullmatch(name)}, "LC_ALL": "C"}
 
 
@@ -158,29 +158,29 @@ def _named(points: list[str], prefix: str) -> str | None:
 _WITHOUT_GIT = {"BUILDX_GIT_INFO": "false", "BUILDX_GIT_LABELS": "false"}
 _DIRTY = "BUILDX_GIT_CHECK_DIRTY"
 _TRUE = frozenset({"1", "t", "true"})
-# With one of these, `git show` runs a program to verify a signature, or reads a file that may have no end. Nothing else
-# that names a command has a part in what Buildx asks.
+# With one of these, `git show` runs a program to verify a signature, or reads a file that may have no end. The git
+# commands of Buildx use no other setting that names a command.
 _HARMFUL = re.compile(r"log\.showsignature|gpg\.(?:.*\.)?program|mailmap\..*")
-# With one of these, git fetches an object that is missing, for which it runs what the repository names.
+# With one of these, git fetches a missing object, and runs commands that the repository names for that.
 _FETCHING = re.compile(r"extensions\.partialclone|remote\..*\.(?:promisor|partialclonefilter)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How Buildx is to ask git."""
+    """The settings for Buildx' own git commands, which find the commit for the provenance."""
 
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables for Buildx."""
     note: str = ""
-    """What is said about provenance that was turned off; empty if nothing."""
+    """The note for the user if provenance is restricted; else empty."""
 
 
 def git_provenance(context: Path | None, top: Path | None, env: Mapping[str, str]) -> Provenance:
-    """Decide what Buildx may ask git about a build context.
+    """Decide which git commands Buildx may run on a build context.
 
     Args:
-        context: the folder, absolute and without links; None for a context that is none.
-        top: the top of its working copy; None where there is none.
+        context: the folder, absolute and without links; None for a context that is no folder.
+        top: the top of the context's working copy; None if there is none.
         env: the caller's environment.
     """
     if context is None or shutil.which("git", path=env.get("PATH")) is None:
@@ -197,7 +197,7 @@ def git_provenance(context: Path | None, top: Path | None, env: Mapping[str, str
 
 
 def _embedded(context: Path, top: Path | None) -> str:
-    """Say where git would find another repository than the working copy's; "" if nowhere."""
+    """Return the reason if git would find another repository than the working copy's; else ""."""
     if (nearest := nearest_top(context)) != top:
         return f"{nearest} is a repository inside of the working copy"
     above = (context, *context.parents)
@@ -207,7 +207,7 @@ def _embedded(context: Path, top: Path | None) -> str:
 
 
 def _harmful(top: Path | None, env: Mapping[str, str]) -> str:
-    """Say which setting of the repository could make git run a command; "" if none."""
+    """Return the reason if a setting of the repository could make git run a command or hang; else ""."""
     if top is None:
         return ""
     words = ask(top, env, "config", "--list", "--show-scope", "--name-only", "--null").split("\0")
@@ -219,11 +219,11 @@ def _harmful(top: Path | None, env: Mapping[str, str]) -> str:
         harmful = next((name for name in own if _FETCHING.fullmatch(name.lower())), "")
     if harmful:
         return f"the setting {harmful} of {top} can make git run commands"
-    # As Buildx asks it, which waits without end: an archive can hold a FIFO where git reads a name or a commit.
+    # Try Buildx' own command with a time limit, since Buildx has none: a repository can have a FIFO that git reads.
     shown = asked(top, env, "-c", "log.mailmap=true", "show", "--format=%H", "--quiet", "HEAD", "--")
-    return f"git does not come to an end in {top}" if shown.code < 0 else ""
+    return f"git does not finish in {top}" if shown.code < 0 else ""
 
 
 def _has_head(top: Path, env: Mapping[str, str]) -> bool:
-    """Return whether the commit of HEAD is there: of an honest partial clone it is, and Buildx asks for no more."""
+    """Return whether HEAD's commit object exists; an honest partial clone has it, and Buildx needs no other object."""
     return bool(ask(top, env, "rev-list", "--max-count=1", "--missing=allow-any", "--format=%B", "HEAD"))

@@ -1,4 +1,4 @@
-"""Ask a git server: the branches of the working copy's origin, and what a remote build context is built from."""
+"""Ask git servers for the branches of the working copy's origin, and for the commit of a remote build context."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from buildx_cache.request.remote_context import GitContext
 from buildx_cache.scratch import scratch_folder
 
 _HEADS = "refs/heads/"
-# Seconds and bytes: about a hundred thousand branches.
+# Seconds and bytes; the bytes suffice for about a hundred thousand branches.
 _LIMITS = (60.0, 1 << 24)
-# git's variables that lead to a server. Its others choose repositories, commands and files to write traces to.
+# git's variables that help to reach a server. Others choose repositories, commands and trace files.
 _TRANSPORT = re.compile(
     r"GIT_(?:SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|HTTP_\w+|PROXY_\w+|EXEC_PATH"
     r"|CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM|COUNT|(?:KEY|VALUE)_[0-9]+))"
 )
-# Where a user's logins are found: by settings, by programs that ask, and in `~/.netrc`.
+# Variables that lead to a user's logins: in settings, in `~/.netrc`, and by programs that ask.
 _LOGINS = re.compile(
     r"HOME|XDG_CONFIG_HOME|SSH_ASKPASS|GIT_(?:ASKPASS|CONFIG_(?:GLOBAL|COUNT|(?:KEY|VALUE)_[0-9]+))", re.ASCII
 )
 _NO_LOGINS = (("credential.helper", ""), ("http.extraHeader", ""))
 _REMOTE = "buildx-cache-origin"
-# A host or user that begins with `-` would be an option of ssh.
+# ssh would read a host or user that begins with `-` as an option.
 _HOST = r"(?:[^\s@/:\[\]%-][^\s@/:\[\]%]*|\[[0-9A-Fa-f:.]+\])"
 _USER = r"(?:[^\s@/:-][^\s@/:]*@)?"
 _HTTPS = re.compile(rf"https://(?:[^\s@/]*@)?{_HOST}(?::[0-9]+)?/\S*")
@@ -41,7 +41,7 @@ _IN_A_FILE = "give the branches in a file, one a line: --keep-branches-from FILE
 
 
 def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Ask ``origin`` for all of its branches: a CI's shallow clone has only the one it builds.
+    """Ask ``origin`` for all branches: a CI's shallow clone has only one.
 
     Raises:
         UsageError: there is no git, ``top`` has no ``origin``, or its address is neither of https nor of ssh.
@@ -50,7 +50,7 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
     address = _origin(top, env)
     if not address:
         raise UsageError(
-            "--keep-branches-from git: here is no git repository with a remote `origin`",
+            "--keep-branches-from git: there is no git repository with a remote `origin` here",
             code="origin-absent",
             hint=f"run it in a clone, or {_IN_A_FILE}",
         )
@@ -72,33 +72,33 @@ def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def is_askable(address: str, *, is_plain_taken: bool = False) -> bool:
-    """Return whether an address is one of https or ssh that git and its helpers read as it is spelled.
+    """Return whether git may contact an address: https or ssh, spelled so that git and its helpers agree on the host.
 
-    Those without encryption are taken where BuildKit is to fetch from there anyway, since the caller says so.
-    A line break in it, percent-encoded, would be another line to a credential helper: one that names another host.
+    ``is_plain_taken`` allows http and git, too: for an address from which the caller has BuildKit fetch anyway.
+    A percent-encoded line break is refused: a credential helper would read a second line, which may name another host.
     """
     kinds = (_HTTPS, _SSH, _SCP, *((_PLAIN,) if is_plain_taken else ()))
     if not unquote(address).isprintable() or not any(kind.fullmatch(address) for kind in kinds):
         return False
     try:
         urlsplit(address)
-    except ValueError:  # no such IPv6 address, or a host that Unicode spells in another way
+    except ValueError:  # an invalid IPv6 address, or a host that changes under Unicode normalization
         return False
     return True
 
 
 def _origin(top: Path | None, env: Mapping[str, str]) -> str:
-    """Read the address of ``origin`` as the repository itself spells it; the first one, as git does."""
+    """Return the first address of ``origin`` in the repository's own configuration, or ""."""
     words = ("config", "--local", "--no-includes", "--null", "--get-all", "remote.origin.url")
     return ask(top, env, *words).partition("\0")[0]
 
 
 def ask_server(address: str, env: Mapping[str, str], option: str, *refs: str) -> str:
-    """Return what ``git ls-remote`` lists of an address that is askable; empty where it does not answer.
+    """Return the output of ``git ls-remote`` for an address that :func:`is_askable`; empty if git fails.
 
-    What is asked in plain text gets none of the user's logins, and so none of the user's settings.
+    A server without encryption gets no login of the user's; so git runs without the user's settings then.
     """
-    # A credential helper of the user's may read any variable.
+    # Keep all variables that are not git's: a credential helper of the user's may read them.
     connecting = {name: text for name, text in env.items() if not name.startswith("GIT_") or _TRANSPORT.fullmatch(name)}
     with scratch_folder() as folder:
         if _plain(address):
@@ -115,7 +115,7 @@ def ask_server(address: str, env: Mapping[str, str], option: str, *refs: str) ->
 
 
 def _protocols(address: str) -> str:
-    """Return what git may speak: nothing in plain text, where the address does not say so."""
+    """Return the protocols that git may use: encrypted ones, and the address' own."""
     return ":".join(filter(None, ("https", "ssh", _plain(address))))
 
 
@@ -125,9 +125,10 @@ def _plain(address: str) -> str:
 
 
 def _settings(address: str) -> tuple[tuple[str, str], ...]:
-    """Return git's settings for a remote at ``address``; git writes its URL on the command line of its helper.
+    """Return git's settings for a remote at ``address``, without a login in the URL.
 
-    So a login in it becomes the header that git would send, and a user name the one that git's helpers are asked for.
+    Git puts the URL on the command line of its transport helper. So a login is set as the HTTP header that git would
+    send, and a user name without a password as the user name for credential helpers.
     """
     parts = urlsplit(address)
     login, _, place = parts.netloc.rpartition("@")
@@ -146,15 +147,17 @@ def _settings(address: str) -> tuple[tuple[str, str], ...]:
 
 _HEADS, _TAGS, _SYMBOLIC = "refs/heads/", "refs/tags/", "ref: "
 _PULL = re.compile(r"refs/(?:pull|merge-requests)/(?P<number>[0-9]+)/\w+", re.ASCII)
-_HINT = "name the commit in the address, ADDRESS#COMMIT, or write out what is to be pushed: -t …:1, --cache-scope"
+_HINT = "name the commit in the address, ADDRESS#COMMIT, or give a fixed -t and --cache-scope"
 
 
 def revision(context: GitContext, env: Mapping[str, str]) -> Revision:
-    """Ask the server of a context which commit, branch or tag its ref is: of one name the branch, as git checks out.
+    """Ask the server of a remote context which commit, branch or tag its ref names.
+
+    If a branch and a tag have the same name, the branch counts, as for ``git checkout``.
 
     Raises:
-        UsageError: its address is not one that git is asked about, or its server has no such ref.
-        UnreachableError: its server does not answer.
+        UsageError: git may not contact the context's address, or its server has no such ref.
+        UnreachableError: the context's server does not answer.
     """
     if context.has_query or not is_askable(context.address, is_plain_taken=True):
         raise UsageError(
@@ -181,7 +184,7 @@ def _names(ref: str) -> tuple[str, ...]:
 
 
 def _read(context: GitContext, told: str) -> Revision:
-    lines = [line.partition("\t")[::2] for line in told.split("\n")]  # a name may hold other ends of lines
+    lines = [line.partition("\t")[::2] for line in told.split("\n")]  # not splitlines: a name may hold other breaks
     default = next((said for said, name in lines if name == "HEAD" and said.startswith(_SYMBOLIC)), "")
     branch = default.removeprefix(_SYMBOLIC).removeprefix(_HEADS)
     commits = {name: said for said, name in lines if not said.startswith(_SYMBOLIC)}

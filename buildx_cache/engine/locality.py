@@ -1,4 +1,4 @@
-"""Whether the engine's host network is this process' own: only then does its loopback lead here."""
+"""Decide whether the engine shares this process' host network: only then does its loopback lead here."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from buildx_cache.redaction import redact
 
 @dataclass(frozen=True, kw_only=True)
 class Whereabouts:
-    """What an engine says of the machine it runs on, and what this process knows of its machine."""
+    """Facts about the engine's machine and about this process' machine."""
 
     endpoint: str
-    """The address by which it is reached."""
+    """The engine's address, such as ``unix:///var/run/docker.sock``."""
     name: str
     """The engine's host name (``docker info``: ``Name``)."""
     system: str
-    """Its operating system, as it calls it."""
+    """The engine's operating system (``docker info``: ``OperatingSystem``)."""
     security: tuple[str, ...] = ()
-    """Its security options, such as ``name=rootless``."""
+    """The engine's security options, such as ``name=rootless``."""
     own_name: str
+    """This machine's host name."""
     own_platform: str
-    """This machine's, as ``sys.platform`` has it."""
+    """This machine's ``sys.platform``."""
 
 
-# Products that keep the engine in a virtual machine, by how the name of its system or host begins, in lower case.
+# Products that run the engine in a virtual machine, by the start of the system's or host's name, in lower case.
 _VIRTUAL_MACHINES = {
     "docker desktop": "Docker Desktop",
     "docker-desktop": "Docker Desktop",
@@ -39,12 +40,12 @@ _VIRTUAL_MACHINES = {
 
 
 def _product(engine: Whereabouts) -> str:
-    """Return the product; a host's name tells none where this process is on that host."""
+    """Return the product, or ""; the host's name does not count if this process runs on that host."""
     said = (engine.system.lower(), "" if engine.name == engine.own_name else engine.name.lower())
     return next((product for sign, product in _VIRTUAL_MACHINES.items() for text in said if text.startswith(sign)), "")
 
 
-# The first that applies is the reason.
+# (applies, reason); the first rule that applies gives the reason.
 _RULES: tuple[tuple[Callable[[Whereabouts], object], Callable[[Whereabouts], str]], ...] = (
     (
         lambda engine: not engine.endpoint.startswith("unix://"),
@@ -61,9 +62,9 @@ _RULES: tuple[tuple[Callable[[Whereabouts], object], Callable[[Whereabouts], str
 
 
 def elsewhere(engine: Whereabouts) -> str:
-    """Why the engine's host network is not this process' own, in words; empty where it is.
+    """Return why the engine does not share this process' host network; empty if it does.
 
-    An engine's name is its host's (moby's ``daemon/info.go``): a job in a container with the engine's socket mounted
-    in has another host name.
+    An engine's name is its host name (moby's ``daemon/info.go``). A job in a container that mounts the engine's socket
+    has another host name.
     """
     return next((reason(engine) for applies, reason in _RULES if applies(engine)), "")

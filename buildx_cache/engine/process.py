@@ -1,6 +1,6 @@
-"""Child processes: their output is collected, or followed. None survives this program's error.
+"""Run child processes and collect or follow their output. No child outlives an error of this program.
 
-Every child leads a new session, so that a terminal's Ctrl-C reaches only this program, which passes it on.
+Every child leads a new session. So a terminal's Ctrl-C reaches only this program, which passes it on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from buildx_cache.interrupts import held
 
 _CHUNK = 1 << 16
 _IDLE_MILLISECONDS = 250
-# Between the polite signal, the firm one and the last: together under the five seconds a user waits for.
+# Seconds between SIGINT, SIGTERM and SIGKILL: together less than the five seconds that a user waits.
 _GRACE = 3.0
 _LAST_GRACE = 1.0
 _GUARD = """\
@@ -35,7 +35,7 @@ kill -s KILL -- "-$1"
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """What a child said. ``code`` is its exit code, negative for the signal that ended it."""
+    """A child that ended. ``code`` is its exit code, or the negated signal that ended it."""
 
     code: int
     stdout: str = ""
@@ -43,7 +43,7 @@ class Completed:
 
 
 def capture(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"") -> Completed:
-    """Run a short command to its end and collect what it says.
+    """Run a short command to its end and collect its output.
 
     Raises:
         OSError: the program cannot be started.
@@ -55,7 +55,7 @@ def capture(argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"") 
 
 @contextlib.contextmanager
 def begin(argv: Sequence[str]) -> Iterator[Callable[[], Completed]]:
-    """Run a short command beside whatever happens meanwhile; the value waits for its end.
+    """Start a short command in the background; yield a function that waits for its end.
 
     The command inherits this process' environment.
 
@@ -74,16 +74,16 @@ def begin(argv: Sequence[str]) -> Iterator[Callable[[], Completed]]:
 def capture_within(
     argv: Sequence[str], *, env: Mapping[str, str], within: tuple[float, int], stdin: bytes = b""
 ) -> Completed:
-    """Run a short command whose time and output have limits, in seconds and bytes.
+    """Run a short command with limits on its time and output.
 
     Args:
         argv: the command.
-        env: its environment.
-        within: seconds that it may take, and bytes that it may write to each of stdout and stderr.
-        stdin: what it reads, less than a pipe holds.
+        env: the command's environment.
+        within: seconds for the command, and bytes for each of stdout and stderr.
+        stdin: the command's input, less than a pipe holds.
 
     Raises:
-        OSError: the program cannot be started, or is at a limit (``TimeoutError``): then it is killed.
+        OSError: the program cannot be started; or it exceeds a limit (``TimeoutError``), and is killed.
     """
     seconds, most = within
     end = time.monotonic() + seconds
@@ -97,14 +97,23 @@ def capture_within(
             out, err = _read_within(child.stdout.fileno(), child.stderr.fileno(), end, most)
             return Completed(code=child.wait(max(0.0, end - time.monotonic())), stdout=_text(out), stderr=_text(err))
         except (TimeoutError, subprocess.TimeoutExpired):
-            os.killpg(child.pid, signal.SIGKILL)  # asked politely it might go on writing
+            os.killpg(child.pid, signal.SIGKILL)  # after a gentler signal it might go on writing
             raise TimeoutError(errno.ETIMEDOUT, f"{argv[0]} is at its limit") from None
 
 
 def _read_within(out: int, err: int, end: float, most: int) -> Iterator[bytes]:
-    """Read a descriptor to its end, and another meanwhile, up to a time of the monotonic clock and a number of bytes.
+    """Read ``out`` to its end, and ``err`` as long as that takes.
 
-    What a child leaves running, such as the shared connection of ssh, may keep its stderr open.
+    A process that the child leaves running, such as ssh's shared connection, may keep ``err`` open.
+
+    Args:
+        out: the descriptor of the child's stdout.
+        err: the descriptor of the child's stderr.
+        end: the limit of time, on the monotonic clock.
+        most: the limit of bytes for each descriptor.
+
+    Raises:
+        TimeoutError: a limit is exceeded.
     """
     ready = select.poll()
     read = {out: bytearray(), err: bytearray()}
@@ -125,10 +134,10 @@ def _read_within(out: int, err: int, end: float, most: int) -> Iterator[bytes]:
 
 
 def feed(argv: Sequence[str], *, env: Mapping[str, str], write: Callable[[IO[bytes]], None]) -> Completed:
-    """Run a command that reads what ``write`` writes; it may end before it has read all of it.
+    """Run a command whose stdin ``write`` writes; the command may end before it has read everything.
 
     Raises:
-        OSError: the program cannot be started, or ``write`` raised it.
+        OSError: the program cannot be started, or ``write`` raised the error.
     """
     with _child(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         if child.stdin is None:
@@ -148,11 +157,16 @@ def follow(
     stdin: int | None,
     prints: bool = True,
 ) -> int:
-    """Run a long command, handing over its stderr as it comes; its stdout is this program's, or lost.
+    """Run a long command, pass on its stderr as it arrives, and return its exit code.
 
-    ``on_stderr`` gets nothing, four times a second, while the child is silent; what it raises ends the child.
-    ``on_interrupt`` is called when a signal ends the call, before the child is waited for. ``stdin`` is a file
-    descriptor for the child, None for nothing to read; what it ``prints`` to stdout is kept. Returns the exit code.
+    Args:
+        argv: the command.
+        env: the command's environment.
+        on_stderr: takes each piece of stderr, and ``b""`` four times a second while the command is silent. An exception
+            that it raises cancels the command.
+        on_interrupt: called when a signal ends the call, before the command is cancelled.
+        stdin: a file descriptor for the command; None for an empty input.
+        prints: whether the command's stdout goes to this program's stdout; else it is discarded.
 
     Raises:
         OSError: the program cannot be started.
@@ -229,7 +243,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _chunks(source: int) -> Iterator[bytes]:
-    """Yield what comes from a descriptor until its end; nothing, whenever nothing came for a while."""
+    """Yield the pieces that arrive at a descriptor until its end; yield ``b""`` while it is silent."""
     ready = select.poll()
     ready.register(source, select.POLLIN)
     while True:
@@ -259,9 +273,10 @@ def _child(
 
 @contextlib.contextmanager
 def _guarded(group: int) -> Iterator[None]:
-    """Have a shell end a group of processes should this one die and not be able to: by SIGKILL, or for want of memory.
+    """Have a shell end a process group if this process dies without cleaning up: by SIGKILL, or out of memory.
 
-    It waits for a line that it only gets in time; where this process dies, what it reads from is closed.
+    The shell waits for a line on its stdin. This process writes the line at the end of the context. If this process
+    dies before, the pipe closes without the line, and the shell sends the signals.
     """
     try:
         guard = subprocess.Popen(
@@ -284,9 +299,9 @@ def _guarded(group: int) -> Iterator[None]:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Cancel as Ctrl-C would, so that BuildKit stops the build; then insist.
+    """Cancel with SIGINT, as Ctrl-C does, so that BuildKit stops the build; then send SIGTERM and SIGKILL.
 
-    The docker command line passes an interrupt on to its plugin, and Buildx cancels the solve (exit code 130).
+    The docker command passes SIGINT on to its plugin, and Buildx cancels the solve (exit code 130).
     """
     steps: tuple[tuple[Callable[[], None], float], ...] = (
         (lambda: child.send_signal(signal.SIGINT), _GRACE),
@@ -297,7 +312,7 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             send()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.communicate(timeout=grace)  # reads on, so that a full pipe does not hold the child back
+            child.communicate(timeout=grace)  # goes on reading, so that a full pipe does not block the child
             return
 
 

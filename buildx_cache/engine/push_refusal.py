@@ -1,4 +1,4 @@
-"""Ask a registry whether it lets an image be pushed, with the login with which Buildx will push it."""
+"""Ask a registry whether it accepts a push, with the login that Buildx will use."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _PACE = Pace(seconds=5, piece=5)
 
 
 def push_refusal(repository: Reference, env: Mapping[str, str]) -> str:
-    """Return why the registry lets nothing be pushed; empty where it does, or that cannot be told.
+    """Return why the registry refuses a push to the repository; empty if it accepts or does not answer.
 
-    The builder may reach a registry that this host does not.
+    No answer is no refusal: the builder may reach a registry that this host does not.
     """
     connected = connect(repository, partial(credential_for, env), send=sender(env, _PACE, ONCE))
     try:

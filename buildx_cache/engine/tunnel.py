@@ -3,8 +3,8 @@
 Any container that Docker's API reaches can be entered by ``docker exec``, wherever it is. There sshd speaks over the
 command's own stdin and stdout with the ssh of this machine, which has it listen on loopback (``ssh -R``): no network is
 used but the API's, and nothing else may listen, log in or run. Both sides know each other by keys that are made for the
-call; they are in private folders in memory, here and in the container, which go with the tunnel. sshd ends as its
-stdin does, however this process ends.
+call; they are in private folders here and in the container, in memory where there is any, which go with the tunnel.
+sshd ends as its stdin does, however this process ends.
 """
 
 from __future__ import annotations

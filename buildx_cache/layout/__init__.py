@@ -1,24 +1,24 @@
-"""An OCI layout folder as Buildx writes it for ``type=local`` caches: reach, verify, sweep, bound, prune, set aside.
+"""Inspect and maintain an OCI layout folder as Buildx writes it for ``type=local`` caches.
 
-Nothing here raises on what a folder holds; faults are :class:`Finding` values. Whatever deletes or rewrites is to be
-called while holding the folder with :func:`lock`.
+No function raises an error for a fault in the folder: faults are :class:`Finding` values. Hold the folder with
+:func:`lock` while calling a function that deletes or rewrites.
 """
 
 from buildx_cache.layout.eviction import bound, prune
 from buildx_cache.layout.gc import delete_stale_writes, has_stale_writes, sweep
 from buildx_cache.layout.image import Archive, delete_image_folders, new_image_folder, read_archive
 from buildx_cache.layout.index import cache_key, part_from_other_names
-from buildx_cache.layout.locking import Held, Sharing, lock
+from buildx_cache.layout.locking import HeldLock, Sharing, lock
 from buildx_cache.layout.model import (
     LISTED_TAGS,
     Blob,
-    Bounded,
+    EvictionResult,
     Finding,
     Kind,
-    Reach,
+    Reachability,
     Severity,
     Shape,
-    Swept,
+    SweepResult,
     Tag,
     damage_of,
     damaged,
@@ -35,16 +35,16 @@ __all__ = [
     "LISTED_TAGS",
     "Archive",
     "Blob",
-    "Bounded",
+    "EvictionResult",
     "Finding",
-    "Held",
+    "HeldLock",
     "Kind",
     "Layer",
-    "Reach",
+    "Reachability",
     "Severity",
     "Shape",
     "Sharing",
-    "Swept",
+    "SweepResult",
     "Tag",
     "as_json",
     "blob_names",

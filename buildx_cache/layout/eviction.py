@@ -1,4 +1,4 @@
-"""Drop tags to keep a folder small, after a build or by hand, then delete what nothing refers to."""
+"""Evict tags to keep a folder small, after a build or by hand, then sweep unreferenced blobs."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pathlib import Path
 from buildx_cache.layout.gc import GRACE_SECONDS, select_garbage, sweep, sweep_obstacles
 from buildx_cache.layout.graph import walk
 from buildx_cache.layout.index import index_entries, replace_entries
-from buildx_cache.layout.model import BlobSet, Bounded, Reach, Swept, Tag, Weights
+from buildx_cache.layout.model import BlobSet, EvictionResult, Reachability, SweepResult, Tag, Weights
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.reachability import reach_of, size_on_disk
 from buildx_cache.layout.store import INDEX, Store, open_store
 
-Choice = Callable[[Store, Reach], Sequence[Tag]]
-"""Which tags of an open folder are to go, in the order in which they are listed."""
+Choice = Callable[[Store, Reachability], Sequence[Tag]]
+"""Choose the tags of an open folder to evict, in the order in which they are reported."""
 
 
 def bound(
     folder: Path, *, max_size: int, keep_tag: str = "latest", keep_since: float | None = None, dry_run: bool = False
-) -> Bounded:
-    """Drop the oldest tags until what is live fits into ``max_size`` bytes, then sweep.
+) -> EvictionResult:
+    """Evict the oldest tags until the live blobs fit into ``max_size`` bytes, then sweep.
 
-    A tag is as old as the newest step it holds (:attr:`Tag.age_key`); neither file times nor records tell when a
-    cache was last *used*. ``keep_tag`` never goes, even if it alone is too large: ``over`` tells that. index.json
-    is replaced in one step before the first blob is deleted, and keeps its bytes where no tag goes.
-    Call it while holding the folder exclusively; ``keep_since`` and ``dry_run`` are those of :func:`sweep`.
+    A tag is as old as its newest step (:attr:`Tag.age_key`); neither file times nor records say when a cache was last
+    *used*. ``keep_tag`` always stays, even if it alone is too large: ``over`` says so. index.json is replaced
+    atomically before the first blob is deleted, and keeps its bytes if no tag is evicted.
+    Hold the folder exclusively. ``keep_since`` and ``dry_run`` are those of :func:`sweep`.
     """
 
-    def choose(store: Store, found: Reach) -> Sequence[Tag]:
+    def choose(store: Store, found: Reachability) -> Sequence[Tag]:
         return oldest(store, found.tags, max_size=max_size, keep_tag=keep_tag)
 
     return drop(folder, choose, max_size=max_size, keep_since=keep_since, dry_run=dry_run)
@@ -39,16 +39,16 @@ def bound(
 
 def drop(
     folder: Path, choose: Choice, *, max_size: int | None, keep_since: float | None = None, dry_run: bool = False
-) -> Bounded:
-    """Drop the tags that ``choose`` picks, then sweep; ``over`` tells whether more than ``max_size`` bytes stay."""
-    found: Reach | None = None
+) -> EvictionResult:
+    """Evict the tags that ``choose`` picks, then sweep; ``over`` says whether more than ``max_size`` bytes remain."""
+    found: Reachability | None = None
     try:
         with open_store(folder) as store:
             graph = walk(store)
             found = reach_of(store, graph)
             obstacles = sweep_obstacles(store, graph)
             if obstacles:
-                return _bounded(found.live_bytes, max_size, Swept(dry_run=dry_run, obstacles=obstacles))
+                return _bounded(found.live_bytes, max_size, SweepResult(dry_run=dry_run, obstacles=obstacles))
             evicted = choose(store, found)
             gone = frozenset(tag.position for tag in evicted)
             live = blobs_of([tag for tag in found.tags if tag.position not in gone])
@@ -64,17 +64,19 @@ def drop(
                 swept = sweep(folder, keep_since=keep_since, dropped=dropped)
     except MalformedError as error:
         live_bytes = found.live_bytes if found else 0
-        return _bounded(live_bytes, max_size, Swept(dry_run=dry_run, obstacles=(error.at(INDEX),)))
+        return _bounded(live_bytes, max_size, SweepResult(dry_run=dry_run, obstacles=(error.at(INDEX),)))
     return _bounded(live_bytes, max_size, swept, tuple(tag.name for tag in evicted))
 
 
-def _bounded(live_bytes: int, max_size: int | None, swept: Swept, dropped: tuple[str, ...] = ()) -> Bounded:
+def _bounded(
+    live_bytes: int, max_size: int | None, swept: SweepResult, dropped: tuple[str, ...] = ()
+) -> EvictionResult:
     over = max_size is not None and live_bytes > max_size
-    return Bounded(dropped=dropped, live_bytes=live_bytes, over=over, swept=swept)
+    return EvictionResult(dropped=dropped, live_bytes=live_bytes, over=over, swept=swept)
 
 
 def oldest(store: Store, tags: Sequence[Tag], *, max_size: int, keep_tag: str) -> tuple[Tag, ...]:
-    """Those of ``tags`` to drop, oldest first, so that the others take at most ``max_size`` bytes."""
+    """Return the ``tags`` to evict, oldest first, so that the others take at most ``max_size`` bytes."""
     if not tags:
         return ()
     sizes = _sizes(store, tags)
@@ -99,25 +101,27 @@ def _union(tags: Iterable[Tag]) -> int:
 
 
 def blobs_of(tags: Sequence[Tag]) -> frozenset[str]:
-    """Return the digests under any of the tags of a folder."""
+    """Return the digests of all blobs below the tags, which are of one folder."""
     return frozenset(BlobSet(numbering=tags[0].closure.numbering, bits=_union(tags))) if tags else frozenset()
 
 
-def prune(folder: Path, *, max_size: int | None = None, since: float | None = None, dry_run: bool = False) -> Bounded:
-    """Drop every tag older than ``since`` (:attr:`Tag.age_key`), then the oldest until all fits ``max_size``; sweep.
+def prune(
+    folder: Path, *, max_size: int | None = None, since: float | None = None, dry_run: bool = False
+) -> EvictionResult:
+    """Evict every tag older than ``since`` (:attr:`Tag.age_key`), then the oldest until all fits ``max_size``; sweep.
 
-    Age may take any tag, also the last; size leaves the newest one, and ``over`` tells where that alone is too large.
-    index.json is replaced in one step before the first blob is deleted, and keeps its bytes where no tag goes.
-    Other blobs younger than ten minutes stay. Call it while holding the folder exclusively, or with ``dry_run``.
+    The age limit may evict all tags. The size limit keeps the newest tag; ``over`` says that it alone is too large.
+    index.json is replaced atomically before the first blob is deleted, and keeps its bytes if no tag is evicted.
+    Other unreachable blobs younger than ten minutes stay. Hold the folder exclusively, unless ``dry_run``.
 
     Args:
         folder: the layout folder.
-        max_size: bytes that the live blobs may take; None for no bound.
-        since: seconds since the epoch; None for no limit to age. A tag of unknown age counts as the oldest.
-        dry_run: only tell what would go; nothing is written, no lock is taken.
+        max_size: bytes that the live blobs may take; None for no limit.
+        since: seconds since the epoch; None for no age limit. A tag of unknown age counts as the oldest.
+        dry_run: report what would be deleted; write nothing and take no lock.
     """
 
-    def choose(store: Store, found: Reach) -> Sequence[Tag]:
+    def choose(store: Store, found: Reachability) -> Sequence[Tag]:
         by_age = sorted(found.tags, key=lambda tag: tag.age_key)
         expired = tuple(tag for tag in by_age if since is not None and tag.age_key[0] < since)
         kept = by_age[len(expired) :]

@@ -1,4 +1,4 @@
-"""Delete what nothing refers to: all of it is known before the first deletion, or nothing is deleted."""
+"""Delete unreferenced blobs. The list is complete before the first deletion; if it cannot be, nothing is deleted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.index import unchanged_index
-from buildx_cache.layout.model import Finding, Kind, Swept
+from buildx_cache.layout.model import Finding, Kind, SweepResult
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import INDEX, INGEST, LAYOUT, BlobFile, Store, is_blob_name, names_in, open_store
 
@@ -21,12 +21,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def delete_folder(folder: Path) -> None:
-    """Delete a folder; no symbolic link is followed.
+    """Delete a folder; follow no symbolic link.
 
-    Inner folders are moved up to the outermost one, so that none is deeper than one level below it when its turn comes.
+    Inner folders move up into the outermost folder, so that each is deleted one level below it, however deep it was.
 
     Raises:
-        OSError: a part cannot be deleted, or the folder is a link or none.
+        OSError: a part cannot be deleted, or ``folder`` is a link or not a folder.
     """
     top = os.open(folder, _FOLDER)
     try:
@@ -42,7 +42,7 @@ def delete_folder(folder: Path) -> None:
 
 
 def _empty(top: int, name: str, names: Iterator[str]) -> None:
-    """Delete the files of a folder in ``top``, and move its folders to ``top``."""
+    """Delete the files of the folder ``name`` in ``top``, and move its folders into ``top``."""
     opened = os.open(name, _FOLDER, dir_fd=top)
     try:
         for inner in _delete_files(opened):
@@ -52,7 +52,7 @@ def _empty(top: int, name: str, names: Iterator[str]) -> None:
 
 
 def _delete_files(folder: int) -> list[str]:
-    """Delete what is no folder, links too; return the names of the folders."""
+    """Delete all entries but folders, links too; return the names of the folders."""
     with os.scandir(folder) as entries:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_folder in found:
@@ -67,7 +67,7 @@ def _free_names(folder: int) -> Iterator[str]:
 
 
 GRACE_SECONDS = 600.0
-"""Seconds for which an unreachable blob, or an untouched partial write, may still belong to an export under way."""
+"""Seconds during which an unreachable blob, or an untouched partial write, may belong to a running export."""
 
 _HOLLOW_BYTES = 1 << 30
 _BLOCK = 512  # bytes, of ``st_blocks``
@@ -75,24 +75,24 @@ _BLOCK = 512  # bytes, of ``st_blocks``
 
 def sweep(
     folder: Path, *, keep_since: float | None = None, dropped: frozenset[str] = frozenset(), dry_run: bool = False
-) -> Swept:
-    """Delete the blobs that index.json does not lead to, and the partial writes of exports that died.
+) -> SweepResult:
+    """Delete the blobs that index.json does not lead to, and the partial writes of dead exports.
 
-    Fails closed: where any root, manifest or media type is not understood, or a name under ``blobs/`` is no blob,
-    nothing is deleted and ``obstacles`` says why. Call it while holding the folder exclusively.
+    Fail closed: if a root, a manifest or a media type is unknown, or an entry under ``blobs/`` is not a blob, delete
+    nothing and say why in ``obstacles``. Hold the folder exclusively.
 
-    Plain Buildx holds no lock of ours while it exports: it writes blobs first and takes ``index.json.lock`` only
-    to record them. So blobs younger than ``keep_since`` stay, the deletion happens under ``index.json.lock``, and
-    not at all if the index changed since it was read. What remains: a plain export that had found an *old*
-    unreachable blob present and records it only after the sweep; the next verification then finds it missing.
+    Plain Buildx does not take this program's lock: it writes blobs first and takes ``index.json.lock`` only to record
+    them. So the sweep keeps blobs younger than ``keep_since``, deletes under ``index.json.lock``, and deletes nothing
+    if the index changed since it was read. One race remains: a plain export finds an *old* unreachable blob present
+    and records it after the sweep. The next verification then reports the blob as missing.
 
     Args:
         folder: the layout folder.
-        keep_since: seconds since the epoch. Unreachable blobs modified later stay. Give the moment at which the
-            build took its lock: its own blobs are reachable by then, so that younger ones are another process'.
-            By default ten minutes ago. Partial writes stay for ten minutes in any case.
-        dropped: the digests of tags that were just dropped: no export is about to record these, however young.
-        dry_run: only tell what would go; nothing is written, no lock is taken.
+        keep_since: seconds since the epoch; unreachable blobs modified later stay. Pass the time at which the build
+            took its lock: the build's blobs are reachable by now, so younger unreachable blobs belong to another
+            process. Default: ten minutes ago. Partial writes always stay for ten minutes.
+        dropped: the digests of tags that were just evicted. No export is about to record them, so their age is ignored.
+        dry_run: report what would be deleted; write nothing and take no lock.
     """
     limit = time.time() - GRACE_SECONDS if keep_since is None else keep_since
     try:
@@ -100,15 +100,15 @@ def sweep(
             graph = walk(store)
             obstacles = sweep_obstacles(store, graph)
             if obstacles:
-                return Swept(dry_run=dry_run, obstacles=obstacles)
+                return SweepResult(dry_run=dry_run, obstacles=obstacles)
             garbage = select_garbage(store, reachable(graph), limit, dropped)
             return garbage.as_swept(dry_run=True) if dry_run else _delete(store, graph, garbage)
     except MalformedError as error:
-        return Swept(dry_run=dry_run, obstacles=(error.at(str(folder)),))
+        return SweepResult(dry_run=dry_run, obstacles=(error.at(str(folder)),))
 
 
 def has_stale_writes(folder: Path) -> bool:
-    """Tell whether there are partial writes that :func:`delete_stale_writes` would delete."""
+    """Return whether :func:`delete_stale_writes` would delete a partial write."""
     try:
         with open_store(folder) as store:
             return any(_stale_ingests(store, time.time() - GRACE_SECONDS))
@@ -117,10 +117,10 @@ def has_stale_writes(folder: Path) -> bool:
 
 
 def delete_stale_writes(folder: Path) -> None:
-    """Delete the partial writes of exports that died. Call it while holding the folder exclusively.
+    """Delete the partial writes of dead exports. Hold the folder exclusively.
 
-    An export reads the partial write of each of its blobs before it goes on with it, fails over wrong content, and
-    leaves it as it was.
+    An export resumes the partial write of a blob. If its content is wrong, the export fails and leaves the partial
+    write, so that every later export fails too.
     """
     with contextlib.suppress(MalformedError, OSError), open_store(folder) as store:
         for name, _ in [*_stale_ingests(store, time.time() - GRACE_SECONDS)]:
@@ -128,17 +128,17 @@ def delete_stale_writes(folder: Path) -> None:
 
 
 def reachable(graph: Graph) -> frozenset[str]:
-    """Every digest that something refers to."""
+    """Return the digests of all blobs that a root leads to."""
     return frozenset(descriptor.digest for descriptor in graph.links)
 
 
 def sweep_obstacles(store: Store, graph: Graph) -> tuple[Finding, ...]:
-    """Why nothing may be deleted from this folder."""
+    """Return the findings that forbid deleting from this folder; empty if deleting is safe."""
     return (*_layout_obstacle(store, graph), *store.foreign, *graph.obstacles)
 
 
 def _layout_obstacle(store: Store, graph: Graph) -> Iterator[Finding]:
-    """Yield a folder without ``oci-layout`` is no layout, and one without an index and blobs is none yet."""
+    """Yield the fault of a folder without ``oci-layout``; of kind ``ABSENT`` if it has no index and no blobs either."""
     fault = store.layout_fault()
     if fault is not None:
         indexed = all(found.kind is not Kind.ABSENT for found in graph.obstacles)
@@ -149,15 +149,15 @@ def _layout_obstacle(store: Store, graph: Graph) -> Iterator[Finding]:
 
 @dataclass(frozen=True, kw_only=True)
 class Garbage:
-    """What a sweep deletes: blobs by name, partial writes by name with their bytes; and what it keeps."""
+    """The blobs and partial writes (name, bytes) that a sweep deletes, and the unreachable blobs that it keeps."""
 
     blobs: tuple[tuple[str, BlobFile], ...]
     ingests: tuple[tuple[str, int], ...]
     kept: tuple[BlobFile, ...]
 
-    def as_swept(self, *, dry_run: bool = False) -> Swept:
-        """Give the same as a result."""
-        return Swept(
+    def as_swept(self, *, dry_run: bool = False) -> SweepResult:
+        """Return the result of deleting all of it."""
+        return SweepResult(
             blobs=tuple("sha256:" + name for name, _ in self.blobs),
             blob_bytes=sum(file.size for _, file in self.blobs),
             ingests=len(self.ingests),
@@ -169,9 +169,9 @@ class Garbage:
 
 
 def select_garbage(store: Store, live: frozenset[str], limit: float, dropped: frozenset[str] = frozenset()) -> Garbage:
-    """Choose what goes when ``live`` stays, and what is younger than ``limit`` (seconds since the epoch).
+    """Choose the blobs to delete: those not ``live`` and older than ``limit`` (seconds since the epoch).
 
-    What belongs to tags that are ``dropped`` goes at any age.
+    Blobs of evicted tags (``dropped``) are chosen at any age.
     """
     dead = [(name, file) for name, file in store.files.items() if "sha256:" + name not in live]
     going = [(name, file) for name, file in dead if file.modified < limit or "sha256:" + name in dropped]
@@ -183,7 +183,7 @@ def select_garbage(store: Store, live: frozenset[str], limit: float, dropped: fr
     )
 
 
-def _delete(store: Store, graph: Graph, garbage: Garbage) -> Swept:
+def _delete(store: Store, graph: Graph, garbage: Garbage) -> SweepResult:
     if not garbage.blobs and not garbage.ingests:
         return garbage.as_swept()
     blobs: list[tuple[str, BlobFile]] = []
@@ -203,7 +203,7 @@ def _delete(store: Store, graph: Graph, garbage: Garbage) -> Swept:
 
 
 def _delete_blob(store: Store, name: str, seen: BlobFile) -> bool:
-    """Delete a blob unless it was written again since it was listed."""
+    """Delete a blob unless it was rewritten since it was listed; return whether it was deleted."""
     try:
         now = os.stat(name, dir_fd=store.blobs, follow_symlinks=False)
         if not stat.S_ISREG(now.st_mode) or now.st_mtime != seen.modified:
@@ -215,9 +215,10 @@ def _delete_blob(store: Store, name: str, seen: BlobFile) -> bool:
 
 
 def _stale_ingests(store: Store, limit: float) -> Iterator[tuple[str, int]]:
-    """Find the partial writes that no export is at: folders of ordinary files (containerd, content/local).
+    """Yield the partial writes (name, bytes) of dead exports: folders of ordinary files (containerd, content/local).
 
-    They are untouched since ``limit``, or from a future in which they could stay for ever, or no export made them.
+    They were last modified before ``limit``, or have a time so far in the future that they would stay for ever, or hold
+    a file that no export writes.
     """
     latest = time.time() + GRACE_SECONDS
     try:
@@ -235,15 +236,15 @@ def _stale_ingests(store: Store, limit: float) -> Iterator[tuple[str, int]]:
 
 
 def _is_odd(file: os.stat_result) -> bool:
-    """Tell whether no export made a file: it has another name elsewhere, or is hardly more than a hole.
+    """Return whether no export wrote the file: it has a second hard link, or is almost entirely a hole.
 
-    An export would write to the other name's file, too, and read all of the hole.
+    An export would also write to the file under its second name, and would read the whole hole.
     """
     return file.st_nlink > 1 or (file.st_size > _HOLLOW_BYTES and file.st_blocks * _BLOCK < file.st_size // 10)
 
 
 def _ingest_files(parent: int, name: str) -> list[os.stat_result]:
-    """Return the folder itself, then its files; nothing if it is no folder or holds anything but ordinary files."""
+    """Return the states of the folder, then of its files; nothing unless it holds only ordinary files."""
     try:
         folder = os.open(name, _FOLDER, dir_fd=parent)
     except OSError:

@@ -1,8 +1,8 @@
-"""The walk from some roots to every blob that they lead to, in a folder or in a registry.
+"""Walk from roots to every reachable blob, in a folder or in a registry.
 
-Each document is read once, whatever its depth, and its SHA-256 is compared: what follows from it is then what its
-writer wrote, or an obstacle. Media types tell entries apart, never by position, so that both shapes of cache
-manifest, nested indexes, and Docker and OCI types are one case.
+Read each document once, at any depth, and compare its SHA-256: its content is what its writer wrote, or the walk
+records an obstacle. Entries are distinguished by media type, never by position, so that both structures of cache
+manifests, nested indexes, and Docker's and OCI's types are one case.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from buildx_cache.layout.parse import (
     IMAGE_NAME,
     INDEX_TAG,
     MalformedError,
+    annotations_of,
     count_values,
     descriptor,
     is_digest,
     items,
-    notes_of,
     parse_object,
 )
 from buildx_cache.layout.store import INDEX, Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How much is read and followed; beyond, a graph is not known.
+class WalkLimits:
+    """The most that a walk reads and follows; beyond, the graph has an obstacle.
 
-    ``documents``, ``document_bytes`` and ``values`` bound all manifests, and all configs; one document has at most
-    :data:`buildx_cache.layout.model.DOCUMENT_LIMIT` bytes. ``values`` are counted by commas before anything is decoded:
-    a document of 8 MiB has some 300,000, or four million that mean nothing and take a minute to refuse.
+    ``documents``, ``document_bytes`` and ``values`` limit all manifests together, and all configs together; one
+    document has at most :data:`buildx_cache.layout.model.DOCUMENT_LIMIT` bytes. ``values`` are counted by commas before
+    decoding: a real document of 8 MiB has some 300,000 values; a hostile one has four million, parsed in a minute.
     """
 
     roots: int = TAGS_LIMIT
@@ -51,26 +51,26 @@ class Limits:
     blobs: int = 100_000
 
 
-FOLDER_LIMITS = Limits()
+FOLDER_LIMITS = WalkLimits()
 
 
 class Source(Protocol):
-    """What documents are read from."""
+    """A folder or a repository that documents are read from."""
 
     def fetch(self, of: Descriptor) -> bytes:
-        """Read a document whole and compare it with its digest.
+        """Read a document and compare its digest.
 
         Raises:
-            MalformedError: it is absent, too large, or has other content.
+            MalformedError: the document is absent, too large, or corrupt.
         """
 
     def has(self, digest: str) -> bool:
-        """Tell whether the subject of a manifest is there, and goes where the manifest goes."""
+        """Return whether the subject of a manifest is present, and is kept together with the manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Root:
-    """Where a walk begins: an entry of index.json at ``position`` in its list, or a tag; ``referrer`` names it."""
+    """The start of a walk: the entry of index.json at ``position``, or a tag; ``referrer`` names it in findings."""
 
     position: int
     descriptor: Descriptor
@@ -79,11 +79,11 @@ class Root:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """What leads where.
+    """The result of a walk.
 
-    ``children`` is keyed by the digests of documents that were looked at. ``links`` holds every reference once, with
-    what names it. ``obstacles`` are the findings that leave the reach unknown. ``index`` is the index.json that the
-    roots are from.
+    ``children`` maps the digest of each document that was read to the descriptors in it. ``links`` maps each descriptor
+    to its referrers. ``obstacles`` are the findings that make the graph incomplete. ``index`` is the index.json with
+    the roots.
     """
 
     roots: tuple[Root, ...]
@@ -94,9 +94,9 @@ class Graph:
     index: bytes = b""
 
     def leaves_first(self) -> Iterator[str]:
-        """Give every document that names something, after those that it names.
+        """Yield the digest of every document with children, after its children.
 
-        A document's digest covers what it names, so that there is no ring; one would be cut somewhere.
+        There is no cycle, as a document's digest covers the digests in it; a cycle would be cut somewhere.
         """
         opened: set[str] = set()
         waiting = [(root.descriptor.digest, False) for root in self.roots]
@@ -111,13 +111,13 @@ class Graph:
 
 
 class Findings:
-    """Findings in their order: each fault of a blob once, whatever names it, and not more than can be read."""
+    """Collect findings in order: each fault of a blob once, whatever its referrer, up to ``FINDINGS_LIMIT``."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, ...], Finding] = {}
 
     def add(self, finding: Finding) -> None:
-        """Take one, once."""
+        """Add a finding unless it is there already."""
         place = (finding.blob,) if is_digest(finding.blob) else (finding.blob, finding.referrer)
         if len(self._found) < FINDINGS_LIMIT:
             self._found.setdefault((*place, finding.problem), finding)
@@ -129,7 +129,7 @@ class Findings:
 
 
 def walk(store: Store, index: bytes | None = None) -> Graph:
-    """Follow every root of ``index`` (by default the folder's); what cannot be followed is a finding, no error."""
+    """Follow every root of ``index`` (default: the folder's). Record a finding for what cannot be followed."""
     found = _Walk(source=store, limits=FOLDER_LIMITS)
     try:
         content = store.read_index() if index is None else index
@@ -139,8 +139,8 @@ def walk(store: Store, index: bytes | None = None) -> Graph:
     return replace(found.run(_index_roots(content, found)), index=content)
 
 
-def follow(root: Root, source: Source, limits: Limits) -> Graph:
-    """Follow one root; what cannot be followed is a finding, no error."""
+def follow(root: Root, source: Source, limits: WalkLimits) -> Graph:
+    """Follow one root. Record a finding for what cannot be followed."""
     return _Walk(source=source, limits=limits).run((root,))
 
 
@@ -159,13 +159,13 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
         try:
             found = descriptor(entry)
         except MalformedError as error:
-            # No digest covers index.json: what looks unknown there is damage, and the tag may be restored.
+            # No digest covers index.json: an unknown entry there is damage, and restore_tag may repair the tag.
             walk.obstacle(error, f"manifests[{position}]", INDEX, kind=Kind.DESCRIPTOR)
             continue
         referrer = f"{INDEX}, tag {ascii(found.tag)[1:-1]}" if found.tag else INDEX
         roots.append(Root(position=position, descriptor=found, referrer=referrer))
-        notes = notes_of(entry) if isinstance(entry, dict) else {}
-        name = (notes.get(INDEX_TAG, ""), notes.get(IMAGE_NAME, ""))
+        annotations = annotations_of(entry) if isinstance(entry, dict) else {}
+        name = (annotations.get(INDEX_TAG, ""), annotations.get(IMAGE_NAME, ""))
         if any(name) and name in names:
             problem = f"the tag {found.tag!a} is given more than once; the first is used"
             walk.findings.add(MalformedError(Kind.DUPLICATE_TAG, problem).at(found.digest, INDEX))
@@ -176,7 +176,7 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
 @dataclass(kw_only=True)
 class _Walk:
     source: Source
-    limits: Limits
+    limits: WalkLimits
     children: dict[str, tuple[Descriptor, ...]] = field(default_factory=dict)
     links: dict[Descriptor, dict[str, None]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
@@ -206,7 +206,7 @@ class _Walk:
         self.obstacles.add(finding)
 
     def _expand(self, parent: Descriptor) -> list[Descriptor]:
-        """Find the documents among what ``parent`` names, if it was not looked at before."""
+        """Read ``parent`` unless it was read before; return the documents among its children."""
         if not parent.role.refers or parent.digest in self.children:
             return []
         self.children[parent.digest] = ()
@@ -243,7 +243,7 @@ class _Walk:
         return document
 
     def _named(self, document: Mapping[str, object], parent: Descriptor) -> Iterator[Descriptor]:
-        """Give every descriptor in a document; a bad one is an obstacle and the rest is still followed."""
+        """Yield every descriptor in a document. Record a malformed one as an obstacle and go on."""
         needed = "manifests" if parent.role is Role.INDEX else "config"
         if needed not in document:
             error = MalformedError(Kind.DOCUMENT, f"has no {needed!r}")
@@ -261,7 +261,7 @@ class _Walk:
                     problem = f"has more than {FINDINGS_LIMIT} entries that are no descriptors"
                     raise MalformedError(Kind.MORE, problem) from None
                 self.obstacle(error, place, parent.digest)
-        if document.get("subject") is not None:  # what a manifest is about (image-spec 1.1) may be absent
+        if document.get("subject") is not None:  # a manifest's subject (image-spec 1.1) may be absent
             subject = descriptor(document["subject"])
             if self.source.has(subject.digest):
                 yield subject

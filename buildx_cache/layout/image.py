@@ -1,10 +1,10 @@
-"""An image that BuildKit writes into a layout folder inside a cache's, and the archive for ``docker image load``.
+"""A layout folder inside the cache folder, to which BuildKit exports an image; the archive for ``docker image load``.
 
-BuildKit sends no blob that the folder has (``util/contentutil``), so all of the cache's are there, as hard links: what
-is written meanwhile changes nothing of the cache.
+BuildKit sends no blob that the folder already has (``util/contentutil``). So the folder starts with hard links to all
+blobs of the cache; what BuildKit writes into the folder does not change the cache.
 
-The containerd image store reads an archive by ``index.json``. The classic one knows only ``manifest.json`` (moby's
-``image/tarexport``), which stands beside that as in what ``docker image save`` writes.
+The containerd image store reads ``index.json`` of an archive. The classic store reads only ``manifest.json`` (moby's
+``image/tarexport``). The archive has both, like one that ``docker image save`` writes.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _CHUNK = 1 << 20
 
 
 def new_image_folder(cache: Path) -> Path:
-    """Return a folder for one image, which has every blob of the cache.
+    """Create a folder for one image, with hard links to every blob of the cache, and return its path.
 
     Raises:
-        MalformedError: the cache's folder cannot be read.
-        OSError: it may not be written, or its file system has no hard links.
+        MalformedError: the cache folder cannot be read.
+        OSError: the cache folder cannot be written, or its file system has no hard links.
     """
     folder = Path(tempfile.mkdtemp(prefix=LOADING, dir=cache))
     try:
@@ -54,14 +54,14 @@ def new_image_folder(cache: Path) -> Path:
 
 
 def delete_image_folders(cache: Path) -> None:
-    """Delete what calls that were killed left in a cache's folder. Call it while holding the folder exclusively."""
+    """Delete the image folders that killed calls left in a cache folder. Hold the folder exclusively."""
     for left in filter(is_own, cache.glob(f"{LOADING}*")):
         with contextlib.suppress(OSError):
             delete_folder(left)
 
 
 class Archive:
-    """What ``index.json`` of a folder leads to, and nothing else that is in it."""
+    """The image that ``index.json`` of a folder leads to, without the folder's other blobs."""
 
     def __init__(self, folder: Path, documents: Mapping[str, bytes], blobs: Iterable[Descriptor]) -> None:
         self._folder = folder
@@ -69,13 +69,13 @@ class Archive:
         self._sizes = {blob.digest: blob.size for blob in blobs}
 
     def write(self, out: IO[bytes]) -> None:
-        """Write it as a tar stream, which has no end where a blob has other content than its digest says.
+        """Write the archive as a tar stream; at the first corrupt blob, stop before the stream's end.
 
-        The engine would do without such a blob, and call the image loaded (containerd's ``archive.WithSkipMissing``).
+        The engine would skip such a blob and report the image as loaded (containerd's ``archive.WithSkipMissing``).
 
         Raises:
-            MalformedError: a blob has other content.
-            OSError: a blob cannot be read, or ``out`` is closed at its other end.
+            MalformedError: a blob's size or content does not match its descriptor.
+            OSError: a blob cannot be read, or the reader of ``out`` has closed the stream.
         """
         import tarfile
 
@@ -88,7 +88,7 @@ class Archive:
                 with (self._folder / _place(digest)).open("rb") as file:
                     info = tarfile.TarInfo(_place(digest))
                     info.size = os.fstat(file.fileno()).st_size
-                    if info.size != size:  # the cache's may be one of many TB that holds nothing
+                    if info.size != size:  # the cache's file may be a sparse one of many TB
                         raise MalformedError(Kind.SIZE, f"{digest} has {info.size} bytes, not {size}")
                     blob = _Hashed(file)
                     tar.addfile(info, blob)  # type: ignore[arg-type]  # it is only read from
@@ -97,7 +97,7 @@ class Archive:
 
 
 class _Hashed:
-    """A file, and the digest of what was read of it."""
+    """A file, and the digest of the bytes read so far."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -114,12 +114,12 @@ class _Hashed:
 
 
 def read_archive(folder: Path, names: Sequence[str]) -> Archive:
-    """Return the archive of a folder that holds one image, which gets these full names (``HOST/PATH:TAG``).
+    """Return the archive of the folder's only image, named by ``names`` (``HOST/PATH:TAG``).
 
-    Its own names do not count: Buildx before 0.15 joins several into one.
+    The names in the folder are ignored: Buildx before 0.15 joins several names into one.
 
     Raises:
-        MalformedError: it holds none or several, or something else, or what leads to its layers is damaged.
+        MalformedError: the folder holds no image, several images or a cache, or a manifest or index is damaged.
     """
     with open_store(folder) as store:
         graph = walk(store)
@@ -151,7 +151,7 @@ def _index(root: Descriptor, names: Sequence[str]) -> bytes:
 
 
 def _classic(graph: Graph, names: Sequence[str]) -> Mapping[str, bytes]:
-    """``manifest.json`` of an image for one platform; nothing for one of several, which the classic store has not."""
+    """Return ``manifest.json`` of an image for one platform; nothing for several: the classic store holds none."""
     manifests = {found for found in graph.links if found.role is Role.MANIFEST and not _is_attestation(found, graph)}
     if len(manifests) != 1:
         return {}
@@ -165,7 +165,7 @@ def _classic(graph: Graph, names: Sequence[str]) -> Mapping[str, bytes]:
 
 
 def _is_attestation(manifest: Descriptor, graph: Graph) -> bool:
-    """Whether a manifest is what BuildKit attests of an image: its layers are no file systems."""
+    """Return whether a manifest is an attestation of BuildKit: all its layers are in-toto documents."""
     layers = [part for part in graph.children[manifest.digest] if part.role is Role.LAYER]
     return bool(layers) and all(part.media_type.startswith("application/vnd.in-toto") for part in layers)
 

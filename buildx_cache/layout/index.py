@@ -1,4 +1,4 @@
-"""index.json: its entries, and other entries put in place in one step."""
+"""Read index.json and replace its entries atomically."""
 
 from __future__ import annotations
 
@@ -24,10 +24,7 @@ _NEW: Mapping[str, object] = {"schemaVersion": _VERSION, "mediaType": "applicati
 
 
 def cache_key(folder: Path) -> str:
-    """Return the SHA-256 of index.json in hexadecimal: it changes when the cache does.
-
-    Empty where there is no index.
-    """
+    """Return the SHA-256 of index.json in hexadecimal, which changes with the cache; empty if there is no index."""
     try:
         with open_store(folder) as store:
             return hashlib.sha256(store.read_index()).hexdigest()
@@ -39,7 +36,7 @@ def index_entries(content: bytes) -> list[object]:
     """Return the entries of an index.json.
 
     Raises:
-        MalformedError: it is not an image index.
+        MalformedError: ``content`` is not an image index.
     """
     index = parse_object(content)
     entries = index.get("manifests")
@@ -49,12 +46,10 @@ def index_entries(content: bytes) -> list[object]:
 
 
 def with_entries(index: bytes, entries: Sequence[object]) -> bytes:
-    """Return an index with other entries and all else as it was.
-
-    A new one, as Buildx writes it, where ``index`` is none.
+    """Return ``index`` with other entries; start from a new index, as Buildx writes it, if ``index`` is malformed.
 
     Raises:
-        MalformedError: it cannot be written as JSON.
+        MalformedError: the new index cannot be written as JSON.
     """
     try:
         index_entries(index)
@@ -71,11 +66,10 @@ def with_entries(index: bytes, entries: Sequence[object]) -> bytes:
 
 
 def part_from_other_names(folder: Path) -> None:
-    """Give a folder copies of ``index.json`` and ``oci-layout`` that have no other name.
+    """Replace ``index.json`` and ``oci-layout`` by copies if they have a second hard link.
 
-    Buildx writes both in place (``client/ociindex``), and with that the file that has the other name: a hard link in a
-    folder of unknown origin, or a copy that somebody has made of the folder with hard links. What cannot be copied is
-    left to the verification.
+    Buildx writes both files in place (``client/ociindex``), and so would change the file under its second name: in a
+    folder of unknown origin, or one copied with hard links. The verification reports a file that cannot be replaced.
     """
     with suppress(MalformedError), open_store(folder) as store:
         linked = tuple(name for name in (INDEX, LAYOUT) if store.has_other_name(name))
@@ -92,10 +86,10 @@ _NO_BLOBS: Mapping[str, bytes] = {}
 def replace_entries(
     store: Store, index: bytes, entries: Sequence[object], *, blobs: Mapping[str, bytes] = _NO_BLOBS
 ) -> None:
-    """Give an index.json that has the bytes ``index`` other entries, after writing the ``blobs`` that they lead to.
+    """Write ``blobs``, then replace the entries of index.json, whose current bytes are ``index``.
 
     Raises:
-        MalformedError: it has other bytes by now, is locked, or cannot be written.
+        MalformedError: index.json has changed, is locked, or cannot be written.
     """
     content = with_entries(index, entries)
     with unchanged_index(store, index):
@@ -132,10 +126,10 @@ def point_tag(store: Store, tag: str, manifest: Descriptor) -> None:
 
 @contextmanager
 def unchanged_index(store: Store, index: bytes) -> Iterator[None]:
-    """Hold Buildx' lock on an index.json that still has these bytes; none where it is absent.
+    """Hold Buildx' lock on index.json while its bytes are ``index`` (empty: index.json is absent).
 
     Raises:
-        MalformedError: it is locked by another process, or has changed.
+        MalformedError: another process holds the lock, or index.json has changed.
     """
     with index_lock(store.root):
         if _content(store) != index:
@@ -158,18 +152,18 @@ def _put_blob(store: Store, digest: str, content: bytes) -> None:
 
 
 def replace_file(root: int, name: str, content: bytes) -> None:
-    """Put a file in place in one step: whoever reads it meets the old or the new bytes, also after a crash.
+    """Replace a file atomically: readers get the old bytes or the new ones, also after a crash.
 
-    Call it while holding the folder exclusively, or Buildx' lock on the index.
+    Hold the folder exclusively, or Buildx' lock on the index.
 
     Raises:
-        MalformedError: it cannot be written.
+        MalformedError: the file cannot be written.
     """
     _put(root, content, _mode(root, name), root, name)
 
 
 def _put(root: int, content: bytes, mode: int, parent: int, name: str) -> None:
-    """Write a file beside index.json, then move it to where it belongs."""
+    """Write a temporary file beside index.json, then rename it to ``name`` in ``parent``."""
     try:
         _remove(root, _TEMPORARY)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -192,7 +186,7 @@ def _remove(root: int, name: str) -> None:
 
 
 def _mode(root: int, name: str) -> int:
-    """Return the permissions of an ordinary file that is replaced; a symbolic link's own mean nothing."""
+    """Return the permissions of the ordinary file to replace; the default for a symbolic link or no file."""
     try:
         found = os.stat(name, dir_fd=root, follow_symlinks=False).st_mode
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Locks: ours on a folder for the length of a build, and Buildx' own on index.json for an instant.
+"""Two locks: this program's lock on a folder during a build, and Buildx' lock on index.json for a moment.
 
-Both are ``flock(2)``, which the kernel releases when its holder dies, so that a lock file left behind means nothing.
-``fcntl`` rather than the ``filelock`` package, because builds share a folder (several may import and export at once)
-and only upkeep needs it alone.
+Both are ``flock(2)``: the kernel releases the lock when its holder dies, so a lock file left behind locks nothing.
+``fcntl`` and not the ``filelock`` package: builds need a shared lock (several may import and export at once), and only
+upkeep needs an exclusive one.
 """
 
 from __future__ import annotations
@@ -29,62 +29,62 @@ from buildx_cache.permissions import make_folder
 
 _POLL_SECONDS = 0.05
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_ODD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a symbolic link, a folder, a socket
-_OTHERS = "belongs to another user"
+_UNUSABLE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a symbolic link, a folder, a socket
+_OTHER_OWNER = "belongs to another user"
 _MODE = 0o600  # whoever can open a lock file can hold it
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Sharing(Enum):
-    """Who else may hold a folder: a build lets other builds in, upkeep (sweep, bound, repair) is alone."""
+    """How a folder is locked: builds share it, upkeep (sweep, evict, quarantine) holds it alone."""
 
     SHARED = fcntl.LOCK_SH
     EXCLUSIVE = fcntl.LOCK_EX
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    """A held lock; ``since`` is when it was got, in seconds since the epoch."""
+class HeldLock:
+    """A held lock; ``since`` is the time of locking, in seconds since the epoch."""
 
     folder: Path
     since: float
 
 
 @contextmanager
-def lock(folder: Path, *, timeout: float, sharing: Sharing = Sharing.EXCLUSIVE) -> Iterator[Held]:
-    """Hold the folder against other builds of this program; the folder is made if it does not exist.
+def lock(folder: Path, *, timeout: float, sharing: Sharing = Sharing.EXCLUSIVE) -> Iterator[HeldLock]:
+    """Lock the folder against other builds of this program. Create the folder if it does not exist.
 
-    The lock is a file in the folder, beside index.json, so that every process finds the same one however it reached
-    the folder, and so that it stays when the content is set aside. A build holds it shared from its verification
-    to the end of its export, and asks for it exclusively to sweep: the last of several builds at once gets it.
-    A folder that cannot be written, or is no cache's (:func:`is_foreign`), is shared without a lock: nobody deletes
-    from it. Only this user can open the lock. What is in its place and no ordinary file of this user's is renamed, and
-    never followed.
+    The lock is a file in the folder, beside index.json: every process finds the same file by whatever path it reached
+    the folder, and the file stays when the content is quarantined. A build holds the lock shared from the verification
+    to the end of the export, then asks for it exclusively to sweep: of several concurrent builds, the last one gets it.
+    A folder that cannot be written, or is not a cache (:func:`is_foreign`), is shared without a lock, as no build
+    deletes from such a folder. Only this user can open the lock file. A symbolic link, a folder, a FIFO or another
+    user's file at the lock's path is renamed, and never followed.
 
     Args:
         folder: the layout folder.
         timeout: seconds to wait; 0 tries once.
-        sharing: whether other builds may hold it too.
+        sharing: whether other builds may hold the lock too.
 
     Raises:
-        LockedError: it was held by another build for the whole time.
-        ExposedError: the folder is not this user's alone.
-        ExhaustedError: the lock file cannot be written, or the folder is no cache's.
+        LockedError: another build held the lock until the timeout.
+        ExposedError: another user may change the folder.
+        ExhaustedError: the lock file cannot be written, or the folder is not a cache.
     """
     file = _lock_folder(folder, sharing, timeout)
     try:
-        yield Held(folder=folder, since=time.time())
+        yield HeldLock(folder=folder, since=time.time())
     finally:
         if file is not None:
             os.close(file)
 
 
 class _HeldError(Exception):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
 
-class _OddError(OSError):
-    """What is in the lock's place is a symbolic link, a folder, a FIFO or another user's: no file of this user's."""
+class _UnusableLockError(OSError):
+    """The path of the lock file leads to a symbolic link, a folder, a FIFO or a file of another user."""
 
     def __init__(self, path: Path, problem: str = "is not an ordinary file") -> None:
         super().__init__(errno.EINVAL, f"{path.name} {problem}")
@@ -106,35 +106,35 @@ def _lock_folder(folder: Path, sharing: Sharing, timeout: float) -> int | None:
             hint="wait for it to end, or give this build its own folder with --cache-dir",
         ) from None
     except OSError as error:
-        if sharing is Sharing.SHARED and (isinstance(error, _OddError) or error.errno in _READ_ONLY):
+        if sharing is Sharing.SHARED and (isinstance(error, _UnusableLockError) or error.errno in _READ_ONLY):
             return None
         raise ExhaustedError(
             f"the cache folder {folder} cannot be locked: {error.strerror}",
             code="cache-dir-not-lockable",
-            hint="make it a folder that this user can write, or choose another with --cache-dir",
+            hint="make it a folder that this user can write, or choose another folder with --cache-dir",
         ) from None
 
 
 @contextmanager
 def index_lock(root: int, *, timeout: float = 2.0) -> Iterator[None]:
-    """Hold ``index.json.lock`` as Buildx does while it rewrites index.json (client/ociindex, gofrs/flock).
+    """Hold ``index.json.lock`` as Buildx does while Buildx rewrites index.json (client/ociindex, gofrs/flock).
 
-    Buildx does not wait for it: an export that ends while it is held fails. So it is held for the rewriting of the
-    index or the deletion of blobs only, and deleted afterwards, as Buildx does.
+    Buildx does not wait for the lock: an export that ends meanwhile fails. Hold the lock only to rewrite the index or
+    to delete blobs. The lock file is deleted afterwards, as Buildx does.
 
     Args:
         root: a descriptor of the folder.
         timeout: seconds to wait.
 
     Raises:
-        MalformedError: it is held by another process, or cannot be written.
+        MalformedError: another process holds the lock, or the lock file cannot be written.
     """
     try:
         file = _acquire(Path(INDEX_LOCK), Sharing.EXCLUSIVE, time.monotonic() + timeout, root)
     except _HeldError:
         raise MalformedError(Kind.BUSY, "is being rewritten by another build") from None
     except OSError as error:
-        kind = Kind.NOT_A_FILE if isinstance(error, _OddError) else Kind.UNREADABLE
+        kind = Kind.NOT_A_FILE if isinstance(error, _UnusableLockError) else Kind.UNREADABLE
         raise MalformedError(kind, f"cannot be locked: {error.strerror}") from None
     try:
         yield
@@ -145,15 +145,15 @@ def index_lock(root: int, *, timeout: float = 2.0) -> Iterator[None]:
 
 
 def _acquire_cleared(path: Path, sharing: Sharing, deadline: float) -> int:
-    """Like _acquire, after what is in the lock's place is out of the way."""
+    """Acquire the lock; first rename whatever else is at the lock's path."""
     try:
         return _acquire(path, sharing, deadline)
-    except _OddError:
-        _move_odd(path)
+    except _UnusableLockError:
+        _move_unusable(path)
         return _acquire(path, sharing, deadline)
 
 
-def _move_odd(path: Path) -> None:
+def _move_unusable(path: Path) -> None:
     free = (path.with_name(f"{path.name}.odd-{number}") for number in count(1))
     odd = next(name for name in free if not os.path.lexists(name))
     try:
@@ -163,18 +163,20 @@ def _move_odd(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError:
-        raise _OddError(path) from None
+        raise _UnusableLockError(path) from None
 
 
 def _acquire(path: Path, sharing: Sharing, deadline: float, root: int | None = None) -> int:
     """Return a descriptor that holds the lock.
 
-    Raises _HeldError at the deadline, OSError where there can be no lock.
+    Raises:
+        _HeldError: the deadline has passed.
+        OSError: the lock file cannot be opened or locked.
     """
     while True:
         file = _open(path, root)
         try:
-            held = _try(file, sharing) and _same(file, path, root)
+            held = _try_lock(file, sharing) and _is_same_file(file, path, root)
         except OSError:
             os.close(file)
             raise
@@ -190,36 +192,36 @@ def _open(path: Path, root: int | None) -> int:
     try:
         file = os.open(path, _OPEN, _MODE, dir_fd=root)
     except PermissionError as error:
-        raise _OddError(path, _OTHERS) if _is_others(path, root) else error from None
+        raise _UnusableLockError(path, _OTHER_OWNER) if _has_other_owner(path, root) else error from None
     except OSError as error:
-        raise _OddError(path) if error.errno in _ODD else error from None
+        raise _UnusableLockError(path) if error.errno in _UNUSABLE else error from None
     try:
-        _take(file, path)
+        _secure(file, path)
     except OSError:
         os.close(file)
         raise
     return file
 
 
-def _take(file: int, path: Path) -> None:
-    """Make sure that a lock file is an ordinary one, and that no other user can open it."""
+def _secure(file: int, path: Path) -> None:
+    """Check that a lock file is an ordinary file of this user, and close it to other users."""
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
-        raise _OddError(path)
+        raise _UnusableLockError(path)
     if found.st_uid != os.geteuid():
-        raise _OddError(path, _OTHERS)
+        raise _UnusableLockError(path, _OTHER_OWNER)
     if stat.S_IMODE(found.st_mode) != _MODE:
         os.fchmod(file, _MODE)
 
 
-def _is_others(path: Path, root: int | None) -> bool:
+def _has_other_owner(path: Path, root: int | None) -> bool:
     try:
         return os.stat(path, dir_fd=root, follow_symlinks=False).st_uid != os.geteuid()
     except OSError:
         return False
 
 
-def _try(file: int, sharing: Sharing) -> bool:
+def _try_lock(file: int, sharing: Sharing) -> bool:
     try:
         fcntl.flock(file, sharing.value | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -227,8 +229,8 @@ def _try(file: int, sharing: Sharing) -> bool:
     return True
 
 
-def _same(file: int, path: Path, root: int | None) -> bool:
-    """Whether the path still leads to the locked file: its last holder may have deleted it meanwhile."""
+def _is_same_file(file: int, path: Path, root: int | None) -> bool:
+    """Return whether the path still leads to the locked file: the last holder may have deleted the file."""
     try:
         found = os.stat(path, dir_fd=root, follow_symlinks=False)
     except OSError:

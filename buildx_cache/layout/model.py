@@ -1,4 +1,4 @@
-"""The values that describe a layout folder: what it holds, what is wrong with it, what was done to it; blob sets."""
+"""The values that describe a layout folder: its tags and blobs, its faults, the results of upkeep, sets of blobs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 class Numbering:
-    """The blobs of a folder, each with the number of its bit."""
+    """Give each blob of a folder a number: its bit in a set."""
 
     def __init__(self, digests: Iterable[str]) -> None:
         self._names = tuple(dict.fromkeys(digests))
         self._numbers = {digest: number for number, digest in enumerate(self._names)}
 
     def bits(self, digests: Iterable[str]) -> int:
-        """Return the set of those of these blobs that have a number."""
+        """Return the set of the ``digests`` that have a number; the others are left out."""
         found = bytearray(len(self._names) // 8 + 1)
         for digest in digests:
             number = self._numbers.get(digest)
@@ -48,7 +48,7 @@ class BlobSet:
 
 
 class Weights:
-    """Whole numbers given to blobs, and their sum over a set: one operation a binary digit, not one a blob."""
+    """A whole number for each blob, summed over a set with one operation a binary digit, not one a blob."""
 
     def __init__(self, numbering: Numbering, weights: Mapping[str, int]) -> None:
         digits = max(weights.values(), default=0).bit_length()
@@ -63,22 +63,22 @@ class Weights:
 
 
 IMPORT_LIMIT = 1 << 20
-"""Bytes. BuildKit imports no larger cache manifest or cacheconfig (``cache/remotecache/import.go``, readBlob)."""
+"""The largest cache manifest or cacheconfig that BuildKit imports, in bytes (``cache/remotecache/import.go``)."""
 
 DOCUMENT_LIMIT = 8 << 20
-"""Bytes of one index, manifest or config that are read at most; containerd's own limit for a manifest."""
+"""The largest index, manifest or config that is read, in bytes: containerd's limit for a manifest."""
 
 DOCUMENTS_LIMIT = 128 << 20
-"""Bytes of all manifests of one folder that are read at most, and of all configs of one."""
+"""The most bytes that are read of all manifests of one folder, and of all its configs."""
 
 TAGS_LIMIT = 10_000
-"""Entries of index.json that are followed at most."""
+"""The most entries of index.json that are followed."""
 
 LISTED_TAGS = 100
-"""Tags that are listed at most with a layer that they hold."""
+"""The most tags that are listed with a layer."""
 
 FINDINGS_LIMIT = 1000
-"""Findings listed at most; the last one then says that there are more."""
+"""The most findings that are listed; beyond, one more of kind ``MORE`` ends the list."""
 
 CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -86,7 +86,7 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 class Role(Enum):
-    """What a blob is for: whether it refers to others, and whether it is JSON."""
+    """The kind of a blob's content."""
 
     INDEX = "index"
     MANIFEST = "manifest"
@@ -96,7 +96,7 @@ class Role(Enum):
 
     @property
     def refers(self) -> bool:
-        """Whether such a blob names other blobs."""
+        """Return whether a blob with this role names other blobs."""
         return self in (Role.INDEX, Role.MANIFEST)
 
 
@@ -122,17 +122,17 @@ ROLES: Mapping[str, Role] = {
 
 
 class Severity(StrEnum):
-    """Whether a finding can hurt a build."""
+    """How serious a finding is."""
 
     NOTICE = "notice"
-    """Nothing to import, or something the next export puts right."""
+    """There is nothing to import, or the next export repairs the fault."""
 
     DAMAGE = "damage"
-    """An import or an export may fail, or the fault would stay for ever."""
+    """An import or an export may fail, or no later export repairs the fault."""
 
 
 class Kind(StrEnum):
-    """What is wrong, in one word."""
+    """The kind of a fault."""
 
     ABSENT = "absent"
     LAYOUT = "layout"
@@ -154,7 +154,7 @@ class Kind(StrEnum):
 
     @property
     def severity(self) -> Severity:
-        """Whether it can hurt a build."""
+        """Return how serious such a fault is."""
         return Severity.NOTICE if self in _NOTICES else Severity.DAMAGE
 
 
@@ -178,7 +178,7 @@ _REMEDIES: Mapping[Kind, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One fault: ``blob`` is its digest (or a name in the folder), ``referrer`` what names it."""
+    """One fault of a blob: ``blob`` is its digest, or a name in the folder; ``referrer`` names the blob."""
 
     kind: Kind
     blob: str
@@ -187,12 +187,12 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """Whether it can hurt a build."""
+        """Return how serious the fault is."""
         return self.kind.severity
 
     @property
     def remedy(self) -> str:
-        """What to do about it."""
+        """Return how the user can repair the fault."""
         return _REMEDIES.get(self.kind, _REBUILD)
 
     def __str__(self) -> str:
@@ -201,18 +201,18 @@ class Finding:
 
 
 def damage_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Those that can hurt a build."""
+    """Return the findings that can make a build fail."""
     return tuple(finding for finding in findings if finding.severity is Severity.DAMAGE)
 
 
 def damaged(findings: Iterable[Finding]) -> bool:
-    """Whether any of them can hurt a build."""
+    """Return whether any finding can make a build fail."""
     return bool(damage_of(findings))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Descriptor:
-    """A reference to a blob, as written; ``size`` in bytes, ``created`` in seconds since the epoch where it says."""
+    """A reference to a blob, as written. ``size`` is in bytes, ``created`` in seconds since the epoch or None."""
 
     media_type: str
     digest: str
@@ -222,12 +222,12 @@ class Descriptor:
 
     @property
     def role(self) -> Role:
-        """What the blob is for."""
+        """Return the kind of the blob's content."""
         return ROLES[self.media_type]
 
 
 class Shape(StrEnum):
-    """How a tag's root is made."""
+    """The structure of the manifest or index that a tag points at."""
 
     IMAGE_MANIFEST = "image-manifest"
     """A manifest whose config is the cacheconfig (``image-manifest=true``)."""
@@ -241,7 +241,7 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blob:
-    """A reachable blob: ``size`` in bytes as declared; ``referrers`` are digests, or ``index.json``."""
+    """A reachable blob. ``size`` is the declared one, in bytes; ``referrers`` are digests, or ``index.json``."""
 
     digest: str
     media_type: str
@@ -252,12 +252,12 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True)
 class Tag:
-    """One entry of index.json and what it keeps alive.
+    """One entry of index.json and the blobs that it keeps alive.
 
-    ``live_bytes`` counts every blob under it, ``own_bytes`` those under no other tag (both on disk).
-    ``created`` is the newest time in its cache records, ``written`` its manifest's modification time; both in
-    seconds since the epoch, None where unknown. ``records`` is None where no cacheconfig could be read.
-    ``position`` is its place in index.json.
+    ``live_bytes`` counts every blob below the tag, ``own_bytes`` the blobs below no other tag (both on disk).
+    ``created`` is the newest time in the tag's cache records, ``written`` the modification time of its manifest; both
+    in seconds since the epoch, None if unknown. ``records`` is None if no cacheconfig could be read.
+    ``position`` is the entry's position in index.json.
     """
 
     name: str
@@ -274,26 +274,26 @@ class Tag:
 
     @property
     def blobs(self) -> frozenset[str]:
-        """The digests of every blob under it; made anew every time."""
+        """Return the digests of all blobs below the tag. Each access computes the set again."""
         return frozenset(self.closure)
 
     @property
     def age_key(self) -> tuple[float, float]:
-        """Orders tags from the oldest: by the newest step it holds, then by its manifest's file time.
+        """Return the key that sorts tags from the oldest: the time of the newest step, then of the manifest's file.
 
-        The records' own times survive any copy, while a CI cache may restore files with new times.
-        A tag without either counts as the oldest.
+        The times in the records survive a copy; a CI cache may restore files with new times. A tag with neither time
+        sorts first.
         """
         written = self.written or 0.0
         return (self.created or written, written)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
-    """What index.json refers to, and what nothing refers to.
+class Reachability:
+    """The reachable blobs of a folder, and how many are unreachable.
 
-    Bytes are those on disk. Where ``obstacles`` is not empty some root could not be followed: the sets are then
-    only what is known, and nothing may be deleted.
+    Bytes are counted on disk. A non-empty ``obstacles`` says that some root could not be followed: the sets are then
+    incomplete, and nothing may be deleted.
     """
 
     folder: Path
@@ -308,11 +308,11 @@ class Reach:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Swept:
-    """What a sweep deleted, or with ``dry_run`` would delete.
+class SweepResult:
+    """The blobs and partial writes that a sweep deleted, or with ``dry_run`` would delete.
 
-    ``kept_*`` counts unreachable blobs left because they are younger than the limit. A non-empty ``obstacles``
-    says why the sweep stopped: before the first deletion, unless a deletion itself failed.
+    ``kept_*`` counts unreachable blobs that were too young to delete. A non-empty ``obstacles`` says why the sweep
+    stopped: before the first deletion, unless a deletion itself failed.
     """
 
     blobs: tuple[str, ...] = ()
@@ -326,13 +326,13 @@ class Swept:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounded:
-    """What bounding a folder did: the tags that went, oldest first, and the sweep after it.
+class EvictionResult:
+    """The result of an eviction: the evicted tags, oldest first, and the sweep that followed.
 
-    ``live_bytes`` is what the remaining tags keep alive; ``over`` tells that it is still more than was asked.
+    ``live_bytes`` counts the blobs that the remaining tags keep alive; ``over`` says that they exceed the limit.
     """
 
     dropped: tuple[str, ...]
     live_bytes: int
     over: bool
-    swept: Swept
+    swept: SweepResult

@@ -1,4 +1,4 @@
-"""Whether a folder may be taken for a cache's, and for this user's alone: any other is not written to."""
+"""Check that a folder is a cache, and that only this user can change it: the program writes to no other folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SEARCH = stat.S_IXGRP | stat.S_IXOTH
 
 
 def is_layout(folder: Path) -> bool:
-    """Whether a folder is an OCI layout, was one, or was held by this program; none that cannot be read.
+    """Return whether a folder is an OCI layout, was one, or was locked by this program.
 
-    It has an ``oci-layout`` file or our lock file, or else an ordinary file in ``blobs/sha256`` that is named by 64
-    hexadecimal digits. The folder itself may be reached through a symbolic link; none in it is followed.
+    Such a folder has an ``oci-layout`` file, or this program's lock file, or an ordinary file in ``blobs/sha256`` whose
+    name is 64 hexadecimal digits. ``folder`` may be a symbolic link; links inside the folder are not followed.
     """
     if is_file(folder / LAYOUT) or is_file(folder / LOCK):
         return True
@@ -32,9 +32,10 @@ def is_layout(folder: Path) -> bool:
 
 
 def is_foreign(folder: Path) -> bool:
-    """Whether a folder holds names that a layout uses, but is no layout: what is in it is somebody else's.
+    """Return whether a folder uses a layout's names but is not a layout: its files belong to something else.
 
-    An export that was killed early leaves no mark, only an empty ``blobs/sha256`` and partial writes in ``ingest``.
+    An export that was killed early leaves only an empty ``blobs/sha256`` and partial writes in ``ingest``: such a
+    folder is not foreign.
     """
     if is_layout(folder):
         return False
@@ -44,7 +45,7 @@ def is_foreign(folder: Path) -> bool:
 
 
 def _strange(folder: Path, expected: Callable[[str], bool]) -> list[str]:
-    """Return the names in a folder that no export makes there; its own, where it is no folder."""
+    """Return the names in a folder that no export creates there; the path's own name if it is not a folder."""
     if not os.path.lexists(folder):
         return []
     if folder.is_symlink() or not folder.is_dir():
@@ -56,24 +57,24 @@ def _strange(folder: Path, expected: Callable[[str], bool]) -> list[str]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Stop before anything is written to a folder that is not a cache's.
+    """Refuse to write to a folder that holds something other than a cache.
 
     Raises:
-        ExhaustedError: it is not.
+        ExhaustedError: the folder is foreign (:func:`is_foreign`).
     """
     if is_foreign(folder):
         raise ExhaustedError(
-            f"the folder {folder} is no cache of Buildx: it has files of that name, but no {LAYOUT} and no blobs",
+            f"the folder {folder} is not a Buildx cache: it has no {LAYOUT} and no blobs",
             code="cache-dir-foreign",
             hint="choose another folder with --cache-dir; if it is the cache, delete it",
         )
 
 
 def exposure(folder: Path) -> Exposure | None:
-    """Tell why a cache's folder is not this user's alone; None where it is, and where there is no folder yet.
+    """Return why another user may change a cache folder; None if no other user may, or the folder does not exist.
 
-    It is where the folder and what leads to the blobs in it belong to this user or to one who is trusted, nobody else
-    may write them, and nobody else can put another folder in its place.
+    No other user may change it if the folder and the inner paths to its blobs belong to this user or a trusted user, no
+    one else may write them, and no one else can replace the folder.
     """
     if found := exposure_on_the_way(folder):
         return found
@@ -85,9 +86,9 @@ def exposure(folder: Path) -> Exposure | None:
 
 
 def _inner_exposure(folder: Path, *, is_closed: bool) -> Exposure | None:
-    """Return the same of what is in the folder.
+    """Return why another user may change an entry of the folder.
 
-    Nobody gets to it in a folder that is closed to others, whatever its mode.
+    In a closed folder, no other user can reach this user's entries, whatever their mode.
     """
     for name in (*_INNER, *_partial_writes(folder)):
         try:
@@ -101,7 +102,7 @@ def _inner_exposure(folder: Path, *, is_closed: bool) -> Exposure | None:
 
 
 def _partial_writes(folder: Path) -> list[str]:
-    """List the folders in which an export opens files by name: a link there leads it to any file."""
+    """List the folders in which an export opens files by name and follows links."""
     try:
         return [f"{INGEST}/{path.name}" for path in (folder / INGEST).iterdir()]
     except OSError:
@@ -109,23 +110,23 @@ def _partial_writes(folder: Path) -> list[str]:
 
 
 def refuse_exposed(folder: Path) -> None:
-    """Stop before a folder is used that another user may change.
+    """Refuse a folder that another user may change.
 
     Raises:
-        ExposedError: it is such a folder.
+        ExposedError: another user may change the folder.
     """
     if found := exposure(folder):
         is_inside = found.path.is_relative_to(folder)
         cure = f"run `{found.cure} {folder}` if no other user has changed it, or " if is_inside else ""
         raise ExposedError(
-            f"the cache folder {folder} is not this user's alone: {found}",
+            f"other users can change the cache folder {folder}: {found}",
             code="cache-dir-exposed",
             hint=f"{cure}choose another folder with --cache-dir",
         )
 
 
 def is_own(path: Path) -> bool:
-    """Whether there is a folder or an ordinary file, no link to one, that is this user's alone."""
+    """Return whether ``path`` is a folder or an ordinary file, not a link, that only this user may change."""
     try:
         found = path.lstat()
     except (OSError, ValueError):
@@ -134,7 +135,7 @@ def is_own(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is an ordinary file, and no symbolic link to one."""
+    """Return whether ``path`` is an ordinary file, not a symbolic link."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except (OSError, ValueError):

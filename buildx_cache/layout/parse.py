@@ -1,4 +1,4 @@
-"""JSON of unknown origin into plain values: bounded, and never raising anything but :class:`MalformedError`."""
+"""Parse untrusted JSON into plain values, within limits; raise only :class:`MalformedError`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MAX_INT = (1 << 63) - 1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SHOWN = 80
 _MOST_VALUES = 1_000_000
-"""Of one document: one of 8 MiB has some 300,000, and more take memory and time before they are refused."""
+"""The most values of one document: 8 MiB hold some 300,000, and parsing more takes too much memory and time."""
 
 
 class MalformedError(Exception):
-    """A document or a part of it is not what it should be."""
+    """A document, or a part of a document, is malformed."""
 
     def __init__(self, kind: Kind, problem: str) -> None:
         super().__init__(problem)
@@ -28,12 +28,12 @@ class MalformedError(Exception):
         self.problem = problem
 
     def at(self, blob: str, referrer: str = "", *, kind: Kind | None = None) -> Finding:
-        """Give the fault of a blob, or of what has that name in a folder."""
+        """Return the finding for a blob, or for an entry of a folder with that name."""
         return Finding(kind=kind or self.kind, blob=blob, referrer=referrer, problem=self.problem)
 
 
 def shown(value: object) -> str:
-    """Return a foreign value, short and printable."""
+    """Return an untrusted value as short, printable text."""
     try:
         text = ascii(value)
     except (RecursionError, ValueError):
@@ -42,15 +42,12 @@ def shown(value: object) -> str:
 
 
 def shown_tag(name: str) -> str:
-    """Return a tag's name as it is, or short and printable in one line.
-
-    An index of unknown origin may hold any text.
-    """
+    """Return a tag's name, made short and printable on one line if need be: an untrusted index may hold any text."""
     return name if name.isprintable() and 0 < len(name) <= _SHOWN else shown(name)
 
 
 def count_values(content: bytes) -> int:
-    """At least how many values JSON holds, told without decoding it; more where texts have commas."""
+    """Estimate the number of values in JSON by its commas, without decoding; commas in strings count too."""
     return content.count(b",")
 
 
@@ -58,7 +55,7 @@ def parse_object(content: bytes) -> Mapping[str, object]:
     """Return the JSON object in ``content``.
 
     Raises:
-        MalformedError: not UTF-8, not JSON, nested too deeply, a number too long, too many values, or no object.
+        MalformedError: the content is not UTF-8, not JSON, not an object, too deep, or has too many values or digits.
     """
     if count_values(content) > _MOST_VALUES:
         raise MalformedError(Kind.DOCUMENT, f"has more than {_MOST_VALUES} values")
@@ -74,10 +71,10 @@ def parse_object(content: bytes) -> Mapping[str, object]:
 
 
 def mapping(value: object, what: str) -> Mapping[str, object]:
-    """``value`` as an object.
+    """Return ``value`` if it is a JSON object; ``what`` names it in the error.
 
     Raises:
-        MalformedError: it is none.
+        MalformedError: ``value`` is not an object.
     """
     if not isinstance(value, dict):
         raise MalformedError(Kind.DOCUMENT, f"{what} is not an object: {shown(value)}")
@@ -85,10 +82,10 @@ def mapping(value: object, what: str) -> Mapping[str, object]:
 
 
 def items(parent: Mapping[str, object], key: str) -> list[object]:
-    """Return the list under ``key``; Go writes an empty one as null or leaves it out.
+    """Return the list under ``key``; empty if null or absent, as Go writes an empty list.
 
     Raises:
-        MalformedError: it is no list.
+        MalformedError: the value is not a list.
     """
     value = parent.get(key)
     if value is None:
@@ -99,10 +96,10 @@ def items(parent: Mapping[str, object], key: str) -> list[object]:
 
 
 def integer(parent: Mapping[str, object], key: str) -> int:
-    """Return the whole number under ``key``; Go leaves a zero out.
+    """Return the whole number under ``key``; 0 if absent, as Go leaves out a zero.
 
     Raises:
-        MalformedError: it is none, or Go's int64 does not hold it.
+        MalformedError: the value is not a whole number, or does not fit into Go's int64.
     """
     value = parent.get(key, 0)
     if not isinstance(value, int) or isinstance(value, bool) or not -_MAX_INT <= value <= _MAX_INT:
@@ -125,11 +122,11 @@ def seconds(value: object) -> float | None:
         return None
 
 
-def notes_of(parent: Mapping[str, object]) -> Mapping[str, str]:
+def annotations_of(parent: Mapping[str, object]) -> Mapping[str, str]:
     """Return the annotations of a descriptor.
 
     Raises:
-        MalformedError: they are not texts by name, which makes BuildKit refuse the whole document.
+        MalformedError: they are not a map of strings. BuildKit then refuses the whole document.
     """
     value = parent.get("annotations")
     if value is None:
@@ -140,15 +137,15 @@ def notes_of(parent: Mapping[str, object]) -> Mapping[str, str]:
 
 
 def is_digest(value: object) -> bool:
-    """Whether this is the digest of a blob in ``blobs/sha256``."""
+    """Return whether ``value`` is a SHA-256 digest in its full form."""
     return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
 def descriptor(value: object) -> Descriptor:
-    """Return a descriptor of a known media type with a digest and a size.
+    """Parse a descriptor: a digest, a size and a known media type.
 
     Raises:
-        MalformedError: it is none.
+        MalformedError: ``value`` is not such a descriptor.
     """
     if not isinstance(value, dict):
         raise MalformedError(Kind.DESCRIPTOR, f"is not a descriptor: {shown(value)}")
@@ -159,24 +156,24 @@ def descriptor(value: object) -> Descriptor:
         raise MalformedError(Kind.MEDIA_TYPE, f"has an unknown media type: {shown(media_type)}")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_INT:
         raise MalformedError(Kind.DESCRIPTOR, f"has no size in bytes but {shown(size)}")
-    notes = notes_of(value)
+    annotations = annotations_of(value)
     return Descriptor(
         media_type=media_type,
         digest=digest,
         size=size,
-        tag=_tag(notes),
-        created=seconds(notes.get(_CREATED)),
+        tag=_tag(annotations),
+        created=seconds(annotations.get(_CREATED)),
     )
 
 
 def tag_of(entry: object) -> str:
-    """Return the tag of an entry of index.json, whatever else is wrong with it; empty where it has none."""
+    """Return the tag of an entry of index.json, even of a malformed entry; empty if it has no tag."""
     try:
-        return _tag(notes_of(entry)) if isinstance(entry, dict) else ""
+        return _tag(annotations_of(entry)) if isinstance(entry, dict) else ""
     except MalformedError:
         return ""
 
 
-def _tag(notes: Mapping[str, str]) -> str:
-    name = notes.get(INDEX_TAG) or notes.get(IMAGE_NAME, "")
+def _tag(annotations: Mapping[str, str]) -> str:
+    name = annotations.get(INDEX_TAG) or annotations.get(IMAGE_NAME, "")
     return name.encode("utf-8", "replace").decode("utf-8")

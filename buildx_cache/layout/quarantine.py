@@ -1,6 +1,6 @@
-"""Quarantine a damaged folder: move it aside whole, so that the next export writes every blob again.
+"""Quarantine a damaged folder: move its content aside, so that the next export writes every blob again.
 
-BuildKit never writes a blob that is there already: an export repairs nothing, and a damaged blob has to be gone first.
+BuildKit never writes a blob that the folder already has: an export does not repair a damaged blob.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def set_aside(folder: Path) -> Path:
-    """Move the folder's index, blobs and partial writes to a new folder beside it, which is returned.
+    """Move the folder's index, blobs and partial writes to a new folder beside ``folder``; return the new folder.
 
-    The folder itself and its lock stay, so that a mount point works too; where nothing can be made beside it, or
-    another user may write there, the new folder is made inside, and goes with :func:`delete_inner_asides`. Blobs first:
-    the index of a call that is killed then leads nowhere, and the next call sets the rest aside. Older folders set
-    aside are deleted, so that one remains at most. Call it while holding the folder exclusively.
+    The folder itself and its lock stay, so that a mount point works too. If no folder can be created beside
+    ``folder``, or another user may write there, the new folder is created inside; :func:`delete_inner_asides` deletes
+    it. Blobs move first: if the call is killed, the index leads nowhere, and the next call moves the rest. Earlier
+    quarantined folders are deleted, so at most one remains. Hold the folder exclusively.
 
     Raises:
-        ExhaustedError: it cannot be moved, or is no cache's.
+        ExhaustedError: the content cannot be moved, or the folder is not a cache.
     """
     real = _real_folder(folder)
     try:
@@ -40,19 +40,19 @@ def set_aside(folder: Path) -> Path:
         aside = _make_aside(real)
         for name in _MOVED:
             _move(real / name, aside / name)
-        if not is_file(real / INDEX_LOCK):  # an ordinary one may be held by an export
+        if not is_file(real / INDEX_LOCK):  # an export may hold an ordinary file
             _move(real / INDEX_LOCK, aside / INDEX_LOCK)
     except OSError as error:
         raise ExhaustedError(
             f"the damaged cache folder {folder} cannot be set aside: {error.strerror}",
             code="cache-dir-not-writable",
-            hint="delete it, or choose another with --cache-dir",
+            hint="delete it, or choose another folder with --cache-dir",
         ) from None
     return aside
 
 
 def delete_inner_asides(folder: Path) -> None:
-    """Delete what was set aside inside of the folder, where a CI would save it with the cache."""
+    """Delete the quarantined folders inside the folder: a CI would save them with the cache."""
     real = Path(os.path.realpath(folder))
     with contextlib.suppress(OSError):
         for aside in _asides(real):
@@ -64,18 +64,18 @@ def _real_folder(folder: Path) -> Path:
     real = Path(os.path.realpath(folder))
     if not real.name:
         raise ExhaustedError(
-            f"{folder} is the root of a file system, and no cache folder",
+            f"{folder} is the root of a file system, not a cache folder",
             code="cache-dir-is-root",
-            hint="choose another with --cache-dir",
+            hint="choose another folder with --cache-dir",
         )
     refuse_foreign(real)
     return real
 
 
 def _discard(aside: Path) -> None:
-    """Delete a folder set aside, unless it holds what did not come there by setting aside.
+    """Delete a quarantined folder, unless it holds a file that :func:`set_aside` did not move there.
 
-    Its mark goes last, so that a kill leaves nothing that is not found again.
+    The mark is deleted last: after a kill, the next call finds the rest.
     """
     parts = [part for part in aside.iterdir() if part.name != _MARK]
     if any(part.name not in (*_MOVED, INDEX_LOCK) for part in parts):
@@ -89,23 +89,23 @@ def _discard(aside: Path) -> None:
 
 
 def _put_mark(path: Path) -> None:
-    """Make an empty file, never through a symbolic link."""
+    """Create an empty file; follow no symbolic link."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
 
 
 def _move(source: Path, target: Path) -> None:
-    """Rename what exists."""
+    """Rename ``source`` if it exists."""
     with contextlib.suppress(FileNotFoundError):
         source.rename(target)
 
 
 def is_aside(folder: Path) -> bool:
-    """Whether a folder was made by :func:`set_aside`."""
+    """Return whether :func:`set_aside` created the folder."""
     return is_file(folder / _MARK) and not folder.is_symlink()
 
 
 def _asides(folder: Path) -> list[Path]:
-    """Folders that this user's calls set aside, beside the folder and in it: anybody can make one that looks so."""
+    """Return the quarantined folders that this user owns, beside the folder and inside: other users can imitate one."""
     places = ((folder.parent, f"{folder.name}.damaged-"), (folder, ".damaged-"))
     named = [
         place
@@ -141,7 +141,7 @@ def _make_aside(folder: Path) -> Path:
 
 
 def _make_beside(folder: Path, beside: Path) -> Path | None:
-    """Return the new folder, or None where another user may write, it cannot be made, or renames cannot reach it."""
+    """Create ``beside``; return None if another user may write there, or it cannot be created or renamed into."""
     if exposure_of(folder.parent, folder.parent.stat()):
         return None
     device = folder.stat().st_dev

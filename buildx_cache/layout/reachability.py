@@ -1,4 +1,4 @@
-"""Tell what a folder's index refers to, tag by tag, what nothing refers to, and describe it for people."""
+"""Compute the reachable blobs of a folder, tag by tag, and its unreachable ones; describe both as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from buildx_cache.layout.model import (
     Descriptor,
     Finding,
     Numbering,
-    Reach,
+    Reachability,
     Role,
     Shape,
     Tag,
@@ -27,22 +27,22 @@ from buildx_cache.layout.records import Records, read_configs
 from buildx_cache.layout.store import BlobFile, Store, open_store
 
 
-def reach(folder: Path) -> Reach:
-    """Follow index.json. Reads every manifest and cacheconfig, no layer. Never raises on what the folder holds."""
+def reach(folder: Path) -> Reachability:
+    """Compute the reachable blobs of a folder. Read every manifest and cacheconfig, no layer; raise no error."""
     try:
         with open_store(folder) as store:
             return reach_of(store, walk(store))
     except MalformedError as error:
-        return Reach(folder=folder, obstacles=(error.at(str(folder)),))
+        return Reachability(folder=folder, obstacles=(error.at(str(folder)),))
 
 
-def reach_of(store: Store, graph: Graph) -> Reach:
-    """Return the reach of an open folder whose index was walked."""
+def reach_of(store: Store, graph: Graph) -> Reachability:
+    """Compute the reachable blobs of an open folder from the walk of its index."""
     blobs = _blobs(graph)
     digests = frozenset(blob.digest for blob in blobs)
     tags = tuple(_tags(store, graph))
     dead = {name: file for name, file in store.files.items() if "sha256:" + name not in digests}
-    return Reach(
+    return Reachability(
         folder=store.path,
         tags=tags,
         blobs=blobs,
@@ -56,7 +56,7 @@ def reach_of(store: Store, graph: Graph) -> Reach:
 
 
 def size_on_disk(store: Store, digests: frozenset[str]) -> int:
-    """Bytes that these blobs take; an absent one takes none."""
+    """Return the bytes that the blobs take on disk; an absent blob takes none."""
     return sum(file.size for file in map(store.file, digests) if file)
 
 
@@ -108,7 +108,7 @@ def _tags(store: Store, graph: Graph) -> Iterator[Tag]:
 
 
 def _held_once(sets: Iterable[int]) -> int:
-    """Return the blobs that are in just one of these sets."""
+    """Return the blobs that are in exactly one of the sets."""
     once = twice = 0
     for bits in sets:
         twice |= once & bits
@@ -117,7 +117,7 @@ def _held_once(sets: Iterable[int]) -> int:
 
 
 def _newest(graph: Graph, read: Mapping[str, Records]) -> Mapping[str, float]:
-    """Return the newest time of the records below each document, and of each cacheconfig, where one is known."""
+    """Return the newest record time, if known, of each cacheconfig and below each document, by digest."""
     found = {digest: records.newest for digest, records in read.items() if records.newest is not None}
     for digest in graph.leaves_first():
         below = [found[child.digest] for child in graph.children[digest] if child.digest in found]
@@ -127,14 +127,14 @@ def _newest(graph: Graph, read: Mapping[str, Records]) -> Mapping[str, float]:
 
 
 def shape_of(root: Descriptor, below: Iterable[Descriptor]) -> Shape:
-    """Tell how a tag's root is made that leads to these descriptors."""
+    """Return the structure of a tag's root whose children are ``below``."""
     if all(child.role is not Role.CACHE_CONFIG for child in below):
         return Shape.IMAGE
     return Shape.IMAGE_MANIFEST if root.role is Role.MANIFEST else Shape.LAYER_LIST
 
 
 def _closures(graph: Graph, numbering: Numbering) -> Mapping[str, int]:
-    """For each root, and each document that names something, the bits of itself and of all that it leads to."""
+    """Return, by the digest of each root and each document, the set of that blob and of all blobs below it."""
     found: dict[str, int] = {}
     for digest in graph.leaves_first():
         children = {child.digest for child in graph.children[digest]}
@@ -157,8 +157,8 @@ SCHEMA = 1
 class Layer:
     """A layer and the first hundred tags that hold it.
 
-    ``created`` (seconds since the epoch) is when its step ran, where known.
-    A cache does not tell the step's text: records hold cache keys, which are digests, and layer descriptors a time.
+    ``created`` is the time at which the layer's step ran (seconds since the epoch), None if unknown.
+    A cache does not hold the step's text: records hold cache keys (digests), layer descriptors a time.
     """
 
     digest: str
@@ -168,7 +168,7 @@ class Layer:
     tags: tuple[str, ...]
 
 
-def layers_by_size(found: Reach) -> tuple[Layer, ...]:
+def layers_by_size(found: Reachability) -> tuple[Layer, ...]:
     """Return the reachable layers, largest first."""
     blobs = [blob for blob in found.blobs if ROLES[blob.media_type] is Role.LAYER]
     held = _holders(found.tags, [blob.digest for blob in blobs])
@@ -186,7 +186,7 @@ def layers_by_size(found: Reach) -> tuple[Layer, ...]:
 
 
 def _holders(tags: Sequence[Tag], layers: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Return the first hundred tags that hold each layer; those that have as many are looked for no more."""
+    """Return the first hundred tags that hold each layer; stop looking for a layer that has a hundred."""
     held: dict[str, list[str]] = {digest: [] for digest in layers}
     numbering = tags[0].closure.numbering if tags else Numbering(())
     wanted = numbering.bits(layers)
@@ -200,8 +200,8 @@ def _holders(tags: Sequence[Tag], layers: Sequence[str]) -> Mapping[str, Sequenc
     return held
 
 
-def as_json(found: Reach, findings: Iterable[Finding] = ()) -> dict[str, object]:
-    """Return a folder as plain JSON values: sizes in bytes, times in RFC 3339, null where unknown."""
+def as_json(found: Reachability, findings: Iterable[Finding] = ()) -> dict[str, object]:
+    """Return a folder as plain JSON values: sizes in bytes, times in RFC 3339, null if unknown."""
     return {
         "schema": SCHEMA,
         "folder": str(found.folder),
@@ -252,7 +252,7 @@ def finding_json(finding: Finding) -> dict[str, str]:
 
 
 def rfc3339(moment: float | None) -> str | None:
-    """Seconds since the epoch as a document has them; None where unknown, or where no calendar goes that far."""
+    """Format seconds since the epoch as an RFC 3339 time; None if unknown or out of the calendar's range."""
     if moment is None:
         return None
     try:

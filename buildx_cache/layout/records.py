@@ -1,7 +1,7 @@
-"""The cacheconfig: which layers exist, and which record (a step's cache key) leads to which of them.
+"""Parse a cacheconfig: the cache's layers, and the record (a step's cache key) that leads to each layer.
 
-The rules are those under which BuildKit refuses the whole import (``cache/remotecache/v1/parse.go``). A record holds
-digests of cache keys and times, but not the step's text: what made a layer cannot be told from it.
+A fault is whatever makes BuildKit refuse the whole import (``cache/remotecache/v1/parse.go``). A record holds digests
+of cache keys and times, but not the step's text: a record does not say which command made a layer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from buildx_cache.layout.graph import Graph, Limits, Root, Source, walk
+from buildx_cache.layout.graph import Graph, Root, Source, WalkLimits, walk
 from buildx_cache.layout.index import index_entries, replace_entries, tag_entry
 from buildx_cache.layout.model import DOCUMENT_LIMIT, OCI_MANIFEST, Descriptor, Kind, Role
 from buildx_cache.layout.parse import (
@@ -42,9 +42,9 @@ _INLINE = "moby.buildkit.cache.v0"
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
-    """What a cacheconfig holds: numbers of layers and records, the newest time (seconds since the epoch), faults.
+    """The content of a cacheconfig: numbers of layers and records, the newest time (seconds since the epoch), faults.
 
-    ``places`` has the layers' digests, each with a place of it in the list.
+    ``places`` maps each layer's digest to its position in the list.
     """
 
     layers: int
@@ -54,8 +54,8 @@ class Records:
     places: Mapping[str, int]
 
     def faults_in(self, provided: frozenset[str]) -> tuple[str, ...]:
-        """Return the faults where a manifest lists the layers ``provided``; no more than 20."""
-        if self.places.keys() <= provided:  # looks at no more of them than there are in the manifest
+        """Return at most 20 faults of the cacheconfig in a manifest that lists the layers ``provided``."""
+        if self.places.keys() <= provided:  # stops at the first layer that the manifest lacks
             return self.faults
         absent = (
             f"layer {place}: its blob {blob} is not in the manifest"
@@ -66,12 +66,12 @@ class Records:
 
 
 def read_configs(
-    graph: Graph, source: Source, limits: Limits
+    graph: Graph, source: Source, limits: WalkLimits
 ) -> Iterator[tuple[Descriptor, str, Records | MalformedError | None]]:
-    """Read every config of a graph once, and give it with each manifest that names it, by its digest.
+    """Read every config of a graph once; yield the config, the digest of each manifest that names it, and its content.
 
-    A cacheconfig is given as its records, and so is the config of an image with an inline cache; that of another image
-    is None; one that cannot be read is its fault.
+    The content is Records for a cacheconfig and for the config of an image with an inline cache, None for the config
+    of another image, and MalformedError for a config that cannot be read.
     """
     reader = _ConfigReader(source, limits)
     read: dict[str, Records | MalformedError | None] = {}
@@ -89,9 +89,9 @@ def read_configs(
 
 
 class _ConfigReader:
-    """Reads configs as long as they are within the limits, all together."""
+    """Read configs until their total exceeds the limits."""
 
-    def __init__(self, source: Source, limits: Limits) -> None:
+    def __init__(self, source: Source, limits: WalkLimits) -> None:
         self._source = source
         self._documents = limits.documents
         self._bytes = limits.document_bytes
@@ -119,14 +119,12 @@ class _ConfigReader:
             raise MalformedError(Kind.MORE, "comes after more configs than are read")
 
     def _inline_records(self, config: Mapping[str, object], layers: Sequence[str]) -> Mapping[str, object] | None:
-        """Return the inline cache of an image's config, written as a cacheconfig over the image's layers.
+        """Return the inline cache of an image's config as a cacheconfig over the image's layers; None if it has none.
 
-        None without one.
-
-        BuildKit keeps only the records there, as base64 (``cache/remotecache/inline/inline.go``).
+        The config holds only the records, as base64 (BuildKit's ``cache/remotecache/inline/inline.go``).
 
         Raises:
-            MalformedError: there is one that cannot be read.
+            MalformedError: the inline cache cannot be read.
         """
         value = config.get(_INLINE)
         if value is None:
@@ -142,9 +140,9 @@ class _ConfigReader:
 
 
 def read_records(config: Mapping[str, object]) -> Records:
-    """Look through a cacheconfig.
+    """Check a cacheconfig and count its layers and records.
 
-    At most 20 faults are listed. A part that is no list at all counts as empty, and as a fault.
+    List at most 20 faults. A part that is not a list counts as empty and as a fault.
     """
     layers, layers_fault = _list(config, "layers")
     records, records_fault = _list(config, "records")
@@ -240,7 +238,7 @@ class _Reader:
 
 
 def has_cycle(edges: Sequence[Sequence[int]]) -> bool:
-    """Whether the graph of ``edges[from] = (to, …)`` has a cycle; every number is a place in ``edges``."""
+    """Return whether the graph of ``edges[from] = (to, …)`` has a cycle; every number is an index into ``edges``."""
     waiting = [0] * len(edges)
     for targets in edges:
         for target in targets:
@@ -275,10 +273,10 @@ _STYLES: tuple[Callable[[object], str], ...] = (
 
 
 def restore_tag(folder: Path, *, tag: str, written: Collection[str]) -> bool:
-    """Point a tag that leads nowhere at the manifest that the export wrote; whether that was so.
+    """Point a tag without a manifest at the manifest that the export wrote; return whether the tag changed.
 
-    Nothing is done where the folder has none or more of the manifests ``written``, by digest. Call it while holding the
-    folder, shared or not.
+    Change nothing unless the folder holds exactly one of the manifests ``written`` (digests). Hold the folder, shared
+    or exclusively.
     """
     try:
         with open_store(folder) as store:
@@ -298,18 +296,18 @@ def restore_tag(folder: Path, *, tag: str, written: Collection[str]) -> bool:
 
 
 def forget_origin(folder: Path, *, tag: str, repository: str) -> bool:
-    """Take every note of ``repository`` out of the cache manifest of a tag; whether there was one.
+    """Remove every annotation that names ``repository`` from a tag's cache manifest; return whether there was one.
 
-    The tag then leads to the manifest as BuildKit would have written it without the notes, byte by byte. The one with
-    them is left to the next sweep, as another build may be reading it. A manifest that cannot be read, or that is not
-    laid out as Go does it, stays as it is. Call it while holding the folder, shared or not.
+    The tag then leads to a new manifest, byte for byte as BuildKit writes it without the annotations. The next sweep
+    deletes the old manifest, which another build may be reading. A manifest that cannot be read, or whose JSON Go would
+    format differently, stays as it is. Hold the folder, shared or exclusively.
     """
     try:
         with open_store(folder) as store:
             graph = walk(store)
             root = next((root for root in graph.roots if root.descriptor.tag == tag), None)
             return root is not None and _forget(store, graph, root, repository)
-    except (MalformedError, RecursionError):  # indented JSON is written less deep than it is read
+    except (MalformedError, RecursionError):  # json.dumps with an indent allows less depth than json.loads
         return False
 
 
@@ -323,7 +321,7 @@ def _forget(store: Store, graph: Graph, root: Root, repository: str) -> bool:
     entry = entries[root.position]
     entries[root.position] = {**(entry if isinstance(entry, dict) else {}), "digest": after, "size": len(content)}
     replace_entries(store, graph.index, entries, blobs={after: content})
-    with contextlib.suppress(OSError):  # old enough for the sweep, which spares what is younger than the build
+    with contextlib.suppress(OSError):  # an old time: the sweep keeps blobs that are younger than the build
         os.utime(before.removeprefix("sha256:"), (0, 0), dir_fd=store.blobs)
     return True
 
@@ -343,7 +341,7 @@ def without_origin(content: bytes, repository: str) -> bytes | None:
 
 
 def _cleaned(value: Any, repository: str) -> Any:  # noqa: ANN401 -- any JSON value
-    """Return a list of descriptors with other annotations; anything else as it is."""
+    """Return a list of descriptors without the annotations; return any other value unchanged."""
     if not isinstance(value, list):
         return value
     return [_descriptor(each, repository) if isinstance(each, dict) else each for each in value]
@@ -360,7 +358,7 @@ def _descriptor(descriptor: Mapping[str, Any], repository: str) -> Mapping[str, 
 
 
 def _others(name: str, value: Any, repository: str) -> Any:  # noqa: ANN401 -- any JSON value
-    """Return what is left of a note of repositories, which are separated by commas."""
+    """Return an annotation's value without ``repository``: a list separated by commas."""
     if not name.startswith(_SOURCE) or not isinstance(value, str):
         return value
     return ",".join(each for each in value.split(",") if each != repository)

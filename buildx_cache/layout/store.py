@@ -1,4 +1,4 @@
-"""Access to a layout folder that never leaves it: everything is opened relative to it, following no symbolic link."""
+"""Read a layout folder and nothing outside: open every path relative to the folder, and follow no symbolic link."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from buildx_cache.layout.parse import MalformedError, parse_object, shown
 
 LOCK = ".buildx-cache.lock"
 LOADING = ".buildx-cache-load-"
-"""How the folders begin in which images wait to be loaded."""
+"""Name prefix of the folders that hold an image to load."""
 INDEX = "index.json"
 INDEX_LOCK = INDEX + ".lock"
 LAYOUT = "oci-layout"
@@ -37,7 +37,7 @@ HOLLOW = "is hardly more than a hole"
 _HOLLOW_BYTES = 1 << 16
 _HOLLOW_RATIO = 10
 _LARGE_BYTES = 1 << 20
-"""Of a blob that is looked at for holes before an import, which reads all of them."""
+"""Blobs of more bytes are checked for holes before an import: BuildKit would read the holes."""
 _BLOCK = 512  # bytes, of ``st_blocks``
 _RETRIES = 3
 _RETRY_SECONDS = 0.02
@@ -45,7 +45,7 @@ _RETRY_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class BlobFile:
-    """An entry of ``blobs/sha256``: bytes, seconds since the epoch, whether it is an ordinary file."""
+    """An entry of ``blobs/sha256``: bytes, seconds since the epoch, and whether the entry is an ordinary file."""
 
     size: int
     modified: float
@@ -54,7 +54,7 @@ class BlobFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """An open folder. ``root`` and ``blobs`` are descriptors of directories, ``files`` is keyed by hexadecimal name."""
+    """An open layout folder. ``root`` and ``blobs`` are directory descriptors; ``files`` maps hexadecimal names."""
 
     path: Path
     root: int
@@ -63,24 +63,24 @@ class Store:
     foreign: tuple[Finding, ...]
 
     def file(self, digest: str) -> BlobFile | None:
-        """Return the blob's entry, or None where there is none."""
+        """Return the blob's entry, or None if it is absent."""
         return self.files.get(digest.removeprefix("sha256:"))
 
     def open_blob(self, digest: str) -> int:
-        """Return a descriptor of the blob, for reading.
+        """Open the blob for reading and return the file descriptor.
 
         Raises:
-            MalformedError: it is absent, no ordinary file, or cannot be opened.
+            MalformedError: the blob is absent, not an ordinary file, or cannot be opened.
         """
         if self.blobs is None:
             raise MalformedError(Kind.MISSING, "is not in the folder")
         return open_file_in(self.blobs, digest.removeprefix("sha256:"))
 
     def read_document(self, digest: str) -> bytes:
-        """Return the content of a blob that is JSON, compared with its digest.
+        """Return the content of a JSON blob, after comparing its digest.
 
         Raises:
-            MalformedError: it is absent, no ordinary file, larger than 8 MiB, cannot be read, or has other content.
+            MalformedError: the blob is absent, not an ordinary file, larger than 8 MiB, unreadable or corrupt.
         """
         content = _read(self.open_blob(digest), DOCUMENT_LIMIT)
         if "sha256:" + hashlib.sha256(content).hexdigest() != digest:
@@ -92,16 +92,16 @@ class Store:
         return self.read_document(of.digest)
 
     def has(self, digest: str) -> bool:
-        """Tell whether there is an entry of that name."""
+        """Return whether the folder has an entry for the digest."""
         return self.file(digest) is not None
 
     def read_index(self) -> bytes:
-        """Return the bytes of index.json; read again shortly after where they are no JSON.
+        """Return the bytes of index.json; while they are not JSON, read again a moment later.
 
-        Buildx rewrites the file in place, so that a reader may meet half of it (client/ociindex, Put).
+        Buildx rewrites the file in place: a reader may get half of it (client/ociindex, Put).
 
         Raises:
-            MalformedError: it is absent, too large, or cannot be read.
+            MalformedError: index.json is absent, too large, or cannot be read.
         """
         content = b""
         for attempt in range(_RETRIES):
@@ -114,7 +114,7 @@ class Store:
         return content
 
     def has_other_name(self, name: str) -> bool:
-        """Tell whether a file beside the blobs is an ordinary one that has another name, too: a hard link."""
+        """Return whether ``name`` in the folder is an ordinary file with a second hard link."""
         try:
             found = os.stat(name, dir_fd=self.root, follow_symlinks=False)
         except OSError:
@@ -122,7 +122,7 @@ class Store:
         return stat.S_ISREG(found.st_mode) and found.st_nlink > 1
 
     def layout_fault(self) -> MalformedError | None:
-        """Return what is wrong with the ``oci-layout`` file, whose presence makes a folder an OCI layout."""
+        """Return the fault of the ``oci-layout`` file, which marks a folder as an OCI layout; None if it has none."""
         try:
             version = parse_object(_read(open_file_in(self.root, LAYOUT), _LAYOUT_LIMIT)).get("imageLayoutVersion")
         except MalformedError as error:
@@ -134,22 +134,22 @@ class Store:
 
 @contextmanager
 def open_store(folder: Path) -> Iterator[Store]:
-    """Open a folder and list its blobs. The folder itself may be reached through a symbolic link.
+    """Open a folder and list its blobs. ``folder`` itself may be a symbolic link.
 
     Raises:
-        MalformedError: there is no such folder, or it cannot be read.
+        MalformedError: the folder does not exist or cannot be read.
     """
     with contextlib.ExitStack() as stack:
         root = open_root(folder)
         stack.callback(os.close, root)
         foreign: list[Finding] = []
         blobs, files = _open_blobs(root, stack, foreign)
-        foreign += _stumbling_blocks(root)
+        foreign += _export_blockers(root)
         yield Store(path=folder, root=root, blobs=blobs, files=files, foreign=tuple(foreign))
 
 
 def blob_names(folder: Path) -> frozenset[str]:
-    """Return the digests of the blobs in the folder, reachable or not; none where there is no such folder."""
+    """Return the digests of the blobs in the folder, reachable or not; none if the folder cannot be read."""
     try:
         with open_store(folder) as store:
             return frozenset("sha256:" + name for name, file in store.files.items() if file.regular)
@@ -173,8 +173,8 @@ def open_root(folder: Path) -> int:
         raise MalformedError(Kind.UNREADABLE, f"cannot be read: {_reason(error)}") from None
 
 
-def _stumbling_blocks(root: int) -> Iterator[Finding]:
-    """Yield what stands where an export makes its lock and its partial writes, and would fail or stall every export."""
+def _export_blockers(root: int) -> Iterator[Finding]:
+    """Yield the entries at an export's lock and partial writes that would make every export fail or stall."""
     for name, is_right, problem in (
         (INDEX_LOCK, stat.S_ISREG, "is not an ordinary file"),
         (INGEST, stat.S_ISDIR, "is not a folder"),
@@ -187,10 +187,10 @@ def _stumbling_blocks(root: int) -> Iterator[Finding]:
 
 
 def _odd_ingests(root: int) -> Iterator[Finding]:
-    """Find the first partial write that an export would continue somewhere else.
+    """Yield the first partial write with an entry that is not an ordinary file.
 
     Containerd opens the files of a partial write by name (``plugins/content/local``, ``resumeStatus``) and follows
-    links: the export then writes to any file, or waits for the reader of a FIFO. The names are predictable.
+    links: the export would write to any file, or wait for the reader of a FIFO. The names are predictable.
     """
     with _opened(INGEST, root) as ingest:
         for name in filter(is_blob_name, names_in(ingest)):
@@ -201,7 +201,7 @@ def _odd_ingests(root: int) -> Iterator[Finding]:
 
 
 def _is_partial_write(ingest: int, name: str) -> bool:
-    """Tell whether nothing in a partial write is a link, a folder, a special file, or a file elsewhere, too."""
+    """Return whether a partial write holds ordinary files only, each without a second hard link."""
     try:
         with _opened(name, ingest) as folder:
             files = [os.stat(file, dir_fd=folder, follow_symlinks=False) for file in names_in(folder)]
@@ -251,7 +251,7 @@ def _open_folder(parent: int, name: str, path: str, stack: contextlib.ExitStack,
 
 
 def is_blob_name(name: str) -> bool:
-    """Whether this is how a layout names a blob, or a partial write: 64 hexadecimal digits (containerd's store)."""
+    """Return whether ``name`` is one of a blob or a partial write: 64 hexadecimal digits (containerd's store)."""
     return _HEX.fullmatch(name) is not None
 
 
@@ -259,7 +259,7 @@ def names_in(folder: int) -> list[str]:
     """Return the names in an open folder.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the folder cannot be read.
     """
     with os.scandir(folder) as entries:
         return [entry.name for entry in entries]
@@ -310,10 +310,10 @@ def _entry(entry: os.DirEntry[str]) -> BlobFile | None:
 
 
 def open_file_in(folder: int, name: str) -> int:
-    """Return a descriptor of an ordinary file; a FIFO or a device is not waited for.
+    """Open an ordinary file and return its descriptor; do not wait for a FIFO or a device.
 
     Raises:
-        MalformedError: it is absent, something else, or cannot be opened.
+        MalformedError: the file is absent, not an ordinary file, or cannot be opened.
     """
     try:
         found = os.open(name, _FILE, dir_fd=folder)
@@ -337,13 +337,13 @@ def _is_special(folder: int, name: str) -> bool:
 
 
 def is_hollow(file: int, size: int) -> bool:
-    """Tell whether little of a file is data, where its file system tells; the file's position is then at its start."""
+    """Return whether a file is almost entirely a hole, if its file system can say; reset the position to the start."""
     place = data = 0
     while size > _HOLLOW_BYTES and place < size and data * _HOLLOW_RATIO < size:
         try:
             begins = os.lseek(file, place, os.SEEK_DATA)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # it does not tell
+            if error.errno != errno.ENXIO:  # the file system does not support SEEK_DATA
                 break
             return True
         place = os.lseek(file, begins, os.SEEK_HOLE)
@@ -364,9 +364,10 @@ def _read(descriptor: int, limit: int) -> bytes:
 
 
 def _foreign(path: str, problem: str, *, is_opened: bool) -> Finding:
-    """Report what no export writes. It is damage where Buildx may open it by a digest, and wait or be led elsewhere.
+    """Return the finding for an entry that no export writes: damage if Buildx may open the entry by a digest.
 
-    That nothing seems to lead there does not help: Go also reads ``Manifests`` and takes layers of any media type.
+    Buildx could wait on a FIFO or follow a link. An entry may be reachable for Buildx even if the walk did not reach
+    it: Go also reads ``Manifests`` and takes layers of any media type.
     """
     return Finding(kind=Kind.NOT_A_FILE if is_opened else Kind.FOREIGN, blob=path, referrer="", problem=problem)
 

@@ -1,4 +1,4 @@
-"""Whether a folder can be imported and exported to: quickly by sizes, or deeply by content."""
+"""Verify a folder: can BuildKit import from it and export to it? Compare sizes, or with ``deep`` all content."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ _CHUNK = 1 << 20
 _THREADS = min(8, os.cpu_count() or 1)
 
 Hashed = dict[tuple[int, int], str]
-"""The digests of files by device and number."""
+"""SHA-256 in hexadecimal by a file's device and inode."""
 
 
 def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
-    """Every fault of the folder, none twice; empty where it is sound.
+    """Return every fault of the folder once; empty if the folder is sound. Raise no error.
 
-    The quick way reads manifests and configs whole (their SHA-256 included) and compares the sizes of layers.
-    ``deep`` reads all layers too, in threads, a MiB at a time each. Never raises on what the folder holds.
-    A folder or index that does not exist is only a notice: there is nothing to import.
+    Read manifests and configs and compare their SHA-256; compare the sizes of layers. ``deep`` reads all layers too, in
+    threads, 1 MiB at a time. An absent folder or index is only a notice: there is nothing to import.
     """
     try:
         with open_store(folder) as store:
@@ -43,7 +42,7 @@ def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
 
 
 def faults_of(store: Store, graph: Graph) -> Iterator[Finding]:
-    """Yield the faults of what was walked, the content of layers left out; a fault may come more than once."""
+    """Yield the faults of the blobs in the graph, except in the content of layers; may yield a fault twice."""
     yield from graph.findings
     for descriptor, referrers in graph.links.items():
         yield from _file_faults(store, descriptor, referrers[0])
@@ -71,7 +70,7 @@ def _file_faults(store: Store, of: Descriptor, referrer: str) -> Iterator[Findin
 
 
 def limit_faults(graph: Graph) -> Iterator[Finding]:
-    """Find what an import refuses for its size."""
+    """Yield the manifests and cacheconfigs that are too large for an import."""
     roots = {root.descriptor.digest for root in graph.roots}
     for of, referrers in graph.links.items():
         limited = of.digest in roots or of.role is Role.CACHE_CONFIG
@@ -81,7 +80,7 @@ def limit_faults(graph: Graph) -> Iterator[Finding]:
 
 
 def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
-    """Of configs that are present: the check of sizes has named absent ones."""
+    """Yield the faults of present configs: :func:`_file_faults` reports absent ones."""
     for config, parent, found in read_configs(graph, store, FOLDER_LIMITS):
         if isinstance(found, Records):
             for fault in found.faults:
@@ -91,7 +90,7 @@ def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
 
 
 def unsound(folder: Path, digests: Collection[str]) -> tuple[Finding, ...]:
-    """Those of these blobs that are in the folder with other content than their digests say; read in threads."""
+    """Return a finding for each of the blobs that is in the folder with corrupt content. Read them in threads."""
     try:
         with open_store(folder) as store:
             present = [digest for digest in digests if store.file(digest)]
@@ -101,7 +100,7 @@ def unsound(folder: Path, digests: Collection[str]) -> tuple[Finding, ...]:
 
 
 def _content_faults(store: Store, graph: Graph) -> Iterator[Finding]:
-    """Of layers that have the right size."""
+    """Yield the layers with the declared size and corrupt content."""
     layers = {
         of.digest: referrers[0]
         for of, referrers in graph.links.items()
@@ -113,12 +112,12 @@ def _content_faults(store: Store, graph: Graph) -> Iterator[Finding]:
 
 
 def _contents(store: Store, digests: Collection[str]) -> list[tuple[str, MalformedError | None]]:
-    """Each blob with what is wrong with its content, read a MiB at a time by several threads.
+    """Return each blob with the fault of its content or None. Several threads read, 1 MiB at a time.
 
-    They stop after the MiB at hand when the caller is interrupted: Ctrl-C waits for none of many GB. A file is read
-    once, however many names it has, and a hole is not read: an archive of a few KB can hold many TB of both.
+    When the caller is interrupted, each thread stops after its current MiB: Ctrl-C does not wait for a large layer.
+    A file with several names is read once, and a hole is not read: an archive of a few KB can hold many TB of both.
     """
-    from concurrent.futures import ThreadPoolExecutor  # with it comes logging, and most calls hash nothing
+    from concurrent.futures import ThreadPoolExecutor  # imports logging, and most calls hash nothing
 
     stop = threading.Event()
     hashed: Hashed = {}
@@ -152,7 +151,7 @@ def _content_fault(store: Store, digest: str, stop: threading.Event, hashed: Has
 
 
 def _pieces(content: io.RawIOBase, stop: threading.Event) -> Iterator[bytes]:
-    """Yield the content, or its beginning where nobody waits for the result any more."""
+    """Yield the content in pieces; end early once ``stop`` is set."""
     while not stop.is_set() and (piece := content.read(_CHUNK)):
         yield piece
 
@@ -165,6 +164,6 @@ def _hash(chunks: Iterable[bytes]) -> str:
 
 
 def _present(store: Store, digest: str) -> int | None:
-    """Bytes of a blob that is an ordinary file."""
+    """Return the size in bytes of a blob that is an ordinary file; None for any other."""
     file = store.file(digest)
     return file.size if file and file.regular else None

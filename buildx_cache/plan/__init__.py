@@ -1,6 +1,6 @@
-"""Decide first: ``make_plan`` turns what is asked, what the CI tells and what is there into one plan.
+"""Decide first: ``make_plan`` turns the request, the CI's facts and the engine's facts into one plan.
 
-Pure: no clock, no environment, no input or output. ``run.execute`` carries the plan out.
+The plan is pure: no clock, no environment, no input or output. ``run.execute`` carries it out.
 """
 
 from __future__ import annotations
@@ -76,21 +76,21 @@ _ASCII_ONLY = "Buildx takes only printable ASCII in its path"
 
 
 def needed_builder(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
-    """Return the name of the project's own builder where the build will need it, else the empty string.
+    """Return the name of the project's own builder if the build will use it, else the empty string.
 
-    So that only that builder is looked for: listing all of them asks each one, and a dead one stalls the list.
+    With the name only that builder is inspected: a list of all builders asks each of them, and a dead one stalls it.
     """
     kind, _ = choose_kind(request, facts, _names(request, image_tags(request, ci, facts)))
     return own_builder_name(request, ci, facts) if wants_own(request, facts, kind) else ""
 
 
 def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
-    """Decide everything that can be known before touching Docker.
+    """Decide everything that can be decided before Docker is used.
 
     Raises:
-        UsageError: what is asked cannot work here.
-        EngineError: the builder asked for does not exist.
-        CacheError: a cache is left out for what is not set, and the call is strict.
+        UsageError: the request cannot work with this engine or builder.
+        EngineError: the requested builder does not exist.
+        CacheError: Buildx would leave a cache out for want of a variable, and the call is strict.
     """
     tags = image_tags(request, ci, facts)
     for template in request.tag if may_push_image(request) else ():
@@ -136,16 +136,16 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
 
 
 def _names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Reference, ...]:
-    """Return the image's names: its tags, or those of the outputs that push it."""
+    """Return the image's names: its tags, else the names in the outputs that push it."""
     return tags or pushed_names(request, tags)
 
 
 def _asked(
     request: BuildRequest, facts: Facts, builder: BuilderPlan, pushed: tuple[Reference, ...]
 ) -> tuple[Reference, ...]:
-    """Name the repositories that can be asked whether they let this call push.
+    """Return the repositories whose registries this host asks whether they accept the push.
 
-    Elsewhere, a builder may come from an address that a registry lets in, when it does not let this host in.
+    A builder on another host is not checked: a registry may accept that host and refuse this one.
     """
     is_near = builder.driver in (Driver.DOCKER, Driver.DOCKER_CONTAINER) and not request.endpoint
     if request.no_push_check or not is_near or not pushes(request):
@@ -157,11 +157,10 @@ def _asked(
 
 
 def _told_id(request: BuildRequest, facts: Facts) -> str:
-    """Return what a loaded image's ID is to the engine.
+    """Return the metadata key of the digest that the engine uses as a loaded image's ID; empty if there is none.
 
-    Its configuration's digest, or with the containerd store its own.
-
-    Of several results, each writes its own digest into the metadata, one over the other.
+    The classic store uses the digest of the image's configuration, the containerd store that of the image. With
+    several outputs each overwrites the image's digest in the metadata: then the engine has to be asked.
     """
     if facts.store is Store.CLASSIC:
         return CONFIG_DIGEST
@@ -169,9 +168,9 @@ def _told_id(request: BuildRequest, facts: Facts) -> str:
 
 
 def _check_load(request: BuildRequest, facts: Facts) -> None:
-    """Refuse what the classic image store cannot hold: it has one manifest an image.
+    """Refuse to load several manifests into the classic image store, which holds one manifest an image.
 
-    BuildKit refuses it too, but not where the engine reads the image from the cache's folder.
+    BuildKit refuses it, too, but not if the engine loads the image from the cache's folder.
     """
     if not loads(request) or facts.store is not Store.CLASSIC:
         return
@@ -193,7 +192,7 @@ def _check_load(request: BuildRequest, facts: Facts) -> None:
 def _check_inline(request: BuildRequest, cache: CachePlan) -> None:
     if cache.tags and pushes_by_digest(request):
         raise UsageError(
-            f"--cache {cache.kind} is read from a tag of the image, which is pushed by digest, without one",
+            f"--cache {cache.kind} needs a tag of the image, but the image is pushed by digest",
             code="option-conflict",
             hint="use --cache registry",
         )
@@ -205,7 +204,7 @@ def _check_left_out(request: BuildRequest, cache: CachePlan) -> None:
         raise CacheError(
             f"the cache {entry.place} would be left out: not set: {missing}",
             code="cache-variables-missing",
-            hint="hand them to this step, or drop --strict-cache",
+            hint="pass them to this step, or drop --strict-cache",
         )
 
 
@@ -220,9 +219,9 @@ def _check_folders(request: BuildRequest, cache: CachePlan) -> None:
 
 
 def _unusable(cache: CachePlan) -> str:
-    """Return the first local folder that Buildx can neither write nor read, else the empty string.
+    """Return the first local folder whose path Buildx cannot use, else the empty string.
 
-    Its path goes to BuildKit in a gRPC header, as it was given, and gRPC refuses such a value.
+    Buildx sends the path to BuildKit in a gRPC header, and gRPC accepts only printable ASCII there.
     """
     folders = (entry.folder for entry in (*cache.written, *cache.imports))
     return next((folder for folder in folders if folder and not (folder.isascii() and folder.isprintable())), "")
@@ -266,9 +265,9 @@ def _build_args(request: BuildRequest) -> tuple[BuildArg, ...]:
 
 
 def _with_results(build: BuildInvocation, request: BuildRequest, builder: BuilderPlan) -> BuildInvocation:
-    """Add every result of one solve: pushed, loaded, and whatever else is asked for.
+    """Add the outputs of the build: the push, the load, and the requested outputs.
 
-    The engine's own builder keeps what it pushes, so that loading it again would be for nothing.
+    The engine's own builder has the image in the engine anyway, so a pushed image need not be loaded.
     """
     load = request.load and not (pushes(request) and builder.driver == Driver.DOCKER)
     style = _image_style(request.cache_compression)
@@ -284,9 +283,9 @@ def _with_results(build: BuildInvocation, request: BuildRequest, builder: Builde
 
 
 def _pushed_last(outputs: list[Output], style: tuple[str, ...], *, push: bool) -> list[Output]:
-    """Order the outputs: Buildx tells the digest of the last exporter, which is to be what is pushed.
+    """Put the pushed outputs last, because Buildx reports the digest of the last output.
 
-    ``push`` pushes every image, as ``--push`` does; those that are pushed have the ``style``.
+    With ``push`` every image is pushed, as by ``--push``. Pushed outputs get the attributes in ``style``.
     """
     images = [each.pushed() if push and each.is_image else each for each in outputs]
     pushed = [each.styled(*style) for each in images if each.is_pushed]
@@ -294,7 +293,7 @@ def _pushed_last(outputs: list[Output], style: tuple[str, ...], *, push: bool) -
 
 
 def _image_style(compression: Compression | None) -> tuple[str, ...]:
-    """Return the image's compression is its cache's, so that both are made of the same blobs."""
+    """Return the output attributes that give the image its cache's compression, so that both share blobs."""
     if compression is None:
         return ()
     return (f"compression={compression}", "oci-mediatypes=true")
@@ -307,7 +306,7 @@ def _cache_build(
     platforms: tuple[str, ...],
     exports: tuple[CacheEntry, ...],
 ) -> BuildInvocation:
-    """Return a build after the image's that does nothing but write caches: all its steps are in the builder's."""
+    """Return a build that only writes caches; it follows the image's build, so its steps are in the builder's cache."""
     return BuildInvocation(
         builder=builder.name,
         context=request.context,
@@ -322,14 +321,14 @@ def _cache_build(
 
 def _left_out_note(entry: CacheEntry, missing: str) -> str:
     """Say why an entry is left out, and what would help."""
-    return f"the cache {entry.place} is left out: not set: {missing}; hand them to this step"
+    return f"the cache {entry.place} is left out: not set: {missing}; pass them to this step"
 
 
 # --- prune, notes ----------------------------------------------------------------------------------------
 
 
 def _prune(request: BuildRequest, ci: CIContext, facts: Facts, builder: BuilderPlan) -> PruneBuilder | None:
-    """Prune the builder's cache: its own where the CI's default asks, any when the user does."""
+    """Return how to prune the builder's cache: by default the project's own builder in a CI; any on request."""
     wanted = (ci.is_ci and builder.owned) if request.prune is None else request.prune
     if not wanted or builder.temporary:
         return None
@@ -347,9 +346,9 @@ def _unplaced(ci: CIContext) -> str:
 
 
 def _unset_secrets(request: BuildRequest, facts: Facts) -> Iterator[str]:
-    """Yield a note for each secret from a variable that is not set: BuildKit mounts an empty file then.
+    """Yield a note for each secret whose variable is not set: BuildKit mounts an empty file then.
 
-    A secret named by its ``id`` alone may be a file, too; of one that is absent Buildx tells itself.
+    A secret that may be a file, too, gets no note: Buildx itself reports an absent file.
     """
     if facts.variables is None:
         return
@@ -357,11 +356,11 @@ def _unset_secrets(request: BuildRequest, facts: Facts) -> Iterator[str]:
         names, path = secret_sources(entry)
         for name in names:
             if name and not path and name not in facts.variables:
-                yield f"--secret {entry}: the variable {name} is empty or not set, and so is the secret"
+                yield f"--secret {entry}: the variable {name} is empty or not set: the secret is empty"
 
 
 def _notes(request: BuildRequest, ci: CIContext, builder: BuilderPlan, cache: CachePlan) -> tuple[str, ...]:
-    """Return what a user should know before the build, each in one line."""
+    """Return the notes for the user before the build, one line each."""
     backend = SCOPED.get(cache.kind)
     candidates = (
         (

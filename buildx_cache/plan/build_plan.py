@@ -1,4 +1,4 @@
-"""The plan: one immutable value that ``plan`` prints and ``build`` carries out."""
+"""Define the plan: one immutable value that ``plan`` prints and ``build`` carries out."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _STDIN = "-"
 
 @dataclass(frozen=True, kw_only=True)
 class BuildArg:
-    """A build argument. The value of a secret one goes by the environment, its name alone by the command line."""
+    """A build argument. A secret value is passed in the environment; then only the name is on the command line."""
 
     name: str
     value: Secret | None = None
-    """None: taken from the environment of Buildx."""
+    """None: Buildx takes the value from its environment."""
     is_secret: bool = False
 
     @property
     def text(self) -> str:
-        """Return the argument as it stands on the command line."""
+        """Return the argument's text on the command line."""
         return self.name if self.value is None or self.is_secret else f"{self.name}={self.value!s}"
 
 
 def parse_build_arg(text: str) -> BuildArg:
-    """Read ``NAME[=VALUE]``, and decide whether the value is a secret."""
+    """Parse ``NAME[=VALUE]``, and decide whether the value is a secret."""
     name, given, value = text.partition("=")
     if not given:
         return BuildArg(name=name)
@@ -55,7 +55,7 @@ def parse_build_arg(text: str) -> BuildArg:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildInvocation(BuildxOptions):
-    """Everything that Buildx needs to know of one build."""
+    """One build by Buildx, with all its options."""
 
     builder: str
     context: str
@@ -68,14 +68,14 @@ class BuildInvocation(BuildxOptions):
     push: bool = False
     load: bool = False
     flags: tuple[str, ...] = ()
-    """The words given after ``--``."""
+    """The words that the user gave after ``--``."""
 
     progress: str = ""
-    """The style of Buildx' own progress; empty: Buildx chooses."""
+    """The value of ``--progress``; empty: Buildx chooses."""
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """Return the words after ``docker``; see :attr:`secrets` for what else the child needs."""
+        """Return the words after ``docker``; the child also needs the variables in :attr:`secrets`."""
         words = ["buildx", "build"]
         words += ["--progress", self.progress] if self.progress else []
         words += ["--builder", self.builder]
@@ -93,33 +93,33 @@ class BuildInvocation(BuildxOptions):
 
     @property
     def secrets(self) -> tuple[tuple[str, Secret], ...]:
-        """The values that go by the environment, by variable."""
+        """Return the values to pass in the environment, by variable."""
         return tuple((each.name, each.value) for each in self.build_args if each.is_secret and each.value is not None)
 
     @property
     def reads_stdin(self) -> bool:
-        """Whether the build context or the Dockerfile comes on stdin."""
+        """Whether Buildx reads the build context or the Dockerfile from stdin."""
         files = (self.file, *flag_values(self.flags, "--file", "f"))
         return self.context == _STDIN or _STDIN in files
 
     @property
     def prints(self) -> bool:
-        """Whether something was asked for that Buildx prints to stdout."""
+        """Whether the user requested output that Buildx prints to stdout."""
         given = (*flag_values(self.flags, "--output", "o"), *(output.spec for output in self.outputs))
         return bool(printing_flags(self.flags)) or any(Output(spec=spec).is_streamed for spec in given)
 
     def fresh(self) -> BuildInvocation:
-        """Return the same build without the builder's cache, where Buildx takes ``--no-cache`` with the given flags."""
+        """Return the build with ``--no-cache``; unchanged if a flag after ``--`` conflicts with that option."""
         if any(word.partition("=")[0] == "--no-cache-filter" for word in self.flags):
             return self
         return replace(self, no_cache=True, no_cache_filter=())
 
     def reusing(self, planned: BuildInvocation) -> BuildInvocation:
-        """Return the same build with the builder's cache, as far as the planned one takes it."""
+        """Return the build with the planned build's use of the builder's cache."""
         return replace(self, no_cache=planned.no_cache, no_cache_filter=planned.no_cache_filter)
 
     def without(self, *, imports: Collection[CacheEntry] = (), exports: Collection[CacheEntry] = ()) -> BuildInvocation:
-        """Return the same build without some of its cache entries."""
+        """Return the build without the given cache entries."""
         return replace(
             self,
             imports=tuple(entry for entry in self.imports if entry not in imports),
@@ -128,30 +128,30 @@ class BuildInvocation(BuildxOptions):
 
 
 def _given(flag: str, value: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Spell an option as often as it is given."""
+    """Return the words of an option, repeated for each value that is not empty."""
     items = (value,) if isinstance(value, str) else value
     return tuple(word for item in items if item for word in _option(flag, item))
 
 
 def _option(flag: str, value: str) -> tuple[str, ...]:
-    """Spell an option so that its value cannot be taken for another option."""
+    """Return the words of an option; joined by ``=`` if the value could be read as another option."""
     is_joined = value.startswith("-") and (flag, value) != ("--file", "-")
     return (f"{flag}={value}",) if is_joined else (flag, value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryPlan:
-    """What a made builder takes over of the engine's registries."""
+    """The engine's settings for registries that a new builder gets."""
 
     insecure: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
     certificates: tuple[Certificates, ...] = ()
     left_out: tuple[str, ...] = ()
-    """What it cannot take over, each with the reason."""
+    """The settings that the builder cannot get, each with the reason."""
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What is said of it, a line each."""
+        """Return the lines for the user."""
         taken = [
             *([f"insecure {', '.join(self.insecure)}"] if self.insecure else []),
             *([f"mirrors of Docker Hub {', '.join(self.mirrors)}"] if self.mirrors else []),
@@ -163,7 +163,7 @@ class RegistryPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class BuilderPlan:
-    """Which builder runs the build, and what it takes to have it."""
+    """The builder that runs the build, and the effects that create, boot and remove it."""
 
     name: str
     driver: str
@@ -171,40 +171,40 @@ class BuilderPlan:
     buildkit: Version = UNKNOWN_VERSION
     nodes: int = 1
     owned: bool = False
-    """Whether it is this project's own, so that it may be pruned and removed."""
+    """Whether the builder is this project's own, so that it may be pruned and removed."""
     context: CreateContext | None = None
-    """Makes the Docker context that the builder needs."""
+    """Creates the Docker context that the builder needs."""
     create: tuple[CreateNode, ...] = ()
     registries: RegistryPlan = RegistryPlan()
     boot: BootBuilder | None = None
-    """The same as ``reboot``, where it is known not to run."""
+    """The same as ``reboot``, set only if the builder exists and does not run."""
     remove: tuple[RemoveBuilder | RemoveContext, ...] = ()
-    """Undoes ``context`` and ``create``: after the call where asked, or at once if they fail."""
+    """Undoes ``context`` and ``create``: after the call if the builder is temporary, or at once if they fail."""
     temporary: bool = False
-    """Whether it is removed after the call."""
+    """Whether the builder is removed after the call."""
     halt: KillContainer | None = None
-    """Ends it at once, however busy it is; what it has is there when it is booted again."""
+    """Stops the builder at once; its state is kept for the next boot."""
     scrap: tuple[RemoveContainer | RemoveVolume, ...] = ()
-    """Removes what ``remove`` leaves when it is stopped halfway: Buildx forgets a builder before its volume is gone."""
+    """Removes the rest after an interrupted ``remove``: Buildx forgets a builder before it removes the volume."""
     reboot: BootBuilder | None = None
-    """Boots it where it is there and does not run."""
+    """Boots an existing builder that does not run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoginPlan:
-    """One login; the password itself is no part of a plan."""
+    """One login, without its password."""
 
     registry: str
-    """The key that Docker stores the login under: ``reference.registry_key``, spelled as in the tags."""
+    """The key under which Docker stores the login: ``reference.registry_key``, spelled as in the tags."""
     username: str
     password_env: str
-    """The variable that holds the password; empty: it comes on stdin."""
+    """The variable that holds the password; empty: the password comes on stdin."""
     is_ambient: bool = False
-    """Whether it comes from ``DOCKER_LOGIN``: where it fails, a stored login does."""
+    """Whether the login comes from ``DOCKER_LOGIN``; if the registry refuses it, a stored login is used."""
 
     @property
     def effect(self) -> LogIn:
-        """The login, but for its password."""
+        """Return the effect that logs in; the password is passed on stdin."""
         return LogIn(registry=self.registry, username=self.username)
 
 
@@ -219,16 +219,16 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True)
 class ServingPlan:
-    """Whether BuildKit is handed local folders through a registry of this program's, and why (not).
+    """Whether this program serves local folders to BuildKit as a registry, and why (not).
 
-    Plans name the folders: the registry's address is made up anew for every run.
+    A plan names the folders, since the registry has another address in every run.
     """
 
     why: str = ""
     network: str = ""
-    """Where the builder finds it: on loopback (``host``), or on the gateway of a Docker network; nowhere if empty."""
+    """Where the registry listens: on loopback (``host``), or on the gateway of this Docker network; empty: nowhere."""
     container: Container | None = None
-    """The container whose loopback a tunnel makes it be on, where the builder finds it nowhere."""
+    """The container into whose loopback a tunnel leads, if the builder cannot reach the registry by a network."""
 
     @property
     def is_on(self) -> bool:
@@ -238,7 +238,7 @@ class ServingPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class CachePlan:
-    """Where cache comes from and goes to, and why."""
+    """The cache's imports and exports, and why."""
 
     kind: CacheKind
     why: str
@@ -248,90 +248,90 @@ class CachePlan:
     imports: tuple[CacheEntry, ...] = ()
     exports: tuple[CacheEntry, ...] = ()
     node_exports: tuple[tuple[str, CacheEntry], ...] = ()
-    """Exports of a builder with several nodes, by platform: in one build the last node would win."""
+    """Exports of a builder with several nodes, by platform; in one build the last node would overwrite the others."""
     tags: tuple[str, ...] = ()
-    """Tags given to the image for the cache's sake (``inline``)."""
+    """Tags of the image that an inline cache needs."""
     serving: ServingPlan = ServingPlan()
     left_out: tuple[tuple[CacheEntry, str], ...] = ()
-    """Entries that Buildx would leave out without a word, each with the variables that it lacks."""
+    """Entries that Buildx would leave out silently, each with the variables that are not set."""
     max_size: int | None = None
-    """Bytes that a local folder may hold after the build; None: what its current caches refer to."""
+    """Bytes that the local folders may hold after the build; None: no limit besides garbage collection."""
 
     @property
     def written(self) -> tuple[CacheEntry, ...]:
-        """Every export, those of single nodes included."""
+        """Return all exports, with those of single nodes."""
         return (*self.exports, *(entry for _, entry in self.node_exports))
 
     def active(self, entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
-        """Return those of some entries that are not left out."""
+        """Return the entries that are not left out."""
         return tuple(entry for entry in entries if entry not in dict(self.left_out))
 
     @property
     def written_folders(self) -> tuple[str, ...]:
-        """The folder of every local export."""
+        """Return the folder of each local export."""
         return tuple(entry.folder for entry in self.written if entry.folder)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadingPlan:
-    """Whether the engine reads a loaded image from a folder that has the cache's layers, and why (not).
+    """Whether the engine loads the image from a folder that has the cache's layers, and why (not).
 
-    Plans say ``--load``, which comes to the same: the folder is made up anew for every run.
+    A plan shows ``--load``, which has the same result, since the folder has another name in every run.
     """
 
     why: str = ""
     effect: LoadImage | None = None
-    """Loads the image, from an archive on its stdin; None where BuildKit sends the image."""
+    """Loads the image from an archive on stdin; None if BuildKit sends the image."""
     names: tuple[str, ...] = ()
-    """What the image is called there, in full."""
+    """The image's full names in the engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePlan:
-    """The image's names and where it ends up."""
+    """The image's names and destinations."""
 
     tags: tuple[str, ...] = ()
     pushed: tuple[str, ...] = ()
-    """What the registry has it under: ``repository:tag``, and ``repository`` where it is pushed by digest."""
+    """The image's names in registries: ``repository:tag``, or ``repository`` if it is pushed by digest."""
     asked: tuple[Reference, ...] = ()
-    """The repositories whose registries are asked, before the build, whether they let it push."""
+    """The repositories whose registries are asked before the build whether they accept the push."""
     push: bool = False
     load: bool = False
     platforms: tuple[str, ...] = ()
     loading: LoadingPlan = LoadingPlan()
     one_line: bool = False
-    """Whether stdout gets one line without a tag, however many tags are pushed."""
+    """Whether stdout gets one line without a tag, for any number of pushed tags."""
     told_id: str = ""
-    """The key of Buildx' metadata that has a loaded image's ID; empty: ask the engine."""
+    """The key in Buildx' metadata for the loaded image's ID; empty: ask the engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One image: the build that makes it, and the builds that write its caches after it."""
+    """One image: the build of the image, and the builds that write its caches afterwards."""
 
     name: str = "default"
-    """The Dockerfile's target, or ``default``: the key of its image in the report."""
+    """The Dockerfile's target, or ``default``; the image's key in the report."""
     image: ImagePlan
     build: BuildInvocation
     node_exports: tuple[BuildInvocation, ...] = ()
-    """The builds that write ``CachePlan.node_exports``, after the image's."""
+    """The builds that write ``CachePlan.node_exports``, after the build of the image."""
     cache_build: BuildInvocation | None = None
-    """Writes ``CachePlan.exports`` without the image; runs only where a damaged cache kept them from being written.
+    """Writes ``CachePlan.exports`` without the image; runs only if the image's build lost them to a damaged cache.
 
-    None where Buildx' own flags are passed on, since it would not repeat them and might build something else.
+    None if the user gave flags after ``--``: this build would lack them, and might build something else.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildPlan:
-    """Everything that will be done, in order: context, builder, login, build, cache exports, prune, removal."""
+    """All effects of a call, in order: context, login, builder, build, cache exports, prune, removal."""
 
     builder: BuilderPlan
     cache: CachePlan
     targets: tuple[Target, ...]
-    """What is built: one for ``build``."""
+    """The images to build: one for ``build``."""
     docker_context: str = ""
-    """The Docker context that every command is run in; empty: the current one."""
+    """The Docker context of every command; empty: the current one."""
     store: Store = Store.CLASSIC
     """The engine's image store."""
     login: LoginPlan | None = None
@@ -346,7 +346,7 @@ class BuildPlan:
         return target
 
     def phases(self) -> tuple[tuple[str, Effect | BuildInvocation], ...]:
-        """Return the steps in the order in which they run, each with the name of its phase."""
+        """Return the effects in the order in which they run, each with the name of its phase."""
         builder = self.builder
         effects: list[tuple[str, Effect | BuildInvocation | None]] = [
             ("context", builder.context),

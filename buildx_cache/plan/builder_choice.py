@@ -1,4 +1,4 @@
-"""Which builder: the current one where it can do the job, else the project's own; how an image gets into the engine."""
+"""Choose the builder (the current one if it can do the job, else the project's own), and how to load the image."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ OWN_PREFIX = "buildx-cache-"
 BUILDER_VARIABLE = "BUILDX_BUILDER"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
 _BUILDKITD_CONFIG = (0, 15, 0)
-# Plans name this file beside the caches, where no other user can make one; what is run has one in a private folder.
+# A plan names this file beside the caches, where no other user can make one; a run uses one in a private folder.
 _CONFIG_FILE = "{}.toml"
 
 
 def is_apart(request: BuildRequest, ci: CIContext) -> bool:
-    """Tell whether a build gets a builder that no build with a right to write caches uses.
+    """Return whether a build needs a builder that builds with the right to write caches never use.
 
-    A builder keeps what steps put into cache mounts, and no key of a step tells of it: a fork's step could say what a
-    later step of another branch builds, and with it what that branch's cache holds.
+    Cache mounts stay in the builder, and a step's cache key does not cover their content. So a fork's step could change
+    the result of a later step of another branch, and with it that branch's cache.
     """
     return is_read_only(request, ci) and (ci.is_ci or ci.is_fork)
 
 
 def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
-    """Return a stable name for this project, engine and builder configuration: a changed one is another builder."""
+    """Return a stable name for this project, engine and builder configuration; another configuration changes it."""
     host = facts.tls.host if facts.tls else ""
     identity = (
         facts.place.project,
@@ -64,11 +64,11 @@ def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
 
 
 def is_read_only(request: BuildRequest, ci: CIContext) -> bool:
-    """Tell whether a build may read caches and not write them: a fork's, unless the caller says otherwise."""
+    """Return whether a build may read caches but not write them: by default, a fork's build."""
     return ci.is_fork if request.cache_read_only is None else request.cache_read_only
 
 
-# What the engine's own builder cannot do on the classic image store (Docker's documentation, "Build drivers").
+# Limits of the engine's own builder with the classic image store (Docker's documentation, "Build drivers").
 _CLASSIC_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ...] = (
     (lambda _, kind: kind in SCOPED and not SCOPED[kind].is_in_image, "cannot export such a cache"),
     (lambda request, _: len(request.platform) > 1, "cannot build several platforms"),
@@ -78,17 +78,17 @@ _CLASSIC_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ..
     (lambda request, _: request.cache_compression is not None, "cannot choose the compression"),
     (lambda request, _: any("type=oci" in output for output in request.output), "cannot write an OCI archive"),
     (lambda request, _: _count_outputs(request) > 1, "has only one output a build"),
-    # The engine pushes an image in its format, and nobody says that the annotations are gone (docker/buildx#2605).
+    # The engine pushes the image in its own format, which drops annotations silently (docker/buildx#2605).
     (lambda request, _: pushes(request) and _is_annotated(request), "cannot push annotations"),
 )
-# What it cannot do on any store: Buildx refuses it (``build/opt.go``).
+# Limits of the engine's own builder with any image store: Buildx refuses these (``build/opt.go``).
 _ENGINE_LIMITS: tuple[tuple[Callable[[BuildRequest, CacheKind], bool], str], ...] = (
     (lambda request, _: pushes_by_digest(request), "cannot push by digest"),
 )
 
 
 def _count_outputs(request: BuildRequest) -> int:
-    """Count the results of one solve: ``--push`` pushes an image among them, or is one more."""
+    """Count the outputs of the build: ``--push`` pushes an image output, or is one output more."""
     outputs = tuple(Output(spec=spec) for spec in request.output)
     return len(outputs) + (request.push and not any(each.is_image for each in outputs))
 
@@ -99,7 +99,7 @@ def _is_annotated(request: BuildRequest) -> bool:
 
 
 def obstacle(request: BuildRequest, driver: str, store: Store, kind: CacheKind) -> str:
-    """Why a builder of this driver cannot do what is asked, or the empty string."""
+    """Return why a builder of this driver cannot carry out the request, or the empty string."""
     if driver != Driver.DOCKER:
         return ""
     limits = (*_ENGINE_LIMITS, *(_CLASSIC_LIMITS if store is Store.CLASSIC else ()))
@@ -107,7 +107,7 @@ def obstacle(request: BuildRequest, driver: str, store: Store, kind: CacheKind) 
 
 
 def wants_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> bool:
-    """Whether the build runs on the project's own builder rather than on one that is there."""
+    """Return whether the build runs on the project's own builder rather than on an existing one."""
     if request.builder or request.driver is Driver.DOCKER:
         return False
     if request.driver or request.driver_opt or request.endpoint or request.buildkit_image:
@@ -120,16 +120,16 @@ def wants_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> bool:
 
 
 def _is_named_by_variable(facts: Facts) -> bool:
-    """Tell whether Buildx' own variable names the current builder, which is used as it is, like ``--builder``."""
+    """Return whether Buildx' variable names the current builder, which is used unchanged, as with ``--builder``."""
     return BUILDER_VARIABLE in (facts.variables or ())
 
 
 def plan_builder(request: BuildRequest, ci: CIContext, facts: Facts, kind: CacheKind) -> BuilderPlan:
-    """Choose the builder and the commands that make, boot and remove it.
+    """Choose the builder and the commands that create, boot and remove it.
 
     Raises:
-        EngineError: the builder asked for by name does not exist.
-        UsageError: the builder or driver asked for cannot do what is asked.
+        EngineError: the builder that the user named does not exist.
+        UsageError: the builder or driver that the user named cannot carry out the request.
     """
     if wants_own(request, facts, kind):
         return _own(request, ci, facts, kind)
@@ -147,7 +147,7 @@ def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPl
             if request.builder
             else f"there is no builder of the name in {BUILDER_VARIABLE}",
             code="builder-absent",
-            hint=f"`docker buildx ls` lists those there are; leave out {named} to have one made",
+            hint=f"`docker buildx ls` lists the builders; leave out {named} to make one",
         )
     if reason := obstacle(request, builder.driver, facts.store, kind):
         raise UsageError(
@@ -183,7 +183,7 @@ def _engine_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> Bui
 
 
 def _another_driver(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
-    """Say which builder can do it; the engine's own where its other image store would."""
+    """Return the hint on a suitable driver; it names the containerd image store if that would help."""
     is_stores = facts.store is Store.CLASSIC and not obstacle(request, Driver.DOCKER, Store.CONTAINERD, kind)
     other = ", or turn on the engine's containerd image store" if is_stores else ""
     return f"use --driver docker-container{other}"
@@ -229,10 +229,11 @@ def _why_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
 
 
 def _named_context(request: BuildRequest, facts: Facts, builder: str) -> tuple[str, CreateContext | None]:
-    """Return the context the builder is made in, and how to make it where TLS comes from the environment.
+    """Return the Docker context to create the builder in, and the effect that creates the context if it is absent.
 
-    ``buildx create`` refuses the default context then (buildx' ``commands/create.go``). Builders that stay share one;
-    one that is removed has its own, which a killed call may have left.
+    A context is created if TLS comes from the environment: ``buildx create`` refuses the default context then (buildx'
+    ``commands/create.go``). Builders that stay share one context. A temporary builder has its own, which may exist
+    already if an earlier call was killed.
     """
     if request.docker_context or facts.tls is None or facts.context != "default":
         return request.docker_context, None
@@ -279,15 +280,15 @@ def _scrap(name: str) -> tuple[RemoveContainer | RemoveVolume, ...]:
 
 
 def _container(name: str) -> str:
-    """Return the container of a builder's only node; its volume has this name too (``driver/docker-container``)."""
+    """Return the container of a builder's only node; its volume's name begins so, too (``driver/docker-container``)."""
     return f"buildx_buildkit_{name}0"
 
 
 def plan_loading(
     request: BuildRequest, builder: BuilderPlan, cache: CachePlan, tags: tuple[Reference, ...]
 ) -> LoadingPlan:
-    """Decide how an image that is to be loaded gets to the engine; what is loaded is the same either way."""
-    if not request.load or builder.driver == Driver.DOCKER:  # the engine's own builder keeps the image where it is
+    """Decide whether the engine loads the image from a folder or from BuildKit; the loaded image is the same."""
+    if not request.load or builder.driver == Driver.DOCKER:  # the engine's own builder has the image there already
         return LoadingPlan()
     reasons: tuple[tuple[bool, str], ...] = (
         (request.lazy is Lazy.OFF, "--lazy off"),

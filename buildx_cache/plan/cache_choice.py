@@ -1,4 +1,4 @@
-"""Which cache: its kind, its scope, what is imported and exported, and whether folders are served as a registry."""
+"""Choose the cache: its kind, its scope, its imports and exports, and whether folders are served as a registry."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _NO_GATEWAY = ("none", "container:")
 def plan_serving(
     request: BuildRequest, facts: Facts, builder: BuilderPlan, entries: Sequence[CacheEntry]
 ) -> ServingPlan:
-    """Decide how the builder can reach a registry of this process'. ``--lazy on`` has it tried in any case.
+    """Decide whether and how to serve local folders; ``--lazy on`` serves them even if the builder may not reach them.
 
-    Where no network leads here, a tunnel through Docker's API does, from any builder's container.
+    If no network leads from the builder to this process, a tunnel through Docker's API does, for any container.
     """
     if not any(entry.folder for entry in entries):
         return ServingPlan()
@@ -59,13 +59,13 @@ def plan_serving(
 
 
 def shares_loopback(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> bool:
-    """Tell whether a host's own address leads the builder where it leads this process, as far as that is known."""
+    """Return whether a loopback address is known to be the same host for the builder and for this process."""
     is_here = not facts.elsewhere and not _foreign_endpoint(request, facts, builder)
     return is_here and _network(request, facts, builder) == HOST
 
 
 def _obstacle(request: BuildRequest, facts: Facts, builder: BuilderPlan, network: str) -> str:
-    """Why the builder does not reach this process, or cannot be known to; empty if it does."""
+    """Return why the builder cannot reach this process, or may not; empty if it can."""
     endpoint = _foreign_endpoint(request, facts, builder)
     reasons: tuple[tuple[bool, str], ...] = (
         (builder.driver not in (Driver.DOCKER, Driver.DOCKER_CONTAINER), f"a {builder.driver} builder may be anywhere"),
@@ -79,10 +79,10 @@ def _obstacle(request: BuildRequest, facts: Facts, builder: BuilderPlan, network
 
 
 def _foreign_endpoint(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
-    """Return the endpoint of a builder on another engine than the one asked about; empty if it is that one's."""
+    """Return the endpoint of a builder on another engine than this call's; empty if it is on the same engine."""
     same = ("", facts.context, facts.endpoint, request.docker_context)
     if builder.driver == Driver.DOCKER:
-        return "" if builder.name in same else builder.name  # it has its context's name
+        return "" if builder.name in same else builder.name  # this builder has the name of its Docker context
     there = _there(facts, builder)
     endpoints = [node.endpoint for node in there.nodes] if there else list(request.endpoint)
     return next((each for each in endpoints if each not in same), "")
@@ -99,10 +99,7 @@ def _container(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> Con
 
 
 def _network(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
-    """Return the network of the builder: the engine's own is the host's.
-
-    Empty where a container is in none of Docker's.
-    """
+    """Return the builder's network: ``host`` for the engine's own builder; empty if its container has no network."""
     if builder.driver != Driver.DOCKER_CONTAINER:
         return HOST
     network = _options(request, facts, builder).get("network") or _BRIDGE
@@ -110,7 +107,7 @@ def _network(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
 
 
 def _has_proxy(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> bool:
-    """Whether BuildKit's plain HTTP goes to a proxy, which only loopback never does (Go's ``net/http``)."""
+    """Return whether BuildKit uses a proxy for plain HTTP; Go's ``net/http`` excepts only loopback."""
     return any(name.lower() == _PROXY and value for name, value in _options(request, facts, builder).items())
 
 
@@ -120,7 +117,7 @@ def _there(facts: Facts, builder: BuilderPlan) -> Builder | None:
 
 
 def _options(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> Mapping[str, str]:
-    """Return the driver's options: those that the builder has, or is to be made with; one word may hold several."""
+    """Return the driver options of the builder, existing or planned; one word on the command line may hold several."""
     if (there := _there(facts, builder)) and there.nodes:
         return dict(there.nodes[0].options)
     words = builder.create[0].driver_options if builder.create else request.driver_opt
@@ -132,7 +129,7 @@ _IMAGE_MANIFEST_BY_DEFAULT = (0, 21, 0)
 
 
 def choose_kind(request: BuildRequest, facts: Facts, tags: tuple[Reference, ...]) -> tuple[CacheKind, str]:
-    """Return the kind of cache and why; ``auto`` is decided by where the image goes, then by what the builder can."""
+    """Return the kind of cache and why; ``auto`` depends on the image's destination and the builder's abilities."""
     if request.cache is not CacheKind.AUTO:
         return request.cache, f"--cache {request.cache}"
     wanted, why = _by_destination(request, tags)
@@ -146,7 +143,7 @@ def choose_kind(request: BuildRequest, facts: Facts, tags: tuple[Reference, ...]
 
 
 def _given_builder(request: BuildRequest, facts: Facts) -> tuple[str, str]:
-    """Name and driver of the builder that is used as it is; no driver where it does not exist."""
+    """Return name and driver of the builder that is used unchanged; the driver is empty if it does not exist."""
     if request.driver is Driver.DOCKER:
         return request.docker_context or facts.context, Driver.DOCKER
     return (facts.builder.name, facts.builder.driver) if facts.builder else (request.builder, "")
@@ -164,10 +161,10 @@ def _by_destination(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple
 
 
 def lanes(request: BuildRequest, builder: BuilderPlan, backend: ScopedBackend) -> tuple[str, ...]:
-    """Return the platforms that keep caches of their own; one empty name where all share one.
+    """Return the platforms that have separate caches; one empty name if all share one cache.
 
-    Several platforms on several nodes would overwrite each other's export. One platform on its own is most
-    likely one of several jobs', which share a repository but not a cache folder.
+    Several platforms on several nodes would overwrite each other's export. A build of a single platform is probably one
+    of several jobs, which share a repository but not a cache folder.
     """
     if len(request.platform) > 1:
         return request.platform if builder.nodes > 1 and backend.is_overwritten else ("",)
@@ -182,7 +179,7 @@ def plan_cache(
     chosen: tuple[CacheKind, str],
     tags: tuple[Reference, ...],
 ) -> CachePlan:
-    """Return the cache's entries for a build of the kind that ``choose_kind`` chose.
+    """Return the cache plan for the kind of cache that ``choose_kind`` chose.
 
     Raises:
         UsageError: ``registry`` or ``inline`` without a repository to write to.
@@ -229,7 +226,7 @@ def _left_out(facts: Facts, entries: tuple[CacheEntry, ...]) -> tuple[tuple[Cach
 def _caches(
     request: BuildRequest, builder: BuilderPlan, kind: CacheKind, place: Location | None
 ) -> tuple[ScopedCache, ...]:
-    """Return the cache that ``--cache`` chooses, one a lane."""
+    """Return the caches that ``--cache`` chooses, one for each separate platform (:func:`lanes`)."""
     if place is None:
         return ()
     backend = SCOPED[kind]
@@ -246,7 +243,7 @@ def _location(
     scopes: Scopes,
     found: tuple[Reference, ...],
 ) -> Location | None:
-    """Where the cache is kept; None for one in an image that has no name, and where there is none."""
+    """Return the cache's location; None without a cache, and for an inline cache of an image without a name."""
     backend = SCOPED.get(kind)
     if backend is None or (backend.is_in_image and not found):
         return None
@@ -281,14 +278,17 @@ def _exports(request: BuildRequest, caches: tuple[ScopedCache, ...]) -> tuple[Ca
 
 
 def _forgiving(request: BuildRequest, entry: CacheEntry) -> CacheEntry:
-    """Return an export given by hand, made to fail no build unless it is written so or the call is strict."""
+    """Add ``ignore-error`` to an export of ``--cache-to``, unless it is set or the call is strict."""
     if request.strict_cache or entry.get("ignore-error") or "ignore-error" not in entry.backend.export_attributes:
         return entry
     return replace(entry, attributes=(*entry.attributes, ("ignore-error", "true")))
 
 
 def _local_last(entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
-    """All exporters of a build share one response key; what the last wrote there goes into a local folder's index."""
+    """Sort local exports to the end.
+
+    All cache exporters of a build write to one key of the response; Buildx puts the last value into the folder's index.
+    """
     return tuple(sorted(entries, key=lambda entry: bool(entry.folder)))
 
 

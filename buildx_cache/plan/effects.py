@@ -1,4 +1,4 @@
-"""The short effects of a plan: each is one value, and one ``docker`` command in words."""
+"""Define the short effects of a plan: each is a value that becomes one ``docker`` command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Words = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class CreateContext:
-    """Create a Docker context for an engine that is reached by TLS."""
+    """Create a Docker context for an engine with TLS."""
 
     name: str
     tls: TlsEndpoint
@@ -21,7 +21,7 @@ class CreateContext:
 
     @property
     def endpoint(self) -> str:
-        """The engine's address and keys, as ``docker context create --docker`` takes them."""
+        """Return the engine's address and keys in the syntax of ``docker context create --docker``."""
         files = [f"{key}={self.tls.cert_path}/{key}.pem" for key in ("ca", "cert", "key")]
         skip = [] if self.tls.verify else ["skip-tls-verify=true"]
         return to_csv([f"host={self.tls.host}", *files, *skip])
@@ -34,7 +34,7 @@ class CreateContext:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveContext:
-    """Remove a Docker context, also one that is in use."""
+    """Remove a Docker context, even if it is in use."""
 
     name: str
 
@@ -46,17 +46,17 @@ class RemoveContext:
 
 @dataclass(frozen=True, kw_only=True)
 class CreateNode:
-    """Create a builder with its first node, or append a node to it where no driver is named."""
+    """Create a builder with its first node; without a ``driver``, append a node to the builder."""
 
     builder: str
     driver: str = ""
     node: str = ""
     platforms: Words = ()
     driver_options: Words = ()
-    """Each in CSV, as Buildx takes them."""
+    """Options in CSV, Buildx' syntax."""
     config: str = ""
     config_lines: Words = ()
-    """What the file ``config`` holds, which is made for this; empty: the file is the user's."""
+    """The lines to write to the file ``config``; empty: the file is the user's."""
     config_option: str = "--buildkitd-config"
     buildkitd_flags: str = ""
     bootstrap: bool = True
@@ -144,10 +144,10 @@ class PruneBuilder:
 
     builder: str
     space: str = ""
-    """Bytes to keep, as Buildx takes them; empty: no limit."""
+    """Bytes to keep, in Buildx' syntax; empty: no limit."""
     space_option: str = "--max-used-space"
     age: str = ""
-    """Keep what was used within this Go duration; empty: no limit."""
+    """A Go duration; entries used within it are kept; empty: no limit."""
 
     @property
     def argv(self) -> Words:
@@ -160,10 +160,10 @@ class PruneBuilder:
 
 @dataclass(frozen=True, kw_only=True)
 class LogIn:
-    """Log in to a registry; the password goes by stdin."""
+    """Log in to a registry; the password is passed on stdin."""
 
     registry: str
-    """The key that Docker stores the login under (:func:`reference.registry_key`)."""
+    """The key under which Docker stores the login (:func:`reference.registry_key`)."""
     username: str
 
     @property

@@ -1,4 +1,4 @@
-"""What is known of this machine before deciding: Docker, Buildx, builders, the project's place."""
+"""Define the facts that a plan depends on: Docker, Buildx, builders, registries, and the project's paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
 class Store(StrEnum):
-    """Where an engine keeps images; only the containerd store can export every kind of cache."""
+    """An engine's image store; only the containerd store can export every kind of cache."""
 
     CONTAINERD = "containerd"
     CLASSIC = "classic"
@@ -41,18 +41,18 @@ class Builder:
 
     @property
     def running(self) -> bool:
-        """Whether every node is up."""
+        """Whether every node runs."""
         return bool(self.nodes) and all(node.status == "running" for node in self.nodes)
 
     @property
     def buildkit(self) -> Version:
-        """The oldest BuildKit among the nodes; ``(0, 0, 0)`` where one is unknown."""
+        """Return the oldest BuildKit version of the nodes; ``(0, 0, 0)`` if one is unknown."""
         return min((node.buildkit for node in self.nodes), default=UNKNOWN_VERSION)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TlsEndpoint:
-    """An engine given by ``DOCKER_HOST`` with TLS from ``DOCKER_CERT_PATH``, as CircleCI's remote Docker."""
+    """An engine from ``DOCKER_HOST`` with TLS from ``DOCKER_CERT_PATH``, such as CircleCI's remote Docker."""
 
     host: str
     cert_path: str
@@ -61,50 +61,50 @@ class TlsEndpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificates:
-    """The files of ``certs.d`` for a registry: paths on this machine, which Buildx reads when it makes a builder."""
+    """The files of ``certs.d`` for a registry: paths on this machine, which Buildx reads when it creates a builder."""
 
     host: str
     authorities: tuple[str, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
-    """The client's own: key and certificate."""
+    """The client's certificates: key and certificate."""
     digest: str = ""
-    """Of what the files hold."""
+    """A digest of the files' content."""
     unreadable: str = ""
     """A file that this user cannot read, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registries:
-    """An engine's settings for registries (``daemon.json``), as ``docker info`` repeats it, and ``certs.d``."""
+    """An engine's settings for registries: from ``daemon.json``, as shown by ``docker info``, and from ``certs.d``."""
 
     insecure: tuple[str, ...] = ()
-    """``HOST[:PORT]`` of those whose certificate is not verified, or that speak plain HTTP."""
+    """``HOST[:PORT]`` of the registries whose certificate is not verified, or that use plain HTTP."""
     insecure_networks: tuple[str, ...] = ()
-    """Networks of such registries, in CIDR notation, but for loopback."""
+    """Networks of such registries, in CIDR notation, without loopback."""
     mirrors: tuple[str, ...] = ()
-    """Mirrors of Docker Hub: their URLs."""
+    """URLs of Docker Hub's mirrors."""
     certificates: tuple[Certificates, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What is known without Docker: the project on this machine, and the day."""
+    """Facts that need no Docker: the project's paths on this machine, and the day."""
 
     project: str
-    """A stable name of the project on this machine, safe as part of a builder's name."""
+    """A stable name for the project on this machine, valid as part of a builder's name."""
     cache_dir: str
     """The project's default local cache folder, absolute."""
     today: str
     """ISO date."""
     source: tuple[str, ...] = ()
-    """Build context and Dockerfile as the working copy has them; empty: its top, and the Dockerfile there."""
+    """Build context and Dockerfile, relative to the working copy; empty: its top, and the Dockerfile there."""
     images: tuple[str, ...] = ()
-    """The images that the Dockerfile names, as far as that is known."""
+    """The images that the Dockerfile names; empty if it cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Everything outside the request and the CI that a plan depends on."""
+    """All facts outside of the request and the CI that a plan depends on."""
 
     docker: str
     buildx: Version
@@ -114,28 +114,31 @@ class Facts:
     place: Place
     tls: TlsEndpoint | None = None
     builder: Builder | None = None
-    """The builder asked for by name, else the current one."""
+    """The builder that the request names, else the current one."""
     own_builder: Builder | None = None
     """The project's own builder, if it exists already."""
     endpoint: str = ""
     """The engine's address, such as ``unix:///var/run/docker.sock``; empty if unknown."""
     elsewhere: str = ""
-    """Why the engine's host is not this one, in words; empty where both share one network."""
+    """Why the engine's host is not this host; empty if both share one network."""
     variables: frozenset[str] | None = None
-    """The names of the variables that are set; None where that is not known."""
+    """The names of the variables that are set; None if unknown."""
     contexts: tuple[str, ...] = ()
-    """Docker contexts that exist, as far as the plan needs them."""
+    """The Docker contexts that exist; empty if the plan does not need them."""
     registries: Registries = Registries()
     default_config: str = ""
-    """The user's ``buildkitd.default.toml``, which Buildx makes builders with; empty if there is none."""
+    """The user's ``buildkitd.default.toml``, Buildx' default configuration for new builders; empty if absent."""
 
 
 def parse_version(text: str) -> Version:
-    """Read ``v0.29.1-desktop.1`` or ``github.com/docker/buildx 0.13.1+ds``; ``(0, 0, 0)`` if there is none."""
+    """Parse a version in text such as ``v0.29.1-desktop.1`` or ``github.com/docker/buildx 0.13.1+ds``.
+
+    Return ``(0, 0, 0)`` if there is none.
+    """
     match = _VERSION.search(text)
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else UNKNOWN_VERSION
 
 
 def show_version(version: Version) -> str:
-    """``0.29.1``, or ``unknown``."""
+    """Return a version as text: ``0.29.1``, or ``unknown``."""
     return ".".join(map(str, version)) if version != UNKNOWN_VERSION else "unknown"

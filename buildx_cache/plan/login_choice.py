@@ -1,4 +1,4 @@
-"""Who logs in, and where."""
+"""Choose the login: which user, and to which registry."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from buildx_cache.request.ambient import REGISTRY, USERNAME, AmbientLogin, half_
 
 
 def plan_login(request: BuildRequest, named: tuple[Reference, ...]) -> LoginPlan | None:
-    """Plan the login that was given, else that of the environment; None where there is none for these names.
+    """Plan the login of the options, else that of the environment; None if there is no login for these names.
 
     ``named`` are the image's tags and the reference of ``--cache-ref``.
 
     Raises:
-        UsageError: what should be a registry is none, or a password would go to a registry of another source.
+        UsageError: a registry's name is invalid, or it is unclear which registry the password is for.
     """
     servers = tuple(each.auth_key for each in named)
     if request.username:
@@ -28,7 +28,7 @@ def plan_login(request: BuildRequest, named: tuple[Reference, ...]) -> LoginPlan
 
 
 def login_notes(request: BuildRequest, named: tuple[Reference, ...]) -> tuple[str, ...]:
-    """Say why variables of the environment make no login."""
+    """Return notes on login variables that are incomplete or not used."""
     ambient, servers = request.ambient or AmbientLogin(), tuple(each.auth_key for each in named)
     if ambient.missing:
         return (half_a_login(ambient.missing),)
@@ -39,7 +39,7 @@ def login_notes(request: BuildRequest, named: tuple[Reference, ...]) -> tuple[st
 
 
 def _registry_of_given(request: BuildRequest, servers: tuple[str, ...]) -> str:
-    """Find where a login goes that was given by option: to its own registry, else to the tags'."""
+    """Return the registry key for a login of the options: ``--registry``, else the registry of the tags."""
     if request.registry:
         return registry_key(request.registry, "--registry")
     ambient = request.ambient
@@ -57,7 +57,7 @@ def _registry_of_given(request: BuildRequest, servers: tuple[str, ...]) -> str:
 
 
 def _registry_of_ambient(request: BuildRequest, ambient: AmbientLogin, servers: tuple[str, ...]) -> str:
-    """Find where the pair of the environment goes; empty: nowhere."""
+    """Return the registry key for the login of the environment; empty if that login is not used."""
     if not ambient.username:
         return ""
     if ambient.is_cis:
@@ -66,14 +66,14 @@ def _registry_of_ambient(request: BuildRequest, ambient: AmbientLogin, servers: 
         raise UsageError(
             f"there is no login for the registry {request.registry}: {USERNAME} is for {registry_name(ambient.key)}",
             code="login-missing",
-            hint=f"add --username and its password, or have {REGISTRY} name the registry",
+            hint=f"add --username and its password, or set {REGISTRY} to the registry",
         )
     is_meant = ambient.registry or not servers or HUB_KEY in map(registry_key, servers)
     return ambient.key if is_meant else ""
 
 
 def _spelled(key: str, servers: tuple[str, ...]) -> str:
-    """Spell a key as the tags do: under that spelling Buildx looks for the login."""
+    """Spell a registry key as in the tags: Buildx looks for the login under that spelling."""
     return key if key == HUB_KEY else next((server for server in servers if registry_key(server) == key), key)
 
 

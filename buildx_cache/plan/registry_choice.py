@@ -1,4 +1,4 @@
-"""What a made builder takes over of the engine's registries, and whether it shares the host's network to reach one."""
+"""Choose the engine's registry settings for a new builder, and whether the builder shares the host's network."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ HOST_NETWORK = "network=host"
 
 
 def is_here(endpoint: str) -> bool:
-    """Whether an engine is reached on this machine, also in a virtual machine on it."""
+    """Return whether an engine's address is on this machine; the engine may run in a virtual machine there."""
     url = urlsplit(endpoint)
     return url.scheme in ("unix", "npipe") or (url.scheme == "tcp" and is_loopback(url.netloc.rpartition("@")[2]))
 
 
 def driver_options(request: BuildRequest, facts: Facts) -> tuple[str, ...]:
-    """Return the options that a builder is made with: those asked for, and the host's network where it takes that."""
+    """Return the driver options of a new builder: the requested ones, and the host's network if that is needed."""
     return (*request.driver_opt, HOST_NETWORK) if loopback_registries(request, facts) else request.driver_opt
 
 
 def loopback_registries(request: BuildRequest, facts: Facts) -> tuple[str, ...]:
-    """Return the registries for whose sake a made builder shares the host's network; none where it does not."""
+    """Return the registries on loopback that make a new builder share the host's network; none if it does not."""
     is_container = (request.driver or Driver.DOCKER_CONTAINER) is Driver.DOCKER_CONTAINER
     if not is_container or request.endpoint or "network" in _options(request) or not is_here(facts.endpoint):
         return ()
@@ -39,7 +39,7 @@ def loopback_registries(request: BuildRequest, facts: Facts) -> tuple[str, ...]:
 
 
 def has_host_network(request: BuildRequest, facts: Facts) -> bool:
-    """Whether a builder that is made shares the host's network."""
+    """Return whether a new builder shares the host's network."""
     return _options(request).get("network") == "host" or bool(loopback_registries(request, facts))
 
 
@@ -48,7 +48,7 @@ def _options(request: BuildRequest) -> dict[str, str]:
 
 
 def registry_hosts(request: BuildRequest, facts: Facts) -> tuple[str, ...]:
-    """Return the registries that a build of this request reads or writes, as far as they are known before it."""
+    """Return the registries that are known to be used by a build of this request."""
     return tuple(dict.fromkeys((*named_hosts(request), *filter(None, map(_host, facts.place.images)))))
 
 
@@ -87,7 +87,7 @@ Words = tuple[str, ...]
 
 
 def plan_registries(request: BuildRequest, facts: Facts) -> RegistryPlan:
-    """Decide what a builder that is made for this request takes over; nothing where it is on no engine, or another."""
+    """Choose the engine's registry settings for a new builder; none unless it runs in a container of this engine."""
     if request.endpoint or (request.driver or Driver.DOCKER_CONTAINER) is not Driver.DOCKER_CONTAINER:
         return RegistryPlan()
     return take_over(
@@ -101,11 +101,11 @@ def plan_registries(request: BuildRequest, facts: Facts) -> RegistryPlan:
 def take_over(
     registries: Registries, given_config: str = "", *, hosts: Sequence[str] = (), is_on_host: bool = False
 ) -> RegistryPlan:
-    """Choose what BuildKit can be configured with.
+    """Choose the settings that BuildKit supports.
 
     Args:
-        registries: those of the engine.
-        given_config: what the user configures builders with, which decides alone; empty if nothing.
+        registries: the engine's settings.
+        given_config: the option or file with the user's configuration of builders, which then decides alone; or "".
         hosts: the registries that the build is known to use.
         is_on_host: whether the builder shares the host's network.
     """
@@ -138,7 +138,7 @@ def _given_config(request: BuildRequest, facts: Facts) -> str:
 
 
 def _is_in(host: str, network: str) -> bool:
-    """Whether a host that is an address is in a network; a name is not looked up."""
+    """Return whether a host, given as an address, is in a network; names are not resolved."""
     try:
         return ipaddress.ip_address(urlsplit(f"//{host}").hostname or "") in ipaddress.ip_network(network)
     except ValueError:
@@ -146,7 +146,7 @@ def _is_in(host: str, network: str) -> bool:
 
 
 def _unfit(mirror: str, *, is_on_host: bool) -> str:
-    """Why BuildKit cannot use a mirror; empty if it can."""
+    """Return why BuildKit cannot use a mirror; empty if it can."""
     try:
         url = urlsplit(mirror)
     except ValueError:
@@ -159,7 +159,7 @@ def _unfit(mirror: str, *, is_on_host: bool) -> str:
 
 
 def buildkitd_config(registries: RegistryPlan) -> Words:
-    """Return the lines of a ``buildkitd.toml`` for what is taken over; none for nothing."""
+    """Return the lines of a ``buildkitd.toml`` with these settings; none if there are no settings."""
     urls = [urlsplit(mirror) for mirror in registries.mirrors]
     tables: dict[str, list[str]] = {}
     if urls:
@@ -176,9 +176,10 @@ def buildkitd_config(registries: RegistryPlan) -> Words:
 
 
 def _certificate_lines(found: Certificates) -> Iterator[str]:
-    """Name the files, and in a comment what they hold: a builder is made anew where that has changed.
+    """Yield the lines that name a registry's certificates; a comment has the digest of their content.
 
-    Buildx copies the files into the builder (its ``util/confutil``).
+    Buildx copies the files into the builder (``util/confutil``). Changed files change the digest, and so the builder's
+    name: a new builder is created.
     """
     if found.authorities:
         yield f"ca = {json.dumps(found.authorities)} # {found.digest}"

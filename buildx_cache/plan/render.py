@@ -1,4 +1,4 @@
-"""A plan for people and for machines: shell lines to paste, and JSON. Secrets appear in neither."""
+"""Render a plan as shell lines to paste and as JSON, without secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEMA = 1
 
 
 def shell_lines(plan: BuildPlan) -> str:
-    """Return the plan's commands as lines of a POSIX shell that do the same, with comments that say why."""
+    """Return the plan's commands as lines of a POSIX shell, with comments that give the reasons."""
     lines = [
         _comment(f"builder: {plan.builder.name} ({plan.builder.driver}): {plan.builder.why}"),
         *(_comment(f"registries: {line}") for line in plan.builder.registries.lines),
@@ -38,12 +38,13 @@ def shell_lines(plan: BuildPlan) -> str:
 
 
 def _served(cache: CachePlan) -> list[str]:
-    """Return the line that says what the commands do not show: that ``build`` serves a local folder to BuildKit."""
-    return [_comment(f"lazy: served as a registry: {cache.serving.why}")] if cache.serving.is_on else []
+    """Return the line about what the commands do not show: ``build`` serves a local folder to BuildKit."""
+    said = f"lazy: BuildKit reads the folder through a registry in this program: {cache.serving.why}"
+    return [_comment(said)] if cache.serving.is_on else []
 
 
 def _config_file(effect: Effect | BuildInvocation) -> list[str]:
-    """Return the line that writes a builder's configuration where the plan has one made."""
+    """Return the line that writes the planned configuration of a new builder, if there is one."""
     if not isinstance(effect, CreateNode) or not effect.config_lines:
         return []
     folder = shell_line(("mkdir", "-p", str(PurePath(effect.config).parent)))
@@ -58,12 +59,12 @@ def command_line(plan: BuildPlan, effect: Effect | BuildInvocation) -> tuple[str
 
 
 def _environment(effect: Effect | BuildInvocation) -> tuple[str, ...]:
-    """Return the variables that an effect takes secrets from."""
+    """Return the variables from which an effect reads secrets."""
     return tuple(name for name, _ in effect.secrets) if isinstance(effect, BuildInvocation) else ()
 
 
 def shell_line(words: Iterable[str]) -> str:
-    """One command line, quoted for a shell."""
+    """Return a command line, quoted for a shell."""
     return " ".join(map(_quoted, words))
 
 
@@ -73,18 +74,18 @@ def _comment(text: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Return a word for a POSIX shell: on one line, and nothing in it tells a terminal or a CI what to do."""
+    """Quote a word for a POSIX shell: on one line, and without sequences that a terminal or a CI would obey."""
     if is_printable(word):
         return MARK.sub("#''", shlex.quote(word))
-    kept = word.rstrip("\n")  # `$(...)` drops these
+    kept = word.rstrip("\n")  # `$(...)` drops line breaks at the end
     return f'"$(printf {shlex.quote("".join(map(_octal, kept)))})"' + "'\n'" * (len(word) - len(kept))
 
 
 def _octal(character: str) -> str:
-    """Return a character of ``printf``'s first argument."""
+    """Return a character, escaped for ``printf``'s first argument."""
     if character in "\\%":
         return character * 2
-    if is_printable(character) and character not in "#-":  # nor an option
+    if is_printable(character) and character not in "#-":  # a leading `-` would be an option
         return character
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
@@ -94,8 +95,8 @@ def redacted(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(_redacted(option, word) for option, word in zip(("", *words), words, strict=False))
 
 
-# Options that take NAME=VALUE: a value is hidden if its name looks secret. The plan's own build arguments of that kind
-# have no value on the command line, but those given after `--` may.
+# Options with NAME=VALUE: a value is hidden if its name looks secret. The plan's own build arguments of that kind have
+# no value on the command line, but those that the user gave after `--` may.
 _PAIRS = ("--build-arg", "--driver-opt")
 _ENTRIES = ("--cache-from", "--cache-to")
 
@@ -168,7 +169,7 @@ def plan_json(plan: BuildPlan) -> str:
 
 
 def _config(node: CreateNode) -> dict[str, object] | None:
-    """Return the file that a builder is made with, where it is no file of the user's."""
+    """Return the planned configuration file of a new builder; None if it has none, or uses the user's file."""
     return {"file": node.config, "lines": list(node.config_lines)} if node.config_lines else None
 
 

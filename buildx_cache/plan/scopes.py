@@ -1,7 +1,7 @@
-"""Whose cache is read and written: the scopes of a build, and the tags that they come to.
+"""Choose the cache scopes that a build reads and writes, and the tags of their caches.
 
-A scope is a branch, or what ``--cache-scope`` names. Builds of one branch that differ in target, Dockerfile or build
-context, or by a template of scopes, have variants of its cache: each would overwrite the other's.
+A scope is a branch, or the name in ``--cache-scope``. A branch has variants of its cache for builds that differ in
+target, Dockerfile, build context or template of the scope: with one cache, each build would overwrite the other's.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _LATEST = "latest"
 
 @dataclass(frozen=True, kw_only=True)
 class Scopes:
-    """The scopes of a build: its own first, then those that it only reads."""
+    """The scopes of a build: first the scope that it writes, then those that it only reads."""
 
     names: tuple[str, ...]
     variant: str = ""
-    """The text that tells this build from others of these scopes; empty for the usual one."""
+    """The text that distinguishes this build from others in these scopes; empty for the usual build."""
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -38,12 +38,12 @@ class Scopes:
 
 
 def plan_scopes(request: BuildRequest, ci: CIContext, facts: Facts) -> Scopes:
-    """Decide the scopes: the own one, then the pull request's target, then the default branch.
+    """Choose the scopes: the build's own, then the pull request's target, then the default branches.
 
-    A template with ``{branch}`` names a variant of each branch's cache, so that pruning knows the branch.
+    A template with ``{branch}`` makes a variant of each branch's cache, so that pruning recognizes the branch.
 
     Raises:
-        UsageError: a template has an unknown field, or one without a value in this build.
+        UsageError: a template has an unknown field, or a field without a value in this build.
     """
     branches = (own_branch(ci), ci.target_branch, *ci.default_branches)
     template = request.cache_scope
@@ -57,14 +57,14 @@ def plan_scopes(request: BuildRequest, ci: CIContext, facts: Facts) -> Scopes:
 
 
 def own_branch(ci: CIContext) -> str:
-    """Return the branch whose cache is written: a merge queue's base; of a tag's build the default branch."""
+    """Return the branch whose cache the build writes: a merge queue's base, the branch, or the default branch."""
     return ci.queue_base or ci.branch or ci.default_branches[0]
 
 
 def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
-    """Tell whether nothing says which branch is built, be it a fork's: no branch's cache is then written.
+    """Return whether the built branch is unknown: then the build writes no branch's cache, since it may be a fork's.
 
-    Outside of a CI and of any working copy there are no branches.
+    Outside of a CI and of a working copy there are no branches, so nothing is unknown.
     """
     is_named = request.cache_scope and _BRANCH not in request.cache_scope
     is_chosen = is_named or request.cache_read_only is not None
@@ -74,9 +74,10 @@ def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
 
 
 def folder_tags(request: BuildRequest, scopes: Scopes) -> tuple[str, ...]:
-    """Return the tags of a local folder, which one branch at a time has: Buildx' own unless the build is a variant.
+    """Return the tags in a local folder, the one to write first; empty stands for Buildx' default tag.
 
-    A variant reads Buildx' own tag, too.
+    A folder belongs to one branch at a time, so branches need no tags. A variant and a scope have tags; they also read
+    the default tag.
     """
     if request.cache_scope:
         return (*scopes.tags, "")
@@ -84,7 +85,7 @@ def folder_tags(request: BuildRequest, scopes: Scopes) -> tuple[str, ...]:
 
 
 def references(ci: CIContext, facts: Facts, place: str, scopes: Scopes) -> tuple[Reference, ...]:
-    """Return the references of the scopes' caches: with the tag of ``place``, if it has one, or with the scopes' tags.
+    """Return the references of the scopes' caches: with the tag of ``place`` if it has one, else the scopes' tags.
 
     ``place`` is the template of ``--cache-ref``, or the image's repository.
     """
@@ -114,13 +115,13 @@ def check_apart(place: str, cache: Reference, tags: tuple[Reference, ...]) -> No
 
 
 def cache_references(ci: CIContext, facts: Facts, place: str, branches: tuple[str, ...]) -> tuple[Reference, ...]:
-    """Fill in a template for several branches; each of them has another text."""
+    """Fill in a template for several branches; return each reference once."""
     filled = (fill(place, ci, facts, what="--cache-ref", branch=scope_text(branch)) for branch in branches)
     return tuple(dict.fromkeys(map(parse_reference, filled)))
 
 
 def _variant(request: BuildRequest, facts: Facts) -> str:
-    """Tell a build from the usual one of its project."""
+    """Return the text that distinguishes a build from the project's usual build; empty for the usual build."""
     source = facts.place.source
     if not (source or request.target):
         return ""
@@ -129,6 +130,6 @@ def _variant(request: BuildRequest, facts: Facts) -> str:
 
 
 def _word(text: str) -> str:
-    """Find what people call a path or a template by."""
+    """Return the part of a path or template by which people recognize it, as a short lower-case word."""
     name = re.sub(r"(?i)dockerfile", "", PurePath(text).name)
     return re.sub(r"[^a-z0-9]", "", name.lower())

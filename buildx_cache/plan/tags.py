@@ -1,4 +1,4 @@
-"""Tag templates: ``registry/app:{short_sha}`` with what the CI or git tells."""
+"""Fill in tag templates such as ``registry/app:{short_sha}`` with values from the CI or git."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from buildx_cache.request.local_paths import flag_values
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 _SHORT_SHA = 7
-_REMOTE = "what BuildKit fetches is not the work tree here, and its address does not tell: write the tag out"
-# What a CI itself calls a fork's branch: `pull/7` of CircleCI, `owner:branch` of Buildkite, which no branch is called.
+_REMOTE = "the build context is remote, and its address does not name it: write the tag out"
+# A CI's own names for a fork's branch, which no branch can have: `pull/7` (CircleCI), `owner:branch` (Buildkite).
 _CIS_OWN = re.compile(r"pull/[0-9]+(?:/|$)|[^:]+:", re.ASCII)
 
-# Each template field, and where its value comes from; None means there is none in this build.
+# Each template field and the source of its value; None if this build has no value.
 FIELDS: Mapping[str, Callable[[CIContext, Facts], str | None]] = {
     "sha": lambda ci, _: ci.sha,
     "short_sha": lambda ci, _: ci.sha[:_SHORT_SHA] if ci.sha else None,
@@ -33,10 +33,10 @@ FIELDS: Mapping[str, Callable[[CIContext, Facts], str | None]] = {
 
 
 def fill(template: str, ci: CIContext, facts: Facts, *, what: str = "the tag", branch: str = "") -> str:
-    """Fill in a template; ``branch`` stands for that of the build.
+    """Fill in a template; ``branch`` replaces the build's branch.
 
     Raises:
-        UsageError: a brace that is no field, an unknown field, or one without a value in this build.
+        UsageError: a brace is no field, a field is unknown, or a field has no value in this build.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -50,7 +50,7 @@ def fill(template: str, ci: CIContext, facts: Facts, *, what: str = "the tag", b
         found = branch if branch and name == "branch" else FIELDS[name](ci, facts)
         if not found:
             raise UsageError(
-                f"{what} {template!r} needs {{{name}}}, which this build has none of",
+                f"{what} {template!r} needs {{{name}}}, which this build does not have",
                 code="template-field-empty",
                 hint=_REMOTE if ci.is_remote and name != "build" else _absent(name),
             )
@@ -64,10 +64,10 @@ def fill(template: str, ci: CIContext, facts: Facts, *, what: str = "the tag", b
 
 
 def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
-    """Fill in a template and check the reference it makes.
+    """Fill in a template and check the resulting reference.
 
     Raises:
-        UsageError: an unknown field, one without a value in this build, an invalid reference, or a cache's tag.
+        UsageError: ``fill`` fails, the reference is invalid or has a digest, or a field makes it a cache's tag.
     """
     reference = _reference(fill(lowered(template), ci, facts), template)
     if reference.digest:
@@ -87,15 +87,15 @@ def expand_tag(template: str, ci: CIContext, facts: Facts) -> Reference:
 
 
 def case_notes(request: BuildRequest) -> tuple[str, ...]:
-    """Say which repositories are written in lower case, as registries want them; what fills a field in stays."""
+    """Return notes on repositories that are written in lower case, which registries require; fields keep their case."""
     return tuple(f"{text} is written in lower case: {low}" for text in request.tag if (low := lowered(text)) != text)
 
 
 def image_tags(request: BuildRequest, ci: CIContext, facts: Facts) -> tuple[Reference, ...]:
-    """Give the tags of the call, each once: ``latest`` where there is none, but for an image pushed by digest.
+    """Return the image's references, each once; the default tag is ``latest``, or none if it is pushed by digest.
 
     Raises:
-        UsageError: as ``expand_tag``; or one has a tag, and the image is pushed without.
+        UsageError: ``expand_tag`` fails; or a reference has a tag, and the image is pushed by digest.
     """
     found = (expand_tag(template, ci, facts) for template in request.tag)
     if pushes_by_digest(request):
@@ -104,10 +104,10 @@ def image_tags(request: BuildRequest, ci: CIContext, facts: Facts) -> tuple[Refe
 
 
 def pushed_names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Reference, ...]:
-    """Give what a registry has the image under: Buildx takes an output's own names where the call has no tags.
+    """Return the image's names in registries: the tags; if there are none, the outputs' names, as in Buildx.
 
     Raises:
-        UsageError: a name is no reference; or one has a tag, and its image is pushed without.
+        UsageError: a name is no reference; or a name has a tag, and the image is pushed by digest.
     """
     outputs = pushing_outputs(request)
     flags = flag_values(request.buildx_flags, "--tag", "t") if outputs else ()
@@ -132,13 +132,13 @@ def _untagged(name: Reference) -> Reference:
 
 
 def check_fork(template: str, ci: CIContext) -> None:
-    """Refuse a template whose pushed tag would be that of a branch or commit that a fork only shares a name with.
+    """Refuse a fork's template whose tag could be that of another branch or commit.
 
-    A fork names its branches as it likes: ``main``, too. A build that follows a fork's, and is no pull request, has the
-    default branch for its own.
+    A fork may give its branch any name, such as ``main``. A build that a fork's build triggers, and that is no pull
+    request, has the default branch as its branch.
 
     Raises:
-        UsageError: the field, and what to use instead.
+        UsageError: the template has such a field.
     """
     if not ci.is_fork or (ci.branch and _CIS_OWN.match(ci.branch)):
         return
@@ -162,7 +162,7 @@ def _reference(text: str, template: str) -> Reference:
 
 
 def _literal_start(template: str) -> str:
-    """Return what the template itself writes of the tag before its first field."""
+    """Return the part of the tag before the template's first field."""
     return template.partition("{")[0].rpartition(":")[2]
 
 

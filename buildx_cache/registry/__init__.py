@@ -1,5 +1,5 @@
-"""Caches that live in a registry: looked at, verified, pruned through the distribution API.
+"""Inspect, verify and prune caches in a registry through the distribution API.
 
-Start with :func:`buildx_cache.registry.repository.connect`. Nothing is imported here, so that only a command that
-talks to a registry pays for the HTTP library.
+Start with :func:`buildx_cache.registry.repository.connect`. This module imports nothing, so that only a command that
+talks to a registry loads the HTTP library.
 """

@@ -1,6 +1,6 @@
-"""Log in to a registry: answer its challenge with the user's login, or with a token that this buys.
+"""Log in to a registry: answer its challenge with the user's login, or with a token from its token service.
 
-The distribution project's ``spec/auth/token.md`` and ``spec/auth/oauth.md``.
+Source: the distribution project's ``spec/auth/token.md`` and ``spec/auth/oauth.md``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback
 from buildx_cache.registry.identity import Credential, IdentityToken, Password
-from buildx_cache.registry.transport import Request, Send, follow, host_of, join, may_lead, printable, unreachable
+from buildx_cache.registry.transport import Request, Send, follow, host_of, join, may_redirect, printable, unreachable
 
 _CLIENT = "buildx-cache"
 _TOKEN_LIMIT = 1 << 20
@@ -33,9 +33,9 @@ _TOO_MANY = 429
 
 
 def challenges(header: str) -> Mapping[str, Mapping[str, str]]:
-    """Return the challenges of a ``WWW-Authenticate`` header: parameters by scheme, both in lower case.
+    """Parse a ``WWW-Authenticate`` header: parameters by scheme, names in lower case.
 
-    The first wins.
+    Of several challenges with one scheme, the first wins.
     """
     found: dict[str, dict[str, str]] = {}
     current: dict[str, str] = {}
@@ -53,9 +53,9 @@ def challenges(header: str) -> Mapping[str, Mapping[str, str]]:
 
 @dataclass
 class Login:
-    """The ``Authorization`` headers for one repository, made when they are asked for and shared by threads.
+    """The ``Authorization`` headers for one repository, created on demand and shared by threads.
 
-    ``host`` is what people call the registry; ``credential`` is called at most once.
+    ``host`` is the registry's name for people; ``credential`` is called at most once.
     """
 
     host: str
@@ -69,17 +69,17 @@ class Login:
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """The passwords and tokens that were sent: an answer can repeat them."""
+        """Return the passwords and tokens that were sent: an answer can repeat them."""
         return tuple(self._sent)
 
     def header(self, action: str) -> str:
-        """Return what to send for ``action`` (pull, delete); empty before the registry asked."""
+        """Return the header for ``action`` (pull, push, delete); empty until the registry has asked for a login."""
         return self._headers.get(action, "")
 
     def renew(self, action: str, used: str, url: str, challenge: str) -> bool:
-        """Answer a challenge to a request that was sent with ``used``; False if nothing better is known.
+        """Answer a challenge to a request that was sent with the header ``used``; return whether the header changed.
 
-        A challenge by plain HTTP is answered on this machine alone.
+        Answer a challenge over plain HTTP only if it comes from this machine.
 
         Raises:
             DeniedError: the token service refuses the user's login, or the registry names no usable one.
@@ -87,52 +87,52 @@ class Login:
         """
         with self._lock:
             if self.header(action) != used:
-                return True  # another thread did
+                return True  # another thread has renewed it
             offered = challenges(challenge) if _is_safe(url, url) else {}
             if "bearer" in offered:
-                self._headers[action] = f"Bearer {self._bought(action, url, offered['bearer'])}"
+                self._headers[action] = f"Bearer {self._token_or_fallback(action, url, offered['bearer'])}"
                 return True
             if "basic" in offered:
-                self._take_basic(action, used)
+                self._set_basic(action, used)
             return self.header(action) != used
 
     def login(self) -> Credential | None:
         """Return the user's login."""
         if not self._credentials:
-            self._take(self.credential(self.host))
+            self._set_login(self.credential(self.host))
         return self._credentials[0]
 
-    def _take(self, credential: Credential | None) -> None:
+    def _set_login(self, credential: Credential | None) -> None:
         self._credentials[:] = [credential]
         if credential:
             self._sent[credential.secret] = None
 
-    def _take_basic(self, action: str, used: str) -> None:
+    def _set_basic(self, action: str, used: str) -> None:
         login = self.login()
-        if isinstance(login, Password) and _basic(login) == used and self._take_second():
+        if isinstance(login, Password) and _basic(login) == used and self._use_fallback():
             login = self.login()
         if isinstance(login, Password):
             self._headers[action] = _basic(login)
 
-    def _bought(self, action: str, url: str, challenge: Mapping[str, str]) -> str:
+    def _token_or_fallback(self, action: str, url: str, challenge: Mapping[str, str]) -> str:
         try:
             return self._token(action, url, challenge)
         except DeniedError:
-            if not self._take_second():
+            if not self._use_fallback():
                 raise
         return self._token(action, url, challenge)
 
-    def _take_second(self) -> bool:
-        """Go on with the login that the first one names for its refusal; False where there is none."""
+    def _use_fallback(self) -> bool:
+        """Replace a refused login by its fallback; return whether there is one."""
         first = self.login()
-        second = first.otherwise() if isinstance(first, Password) and first.otherwise else None
+        second = first.fallback() if isinstance(first, Password) and first.fallback else None
         if second is None:
             return False
-        self._take(second)
+        self._set_login(second)
         return True
 
     def denied(self, what: str, reason: str = "", *, is_certain: bool = True) -> DeniedError:
-        """Return the error for a refusal; one that is not certain may be of the request's form."""
+        """Return the error for a refusal; if not ``is_certain``, the request may have been malformed instead."""
         known = "the stored login may be wrong, too old, or not allowed this" if self.login() else "log in"
         detail = f": {reason}" if reason else ""
         return DeniedError(
@@ -185,8 +185,8 @@ class Login:
 
 
 def _is_safe(url: str, realm: str) -> bool:
-    """Whether a login to the host of ``url`` may go to ``realm``: by HTTPS, or on this machine."""
-    return may_lead(url, realm) and (urlsplit(realm).scheme == "https" or is_loopback(host_of(realm)))
+    """Return whether a login to the host of ``url`` may be sent to ``realm``: over HTTPS, or to this machine."""
+    return may_redirect(url, realm) and (urlsplit(realm).scheme == "https" or is_loopback(host_of(realm)))
 
 
 def _actions(action: str) -> str:

@@ -1,7 +1,7 @@
-"""The little of the OCI distribution API that cache upkeep needs, for one repository.
+"""A client for one repository, with the part of the OCI distribution API that cache upkeep needs.
 
-Of the client libraries, none has time limits, bounded answers, identity tokens, deletion by tag, and indexes in
-``Accept`` at once; what is left of the protocol with urllib3 below it is this module, ``transport`` and ``login``.
+No client library has all of: time limits, size limits, identity tokens, deletion by tag, and indexes in ``Accept``.
+On top of urllib3, this module, ``transport`` and ``authorization`` are the whole client.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LINK_LIMIT = 1 << 12
 _CHUNK = 1 << 16
 _PAGES = 1000
 _TAGS = 100_000
-_LOGINS = 2  # of a request: what is known is too old or refused, and so may be the login of the environment
+_LOGINS = 2  # per request: a known token may be too old, then the first login may be refused
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _NEXT = re.compile(r'<(?P<url>[^<>]*)>[^,<]*;\s*rel="?next"?', re.IGNORECASE)
 _ACCEPT = ", ".join(name for name, role in ROLES.items() if role.refers)
@@ -53,7 +53,7 @@ _ACCEPT = ", ".join(name for name, role in ROLES.items() if role.refers)
 _OK = frozenset({200, 201, 202, 204})
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _GONE = 400, 401, 403, 404, 405, 410
 _TOO_MANY, _SERVER_ERROR, _NOT_IMPLEMENTED = 429, 500, 501
-# What registries answer that delete by digest only: distribution-spec, and distribution 2.8 (DIGEST_INVALID).
+# Error codes of registries that delete by digest only: distribution-spec, and distribution 2.8 (DIGEST_INVALID).
 _REFUSALS = frozenset({"UNSUPPORTED", "DIGEST_INVALID", "TAG_INVALID", "MANIFEST_INVALID", "NAME_INVALID"})
 
 _In = TypeVar("_In")
@@ -61,7 +61,7 @@ _Out = TypeVar("_Out")
 
 
 def in_parallel(call: Callable[[_In], _Out], values: Sequence[_In]) -> list[_Out]:
-    """``call`` of each value, in as many threads as there are connections; the first error is raised."""
+    """Call ``call`` with each value, in :data:`CONNECTIONS` threads; return the results in order."""
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         try:
             return list(pool.map(call, values))
@@ -71,7 +71,7 @@ def in_parallel(call: Callable[[_In], _Out], values: Sequence[_In]) -> list[_Out
 
 
 class Removal(Enum):
-    """What became of a request to delete."""
+    """The result of a request to delete."""
 
     DONE = "done"
     ABSENT = "absent"
@@ -80,7 +80,7 @@ class Removal(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A manifest as the registry gave it; the digest is that of its content."""
+    """A manifest as the registry sent it; ``digest`` is computed from the content."""
 
     digest: str
     media_type: str
@@ -91,8 +91,8 @@ class Manifest:
 class _Answer:
     status: int
     url: str
-    come: str
-    """The address that it comes from, after redirects."""
+    final_url: str
+    """The final address, after redirects."""
     headers: Mapping[str, str]
     content: bytes
 
@@ -107,7 +107,7 @@ class _Answer:
 
     @property
     def reason(self) -> str:
-        """What the registry says, for people."""
+        """Return the status and the registry's message, for people."""
         code, message = next(iter(self.errors), ("", ""))
         said = " ".join(word for word in (code, message) if word)
         return f"HTTP {self.status}" + (f", {printable(said)}" if said else "")
@@ -117,8 +117,8 @@ class _Answer:
 class Distribution:
     """One repository of a registry.
 
-    ``host`` is what people call the registry, ``base`` its API's address, ``path`` the repository's name there.
-    Every method raises DeniedError for a refusal and UnreachableError where no usable answer came after retries.
+    ``host`` is the registry's name for people, ``base`` the URL of its API, ``path`` the repository's name there.
+    Every method raises DeniedError for a refusal, and UnreachableError if no usable answer arrived after retries.
     """
 
     host: str
@@ -130,14 +130,14 @@ class Distribution:
 
     @property
     def name(self) -> str:
-        """``host/path`` for people."""
+        """Return ``host/path``, for people."""
         return f"{self.host}/{self.path}"
 
     def tags(self) -> tuple[str, ...]:
-        """Every tag, as the registry orders them; what is no tag by its grammar is left out.
+        """Return every tag in the registry's order; leave out names that are not valid tags.
 
         Raises:
-            UsageError: there is no such repository.
+            UsageError: the repository does not exist.
         """
         url: str | None = self._url("tags", "list")
         found: dict[str, None] = {}
@@ -161,10 +161,10 @@ class Distribution:
         return tuple(found)
 
     def manifest(self, reference: str) -> Manifest | None:
-        """Return the manifest of a tag or digest; None where there is none.
+        """Return the manifest of a tag or digest; None if it does not exist.
 
         Raises:
-            MalformedError: it is larger than :data:`ANSWER_LIMIT`, or is not what its digest says.
+            MalformedError: the manifest is larger than :data:`ANSWER_LIMIT`, or does not match its digest.
         """
         answer = self._call("GET", self._url("manifests", reference), accept=_ACCEPT)
         if answer.status in (_NOT_FOUND, _GONE):
@@ -181,10 +181,12 @@ class Distribution:
         return Manifest(digest=digest, media_type=media_type, content=answer.content)
 
     def digest(self, tag: str) -> str | None:
-        """Return what a tag stands for, without reading it where the registry tells; None where it stands for nothing.
+        """Return the digest of a tag's manifest; None if the tag does not exist.
+
+        Read the manifest only if the answer to HEAD has no digest.
 
         Raises:
-            MalformedError: it cannot be told.
+            MalformedError: the digest cannot be determined.
         """
         answer = self._call("HEAD", self._url("manifests", tag), accept=_ACCEPT)
         if answer.status in (_NOT_FOUND, _GONE):
@@ -197,7 +199,7 @@ class Distribution:
         return manifest.digest if manifest else None
 
     def blob_size(self, digest: str) -> int | None:
-        """Bytes of a blob; None where it is absent, -1 where the registry does not tell."""
+        """Return the bytes of a blob; None if it is absent, -1 if the registry does not say."""
         answer = self._call("HEAD", self._url("blobs", digest))
         if answer.status in (_NOT_FOUND, _GONE):
             return None
@@ -207,7 +209,7 @@ class Distribution:
 
     @contextlib.contextmanager
     def blob(self, digest: str, size: int) -> Iterator[Iterator[bytes] | None]:
-        """Yield the content of a blob of ``size`` bytes in pieces of at most 64 KiB; None where it is absent."""
+        """Yield the content of a blob of ``size`` bytes in pieces of at most 64 KiB; None if the blob is absent."""
         with self._open("GET", self._url("blobs", digest), size=size) as (answer, url):
             if answer.status in (_NOT_FOUND, _GONE):
                 yield None
@@ -217,7 +219,7 @@ class Distribution:
             yield _pieces(answer, url)
 
     def delete(self, reference: str) -> Removal:
-        """Delete a manifest by its digest with all its tags, or a tag where the registry can (OCI only)."""
+        """Delete a manifest and all its tags (by digest), or one tag if the registry supports that (OCI only)."""
         answer = self._call("DELETE", self._url("manifests", reference))
         if answer.status in _OK:
             return Removal.DONE
@@ -228,16 +230,16 @@ class Distribution:
         if refused or "UNSUPPORTED" in codes or answer.status in (_NOT_ALLOWED, _NOT_IMPLEMENTED):
             return Removal.UNSUPPORTED
         error = self._error(answer, f"the deletion of {reference}")
-        if isinstance(error, DeniedError) and (row := deletion_advice.provider_of(self.host)):
+        if isinstance(error, DeniedError) and (row := deletion_advice.service_of(self.host)):
             error = DeniedError(
                 error.message, code="registry-denied", hint=f"{error.hint}; or the way of {row.name}: {row.advice}"
             )
         raise error
 
     def push_refusal(self) -> str:
-        """Why nothing may be pushed, in the registry's own words; empty where it may, or the registry does not tell.
+        """Return the registry's reason to refuse a push; empty if a push is allowed or the registry does not say.
 
-        An upload is begun, without content, and cancelled. A page of a proxy before the registry tells nothing.
+        Begin an upload without content, then cancel it. Ignore the error page of a proxy in front of the registry.
         """
         try:
             answer = self._call("POST", f"{self.base}/v2/{self.path}/blobs/uploads/", action="push")
@@ -262,39 +264,39 @@ class Distribution:
         url = join(answer.url, match["url"])
         if url is None or origin(url) != origin(self.base):
             raise UnreachableError(
-                f"{self.host} continues its list of tags somewhere else",
+                f"{self.host} continues its list of tags on another host",
                 code="registry-tags-unusable",
                 hint="name one tag: REPOSITORY:TAG",
             )
         return url
 
     def _call(self, method: str, url: str, *, accept: str = "", action: str = "") -> _Answer:
-        with self._open(method, url, accept=accept, action=action) as (answer, come):
-            return _read(answer, url, come)
+        with self._open(method, url, accept=accept, action=action) as (answer, final_url):
+            return _read(answer, url, final_url)
 
     @contextlib.contextmanager
     def _open(
         self, method: str, url: str, *, accept: str = "", size: int = ANSWER_LIMIT, action: str = ""
     ) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
-        """Yield the answer to a request and where it comes from, after logging in if the registry asks for it.
+        """Yield the answer to a request and its final address, after a login if the registry asks for one.
 
-        Only the registry itself asks: what a host that it redirects to asks for is not answered.
+        Do not answer a challenge of a host that the registry redirects to.
         """
         action = action or ("delete" if method == "DELETE" else "pull")
         headers = {"Accept": accept, "User-Agent": "buildx-cache"}
         used = self.login.header(action)
-        answer, come = self._ask(method, url, {**headers, "Authorization": used}, size)
+        answer, final_url = self._ask(method, url, {**headers, "Authorization": used}, size)
         for _ in range(_LOGINS):
             challenge = answer.headers.get("WWW-Authenticate", "")
-            if answer.status != _UNAUTHORIZED or origin(come) != origin(url):
+            if answer.status != _UNAUTHORIZED or origin(final_url) != origin(url):
                 break
             if not self.login.renew(action, used, url, challenge):
                 break
             answer.close()
             used = self.login.header(action)
-            answer, come = self._ask(method, url, {**headers, "Authorization": used}, size)
+            answer, final_url = self._ask(method, url, {**headers, "Authorization": used}, size)
         try:
-            yield answer, come
+            yield answer, final_url
         finally:
             answer.close()
 
@@ -310,8 +312,8 @@ class Distribution:
         return answer
 
     def _error(self, answer: _Answer, what: str) -> BuildxCacheError:
-        if answer.status in (_UNAUTHORIZED, _FORBIDDEN) and origin(answer.come) != origin(self.base):
-            where = f"{host_of(answer.come)}, where {self.host} redirects to,"
+        if answer.status in (_UNAUTHORIZED, _FORBIDDEN) and origin(answer.final_url) != origin(self.base):
+            where = f"{host_of(answer.final_url)}, where {self.host} redirects to,"
             return DeniedError(
                 f"{where} denied {what} of {self.path}: {answer.reason}",
                 code="registry-denied",
@@ -321,7 +323,7 @@ class Distribution:
             return self.login.denied(f"{what} of {self.path}", answer.reason)
         if answer.status == _TOO_MANY:
             return UnreachableError(
-                f"{self.host} takes no more requests for now ({answer.reason})",
+                f"{self.host} limits requests ({answer.reason})",
                 code="registry-throttled",
                 hint="wait, or log in: docker login",
             )
@@ -333,7 +335,7 @@ class Distribution:
         )
 
     def unsupported(self) -> UsageError:
-        """Return the error where nothing can be deleted through the API."""
+        """Return the error for a registry that deletes nothing through the API."""
         return UsageError(
             f"{self.host} does not let tags be deleted through the registry API",
             code="registry-deletes-nothing",
@@ -355,14 +357,14 @@ def _tags_in(answer: _Answer) -> Iterator[str]:
             yield tag
 
 
-def _read(answer: urllib3.BaseHTTPResponse, url: str, come: str) -> _Answer:
-    """Return an answer with its content, which is cut soon after :data:`ANSWER_LIMIT`."""
+def _read(answer: urllib3.BaseHTTPResponse, url: str, final_url: str) -> _Answer:
+    """Return an answer with its content, cut soon after :data:`ANSWER_LIMIT` bytes."""
     content = bytearray()
-    for piece in _pieces(answer, come):
+    for piece in _pieces(answer, final_url):
         content += piece
         if len(content) > ANSWER_LIMIT:
             break
-    return _Answer(status=answer.status, url=url, come=come, headers=answer.headers, content=bytes(content))
+    return _Answer(status=answer.status, url=url, final_url=final_url, headers=answer.headers, content=bytes(content))
 
 
 def _pieces(answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:

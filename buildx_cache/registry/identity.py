@@ -1,4 +1,4 @@
-"""What a registry is logged in to with, and where the user's Docker configuration has it."""
+"""Logins to a registry, and the summary of the logins in the user's Docker configuration."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Password:
 
     username: str
     secret: Secret
-    otherwise: Callable[[], Credential | None] | None = field(default=None, repr=False, compare=False)
-    """Gives another login, where this one is refused."""
+    fallback: Callable[[], Credential | None] | None = field(default=None, repr=False, compare=False)
+    """Returns another login to try if the registry refuses this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityToken:
-    """A refresh token, which the registry's token service changes into short-lived ones."""
+    """A refresh token, which the registry's token service exchanges for short-lived tokens."""
 
     secret: Secret
 
@@ -30,7 +30,7 @@ Credential = Password | IdentityToken
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """The user's Docker configuration as far as logins go: names only, never a secret."""
+    """The logins in the user's Docker configuration and environment: names only, never a secret."""
 
     folder: str
     registries: tuple[str, ...] = ()
@@ -38,6 +38,6 @@ class Credentials:
     broken: str = ""
     """Why the configuration cannot be read; empty if it can."""
     ambient: str = ""
-    """The registry that ``DOCKER_LOGIN`` is for; empty: there is no whole pair of variables."""
+    """The registry that ``DOCKER_LOGIN`` is for; empty if the variables do not make a login."""
     unusable: str = ""
-    """Why the variables make no login; empty if they do, or there are none."""
+    """Why the variables do not make a login; empty if they do, or none is set."""

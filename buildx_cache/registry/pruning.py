@@ -1,8 +1,8 @@
-"""Which cache tags of a repository may go, and taking them away without taking anything else.
+"""Choose the cache tags of a repository to delete, and delete them and nothing else.
 
-What is not known to be dead is kept: a tag whose manifest cannot be read or whose age is not known, and one that may
-belong to a branch that exists. So is an image, whatever its tag: where a registry deletes manifests only, an index of
-another tag can lose it, and no list of tags shows that.
+Keep a tag in doubt: with an unreadable manifest, of unknown age, or that may belong to an existing branch. Keep every
+image, whatever its tag: if the registry deletes manifests only, another tag's index may refer to the manifest, and the
+list of tags does not show that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from buildx_cache.cache_tags import REF_PREFIX, scope_text, scopes_of
 from buildx_cache.errors import BuildxCacheError, CacheError, UsageError
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.registry.distribution import Removal, in_parallel
-from buildx_cache.registry.repository import Holds, Repository
+from buildx_cache.registry.repository import Repository, TagKind
 
 _HOUR = 3_600
 _UNMATCHED = "none of the branches given has a cache here: the list may be a wrong one"
@@ -24,10 +24,10 @@ _DAY = 24 * _HOUR
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheTag:
-    """A tag that could go: ``created`` (seconds since the epoch) as in ``RemoteCache``.
+    """A candidate for deletion. ``created`` (seconds since the epoch) is that of ``RemoteCache``.
 
-    ``problem`` says why the manifest cannot be read, if so. ``named`` tells that the user spelled the tag out, and
-    ``image`` that it is no cache.
+    ``problem`` says why the manifest cannot be read. ``named``: the user named this tag. ``image``: the tag is an
+    image, not a cache.
     """
 
     name: str
@@ -40,7 +40,7 @@ class CacheTag:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """A tag with why it goes or stays."""
+    """A tag, and the reason to delete it or keep it."""
 
     tag: CacheTag
     reason: str
@@ -48,7 +48,7 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """Which tags go and which stay."""
+    """The tags to delete and the tags to keep."""
 
     delete: tuple[Decision, ...]
     kept: tuple[Decision, ...]
@@ -56,7 +56,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
-    """What was deleted, and what stays. ``error`` ended it early; raise it once the rest is shown."""
+    """The deleted and the kept tags. If ``error`` ended the deletion early, raise it after showing the rest."""
 
     deleted: tuple[Decision, ...]
     kept: tuple[Decision, ...]
@@ -64,14 +64,12 @@ class Deletion:
 
 
 def survey(repository: Repository, tag: str = "") -> tuple[CacheTag, ...]:
-    """Return the repository's ``buildcache-*`` tags, or just ``tag``, whatever it is called.
-
-    Several are read at a time.
+    """Return the repository's ``buildcache-*`` tags, or only ``tag``, whatever its name. Read several concurrently.
 
     Raises:
-        UsageError: there is no such repository or tag.
-        CacheError: what ``tag`` stands for cannot be told.
-        DeniedError: the user may not read it.
+        UsageError: the repository or the tag does not exist.
+        CacheError: the digest of ``tag`` cannot be determined.
+        DeniedError: the user may not read the repository.
         UnreachableError: the registry does not answer.
     """
     if tag:
@@ -80,7 +78,7 @@ def survey(repository: Repository, tag: str = "") -> tuple[CacheTag, ...]:
 
 
 def _named(repository: Repository, name: str) -> CacheTag:
-    """Return a tag that is to go even if it cannot be read: what it stands for is all that deleting it takes."""
+    """Return the tag that the user named, even if its manifest is unreadable: to delete it, its digest is enough."""
     try:
         return dataclasses.replace(_looked_at(repository, name), named=True)
     except CacheError as error:
@@ -90,7 +88,7 @@ def _named(repository: Repository, name: str) -> CacheTag:
 def _listed(repository: Repository, name: str) -> CacheTag:
     try:
         return _looked_at(repository, name)
-    except (CacheError, UsageError) as error:  # the latter: it went since it was listed
+    except (CacheError, UsageError) as error:  # UsageError: the tag was deleted since it was listed
         return CacheTag(name=name, problem=error.message)
 
 
@@ -99,21 +97,26 @@ def _looked_at(repository: Repository, name: str) -> CacheTag:
     return CacheTag(
         name=name,
         digest=found.digest,
-        # The times of records that cannot all be read may not tell the newest step.
+        # With unreadable records, the newest time found may not be the newest step.
         created=None if found.findings else found.created,
-        image=found.holds is not Holds.CACHE,
+        image=found.holds is not TagKind.CACHE,
     )
 
 
 def choose(
     tags: Iterable[CacheTag], *, now: float, max_age: float | None = None, branches: Iterable[str] | None = None
 ) -> Choice:
-    """Which tags may go: those that are older than ``max_age`` and that belong to none of ``branches``.
+    """Choose the tags to delete: those older than ``max_age`` that belong to none of ``branches``. Pure.
 
-    A condition that is not given is met by every tag. Without any, only a tag goes that the user named, which alone
-    need not be called ``buildcache-*``. ``max_age`` is in seconds, ``now`` in seconds since the epoch. ``branches``
-    are the names of all branches that exist, and of scopes to keep; a list that is empty, or that none of the tags
-    belongs to, is taken for a wrong one, and nothing goes. Pure.
+    An absent condition holds for every tag. With no condition at all, choose only the tag that the user named. Only
+    that tag may have a name other than ``buildcache-*``. If ``branches`` is empty, or no tag belongs to any of them,
+    assume that the list is wrong and choose nothing.
+
+    Args:
+        tags: the candidates.
+        now: seconds since the epoch.
+        max_age: seconds.
+        branches: the names of all existing branches, and of scopes to keep.
     """
     tags = tuple(tags)
     owners = None if branches is None else _Owners(frozenset(filter(None, branches)))
@@ -176,23 +179,23 @@ def _age(seconds: float) -> str:
 
 
 class _Owners:
-    """Whose a tag is. Names go forward to tags, never back: a tag does not tell its branch."""
+    """Find the branch that a tag belongs to, by computing the tag text of every branch: it cannot be reversed."""
 
     def __init__(self, branches: frozenset[str]) -> None:
         self.branches = branches
         self._by_text = {scope_text(branch): branch for branch in branches}
 
     def of(self, tag: str) -> str:
-        """Name the branch that the tag belongs to, on any platform; empty if there is none."""
+        """Return the branch that the tag belongs to, on any platform; empty if it belongs to none."""
         return next((self._by_text[text] for text in scopes_of(tag) if text in self._by_text), "")
 
 
 def delete(repository: Repository, choice: Choice) -> Deletion:
     """Delete the chosen tags and nothing else.
 
-    Each is deleted by its tag where the registry can do that. Where it deletes manifests only, every tag of one goes
-    with it: a manifest that any other tag of the repository stands for then stays. A tag that was written anew since
-    it was looked at stays as well. Blobs are the registry's to collect.
+    Delete each by its tag if the registry can. If the registry deletes manifests only, all tags of a manifest go with
+    it: keep a manifest that another tag of the repository points at. Keep a tag that was rewritten since it was
+    read. The registry garbage-collects the blobs.
     """
     return _Deleter(repository=repository, choice=choice).run()
 
@@ -240,13 +243,13 @@ class _Deleter:
     def _assert_present(self, sharer: str, deleted: str) -> None:
         if not _digest(self.repository, sharer):
             raise CacheError(
-                f"{self.repository.name}: deleting {deleted} took {sharer} with it, which has the same manifest",
+                f"{self.repository.name}: deleting {deleted} also deleted {sharer}, which has the same manifest",
                 code="pruned-too-much",
-                hint=f"push {sharer} again; this registry does not keep to the OCI specification",
+                hint=f"push {sharer} again; this registry does not follow the OCI specification",
             )
 
     def _by_manifest(self) -> None:
-        """Every tag of the repository is asked for its manifest first; if one cannot be told, nothing goes."""
+        """Delete manifests, after reading the digest of every tag; if one is unknown, delete nothing."""
         names = self.repository.tags()
         digests = in_parallel(lambda name: _digest(self.repository, name), names)
         going = {one.tag.name for one in self.waiting}
@@ -264,16 +267,16 @@ class _Deleter:
 
 
 def _digest(repository: Repository, tag: str) -> str:
-    """Return what the tag stands for; empty if nothing.
+    """Return the digest of the tag's manifest; empty if the tag does not exist.
 
     Raises:
-        CacheError: it cannot be told.
+        CacheError: the digest cannot be determined.
     """
     try:
         return repository.registry.digest(tag) or ""
     except MalformedError as error:
         raise CacheError(
-            f"{repository.name}:{tag} {error.problem}: what else it stands for is not known",
+            f"{repository.name}:{tag} {error.problem}: its other tags are unknown",
             code="cache-damaged",
             hint="delete that tag first, or name the one tag to delete",
         ) from None

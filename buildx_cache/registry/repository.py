@@ -1,4 +1,4 @@
-"""A repository's caches: what each tag leads to, what they hold, and whether they are sound."""
+"""Inspect and verify the caches in a repository of a registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.errors import CacheError, UsageError
-from buildx_cache.layout.graph import Graph, Limits, Root, follow
+from buildx_cache.layout.graph import Graph, Root, WalkLimits, follow
 from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Finding, Kind, Role, Shape
 from buildx_cache.layout.parse import MalformedError, descriptor, parse_object
 from buildx_cache.layout.reachability import shape_of
@@ -22,8 +22,8 @@ from buildx_cache.registry.distribution import Distribution, in_parallel
 from buildx_cache.registry.identity import Credential
 from buildx_cache.registry.transport import Pace, Send, sender
 
-TAG_LIMITS = Limits(roots=1, documents=128, document_bytes=32 << 20, blobs=50_000)
-"""Of one tag; several are read at a time. BuildKit imports manifests of at most 1 MiB."""
+TAG_LIMITS = WalkLimits(roots=1, documents=128, document_bytes=32 << 20, blobs=50_000)
+"""The limits for one tag; several tags are read concurrently. BuildKit imports manifests of at most 1 MiB."""
 
 _REMEDIES: Mapping[Kind, str] = {
     Kind.TOO_LARGE: "build fewer steps into it (mode=min, or a reference per target): BuildKit does not import it",
@@ -39,20 +39,21 @@ class RemoteFinding(Finding):
 
     @property
     def remedy(self) -> str:
-        """What to do about it."""
+        """Return how the user can repair the fault."""
         return _REMEDIES.get(self.kind, _REBUILD)
 
 
 def remote(finding: Finding) -> RemoteFinding:
-    """Give the same fault of a cache in a registry."""
+    """Return a finding with the remedies of a cache in a registry."""
     return RemoteFinding(kind=finding.kind, blob=finding.blob, referrer=finding.referrer, problem=finding.problem)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """A tag's manifest, and all that was found below it.
+    """A tag's manifest and the blobs below it.
 
-    ``records`` are those of each cacheconfig and inline cache, by its digest; ``findings`` say what could not be read.
+    ``records`` maps the digest of each cacheconfig and of each config with an inline cache to its records; ``findings``
+    are the documents that could not be read.
     """
 
     root: Descriptor
@@ -62,7 +63,7 @@ class Contents:
     findings: tuple[RemoteFinding, ...]
 
     def layers(self) -> Mapping[str, tuple[Descriptor, str]]:
-        """Return the layers by digest, each with what names it."""
+        """Return the layers by digest, each with the digest of its first referrer."""
         found: dict[str, tuple[Descriptor, str]] = {}
         for link, referrers in self.graph.links.items():
             if link.role is Role.LAYER:
@@ -71,11 +72,11 @@ class Contents:
 
 
 def read_contents(registry: Distribution, tag: str) -> Contents:
-    """Follow a tag.
+    """Read a tag's manifest and every document below it.
 
     Raises:
-        UsageError: there is no such tag.
-        MalformedError: its manifest cannot be read.
+        UsageError: the tag does not exist.
+        MalformedError: the tag's manifest cannot be read.
     """
     manifest = registry.manifest(tag)
     if manifest is None:
@@ -106,14 +107,14 @@ def read_contents(registry: Distribution, tag: str) -> Contents:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """The documents below a tag, of which one was read already."""
+    """The documents below a tag; ``content`` is that of ``root``, which was read already."""
 
     registry: Distribution
     root: Descriptor
     content: bytes
 
     def has(self, _: str) -> bool:
-        """Follow no subject: a signature is not what it signs."""
+        """Return False, so that no subject is followed: a signature does not contain the image that it signs."""
         return False
 
     def fetch(self, of: Descriptor) -> bytes:
@@ -130,10 +131,10 @@ class _Source:
 
 
 def read_blob(registry: Distribution, of: Descriptor) -> bytes:
-    """Return a document whole, its size and SHA-256 compared.
+    """Return the content of a document, after comparing its size and SHA-256.
 
     Raises:
-        MalformedError: it is absent, or not what its descriptor says.
+        MalformedError: the document is absent, too large, or does not match its descriptor.
     """
     if of.size > DOCUMENT_LIMIT:
         raise MalformedError(Kind.TOO_LARGE, f"has {of.size} bytes, and at most {DOCUMENT_LIMIT} are read")
@@ -143,10 +144,10 @@ def read_blob(registry: Distribution, of: Descriptor) -> bytes:
 
 
 def check_blob(registry: Distribution, of: Descriptor, take: Callable[[bytes], object] = len) -> None:
-    """Read a blob through SHA-256; ``take`` is called with its pieces.
+    """Read a blob, compare its size and SHA-256, and call ``take`` with each piece.
 
     Raises:
-        MalformedError: it is absent, or has another size or content.
+        MalformedError: the blob is absent, or does not match its descriptor.
     """
     hashed = hashlib.sha256()
     size = 0
@@ -165,8 +166,8 @@ def check_blob(registry: Distribution, of: Descriptor, take: Callable[[bytes], o
         raise MalformedError(Kind.CONTENT, "has other content than its digest says")
 
 
-class Holds(StrEnum):
-    """What a tag is."""
+class TagKind(StrEnum):
+    """The kind of a tag's content."""
 
     CACHE = "cache"
     INLINE = "image with an inline cache"
@@ -175,19 +176,19 @@ class Holds(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteCache:
-    """What a tag holds.
+    """The content of a tag.
 
-    ``layers`` are the largest first; ``size`` counts the manifests, configs and layers, each once, in bytes;
-    ``records`` is None where there are none to read. ``created`` is the newest time in the records (seconds since
-    the epoch), None where unknown: it tells when a step was last executed, as a registry does not tell when a tag
-    was last pushed. ``findings`` say what could not be read.
+    ``layers`` are sorted, largest first. ``size`` counts the manifests, configs and layers, each once, in bytes.
+    ``records`` is None if there are no readable records. ``created`` is the newest time in the records (seconds since
+    the epoch), None if unknown: the time at which a step last ran. A registry does not say when a tag was last pushed.
+    ``findings`` are the documents that could not be read.
     """
 
     tag: str
     digest: str
     media_type: str
     shape: Shape
-    holds: Holds
+    holds: TagKind
     layers: tuple[Descriptor, ...]
     records: int | None
     size: int
@@ -197,42 +198,42 @@ class RemoteCache:
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """The caches in one repository. Every method raises DeniedError and UnreachableError as it meets them."""
+    """The caches in one repository. Every method that sends a request may raise DeniedError or UnreachableError."""
 
     registry: Distribution
 
     @property
     def name(self) -> str:
-        """``host/path``, for people."""
+        """Return ``host/path``, for people."""
         return self.registry.name
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """The passwords and tokens that were sent to the registry."""
+        """Return the passwords and tokens that were sent to the registry."""
         return self.registry.login.secrets
 
     def tags(self) -> tuple[str, ...]:
-        """Every tag.
+        """Return every tag.
 
         Raises:
-            UsageError: there is no such repository.
+            UsageError: the repository does not exist.
         """
         return self.registry.tags()
 
     def cache_tags(self) -> tuple[str, ...]:
-        """Return the tags of scopes' caches: ``buildcache-*``.
+        """Return the cache tags of scopes: ``buildcache-*``.
 
         Raises:
-            UsageError: there is no such repository.
+            UsageError: the repository does not exist.
         """
         return tuple(tag for tag in self.tags() if tag.startswith(REF_PREFIX))
 
     def inspect(self, tag: str) -> RemoteCache:
-        """Return what a tag holds, from its manifests and records; layers are not touched.
+        """Return the content of a tag from its manifests and records; request no layer.
 
         Raises:
-            UsageError: there is no such tag.
-            CacheError: its manifest cannot be read.
+            UsageError: the tag does not exist.
+            CacheError: the tag's manifest cannot be read.
         """
         try:
             contents = read_contents(self.registry, tag)
@@ -245,13 +246,13 @@ class Repository:
         return _described(tag, contents)
 
     def verify(self, tag: str, *, deep: bool = False) -> tuple[Finding, ...]:
-        """Every fault of a tag, none twice; empty where it is sound.
+        """Return every fault of a tag once; empty if the tag is sound.
 
-        Manifests and configs are read and compared with their digests, the layers asked for by HEAD, which tells
-        presence and size. ``deep`` reads the layers too, through SHA-256, a piece at a time.
+        Read manifests and configs and compare their digests; ask for the presence and size of each layer by HEAD.
+        ``deep`` also reads the layers, a piece at a time, and compares their SHA-256.
 
         Raises:
-            UsageError: there is no such tag.
+            UsageError: the tag does not exist.
         """
         try:
             contents = read_contents(self.registry, tag)
@@ -288,14 +289,18 @@ def connect(
     send: Send | None = None,
     pace: Pace = Pace(),  # noqa: B008 -- frozen
 ) -> Repository:
-    """Return a repository, not yet talked to; the reference's tag and digest are not looked at.
+    """Return a repository without sending a request; ignore the reference's tag and digest.
 
-    ``credential`` is asked for the login of the registry (``Reference.registry_host``) if that wants one. ``env``
-    names proxies, ``pace`` the limits of every answer. Unless ``plain_http`` says, plain HTTP is spoken to this machine
-    alone, as BuildKit does (``util/resolver/resolver.go``). ``send`` replaces the network.
+    Args:
+        repository: a reference to the repository.
+        credential: returns the login for a ``Reference.registry_host``; called if the registry asks for a login.
+        env: variables that name proxies.
+        plain_http: whether to use plain HTTP; None: only to this machine, as BuildKit (``util/resolver/resolver.go``).
+        send: replaces the network.
+        pace: limits every answer.
 
     Raises:
-        UnreachableError: ``env`` names a proxy that cannot be used.
+        UnreachableError: the proxy in ``env`` is unusable.
     """
     host, address, path = repository.registry_host, repository.api_host, repository.canonical.path
     plain = is_loopback(address) if plain_http is None else plain_http
@@ -307,14 +312,14 @@ def connect(
 
 def _described(tag: str, contents: Contents) -> RemoteCache:
     records = contents.records.values()
-    image = Holds.INLINE if records else Holds.IMAGE
+    image = TagKind.INLINE if records else TagKind.IMAGE
     layers = [layer for layer, _ in contents.layers().values()]
     return RemoteCache(
         tag=tag,
         digest=contents.root.digest,
         media_type=contents.root.media_type,
         shape=contents.shape,
-        holds=image if contents.shape is Shape.IMAGE else Holds.CACHE,
+        holds=image if contents.shape is Shape.IMAGE else TagKind.CACHE,
         layers=tuple(sorted(layers, key=lambda layer: (-layer.size, layer.digest))),
         records=sum(one.records for one in records) if records else None,
         size=sum({link.digest: link.size for link in contents.graph.links}.values()),
@@ -324,5 +329,5 @@ def _described(tag: str, contents: Contents) -> RemoteCache:
 
 
 def _is_elsewhere(layer: Descriptor) -> bool:
-    """Whether a layer is kept by its maker and not by registries (Windows base images)."""
+    """Return whether a layer is stored by its vendor and not by registries (Windows base images)."""
     return "nondistributable" in layer.media_type or ".foreign." in layer.media_type

@@ -1,7 +1,7 @@
-"""Send requests over urllib3: limits of time and size, retries, the environment's proxies, redirects without logins.
+"""Send requests with urllib3: limit time and size, retry, use the environment's proxies, drop logins on redirects.
 
-A registry could send a byte every few seconds, or headers and lines of chunks without an end. The limits of an answer
-as a whole are kept where bytes come from the socket: below status line, headers, chunks and body alike.
+A registry could send one byte every few seconds, or endless headers or chunk lines. So the limits of an answer are
+enforced where bytes leave the socket: they cover the status line, headers, chunks and body.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError, MaxRetryError, NameResolutionError, SSLError
 from urllib3.util import make_headers
 
 from buildx_cache.errors import BuildxCacheError, UnreachableError
@@ -30,45 +30,49 @@ from buildx_cache.reference import is_loopback
 from buildx_cache.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
     from _typeshed import WriteableBuffer
+    from urllib3.connectionpool import ConnectionPool
 
 
 RETRIED = frozenset({429, 500, 502, 503, 504})
-"""Statuses of answers that are tried again."""
+"""Status codes after which a request is sent again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """What an answer may take: ``seconds``, and more only while ``rate`` bytes come a second on the average."""
+    """The time and size limits of an answer: ``seconds``, then on average at least ``rate`` bytes a second."""
 
     seconds: float = 60
     rate: int = 32 << 10
     piece: float = 30
-    """Seconds between two pieces."""
+    """The most seconds between two pieces."""
     listing: float = 300
-    """Seconds for all pages of a list of tags."""
+    """The most seconds for all pages of a list of tags."""
     head: int = 1 << 20
-    """Bytes of the status lines and headers."""
+    """The most bytes of status lines and headers."""
 
 
 class PaceError(HTTPError):
-    """An answer is too slow or too long. urllib3 does not try it again."""
+    """An answer is too slow or too long. urllib3 does not retry the request."""
 
 
 class Expected(threading.local):
-    """The bytes that the body of this thread's next answer may have."""
+    """The size limit, in bytes, of the body of this thread's next answer."""
 
     size = 0
 
 
-# Of an answer that is tried again, urllib3 reads the body away.
+# urllib3 reads and drops the body of an answer before it retries.
 _RETRIED_BODY = 1 << 16
 # A body in chunks is longer than its content.
 _CHUNKING = 2
 
 
 class _Wire(io.RawIOBase):
-    """The bytes of one answer as they come from a socket; ``body`` of them may follow the head."""
+    """The bytes of one answer from a socket; at most ``body`` bytes may follow the head."""
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket, pace: Pace) -> None:
         self._raw = raw
@@ -121,7 +125,7 @@ class _Answer(http.client.HTTPResponse):
 
 
 def paced(manager: urllib3.PoolManager, pace: Pace, expected: Expected) -> None:
-    """Have all answers to what ``manager`` sends keep to ``pace``."""
+    """Enforce ``pace`` on every answer to a request of ``manager``."""
     response: Callable[..., http.client.HTTPResponse] = partial(_Answer, pace=pace, expected=expected)
 
     class Plain(HTTPConnection):
@@ -140,16 +144,46 @@ def paced(manager: urllib3.PoolManager, pace: Pace, expected: Expected) -> None:
 
 
 CONNECTIONS = 8
-"""Requests to one host at a time."""
+"""The most concurrent requests to one host."""
 
 ANSWER_LIMIT = 4 << 20
-"""Bytes of an answer that is no blob (distribution-spec: a registry should take manifests of that much)."""
+"""The largest answer, in bytes, that is not a blob (distribution-spec: registries should accept such manifests)."""
 
 _CONNECT = 10  # seconds
-_RETRY_AFTER_LIMIT = 30  # seconds; a registry that asks for more is given up after the last try
+_RETRY_AFTER_LIMIT = 30  # seconds; the longest wait that a registry may ask for
 POLICY = RetryPolicy(tries=5, first=0.3, longest=5)
-# Every method, since none is used that may not be repeated. Redirects are followed below, not by urllib3.
-RETRY = urllib3.Retry(
+
+
+class PassingFaults(urllib3.Retry):
+    """Tries again what may pass: not a host's name that does not exist."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        """Count a try.
+
+        Raises:
+            MaxRetryError: there is no other one.
+        """
+        if error and _pool and _is_unknown_host(error):
+            raise MaxRetryError(_pool, url or "", error) from error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+def _is_unknown_host(error: Exception) -> bool:
+    """Tell whether a name server says that a name does not exist; one that does not answer may do so later."""
+    cause = error.__cause__ if isinstance(error, NameResolutionError) else None
+    return isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN
+
+
+# All methods: every request here can be repeated. `follow` follows redirects, not urllib3.
+RETRY = PassingFaults(
     total=POLICY.tries - 1,
     connect=2,
     read=2,
@@ -175,30 +209,30 @@ _NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked for; headers and body may hold secrets and are not shown."""
+    """A request; ``repr`` leaves out headers and body, which may hold secrets."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     body: bytes | None = field(repr=False, default=None)
     size: int = ANSWER_LIMIT
-    """Bytes that the answer may have."""
+    """The largest answer, in bytes."""
 
 
 Send = Callable[[Request], urllib3.BaseHTTPResponse]
-"""Sends one request as it is and gives the answer with its body unread.
+"""Send one request and return the answer, its body unread.
 
 Raises:
-    urllib3.exceptions.HTTPError: there is no answer.
+    urllib3.exceptions.HTTPError: no answer arrived.
 """
 
 
 def sender(env: Mapping[str, str], pace: Pace = Pace(), retry: urllib3.Retry = RETRY) -> Send:
-    """Return connections of this call, through the proxies that ``env`` names, to anywhere but this machine.
+    """Return a function that sends requests, through the proxies in ``env`` except to this machine.
 
-    Each answer keeps to ``pace``; ``retry`` tells how often a request is sent again.
+    ``pace`` limits each answer; ``retry`` says how often a request is sent again.
     """
-    # A name in small letters counts more than the same in capitals, which sort first.
+    # `http_proxy` overrides `HTTP_PROXY`, which sorts first.
     lowered = {name.lower(): value for name, value in sorted(env.items())}
     proxies = {scheme: lowered.get(f"{scheme}_proxy", "") for scheme in _PORTS}
     no_proxy = lowered.get("no_proxy", "")
@@ -229,7 +263,7 @@ def sender(env: Mapping[str, str], pace: Pace = Pace(), retry: urllib3.Retry = R
 
 
 def _goes_direct(url: SplitResult, no_proxy: str) -> bool:
-    """Whether no proxy is used: for this machine, and for the hosts and domains of ``no_proxy``."""
+    """Return whether a request bypasses the proxy: to this machine, or to a host or domain of ``no_proxy``."""
     name = url.hostname or ""
     entries = [entry.strip().lstrip("*.").lower() for entry in no_proxy.split(",") if entry.strip()]
     named = any(not entry or entry in (name, url.netloc) or name.endswith(f".{entry}") for entry in entries)
@@ -249,7 +283,7 @@ def _proxy_at(parts: SplitResult) -> urllib3.ProxyManager:
     host = parts.netloc.rpartition("@")[2]
     if parts.scheme not in _PORTS:
         raise UnreachableError(
-            f"the proxy {parts.scheme}://{host} is of a kind that is not spoken here",
+            f"the proxy {parts.scheme}://{host} has an unsupported scheme",
             code="proxy-unusable",
             hint="name an HTTP proxy",
         )
@@ -259,13 +293,13 @@ def _proxy_at(parts: SplitResult) -> urllib3.ProxyManager:
 
 
 def follow(send: Send, request: Request) -> tuple[urllib3.BaseHTTPResponse, str]:
-    """Send a request, and a GET or HEAD on to where it is redirected: a registry's blob storage.
+    """Send a request; follow the redirects of a GET or HEAD, as to a registry's blob storage.
 
-    Gives the answer and the address that it comes from. ``Authorization`` goes to the first host only. A redirect that
-    does not satisfy :func:`may_lead` is refused.
+    Return the answer and the final address. Send ``Authorization`` to the first host only. Refuse a redirect that
+    :func:`may_redirect` forbids.
 
     Raises:
-        UnreachableError: there is no answer after all retries, or the redirects lead nowhere.
+        UnreachableError: no answer after all retries, a forbidden redirect, or too many.
     """
     for _ in range(_REDIRECTS_LIMIT):
         answer = _answer(send, request)
@@ -282,7 +316,7 @@ def follow(send: Send, request: Request) -> tuple[urllib3.BaseHTTPResponse, str]
 
 def _redirected(request: Request, location: str) -> Request:
     url = join(request.url, location)
-    if url is None or not may_lead(request.url, url):
+    if url is None or not may_redirect(request.url, url):
         raise UnreachableError(
             f"{host_of(request.url)} redirects to what is no safe address",
             code="registry-redirects",
@@ -294,19 +328,19 @@ def _redirected(request: Request, location: str) -> Request:
     return replace(request, url=url, headers=headers)
 
 
-def may_lead(here: str, there: str) -> bool:
-    """Whether the host of one address may name another address to go on to.
+def may_redirect(source: str, target: str) -> bool:
+    """Return whether the host of the URL ``source`` may redirect to the URL ``target``.
 
-    Never from HTTPS to plain HTTP, nor from another machine to this one or to its link's own addresses, where a cloud
-    has its metadata. A name is not looked up.
+    Forbid HTTPS to plain HTTP, and another machine to a loopback or link-local address, where a cloud serves its
+    metadata. Host names are not resolved.
     """
-    if urlsplit(here).scheme == "https" and urlsplit(there).scheme != "https":
+    if urlsplit(source).scheme == "https" and urlsplit(target).scheme != "https":
         return False
-    return not _is_near(there) or _is_near(here)
+    return not _is_local(target) or _is_local(source)
 
 
-def _is_near(url: str) -> bool:
-    """Whether an address is this machine's or its link's own, in any spelling that the system's resolver takes."""
+def _is_local(url: str) -> bool:
+    """Return whether a URL's host is a loopback or link-local address, in any spelling that the resolver accepts."""
     name = (urlsplit(url).hostname or "").rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -321,12 +355,12 @@ def _is_near(url: str) -> bool:
 def _answer(send: Send, request: Request) -> urllib3.BaseHTTPResponse:
     try:
         return send(request)
-    except (HTTPError, ValueError) as error:  # http.client and idna raise ValueError for what no URL may hold
+    except (HTTPError, ValueError) as error:  # http.client and idna raise ValueError for a malformed URL
         raise unreachable(request.url, error) from None
 
 
 def unreachable(url: str, error: Exception) -> BuildxCacheError:
-    """Return a failed request as an error; the reasons of urllib3 hold addresses, never headers."""
+    """Return the error for a failed request; urllib3's reasons hold addresses, never headers."""
     cause = getattr(error, "reason", None) or error
     host = host_of(url)
     if isinstance(cause, SSLError):
@@ -343,23 +377,23 @@ def unreachable(url: str, error: Exception) -> BuildxCacheError:
 
 
 def _plain(cause: object) -> str:
-    """urllib3 puts the connection object before the reason."""
+    """Return a cause without the connection object that urllib3 puts before the reason."""
     return printable(str(cause).rpartition(">: ")[2] or type(cause).__name__)
 
 
 def host_of(url: str) -> str:
-    """Host and port."""
+    """Return a URL's host and port."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port: what a login belongs to."""
+    """Return a URL's scheme, host and port; a login is sent to the same origin only."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
 
 
 def join(base: str, location: str) -> str | None:
-    """``location`` as seen from ``base``; None unless it is an HTTP address without a login in it."""
+    """Resolve ``location`` against ``base``; return None unless the result is an HTTP address without a login."""
     try:
         url = urljoin(base, location)
         parts = urlsplit(url)
@@ -374,7 +408,7 @@ def _is_web(parts: SplitResult) -> bool:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Return a registry's words, short and on one line, without what could steer a terminal."""
+    """Return a registry's message, short and on one line, without terminal control sequences."""
     clean = " ".join(without_controls(text[: 4 * limit]).split())
     clean = "".join(sign if sign.isprintable() else " " for sign in clean)
     return clean if len(clean) <= limit else clean[:limit] + "..."

@@ -1,4 +1,4 @@
-"""What a call did: ``model`` is the value; ``forms`` are those in which it is written, by ``writing``."""
+"""The report of a call: ``build_report`` has the values, ``formats`` writes them as JSON, HTML, JUnit and Markdown."""
 
 from buildx_cache.report.build_report import (
     PHASES,

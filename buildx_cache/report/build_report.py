@@ -1,4 +1,4 @@
-"""What a call did, as one value and as JSON (``report.schema.json``)."""
+"""The report of a call, as a value and as JSON (``report.schema.json``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from buildx_cache import __version__
 
 SCHEMA = 1
 PHASES = ("context", "builder", "login", "verify", "build", "export", "push", "sweep", "prune")
-"""Those that every report has, in their order."""
+"""The phases that every report has, in order."""
 
 ImportStatus = Literal["hit", "miss", "absent", "corrupt", "denied", "unreachable", "skipped"]
 ExportStatus = Literal["written", "unchanged", "skipped", "failed"]
@@ -22,7 +22,7 @@ Status = Literal["success", "failed", "interrupted"]
 
 @dataclass(frozen=True, kw_only=True)
 class ToolReport:
-    """Who wrote the report."""
+    """The program that wrote the report."""
 
     name: str = "buildx-cache"
     version: str = __version__
@@ -30,7 +30,7 @@ class ToolReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorReport:
-    """Why a call failed: the stable name of the cause, and one line for people."""
+    """The error of a failed call: the stable name of the cause, and one line for people."""
 
     code: str
     message: str
@@ -38,13 +38,13 @@ class ErrorReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReport:
-    """The image of a target; ``digest`` is empty where there is none.
+    """The image of a target; ``digest`` is empty if the image has none.
 
-    ``id`` is what the engine calls an image that was loaded. The classic image store has no manifests: what is only
-    loaded there has no digest.
+    ``id`` is the engine's ID of a loaded image. The classic image store has no manifests: an image that is only loaded
+    there has no digest.
 
-    ``platform_digests`` are those of its manifests by platform, as far as BuildKit tells: an image with attestations
-    is an index, which not everybody takes.
+    ``platform_digests`` maps each platform to the digest of its manifest, if BuildKit reports it: an image with
+    attestations is an index, which some tools cannot deploy.
     """
 
     digest: str = ""
@@ -57,7 +57,7 @@ class ImageReport:
 
     @property
     def name(self) -> str:
-        """Return what the image can be used by without a tag."""
+        """Return the image's digest or ID, which names it without a tag."""
         return self.digest or self.id
 
 
@@ -73,7 +73,7 @@ class BuilderReport:
 
 @dataclass(frozen=True, kw_only=True)
 class CIReport:
-    """Where and for what the call ran."""
+    """The CI job of the call: provider, branch, commit, pull request."""
 
     provider: str
     branch: str | None
@@ -84,7 +84,7 @@ class CIReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What became of one ``--cache-from``."""
+    """The result of one ``--cache-from``."""
 
     type: str
     source: str
@@ -94,7 +94,7 @@ class ImportReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportReport:
-    """What became of one ``--cache-to``; ``bytes`` were transferred, as far as BuildKit says."""
+    """The result of one ``--cache-to``; ``bytes`` were transferred, 0 if BuildKit does not say."""
 
     type: str
     target: str
@@ -105,7 +105,7 @@ class ExportReport:
 
 @dataclass(frozen=True, kw_only=True)
 class StepCounts:
-    """Steps as a Dockerfile author counts them."""
+    """The numbers of steps, counted as instructions of the Dockerfile."""
 
     total: int = 0
     cached: int = 0
@@ -114,7 +114,7 @@ class StepCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalReport:
-    """The folder of a local cache after the build; ``sound`` tells that nothing it refers to is absent or cut short."""
+    """The folder of a local cache after the build; ``sound``: every referenced blob is present and has its size."""
 
     dir: str
     live_bytes: int
@@ -124,9 +124,9 @@ class LocalReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LazyReport:
-    """Whether BuildKit was handed local folders as a registry's, why (not), and the bytes that it read of them so.
+    """Whether BuildKit imported local folders lazily, the reason, and the bytes that it read lazily.
 
-    ``exported`` tells whether it wrote one so.
+    ``exported`` says whether BuildKit pushed one to this program.
     """
 
     used: bool
@@ -137,7 +137,7 @@ class LazyReport:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheReport:
-    """What the cache did."""
+    """The results of all cache imports and exports."""
 
     mode: str
     scope: str
@@ -149,12 +149,12 @@ class CacheReport:
     steps: StepCounts = StepCounts()
     hit_ratio: float | None = None
     saved_seconds: float | None = None
-    """What the cached steps took when they last ran, added up; None where that is not known of any."""
+    """The total time of the cached steps when they last ran; None if no such time is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeavyReport:
-    """A big entry of the build context: the line of ``.dockerignore`` that leaves it out, and its bytes."""
+    """A large entry of the build context: its bytes, and the line of ``.dockerignore`` that excludes it."""
 
     line: str
     bytes: int
@@ -162,7 +162,7 @@ class HeavyReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ContextReport:
-    """The bytes of build context, named ones included, that were sent; ``largest`` has entries of a large one."""
+    """The bytes of all build contexts that were sent; ``largest`` lists the largest entries of a large context."""
 
     bytes: int
     largest: tuple[HeavyReport, ...] = ()
@@ -184,7 +184,7 @@ class StepReport:
 
 @dataclass(frozen=True, kw_only=True)
 class RetryReport:
-    """How often a phase was tried again, and why."""
+    """The number of retries of a phase, and the reason."""
 
     phase: str
     reason: str
@@ -193,7 +193,7 @@ class RetryReport:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildReport:
-    """Everything a call did; version 1 of the public format."""
+    """The whole report of a call; version 1 of the public format."""
 
     status: Status
     exit_code: int
@@ -202,21 +202,21 @@ class BuildReport:
     """RFC 3339, UTC."""
     seconds: float
     images: Mapping[str, ImageReport]
-    """By target."""
+    """The images by target."""
     builder: BuilderReport
     ci: CIReport
     cache: CacheReport
     build_context: ContextReport | None = None
-    """None where nothing was sent."""
+    """None if no build context was sent."""
     steps: tuple[StepReport, ...] = ()
     phases: Mapping[str, float] = field(default_factory=dict)
-    """Seconds in each phase; ``export`` and ``push`` are those of the build's own time that BuildKit names."""
+    """Seconds in each phase; ``export`` and ``push`` are parts of ``build``, as BuildKit reports them."""
     retries: tuple[RetryReport, ...] = ()
     warnings: tuple[str, ...] = ()
     commands: tuple[tuple[str, ...], ...] = ()
     """Redacted command lines, in the order in which they ran."""
     docker_calls: int = 0
-    """How often the docker command line was run, what was asked of it included."""
+    """The number of docker commands that ran, queries included."""
     tool: ToolReport = ToolReport()
     schema: int = SCHEMA
 
@@ -230,7 +230,7 @@ class BuildReport:
 
 
 def rewritten_report(report: BuildReport, change: Callable[[str], str]) -> BuildReport:
-    """Apply ``change`` to the words of Docker and registries in a report. Steps and warnings are redacted before."""
+    """Apply ``change`` to the texts of Docker and registries in a report; steps and warnings are redacted earlier."""
     cache = report.cache
     return replace(
         report,
@@ -261,7 +261,7 @@ def _rounded(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
 
 
 def report_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of the report, as kept in the package."""
+    """Return the JSON Schema (draft 2020-12) of the report, a file of the package."""
     text = resources.files("buildx_cache").joinpath("report.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

@@ -1,6 +1,6 @@
-"""Write a report in its forms: JSON, an HTML page, JUnit XML, Markdown.
+"""Write a report as JSON, an HTML page, JUnit XML or Markdown.
 
-Each imports what it needs: few calls write one, and the page takes 20 ms.
+Each format imports its module when it is used: few calls write a report, and importing ``html`` takes 20 ms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from buildx_cache.working_copy import prepared_root
 
 @dataclass(frozen=True, kw_only=True)
 class CacheRow:
-    """One row, as it is shown; ``size`` is empty where nothing is known of it."""
+    """One row of the cache table, as shown; ``size`` is empty if unknown."""
 
     way: str
     where: str
@@ -64,8 +64,8 @@ def _known(count: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """All that a report tells; ``logs`` are the last lines of each vertex, by its digest."""
+class ReportInput:
+    """The values that the formats need; ``logs`` maps the digest of each vertex to its last lines."""
 
     report: BuildReport
     trace: BuildTrace | None = None
@@ -73,30 +73,30 @@ class Told:
     error: BuildxCacheError | None = None
 
 
-def _json(told: Told) -> str:
-    return told.report.to_json()
+def _json(given: ReportInput) -> str:
+    return given.report.to_json()
 
 
-def _html(told: Told) -> str:
+def _html(given: ReportInput) -> str:
     from buildx_cache.report.html import html_page
 
-    return html_page(told.report, told.trace, told.logs, told.error)
+    return html_page(given.report, given.trace, given.logs, given.error)
 
 
-def _junit(told: Told) -> str:
+def _junit(given: ReportInput) -> str:
     from buildx_cache.report.junit import junit_xml
 
-    return junit_xml(told.report, told.trace, told.logs, told.error)
+    return junit_xml(given.report, given.trace, given.logs, given.error)
 
 
-def _markdown(told: Told) -> str:
+def _markdown(given: ReportInput) -> str:
     from buildx_cache.report.markdown import markdown
 
-    return markdown(told.report, told.error)
+    return markdown(given.report, given.error)
 
 
-# By the option that asks for one.
-FORMS: Mapping[str, Callable[[Told], str]] = {
+# By the name of the option that requests the format.
+FORMATS: Mapping[str, Callable[[ReportInput], str]] = {
     "report": _json,
     "report_html": _html,
     "report_junit": _junit,
@@ -105,10 +105,10 @@ FORMS: Mapping[str, Callable[[Told], str]] = {
 
 
 def write_report(text: str, path: str, option: str) -> None:
-    """Write a report to ``path`` atomically; ``option`` is what asked for it.
+    """Write a report to ``path`` atomically; ``option`` names the option of the path in an error.
 
     Raises:
-        ExhaustedError: it cannot be written there.
+        ExhaustedError: the report cannot be written.
     """
     try:
         write_text(Path(path), text, below=prepared_root(Path(path)))

@@ -1,8 +1,8 @@
-"""The report as one HTML page that needs nothing else: no network, no other file, no JavaScript to be read.
+"""The report as one self-contained HTML page: no network, no other file; readable without JavaScript.
 
-The elements are built with ``markup``, so that every text is escaped by construction. Style and script stand in
-``page/`` and are let in by their hashes; the page's content security policy forbids all else, inline handlers, style
-attributes and connections among it.
+``html_elements`` builds the elements, so that every text is escaped by construction. The style and the script are in
+``page/``. The page's content security policy allows them by their hashes and forbids everything else: inline handlers,
+style attributes, connections.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _Logs = Mapping[str, tuple[str, ...]]
 
 
 def html_page(report: BuildReport, trace: BuildTrace | None, logs: _Logs, error: BuildxCacheError | None = None) -> str:
-    """Return the page: less than 500 KB for a build of 200 steps, as texts and logs are cut.
+    """Return the page. Texts and logs are cut, so that a build of 200 steps takes less than 500 KB.
 
-    ``logs`` has the last lines that each vertex printed, by digest; ``error`` is why the call failed.
+    ``logs`` maps the digest of each vertex to its last lines; ``error`` is that of a failed call.
     """
     timeline = make_timeline(trace) if trace else None
     style, script = _asset("page.css"), _asset("page.js")
@@ -88,7 +88,7 @@ def _verbatim(tag: str, text: str) -> Element:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return the policy, with the hashes by which CSP level 2 lets in one style and one script."""
+    """Return the policy, with the hashes that allow one style and one script (CSP level 2)."""
     return (
         f"default-src 'none'; style-src '{_sha256(style)}'; script-src '{_sha256(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -139,7 +139,8 @@ def _failure(
         parts.append(element("p", f"Step {step.number} of {step.total}{f' of {place}' if place else ''}:"))
         parts.append(element("pre", clipped(step.name, _COMMAND), tabindex="0"))
     message = error.message if error else trace.error if trace else ""
-    parts.append(element("p", clipped(message, _COMMAND) or f"Exit code {report.exit_code}.", class_="cause"))
+    code = f" [{error.code}]" if error else ""
+    parts.append(element("p", clipped(message, _COMMAND) or f"Exit code {report.exit_code}.", code, class_="cause"))
     if error and error.hint:
         parts.append(element("p", clipped(error.hint, _COMMAND), class_="hint"))
     lines = (logs.get(step.digest) if step else None) or (trace.log_tail if trace else ())
@@ -182,7 +183,7 @@ def _warnings(report: BuildReport) -> Iterator[Element]:
     if len(report.warnings) > _WARNINGS:
         items.append(element("li", f"and {len(report.warnings) - _WARNINGS} more"))
     title = element("summary", counted(len(report.warnings), "warning"))
-    few = {"open": ""} if len(report.warnings) <= 3 else {}  # noqa: PLR2004 -- more would hide what is below
+    few = {"open": ""} if len(report.warnings) <= 3 else {}  # noqa: PLR2004 -- more would push the rest out of sight
     yield element("details", title, element("ul", *items), class_="warnings", **few)
 
 
@@ -198,7 +199,7 @@ def _cache(cache: CacheReport) -> Element:
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Element:
-    """Return a table; on a narrow screen each row becomes a block, whose cells are named by ``data-name``."""
+    """Return a table; on a narrow screen each row becomes a block, with ``data-name`` as the label of each cell."""
     return element(
         "table",
         element("thead", element("tr", *(element("th", name, scope="col") for name in head))),
@@ -279,5 +280,5 @@ def _commands(report: BuildReport) -> Iterator[Element]:
 
 
 def _shell(command: tuple[str, ...]) -> str:
-    """Return a command as a shell reads it, an option a line."""
+    """Return a command quoted for a shell, one option a line."""
     return " ".join(f"\\\n    {word}" if word.startswith("-") else word for word in map(shlex.quote, command))

@@ -1,4 +1,4 @@
-"""The timeline of a page: a bar for each step and transfer, to be opened for its command and the end of its log."""
+"""The timeline of the HTML page: a bar for each step and transfer, which opens to show details and the log's end."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from xml.etree.ElementTree import Element
 
 from buildx_cache.formatting import counted, duration, size, with_short_digests
 from buildx_cache.report.html_elements import clipped, element, tail
-from buildx_cache.report.timeline import AFTER, BEFORE, Kind, Lane, Row, Timeline
+from buildx_cache.report.timeline import AFTER, BEFORE, Lane, Row, RowKind, Timeline
 
 _NAME = 500
 _ERROR = 400
 _LOG = 8 * 1024
 _LOGS = 150 * 1024
-"""Bytes of all logs together."""
+"""The most bytes of all logs together."""
 _LINES = 20
 
-_WORDS: dict[Kind, str] = {
+_WORDS: dict[RowKind, str] = {
     "cached": "cached",
     "loading": "cached, loaded",
     "executed": "executed",
@@ -33,13 +33,13 @@ _WORDS: dict[Kind, str] = {
 _CHOICES = (("all", "All"), ("worked", "Not cached"), ("critical", "Critical path"))
 _TICKS = 4
 _NARROWEST = 0.4
-"""Percent of the track: what is shorter can still be seen."""
+"""The shortest bar, in percent of the track, so that it stays visible."""
 
 
 def timeline_section(timeline: Timeline | None, logs: Mapping[str, tuple[str, ...]]) -> Iterator[Element]:
-    """Yield the section, if there is anything to show.
+    """Yield the section, unless the timeline is empty.
 
-    ``logs`` has the last lines that each vertex printed, by digest.
+    ``logs`` maps the digest of each vertex to its last lines.
     """
     if timeline is None or not timeline.rows:
         return
@@ -57,7 +57,7 @@ def timeline_section(timeline: Timeline | None, logs: Mapping[str, tuple[str, ..
 
 
 def _filters(timeline: Timeline) -> Element:
-    """Radio buttons that the style sheet listens to."""
+    """Return radio buttons, which the style sheet uses to filter rows."""
     counts = {
         "all": len(timeline.rows),
         "worked": sum(row.kind not in ("cached", "unreached") for row in timeline.rows),
@@ -100,10 +100,10 @@ def _axis(seconds: float) -> Element:
 def _lane(lane: Lane, seconds: float, tails: Mapping[str, str]) -> Element:
     cached = sum(row.kind in ("cached", "loading") for row in lane.rows)
     steps = counted(len(lane.rows), "step") if lane.title not in (BEFORE, AFTER) else ""
-    told = [lane.platform, steps, f"{cached} cached" if cached else ""]
+    notes = [lane.platform, steps, f"{cached} cached" if cached else ""]
     return element(
         "section",
-        element("h3", clipped(lane.title, _NAME), " ", element("small", " · ".join(filter(None, told)))),
+        element("h3", clipped(lane.title, _NAME), " ", element("small", " · ".join(filter(None, notes)))),
         *(_row(row, seconds, tails[row.digest]) for row in lane.rows),
         class_="lane",
     )

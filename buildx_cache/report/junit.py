@@ -1,7 +1,7 @@
-"""The report as JUnit XML: one case a step, so that a CI's list of tests shows the slow and the failed ones.
+"""The report as JUnit XML: one test case a step, so that a CI's list of tests shows slow and failed steps.
 
-It keeps to the schema of Jenkins' xUnit plugin (``junit-10.xsd``), which pytest's ``xunit2`` follows too. CircleCI
-reads ``name``, ``classname``, ``time``, ``failure`` and ``skipped`` of it.
+The XML follows the schema of Jenkins' xUnit plugin (``junit-10.xsd``), as does pytest's ``xunit2``. CircleCI reads
+``name``, ``classname``, ``time``, ``failure`` and ``skipped``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def junit_xml(
 ) -> str:
     """Return the report as one test suite.
 
-    ``logs`` has the last lines that each step printed, by digest; those of the failed step are shown.
-    ``error`` is why the call failed. Where that is no step's fault there is one more case, ``build``, for it.
+    ``logs`` maps the digest of each step to its last lines, which are shown for the failed step. ``error`` is that of
+    a failed call. If no step failed, an additional case ``build`` holds the error.
     """
     failed = trace.failed.digest if trace and trace.failed and report.status != "success" else ""
     started = {step.digest for step in trace.steps if step.started is not None} if trace else set()
@@ -55,27 +55,28 @@ def junit_xml(
 
 
 def _case(step: StepReport, failed: str, started: set[str], log: tuple[str, ...]) -> Element:
-    told: list[Element] = []
+    results: list[Element] = []
     if step.digest == failed:
-        told.append(_failure(step.error, tail(log, _LOG, _LINES)))
+        results.append(_failure(step.error, tail(log, _LOG, _LINES)))
     elif step.error:
-        told.append(element("skipped", message=clipped(f"stopped: {one_line(step.error)}", _MESSAGE)))
+        results.append(element("skipped", message=clipped(f"stopped: {one_line(step.error)}", _MESSAGE)))
     elif step.digest not in started:
-        told.append(element("skipped", message="not reached"))
+        results.append(element("skipped", message="not reached"))
     if step.cached:
-        told.append(element("system-out", "CACHED"))
+        results.append(element("system-out", "CACHED"))
     place = " ".join(filter(None, (step.stage or "Dockerfile", step.platform)))
     return element(
-        "testcase", *told, name=step_title(step.name, _NAME), classname=one_line(place), time=f"{step.seconds:.3f}"
+        "testcase", *results, name=step_title(step.name, _NAME), classname=one_line(place), time=f"{step.seconds:.3f}"
     )
 
 
 def _call_case(report: BuildReport, trace: BuildTrace | None, error: BuildxCacheError | None) -> Element:
     message = error.message if error else trace.error if trace and trace.error else ""
     hint = error.hint if error else ""
-    failure = _failure(message or f"{report.status}, exit code {report.exit_code}", hint)
+    code = error.code if error else "failure"
+    failure = _failure(message or f"{report.status}, exit code {report.exit_code}", hint, code)
     return element("testcase", failure, name="build", classname=report.tool.name, time=f"{report.seconds:.3f}")
 
 
-def _failure(message: str, text: str) -> Element:
-    return element("failure", plain(text), message=clipped(one_line(message), _MESSAGE), type="failure")
+def _failure(message: str, text: str, kind: str = "failure") -> Element:
+    return element("failure", plain(text), message=clipped(one_line(message), _MESSAGE), type=kind)

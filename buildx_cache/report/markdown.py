@@ -1,7 +1,7 @@
 """The report as Markdown, short enough for a job's summary page (``GITHUB_STEP_SUMMARY``).
 
-The tables are HTML, which Markdown takes as it is until the next blank line: so only HTML's own characters need care,
-and nothing in a step's name can become a link, a mention or a cell. What others wrote stands in ``<code>``.
+The tables are HTML, which Markdown copies unchanged until the next blank line: only HTML needs escaping, and no text in
+a step's name can become a link, a mention or a cell. Texts of other programs are in ``<code>``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from buildx_cache.report.formats import cache_rows
 from buildx_cache.report.html_elements import clipped, element, one_line, step_title
 
 STEPS = 20
-"""The slowest steps are listed, at most so many."""
+"""The most steps that are listed, the slowest first."""
 
 _WARNINGS = 10
 _TEXT = 200
@@ -24,7 +24,7 @@ _HEADLINES = {"success": "✅ Built", "failed": "❌ Failed", "interrupted": "�
 
 
 def markdown(report: BuildReport, error: BuildxCacheError | None = None) -> str:
-    """Return a headline and tables of the slowest steps, the cache and the phases; ``error`` is why the call failed."""
+    """Return a headline and tables of the slowest steps, the cache and the phases; ``error``: why the call failed."""
     return "\n\n".join(_blocks(report, error)) + "\n"
 
 
@@ -52,7 +52,8 @@ def _tables(report: BuildReport) -> Iterator[str]:
 
 def _failure(report: BuildReport, error: BuildxCacheError | None) -> Iterator[str]:
     if error:
-        yield _block(element("p", _code(error.message), *([element("br"), _code(error.hint)] if error.hint else [])))
+        hint = [element("br"), _code(error.hint)] if error.hint else []
+        yield _block(element("p", _code(error.message), f" [{error.code}]", *hint))
     elif report.status != "success":
         yield _block(element("p", f"Exit code {report.exit_code}."))
 

@@ -1,4 +1,4 @@
-"""When each step and transfer of a build ran, by stage, and the chain of them that took longest."""
+"""Compute when each step and transfer of a build ran, by stage, and the critical path."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Literal
 from buildx_cache.buildkit import BuildTrace, Step, Transfer
 from buildx_cache.buildkit.vertex_names import TransferKind
 
-Kind = Literal[
+RowKind = Literal[
     "cached", "loading", "executed", "pulling", "failed", "stopped", "unreached",
     "resolving", "context", "importing", "exporting", "pushing",
 ]  # fmt: skip
 
-_TRANSFERS: dict[TransferKind, Kind] = {
+_TRANSFERS: dict[TransferKind, RowKind] = {
     "other": "resolving",
     "context": "context",
     "cache-import": "importing",
@@ -26,20 +26,20 @@ _TRANSFERS: dict[TransferKind, Kind] = {
     "push": "pushing",
 }
 _OUTGOING = frozenset({"image-export", "cache-export", "load", "push"})
-# Exports and pushes looked at: each waits for all before it. A build has a few; a custom frontend names any number.
+# The most exports and pushes: each waits for all before it. A build has a few; a custom frontend can name any number.
 _OUTGOING_MOST = 100
 BEFORE, AFTER = "Before the steps", "After the steps"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A step or a transfer. ``start`` and ``end`` are seconds since the timeline began, both 0 if it never ran.
+    """A step or a transfer. ``start`` and ``end`` are seconds since the timeline's begin, both 0 if it never ran.
 
-    ``seconds`` is how long it worked, less where it paused, 0 if cached; ``size`` is in bytes, 0 if unknown. The bar
-    of a cached step is the loading of its layers, not its wait for other steps.
+    ``seconds`` is the time of work, without pauses, 0 if cached; ``size`` is in bytes, 0 if unknown. The bar of a
+    cached step covers the loading of its layers, not its wait for other steps.
     """
 
-    kind: Kind
+    kind: RowKind
     name: str
     digest: str
     start: float
@@ -61,7 +61,7 @@ class Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """All of a build. ``critical_seconds`` of ``seconds`` were spent on the critical path."""
+    """The timeline of a build, ``seconds`` long. The critical path took ``critical_seconds`` of them."""
 
     lanes: tuple[Lane, ...]
     seconds: float
@@ -69,20 +69,20 @@ class Timeline:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """All rows, as they stand below each other."""
+        """All rows, from top to bottom."""
         return tuple(row for lane in self.lanes for row in lane.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CriticalPath:
-    """The chain that took longest, by digest and first to last, and the seconds that it took."""
+    """The longest chain of steps and transfers: digests, first to last, and seconds."""
 
     digests: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
 def make_timeline(trace: BuildTrace) -> Timeline:
-    """Lay out a build. What has not ended ends with the last that is known of the build."""
+    """Compute the timeline of a build. An unfinished step ends at the last known time of the build."""
     times = [time for each in _all(trace) for time in (each.started, each.completed) if time is not None]
     span = (min(times), max(times)) if times else (0.0, 0.0)
     path = critical_path(trace)
@@ -105,12 +105,10 @@ def make_timeline(trace: BuildTrace) -> Timeline:
 
 
 def critical_path(trace: BuildTrace) -> CriticalPath:
-    """Return the longest chain, in time, through the inputs of the steps.
+    """Return the longest chain, in time, through the inputs of steps; in a failed build, the chain to the failed step.
 
-    Of a failed build, the one to the step that failed.
-
-    A vertex counts from when it started or its last input ended, whichever is later, so that a chain is never longer
-    than the build. Exports and pushes name no inputs: each waits for all steps and exports that ended before it began.
+    A vertex counts from its start or the end of its last input, whichever is later, so that no chain is longer than
+    the build. Exports and pushes name no inputs: each waits for all steps and exports that ended before its start.
     """
     outgoing = [each for each in trace.transfers if each.kind in _OUTGOING]
     left_out = {each.digest for each in outgoing[_OUTGOING_MOST:]}
@@ -151,7 +149,7 @@ def _is_waited_for(node: Step | Transfer) -> bool:
 
 
 def _inputs_first(inputs: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """Every digest after its inputs. What is in a circle, which no build should have, is left out."""
+    """Yield every digest after its inputs. Leave out cycles, which no build should have."""
     sorter = TopologicalSorter(inputs)
     with contextlib.suppress(CycleError):
         sorter.prepare()
@@ -167,7 +165,7 @@ def _chain(last: str, before: Mapping[str, str]) -> Iterable[str]:
     return reversed(chain)
 
 
-def _step_kind(step: Step, failed: str) -> Kind:
+def _step_kind(step: Step, failed: str) -> RowKind:
     if step.digest == failed:
         return "failed"
     if step.error:
@@ -180,7 +178,7 @@ def _step_kind(step: Step, failed: str) -> Kind:
 
 
 def _span(each: Step | Transfer) -> tuple[float | None, float | None]:
-    """Return when a step or transfer worked: of a cached step, when its layers were loaded, or the moment it ended."""
+    """Return start and end of the work. A cached step's work is loading its layers; else it starts when it ends."""
     if not isinstance(each, Step) or not each.cached or each.completed is None:
         return each.started, each.completed
     if each.loaded or not each.bytes_total:
@@ -188,7 +186,7 @@ def _span(each: Step | Transfer) -> tuple[float | None, float | None]:
     return each.started, each.completed  # the stream does not say when it loaded
 
 
-def _row(each: Step | Transfer, kind: Kind, span: tuple[float, float], on_path: frozenset[str]) -> Row:
+def _row(each: Step | Transfer, kind: RowKind, span: tuple[float, float], on_path: frozenset[str]) -> Row:
     first, last = span
     started, completed = _span(each)
     start = first if started is None else started

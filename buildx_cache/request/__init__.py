@@ -1,7 +1,6 @@
-"""What the user asks for: one frozen value, merged from command line, environment and configuration file.
+"""Merge command line, environment and configuration file into one frozen request, and validate it.
 
-Values are checked here, before anything has an effect; the rest is decided in ``plan``. ``folders``, which looks into
-the folders that a plan writes, is imported by who has a plan.
+Values are validated before anything has an effect. ``plan`` makes the decisions.
 """
 
 from buildx_cache.request.build_request import (

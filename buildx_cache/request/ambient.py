@@ -1,4 +1,4 @@
-"""The login in the environment: ``DOCKER_REGISTRY``, ``DOCKER_LOGIN`` and ``DOCKER_PASSWORD``, or a CI's own."""
+"""Read the login in the environment: ``DOCKER_REGISTRY``, ``DOCKER_LOGIN``, ``DOCKER_PASSWORD``, or a CI's own."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from dataclasses import dataclass, replace
 from buildx_cache.reference import registry_key
 
 GIVEN_LOGIN = ("username", "password_stdin", "password_env")
-"""The options that give a login; it is used instead of that in the environment."""
+"""The options with a login, which replaces the login in the environment."""
 REGISTRY, USERNAME, PASSWORD = "DOCKER_REGISTRY", "DOCKER_LOGIN", "DOCKER_PASSWORD"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AmbientLogin:
-    """The pair in the environment. It belongs to ``registry``, or to Docker Hub, and goes to no other host."""
+    """The login in the environment, for ``registry`` or Docker Hub; no other host gets it."""
 
     registry: str = ""
-    """As the caller wrote it; empty: the caller named none."""
+    """The registry, as the caller spelled it; empty: the caller named none."""
     source: str = REGISTRY
-    """Where the caller wrote it."""
+    """The option or variable that names the registry."""
     username: str = ""
-    """Empty: there is no whole pair, or a login was given otherwise."""
+    """Empty: user name or password is not set, or an option gives the login."""
     username_env: str = USERNAME
     password_env: str = PASSWORD
     is_cis: bool = False
-    """Whether the CI gives it for its own registry: it is used for names there alone."""
+    """Whether this is the CI's login to its own registry, used only for references there."""
     missing: str = ""
-    """The variable of the pair that is empty while the other is set; empty: the pair is whole or absent."""
+    """The variable that is empty although the other one is set; empty: both are set, or none."""
 
     @property
     def key(self) -> str:
-        """The key of the registry that the pair belongs to.
+        """Return the key of the login's registry.
 
         Raises:
-            UsageError: the caller names what is no registry.
+            UsageError: the caller's registry is no valid name.
         """
         return registry_key(self.registry, self.source)
 
     def at(self, registry: str, source: str) -> AmbientLogin:
-        """Send the pair where the caller says by option, unless ``DOCKER_REGISTRY`` says where."""
+        """Return the login for the registry of an option, unless ``DOCKER_REGISTRY`` names one."""
         return self if self.registry or not registry else replace(self, registry=registry, source=source)
 
 
 def ambient_login(env: Mapping[str, str], cis_own: tuple[str, ...] = ()) -> AmbientLogin:
-    """Read the pair, or where it is not set what the CI gives; the password stays in the environment.
+    """Read ``DOCKER_LOGIN`` and ``DOCKER_PASSWORD``, else the CI's login; the password stays in the environment.
 
-    ``cis_own`` are the CI's variables of a registry, a user name and a password.
+    ``cis_own`` are the CI's variables for a registry, a user name and a password.
     """
     if cis_own and not (env.get(USERNAME) or env.get(PASSWORD)) and all(env.get(name, "").strip() for name in cis_own):
         registry, username, password = cis_own
@@ -67,7 +67,7 @@ def ambient_login(env: Mapping[str, str], cis_own: tuple[str, ...] = ()) -> Ambi
 
 
 def half_a_login(missing: str) -> str:
-    """Say that one variable of the pair is empty."""
+    """Return the message for a login with one empty variable."""
     other = PASSWORD if missing == USERNAME else USERNAME
     return (
         f"{other} is set and {missing} is empty, so nobody logs in; a CI gives no secrets to a pull request from a fork"
@@ -75,5 +75,5 @@ def half_a_login(missing: str) -> str:
 
 
 def without_newline(password: str) -> str:
-    r"""Cut one trailing ``\n`` or ``\r\n``, as ``docker login --password-stdin`` does."""
+    r"""Remove one trailing ``\n`` or ``\r\n``, as ``docker login --password-stdin`` does."""
     return password.removesuffix("\n").removesuffix("\r") if password.endswith("\n") else password

@@ -1,4 +1,4 @@
-"""The request's own types, and the options that go to Buildx as they are."""
+"""Define the request, its types, and the options that are passed to Buildx unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from buildx_cache.caches import CacheKind, CacheMode, Compression, closest, from
 from buildx_cache.errors import UsageError
 from buildx_cache.request.ambient import AmbientLogin
 
-# What decides which steps run: a build that only writes a cache repeats it.
+# The options that decide which steps run: a build that only writes a cache repeats these.
 _DECIDES_STEPS = (
     "file", "target", "build_context", "label", "secret", "ssh", "network", "add_host", "allow",
     "shm_size", "ulimit", "cgroup_parent",
@@ -19,7 +19,7 @@ _DECIDES_STEPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class BuildxOptions:
-    """Each field is the option of its name (underscores as dashes), in the order of the command line."""
+    """Options of Buildx, in the order of the command line; a field has its option's name (underscores for dashes)."""
 
     file: str = ""
     target: str = ""
@@ -45,7 +45,7 @@ class BuildxOptions:
 
     @property
     def passed_on(self) -> dict[str, Any]:
-        """Return these options by name, without those of a subclass."""
+        """Return these options by name, without the fields of a subclass."""
         return {field.name: getattr(self, field.name) for field in fields(BuildxOptions)}
 
     @property
@@ -72,7 +72,7 @@ class Lazy(StrEnum):
 
 
 class Progress(StrEnum):
-    """How the build is shown: on stderr to people, on stdout to programs."""
+    """The display of a build: on stderr for people, on stdout for programs."""
 
     AUTO = "auto"
     LIVE = "live"
@@ -82,14 +82,14 @@ class Progress(StrEnum):
 
 
 NO_OPTIONS = ("ambient", "loopback_of_file")
-"""The fields of a request that are found out, and not asked for."""
+"""The fields of a request that are no options: this program sets them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest(BuildxOptions):
-    """Every option of ``build`` and ``plan``, under its name on the command line (dashes as underscores).
+    """The options of ``build`` and ``plan``, by their names on the command line (underscores for dashes).
 
-    Absent means empty: ``""``, ``()`` or ``None``. Paths are relative to the working directory. Those of
+    An absent option is empty: ``""``, ``()`` or ``None``. Paths are relative to the working directory. The fields in
     :data:`NO_OPTIONS` are no options.
     """
 
@@ -99,7 +99,7 @@ class BuildRequest(BuildxOptions):
     tag: tuple[str, ...] = ()
     push: bool = False
     push_auto: bool = False
-    """Once read, True only where ``push`` is off because the build is a fork's."""
+    """In a finished request: True if ``--push auto`` does not push, because the build is a fork's."""
     load: bool = False
     output: tuple[str, ...] = ()
     # Build
@@ -138,7 +138,7 @@ class BuildRequest(BuildxOptions):
     password_env: str = ""
     ambient: AmbientLogin | None = None
     loopback_of_file: bool = False
-    """Whether a found file alone names a registry on loopback, so that no builder shares the host's network for it."""
+    """Whether only a found configuration file names a registry on loopback; then the builder gets no host network."""
     # Prune
     prune: bool | None = None
     prune_keep: str = ""
@@ -162,13 +162,13 @@ class BuildRequest(BuildxOptions):
 
 
 def option_key(name: str) -> str:
-    """``cache_dir`` as it is spelled on the command line and in files: ``cache-dir``."""
+    """Return a field's name on the command line and in files: ``cache-dir`` for ``cache_dir``."""
     return name.replace("_", "-")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where one node of a builder is reached; TLS material by path."""
+    """The address of one node of a builder; TLS files by path."""
 
     address: str
     name: str = ""
@@ -180,10 +180,10 @@ _TLS_OPTIONS = ("cacert", "cert", "key", "servername")
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """Read ``ADDRESS[,platform=…][,name=…][,cacert=…][,cert=…][,key=…][,servername=…]``.
+    """Parse ``ADDRESS[,platform=…][,name=…][,cacert=…][,cert=…][,key=…][,servername=…]``.
 
     Raises:
-        UsageError: no address, or an unknown attribute.
+        UsageError: the address is missing, or an attribute is unknown.
     """
     pairs = from_csv(text, option="--endpoint") or (("", ""),)
     address, rest = pairs[0], pairs[1:]

@@ -1,7 +1,7 @@
-"""The configuration file: ``buildx-cache.toml`` or ``[tool.buildx-cache]`` in ``pyproject.toml``.
+"""Read the configuration file: ``buildx-cache.toml`` or ``[tool.buildx-cache]`` in ``pyproject.toml``.
 
-One that is found is the repository's: links to it are not followed, and ``trust`` says what it may set. One that the
-caller names is the caller's.
+A file that this program finds is the repository's: links to the file are refused, and ``trust`` limits its options. A
+file that the caller names is the caller's, and may set everything.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _OWN_TABLE = b"buildx-cache"
 _SCHEMA = "$schema"
 """A key for editors: where the file's JSON Schema is."""
 _LARGEST = 1 << 20
-# Of a file with options: tomllib takes ten seconds and half a gigabyte for a megabyte of dotted keys.
+# The limit for a file with options: tomllib takes ten seconds and half a gigabyte for a megabyte of dotted keys.
 _LARGEST_PARSED = 1 << 18
-# tomllib takes time by the square of a dotted key's parts: a second for some five thousand.
+# tomllib takes quadratic time in the parts of a dotted key: a second for some five thousand.
 _DEEPEST = 32
-# A part begins at no escaped quote: each quote in a string would be looked at as the beginning of another.
+# No part begins at an escaped quote: else each such quote in a string would begin another search.
 _DEEP = re.compile(
     r"""(?<![\w.\\-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % _DEEPEST  # noqa: UP031 -- braces
 )
-_MEND = "mend the file, or move it away"
+_MEND = "correct the file, or move it away"
 _NAME_IT = "name the file itself with --config FILE or BUILDX_CACHE_CONFIG, or move it away"
 
 
@@ -44,8 +44,8 @@ _NAME_IT = "name the file itself with --config FILE or BUILDX_CACHE_CONFIG, or m
 class Configuration:
     """The options of the configuration file, if there is one.
 
-    ``ground`` is where the file was found, None where the caller vouches for it; ``standing`` says in few words whose
-    it is, and ``passed_over`` names a linked ``pyproject.toml`` that was not read.
+    ``ground`` is the place where the file was found, None if the caller names or trusts the file. ``standing`` says
+    whose file it is. ``passed_over`` is a linked ``pyproject.toml`` that was not read.
     """
 
     layer: Layer | None = None
@@ -55,7 +55,7 @@ class Configuration:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What people see of it in every call."""
+        """Return the lines about the file that every call shows."""
         used = f"configuration: {self.layer.file} ({self.standing})" if self.layer else ""
         skipped = f"configuration: {self.passed_over} is a symbolic link, and is not read" if self.passed_over else ""
         return tuple(filter(None, (skipped, used)))
@@ -65,7 +65,7 @@ def named_config(path: str) -> Configuration:
     """Read the file that the caller names.
 
     Raises:
-        UsageError: it does not exist, cannot be read, or holds what is no option.
+        UsageError: the file does not exist, cannot be read, or has a key that is no option.
     """
     file = Path(path)
     if link := led_outside(file):
@@ -88,13 +88,13 @@ def named_config(path: str) -> Configuration:
 
 
 def found_config(context: str, working_directory: Path, *, is_trusted: bool) -> Configuration:
-    """Read the nearest configuration file, if there is one.
+    """Find and read the configuration file, if there is one.
 
-    ``buildx-cache.toml``, then ``[tool.buildx-cache]`` in ``pyproject.toml``: beside the build context first,
-    then in the working directory.
+    The search order is ``buildx-cache.toml``, then ``[tool.buildx-cache]`` in ``pyproject.toml``, both in the build
+    context, then in the working directory.
 
     Raises:
-        UsageError: a link, unreadable TOML, or a key that is no option.
+        UsageError: the file is a link, is no valid TOML, or has a key that is no option.
     """
     folder_of_context = None if is_remote_context(context) else working_directory / context
     folders = dict.fromkeys(filter(None, (folder_of_context, working_directory)))
@@ -114,15 +114,15 @@ def found_config(context: str, working_directory: Path, *, is_trusted: bool) -> 
 
 
 def _leads_over_a_link(file: Path) -> bool:
-    """Return whether the file is a link, or lies behind one that leaves the working copy."""
+    """Return whether the file is a link, or is behind a link that leaves the working copy."""
     return os.path.lexists(file) and (file.is_symlink() or led_outside(file.parent) is not None)
 
 
 def _open(file: Path, *, follow: bool) -> bytes | None:
-    """Read a file without waiting for anybody; return None for what is no ordinary file.
+    """Read a regular file without blocking; return None for anything else.
 
     Raises:
-        UsageError: it cannot be read or is too large; where the caller names it (``follow``), it does not exist.
+        UsageError: the file cannot be read or is too large; or it does not exist, and the caller names it (``follow``).
     """
     if not follow and not look(file).is_file:
         return None
@@ -150,9 +150,9 @@ def _parse(file: Path, content: bytes) -> Layer | None:
     if len(content) > _LARGEST_PARSED:
         raise UsageError(f"{file} cannot be read: it is larger than 256 KiB", code="config-unreadable", hint=_MEND)
     try:
-        text = content.decode("utf-8-sig").replace("\r\n", "\n")  # editors of Windows begin with a mark
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")  # editors on Windows write a byte order mark
         table: dict[str, object] = tomllib.loads(_shallow(text))
-    except (ValueError, RecursionError) as error:  # tomllib lets Python's own limits through
+    except (ValueError, RecursionError) as error:  # tomllib passes on errors of Python's own limits
         if is_python and _SECTION.encode() not in content:
             return None
         raise UsageError(f"{file} cannot be read: {_reason(error)}", code="config-unreadable", hint=_MEND) from None
@@ -177,7 +177,7 @@ def _shallow(text: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return what is wrong, without a word of what the file holds."""
+    """Return the error's reason without any content of the file."""
     match error:
         case UnicodeDecodeError():
             return f"it is not text in UTF-8 (byte {error.start})"
@@ -203,7 +203,7 @@ def _config_values(file: Path, table: Mapping[str, object], lines: Mapping[str, 
 
 
 def _key_lines(text: str, section: str) -> dict[str, int]:
-    """Return the line of each key of a section, by a plain look at the text: tomllib tells none."""
+    """Return the line number of each key of a section, by a simple search: tomllib has no line numbers."""
     found: dict[str, int] = {}
     current = ""
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,6 +1,6 @@
-"""Refuse cache folders that cannot be written, and warn of files that a build writes into its own context.
+"""Refuse unusable cache folders, and warn of files that a build writes into its own context.
 
-``COPY . .`` would copy the cache into the cache.
+With a cache in the context, ``COPY . .`` would copy the cache into the cache.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from buildx_cache.request.validation import IGNORE
 from buildx_cache.working_copy import prepared_root
 
 _SECONDS = 1.5
-# What a cache folder holds: an entry of each kind. A folder of which one is sent is part of the context.
+# One entry of each kind in a cache folder. If the context includes one of them, the folder is part of the context.
 _HELD = ("index.json", "oci-layout", f"blobs/sha256/{'0' * 64}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Context:
-    """A local folder that is sent, the file that says what is left out of it, and that file's patterns."""
+    """A local build context, its ``.dockerignore`` file, and the patterns in that file."""
 
     folder: Path
     file: Path
     ignored: DockerIgnore | None
-    """None if the file is beyond the limits."""
+    """None if the file exceeds the limits."""
     until: float
 
     @property
@@ -62,10 +62,10 @@ class _Context:
 
 
 def context_notes(request: BuildRequest, directories: Sequence[str]) -> tuple[str, ...]:
-    """One line for each cache folder and report that is part of a local build context, with what keeps it out.
+    """Return a note for each cache folder and report that is part of a local build context, with a remedy.
 
-    So is a folder whose key file, ``FOLDER-key`` beside it, is sent: it changes whenever the cache does. A file of
-    patterns beyond the limits gets a line instead. After a second and a half, what is not matched yet is left out.
+    A cache folder counts if its key file, ``FOLDER-key`` beside it, is sent: that file changes whenever the cache does.
+    A ``.dockerignore`` that exceeds the limits gets a note instead. The search ends after 1.5 seconds.
     """
     written = tuple(_files(request))
     if not directories and not written:
@@ -78,10 +78,10 @@ def context_notes(request: BuildRequest, directories: Sequence[str]) -> tuple[st
 
 
 def repository_notes(request: BuildRequest, *, travels: bool) -> tuple[str, ...]:
-    """Say what of a Dockerfile the cache is no help for, a line each.
+    """Return notes on parts of the Dockerfile for which no cache helps.
 
     Args:
-        request: what is asked.
+        request: the request.
         travels: whether the cache is written for other machines.
     """
     history = tuple(_contexts(request, time.monotonic() + _SECONDS))[:1] if copies_context(request) else ()
@@ -93,8 +93,7 @@ def repository_notes(request: BuildRequest, *, travels: bool) -> tuple[str, ...]
 
 
 _MOUNTS = (
-    "what `RUN --mount=type=cache` keeps stays in the builder: no cache takes it to another machine, where such a step "
-    "begins with nothing"
+    "caches do not include `RUN --mount=type=cache`: a cache mount stays in the builder, and is empty on a new machine"
 )
 
 
@@ -103,13 +102,13 @@ def _note_history(context: _Context) -> str:
     if not has_history or not context.sends(PurePosixPath(".git/HEAD")):
         return ""
     return (
-        f"the repository's .git is part of the build context {context.folder}: `COPY . .` copies it, and every commit "
-        f"changes it; add `.git` to {context.file}"
+        f".git is in the build context {context.folder}, and every commit changes it: `COPY . .` copies it and runs "
+        f"again; add `.git` to {context.file}"
     )
 
 
 def _contexts(request: BuildRequest, until: float) -> Iterator[_Context]:
-    """Yield every local folder that is sent."""
+    """Yield the local build context and the local named contexts."""
     if not is_remote_context(request.context):
         context, _, ignore = main_context(request)
         yield _context(context, ignore, until)
@@ -135,7 +134,7 @@ def _unread(context: _Context) -> str:
 
 
 def main_context(request: BuildRequest) -> tuple[Path, Path, Path]:
-    """Return a local build context, its Dockerfile, and the file that says what is left out of it."""
+    """Return a local build context, its Dockerfile, and its ``.dockerignore`` file."""
     context = Path(request.context)
     dockerfile = Path(dockerfile_of(request))
     own = dockerfile.with_name(dockerfile.name + IGNORE)
@@ -151,13 +150,14 @@ def _note(directory: str, context: _Context) -> str:
         return ""
     line = f"add `{inside}*` to {context.file}, or " if inside.name else ""
     return (
-        f"the cache folder {directory} is part of the build context {context.folder}: `COPY . .` copies it, so that it "
-        f"never hits again and the folder grows; {line}keep the cache elsewhere"
+        f"the cache folder {directory} is in the build context {context.folder}: `COPY . .` "
+        "copies it, is never cached, "
+        f"and makes the folder grow; {line}choose a folder outside of the context"
     )
 
 
 def _files(request: BuildRequest) -> Iterator[tuple[str, str]]:
-    """Yield the files that a call writes, each with the option that asks for it."""
+    """Yield the files that a call writes: option, path."""
     for name in RESULT_FILES:
         if path := getattr(request, name):
             yield f"--{option_key(name)}", path
@@ -168,23 +168,23 @@ def _note_file(option: str, path: str, context: _Context) -> str:
     if not file.is_relative_to(root) or not context.sends(inside := PurePosixPath(file.relative_to(root))):
         return ""
     return (
-        f"{option} {path} is part of the build context {context.folder}, and every build changes it, so that "
-        f"`COPY . .` never hits; add `{inside}` to {context.file}, or write it elsewhere"
+        f"{option} {path} is in the build context {context.folder}, and every build changes it: `COPY . .` is never "
+        f"cached; add `{inside}` to {context.file}, or choose a file outside of the context"
     )
 
 
 def _written(folder: PurePosixPath) -> tuple[PurePosixPath, ...]:
-    """Return what every build may change: what the folder holds, and the key file beside it."""
+    """Return the paths that every build may change: the folder's entries, and the key file beside the folder."""
     key = (folder.with_name(f"{folder.name}-key"),) if folder.name else ()
     return (*(folder / each for each in _HELD), *key)
 
 
 def check_cache_directories(directories: Sequence[str]) -> None:
-    """Refuse folders that cannot hold a cache each.
+    """Refuse folders that cannot hold a cache, and two caches in the same folder.
 
     Raises:
-        UsageError: what ``check_cache_directory`` raises, or two of them are the same folder.
-        ExhaustedError: same.
+        UsageError: as ``check_cache_directory``, or two of the folders are the same.
+        ExhaustedError: as ``check_cache_directory``.
     """
     seen: set[str] = set()
     for directory in directories:
@@ -200,16 +200,15 @@ def check_cache_directories(directories: Sequence[str]) -> None:
 
 
 def check_exported_folders(request: BuildRequest, caches: Sequence[str], settings: Sequence[Path] = ()) -> None:
-    """Refuse an export of the image's files into a folder that the same build needs for something else.
+    """Refuse an export of the image's files into a folder that the same call uses for something else.
 
-    That is the folder of a cache, of a layout or of another export. Buildx puts the image's files in place first, and
-    then follows their links: the image would say which files of the host are written, and what with. And it is what is
-    taken for the user's own ``settings``, over which no result is written either: a Docker plug-in of the image would
-    run on the host, for the next effect of the same call. An archive begins with the name of a file, which Docker reads
-    as the JSON that it may be.
+    Folders of a cache, a layout or another export are refused: Buildx writes the image's files first and then follows
+    their links, so the image would choose which files of the host are written. Folders with the user's ``settings`` are
+    refused, and results over these settings, too: a Docker plug-in of the image would run on the host at the next
+    docker command of this call. (An archive begins with the name of a file, which may be JSON that Docker reads.)
 
     Raises:
-        UsageError: the two folders.
+        UsageError: with the two folders.
     """
     outputs = (dict(output_pairs(text)) for text in outputs_of(request))
     exported = tuple(filter(None, (fields.get("dest") for fields in outputs if fields.get("type") == "local")))
@@ -223,10 +222,10 @@ def _refuse_settings(request: BuildRequest, settings: Sequence[Path]) -> None:
     for path, place in product(filter(is_path, results), settings):
         if _meet(place, path):
             raise UsageError(
-                f"{path} is to be written, which has the user's settings {place} in it or lies in them: "
-                "what is built would choose programs that run here",
+                f"the result {path} overlaps with the user's settings {place}: "
+                "what is built could choose programs to run here",
                 code="output-over-settings",
-                hint="have it written elsewhere, or set HOME to a folder outside of it",
+                hint="write it elsewhere, or set HOME to a folder outside of it",
             )
 
 
@@ -234,10 +233,10 @@ def _refuse_results(request: BuildRequest, exported: Sequence[str]) -> None:
     for folder, path in product(exported, _led_by_links(request)):
         if _resolved(folder) in _resolved(path).parents:
             raise UsageError(
-                f"{path} is in {folder}, which the image is exported to: the image could place a link there, and a "
-                "result would be written where that leads",
+                f"{path} is in {folder}, which the image is exported to: a link of the image could "
+                "lead the result elsewhere",
                 code="output-over-result",
-                hint="have it written beside that folder",
+                hint="write it outside of that folder",
             )
 
 
@@ -246,17 +245,17 @@ def _refuse_caches(exported: Sequence[str], written: Sequence[str]) -> None:
         for other in filter(None, (*written, *exported[:number])):
             if _meet(other, folder):
                 raise UsageError(
-                    f"the image is exported to {folder}, which has {other} in it or lies in it: the image could "
-                    "place a link there, and Buildx would write where that leads",
+                    f"the image is exported to {folder}, which overlaps with {other}: a link of the "
+                    "image could lead what Buildx writes elsewhere",
                     code="output-over-cache",
-                    hint="export to another folder, or choose another with --cache-dir",
+                    hint="export to another folder, or choose another folder with --cache-dir",
                 )
 
 
 def _led_by_links(request: BuildRequest) -> Iterator[Path]:
-    """Give what is looked up by name for a result: its folder, and the file itself where a link of it is followed.
+    """Yield the paths by which a result file is opened: its folder, or the file itself if its link is followed.
 
-    In a working copy, a result is written through no link at all (``working_copy.prepared_root``).
+    Files in a working copy are left out: this program follows no link there (``working_copy.prepared_root``).
     """
     for name in RESULT_FILES:
         for path in map(Path, filter(None, values_of(request, name))):
@@ -275,11 +274,11 @@ def _meet(one: str | Path, other: str | Path) -> bool:
 
 
 def check_cache_directory(directory: str) -> None:
-    """Refuse a cache folder that is no folder, is not a cache's or cannot be written.
+    """Refuse a path that is no folder, holds something else than a cache, or cannot be written.
 
     Raises:
-        UsageError: it is a file, lies below one, has no name, or holds what is not a cache's.
-        ExhaustedError: it exists, or would be made, where nothing can be written.
+        UsageError: the path is a file, is below a file, has no name, or holds something else than a cache.
+        ExhaustedError: the folder, or the one to create it in, is not writable.
     """
     path = Path(directory)
     if not (path.name and Path(os.path.realpath(path)).name):
@@ -312,7 +311,7 @@ def check_cache_directory(directory: str) -> None:
             code="cache-dir-not-writable",
             hint="check its permissions, give another --cache-dir, or only read it: --cache-read-only",
         )
-    if layout.is_foreign(path) and not layout.exposure(path):  # one that another user may change is done without
+    if layout.is_foreign(path) and not layout.exposure(path):  # an exposed folder is not used at all
         raise UsageError(
             f"the cache folder holds an index.json or blobs of something else: {path}",
             code="cache-dir-foreign",

@@ -1,14 +1,14 @@
-"""Read ``.dockerignore`` and tell which paths of a build context it leaves out, as Docker does.
+"""Parse ``.dockerignore`` and decide which paths of a build context it excludes, as Docker does.
 
-Lines are read as moby/patternmatcher's ``ignorefile`` reads them, patterns as its ``New`` does. A path is left out as
-Buildx' walk of the context decides it (fsutil's ``filterFS`` with ``MatchesUsingParentResults``): a folder's matches
-count for all that is in it, but not those of patterns that changed nothing for the folder.
+Lines are parsed like moby/patternmatcher's ``ignorefile``, patterns like its ``New``. Paths are excluded as in Buildx'
+walk of the context (fsutil's ``filterFS`` with ``MatchesUsingParentResults``): a pattern that matches a folder counts
+for everything in it, unless the pattern changed nothing for the folder.
 
-No library reads these patterns: pathspec reads gitignore's and docker-py ``fnmatch``'s, both by Python's ``re``, which
-takes exponential time for ``*a*a*a*a*b``.
+No library implements these patterns: pathspec implements gitignore's, docker-py ``fnmatch``'s, both with Python's
+``re``, which takes exponential time for ``*a*a*a*a*b``.
 
 The time is linear in the length of the path, see :mod:`buildx_cache.request.globs`. The limits are :data:`LONGEST`,
-Docker's own on a line, and the automaton's; a file beyond them is not read at all.
+Docker's own limit on a line, and the automaton's; a file that exceeds a limit is not used at all.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from buildx_cache.request.globs import Automaton, Programs, TooComplexError
 from buildx_cache.request.probe import read_inside
 
 LONGEST = 2 * 1024 * 1024
-"""The largest file that is read, in bytes."""
+"""The size of the largest file that is read, in bytes."""
 
 _LINE = 64 * 1024  # bufio.MaxScanTokenSize: with a longer line Docker fails the build
-# What Go's unicode.IsSpace takes for a space; Python's strip() takes \x1c to \x1f, too.
+# The spaces of Go's unicode.IsSpace; Python's strip() would also strip \x1c to \x1f.
 _SPACE = "".join(
     map(chr, (*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000))
 )
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _CHARACTER = r"(?:[^\\\]-]|\\.)"
-# What filepath.Match of Go takes for the part of a pattern up to the next `*`; with any other, Docker fails the build.
+# A part of a pattern, up to the next `*`, that Go's filepath.Match accepts; Docker fails the build over any other.
 _VALID = re.compile(rf"(?:[^\\\[]|\\.|\[\^?+(?:{_CHARACTER}(?:-{_CHARACTER})?+)++\])*+", re.DOTALL)
 _PART = re.compile(r"\**+(?P<text>(?:\\.?+|\[(?:\\.|[^\]\\])*+\]?+|[^*\\\[])*+)", re.DOTALL)
 _DOT = frozenset({".", "?", "\\."})
@@ -46,7 +46,7 @@ _ONE_STARS = re.compile(r"(?P<before>[^*?\\\[\]]*+)\*\*(?P<after>[^*?\\\[\]]*+)"
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """A pattern of the file, cleaned; ``is_exception`` if its line begins with ``!``, which brings back."""
+    """A cleaned pattern of the file; ``is_exception`` if its line begins with ``!``, which includes paths again."""
 
     text: str
     is_exception: bool = False
@@ -54,7 +54,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A path of the build context, and how far the patterns match it."""
+    """A path of the build context, and the state of matching at that path."""
 
     path: str = ""
     is_ignored: bool = False
@@ -63,13 +63,13 @@ class Place:
 
 
 class DockerIgnore:
-    """What a list of patterns leaves out."""
+    """The paths that a list of patterns excludes."""
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
         """Prepare the patterns.
 
         Raises:
-            TooComplexError: they are beyond the limits of the automaton.
+            TooComplexError: the patterns exceed the limits of the automaton.
         """
         self._exceptions = [each.is_exception for each in patterns]
         self._exact: defaultdict[str, list[int]] = defaultdict(list)
@@ -81,7 +81,7 @@ class DockerIgnore:
         self.top = Place(states=self._automaton.begin)
 
     def _beyond_lookup(self, patterns: Sequence[Pattern], programs: Programs) -> Iterator[tuple[int, str]]:
-        """Keep plain patterns for look-up, and yield the others for the automaton (``compile`` in patternmatcher)."""
+        """Store simple patterns for look-up, and yield programs for the others (``compile`` in patternmatcher)."""
         for number, pattern in enumerate(patterns):
             text = pattern.text
             stars = _ONE_STARS.fullmatch(text)
@@ -126,10 +126,10 @@ class DockerIgnore:
             yield from self._tails.get("/".join(parts[-length:]), ())
 
     def _decided(self, own: set[int], folder: Place) -> tuple[bool, tuple[int, ...]]:
-        """Return whether a path is ignored, and the patterns that count for what is in it.
+        """Return whether a path is excluded, and the patterns that count for the entries in it.
 
-        A pattern that would change nothing is not asked, so that what it would match counts only for entries that it
-        matches by itself; what matched the folder counts in any case.
+        A pattern that matched the folder always counts. Another pattern counts only if it changes the result for this
+        path; if it does not, it counts later only for entries that it matches itself.
         """
         is_ignored, counting, of_folder = False, [], set(folder.matched)
         for number in sorted(own | of_folder):
@@ -140,7 +140,7 @@ class DockerIgnore:
         return is_ignored, tuple(counting)
 
     def is_ignored(self, path: str, until: float = math.inf) -> bool:
-        """Return True if the path, relative to the build context, is left out.
+        """Return True if the path, relative to the build context, is excluded.
 
         Raises:
             TimeoutError: ``time.monotonic()`` is past ``until``.
@@ -152,12 +152,12 @@ class DockerIgnore:
 
 
 def load_dockerignore(file: Path, root: Path) -> DockerIgnore:
-    """Read the file, which BuildKit reads with ``root`` as the root of all links.
+    """Read and parse the file; links are resolved inside of ``root``, as BuildKit does.
 
-    A file that is absent, no ordinary one or cannot be read leaves out nothing, as for Docker.
+    A file that is absent, no regular file or not readable excludes nothing, as for Docker.
 
     Raises:
-        TooComplexError: it is beyond the limits.
+        TooComplexError: the file exceeds the limits.
     """
     try:
         content = read_inside(root, file, LONGEST)
@@ -169,16 +169,16 @@ def load_dockerignore(file: Path, root: Path) -> DockerIgnore:
 
 
 def parse_dockerignore(content: bytes) -> tuple[Pattern, ...]:
-    """Return the patterns of a file's content; those for which Docker fails the build match nothing, and are left out.
+    """Return the patterns in a file's content, without invalid patterns, over which Docker fails the build.
 
     Raises:
-        TooComplexError: a line is longer than Docker takes.
+        TooComplexError: a line is longer than Docker's limit.
     """
     return tuple(found for text in _lines(content) if (found := _pattern(text)))
 
 
 def _lines(content: bytes) -> Iterator[str]:
-    """Read lines as ``ignorefile.ReadAll`` does."""
+    """Yield the cleaned lines, like ``ignorefile.ReadAll``."""
     text = _UNDECODED.sub("\ufffd", content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
     for line in text.split("\n"):
         if len(line) >= _LINE:
@@ -193,7 +193,7 @@ def _lines(content: bytes) -> Iterator[str]:
 
 
 def _pattern(text: str) -> Pattern | None:
-    """Read a pattern as ``patternmatcher.New`` does; None for one that it refuses."""
+    """Parse a pattern like ``patternmatcher.New``; None if that refuses the pattern."""
     text = _clean(text.strip(_SPACE))
     is_exception = text.startswith("!")
     text = text.removeprefix("!") if is_exception else text
@@ -201,7 +201,7 @@ def _pattern(text: str) -> Pattern | None:
 
 
 def _is_valid(text: str) -> bool:
-    """Return True for what ``filepath.Match(text, ".")`` takes: it looks no further than it can match."""
+    """Return True if ``filepath.Match(text, ".")`` accepts the pattern: it checks only as far as it can match."""
     part = _PART.match(text)
     while part and _VALID.fullmatch(part["text"]):
         if part["text"] not in _DOT:
@@ -211,6 +211,6 @@ def _is_valid(text: str) -> bool:
 
 
 def _clean(path: str) -> str:
-    """Clean a path as ``filepath.Clean`` of Go does, which knows no ``//`` at the front."""
+    """Clean a path like Go's ``filepath.Clean``, which gives ``//`` at the front no meaning."""
     cleaned = posixpath.normpath(path)
     return cleaned[1:] if cleaned.startswith("//") else cleaned

@@ -1,12 +1,12 @@
 r"""Match many patterns of a ``.dockerignore`` against a path at once, in time linear in the path.
 
 moby/patternmatcher (``Pattern.compile``) rewrites a pattern as a regular expression of Go's ``regexp``, which never
-backtracks. Here the same rewriting becomes the states of one automaton for all patterns, kept as the bits of one
-integer (Shift-And): a character costs a few operations on that integer, however the patterns are made.
+backtracks. This module turns the rewritten patterns into one automaton whose states are the bits of one integer
+(Shift-And): a character costs a few operations on that integer, for any patterns.
 
-Not supported, so that such a pattern matches nothing: ``{2}``, which patternmatcher does not escape, and ``\b``,
-``\B``, ``\z``, ``\p``, ``\P``, ``\Q``, ``\x`` and octal escapes. Go refuses all other escaped letters and digits, and
-Docker then fails the build.
+These are not supported, and a pattern with one of them matches nothing: ``{2}``, which patternmatcher does not escape,
+and ``\b``, ``\B``, ``\z``, ``\p``, ``\P``, ``\Q``, ``\x`` and octal escapes. Go refuses all other escaped letters and
+digits, and Docker then fails the build.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 STATES = 1 << 19
-"""The most states of an automaton; a character of a pattern is one, ``**`` two."""
+"""The largest number of states of an automaton; a character of a pattern is one state, ``**`` is two."""
 
 SETS = 700
-"""The most different brackets (``[a-z]``)."""
+"""The largest number of different brackets (``[a-z]``)."""
 
-_KEPT = 1 << 28  # bits of all masks that are kept
-_WATCHED = 1 << 12  # states from which on a character takes long enough to look at the clock
+_KEPT = 1 << 28  # the limit of bits in stored masks
+_WATCHED = 1 << 12  # the number of states from which a character takes so long that the clock is checked
 
-# A pattern's program is a string in which a character is a state: one that is to be taken, or one of these codes.
-# They are surrogates, which no decoded text has.
+# A pattern's program is a string in which each character is a state: a character to match, or one of these codes. The
+# codes are surrogates, which no decoded text has.
 _NAME = "\ud800"  # `[^/]*`
 _REST = "\ud801"  # anything
-_LINE = "\ud802"  # `.*`, of which a newline is no part
+_LINE = "\ud802"  # `.*`, which matches no newline
 _MARK = "\ud803"  # `[^/]`
 _GROUP, _INSIDE = "\ud804", "\ud805"  # `(.*/)?`: its begin, and its `.*/`
 _START = "\ud806"  # `^`
 _OR = "\ud807"  # `|`
 _ACCEPT = "\ud808"
-_ONE, _MANY = 0xD900, 0xDC00  # the first of the brackets, and of those with a `*`
-_UNDECODED = range(0xDC80, 0xDD00)  # how Python keeps a byte of a path that is no UTF-8; Go's regexp reads U+FFFD
+_ONE, _MANY = 0xD900, 0xDC00  # the first code for brackets, and for brackets with a `*`
+_UNDECODED = range(0xDC80, 0xDD00)  # Python's codes for bytes of a path that are no UTF-8; Go's regexp reads U+FFFD
 
-# The codes in front of a program that may take nothing: it begins in each of these states, and in the one behind them.
+# Codes at the start of a program that can match nothing: the program begins in each of their states and in the next.
 _EMPTY = re.compile(f"[{_NAME}{_REST}{_LINE}{_GROUP}{_INSIDE}{_START}{chr(_MANY)}-\udfff]*+")
 
 _CODES = {"(.*/)?": _GROUP + _INSIDE, ".*": _LINE, "[^/]*": _NAME, "[^/]": _MARK, "^": _START, "|": _OR}
@@ -64,7 +64,7 @@ _LAST = 0x10FFFF
 
 
 class TooComplexError(Exception):
-    """The patterns need more states or brackets than are allowed."""
+    """The patterns need more states or brackets than the limits allow."""
 
 
 class _NeverError(Exception):
@@ -81,8 +81,8 @@ class _Characters(NamedTuple):
         return any(low <= point <= high for low, high in self.ranges) is not self.is_negated
 
 
-# How patternmatcher cuts a pattern up; it means to escape `|{}` too, and does not.
-# A run of `**` is one: `(.*/)?(.*/)?` means what `(.*/)?` means.
+# The tokens of a pattern in patternmatcher, which should escape `|{}`, too, but does not.
+# Repeated `**` counts once: `(.*/)?(.*/)?` means the same as `(.*/)?`.
 _STARS = re.compile(r"(?:\*\*/?)+")
 _TOKEN = re.compile(
     r"(?P<stars>(?:\*\*/?)+)|(?P<wild>[*?])|(?P<special>[.+()$])|(?P<escape>\\.)|[^*?.+()$\\]+|\\", re.DOTALL
@@ -91,7 +91,7 @@ _EXPRESSION = {"*": "[^/]*", "?": "[^/]"}
 
 
 def _expression(pattern: str) -> str:
-    """Return the regular expression, of Go's syntax, that patternmatcher makes of a pattern."""
+    """Return the regular expression into which patternmatcher turns a pattern, in Go's syntax."""
     parts = []
     for token in _TOKEN.finditer(pattern):
         text = token[0]
@@ -114,10 +114,10 @@ _BEYOND_STARS = re.compile(r"[\[\]\\|^{]")
 
 
 class Programs:
-    """Make programs of patterns, and number their brackets."""
+    """Compile patterns to programs, and number their brackets."""
 
     def __init__(self) -> None:
-        """Begin without brackets."""
+        """Start without brackets."""
         self.ones: dict[_Characters, str] = {}
         self.many: dict[_Characters, str] = {}
 
@@ -130,12 +130,12 @@ class Programs:
         return _REST + text
 
     def alternatives(self, pattern: str) -> tuple[str, ...]:
-        """Return the programs of a pattern, a path has to match one of; none if nothing can match.
+        """Return the programs of a pattern, one of which a path must match; none if no path can match.
 
         Raises:
             TooComplexError: there are more brackets than :data:`SETS`.
         """
-        pattern = pattern.removeprefix("\ufeff")  # as patternmatcher's scanner does
+        pattern = pattern.removeprefix("\ufeff")  # as in patternmatcher's scanner
         if not _BEYOND_STARS.search(pattern):
             plain = _STARS.sub(lambda run: _GROUP + _INSIDE if run.end() < len(pattern) else _LINE, pattern)
             return (plain.replace("*", _NAME).replace("?", _MARK),)
@@ -143,7 +143,7 @@ class Programs:
             program = "".join(self._parsed(_expression(pattern)))
         except _NeverError:
             return ()
-        # `|` binds less than `^` and `$`: only the first alternative is anchored in front, only the last behind.
+        # `|` binds weaker than `^` and `$`: only the first alternative is anchored at the start, the last at the end.
         return tuple(program.replace(_OR, f"{_REST}{_OR}{_REST}").split(_OR))
 
     def _parsed(self, text: str) -> Iterator[str]:
@@ -200,9 +200,9 @@ def _complement(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def _class(text: str, at: int, last_name: int) -> tuple[_Characters, int]:
-    """Read a bracket from behind its ``[`` (``parseClass`` in Go); return the set and where the bracket ends.
+    """Parse a bracket, from the position after its ``[`` (``parseClass`` in Go); return its set and its end.
 
-    ``last_name`` is where the last ``:]`` of the text is: to look for it in each bracket would take quadratic time.
+    ``last_name`` is the position of the last ``:]`` in the text: a search in each bracket would take quadratic time.
     """
     is_negated = text.startswith("^", at)
     at += is_negated
@@ -217,7 +217,7 @@ def _class(text: str, at: int, last_name: int) -> tuple[_Characters, int]:
 
 
 def _named(text: str, at: int) -> tuple[Iterable[tuple[int, int]], int] | None:
-    """Read ``[:alpha:]`` or ``[:^alpha:]``."""
+    """Parse ``[:alpha:]`` or ``[:^alpha:]``; None if there is no such name at this position."""
     if not text.startswith("[:", at) or (end := text.find(":]", at + 2)) < 0:
         return None
     name = text[at + 2 : end]
@@ -228,7 +228,7 @@ def _named(text: str, at: int) -> tuple[Iterable[tuple[int, int]], int] | None:
 
 
 def _range(text: str, at: int) -> tuple[Iterable[tuple[int, int]], int]:
-    """Read ``a``, ``a-z`` or an escape."""
+    """Parse ``a``, ``a-z`` or an escape."""
     if text[at] == "\\" and text[at + 1 : at + 2].lower() in _WORDS:
         return _escaped(text[at : at + 2]), at + 2
     low, at = _point(text, at)
@@ -250,14 +250,14 @@ def _point(text: str, at: int) -> tuple[int, int]:
 
 
 class Automaton:
-    """The states of many patterns; each is a bit of an integer, the lowest bits those of the first pattern.
+    """One automaton for many patterns; each state is a bit of an integer, the first pattern has the lowest bits.
 
-    Bits move up by one where a character is taken, stay where an item takes any number of it, and reach further
-    states without a character behind a star (one up) and at the begin of a group (one and two up).
+    A matched character moves a bit up by one. An item that matches any number of characters keeps its bit. Without a
+    character, bits pass on from a star (one up) and from the start of a group (one and two up).
     """
 
     def __init__(self, numbered: Iterable[tuple[int, str]], programs: Programs) -> None:
-        """Put the programs of patterns, each with the pattern's number, into one.
+        """Combine the programs of patterns, each with its pattern's number.
 
         Raises:
             TooComplexError: there are more states than :data:`STATES`.
@@ -286,7 +286,7 @@ class Automaton:
         self.begin = self._bits(begins)
 
     def advance(self, bits: int, text: str, until: float) -> int:
-        """Return the states that the text leads to from those in ``bits``.
+        """Return the states to which the text leads from the states in ``bits``.
 
         Raises:
             TimeoutError: ``time.monotonic()`` is past ``until``.
@@ -299,23 +299,23 @@ class Automaton:
             step, loop = self._masks.get(character) or self._make_masks(character)
             bits = ((bits & step) << 1) | (bits & loop)
             before = -1
-            while bits != before:  # a few times: `*` and `**` beside each other are one or two items
+            while bits != before:  # a few rounds: adjacent `*` and `**` are one or two items
                 before, star, group = bits, bits & self._star, bits & self._group
                 bits |= (star << 1) | (group << 1) | (group << 2)
         return bits
 
     def accepts(self, bits: int) -> bool:
-        """Return True if a pattern matches the text which led to ``bits``."""
+        """Return True if a pattern matches the text that led to ``bits``."""
         return bool(bits & self._accept)
 
     def matched(self, bits: int) -> Iterator[int]:
-        """Yield the numbers of the patterns that match the text which led to ``bits``, in ascending order."""
+        """Yield the numbers of the patterns that match the text that led to ``bits``, in ascending order."""
         if accepted := bits & self._accept:
             for one in re.finditer("1", f"{accepted:b}"[::-1]):
                 yield self._numbers[one.start()]
 
     def _make_masks(self, character: str) -> tuple[int, int]:
-        """Return the states that take the character and those that stay."""
+        """Return the masks of the states that the character moves up, and of those that it keeps."""
         point = 0xFFFD if ord(character) in _UNDECODED else ord(character)
         ones = (code for characters, code in self._programs.ones.items() if characters.holds(point))
         many = (code for characters, code in self._programs.many.items() if characters.holds(point))
@@ -345,6 +345,6 @@ class Automaton:
 
 
 def _empty(program: str) -> int:
-    """Return how many codes in front of a program may take nothing."""
+    """Return the number of codes at the start of a program that can match nothing."""
     found = _EMPTY.match(program)
     return found.end() if found else 0

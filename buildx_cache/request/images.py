@@ -1,4 +1,4 @@
-"""The images that a build reads and the stages that it has, as far as its Dockerfile tells without being run."""
+"""Find images and stages in the Dockerfile, without running it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from buildx_cache.request.remote_context import is_remote_context
 
 IMAGE_SCHEME = "docker-image://"
 _LIMIT = 1 << 20
-_LONGEST = 1000  # of an image's name, and of what a variable puts into it
+_LONGEST = 1000  # characters of an image's name, before and after expanding variables
 _SYNTAX = re.compile(r"#\s*syntax\s*=\s*(?P<image>\S+)", re.IGNORECASE)
 _INSTRUCTION = re.compile(r"\s*(?P<word>FROM|ARG|COPY|ADD|RUN)\s+(?P<rest>.*)", re.IGNORECASE)
 _CONTINUED = re.compile(r"\\[ \t]*\r?\n")
@@ -31,7 +31,7 @@ _VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?::?-(?P<default>[^
 def named_images(request: BuildRequest) -> tuple[str, ...]:
     """Return the images that the Dockerfile and the named contexts name; names of stages may be among them.
 
-    Of a Dockerfile that is no ordinary file here, nothing is known.
+    A Dockerfile that is not a regular file on this host adds nothing.
     """
     contexts = (text.partition("=")[2] for text in values_of(request, "build_context"))
     named = (text.removeprefix(IMAGE_SCHEME) for text in contexts if text.startswith(IMAGE_SCHEME))
@@ -41,14 +41,14 @@ def named_images(request: BuildRequest) -> tuple[str, ...]:
 
 
 def copies_context(request: BuildRequest) -> bool:
-    """Tell whether the Dockerfile copies the whole build context in one step, as ``COPY . .`` does."""
+    """Return whether the Dockerfile copies the whole build context in one step, such as ``COPY . .``."""
     return any(
         match["word"].upper() in ("COPY", "ADD") and _is_whole(match["rest"]) for match in _instructions(_text(request))
     )
 
 
 def has_cache_mounts(request: BuildRequest) -> bool:
-    """Tell whether a step of the Dockerfile keeps something in the builder: ``RUN --mount=type=cache``."""
+    """Return whether a step of the Dockerfile has a cache mount: ``RUN --mount=type=cache``."""
     runs = (match["rest"] for match in _instructions(_text(request)) if match["word"].upper() == "RUN")
     return any(_CACHE_MOUNT.match(rest) for rest in runs)
 
@@ -59,7 +59,7 @@ def _instructions(text: str) -> Iterator[re.Match[str]]:
 
 
 def _is_whole(rest: str) -> bool:
-    """Tell whether the sources of a COPY have the build context itself among them."""
+    """Return whether one source of a COPY is the build context itself."""
     words = rest.translate(_LIST).split()
     options = [word for word in words if word.startswith("--")]
     sources = words[len(options) : -1]
@@ -67,10 +67,10 @@ def _is_whole(rest: str) -> bool:
 
 
 def stages_but(request: BuildRequest, target: str) -> tuple[str, ...] | None:
-    """Return the names of the Dockerfile's stages where none can be ``target``; None where one may be.
+    """Return the names of the Dockerfile's stages if none can be ``target``; None if one may be.
 
-    A name stands in the Dockerfile as a word, in any case (``frontend/dockerfile/instructions/parse.go``). Whatever
-    else a word may be, in a heredoc or a comment: one that is nowhere is no stage.
+    A stage's name is a word of the Dockerfile, in any case (``frontend/dockerfile/instructions/parse.go``). A word may
+    also be in a heredoc or a comment; but if ``target`` is no word of the file, it is no stage.
     """
     text = _text(request)
     whole = _JOINED.sub("", _COMMENTS.sub("", text))
@@ -82,7 +82,7 @@ def stages_but(request: BuildRequest, target: str) -> tuple[str, ...] | None:
 
 
 def _text(request: BuildRequest) -> str:
-    """Read the last Dockerfile that is given, which Buildx takes; the empty string where that cannot be."""
+    """Read the last given Dockerfile, which is the one that Buildx uses; "" if it cannot be read here."""
     path = dockerfiles_of(request)[-1]
     if is_remote_context(request.context) or not is_path(path):
         return ""
@@ -111,14 +111,14 @@ def _images(text: str, given: Mapping[str, str]) -> Iterator[str]:
 
 
 def _copied(rest: str) -> Iterator[str]:
-    """Yield the images that ``--from`` and ``--mount`` name."""
+    """Yield the images in ``--from`` and ``--mount``."""
     for option in _OPTION.finditer(rest):
         fields = dict(each.partition("=")[::2] for each in option["value"].split(","))
         yield option["value"] if option["key"] else fields.get("from", "")
 
 
 def _expanded(text: str, values: Mapping[str, str]) -> str:
-    """Put in the values of variables, as a shell does without its rarer forms; nothing of what is too long."""
+    """Expand variables like a shell, without its rare forms; return "" if the text or the result is too long."""
     text = text.strip("\"'")
     found = _VARIABLE.sub(lambda match: _value(match, values), text) if len(text) <= _LONGEST else ""
     return found if len(found) <= _LONGEST else ""

@@ -1,7 +1,7 @@
-"""What makes a build context large, and the lines of ``.dockerignore`` that would leave it out.
+"""Find large entries of a build context, and the lines of ``.dockerignore`` that would exclude them.
 
-Sizes are of files that are sent. A repository prepares all that is looked at: no file is waited for, none is read
-beyond a limit, and the whole takes :data:`SECONDS` at most, but for the reading of ``.dockerignore``.
+Sizes count only files that are sent. The repository may be hostile: reads never block and have limits, and the search
+ends after :data:`SECONDS`, not counting the parsing of ``.dockerignore``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from buildx_cache.request.probe import read_inside
 from buildx_cache.request.remote_context import is_remote_context
 
 LARGE = 50_000_000
-"""Bytes from which on it is worth a word."""
+"""The bytes from which a context is worth a warning."""
 
 SECONDS = 1.5
-"""How long a context is looked at."""
+"""The limit of the search in seconds."""
 
 _FILES = 300_000
 _LONGEST = 1024 * 1024  # bytes of a Dockerfile
@@ -36,18 +36,18 @@ _LONGEST_PATH = 4096  # PATH_MAX
 _SHOWN = 5
 _LEAST = 0.05
 _DOMINANT = 0.9
-# Folders that are left out whole: nothing of them is a source.
+# Folders to exclude whole: they have no sources.
 _WHOLE = frozenset(
     {".git", ".venv", "venv", "node_modules", "bower_components", "target", "build", "dist", "coverage", "vendor"}
 )
-# What would end a word or mean something else in a line of .dockerignore.
+# Characters with a special meaning in a line of .dockerignore.
 _SPECIAL = re.compile(r"[*?\[\]\\^]")
 _OUTER_SPACE = re.compile(r"^\s|\s$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heavy:
-    """An entry of a build context: the line of ``.dockerignore`` that leaves it out, and the bytes that it saves."""
+    """A large entry of a build context: the line of ``.dockerignore`` that excludes it, and the bytes saved."""
 
     line: str
     bytes: int
@@ -55,7 +55,7 @@ class Heavy:
 
 @dataclass(slots=True)
 class _Folder:
-    """A folder or a file, and what is in it. ``bytes`` are of all the files below that are sent."""
+    """A folder or a file, and its entries. ``bytes`` counts the files below that are sent."""
 
     name: str
     bytes: int = 0
@@ -64,17 +64,17 @@ class _Folder:
 
 @dataclass(slots=True)
 class _Named:
-    """A folder or a file on the way to what the build names; ``is_whole`` if it names this itself."""
+    """A folder or a file that the build names (``is_whole``), or a folder above one."""
 
     is_whole: bool = False
     entries: dict[str, _Named] = field(default_factory=dict)
 
 
 def heavy_entries(request: BuildRequest) -> tuple[Heavy, ...]:
-    """Return the biggest entries of a local build context that no ``COPY``, ``ADD`` or mount of the Dockerfile names.
+    """Return the largest entries of a local build context that no ``COPY``, ``ADD`` or mount of the Dockerfile names.
 
-    It looks for :data:`SECONDS`; of a context that takes longer it tells what it found. Where the Dockerfile or
-    ``.dockerignore`` is beyond the limits, it tells nothing.
+    The search ends after :data:`SECONDS`; then the entries found so far are returned. If the Dockerfile or
+    ``.dockerignore`` exceeds the limits, none are returned.
     """
     if is_remote_context(request.context):
         return ()
@@ -94,17 +94,14 @@ def heavy_entries(request: BuildRequest) -> tuple[Heavy, ...]:
 
 
 def ignore_line(path: str) -> str:
-    """Return the line that leaves out exactly this path, as far as a line can: what cannot be shown becomes ``?``."""
+    """Return the line that excludes this path; characters that cannot be shown become ``?``, so it may exclude more."""
     line = "".join(each if each.isprintable() else "?" for each in _SPECIAL.sub(r"\\\g<0>", path))
     line = _OUTER_SPACE.sub("[ ]", line)
     return f"\\{line}" if line.startswith(("#", "!")) else line
 
 
 def _weighed(root: str, ignored: DockerIgnore, until: float) -> _Folder:
-    """Return the folder with the bytes of all that is sent of it, as far as the time suffices.
-
-    Links are not followed.
-    """
+    """Measure the files that are sent from a folder, until the time is over; links are not followed."""
     top = _Folder("")
     with contextlib.suppress(TimeoutError):
         _weigh(root, ignored, top, until)
@@ -145,7 +142,10 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 
 def _candidates(root: _Folder, named: _Named) -> Iterator[tuple[str, int]]:
-    """Entries to leave out: deeper ones where the build names something inside, or one of them holds nearly all."""
+    """Yield the paths to exclude, with their bytes.
+
+    Search inside of a folder if the build names a path in it, or if one of its entries has nearly all of its bytes.
+    """
     nothing = _Named()
     waiting = [("", root, named)]
     while waiting:
@@ -168,7 +168,7 @@ def _is_mostly_one(folder: _Folder) -> bool:
 
 
 def _files_of_the_build(context: Path, *files: Path) -> Iterator[str]:
-    """Yield the Dockerfile and what it ignores, where they are in the context."""
+    """Yield the files that are in the context, relative to it."""
     for file in files:
         if file.is_relative_to(context):
             yield str(file.relative_to(context))
@@ -177,15 +177,15 @@ def _files_of_the_build(context: Path, *files: Path) -> Iterator[str]:
 _CONTINUED = re.compile(r"\\[ \t]*\r?\n")
 _COPY = re.compile(r"^[^\S\n]*+(?:ONBUILD[^\S\n]++)?(?:COPY|ADD)[^\S\n]++(?P<rest>.*)$", re.IGNORECASE | re.MULTILINE)
 _MOUNT = re.compile(r"--mount=(?P<fields>\S*)")
-_OPEN = re.compile(r"[*?$\[]")  # from here on it is a pattern or a variable
+_OPEN = re.compile(r"[*?$\[]")  # the start of a pattern or a variable
 _FLAG = re.compile(r"--[a-z-]++(?:=\S*+)?\s++")
 
 
 def _text_of(dockerfile: Path) -> str:
-    """Read the Dockerfile; nothing of one that cannot be read.
+    """Read the Dockerfile; "" if it cannot be read.
 
     Raises:
-        TooComplexError: it is larger than is looked at.
+        TooComplexError: the file exceeds the limit.
     """
     try:
         content = read_inside(dockerfile.parent, dockerfile, _LONGEST)
@@ -197,7 +197,7 @@ def _text_of(dockerfile: Path) -> str:
 
 
 def _tree(paths: Iterable[str]) -> _Named:
-    """Arrange paths by their parts, to look them up in a time that does not depend on how many there are."""
+    """Arrange paths as a tree, so that the time of a look-up does not depend on their number."""
     root = _Named()
     for path in paths:
         if len(path) > _LONGEST_PATH:
@@ -210,7 +210,7 @@ def _tree(paths: Iterable[str]) -> _Named:
 
 
 def _named(text: str) -> Iterator[str]:
-    """Yield the paths that a Dockerfile names, without those that are the whole context or that a variable begins."""
+    """Yield the paths that a Dockerfile names; a path with a pattern or variable is cut to the folder before it."""
     for source in _sources(text):
         plain = _OPEN.split(source, maxsplit=1)[0]
         known = plain if plain == source else plain.rpartition("/")[0]

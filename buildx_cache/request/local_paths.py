@@ -1,4 +1,4 @@
-"""The local paths that a request names, each with its option."""
+"""Find the local paths that a request names, each with its option."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from buildx_cache.errors import UsageError
 from buildx_cache.request.build_request import BuildRequest, option_key
 
 REPORTS = ("report", "report_html", "report_junit", "report_md")
-"""The options that have a report written to a file, each in another form."""
+"""The options that write a report to a file, each in another format."""
 RESULT_FILES = (*REPORTS, "dotenv", "metadata_file", "iidfile")
-"""The options that have a file written."""
+"""The options that write a file."""
 LAYOUT_SCHEME = "oci-layout://"
 SYNTAX = "BUILDKIT_SYNTAX"
-"""The build argument that chooses BuildKit's frontend, whatever the Dockerfile says."""
+"""The build argument that chooses BuildKit's frontend, overriding the Dockerfile."""
 _SCHEME = "://"
 _DOCKERFILE = "Dockerfile"
 # Without a ``dest``, Buildx writes these to stdout (``controller/pb/export.go``).
@@ -27,7 +27,7 @@ _STREAMED = ("tar", "oci")
 
 @dataclass(frozen=True, kw_only=True)
 class LocalPath:
-    """A path, with the option that names it and the value in which it stands."""
+    """A path, with the option that names it and the option's value."""
 
     name: str
     text: str
@@ -35,7 +35,7 @@ class LocalPath:
 
 
 def read_paths(request: BuildRequest) -> Iterator[LocalPath]:
-    """Yield the build context, the builder's configuration, and what of the host a build step may read or use."""
+    """Yield the paths of the build context, the builder's configuration, secrets, and SSH keys and sockets."""
     yield LocalPath(name="context", text=request.context, path=request.context)
     yield LocalPath(name="buildkitd_config", text=request.buildkitd_config, path=request.buildkitd_config)
     for text in values_of(request, "secret"):
@@ -46,7 +46,7 @@ def read_paths(request: BuildRequest) -> Iterator[LocalPath]:
 
 
 def used_paths(request: BuildRequest) -> Iterator[LocalPath]:
-    """Yield every path that the call reads or writes while or after it builds; some are empty, or addresses."""
+    """Yield the other paths that the call reads or writes; some are empty, or addresses."""
     for name in (*RESULT_FILES, "cache_dir", "file"):
         for text in values_of(request, name):
             yield LocalPath(name=name, text=text, path=text)
@@ -62,7 +62,7 @@ def used_paths(request: BuildRequest) -> Iterator[LocalPath]:
 
 
 def _cache_folder(parse: Callable[[str], CacheEntry], text: str) -> str:
-    """Return the folder of a cache entry; of one that only Buildx understands, what may be it."""
+    """Return the folder of a cache entry; for an entry that only Buildx understands, the probable folder."""
     try:
         return parse(text).folder
     except UsageError:
@@ -71,9 +71,9 @@ def _cache_folder(parse: Callable[[str], CacheEntry], text: str) -> str:
 
 
 def layout_folders(build_context: str) -> tuple[str, ...]:
-    """Return the folders that a ``NAME=oci-layout://PATH[:TAG][@DIGEST]`` can mean; none of any other context.
+    """Return the folders that a ``NAME=oci-layout://PATH[:TAG][@DIGEST]`` can mean; none for other named contexts.
 
-    Before 0.32, Buildx cut at the first ``@`` and ``:``, and since then at the last (``util/ocilayout/parse.go``).
+    Buildx before 0.32 splits at the first ``@`` and ``:``, later versions at the last (``util/ocilayout/parse.go``).
     """
     place = build_context.partition("=")[2]
     if not place.startswith(LAYOUT_SCHEME):
@@ -83,12 +83,12 @@ def layout_folders(build_context: str) -> tuple[str, ...]:
 
 
 def dockerfile_of(request: BuildRequest) -> str:
-    """Return the Dockerfile's path, as it is given or found in the context."""
+    """Return the Dockerfile's path: the given one, else the one in the context."""
     return _found(request.file or _default_dockerfile(request))
 
 
 def dockerfiles_of(request: BuildRequest) -> tuple[str, ...]:
-    """Return each path that is given for a Dockerfile, also among the flags that are passed on to Buildx."""
+    """Return all given paths of a Dockerfile, with those among the flags for Buildx; else the one in the context."""
     given = tuple(filter(None, values_of(request, "file"))) or (_default_dockerfile(request),)
     return tuple(map(_found, given))
 
@@ -98,7 +98,7 @@ def _default_dockerfile(request: BuildRequest) -> str:
 
 
 def _found(path: str) -> str:
-    """Return the path; like Buildx, take ``dockerfile`` where that is what the folder holds.
+    """Return the path; with ``dockerfile`` in place of ``Dockerfile`` if only the former exists.
 
     See ``handleLowercaseDockerfile`` in Buildx' ``build/opt.go``.
     """
@@ -113,12 +113,12 @@ def _found(path: str) -> str:
 
 
 def is_path(text: str) -> bool:
-    """Return False for what is empty, a stream or an address."""
+    """Return False for an empty text, a stream (``-``) or an address."""
     return text not in ("", "-") and _SCHEME not in text
 
 
 def outputs_of(request: BuildRequest) -> tuple[str, ...]:
-    """Return each ``--output``, also those among the flags that are passed on to Buildx."""
+    """Return each ``--output``, with those among the flags for Buildx."""
     return values_of(request, "output")
 
 
@@ -126,16 +126,17 @@ _SHORT = {"output": "o", "file": "f", "tag": "t"}
 
 
 def values_of(request: BuildRequest, name: str) -> tuple[str, ...]:
-    """Return each value of an option, also those among the flags that are passed on to Buildx."""
+    """Return each value of an option, with those among the flags for Buildx."""
     own: str | tuple[str, ...] = getattr(request, name)
     flags = flag_values(request.buildx_flags, f"--{option_key(name)}", _SHORT.get(name, ""))
     return (*((own,) if isinstance(own, str) else own), *flags)
 
 
 def flag_values(flags: Sequence[str], name: str, short: str = "") -> Iterator[str]:
-    """Yield the values of an option among flags that are passed on to Buildx.
+    """Yield the values of an option among the flags for Buildx.
 
-    ``short`` is its letter: Buildx takes ``-o x``, ``-ox`` and ``-o=x``, also after those of its switches (``-qo x``).
+    ``short`` is the option's letter: Buildx accepts ``-o x``, ``-ox`` and ``-o=x``, also after letters of switches
+    (``-qo x``).
     """
     spelled = re.compile(rf"-[Dq]*{short}(?:=?(?P<value>.+))?", re.DOTALL) if short else None
     for flag, following in pairwise((*flags, "")):
@@ -148,7 +149,7 @@ def flag_values(flags: Sequence[str], name: str, short: str = "") -> Iterator[st
 
 
 def output_pairs(text: str) -> tuple[tuple[str, str], ...]:
-    """Read an output's attributes as Buildx does (``util/buildflags/export.go``); a bare path is a local export."""
+    """Parse an output's attributes like Buildx (``util/buildflags/export.go``); a bare path is a local export."""
     try:
         pairs = from_csv(text, option="--output")
     except UsageError:
@@ -162,7 +163,7 @@ def output_pairs(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def written_layouts(request: BuildRequest) -> tuple[str, ...]:
-    """Name the layout folders that Buildx writes and this program does not verify; some may be empty."""
+    """Return the layout folders that Buildx writes and this program does not verify; some may be empty."""
     caches = (dict(output_pairs(text)) for text in flag_values(request.buildx_flags, "--cache-to"))
     outputs = (dict(output_pairs(text)) for text in outputs_of(request))
     images = (fields for fields in outputs if "tar" in fields)
@@ -170,10 +171,10 @@ def written_layouts(request: BuildRequest) -> tuple[str, ...]:
 
 
 def secret_sources(entry: str) -> tuple[tuple[str, ...], str]:
-    """Find the variables and the file that a secret may come from, as Buildx does (``util/buildflags/secrets.go``)."""
+    """Return the variables and the file that may hold a secret, by Buildx' rules (``util/buildflags/secrets.go``)."""
     try:
         fields = {name.lower(): value for name, value in from_csv(entry, option="--secret")}
-    except UsageError:  # Buildx will say it better
+    except UsageError:  # Buildx has the better message
         return (), ""
     source = fields.get("source", fields.get("src", ""))
     if name := fields.get("env", ""):

@@ -1,7 +1,7 @@
-"""The options of ``build`` and ``plan``: one table that the command line, the readers and the rules for files follow.
+"""Define the options of ``build`` and ``plan``: one table for the command line, the readers and the rules for files.
 
-A new option is a field of :class:`BuildRequest`, which says its type and default, a row here, and a parameter of the
-command. A test finds what is missing.
+A new option needs a field of :class:`BuildRequest`, with its type and default, a row here, and a parameter of the
+command. A test fails if one of them is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ENV_PREFIX = "BUILDX_CACHE_"
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option, spelled everywhere as its field: ``cache_dir`` is ``--cache-dir`` and ``BUILDX_CACHE_CACHE_DIR``."""
+    """One option, named after its field: ``cache_dir`` is ``--cache-dir`` and ``BUILDX_CACHE_CACHE_DIR``."""
 
     help: str
     metavar: str = " "
@@ -30,9 +30,9 @@ class Option:
     off: str = ""
     """The flag that turns a switch off; empty if there is none."""
     rule: rules.Permission | None = None
-    """The rule for configuration files; None: no file sets the option."""
+    """The rule for configuration files; None: no file may set the option."""
     is_variable: bool = True
-    """True: the environment may set it. A password on stdin belongs to one command line."""
+    """True: the environment may set the option. ``--password-stdin`` makes sense on a command line only."""
     adds_up: bool = False
     """True: every source adds its ``NAME=VALUE`` items, and the highest source decides each name.
 
@@ -41,7 +41,7 @@ class Option:
     panel: str = ""
 
     def flags(self, name: str) -> tuple[str, ...]:
-        """Spell the option for the command line, as Typer takes it."""
+        """Return the option's flags in Typer's syntax."""
         spelled = f"--{option_key(name)}" + (f"/{self.off}" if self.off else "")
         return (self.short, spelled) if self.short else (spelled,)
 
@@ -81,7 +81,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         "annotation": Option(help="Annotation of the image.", metavar=_PAIR, rule=rules.ANNOTATED, adds_up=True),
         "secret": Option(help="Secret for RUN --mount=type=secret.", metavar="SPEC", rule=rules.SECRET),
         "ssh": Option(help="SSH agent or keys for the build.", metavar="SPEC", rule=rules.SECRET),
-        "pull": Option(help="Always look for newer base images.", off="--no-pull", rule=rules.BUILT),
+        "pull": Option(help="Always look for newer base images. Default: no.", off="--no-pull", rule=rules.BUILT),
         "no_cache": Option(help="Execute every step, cached or not.", rule=rules.BUILT),
         "no_cache_filter": Option(help="Execute these stages, cached or not.", metavar="STAGE", rule=rules.BUILT),
         "network": Option(
@@ -107,7 +107,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             rule=rules.CACHE_KIND,
         ),
         "cache_dir": Option(
-            help="Folder of a local cache, outside of CONTEXT. Default: one a project, in your cache directory.",
+            help="Folder of a local cache, outside of CONTEXT. Default: one per project, in your cache directory.",
             metavar="DIR",
             rule=rules.CACHE_DIR,
         ),
@@ -116,7 +116,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
         ),
         "cache_scope": Option(help="Cache scope to write. Default: the branch.", metavar="NAME", rule=rules.CACHE),
         "default_branch": Option(
-            help="The repository's default branch, whose cache all builds read. Default: what the CI or git tells.",
+            help="The repository's default branch, whose cache all builds read. Default: from the CI or git.",
             metavar="NAME",
             rule=rules.BRANCH,
         ),
@@ -147,7 +147,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
     },
     "Builder": {
         "builder": Option(
-            help="Use this builder as it is. Default: the current one where it can do the job, else one that is made.",
+            help="Use this builder as it is. Default: the current builder, or a new one where that cannot do the job.",
             metavar="NAME",
             rule=rules.BUILDER,
         ),
@@ -169,11 +169,11 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             help="Docker context to use. Default: the current one.", metavar="NAME", rule=rules.BUILDER
         ),
         "no_wait": Option(
-            help="Do not wait, up to 30 s in a CI or with DOCKER_HOST, for an engine that does not answer yet.",
+            help="Fail at once if the engine does not answer. Default: wait up to 30 s in a CI or with DOCKER_HOST.",
             rule=rules.SHOWN,
         ),
         "no_push_check": Option(
-            help="Do not ask the registry before the build whether it will refuse the push.", rule=rules.SHOWN
+            help="Skip the check before the build that the registry accepts the push. Default: check.", rule=rules.SHOWN
         ),
         "rm_builder": Option(
             help="Remove the builder after the build. Default: keep.", off="--keep-builder", rule=rules.BUILDER
@@ -201,7 +201,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             help="Keep at most this much of the builder's cache. Default: no limit.", metavar="SIZE", rule=rules.CACHE
         ),
         "prune_older_than": Option(
-            help="Prune what no build used for so long. Default: 7d.", metavar="DURATION", rule=rules.CACHE
+            help="Prune what no build used for this long. Default: 7d.", metavar="DURATION", rule=rules.CACHE
         ),
     },
     "Configuration": {
@@ -214,7 +214,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
     },
     "Output": {
         "timeout": Option(
-            help="Stop the call after so long, such as 20m. Default: never.", metavar="DURATION", rule=rules.SHOWN
+            help="Stop the call after this long, such as 20m. Default: never.", metavar="DURATION", rule=rules.SHOWN
         ),
         "progress": Option(
             help="auto, live, plain, json or quiet. Default: auto, which is live on a terminal, else plain.",
@@ -228,7 +228,7 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             rule=rules.WRITTEN,
         ),
         "report_junit": Option(
-            help="Write the report as JUnit XML, one case a step.", metavar="FILE.xml", rule=rules.WRITTEN
+            help="Write the report as JUnit XML, one case per step.", metavar="FILE.xml", rule=rules.WRITTEN
         ),
         "report_md": Option(help="Write the report as Markdown.", metavar="FILE.md", rule=rules.WRITTEN),
         "dotenv": Option(
@@ -239,7 +239,9 @@ _TABLE: Mapping[str, Mapping[str, Option]] = {
             metavar="WORD",
             rule=rules.RESULTS,
         ),
-        "one_line": Option(help="Print one REPOSITORY@DIGEST to stdout, not a line a tag.", rule=rules.RESULTS),
+        "one_line": Option(
+            help="Print one REPOSITORY@DIGEST line to stdout, not one line per tag.", rule=rules.RESULTS
+        ),
         "verbose": Option(help="Show the commands that run.", short="-v", rule=rules.SHOWN),
         "quiet": Option(help="Only warnings and errors.", short="-q", rule=rules.SHOWN),
         "no_color": Option(help="No colours (also NO_COLOR).", rule=rules.SHOWN),
@@ -263,20 +265,20 @@ def _kind(hint: object) -> Any:  # noqa: ANN401 -- a type
 _ARGUMENTS = ("context", "buildx_flags")
 _HINTS = typing.get_type_hints(BuildRequest)
 KINDS: Mapping[str, type] = {name: _kind(_HINTS[name]) for name in (*_ARGUMENTS, *OPTIONS)}
-"""The type of every argument's and option's value, without the None of an absent one."""
-# Other words for an option, which difflib leads elsewhere.
+"""The type of each argument's and option's value, without None."""
+# Synonyms of options for which difflib finds a wrong option.
 OTHER_NAMES: Mapping[str, str] = {"dockerfile": "file", "image": "tag", "name": "tag"}
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """Find the option that a word likely means; return its spelling on the command line, or the empty string."""
+    """Return the option that a word probably means, as on the command line, or the empty string."""
     word = word.lower().replace("_", "-")
     if other := OTHER_NAMES.get(word):
         return other
     return next(iter(difflib.get_close_matches(word, map(option_key, names), n=1, cutoff=0.5)), "")
 
 
-# Go keeps sizes and durations, in nanoseconds, in as many bits.
+# Go stores sizes in bytes, and durations in nanoseconds, as 64-bit integers.
 _MOST = 2**63 - 1
 _NANOSECONDS = 10**9
 _SIZE = re.compile(r"(\d{1,19})(?:\.(\d{1,19}))?\s*(?:([kmgtp])i?b?|b)?", re.IGNORECASE)
@@ -287,7 +289,7 @@ _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes, or None if it is no size to Docker; every unit is binary, as in its own options (``docker/go-units``)."""
+    """Return a size in bytes, or None if Docker would refuse it; units are binary, as in ``docker/go-units``."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         return None
@@ -297,7 +299,10 @@ def parse_size(text: str) -> int | None:
 
 
 def parse_duration(text: str) -> float | None:
-    """Seconds: Go's ``h``, ``m`` and ``s``, and ``d`` for days. None if it is no duration, or more than 292 years."""
+    """Return a duration in seconds, with Go's units ``h``, ``m``, ``s``, and ``d``.
+
+    None if the text is no duration, or more than 292 years.
+    """
     if not _DURATION.fullmatch(text.strip()):
         return None
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))

@@ -1,4 +1,4 @@
-"""What an ``--output`` does with the image, as Buildx reads it (``util/buildflags/export.go``, ``build/opt.go``)."""
+"""Decide what each ``--output`` does, by Buildx' rules (``util/buildflags/export.go``, ``build/opt.go``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import output_pairs, outputs_of
 
-# Flags of Buildx' own with which it prints to stdout; -q also among other switches, and with the value of -o.
+# Flags with which Buildx prints to stdout; -q and -h may follow other switches, or precede -o and its value.
 _PRINTING = ("--call", "--check", "--print", "--quiet", "--help")
 _PRINTING_LETTERS = re.compile(r"-D*[qh]")
 _PUSH = "--push"
@@ -18,44 +18,44 @@ _OFF = ("0", "f", "false")
 
 
 def is_on(value: str) -> bool:
-    """Tell whether an attribute is on: it is unless it is off by a word of Go's ``strconv.ParseBool``."""
+    """Return whether an attribute is on: each value is, except the false ones of Go's ``strconv.ParseBool``."""
     return value.lower() not in _OFF
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A result of a build, in the syntax of ``--output``."""
+    """One output of a build, in the syntax of ``--output``."""
 
     spec: str
 
     @property
     def is_image(self) -> bool:
-        """Whether the result is an image in the builder's store, which can be pushed."""
+        """Whether the output is an image in the builder's store, which can be pushed."""
         return self._fields.get("type") in ("image", "registry")
 
     @property
     def is_pushed(self) -> bool:
-        """Whether the image is pushed; ``type=registry`` is, whatever its ``push`` says."""
+        """Whether the image is pushed; ``type=registry`` ignores ``push=false``."""
         return self.is_image and (self._fields["type"] == "registry" or self._has("push"))
 
     @property
     def is_by_digest(self) -> bool:
-        """Whether the registry gets the image without a tag."""
+        """Whether the image is pushed without a tag."""
         return self.is_pushed and self._has("push-by-digest")
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the engine gets the image, that of the call's own context."""
+        """Whether the image is loaded into the engine of the call's Docker context."""
         return self._fields.get("type") == "docker" and not self._fields.keys() & {"dest", "context"}
 
     @property
     def is_streamed(self) -> bool:
-        """Whether the result goes to stdout."""
+        """Whether the output goes to stdout."""
         return self._fields.get("dest") == "-"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that the output gives the image; Buildx takes the tags of the call in their place, if any."""
+        """Return the image's names in the output; Buildx ignores them if the call has tags."""
         return tuple(name.strip() for name in self._fields.get("name", "").split(",") if name.strip())
 
     @property
@@ -66,17 +66,17 @@ class Output:
         return is_on(self._fields.get(name, "false"))
 
     def pushed(self) -> Output:
-        """Return the same image, pushed."""
+        """Return the output with ``push=true``."""
         return self if self.is_pushed else replace(self, spec=f"{self.spec},push=true")
 
     def styled(self, *attributes: str) -> Output:
-        """Return the same output with ``NAME=VALUE`` attributes, as far as it does not set them itself."""
+        """Add ``NAME=VALUE`` attributes that the output does not set itself."""
         added = (each for each in attributes if each.partition("=")[0] not in self._fields)
         return replace(self, spec=",".join((self.spec, *added)))
 
 
 def printing_flags(flags: Sequence[str]) -> tuple[str, ...]:
-    """Return those of the flags that are passed on to Buildx with which it prints to stdout."""
+    """Return the flags for Buildx with which it prints to stdout."""
     return tuple(flag for flag in flags if flag.partition("=")[0] in _PRINTING or _PRINTING_LETTERS.match(flag))
 
 
@@ -87,9 +87,9 @@ def _is_flagged(switch: str, flags: Sequence[str]) -> bool:
 
 
 def pushing_outputs(request: BuildRequest) -> tuple[Output, ...]:
-    """Return what pushes: ``--push`` pushes every image output, or adds one; none where nothing does.
+    """Return the outputs that push: ``--push`` makes every image output push, or adds one.
 
-    The flags that are passed on to Buildx count, too.
+    ``--push`` may also be among the flags for Buildx.
     """
     outputs = tuple(Output(spec=text) for text in outputs_of(request))
     if request.push or _is_flagged(_PUSH, request.buildx_flags):
@@ -98,21 +98,21 @@ def pushing_outputs(request: BuildRequest) -> tuple[Output, ...]:
 
 
 def loads(request: BuildRequest) -> bool:
-    """Tell whether the engine gets the image."""
+    """Return whether the image is loaded into the engine."""
     return request.load or any(Output(spec=text).is_loaded for text in request.output)
 
 
 def attests(request: BuildRequest) -> bool:
-    """Tell whether attestations of the image are asked for: provenance, an SBOM, or others."""
+    """Return whether attestations are requested: provenance, an SBOM, or others."""
     asked = (request.provenance, request.sbom, *request.attest)
     return any(each and is_on(each) and not _DISABLED.search(each) for each in asked)
 
 
 def pushes(request: BuildRequest) -> bool:
-    """Tell whether the image is pushed."""
+    """Return whether the image is pushed."""
     return bool(pushing_outputs(request))
 
 
 def pushes_by_digest(request: BuildRequest) -> bool:
-    """Tell whether the image is pushed without a tag; then no tag of the call may have one."""
+    """Return whether the image is pushed without a tag; then ``--tag`` may name only repositories."""
     return any(each.is_by_digest for each in pushing_outputs(request))

@@ -1,4 +1,4 @@
-"""What is at a path. ``pathlib`` raises where it may not look, or where no such path can be (Python before 3.14)."""
+"""Look at paths without raising: before Python 3.14 ``pathlib`` raises for a hidden or invalid path."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What is at a path: its mode, 0 if there is nothing; ``hidden`` says why that cannot be told."""
+    """The mode at a path, 0 if nothing is there; ``hidden`` is the reason if that cannot be determined."""
 
     mode: int = 0
     hidden: str = ""
 
     @property
     def is_folder(self) -> bool:
-        """A folder, or a link to one."""
+        """Whether there is a folder, or a link to one."""
         return stat.S_ISDIR(self.mode)
 
     @property
     def is_file(self) -> bool:
-        """An ordinary file, or a link to one."""
+        """Whether there is a regular file, or a link to one."""
         return stat.S_ISREG(self.mode)
 
     @property
     def is_absent(self) -> bool:
-        """Nothing; a dangling link counts as nothing."""
+        """Whether nothing is there; a dangling link counts as nothing."""
         return not (self.mode or self.hidden)
 
 
 def look(path: str | Path) -> Found:
-    """Say what is at a path, links followed."""
+    """Look at a path, following links."""
     try:
-        return Found(mode=os.stat(path).st_mode)  # noqa: PTH116 -- a string may hold what no Path takes
+        return Found(mode=os.stat(path).st_mode)  # noqa: PTH116 -- a string may have what no Path accepts
     except OSError as error:
         return Found() if error.errno in _ABSENT else Found(hidden=error.strerror or str(error))
     except ValueError:
@@ -50,7 +50,7 @@ def look(path: str | Path) -> Found:
 
 
 def read_text(path: str) -> str | None:
-    """Return what a CI's file says, as far as it can be read."""
+    """Return the text of a CI's file; None if the file cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except (OSError, ValueError):
@@ -58,12 +58,12 @@ def read_text(path: str) -> str | None:
 
 
 def read_inside(root: Path, file: Path, limit: int) -> bytes:
-    """Read an ordinary file of a folder that is not trusted, without waiting for anything.
+    """Read a regular file in an untrusted folder, without blocking.
 
-    Links below ``root`` are followed as BuildKit follows them: as if ``root`` were the root of the file system.
+    Links below ``root`` are resolved like in BuildKit: as if ``root`` were the root of the file system.
 
     Raises:
-        OSError: it is absent, no ordinary file, larger than ``limit`` bytes (``EFBIG``), or cannot be read.
+        OSError: the file is absent, not regular, larger than ``limit`` bytes (``EFBIG``), or not readable.
     """
     found = root / _without_links(root, file)
     descriptor = os.open(found, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -77,7 +77,7 @@ def read_inside(root: Path, file: Path, limit: int) -> bytes:
 
 
 def has_file_inside(root: Path, file: Path) -> bool:
-    """Return True if there is an ordinary file, links below ``root`` followed as :func:`read_inside` does."""
+    """Return True if there is a regular file; links below ``root`` are resolved as in :func:`read_inside`."""
     try:
         return stat.S_ISREG(os.lstat(root / _without_links(root, file)).st_mode)
     except (OSError, ValueError):
@@ -85,7 +85,7 @@ def has_file_inside(root: Path, file: Path) -> bool:
 
 
 def is_ordinary(path: Path) -> bool:
-    """Return True if nothing else is there than a file or a folder: no link, no pipe, no device."""
+    """Return True for a regular file, a folder, or nothing; False for a link, a pipe or a device."""
     try:
         mode = os.lstat(path).st_mode
     except (OSError, ValueError):
@@ -94,7 +94,7 @@ def is_ordinary(path: Path) -> bool:
 
 
 def is_unending(root: Path, file: Path) -> bool:
-    """Return True if a pipe, a socket or a device is there, links below ``root`` followed the same way."""
+    """Return True for a pipe, a socket or a device; links below ``root`` are resolved as in :func:`read_inside`."""
     try:
         mode = os.lstat(root / _without_links(root, file)).st_mode
     except (OSError, ValueError):
@@ -124,26 +124,26 @@ def _without_links(root: Path, file: Path) -> str:
 
 
 def working_directory() -> Path:
-    """Return the folder in which the call was made.
+    """Return the working directory.
 
     Raises:
-        UsageError: it is not there any more; the docker command would not start either.
+        UsageError: the folder no longer exists; the docker command would not start either.
     """
     try:
         return Path.cwd()
     except OSError as error:
         raise UsageError(
-            f"the working directory cannot be told: {error.strerror}",
+            f"the working directory cannot be read: {error.strerror}",
             code="working-directory-absent",
-            hint="change to a folder that is there",
+            hint="change to a folder that exists",
         ) from None
 
 
 def check_readable(path: Path, what: str, hint: str) -> None:
-    """Refuse what is no file that can be read.
+    """Refuse a path that is no readable file; ``what`` names the file in the message.
 
     Raises:
-        UsageError: ``what`` it is, and what is wrong with it.
+        UsageError: the path is a folder, is absent, or is not readable.
     """
     found = look(path)
     if found.is_folder:
@@ -157,12 +157,12 @@ def check_readable(path: Path, what: str, hint: str) -> None:
 
 
 def check_written(files: Sequence[tuple[str, str]]) -> None:
-    """Refuse files that cannot be written, of which each comes with the option that asks for it.
+    """Refuse files that cannot be written; ``files`` are pairs of option and path.
 
     Raises:
-        UsageError: one is a folder or no ordinary file, lies below a file, is asked for twice, or is behind a link that
-            a repository or another user can have made.
-        ExhaustedError: this user may not write it.
+        UsageError: a path is a folder or no regular file, is below a file, is given twice, or is behind a link that a
+            repository or another user may have made.
+        ExhaustedError: this user may not write the file.
     """
     seen: dict[str, str] = {}
     for option, path in files:
@@ -217,4 +217,4 @@ def _check_links(path: str, option: str) -> None:
 
 
 def _above(path: str) -> Iterator[Path]:
-    yield from Path(os.path.abspath(path)).parents  # noqa: PTH100 -- keeps links, as who makes the folders does
+    yield from Path(os.path.abspath(path)).parents  # noqa: PTH100 -- keeps links, like the code that makes the folders

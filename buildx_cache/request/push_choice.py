@@ -1,4 +1,4 @@
-"""Decide ``--push auto``: the image is pushed, but not where a CI withholds secrets from a fork's pull request."""
+"""Decide ``--push auto``: push, except in a fork's pull request, from which CIs withhold secrets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NAMES = ("tag", "cache_ref")
 
 
 def with_push_decided(layers: Sequence[Layer], *, is_fork: bool) -> tuple[Layer, ...]:
-    """Decide ``push_auto``: it becomes ``push``, or in a fork's build it stays and the options of a login go.
+    """Replace ``push_auto`` by ``push``; in a fork's build, keep ``push_auto`` and drop the options of a login.
 
-    The highest layer that sets one of ``push`` and ``push_auto`` decides; the others lose both.
+    The highest layer that sets ``push`` or ``push_auto`` decides; both are dropped from the other layers.
 
     Raises:
-        UsageError: an output or a flag of Buildx' own pushes, too, be it a fork's build or not.
+        UsageError: an output or a flag for Buildx pushes, too, in any build.
     """
     deciding = next((layer for layer in layers if any(name in layer.values for name in _PUSHES)), None)
     others = tuple(layer if layer is deciding else layer.without(*_PUSHES) for layer in layers)
@@ -40,7 +40,7 @@ def with_push_decided(layers: Sequence[Layer], *, is_fork: bool) -> tuple[Layer,
 
 
 def _without_secrets(layer: Layer) -> Layer:
-    """Return a layer without a login, and without the registry in front of names where the variable for it is empty."""
+    """Return a layer without a login; drop the leading ``/`` that an empty registry variable leaves in names."""
     values = dict(layer.without("registry", *GIVEN_LOGIN).values)
     values.update((name, _unhosted(values[name])) for name in _NAMES if name in values)
     return replace(layer, values=values)

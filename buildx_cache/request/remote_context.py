@@ -1,6 +1,6 @@
-"""A build context that BuildKit fetches: which address is a git repository, and what of it is built.
+"""Parse the address of a build context that BuildKit fetches: repository, ref and folder.
 
-As in BuildKit's ``frontend/dockerfile/dfgitutil/git_ref.go`` and ``util/gitutil/git_url.go``.
+The rules are BuildKit's (``frontend/dockerfile/dfgitutil/git_ref.go`` and ``util/gitutil/git_url.go``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 @dataclass(frozen=True, kw_only=True)
 class GitContext:
-    """``ADDRESS[#REF[:FOLDER]]``; without a ``ref`` the repository's default branch is built."""
+    """The parts of ``ADDRESS[#REF[:FOLDER]]``; without a ``ref`` BuildKit builds the default branch."""
 
     address: str
     ref: str = ""
@@ -26,31 +26,31 @@ class GitContext:
 
     @property
     def commit(self) -> str:
-        """Return the commit that the ref itself is, else the empty string."""
+        """Return the ref if it is a commit, else the empty string."""
         return self.ref if _COMMIT.fullmatch(self.ref) else ""
 
     @property
     def has_query(self) -> bool:
-        """Whether the address says in a query what is built, as newer BuildKits read it."""
+        """Whether the address has a query, in which newer BuildKits read ref and folder."""
         return "?" in self.address
 
     def at(self, commit: str) -> str:
-        """Write the context with a commit in the place of its ref."""
+        """Return the context's address with a commit in place of its ref."""
         return f"{self.address}#{commit}" + (f":{self.folder}" if self.folder else "")
 
 
 def is_url(text: str) -> bool:
-    """Tell whether a text begins with a scheme."""
+    """Return whether a text begins with a scheme."""
     return _URL.match(text) is not None
 
 
 def is_remote_context(context: str) -> bool:
-    """Tell whether the build context is fetched by BuildKit (a URL, a git address) or read from stdin."""
+    """Return whether BuildKit fetches the build context (a URL, a git address) or reads it from stdin."""
     return context == "-" or is_url(context) or context.startswith(_GITHUB) or _SCP.match(context) is not None
 
 
 def git_context(context: str) -> GitContext | None:
-    """Read the address of a git repository; None for any other context."""
+    """Parse the address of a git repository; None for any other context."""
     is_github = context.startswith(_GITHUB)
     if not (is_github or any(kind.match(context) for kind in (_SCP, _GIT, _HTTP))):
         return None

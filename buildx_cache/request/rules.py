@@ -1,9 +1,10 @@
-"""Rules for what a configuration file of the repository may set, and to which values.
+"""Define which options, with which values, a configuration file of the repository may set.
 
-A file that is found beside the build context or in the working directory belongs to the repository, and anybody who
-opens a pull request can change it. It says how the image is built and shown. It does not say where credentials go,
-which builder is used, what of the host is read, or what is written outside of the working copy; in a fork's pull
-request it says nothing of caches and pushes. A file that the caller names or trusts may set everything.
+A file that is found in the build context or in the working directory belongs to the repository, and anybody can change
+it in a pull request. The file may decide how the image is built and shown. It may not decide where credentials are
+sent, which builder is used, which files of the host are read, or what is written outside of the working copy. In a
+fork's pull request it may not decide about caches and pushes. A file that the caller names or trusts may set every
+option.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from buildx_cache.request.local_paths import LAYOUT_SCHEME, SYNTAX, output_pairs
 from buildx_cache.request.outputs import is_on
 from buildx_cache.working_copy import leaves, project_top
 
-# A hostile file can have this many files of each folder looked at.
+# The limit of files that are looked at in a folder: a hostile configuration may name a huge one.
 _MOST_ENTRIES = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """Where a file was found: the ``root`` of its working copy, and the build ``context`` if that is a folder."""
+    """The place of a found file: the ``root`` of its working copy, and the build ``context`` if that is a folder."""
 
     root: Path
     context: Path | None = None
@@ -47,7 +48,7 @@ def ground_of(folder: Path, context: Path | None) -> Ground:
     return Ground(root=project_top(folder) or folder, context=Path(os.path.realpath(context)) if context else None)
 
 
-# Say why one item of a value is refused; the empty string allows it.
+# Returns the reason why an item of a value is refused; the empty string allows the item.
 Check = Callable[[str, Ground], str]
 
 
@@ -62,10 +63,10 @@ def _as_elsewhere(_: object) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Permission:
-    """What a found file may do with one option, and why.
+    """The permission of a found file to set one option, and the reason.
 
-    ``check`` judges each item of a value; where there is no check, the option is the caller's alone. ``in_fork`` tells
-    whether a fork's pull request may set the value, too.
+    ``check`` is applied to each item of a value; None: only the caller may set the option. ``in_fork`` returns whether
+    a fork's pull request may set the value, too.
     """
 
     why: str
@@ -85,19 +86,19 @@ def _path(text: str, ground: Ground) -> str:
 
 
 def _layout(text: str, ground: Ground) -> str:
-    """Judge a folder of an OCI layout: Buildx follows links in it. A cache has a key file beside its folder."""
+    """Check the folder of an OCI layout, in which Buildx follows links, and of the key file beside a cache's folder."""
     if found := _path(text, ground) or _path(f"{text.rstrip('/')}-key", ground):
         return found
     return _finding(text, os.DirEntry.is_symlink, "a symbolic link")
 
 
 def _exported(text: str, ground: Ground) -> str:
-    """Judge a folder that an image's files are written into: those that are there are replaced, ``.git`` included."""
+    """Check a folder for an export of an image's files, which replace the files there, even ``.git``."""
     return _path(text, ground) or _finding(text, _is_git, ".git")
 
 
 def _sent(text: str, ground: Ground) -> str:
-    """Judge a folder that the builder may read as a whole: ``.git/config`` often has the CI's token."""
+    """Check a folder that the builder may read as a whole: ``.git/config`` often has the CI's token."""
     if found := _path(text, ground):
         return found
     is_sent_already = ground.context is not None and Path(os.path.abspath(text)).is_relative_to(ground.context)  # noqa: PTH100 -- normalises `..`
@@ -109,7 +110,7 @@ def _is_git(entry: os.DirEntry[str]) -> bool:
 
 
 def _finding(folder: str, wanted: Callable[[os.DirEntry[str]], bool], what: str) -> str:
-    """Say that a folder holds something ``wanted``, or too much to tell; links are not followed."""
+    """Return the reason if a folder has a ``wanted`` entry or too many entries, else ""; links are not followed."""
     for number, entry in enumerate(_entries(folder)):
         if wanted(entry):
             return f"the folder holds {what}"
@@ -129,7 +130,7 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 _FETCHED = ("http://", "https://")
-# Before 0.32, Buildx cut at the first `@` and `:`, and since then at the last (``util/ocilayout/parse.go``).
+# Buildx before 0.32 splits at the first `@` and `:`, later versions at the last (``util/ocilayout/parse.go``).
 _LAYOUT_PLACE = re.compile(r"(?P<folder>[^:@]+)(?::[\w.-]+)?(?:@[\w:]+)?", re.ASCII)
 
 
@@ -143,7 +144,7 @@ _OWN_FRONTENDS = (f"{DOCKER_HUB}/docker/dockerfile", f"{DOCKER_HUB}/docker/docke
 
 
 def frontend_name(image: str) -> str:
-    """Return the repository of an image, spelled in one way; the empty string for what is no image.
+    """Return the canonical repository of an image; the empty string if the text is no image reference.
 
     BuildKit looks for a frontend among the named contexts first (``frontend/gateway/gateway.go``).
     """
@@ -153,13 +154,13 @@ def frontend_name(image: str) -> str:
         return ""
 
 
-# Images that BuildKit and Buildx run themselves. The engine's own builder takes a frontend from the engine's store
-# before it asks a registry, and Buildx takes a builder's image from there where it cannot be pulled.
+# Images that BuildKit and Buildx run themselves. The engine's own builder looks for a frontend in the engine's store
+# before it asks a registry, and Buildx uses a builder's image from that store if the image cannot be pulled.
 _TOOLS = (*_OWN_FRONTENDS, f"{DOCKER_HUB}/moby/buildkit", f"{DOCKER_HUB}/docker/buildkit-syft-scanner")
 _FIELD = re.compile(r"\{[^{}]*\}")
-# How a name on Docker Hub may begin.
+# The optional first parts of a name on Docker Hub.
 _BEFORE = tuple((*filter(None, (host,)), *library) for host in HUB_HOSTS for library in ((), ("library",)))
-# An engine that loads an image takes its name from these (containerd's ``images/annotations.go``, OCI's own).
+# An engine that loads an image reads its name from these annotations (containerd's ``images/annotations.go``, OCI's).
 NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -168,9 +169,9 @@ def _name(text: str, _: Ground) -> str:
 
 
 def may_name(template: str, repositories: Iterable[str]) -> bool:
-    """Tell whether a template of a tag may come to one of these: a field is anything without a slash.
+    """Return whether a tag's template may result in one of these repositories; a field is any text without a slash.
 
-    Capital letters hide no name: a tag is written in lower case.
+    The template is compared in lower case, in which tags are written.
     """
     head, slash, last = lowered(template).partition("@")[0].rpartition("/")
     parts = _FIELD.sub("*", f"{head}{slash}{last.partition(':')[0]}").split("/")
@@ -205,7 +206,7 @@ def _build_arg(text: str, _: Ground) -> str:
         return "without a value it takes a variable of the job's environment into the build"
     if name == SYNTAX:
         return "it chooses the program that reads the Dockerfile"
-    # Such a value goes by the environment of docker itself: DOCKER_HOST, LD_PRELOAD, SSH_AUTH_SOCK would steer that.
+    # Such a value is passed in docker's own environment: DOCKER_HOST, LD_PRELOAD, SSH_AUTH_SOCK would control docker.
     return "it looks like a secret, and would be set in docker's environment" if is_secret_argument(name, value) else ""
 
 
@@ -214,12 +215,12 @@ def _progress(text: str, _: Ground) -> str:
 
 
 def _network(text: str, _: Ground) -> str:
-    """Buildx grants ``network.host`` by itself for ``host`` (``build/opt.go``)."""
+    """Check the network of steps: for ``host`` Buildx itself grants ``network.host`` (``build/opt.go``)."""
     return "" if text in ("", "default", "none") else "it gives steps the host's network"
 
 
 def _output(text: str, ground: Ground) -> str:
-    if not text.isprintable():  # Python drops more of these around an attribute, or a line, than Go does
+    if not text.isprintable():  # around an attribute Python strips more control characters and spaces than Go
         return "it holds a control character or an unusual space"
     pairs = output_pairs(text)
     keys = [key for key, _ in pairs]
@@ -237,7 +238,7 @@ def _output(text: str, ground: Ground) -> str:
 
 
 _OUTPUT_TYPES = ("local", "tar", "oci", "docker", "image", "registry", "cacheonly")
-# Not `context` (which engine is loaded) and `registry.insecure` (logins in clear). BuildKit's README, "Output".
+# Without `context` (chooses the engine) and `registry.insecure` (logins in clear). See BuildKit's README, "Output".
 _OUTPUT_ATTRIBUTES = frozenset((
     "type", "dest", "tar", "name", "push", "push-by-digest", "unpack", "store", "name-canonical", "oci-mediatypes",
     "oci-artifact", "dangling-name-prefix", "compression", "compression-level", "force-compression",
@@ -246,7 +247,7 @@ _OUTPUT_ATTRIBUTES = frozenset((
 
 
 def may_push(output: str) -> bool:
-    """Tell whether a ``--output`` may push, of whatever type it is."""
+    """Return whether a ``--output`` of any type may push."""
     fields = dict(output_pairs(output))
     return fields.get("type") == "registry" or is_on(fields.get("push", "false"))
 
@@ -255,7 +256,7 @@ def _cache_entry(parse: Callable[[str], CacheEntry], text: str, ground: Ground) 
     try:
         entry = parse(text)
     except UsageError:
-        return ""  # whoever uses the value refuses it
+        return ""  # the value's own parser refuses it later
     if entry.backend.borrows_login:
         return "for its type Buildx fills in the caller's credentials"
     if entry.unknown:
@@ -269,7 +270,7 @@ def _cache_entry(parse: Callable[[str], CacheEntry], text: str, ground: Ground) 
 
 
 def _cache(check: Check = allow, left: object = None) -> Permission:
-    """Permit what a fork may set to nothing but what is ``left``: a value that takes something away."""
+    """Return a permission for an option of caches; a fork may set only ``left``, a value that turns something off."""
     why = "it says which caches are read, written and pruned, which a fork's pull request does not decide"
     return Permission(why=why, check=check, in_fork=lambda value: value == left)
 

@@ -1,4 +1,4 @@
-"""Merging option values from the command line, the environment and a file into one request."""
+"""Merge option values from the command line, the environment and a file into one request."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _DAYS = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)d")
 class Layer:
     """One source of option values.
 
-    In messages ``where`` is what one is called there, with ``{name}`` or ``{NAME}``; of a ``file``'s, ``lines`` are
-    those of its keys, as far as they are known.
+    ``where`` is the template of an option's name in messages, with ``{name}`` or ``{NAME}``. For a ``file``, ``lines``
+    are the known line numbers of its keys.
     """
 
     where: str = "{name}"
@@ -36,7 +36,7 @@ class Layer:
     lines: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Read ``push = "auto"`` as the option that it spells."""
+        """Replace ``push = "auto"`` by the option ``push_auto``."""
         if self.values.get("push") == "auto":
             others = {name: value for name, value in self.values.items() if name != "push"}
             object.__setattr__(self, "values", {**others, "push_auto": True})
@@ -47,24 +47,24 @@ class Layer:
         return dataclasses.replace(self, values=kept)
 
     def locate(self, name: str) -> str:
-        """Where ``name`` was set, for people."""
+        """Return the place where ``name`` was set, for messages."""
         if self.file:
             line = f":{self.lines[name]}" if name in self.lines else ""
             return f"{self.file}{line}: {option_key(name)}"
         return self.where.format(name=option_key(name), NAME=name.upper())
 
     def show(self, value: object) -> str:
-        """Spell a wrong value for a message; name only the type of one that a file gives."""
+        """Return an invalid value for a message; for a file's value, only its type."""
         return _toml_type(value) if self.file else repr(value)
 
 
 def make_request(layers: Sequence[Layer]) -> BuildRequest:
-    """Merge layers, highest precedence first, and check every value.
+    """Merge layers, highest precedence first, and validate every value.
 
     The highest layer that sets an option decides. Lists of ``NAME=VALUE`` add up: the highest layer decides each name.
 
     Raises:
-        UsageError: a value of the wrong type or not among the choices, or a combination that cannot work.
+        UsageError: a value has the wrong type or is no valid choice, or a combination cannot work.
     """
     request = _normalise(BuildRequest(**converted(layers)))
     checked(request, layers, check)
@@ -72,22 +72,22 @@ def make_request(layers: Sequence[Layer]) -> BuildRequest:
 
 
 def converted(layers: Sequence[Layer]) -> dict[str, Any]:
-    """Return each option that is set, in its own type.
+    """Return each option that is set, converted to its type.
 
     Raises:
-        UsageError: a value of the wrong type or not among the choices.
+        UsageError: a value has the wrong type or is no valid choice.
     """
     return {name: _merged(name, found) for name in KINDS if (found := setting(name, layers))}
 
 
 def setting(name: str, layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Return the layers that an option's value comes from, highest first: one, or all where lists add up."""
+    """Return the layers that set an option's value, highest first: one, or all if the option adds up."""
     found = tuple(layer for layer in layers if name in layer.values)
     return found if name in OPTIONS and OPTIONS[name].adds_up else found[:1]
 
 
 def _merged(name: str, layers: Sequence[Layer]) -> Any:  # noqa: ANN401 -- of the option's kind
-    """Convert the values of the layers; of those that add up, the items of lower layers stand first."""
+    """Convert and merge the values of the layers; items of lower layers come first."""
     values = [_without_nul(name, _convert(name, layer.values[name], layer), layer) for layer in layers]
     if len(values) == 1:
         return values[0]
@@ -99,10 +99,10 @@ def _merged(name: str, layers: Sequence[Layer]) -> Any:  # noqa: ANN401 -- of th
 
 
 def checked(request: BuildRequest, layers: Sequence[Layer], rule: Callable[[BuildRequest], None]) -> None:
-    """Apply a rule; its error names a file's place and key, never the value.
+    """Apply a rule; if a file's value breaks it, raise an error with the file's place and key, without the value.
 
     Raises:
-        BuildxCacheError: what the rule raises, or that.
+        BuildxCacheError: the rule's error, or the one for a file's value.
     """
     try:
         rule(request)
@@ -116,11 +116,11 @@ def checked(request: BuildRequest, layers: Sequence[Layer], rule: Callable[[Buil
 
 def unusable(layer: Layer, name: str, error: BuildxCacheError) -> BuildxCacheError:
     """Say that a value cannot be used, without the value."""
-    return type(error)(f"{layer.locate(name)}: this value cannot be used", hint=error.hint)
+    return type(error)(f"{layer.locate(name)}: this value cannot be used", code=error.code, hint=error.hint)
 
 
 def _texts_of_files(layers: Sequence[Layer]) -> Iterator[tuple[str, Layer]]:
-    """Yield the options that have free text from a file, each with the file."""
+    """Yield the options with free text from a file, each with the file's layer."""
     texts = (name for name, kind in KINDS.items() if kind in (str, tuple))
     return ((name, layer) for name in texts for layer in setting(name, layers) if layer.file)
 
@@ -132,7 +132,10 @@ def _fails_without(
     rule: Callable[[BuildRequest], None],
     error: BuildxCacheError,
 ) -> bool:
-    """Tell whether the rule refuses the same where no file, but still ``others``' items that add up, set the option."""
+    """Return whether the rule raises the same error without the file's value of the option.
+
+    If the option adds up, the items of ``others`` stay.
+    """
     adding = setting(name, others) if OPTIONS[name].adds_up else ()
     value = _merged(name, adding) if adding else getattr(BuildRequest(), name)
     try:
@@ -143,7 +146,7 @@ def _fails_without(
 
 
 def environment_layer(env: Mapping[str, str]) -> Layer:
-    """Read the ``BUILDX_CACHE_<OPTION>`` variables that are set; a list has one item a line."""
+    """Read the ``BUILDX_CACHE_<OPTION>`` variables; a list has one item a line."""
     values = {name: env[variable] for variable, name in VARIABLES.items() if env.get(variable)}
     return Layer(where=ENV_PREFIX + "{NAME}", values=values)
 
@@ -167,9 +170,9 @@ def _convert(name: str, value: object, layer: Layer) -> Any:  # noqa: ANN401 -- 
 
 
 def _without_nul(name: str, value: Any, layer: Layer) -> Any:  # noqa: ANN401 -- of the option's kind
-    """No command line and no path can hold a NUL, which a file can spell."""
+    """Refuse a NUL character: a file can contain it, but no command line and no path."""
     if any("\0" in each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)):
-        raise UsageError(f"{layer.locate(name)} holds a NUL character", code="value-has-nul", hint="write it without")
+        raise UsageError(f"{layer.locate(name)} holds a NUL character", code="value-has-nul", hint="remove it")
     return value
 
 
@@ -199,10 +202,10 @@ def _to_choice(name: str, value: object, layer: Layer) -> StrEnum:
 
 
 def chosen(kind: type[_Choice], value: object, *, where: str, shown: str = "") -> _Choice:
-    """Return one of several choices.
+    """Convert a value to one of several choices.
 
     Raises:
-        UsageError: with where the value was set and the nearest right word.
+        UsageError: the value is no choice; the hint has the nearest one.
     """
     if value in (words := tuple(kind)):
         return words[words.index(value)]
@@ -242,5 +245,5 @@ def _normalise(request: BuildRequest) -> BuildRequest:
 
 
 def _days_to_hours(duration: str) -> str:
-    """Buildx takes Go durations, which know no days."""
+    """Convert days to hours: Buildx takes Go durations, which have no days."""
     return _DAYS.sub(lambda match: f"{(Decimal(match[1]) * 24).normalize():f}h", duration)

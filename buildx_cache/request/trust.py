@@ -1,4 +1,4 @@
-"""Judge a configuration file of the repository by the rules of its options, and by what the call makes of it."""
+"""Check a configuration file of the repository: each option by its rule, and its effect on the merged request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from buildx_cache.request.rules import NAME_ANNOTATIONS, Ground, Permission, all
 from buildx_cache.request.sources import Layer, converted, setting
 from buildx_cache.working_copy import places
 
-# A hostile file can have this many items of a list looked at.
+# The limit of items in a list that are checked: a hostile file may have any number.
 _MOST_ITEMS = 100
 PERMISSIONS: Mapping[str, Permission] = {name: each.rule for name, each in OPTIONS.items() if each.rule}
 
@@ -25,7 +25,7 @@ _FORK_HINT = f"set it in the job's command or environment, which a fork cannot c
 
 
 def check_found(layer: Layer, ground: Ground, *, is_fork: bool) -> None:
-    """Refuse what a found file may not set, whether or not a higher layer sets it, too.
+    """Refuse a value that a found file may not set, even if a higher layer overrides it.
 
     Raises:
         UsageError: with the file, the key and the reason, without the value.
@@ -49,7 +49,7 @@ def _objection(permission: Permission, value: object, ground: Ground) -> str:
 
 
 def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, is_fork: bool) -> None:
-    """Refuse what the merged request would make of the values of a found file, the ``layer``.
+    """Refuse a value of a found file (``layer``) that is dangerous in combination with the rest of the request.
 
     Raises:
         UsageError: with the file, the key and the reason, without the value.
@@ -83,7 +83,7 @@ def _refused(layer: Layer, name: str, reason: str, hint: str) -> UsageError:
 
 
 def _replaces_frontend(mine: BuildRequest, request: BuildRequest) -> bool:
-    """Tell whether a named context of the file may be the frontend that the caller chooses."""
+    """Return whether a named context of the file may replace the frontend that the caller chooses."""
     chosen = _chosen_frontends(request)
     named = {frontend_name(text.partition("=")[0]) for text in mine.build_context}
     return bool(named & set(map(frontend_name, chosen))) or "" in chosen
@@ -106,7 +106,7 @@ def _image_names(mine: BuildRequest) -> Iterator[tuple[str, str]]:
 
 
 def _writes_to_registries(request: BuildRequest) -> bool:
-    """Whether the image or, which a fork's build does only where the caller says so, its cache is pushed."""
+    """Return whether the image may be pushed, or the caller lets a fork's build write the cache."""
     return may_push_image(request) or request.cache_read_only is False
 
 
@@ -120,21 +120,21 @@ def _naming(request: BuildRequest) -> Iterator[str]:
 
 
 def _names_image(output: str) -> bool:
-    """Tell whether a ``--output`` names an image: the caller's ``--push`` would push it under that name."""
+    """Return whether a ``--output`` names an image: the caller's ``--push`` would push it under that name."""
     return "name" in dict(output_pairs(output))
 
 
 def _may_be_kept(request: BuildRequest) -> bool:
-    """Tell whether the engine may keep the image, where its name would be taken from the image that had it before.
+    """Return whether the engine may keep the image, which would take its name from an earlier image.
 
-    The engine's own builder keeps what has a name, asked or not; another branch's build starts from it then.
+    The engine's own builder keeps every image with a name, and another branch's build would then start from it.
     """
     kinds = {dict(output_pairs(output)).get("type") for output in outputs_of(request)}
     return request.load or not kinds or not kinds <= {"local", "tar", "oci", "cacheonly"}
 
 
 def may_push_image(request: BuildRequest) -> bool:
-    """Tell whether the image is pushed, or may be: by flags of Buildx' own, or an output of an unknown type."""
+    """Return whether the image is or may be pushed, also by flags for Buildx or an output of an unknown type."""
     flags = any("push" in flag or "type=registry" in flag for flag in request.buildx_flags)
     return request.push or flags or any(map(may_push, request.output))
 
@@ -148,7 +148,7 @@ def _is_local(output: str) -> bool:
 
 
 def _meet(used: LocalPath, export: str) -> bool:
-    """Whether an export can put a link on the way to a path, or into a cache's folder."""
+    """Return whether an export can put a link on the way to a path, or into a cache's folder."""
     if not used.path:
         return False
     at, folder = Path(os.path.realpath(used.path)), Path(os.path.realpath(export))

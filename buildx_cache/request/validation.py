@@ -1,4 +1,4 @@
-"""What is refused before anything has an effect: values that cannot work, paths that cannot be read."""
+"""Refuse invalid values and unusable paths before anything has an effect."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ from buildx_cache.working_copy import led_outside
 
 IGNORE = ".dockerignore"
 _LAYOUT = ("index.json", "index.json.lock", "oci-layout", "blobs", "blobs/sha256", "ingest")
-# No other `_` than that of x86_64: BuildKit exports the files of `linux/arm/v7` and `linux/arm_v7` into one folder.
+# `_` is allowed in x86_64 only: BuildKit exports the files of `linux/arm/v7` and `linux/arm_v7` to the same folder.
 _PLATFORM = re.compile(r"(?:x86_64|[a-z0-9-]+)(?:/(?:x86_64|[a-z0-9.-]+)){0,2}", re.IGNORECASE | re.ASCII)
 _SEPARATOR = "/"
 _PREFIX = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", re.ASCII)
-# The words that may stand alone: systems and architectures that BuildKit builds for, as ``containerd/platforms`` knows
-# and spells them, and Buildx' own word for the builder's platform.
+# The words that are a platform alone: BuildKit's systems and architectures, as ``containerd/platforms`` spells them,
+# and Buildx' own word for the builder's platform.
 _ALONE = frozenset((
     "linux", "windows", "darwin", "freebsd", "wasip1", "386", "i386", "amd64", "x86_64", "x86-64", "arm", "armhf",
     "armel", "arm64", "aarch64", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64",
     "s390x", "wasm", "local",
 ))  # fmt: skip
-# Go's own (``internal/syslist``), with the words for them that ``containerd/platforms`` knows, and WebAssembly's.
+# Go's systems and architectures (``internal/syslist``), their synonyms in ``containerd/platforms``, and WebAssembly's.
 _SYSTEMS = (
     "linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "illumos", "aix", "android",
     "ios", "hurd", "js", "nacl", "plan9", "zos", "wasip1", "wasi", "macos", "unknown",
@@ -65,7 +65,7 @@ _ARCHITECTURES = (
 
 
 def check(request: BuildRequest) -> None:
-    """Refuse what cannot work whatever Docker and the CI say.
+    """Refuse values that cannot work with any engine and any CI.
 
     Raises:
         UsageError: with the option's name, and what to write instead.
@@ -84,7 +84,7 @@ def check(request: BuildRequest) -> None:
 
 
 def _check_addresses(request: BuildRequest) -> None:
-    """No address has a login: Buildx takes it on its command line, where other users of the machine see it."""
+    """Refuse a login in an address: Buildx gets the address on its command line, which other users can read."""
     git = "leave it out; a token for git is handed over by --secret id=GIT_AUTH_TOKEN,env=NAME"
     drop = "leave it out"
     for option, hint, texts in (
@@ -97,7 +97,7 @@ def _check_addresses(request: BuildRequest) -> None:
     ):
         for text in filter(has_login, texts):
             raise UsageError(
-                f"{option} has a login in its address, for others to see: {text}", code="login-in-address", hint=hint
+                f"{option} has a login in its address, where others see it: {text}", code="login-in-address", hint=hint
             )
 
 
@@ -129,7 +129,7 @@ def _check_image(request: BuildRequest) -> None:
 
 
 def _check_platform(platform: str) -> None:
-    """Refuse what is no platform. BuildKit takes any word, and an image for ``linux/arm65`` runs nowhere."""
+    """Refuse an unknown platform. BuildKit accepts any word, but an image for ``linux/arm65`` runs nowhere."""
     system, separator, rest = platform.lower().partition(_SEPARATOR)
     if not (_PLATFORM.fullmatch(platform) and (separator or system in _ALONE)):
         raise UsageError(
@@ -141,16 +141,16 @@ def _check_platform(platform: str) -> None:
     for what, word, known in (("system", system, _SYSTEMS), ("architecture", architecture, _ARCHITECTURES)):
         if separator and word not in known:
             raise UsageError(
-                f"--platform {platform!r} names no {what} that there is: {word}",
+                f"--platform {platform!r} names an unknown {what}: {word}",
                 code="platform-unknown",
                 hint=closest(word, known),
             )
 
 
 def _check_exports(request: BuildRequest) -> None:
-    """Refuse the files of several platforms in one folder: BuildKit writes them at once, and follows what is there.
+    """Refuse to export the files of several platforms to one folder: BuildKit writes them together and follows links.
 
-    The image of one platform could place a link to where the other's files are to go (``exporter/local/export.go``).
+    The image of one platform could place a link at a path of the other image (``exporter/local/export.go``).
     """
     flags = (each for value in flag_values(request.buildx_flags, "--platform") for each in value.split(","))
     if len({*request.platform, *flags}) > 1 and any(map(_is_merged, outputs_of(request))):
@@ -162,7 +162,7 @@ def _check_exports(request: BuildRequest) -> None:
 
 
 def _is_merged(output: str) -> bool:
-    """Whether the platforms have no folders of their own; BuildKit reads the word by Go's ``strconv.ParseBool``."""
+    """Return whether the platforms share one folder; BuildKit reads the attribute by Go's ``strconv.ParseBool``."""
     fields = dict(output_pairs(output))
     return fields.get("type") == "local" and fields.get("platform-split", "true").lower() not in ("1", "t", "true")
 
@@ -191,7 +191,7 @@ def _check_builder(request: BuildRequest) -> None:
     addresses = [parse_endpoint(text).address for text in request.endpoint]
     if request.driver is not Driver.KUBERNETES and len({*addresses}) < len(addresses):
         raise UsageError(
-            "--endpoint has one address twice, and a node is one address",
+            "--endpoint names one address twice",
             code="endpoint-repeated",
             hint="leave one out, or give its node several platforms: ADDRESS,platform=linux/amd64,platform=linux/arm64",
         )
@@ -244,7 +244,7 @@ def _check_formats(request: BuildRequest) -> None:
         )
     if request.output_prefix and not _PREFIX.fullmatch(request.output_prefix):
         raise UsageError(
-            f"--output-prefix {request.output_prefix!r} is no part of a variable's name",
+            f"--output-prefix {request.output_prefix!r} cannot be part of a variable's name",
             code="prefix-malformed",
             hint="write a word of letters, digits and dashes, such as api",
         )
@@ -258,7 +258,7 @@ def _check_formats(request: BuildRequest) -> None:
 
 
 def _check_progress(request: BuildRequest) -> None:
-    """Nothing but events goes to stdout where they are asked for."""
+    """Refuse ``--progress json`` together with other output on stdout."""
     if request.progress is not Progress.JSON:
         return
     streamed = (f"-o {spec}" for spec in outputs_of(request) if Output(spec=spec).is_streamed)
@@ -274,8 +274,8 @@ def check_paths(request: BuildRequest) -> None:
     """Refuse a context, Dockerfile or configuration that cannot be read, and a report that cannot be written.
 
     Raises:
-        UsageError: the path and what is wrong with it.
-        ExhaustedError: a report's folder is not writable for this user.
+        UsageError: with the path and the reason.
+        ExhaustedError: this user may not write to a report's folder.
     """
     _check_reports(request)
     _refuse_links_outside(request)
@@ -318,9 +318,9 @@ def check_paths(request: BuildRequest) -> None:
 
 
 def unmoved(request: BuildRequest) -> Callable[[], None]:
-    """Return a check for a further build of the call: no path that Buildx uses leads elsewhere than now.
+    """Return a check for further builds of the call: it raises if a path that Buildx uses leads elsewhere than now.
 
-    The image that the call has exported can have put a link in the place of the build context, a secret or a policy.
+    An image that the call exports can replace the build context, a secret or a policy by a link.
     """
     before = _led(request)
 
@@ -329,7 +329,7 @@ def unmoved(request: BuildRequest) -> Callable[[], None]:
         names = (name for (name, place), (_, now) in zip(before, _led(request), strict=True) if place != now)
         if moved := next(names, ""):
             raise UsageError(
-                f"{_called(moved)} leads elsewhere since this call began: nothing more is built",
+                f"{_called(moved)} leads elsewhere than at the start of this call: building stops",
                 code="context-moved",
                 hint="export the image to another folder",
             )
@@ -347,7 +347,7 @@ def _called(name: str) -> str:
 
 
 def _refuse_links_outside(request: BuildRequest) -> None:
-    """Refuse a path that a committed link leads out of the working copy: the repository would choose what it means."""
+    """Refuse a path with a committed link out of the working copy: the repository would choose the target."""
     for each in (*read_paths(request), *used_paths(request)):
         is_local = is_path(each.path) and not is_remote_context(each.path)
         if is_local and (link := led_outside(Path(each.path))):
@@ -359,26 +359,26 @@ def _refuse_links_outside(request: BuildRequest) -> None:
 
 
 def check_shadow(context: str) -> None:
-    """Refuse an address that is a folder here, too, of the repository maybe: Buildx takes that (``build/opt.go``).
+    """Refuse an address that is also a folder here: Buildx would build the folder (``build/opt.go``).
 
     Raises:
-        UsageError: it is.
+        UsageError: there is such a folder.
     """
     if context != "-" and look(context).is_folder:
         raise UsageError(
-            f"the build context {context!r} is an address, and a folder of that name is here, which Buildx would build",
+            f"the build context {context!r} is an address, but Buildx would build the folder of that name",
             code="context-ambiguous",
             hint="write ./ in front of it to build the folder; remove the folder to build what is at the address",
         )
 
 
 def _dockerfiles(request: BuildRequest) -> tuple[str, ...]:
-    """Name what is built from where it is a file here: neither an address nor stdin."""
+    """Return the Dockerfiles that are files on this host, neither an address nor stdin."""
     return tuple(text for text in dockerfiles_of(request) if text != "-" and not is_url(text))
 
 
 _OWN_FRONTEND = re.compile(rb"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@][\w.:@-]+)?")
-# BuildKit's ``frontend/dockerfile/parser/directives.go``: `#` or `//` at the head of the file, or all of it in JSON.
+# BuildKit's ``frontend/dockerfile/parser/directives.go``: `#` or `//` at the head of the file; or the file is JSON.
 _COMMENTS = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r\f\v]*(?:(?:#|//)[^\n]*)?(?:\n|\Z))*")
 _DIRECTIVE = re.compile(rb"(?:#|//)\s*syntax\s*=\s*(\S*)", re.IGNORECASE)
 _HEAD = 1 << 20
@@ -386,28 +386,29 @@ _MOST_SHOWN = 20
 
 
 def _check_frontend(request: BuildRequest) -> None:
-    """Refuse a frontend that the repository chooses where a frontend says what is written on the host, and where.
+    """Refuse a frontend of the repository's choice if the frontend could choose file paths or the image's name.
 
-    It says what the platforms are called. Those of ``a/b`` and ``a_b`` are written into one folder at once, where one
-    places links for the other (``exporter/local/export.go``). It also names an image that has no name, by which the
-    engine takes it for another one. Docker's own frontend does neither.
+    A frontend chooses the names of platforms, and BuildKit writes those of ``a/b`` and ``a_b`` to the same folder,
+    where one image can place links for the other (``exporter/local/export.go``). A frontend also names an image without
+    a name, so that the engine may take the image for another one. Docker's own frontend does neither.
     """
     if not _has_frontends_say(request):
         return
     if any(text.startswith(f"{SYNTAX}=") for text in values_of(request, "build_arg")):
-        return  # a file that is found does not set it
+        return  # only the caller can set this argument
     files = _dockerfiles(request)
     is_own = bool(files) and not is_remote_context(request.context) and all(map(_has_own_frontend, files))
     if not is_own:
         raise UsageError(
-            "a frontend that the Dockerfile may choose would say where files go, or what the image is called",
+            "the Dockerfile may choose a frontend, which would choose the files' folder or the image's name",
             code="frontend-unknown",
-            hint=f"give --build-arg {SYNTAX}=docker/dockerfile:1; or have files go to type=tar, and images get a --tag",
+            hint=f"give --build-arg {SYNTAX}=docker/dockerfile:1; or export files with type=tar, and "
+            "name images with --tag",
         )
 
 
 def _check_target(request: BuildRequest) -> None:
-    """Refuse a target that is certainly no stage: another frontend than Docker's own may call stages as it likes."""
+    """Refuse a target that is certainly no stage; only Docker's own frontend is checked, others name stages freely."""
     target = values_of(request, "target")[-1]
     has_syntax = any(text.startswith(SYNTAX) for text in values_of(request, "build_arg"))
     if not target or has_syntax or not all(map(_has_own_frontend, _dockerfiles(request))):
@@ -430,12 +431,12 @@ def _has_frontends_say(request: BuildRequest) -> bool:
 
 
 def _has_own_frontend(dockerfile: str) -> bool:
-    """Tell whether BuildKit finds Docker's own frontend in a Dockerfile, or none, and takes its own."""
+    """Return whether a Dockerfile names Docker's own frontend, or none, so that BuildKit uses its own."""
     try:
         with open(dockerfile, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
             text = file.read(_HEAD)
     except OSError:
-        return True  # whoever reads it says so
+        return True  # another check reports the file
     comments = _COMMENTS.match(text)
     head, rest = (text[: comments.end()], text[comments.end() :]) if comments else (b"", text)
     is_cut = not rest and len(text) == _HEAD
@@ -447,18 +448,18 @@ def _has_own_frontend(dockerfile: str) -> bool:
 
 
 def _check_policy(request: BuildRequest) -> None:
-    """Refuse a policy that is no ordinary file: Buildx follows a link (``build/opt.go``), and shows what is no Rego."""
+    """Refuse a policy that is no regular file: Buildx follows a link (``build/opt.go``), and prints what is no Rego."""
     for policy in (f"{dockerfile}.rego" for dockerfile in _dockerfiles(request)):
         if not is_ordinary(Path(policy)):
             raise UsageError(
                 f"the policy of the build is not an ordinary file: {policy}",
                 code="policy-not-a-file",
-                hint="make it one",
+                hint="make it an ordinary file",
             )
 
 
 def _check_secrets(request: BuildRequest) -> None:
-    """Refuse a folder as a secret: BuildKit finds out when a step reads it."""
+    """Refuse a folder as a secret; BuildKit would fail only when a step reads the secret."""
     sources = (secret_sources(text) for text in values_of(request, "secret"))
     for path in (path for names, path in sources if path and not names):
         if look(path).is_folder:
@@ -470,9 +471,9 @@ def _check_secrets(request: BuildRequest) -> None:
 
 
 def _check_layouts(request: BuildRequest) -> None:
-    """Refuse a layout that leads elsewhere: Buildx follows a link in it, and shows all of an ``index.json`` of no JSON.
+    """Refuse a layout with links: Buildx follows them, and prints an ``index.json`` that is no JSON.
 
-    The folders of caches are verified before they are used.
+    The folders of caches are verified elsewhere, before they are used.
     """
     read = (folder for text in values_of(request, "build_context") for folder in layout_folders(text))
     for folder in filter(None, (*read, *written_layouts(request))):
@@ -485,7 +486,7 @@ def _check_layouts(request: BuildRequest) -> None:
 
 
 def _strange_in(layout: Path) -> str:
-    """Name what Buildx would open in a layout and what is no file; an export opens the files of partial writes."""
+    """Return a path in a layout that Buildx would open and that is no file; exports also open partial writes."""
     if strange := next((name for name in _LAYOUT if not is_ordinary(layout / name)), ""):
         return strange
     with contextlib.suppress(MalformedError), open_store(layout) as store:
@@ -495,7 +496,7 @@ def _strange_in(layout: Path) -> str:
 
 
 def _check_waits(*files: Path) -> None:
-    """Refuse pipes and devices, which BuildKit would read, and wait for, where it looks for its files."""
+    """Refuse pipes and devices in place of files that BuildKit reads: reading could block."""
     for file in files:
         if is_unending(file.parent, file):
             raise UsageError(
@@ -513,5 +514,5 @@ def _check_reports(request: BuildRequest) -> None:
             raise UsageError(
                 f"the folder of {option} {path} does not exist",
                 code="path-absent",
-                hint="make it before: Buildx, which writes it, does not",
+                hint="create it first: Buildx does not",
             )

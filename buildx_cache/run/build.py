@@ -1,4 +1,4 @@
-"""Run a build, and again as long as a strategy knows how to go on."""
+"""Run a build, and run it again as long as a strategy can recover it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _SHOWN_UNFINISHED = 2
 
 
 class Builds:
-    """The builds of one call. ``trace``, ``logs``, ``metadata`` and ``files`` are of the image's last attempt."""
+    """Run the builds of one call.
+
+    ``trace``, ``logs``, ``metadata`` and ``files`` describe the last attempt to build the image.
+    """
 
     def __init__(self, call: Call, redactor: Redactor) -> None:
         self._call = call
@@ -33,7 +36,7 @@ class Builds:
         self.files: tuple[ResultFile, ...] = ()
 
     def image(self, build: BuildInvocation, strategies: Sequence[Strategy]) -> Attempt:
-        """Build the image: the last attempt, with the trace of the one that ran the steps."""
+        """Build the image, with recovery; return the last attempt, with the trace of the attempt that ran the steps."""
         attempt = self._attempt(build, strategies)
         while recovery := _recovery(attempt, strategies):
             build, strategy = recovery
@@ -46,14 +49,14 @@ class Builds:
         return attempt
 
     def send(self, build: BuildInvocation, strategies: Sequence[Strategy]) -> Attempt:
-        """Build once more to send an image that is built; what the report says of steps stays."""
+        """Build once more to send an image that is built already; keep the trace of the steps for the report."""
         with self._call.phase("build"):
             builder = TraceBuilder()
             code = self._run(build, builder, strategies)
         return Attempt(build=build, trace=builder.trace(), code=code)
 
     def caches(self, build: BuildInvocation, strategies: Sequence[Strategy]) -> Attempt:
-        """Run a build that does nothing but write caches."""
+        """Run a build that only writes caches."""
         attempt = self._write_caches(build, strategies)
         while recovery := _recovery(attempt, strategies):
             attempt = self._write_caches(recovery[0], strategies)
@@ -74,13 +77,13 @@ class Builds:
                 stopped.place(", ".join(builder.trace().unfinished[-_SHOWN_UNFINISHED:]))
                 raise
             finally:
-                self.trace, self.logs = builder.trace(), builder.logs()  # also of a build that is interrupted
+                self.trace, self.logs = builder.trace(), builder.logs()  # an interrupted build has them, too
         export, push = (sum(t.seconds for t in self.trace.transfers if t.kind == kind) for kind in _TIMED)
         self._call.phases |= {"export": export, "push": push}
         return Attempt(build=build, trace=self.trace, code=code)
 
     def _run(self, build: BuildInvocation, trace: TraceBuilder, strategies: Sequence[Strategy]) -> int:
-        """Build, and read what Buildx tells of the image."""
+        """Build, and read the files that Buildx writes about the image."""
         remove_stale(build)
         with scratch_folder() as folder:
             code = self._stream(build, redirected(_prepared(build, strategies), folder), trace, strategies)
@@ -91,14 +94,14 @@ class Builds:
     def _stream(
         self, build: BuildInvocation, prepared: BuildInvocation, trace: TraceBuilder, strategies: Sequence[Strategy]
     ) -> int:
-        """Run a build as strategies have ``prepared`` it, and follow its raw progress."""
+        """Run the ``prepared`` build and follow its raw progress; show the command of ``build``, as planned."""
         parser, hiding = StreamParser(), Hiding(self._redactor)
         heard = time.monotonic()
 
         def show(events: Iterable[Event]) -> None:
             for event in events:
                 for strategy in strategies:
-                    event = strategy.observe(event)  # noqa: PLW2901 -- one after the other
+                    event = strategy.observe(event)  # noqa: PLW2901 -- each takes the event that the last returned
                 trace.add(event)
                 self._call.display.event(event)
 
@@ -119,7 +122,7 @@ class Builds:
         except AbandonedBuildError:
             return _CANCELLED
         except InterruptedBuildError:
-            for event in hiding.close():  # displays show whole lines
+            for event in hiding.close():  # incomplete lines are for the trace: displays show whole lines
                 trace.add(event)
             raise
         return code
@@ -129,13 +132,13 @@ class Builds:
 
 
 def _prepared(build: BuildInvocation, strategies: Sequence[Strategy]) -> BuildInvocation:
-    for strategy in reversed(strategies):  # the first to rename an event is the last to rename what is run
+    for strategy in reversed(strategies):  # events pass the strategies in order, so the build passes them in reverse
         build = strategy.prepare(build)
     return build
 
 
 def _recovery(attempt: Attempt, strategies: Sequence[Strategy]) -> tuple[BuildInvocation, Strategy] | None:
-    """Return how to go on after a failed attempt; None where it succeeded or no strategy knows."""
+    """Return the next build and its strategy; None if the attempt succeeded or no strategy can recover it."""
     if attempt.code == 0:
         return None
     found = ((strategy.recover(attempt), strategy) for strategy in strategies)

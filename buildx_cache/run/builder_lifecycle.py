@@ -1,4 +1,4 @@
-"""The builder of a call: made, booted, restarted and removed as planned."""
+"""Create, boot, restart and remove the builder of a call as planned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from buildx_cache.run.retry import Retrying, ended_by
 
 
 class CallsBuilder:
-    """The builder of a call's plan; ``do`` carries out an effect, ``phase`` lasts while something does."""
+    """The builder of one call.
+
+    Args:
+        plan: the planned builder.
+        do: carries out an effect.
+        phase: times a phase of the call.
+        retrying: the retries of the call.
+    """
 
     def __init__(
         self,
@@ -32,7 +39,7 @@ class CallsBuilder:
 
     @contextmanager
     def undone_unless_ready(self) -> Iterator[None]:
-        """While this lasts it is made; where that fails, nothing stays of what was made or was to be removed."""
+        """Prepare the builder in this context; on failure, remove the new builder or the temporary one."""
         try:
             yield
             self._is_ready = True
@@ -42,26 +49,26 @@ class CallsBuilder:
             raise
 
     def prepare_context(self) -> None:
-        """Make the Docker context that it needs, if that is not there.
+        """Create the Docker context of the builder if it does not exist.
 
         Raises:
-            EngineError: that does not work.
+            EngineError: the context cannot be created.
         """
         if self._plan.context:
             with self._phase("context"):
                 self._must(self._plan.context, "the Docker context could not be made")
 
     def prepare(self) -> None:
-        """Make and boot it, as far as it is not there.
+        """Create and boot the builder, unless it exists and runs.
 
         Raises:
-            EngineError: that does not work.
-            DeniedError: its image may not be pulled.
+            EngineError: the builder cannot be created or does not boot.
+            DeniedError: the builder's image may not be pulled.
         """
         plan = self._plan
         with self._phase("builder"):
             for effect in plan.create:
-                # Another call may have made the same builder since this one looked: the build boots it.
+                # Another call may have created the same builder since the plan was made: the build boots it.
                 failure = f"the builder {plan.name!r} could not be made or does not boot"
                 self._must(effect, failure, tolerated=Kind.BUILDER_EXISTS)
             if plan.boot:
@@ -69,14 +76,14 @@ class CallsBuilder:
 
     @property
     def can_restart(self) -> bool:
-        """Whether it is this program's, and on an engine that can end it."""
+        """Whether the builder belongs to this program and the engine can stop it."""
         return self._plan.halt is not None and self._plan.reboot is not None
 
     def restart(self) -> None:
-        """Make an end of all that it is doing, if that can be.
+        """Stop the builder with everything that runs in it, and boot it again, if the plan allows that.
 
         Raises:
-            EngineError: it does not boot.
+            EngineError: the builder does not boot.
         """
         if self._plan.halt and self._plan.reboot:
             with self._phase("builder"):
@@ -84,18 +91,18 @@ class CallsBuilder:
                 self._must(self._plan.reboot, f"the builder {self._plan.name!r} does not boot")
 
     def halt(self) -> None:
-        """End it, if it is to be removed: else BuildKit waits ten seconds for what it asked of a silent registry."""
+        """Stop a temporary builder at once; BuildKit would wait ten seconds for a registry that does not answer."""
         if self._plan.temporary and self._plan.halt and self._is_ready:
             self._do(self._plan.halt)
 
     def remove(self) -> str:
-        """Remove it, if that was asked for, whatever signal comes; why that did not work, if so."""
+        """Remove a temporary builder, even if a signal arrives meanwhile; return the reason of a failure, or ""."""
         if not (self._plan.temporary and self._is_ready):
             return ""
         try:
             return self._undo()
         except InterruptedBuildError:
-            self._undo()  # there is only one signal
+            self._undo()  # a second signal raises nothing
             for effect in self._plan.scrap:
                 self._do(effect)
             raise
@@ -106,7 +113,7 @@ class CallsBuilder:
 
     def _must(self, effect: Effect, failure: str, *, tolerated: Kind | None = None) -> None:
         self._is_begun = True
-        # Buildx refuses to make a builder twice: one that did not boot is only booted.
+        # Buildx refuses to create a builder twice: where it was created and did not boot, only boot it.
         boots = isinstance(effect, CreateNode) and effect.bootstrap
         again = self._plan.reboot if self._plan.reboot and boots else effect
         done = self._retrying.tried(self._do(effect), lambda: self._do(again), lambda done: ended_by("builder", done))

@@ -1,4 +1,4 @@
-"""What every command that acts needs: phases, warnings, commands that ran, the login, and the report's skeleton."""
+"""Track one call: its phases, warnings, commands, retries and login, and the skeleton of its report."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ from buildx_cache.run.retry import Retrying, ended_by
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a call came to: its report, why it failed if it did, and what goes to stdout."""
+    """The result of a call: its report, its error if it failed, and the lines for stdout (``results``)."""
 
     report: BuildReport
     error: BuildxCacheError | None = None
     trace: BuildTrace | None = None
     logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The last lines that each vertex of the build printed, by its digest."""
+    """The last lines that each vertex of the build printed, by the vertex' digest."""
     results: tuple[str, ...] = ()
     image_id: str = ""
-    """Of the image that was loaded."""
+    """The ID of the loaded image; empty if none was loaded."""
 
 
 class Call:
-    """One call while it runs."""
+    """The state of one call while it runs."""
 
     def __init__(
         self, plan: BuildPlan, engine: Engine, display: Display, redactor: Redactor, sleep: Callable[[float], None]
@@ -67,7 +67,7 @@ class Call:
         self._warnings: list[str] = []
 
     def announce(self) -> None:
-        """Say what was decided, and why."""
+        """Show the builder and the cache that the plan chose, with the reasons, and the plan's notes."""
         builder, cache = self._plan.builder, self._plan.cache
         self.say(f"builder: {builder.name} ({builder.driver}): {builder.why}")
         for line in builder.registries.lines:
@@ -77,11 +77,11 @@ class Call:
             self.warn(note)
 
     def say(self, text: str) -> None:
-        """Something that takes a while begins."""
+        """Show that something slow begins."""
         self.display.say(self._redactor.text(text))
 
     def warn(self, text: str) -> None:
-        """Something did not go as asked, but does not fail the call."""
+        """Show and record a problem that does not fail the call."""
         self._warnings.append(self._redactor.text(text))
         self.display.warn(self._redactor.text(text))
 
@@ -91,14 +91,14 @@ class Call:
         return self.engine.perform(effect, password=password)
 
     def note(self, effect: Effect | BuildInvocation) -> None:
-        """Note that a command runs."""
+        """Show and record a command that runs."""
         argv = tuple(map(self._redactor.text, command_line(self._plan, effect)))
         self._commands.append(argv)
         self.display.command(shlex.join(argv))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time that passes meanwhile."""
+        """Show a phase, and add its duration to ``phases``."""
         started = time.monotonic()
         self.display.phase(name)
         try:
@@ -112,10 +112,10 @@ class Call:
 
     @contextmanager
     def login(self, secrets: Secrets) -> Iterator[None]:
-        """Log in as planned, privately, while this lasts.
+        """Log in as planned; the login is private to this context.
 
         Raises:
-            BuildxCacheError: the login is refused.
+            BuildxCacheError: the registry refuses the login.
         """
         login, password = self._plan.login, secrets.password
         if login is None or password is None:
@@ -138,7 +138,7 @@ class Call:
             yield
 
     def report(self, ci: CIContext, error: BuildxCacheError | None, image: ImageReport) -> BuildReport:
-        """Build the report of what is known without the caches and the steps."""
+        """Build the report without its caches and steps."""
         builder = self._plan.builder
         return BuildReport(
             status=status_of(error),
@@ -164,12 +164,12 @@ class Call:
 
 
 def with_retries(outcome: Outcome, retries: tuple[RetryReport, ...]) -> Outcome:
-    """Return the outcome with what was tried again before there was a plan."""
+    """Add the retries that took place before there was a plan."""
     return replace(outcome, report=replace(outcome.report, retries=(*retries, *outcome.report.retries)))
 
 
 def unbegun(request: BuildRequest, ci: CIContext, error: BuildxCacheError) -> Outcome:
-    """Build the outcome of a call that failed before it had a plan, so that no value of an earlier one stays."""
+    """Build the outcome of a call that failed before planning, so that stale CI outputs are cleared."""
     kind = CacheKind.NONE if request.cache is CacheKind.AUTO else request.cache
     return Outcome(
         report=BuildReport(
@@ -193,7 +193,7 @@ def _error_report(error: BuildxCacheError | None) -> ErrorReport | None:
 
 
 def status_of(error: BuildxCacheError | None) -> Status:
-    """Return how a call ended."""
+    """Return the status of a call that ended with this error, or without any."""
     if error is None:
         return "success"
     return "interrupted" if isinstance(error, InterruptedBuildError) else "failed"

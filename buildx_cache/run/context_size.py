@@ -1,4 +1,4 @@
-"""How much of the build context was sent, and what of it need not be."""
+"""Report the size of the build context that was sent, and name the large files in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAIN = "load build context"
 
 
 def with_context(outcome: Outcome, request: BuildRequest, display: Display) -> Outcome:
-    """Return the outcome with what BuildKit says was sent; look into a large context, and warn."""
+    """Add the size of the sent build context to the report; warn of the large files in a large context."""
     trace = outcome.trace
     sent = {each.digest: each.bytes for each in trace.transfers if each.kind == "context"} if trace else {}
     if trace is None or not sent:
@@ -39,7 +39,7 @@ def _largest(trace: BuildTrace, request: BuildRequest) -> tuple[HeavyReport, ...
 
 
 def context_hint(context: ContextReport) -> str:
-    """Return what to add to ``.dockerignore``, and why."""
+    """Return the warning with the lines to add to ``.dockerignore``."""
     lines = ", ".join(f"`{each.line}` ({size(each.bytes)})" for each in context.largest)
     return (
         f"{size(context.bytes)} of build context were sent, and are sent in full to every new builder, however warm "

@@ -1,7 +1,7 @@
-"""The order of effects, and what is known when they end.
+"""Carry out a plan's effects in order, and build the report.
 
-One rule: whatever happens, there is a report, the login is forgotten, a builder to be removed is removed, and no cache
-folder stays locked.
+However the call ends: it has a report, its login is deleted, a temporary builder is removed, and every cache folder is
+unlocked.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def execute(
     secrets: Secrets = Secrets(),  # noqa: B008 -- frozen
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
-    """Carry out a plan. Expected failures are in the outcome, not raised."""
+    """Carry out a plan. An expected failure is returned as the outcome's ``error``, not raised."""
     return _Execution(plan, engine, display, ci, secrets, sleep).outcome()
 
 
 class _Execution:
-    """The parts of one call, and what it came to."""
+    """One call: its parts, and the order in which they act."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class _Execution:
         self._is_built = False
 
     def outcome(self) -> Outcome:
-        """Run everything and tell what came of it."""
+        """Run the call and return its outcome."""
         error: BuildxCacheError | None = None
         try:
             self._call.announce()
@@ -110,12 +110,13 @@ class _Execution:
             with ExitStack() as login:
                 with self._builder.undone_unless_ready():
                     self._builder.prepare_context()
-                    login.enter_context(call.login(self._secrets))  # the builder's image may take it, too
+                    login.enter_context(call.login(self._secrets))  # pulling the builder's image may need it, too
                     asked = self._plan.target.image.asked
                     check = PushCheck(asked, self._engine.push_refusal) if asked else None
                     self._builder.prepare()
-                    with call.phase("builder"):
-                        self._lazy.connect()
+                    if self._plan.cache.serving.container:
+                        with call.phase("builder"):
+                            self._lazy.connect()
                     if check:
                         with call.phase("login"):
                             check.finish()
@@ -137,9 +138,9 @@ class _Execution:
     # --- build -------------------------------------------------------------------------------------------
 
     def _strategies(self) -> tuple[Strategy, ...]:
-        """Return what may recover the image's build, in the order in which it is tried.
+        """Return the strategies that recover the image's build, in the order of their attempts.
 
-        Each makes the build or what is served shorter, or has a limit, so that this ends.
+        Recovery ends: each strategy either removes a part of the build or of the served folders, or has a limit.
         """
         return (
             self._lazy,
@@ -170,7 +171,7 @@ class _Execution:
         return self._builds.caches(build, (self._lazy, self._images))
 
     def _load(self, attempt: Attempt) -> Attempt:
-        """Have the engine read what the build wrote for it; where it does not, have BuildKit send it after all."""
+        """Load the image from the folder that the build wrote; if that fails, have BuildKit send the image."""
         effect = self._plan.target.image.loading.effect
         if effect is None or not self._loading.is_on:
             return attempt
@@ -179,7 +180,7 @@ class _Execution:
             reason = self._loading.load()
         if not reason:
             return attempt
-        self._call.warn(f"the image could not be loaded from a folder, and is sent by BuildKit: {reason}")
+        self._call.warn(f"the image could not be loaded from a folder; BuildKit sends it: {reason}")
         build = self._caches.leave_out_changed(attempt.build)
         self._loading.stop()
         sent = self._builds.send(build, (self._lazy, self._images))
@@ -190,7 +191,7 @@ class _Execution:
     # --- images and prune --------------------------------------------------------------------------------
 
     def _loaded_ids(self) -> tuple[str, ...]:
-        """Return the images that have this build's tags now, and would lose them by being replaced."""
+        """Return the IDs of the images that have this build's tags now: loading the new image takes the tags away."""
         image = self._plan.target.image
         if not image.load or self._plan.prune is None:
             return ()
@@ -221,7 +222,7 @@ class _Execution:
     # --- the report --------------------------------------------------------------------------------------
 
     def _results(self, report: BuildReport, error: BuildxCacheError | None) -> tuple[str, ...]:
-        """Return the lines for stdout: what was pushed, with its digest, or the ID of what was only loaded."""
+        """Return the lines for stdout: the pushed references with digests, else the ID of the loaded image."""
         if error is not None:
             return ()
         image = report.images[self._plan.target.name]

@@ -1,8 +1,8 @@
-"""The local cache folders of one call: verified before the import, set aside where damaged, swept after the export.
+"""Look after the local cache folders of one call: verify before the import, quarantine, garbage-collect at the end.
 
-Plain Buildx fails a build over a damaged folder, never repairs it, and lets it grow for ever. Here a damaged folder is
-set aside whole before it is written again, and afterwards a folder holds what its caches refer to. Only folders that
-this call exports to are changed; one that is only read is left out where it is damaged.
+Plain Buildx fails over a corrupt folder, never repairs it, and never deletes anything from it. This program sets a
+corrupt folder aside whole and writes a new one. After the build it deletes the blobs that no cache refers to. It
+changes only folders that the call exports to; a corrupt folder that is only read is left out of the import.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from buildx_cache import layout
 from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
 from buildx_cache.formatting import size
-from buildx_cache.layout import Bounded, Finding, Kind, Sharing, Swept, Tag
+from buildx_cache.layout import EvictionResult, Finding, Kind, Sharing, SweepResult, Tag
 from buildx_cache.layout.store import INDEX
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
@@ -28,7 +28,7 @@ from buildx_cache.run.results import Verdict
 from buildx_cache.serve import REPOSITORY
 from buildx_cache.working_copy import first_link
 
-# To be alone with a folder takes the end of every other build in it. Who is alone sets it aside or sweeps in a moment.
+# An exclusive lock waits for every other build in the folder; who has it sets the folder aside or sweeps in a moment.
 _SHARED_SECONDS = 60.0
 _ASIDE_SECONDS = 10.0
 _TIDY_SECONDS = 2.0
@@ -36,10 +36,11 @@ Damage = tuple[Finding, ...]
 
 
 class _Folder:
-    """One folder, this call's hold on it, and how the build found it. ``names`` are the paths that lead to it.
+    """One cache folder, this call's lock on it, and its state. ``names`` are the paths that lead to the folder.
 
-    ``tags``, ``key`` (of the index), ``blobs`` (digests) and ``findings`` are from when it was last looked at;
-    ``damaged`` says what was wrong with it, in words, and ``avoided`` why this call neither reads nor writes it.
+    ``look`` reads ``tags``, ``key`` (of the index), ``blobs`` (digests) and ``findings``. ``damaged`` describes the
+    damage that was found, and ``avoided`` the reason why this call neither reads nor writes the folder; both are
+    empty otherwise.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,12 +59,12 @@ class _Folder:
         self._hold: ExitStack | None = None
 
     def hold(self, tell: Tell) -> None:
-        """Keep others from sweeping it. A folder that does not exist and is only read is left so.
+        """Take a shared lock, so that no other build sweeps the folder. Create the folder only to write it.
 
         Raises:
-            LockedError: another process is alone with it for too long.
-            ExposedError: another user may change it.
-            ExhaustedError: it cannot be made.
+            LockedError: another process keeps an exclusive lock for too long.
+            ExposedError: another user may change the folder.
+            ExhaustedError: the folder cannot be created.
         """
         if self._hold is None and (self.written or self.path.is_dir()):
             for name in self.names:
@@ -72,7 +73,7 @@ class _Folder:
             try:
                 held = stack.enter_context(layout.lock(self.path, timeout=_TIDY_SECONDS, sharing=Sharing.SHARED))
             except LockedError:
-                tell.say(f"waiting for the cache folder {self.path}, which another build tidies")
+                tell.say(f"waiting for the cache folder {self.path}: another build is tidying it")
                 held = stack.enter_context(layout.lock(self.path, timeout=_SHARED_SECONDS, sharing=Sharing.SHARED))
             self._hold = stack
             if self._since is None:
@@ -80,34 +81,34 @@ class _Folder:
 
     @property
     def is_held(self) -> bool:
-        """Whether it is there, and this call has its share of it."""
+        """Whether the folder exists and this call has a lock on it."""
         return self._hold is not None
 
     @property
     def since(self) -> float | None:
-        """When it was first held, in seconds since the epoch, by the clock as it goes now.
+        """The time of the first lock, in seconds since the epoch.
 
-        Where that was set back meanwhile, what others have written since is to count as such all the same.
+        If the clock was set back since then, the time is set back, too: the sweep must keep files written since.
         """
         if self._since is None:
             return None
         return min(self._since, time.time() - (time.monotonic() - self._clock))
 
     def avoid(self, why: str) -> None:
-        """Neither read nor write it in this call any more."""
+        """Release the folder; this call neither reads nor writes it from now on."""
         self.release()
         self.avoided, self.damaged, self.key = why, "", ""
         self.tags, self.blobs, self.findings = {}, frozenset(), ()
 
     def release(self) -> None:
-        """Let others sweep it."""
+        """Unlock the folder, so that others may sweep it."""
         if self._hold is not None:
             self._hold.close()
             self._hold = None
 
     @contextmanager
     def alone(self, seconds: float) -> Iterator[bool]:
-        """Exchange the hold for one that nobody shares; False where other builds go on using the folder."""
+        """Exchange the shared lock for an exclusive one; yield False if other builds still use the folder."""
         self.release()
         with ExitStack() as stack:
             try:
@@ -119,7 +120,7 @@ class _Folder:
             yield alone
 
     def look(self) -> None:
-        """Verify the folder, and remember it as it is now."""
+        """Verify the folder and store its present state."""
         self.findings = layout.verify(self.path)
         self.tags = {tag.name: tag for tag in layout.reach(self.path).tags}
         self.key = layout.cache_key(self.path)
@@ -127,7 +128,7 @@ class _Folder:
 
     @property
     def damage(self) -> Damage:
-        """What is wrong with it, as far as that can hurt a build and shows without reading the layers."""
+        """Return the findings that can fail a build and that show without reading the layers."""
         if self.written and self.blobs and not self.key:
             return (Finding(kind=Kind.MISSING, blob=INDEX, referrer="", problem="is not in the folder"),)
         return layout.damage_of(self.findings)
@@ -153,13 +154,13 @@ class Folders:
     # --- before the build ----------------------------------------------------------------------------------
 
     def check(self) -> tuple[Verdict, ...]:
-        """Take hold of the folders and verify them: what is left out of the import.
+        """Lock and verify the folders; return a verdict on each import that is to be left out.
 
-        A folder that another user may change, or that another process keeps, is avoided.
+        A folder that another user may change, or that another process locks, is avoided.
 
         Raises:
-            ExhaustedError: a folder cannot be made; or another process keeps it, and the call is strict.
-            CacheError: one is damaged or another user may change it, and the call is strict.
+            ExhaustedError: a folder cannot be created; or another process locks it, and the call is strict.
+            CacheError: a folder is damaged, or another user may change it, and the call is strict.
         """
         for folder in self._folders.values():
             with self._avoiding(folder):
@@ -170,7 +171,7 @@ class Folders:
 
     @contextmanager
     def _avoiding(self, folder: _Folder) -> Iterator[None]:
-        """Go on without a folder that cannot be held."""
+        """Avoid the folder if it is exposed or locked; raise instead if the call is strict."""
         try:
             yield
         except (ExposedError, LockedError) as error:
@@ -184,12 +185,12 @@ class Folders:
             self._tell.warn(f"{error.message}; this build neither reads nor writes it: {error.hint}")
 
     def avoided(self, entries: Iterable[CacheEntry]) -> Mapping[CacheEntry, str]:
-        """Those of these exports whose folder is avoided, each with the reason."""
+        """Return the exports whose folder is avoided, each with the reason."""
         local = ((entry, self._of(entry)) for entry in entries if entry.folder)
         return {entry: folder.avoided for entry, folder in local if folder.avoided}
 
     def _ready(self, folder: _Folder) -> None:
-        """Hold a folder, and set it aside if it is damaged."""
+        """Lock and verify a folder; set a damaged folder aside."""
         self._refuse_link(folder)
         folder.hold(self._tell)
         if folder.written and layout.has_stale_writes(folder.path):
@@ -209,13 +210,13 @@ class Folders:
             self._tell.warn(f"the cache folder {folder.path} is damaged: {damage}; {came_of_it}")
 
     def _refuse_link(self, folder: _Folder) -> None:
-        """Stop before a platform's folder is used that is a link: what is in a cache folder may lead anywhere."""
+        """Refuse a folder below the cache directory that is a symbolic link, since it may lead anywhere."""
         root = Path(self._plan.cache.directory).absolute()
         for link in filter(None, (first_link(Path(name), root) for name in folder.names)):
             raise ExposedError(
                 f"the cache folder {link} is a symbolic link",
                 code="cache-dir-exposed",
-                hint="delete it, or choose another with --cache-dir",
+                hint="delete it, or choose another folder with --cache-dir",
             )
 
     def _delete_stale_writes(self, folder: _Folder) -> None:
@@ -225,7 +226,7 @@ class Folders:
         folder.hold(self._tell)
 
     def _set_aside(self, folder: _Folder, damage: str, is_damaged: Callable[[], bool]) -> str:
-        """Move a damaged folder out of the way; what came of it, in words."""
+        """Set a damaged folder aside; return what was done, as words for a message."""
         if not folder.written:
             came_of_it = "it is only read, and left as it is"
         else:
@@ -244,11 +245,11 @@ class Folders:
     # --- when an import failed -----------------------------------------------------------------------------
 
     def digests(self, entry: CacheEntry) -> frozenset[str]:
-        """Return the blobs that an import may hand to BuildKit; none for one that is not local."""
+        """Return the blobs of a local import's folder; none for an import that is not local."""
         return self._of(entry).blobs if entry.folder else frozenset()
 
     def dropped(self, entry: CacheEntry) -> str:
-        """Return what is wrong with the blobs that a local import had and its export left out; empty if nothing is."""
+        """Describe the damage to blobs that the import had and the export left out; empty if they are sound."""
         folder = self._of(entry)
         before = folder.tags.get(entry.tag)
         if before is None or folder.damaged or not folder.written:
@@ -257,9 +258,9 @@ class Folders:
         return _summary(layout.unsound(folder.path, [digest for digest in before.blobs if digest not in now]))
 
     def damage(self, entry: CacheEntry) -> str:
-        """Return what is wrong with the content of any blob that an import had, in words.
+        """Hash the blobs of a local import and describe the damage; empty if there is none.
 
-        Empty for one that is not local.
+        An import that is not local has none.
         """
         if not entry.folder:
             return ""
@@ -267,7 +268,7 @@ class Folders:
         return folder.damaged or _summary(layout.unsound(folder.path, folder.blobs))
 
     def set_aside(self, entry: CacheEntry, damage: str) -> str:
-        """Set a local import's folder aside, whose damage the content shows; what came of it, in words."""
+        """Set the folder of a local import with damaged blobs aside; return what was done, as words for a message."""
         folder = self._of(entry)
         blobs = folder.blobs
         came_of_it = "it is left as it is"
@@ -277,7 +278,7 @@ class Folders:
         return came_of_it
 
     def sources(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, Path]:
-        """Return the folders of these imports that have what is asked of them."""
+        """Return the folders of the local imports that have a readable index."""
         local = ((entry, self._of(entry)) for entry in imports if entry.folder)
         return {entry: folder.path for entry, folder in local if folder.key}
 
@@ -292,27 +293,27 @@ class Folders:
     # --- after the build -----------------------------------------------------------------------------------
 
     def correct(self, entry: CacheEntry, written: Collection[str]) -> None:
-        """Correct an export: its tag, given the manifests ``written``, and the origins of its layers."""
+        """Restore an export's tag, given the digests of its ``written`` manifests; drop the layers' served address."""
         path = self._of(entry).path
         layout.restore_tag(path, tag=entry.tag, written=written)
         layout.forget_origin(path, tag=entry.tag, repository=REPOSITORY)
 
     def unchanged(self, entry: CacheEntry) -> bool:
-        """Whether an export left the folder's index as it was."""
+        """Whether the export left the folder's index as the build found it."""
         folder = self._of(entry)
         return bool(folder.key) and layout.cache_key(folder.path) == folder.key
 
     def added(self, entry: CacheEntry) -> int:
-        """Bytes of the blobs in use that came into the folder since the build began."""
+        """Return the bytes of referenced blobs that were added since the build began."""
         folder = self._of(entry)
         return sum(blob.size for blob in layout.reach(folder.path).blobs if blob.digest not in folder.blobs)
 
     def is_lost(self, entry: CacheEntry) -> bool:
-        """Whether the folder of an export was damaged in this call; never of one that is not local."""
+        """Whether this call found the folder of a local export damaged."""
         return bool(entry.folder and self._of(entry).damaged)
 
     def tidy(self) -> LocalReport | None:
-        """Sweep and bound every folder that was written, and write the key file; None if none was."""
+        """Sweep every written folder and keep its size limit, then write the key file; None if none was written."""
         written = [folder for folder in self._folders.values() if folder.written and not folder.avoided]
         if not written:
             return None
@@ -328,7 +329,7 @@ class Folders:
 
     def _tidy(self, folder: _Folder, limit: int | None) -> LocalReport:
         with folder.alone(_TIDY_SECONDS) as alone:
-            swept = self._sweep(folder, limit) if alone else Swept()  # else the last of the builds in it does that
+            swept = self._sweep(folder, limit) if alone else SweepResult()  # else the folder's last build sweeps
             damage = layout.damage_of(layout.verify(folder.path))
             live_bytes = layout.reach(folder.path).live_bytes
         if damage:
@@ -338,7 +339,7 @@ class Folders:
         swept_bytes = swept.blob_bytes + swept.ingest_bytes
         return LocalReport(dir=str(folder.path), live_bytes=live_bytes, swept_bytes=swept_bytes, sound=not damage)
 
-    def _sweep(self, folder: _Folder, limit: int | None) -> Swept:
+    def _sweep(self, folder: _Folder, limit: int | None) -> SweepResult:
         layout.delete_image_folders(folder.path)
         layout.delete_inner_asides(folder.path)
         if limit is None:
@@ -348,13 +349,13 @@ class Folders:
             self._tell_bounded(folder, bounded, limit)
             swept = bounded.swept
         for obstacle in swept.obstacles[:1]:
-            if layout.cache_key(folder.path):  # else there is no cache in it yet
+            if layout.cache_key(folder.path):  # a folder without a key holds no cache yet
                 self._tell.warn(
                     f"nothing is deleted from the cache folder {folder.path}: {obstacle}; {obstacle.remedy}"
                 )
         return swept
 
-    def _tell_bounded(self, folder: _Folder, bounded: Bounded, limit: int) -> None:
+    def _tell_bounded(self, folder: _Folder, bounded: EvictionResult, limit: int) -> None:
         if bounded.dropped:
             gone = _names(bounded.dropped)
             self._tell.warn(
@@ -378,7 +379,7 @@ def _real(path: str) -> Path:
 
 
 def _quarantined(path: Path) -> str:
-    """Set a folder aside that nobody else uses; what came of it, in words."""
+    """Set a folder aside that no other build uses; return what was done, as words for a message."""
     try:
         return f"it is set aside as {layout.set_aside(path)}"
     except ExhaustedError as error:
@@ -391,13 +392,13 @@ def _looked(folder: _Folder) -> _Folder:
 
 
 def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:
-    """Return what is known of an import before the build; it is left out where Buildx would fail over it."""
+    """Return the verdict on an import that Buildx would fail over; None if it can be imported."""
     name = entry.tag
     tag = folder.tags.get(name)
     if folder.avoided:
         return Verdict(entry=entry, status="skipped", detail=folder.avoided)
     if not folder.is_held or (tag is None and folder.key and not entry.get("digest")):
-        # What another user puts in the place of an absent folder meanwhile is not to be read.
+        # Leave out an absent folder: another user may put one there meanwhile.
         lacks = f"has no cache {name!r}" if folder.is_held else "does not exist"
         return Verdict(entry=entry, status="absent", detail=f"the folder {lacks}")
     if folder.damaged:

@@ -1,4 +1,4 @@
-"""What carrying out a plan needs of the world; ``engine.docker.DockerEngine`` is the real engine."""
+"""Protocols by which ``run`` reaches the engine and the display; ``engine.docker.DockerEngine`` is the real engine."""
 
 from __future__ import annotations
 
@@ -15,52 +15,56 @@ NO_REASON = "no reason given"
 
 
 class Tell(Protocol):
-    """How people learn what happens to the caches."""
+    """Show messages about the caches."""
 
     def say(self, text: str) -> None:
-        """Something that takes a while begins."""
+        """Show that something slow begins."""
 
     def warn(self, text: str) -> None:
-        """Something did not go as asked, but does not fail the call."""
+        """Show a problem that does not fail the call."""
 
 
 class Finished(Protocol):
-    """How a short command ended."""
+    """A short command that ended."""
 
     @property
     def code(self) -> int:
-        """Its exit code."""
+        """Return the exit code."""
 
     @property
     def stderr(self) -> str:
-        """What it said."""
+        """Return the text written to stderr."""
 
 
 def last_line(done: Finished) -> str:
-    """Return the reason that a command gave for its end."""
+    """Return the last line of stderr, without ``ERROR:``: the reason of a failure."""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return lines[-1].removeprefix("ERROR: ").strip() if lines else NO_REASON
 
 
 class Engine(Protocol):
-    """The effects a plan has."""
+    """Carry out the effects of a plan."""
 
     def perform(self, effect: Effect, *, password: bytes = b"") -> Finished:
-        """Carry out a short effect to its end; a login takes a password."""
+        """Carry out a short effect and wait for its end; a login reads ``password`` from stdin."""
 
     def load_image(self, effect: LoadImage, write: Callable[[IO[bytes]], None]) -> Finished:
         """Load an image from an archive that ``write`` writes; the engine need not read all of it."""
 
     @property
     def calls(self) -> int:
-        """How often the docker command line was run."""
+        """Return the number of docker commands that were run."""
 
     def build(
         self, build: BuildInvocation, on_stderr: Callable[[bytes], None], on_interrupt: Callable[[], None]
     ) -> int:
-        """Run a build, handing over its stderr as it comes, and nothing a few times a second; returns its exit code.
+        """Run a build and return its exit code.
 
-        What ``on_stderr`` raises ends the build. ``on_interrupt`` is called when a signal does, before it has ended.
+        Args:
+            build: the build.
+            on_stderr: takes each piece of stderr as it arrives, and ``b""`` a few times a second while the build is
+                silent. An exception that it raises cancels the build.
+            on_interrupt: called when a signal arrives, before the build is cancelled.
         """
 
     def gateway(self, network: str) -> str:
@@ -77,13 +81,13 @@ class Engine(Protocol):
         """
 
     def credentials(self, registry: str) -> AbstractContextManager[None]:
-        """While this lasts, a login to the registry of this key is private to this call."""
+        """Keep logins to the registry of this key private to this call, in this context."""
 
     def has_login(self, registry: str) -> bool:
         """Whether the user has a stored login to the registry of this key."""
 
     def push_refusal(self, repository: Reference) -> str:
-        """Why a registry lets nothing be pushed to a repository; empty where it does, or that cannot be told."""
+        """Return why the registry refuses a push to the repository; empty if it accepts or does not answer."""
 
     def image_id(self, tag: str) -> str:
         """Return the ID of an image in the engine's store.
@@ -98,10 +102,10 @@ class Engine(Protocol):
         """
 
     def save_image(self, name: str, archive: Path) -> str:
-        """Write an image to an archive; why that did not work, if so."""
+        """Write an image to an archive; return the reason of a failure, else ""."""
 
     def remember_loaded(self, image_id: str) -> None:
-        """Note that this program loaded an image, so that it may remove it when it is replaced."""
+        """Record that this program loaded an image: only recorded images are removed when they are replaced."""
 
     def remove_replaced(self, image_id: str) -> bool:
-        """Remove an image that this program loaded, unless it has a tag or a container; whether it is gone."""
+        """Remove an image that this program loaded, unless it has a tag or a container; return True if removed."""

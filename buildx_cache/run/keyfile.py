@@ -1,4 +1,4 @@
-"""``DIR-key``, a file beside a cache folder for a CI that needs one outside of it to key its cache on."""
+"""Write ``DIR-key`` beside a cache folder, for a CI that computes its cache key from a file outside of the folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NO_KEY = frozenset({errno.EFBIG, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno
 
 
 def write_key(folder: Path, key: str, tell: Tell) -> None:
-    """Write a key (64 hexadecimal digits) that changes when the cache does; the same key is not written again.
+    """Write a key (64 hexadecimal digits) that changes when the cache does, unless the file has this key already.
 
-    A file of that name that another user may write, or that holds anything but a key, is somebody else's and stays.
-    There is none where nothing can be written beside the folder.
+    A file of that name that another user may write, or that holds anything but a key, is left unchanged.
+    If the file cannot be written, there is no key file.
     """
     file = folder.with_name(f"{folder.name}-key")
     line = f"{key}\n".encode()
@@ -29,7 +29,7 @@ def write_key(folder: Path, key: str, tell: Tell) -> None:
     try:
         found = _content(file, below)
         if found is not None and not _KEY.fullmatch(found):
-            tell.warn(f"{file} is no key of a cache, and is left as it is: there is no file to key this cache on")
+            tell.warn(f"{file} is not a cache's key file and stays unchanged: this cache gets no key file")
         elif found != line:
             write_text(file, line.decode(), below=below)
     except OSError:
@@ -37,7 +37,7 @@ def write_key(folder: Path, key: str, tell: Tell) -> None:
 
 
 def _content(file: Path, below: Path | None) -> bytes | None:
-    """Read this user's ordinary file of a key's length; nothing of any other, None where there is none."""
+    """Read a regular file of this user, as long as a key; return ``b""`` for any other, None if there is none."""
     if os.path.lexists(file) and not layout.is_own(file):
         return b""
     try:

@@ -1,4 +1,4 @@
-"""Know before a build that its push will be refused. The registries are asked while the builder boots."""
+"""Ask registries whether they accept the push before the build starts, while the builder boots."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from collections.abc import Callable, Sequence
 from buildx_cache.errors import DeniedError
 from buildx_cache.reference import Reference
 
-_PATIENCE = 5.0  # seconds that a build waits for an answer, once its builder is there
+_PATIENCE = 5.0  # seconds that a build waits for the answers after its builder has booted
 
 
 class PushCheck:
-    """Questions to registries, asked from now on: ``ask`` gives the reason of a refusal, or nothing."""
+    """Ask registries in threads, from now on.
+
+    Args:
+        repositories: the repositories to push to.
+        ask: returns why the registry refuses a push, or "".
+    """
 
     def __init__(self, repositories: Sequence[Reference], ask: Callable[[Reference], str]) -> None:
         self._refusals: list[str] = []
         self._asking = [
-            # Nobody waits at the end of the call for a registry that does not answer.
+            # A daemon: the call must not wait at its end for a registry that does not answer.
             threading.Thread(target=self._ask, args=(ask, repository), daemon=True)
             for repository in repositories
         ]
@@ -30,10 +35,10 @@ class PushCheck:
             self._refusals.append(reason)
 
     def finish(self) -> None:
-        """Wait for the answers, but not long; a push that is not refused by then is tried.
+        """Wait up to ``_PATIENCE`` seconds for the answers; an answer that is late counts as accepted.
 
         Raises:
-            DeniedError: a registry refuses.
+            DeniedError: a registry refuses the push.
         """
         until = time.monotonic() + _PATIENCE
         for thread in self._asking:
@@ -44,6 +49,6 @@ class PushCheck:
                 code="push-denied",
                 hint=(
                     "log in with --username and --password-env, or `docker login`; check the repository's name, and "
-                    "that the account may write it; --no-push-check builds all the same"
+                    "that the account may write it; --no-push-check skips this check"
                 ),
             )

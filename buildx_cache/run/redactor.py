@@ -1,4 +1,4 @@
-"""Secret values in what a build says: steps print them, and BuildKit names a step after it has put arguments in."""
+"""Redact secret values in the events of a build: steps print them, and BuildKit puts arguments into step names."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from buildx_cache.plan import BuildInvocation
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument
 
 LINE_LIMIT = 64 * 1024
-"""Bytes taken of one line of a log, beside those of the longest value; reports and displays keep less."""
+"""Bytes that are kept of one line of a log, plus the length of the longest secret; reports and displays keep less."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
-    """What a call knows and never shows: the password of its login, and other values that builds may print."""
+    """The secret values of a call: the password of its login, and other values that a build may print."""
 
     password: Secret | None = None
     hidden: tuple[Secret, ...] = ()
 
     def redactor(self, build: BuildInvocation) -> Redactor:
-        """Build the redactor of these secrets and of a build's secret arguments."""
+        """Build a redactor for these secrets and for the secret arguments of a build."""
         arguments = (str(value) for name, value in build.secrets if is_hidden_argument(name, value))
         return Redactor((*arguments, *self.hidden, self.password or ""))
 
@@ -31,9 +31,9 @@ class Secrets:
 class Hiding:
     """Remove control characters, then redact secret values, in the events of a build: the only place for both.
 
-    A log comes in pieces that end anywhere, also inside an escape sequence or a value. A line is passed on when it is
-    complete or its step ends. Neither a value nor an escape sequence continues on the next line, so what is held back
-    is one line of each stream, up to ``LINE_LIMIT``; the rest of a longer line is dropped.
+    A log arrives in pieces, which may end inside an escape sequence or a value. So a line is passed on when it is
+    complete or its step ends. Neither a value nor an escape sequence continues on the next line. So only one line of
+    each stream is held back, up to ``LINE_LIMIT``; the rest of a longer line is dropped.
     """
 
     def __init__(self, redactor: Redactor) -> None:
@@ -41,7 +41,10 @@ class Hiding:
         self._begun: dict[tuple[str, int], _Line] = {}
 
     def take(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Yield the events that can be shown now. In each message of BuildKit, ends of steps precede logs."""
+        """Yield the events that can be shown now.
+
+        In each message of BuildKit, the end of a step precedes the step's last logs.
+        """
         events = [*events]
         last = {event.vertex: number for number, event in enumerate(events) if isinstance(event, LogEvent)}
         over = set()
@@ -58,7 +61,7 @@ class Hiding:
             yield rewritten(event, self._redactor.text)
 
     def close(self) -> Iterator[Event]:
-        """Yield the incomplete lines when there are no more events."""
+        """Yield the incomplete lines at the end of the events."""
         for vertex in dict.fromkeys(vertex for vertex, _ in self._begun):
             yield from self._ended(vertex)
 
@@ -83,13 +86,13 @@ class Hiding:
             yield _spoken(event.vertex, event.stream, shown)
 
     def _ended(self, vertex: str) -> Iterator[LogEvent]:
-        """Complete the incomplete lines of a vertex: a later piece must not join them."""
+        """Yield the incomplete lines of a vertex that ended; a later piece must not be joined to them."""
         for key in [key for key in self._begun if key[0] == vertex]:
             yield _spoken(*key, self._shown(self._begun.pop(key)))
 
     def _shown(self, line: _Line) -> bytes:
         shown = self._redactor.log(_text(_final(line.data)))
-        if line.is_cut:  # it may end in the first part of a value
+        if line.is_cut:  # a cut line may end with the first part of a value
             shown = shown[: max(len(shown) - self._redactor.longest, 0)]
         return _bytes(shown + "\n")
 
@@ -122,7 +125,7 @@ class _Line:
 
 
 def _final(line: bytes) -> bytes:
-    """Return what a terminal would show last of a line redrawn with carriage returns."""
+    """Return the text after the last carriage return, which is what a terminal shows in the end."""
     return line.rstrip(b"\r").rpartition(b"\r")[2]
 
 

@@ -1,7 +1,7 @@
-"""Files that Buildx writes about a build: the image's ID (``--iidfile``) and its metadata (``--metadata-file``).
+"""Write the image's ID (``--iidfile``) and the build's metadata (``--metadata-file``) where the caller wants them.
 
-Buildx follows a repository's links on the way to them. It is given a private folder instead, and what it wrote there is
-put in place without following any.
+Buildx would follow the repository's symbolic links. So Buildx writes to a private folder, and this module puts the
+files in place without following links.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _MODE = 0o644  # Buildx' own
 
 @dataclass(frozen=True, kw_only=True)
 class ResultFile:
-    """A file that is asked for: ``path`` is where, ``content`` what Buildx wrote."""
+    """A file that the caller wants at ``path``, with the ``content`` that Buildx wrote."""
 
     option: str
     path: str
     content: bytes
 
     def naming(self, image_id: str) -> ResultFile:
-        """Return the file with what the engine calls a loaded image; the same where that is empty.
+        """Put ``image_id``, the engine's ID of the loaded image, into an ID file; if it is empty, change nothing.
 
-        Buildx writes the digest of the configuration, which the containerd store does not know an image by.
+        Buildx writes the digest of the image's configuration; the containerd store finds no image by that digest.
         """
         return replace(self, content=image_id.encode()) if image_id and self.option == _ID else self
 
 
 def redirected(build: BuildInvocation, folder: Path) -> BuildInvocation:
-    """Return the build with its files in ``folder``; its metadata is always wanted."""
+    """Redirect the build's files to ``folder``; this program always reads the metadata."""
     flags = list(build.flags)
     for at, option, path in _flags(build):
         flags[at] = flags[at].removesuffix(path) + str(_file(folder, option))
@@ -50,7 +50,7 @@ def redirected(build: BuildInvocation, folder: Path) -> BuildInvocation:
 
 
 def written_files(build: BuildInvocation, folder: Path) -> tuple[ResultFile, ...]:
-    """Read the files of a build that was :func:`redirected` to ``folder``; ``build`` is the one that was planned."""
+    """Read the files of a build that was :func:`redirected` to ``folder``; ``build`` is the planned build."""
     found = []
     for option, path in _asked(build):
         with contextlib.suppress(OSError):
@@ -59,7 +59,7 @@ def written_files(build: BuildInvocation, folder: Path) -> tuple[ResultFile, ...
 
 
 def metadata_of(folder: Path) -> Mapping[str, object]:
-    """Read the metadata of a build that was :func:`redirected` to ``folder``; empty where Buildx wrote none."""
+    """Read the metadata of a build that was :func:`redirected` to ``folder``; empty if Buildx wrote none."""
     try:
         metadata = json.loads(_file(folder, _METADATA).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -68,7 +68,7 @@ def metadata_of(folder: Path) -> Mapping[str, object]:
 
 
 def remove_stale(build: BuildInvocation) -> None:
-    """Delete the ID of an earlier build, as Buildx does before it begins."""
+    """Delete the ID file of an earlier build, as Buildx does before a build."""
     for option, path in _asked(build):
         if option == _ID:
             with contextlib.suppress(OSError):
@@ -77,10 +77,10 @@ def remove_stale(build: BuildInvocation) -> None:
 
 
 def put_in_place(file: ResultFile) -> None:
-    """Write a file where it is asked for.
+    """Write a file to its path.
 
     Raises:
-        ExhaustedError: it cannot be written there.
+        ExhaustedError: the file cannot be written.
     """
     try:
         path, below = _place(file.path)
@@ -94,20 +94,24 @@ def put_in_place(file: ResultFile) -> None:
 
 
 def _place(text: str) -> tuple[Path, Path | None]:
-    """Return the path to write to, and below which folder no link counts; elsewhere, the user's own are followed."""
+    """Return the path to write to, and the folder below which links are refused.
+
+    Below a working copy links are the repository's and are refused. Elsewhere they are the user's and are followed:
+    then the folder is None.
+    """
     path = Path(text)
     below = prepared_root(path)
     return (path if below else Path(os.path.realpath(path))), below
 
 
 def _asked(build: BuildInvocation) -> Iterator[tuple[str, str]]:
-    """Yield the files that are asked for: option, path. Of one that is given twice, the last counts."""
+    """Yield option and path of each file that the caller wants. If an option is given twice, the last one counts."""
     yield from ((option, path) for option, path in ((_METADATA, build.metadata_file), (_ID, build.iidfile)) if path)
     yield from ((option, path) for _, option, path in _flags(build))
 
 
 def _flags(build: BuildInvocation) -> Iterator[tuple[int, str, str]]:
-    """Where the flags after ``--`` ask for files: which word ends with the path, option, path."""
+    """Yield the file options among the flags after ``--``: index of the word that ends with the path, option, path."""
     for at, word in enumerate(build.flags):
         option, is_joined, path = word.partition("=")
         if option in {_ID, _METADATA} and is_joined:

@@ -1,4 +1,4 @@
-"""What became of each cache entry, read from BuildKit's progress and from what else is known."""
+"""Report the result of each cache import, cache export and image, from BuildKit's progress and other evidence."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from buildx_cache.report import (
     StepReport,
 )
 
-# What a failed export is called in the report, by the error of a build that ends with the same problem.
+# The report's word for a failed export, by the error class of a build that fails with the same problem.
 _EXPORT_CAUSES = {DeniedError: "refused", UnreachableError: "unreachable", ExhaustedError: "full"}
 _LAYER_READS = frozenset({Operation.FETCH_LAYER, Operation.COMMIT_LAYER, Operation.READ_LAYER})
 _ABSENT = frozenset({Kind.ABSENT, Kind.INDEX_UNUSABLE, Kind.NO_CACHE_TAG, Kind.NO_REPOSITORY})
 NEVER_ASKED = frozenset({Kind.NO_CACHE_KIND, Kind.CACHE_UNCONFIGURED})
 NOT_TOLD = "a step was cached; BuildKit does not tell by which cache"
 TROUBLED: frozenset[ImportStatus] = frozenset({"corrupt", "denied", "unreachable"})
-"""What became of an import that is there, or may be, and cannot be read."""
+"""The statuses of an import that exists, or may exist, and cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What is known of an import beside what BuildKit says of it; ``status`` is its own where that is wrong."""
+    """A finding about an import beside BuildKit's progress; ``status`` overrides the status read from the progress."""
 
     entry: CacheEntry
     detail: str
@@ -46,7 +46,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportResult:
-    """What became of an export; ``problem`` is why it failed, ``reason`` why it was skipped."""
+    """The result of a cache export; ``problem`` is why it failed, ``reason`` why it was skipped."""
 
     entry: CacheEntry
     status: ExportStatus
@@ -56,7 +56,7 @@ class ExportResult:
 
     @property
     def detail(self) -> str:
-        """Return the reason as people read it; that of a failure begins with its cause."""
+        """Return the reason as text; the reason of a failure begins with its cause."""
         return f"{self.cause}: {self.problem.words}" if self.problem else self.reason
 
     @property
@@ -67,7 +67,7 @@ class ExportResult:
         return _EXPORT_CAUSES.get(self.problem.error, "other") if self.problem else "other"
 
     def report(self) -> ExportReport:
-        """Return the result as the report shows it."""
+        """Return the result in the report's form."""
         target = self.entry.place
         return ExportReport(
             type=self.entry.type, target=target, status=self.status, detail=self.detail, bytes=self.bytes
@@ -76,10 +76,10 @@ class ExportResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known of the caches beside the trace: of imports, of exports by what they came to, of the folder."""
+    """Evidence about the caches beside the trace: on imports, exports, local folders and lazy import."""
 
     has_own_steps: bool = False
-    """Whether the builder may have had steps before the call."""
+    """Whether the builder may have cached steps from before the call."""
     verdicts: Mapping[CacheEntry, Verdict]
     exports: Mapping[CacheEntry, ExportResult]
     local: LocalReport | None = None
@@ -90,7 +90,7 @@ NOTHING_KNOWN = Known(verdicts={}, exports={})
 
 
 def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
-    """Return the steps as the report shows them."""
+    """Return the steps in the report's form."""
     return tuple(
         StepReport(
             name=step.name,
@@ -107,7 +107,7 @@ def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
 
 
 def digest_of(metadata: Mapping[str, object], key: str) -> str:
-    """Return a digest from Buildx' metadata; empty where it is none: it goes to stdout and to later steps."""
+    """Return a digest from Buildx' metadata, for stdout and CI steps; empty if the value is no valid digest."""
     value = metadata.get(key)
     return value if isinstance(value, str) and is_digest(value) else ""
 
@@ -115,9 +115,13 @@ def digest_of(metadata: Mapping[str, object], key: str) -> str:
 def image_report(
     image: ImagePlan, metadata: Mapping[str, object] | None, trace: BuildTrace | None, image_id: str = ""
 ) -> ImageReport:
-    """Return what became of an image; without the ``metadata`` of Buildx, it was not built.
+    """Return the report of an image.
 
-    ``image_id`` is what the engine calls a loaded one.
+    Args:
+        image: the planned image.
+        metadata: Buildx' metadata; None if the image was not built.
+        trace: the build's trace.
+        image_id: the engine's ID of the loaded image; empty if none was loaded.
     """
     is_known = image.push or not (image.load and image.told_id == CONFIG_DIGEST)
     digest = digest_of(metadata or {}, DIGEST) if is_known else ""
@@ -133,7 +137,11 @@ def image_report(
 
 
 def pushed_lines(image: ImagePlan, digest: str, trace: BuildTrace | None) -> tuple[str, ...]:
-    """Return what was pushed, ``NAME@DIGEST``; BuildKit tells the digest of each tag, Buildx that of the last one."""
+    """Return the pushed references, ``NAME@DIGEST``.
+
+    BuildKit's progress has the digest of each tag. ``digest``, from Buildx' metadata, is the last tag's and stands in
+    for a digest that the progress lacks.
+    """
     told = {name: found for each in (trace.transfers if trace else ()) for name, found in each.pushed}
     digests = {name: told.get(str(parse_reference(name).canonical), digest) for name in image.pushed}
     if image.one_line:
@@ -142,9 +150,9 @@ def pushed_lines(image: ImagePlan, digest: str, trace: BuildTrace | None) -> tup
 
 
 def _platform_digests(digest: str, platforms: Sequence[str], trace: BuildTrace | None) -> Mapping[str, str]:
-    """Return the digests of an index's platforms, or the image's own; nothing where BuildKit and Buildx do not tell.
+    """Return the digest of each platform's manifest, from BuildKit's progress; empty if the progress lacks them.
 
-    Buildx itself makes the index of several nodes, and tells of none.
+    It lacks them for a builder with several nodes: there Buildx makes the index.
     """
     transfers = trace.transfers if trace and digest else ()
     manifests = next((each.manifests for each in transfers if each.index == digest), (digest,) if digest else ())
@@ -152,7 +160,7 @@ def _platform_digests(digest: str, platforms: Sequence[str], trace: BuildTrace |
 
 
 def _platform(metadata: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the platform of an image that none was asked for: its manifest's, else the builder's."""
+    """Return the platform of an image built without ``--platform``: its manifest's, else the builder's."""
     match metadata.get("containerimage.descriptor"), metadata.get("buildx.build.provenance"):
         case {"platform": {"os": str(system), "architecture": str(machine)}}, _:
             return (f"{system}/{machine}",)
@@ -165,7 +173,7 @@ def _platform(metadata: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHING_KNOWN) -> CacheReport:
-    """Return what the cache did; ``plan`` is the one that the call began with."""
+    """Return the report of the caches; ``plan`` is the call's first plan, with all imports and exports."""
     transfers = import_transfers(plan.cache.imports, trace.transfers) if trace else {}
     imports = tuple(
         _import(entry, trace, transfers.get(entry, ()), known.verdicts.get(entry)) for entry in plan.cache.imports
@@ -216,7 +224,7 @@ def _left_out(what: str, entry: CacheEntry) -> str:
 
 
 def failed_import(problem: Problem) -> ImportStatus:
-    """Tell what an importer's error means; a manifest that it got and could not read is corrupt."""
+    """Return the import status for an importer's error; a manifest that was fetched and is unreadable is corrupt."""
     if problem.kind in _ABSENT:
         return "absent"
     if problem.kind in NEVER_ASKED:
@@ -228,14 +236,14 @@ def failed_import(problem: Problem) -> ImportStatus:
 
 
 def failed_read(problem: Problem) -> ImportStatus:
-    """Tell what the error of a layer means: it is lost or changed, or could only not be fetched."""
+    """Return the import status for a layer's error: ``corrupt`` if the layer is lost or changed, else not fetched."""
     if problem.kind in (Kind.CORRUPT, Kind.ABSENT):
         return "corrupt"
     return "denied" if problem.is_refused else "unreachable"
 
 
 def imported(imports: Sequence[CacheEntry], trace: BuildTrace) -> tuple[CacheEntry, ...]:
-    """Return the imports whose word BuildKit took for what they hold."""
+    """Return the imports that BuildKit read and relies on."""
     transfers = import_transfers(imports, trace.transfers)
     return tuple(entry for entry in imports if _import_status(entry, trace, transfers[entry])[0] in ("hit", "miss"))
 
@@ -251,7 +259,7 @@ _NOT_DONE = "nothing is exported from a failed build"
 
 
 def export_result(entry: CacheEntry, trace: BuildTrace, exports: Collection[CacheEntry] = ()) -> ExportResult:
-    """Return what became of one of the exports of a build that succeeded."""
+    """Return the result of one export of a build that succeeded."""
     transfers = export_transfers(tuple(dict.fromkeys((entry, *exports))), trace.transfers)[entry]
     failed = next((transfer for transfer in transfers if transfer.error), None)
     if failed:
@@ -262,39 +270,43 @@ def export_result(entry: CacheEntry, trace: BuildTrace, exports: Collection[Cach
 
 
 def _is_image_written(trace: BuildTrace) -> bool:
-    """Tell whether BuildKit wrote an image, with which a cache in it is written (``exporter/containerimage``)."""
+    """Return whether BuildKit wrote an image, and with it an inline cache (``exporter/containerimage``)."""
     return any(each.kind in ("image-export", "push") and not each.error for each in trace.transfers)
 
 
 def failed_export(entry: CacheEntry, problem: Problem) -> ExportResult:
-    """Return an export that failed over this."""
+    """Return the result of an export that failed with this problem."""
     return ExportResult(entry=entry, status="failed", problem=problem)
 
 
 def skipped_export(entry: CacheEntry, reason: str) -> ExportResult:
-    """Return an export that was not tried."""
+    """Return the result of an export that was not tried."""
     return ExportResult(entry=entry, status="skipped", reason=reason)
 
 
-# --- which import a problem comes from -----------------------------------------------------------------------
+# --- imports that cause a problem ----------------------------------------------------------------------------
 
 
 def blamed(
     problem: Problem, imports: Collection[CacheEntry], digests: Callable[[CacheEntry], Collection[str]]
 ) -> tuple[CacheEntry, ...]:
-    """Return the imports whose layer could not be read; none where no import is at fault.
+    """Return the imports whose layer could not be read; none if no import is at fault.
 
-    BuildKit takes a cache's word for it that a layer is there, and notices only when it reads the layer that it is
-    lost, cut short or changed. Then the build fails, or the cache export does, or BuildKit runs the step after all.
+    BuildKit trusts a cache's manifest. Only when it reads a layer does it notice that the layer is lost, truncated or
+    changed. Then the build fails, or the cache export fails, or BuildKit runs the step after all.
 
-    An error that names an address is blamed on the imports of that repository, one that names a file on the folder that
-    it was served from, one that names a blob on the folder that has it; one of a download, as far as no folder has the
-    blob, on all imports that are not local; any other on all.
+    The imports at fault are, by the first rule that applies:
+
+    1. the error names an address or a file: the imports of that repository or folder;
+    2. a download failed: all imports that are not local;
+    3. the error names blobs: the local imports that have one of them;
+    4. a layer could not be committed: all imports that are not local;
+    5. all imports.
 
     Args:
-        problem: of a step or an export.
-        imports: what was imported.
-        digests: the blobs of a local import.
+        problem: the problem of a step or an export.
+        imports: the imports that BuildKit read.
+        digests: returns the blobs of a local import.
     """
     if problem.operation not in _LAYER_READS:
         return ()

@@ -1,6 +1,6 @@
-"""Trying again what failed for a reason that passes: a registry that limits requests or has a fault, the network.
+"""Retry after a temporary fault: a network error, a server error of a registry, or a limit on requests.
 
-BuildKit does not tell what a ``Retry-After`` said: where requests are too many, pauses are longer.
+BuildKit does not pass on ``Retry-After``, so the pauses after "too many requests" are longer.
 """
 
 from __future__ import annotations
@@ -25,29 +25,34 @@ _LIMITED_FACTOR = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What failed and may not fail the next time."""
+    """A temporary fault, and the phase in which it occurred."""
 
     phase: Phase
     problem: Problem
 
     @property
     def words(self) -> str:
-        """Return the reason in one line."""
+        """Return the problem's text in one line."""
         return " ".join(self.problem.words.split())
 
 
 def fault(phase: Phase, problem: Problem) -> Fault | None:
-    """Return what to try again for; None where the next try would end like this one."""
+    """Return the fault of a problem that a retry may solve; else None."""
     return Fault(phase=phase, problem=problem) if problem.retryable else None
 
 
 def ended_by(phase: Phase, done: Finished) -> Fault | None:
-    """Return what a command failed over that may not fail it the next time."""
+    """Return the temporary fault that a command failed over; None if it succeeded or a retry is useless."""
     return fault(phase, classify(done.stderr)) if done.code != 0 else None
 
 
 class Retrying:
-    """The retries of one call, counted by phase; ``sleep`` waits for seconds."""
+    """The retries of one call, counted by phase.
+
+    Args:
+        sleep: waits for a number of seconds.
+        say: shows a line before each pause.
+    """
 
     def __init__(self, sleep: Callable[[float], None], say: Callable[[str], None]) -> None:
         self._counted: dict[Phase, RetryReport] = {}
@@ -58,15 +63,15 @@ class Retrying:
 
     @property
     def reports(self) -> tuple[RetryReport, ...]:
-        """Return how often what was tried again: first those after a pause."""
+        """Return the retries of each phase: first those after a pause, then those without one."""
         return (*self._counted.values(), *self._noted)
 
     def note(self, phase: str, reason: str) -> None:
-        """Note a retry that waits for nothing, since it goes around what failed."""
+        """Record a retry without a pause: it avoids the part that failed."""
         self._noted.append(RetryReport(phase=phase, reason=reason, count=1))
 
     def pause(self, found: Fault) -> bool:
-        """Wait before the next try; False where its phase has been tried for long enough."""
+        """Wait before the next try; return False without waiting when the phase has used up its retries."""
         phase = found.phase
         tried = 1 + (self._counted[phase].count if phase in self._counted else 0)
         waited = self._waited.get(phase, 0.0)
@@ -80,7 +85,13 @@ class Retrying:
         return True
 
     def tried(self, first: Result, again: Callable[[], Result], fault_of: Callable[[Result], Fault | None]) -> Result:
-        """Return the last result of what is done ``again`` after the ``first`` time, as long as that is worth it."""
+        """Retry while the result has a temporary fault and retries are left; return the last result.
+
+        Args:
+            first: the result of the first try.
+            again: tries once more.
+            fault_of: returns the temporary fault of a result, or None.
+        """
         done = first
         while (found := fault_of(done)) and self.pause(found):
             done = again()

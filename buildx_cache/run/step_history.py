@@ -1,8 +1,9 @@
-"""How long steps took when they last ran, so that a build from the cache can tell what it saved.
+"""Record how long each step took when it last ran, so that a cached build can report the seconds it saved.
 
-The record stands in the folder of a local cache, which a CI keeps from job to job: neither an import nor a sweep looks
-at it there. Of other caches, and of a folder that another user may change, it is kept on the machine, but for a CI's,
-which is thrown away. It holds hashes and seconds only; no build fails over it.
+The record is a file in the folder of a local cache, because a CI keeps that folder between jobs; imports and sweeps
+ignore the file. With other caches, or if another user may change the folder, the record is in the user's cache
+directory; a CI's job does not write it there, since its machine is thrown away. The record holds only hashes and
+seconds. No build fails over it.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from buildx_cache.run.call import Outcome
 from buildx_cache.working_copy import prepared_root
 
 RECORD = "buildx-cache-steps.json"
-"""The record's name in a cache's folder."""
+"""The name of the record in a cache folder."""
 
 STEPS = 2000
-"""Steps kept: those of the last builds."""
+"""The number of steps that the record keeps; the oldest are dropped first."""
 
 _LONGEST = 256 * 1024
 _KEY = re.compile(r"[0-9a-f]{24}-[0-9]{1,9}")
@@ -38,25 +39,22 @@ _KEY = re.compile(r"[0-9a-f]{24}-[0-9]{1,9}")
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """The file, and whether what ran now is written to it."""
+    """The path of the record, and whether this call writes to it."""
 
     path: Path
     writes: bool
 
 
 def step_record(plan: BuildPlan, ci: CIContext, project: str) -> StepRecord:
-    """Where the record of a call that ended is; ``project`` is the project's own path in the user's cache directory."""
+    """Return the record for a call that ended; ``project`` is the project's path in the user's cache directory."""
     if (folder := plan.cache.directory) and not layout.exposure(Path(folder)):
-        writes = not plan.cache.read_only and os.path.isdir(folder)  # noqa: PTH112 -- is False where nothing can be told
+        writes = not plan.cache.read_only and os.path.isdir(folder)  # noqa: PTH112 -- False on an error, too
         return StepRecord(path=Path(folder) / RECORD, writes=writes)
     return StepRecord(path=Path(f"{project}-steps.json"), writes=not ci.is_ci)
 
 
 def with_saved(outcome: Outcome, record: StepRecord) -> Outcome:
-    """Return the outcome with the seconds that the cached steps took when they last ran, as far as that is on record.
-
-    What ran now is put there.
-    """
+    """Add to the report the recorded seconds of the steps that were cached; record the steps that ran."""
     known = _known(record.path)
     steps = dict(_keyed(outcome.report.steps))
     if record.writes:
@@ -69,11 +67,11 @@ def with_saved(outcome: Outcome, record: StepRecord) -> Outcome:
 
 
 def _keyed(steps: tuple[StepReport, ...]) -> Iterator[tuple[str, StepReport]]:
-    """Yield the steps by what the Dockerfile's author wrote.
+    """Yield the steps with keys made of platform, stage and instruction.
 
-    BuildKit's own digest of one that copies is new in every build.
+    BuildKit's digest of a step is no key: that of a ``COPY`` is new in every build.
 
-    Base images are left out: what their pull takes depends on the builder, and nothing of them runs.
+    Base images are left out: no step runs for them, and the time of their pull depends on the builder.
     """
     before: Counter[str] = Counter()
     for step in steps:
@@ -86,7 +84,7 @@ def _keyed(steps: tuple[StepReport, ...]) -> Iterator[tuple[str, StepReport]]:
 
 
 def _keep(record: Path, known: Mapping[str, float], steps: Mapping[str, StepReport]) -> None:
-    """Write the record anew if a step ran; the steps of this build come last, and so stay longest."""
+    """Rewrite the record if a step ran. The steps of this build come last, so they are dropped last."""
     ran = {key: round(step.seconds, 3) for key, step in steps.items() if step.seconds > 0 and not step.error}
     if not ran:
         return
@@ -97,7 +95,7 @@ def _keep(record: Path, known: Mapping[str, float], steps: Mapping[str, StepRepo
 
 
 def _known(record: Path) -> dict[str, float]:
-    """Return what is on record; nothing of one that is damaged."""
+    """Read the record: seconds by step; empty if it is damaged or absent."""
     try:
         found = json.loads(read_regular(record, _LONGEST, below=prepared_root(record)))
     except (OSError, ValueError, RecursionError):

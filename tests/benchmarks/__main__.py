@@ -70,7 +70,7 @@ def measured(choice: Choice) -> Results:
         home = folder / "home"
         home.mkdir()
         engines = Engines(home, folder if choice.folder else None)
-        env = engines.start()
+        env = engines.start(*(["--remote"] if choice.remote else []))
         try:
             _check_place(choice, folder, env)
             docker = Docker(env={**env, "DOCKER_CONFIG": str(_client_configuration(env, home))}, home=home)

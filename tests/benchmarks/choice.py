@@ -31,6 +31,8 @@ class Choice:
     weight: bool
     progress: bool
     write: bool
+    remote: bool
+    """Whether the engine is on another machine, reached by TLS."""
     folder: Path | None
     """Where all data are kept, the engine's too; if None, where they are anyway."""
 
@@ -53,6 +55,7 @@ def chosen(words: Sequence[str]) -> Choice:
         "--only", nargs="+", default=(), choices=names, metavar="NAME", help=f"only these: {', '.join(names)}"
     )
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its chart")
+    parser.add_argument("--remote", action="store_true", help="on an engine of another machine, reached by TLS")
     parser.add_argument(
         "--folder",
         type=Path,
@@ -62,8 +65,9 @@ def chosen(words: Sequence[str]) -> Choice:
     goal_rounds = given.rounds if given.goal_rounds is None else given.goal_rounds
     if min(given.rounds, goal_rounds) < 0 or given.rounds + goal_rounds < 1 or min(given.size) < _LEAST:
         parser.error(f"at least one round, and {_LEAST} MB")
-    if given.write and (given.only or given.rounds < 1 or goal_rounds < given.rounds):
-        parser.error("what is written down is everything: no --only, --rounds of at least 1 and no fewer --goal-rounds")
+    if given.write and (given.only or given.remote or given.rounds < 1 or goal_rounds < given.rounds):
+        what = "no --only and no --remote, --rounds of at least 1 and no fewer --goal-rounds"
+        parser.error(f"what is written down is everything: {what}")
     if given.folder and not given.folder.is_dir():
         parser.error(f"{given.folder} is not a folder")
     return Choice(
@@ -76,5 +80,6 @@ def chosen(words: Sequence[str]) -> Choice:
         weight=not given.only or _WEIGHT in given.only,
         progress=not given.only or _PROGRESS in given.only,
         write=given.write,
+        remote=given.remote,
         folder=given.folder and given.folder.resolve(),
     )

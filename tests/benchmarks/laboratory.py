@@ -170,7 +170,8 @@ class Laboratory:
             NAME=place.builder,
             IMAGE=place.image,
             CACHE=str(place.cache),
-            BUILDER_OPTIONS=" ".join(self._docker.buildx_options),
+            BUILDER_OPTIONS=" ".join(self._builder_options),
+            ENDPOINT=self._endpoint,
         )
 
     # --- what they share ---------------------------------------------------------------------------------
@@ -190,10 +191,30 @@ class Laboratory:
         return Pristine(folder=folder, manifest=manifest)
 
     def _make_builder(self, name: str) -> float:
-        return self._timed("buildx", "create", "--name", name, "--bootstrap", *self._docker.buildx_options)
+        """Make it on a context of its own, as Buildx wants one where TLS comes from the environment."""
+        self._docker.docker("context", "create", f"{name}-context", "--docker", self._endpoint)
+        options = ("--name", name, "--bootstrap", *self._builder_options)
+        return self._timed("buildx", "create", *options, f"{name}-context")
 
     def _remove_builder(self, name: str) -> float:
-        return self._timed("buildx", "rm", "--force", name)
+        seconds = self._timed("buildx", "rm", "--force", name)
+        self._docker.docker("context", "rm", "--force", f"{name}-context", check=False)
+        return seconds
+
+    @property
+    def _endpoint(self) -> str:
+        """The engine, as ``docker context create`` takes it."""
+        certificates = self._docker.env.get("DOCKER_CERT_PATH")
+        files = {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"} if certificates else {}
+        host = self._docker.env.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        return ",".join([f"host={host}", *(f"{name}={certificates}/{file}" for name, file in files.items())])
+
+    @property
+    def _builder_options(self) -> tuple[str, ...]:
+        """What a builder is made with; it speaks plain HTTP to a registry that is not on its loopback."""
+        config = self._folder / "buildkitd.toml"
+        config.write_text(f'[registry."{self._docker.registry}"]\nhttp = true\n')
+        return (*self._docker.buildx_options, "--buildkitd-config", str(config))
 
     def _timed(self, *words: str) -> float:
         """Run docker; how many seconds that took."""

@@ -1,7 +1,7 @@
 #!/bin/bash
-# The steps that people copy into the configuration of their CI. NAME, IMAGE, CACHE and BUILDER_OPTIONS are set by the job.
+# The steps that people copy into the configuration of their CI. NAME, IMAGE, CACHE, ENDPOINT and BUILDER_OPTIONS are set by the job.
 set -e
-docker context create "$NAME-context" --docker "host=$DOCKER_HOST"
+docker context create "$NAME-context" --docker "$ENDPOINT"
 docker buildx create --name "$NAME" $BUILDER_OPTIONS --bootstrap --use "$NAME-context"
 docker buildx build \
     --cache-from "type=local,src=$CACHE" \

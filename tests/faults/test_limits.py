@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.conftest import PROGRAM, PROJECT, Docker, Ran
 from tests.selection import quick
+from tests.unit.command_line import ERROR_CODE
 
 BUILD = ("build", "--driver", "docker", "--cache", "none")
 ODD = "a b, \"c\" 'd'\nü"
@@ -59,7 +60,7 @@ def told(ran: Ran) -> tuple[int, str, str]:
     """The exit code and the last two lines: what failed, and what to do."""
     assert "Traceback" not in ran.stderr
     message, hint = (line for line in ran.stderr.splitlines() if line.startswith(("error: ", "hint: ")))
-    return ran.code, message.removeprefix("error: "), hint.removeprefix("hint: ")
+    return ran.code, ERROR_CODE.sub(r"\g<message>", message).removeprefix("error: "), hint.removeprefix("hint: ")
 
 
 # --- large -------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ def test_a_value_that_no_command_line_can_hold(docker: Docker, small: Path) -> N
     (small / "buildx-cache.toml").write_text(f'build-arg = ["LONG={200_000 * "x"}"]\n')
     assert told(docker.tool(*BUILD, str(small))) == (
         2,
-        "the docker command line is longer than this system takes: 128 KiB a word, some 2 MB in all",
+        "the docker command line is too long for this system: at most 128 KiB a word, about 2 MB in all",
         "give large values in files: --secret id=NAME,src=FILE, or files of the build context",
     )
 
@@ -108,7 +109,7 @@ def test_bytes_that_are_no_text(docker: Docker, tmp_path: Path) -> None:
     ran = raw(docker, *BUILD, "--no-cache", "--report", report, "-f", odd + b"/Docker\xfefile", odd, ODD_BYTES="\udcff")
     assert b"Traceback" not in ran.stderr
     assert ran.returncode == 1, ran.stderr
-    assert b"hint: a name or a value is no UTF-8" in ran.stderr
+    assert b"hint: rename the file, or encode the value in UTF-8" in ran.stderr
     assert os.path.exists(report)  # noqa: PTH110 -- a name of bytes
 
 
@@ -173,7 +174,7 @@ def test_a_working_directory_that_is_gone(docker: Docker, tmp_path: Path) -> Non
     )
     assert (ran.returncode, ran.stderr.splitlines()[0]) == (
         2,
-        "error: the working directory cannot be told: No such file or directory",
+        "error: the working directory cannot be read: No such file or directory [working-directory-absent]",
     )
 
 
@@ -200,7 +201,7 @@ def test_a_full_disk_under_the_cache_folder(docker: Docker, small: Path, full_di
         "build", "--driver", "docker", "--cache", "local", "--cache-dir", str(full_disk / "cache"), str(small)
     )
     assert ran.code == 0, ran.stderr
-    assert "no space left on device; the disk of that file is full" in ran.stderr
+    assert "no space left on device; free space on the disk of that file" in ran.stderr
 
 
 @pytest.mark.parametrize("kind", quick(["local", "tar", "oci"], "local", "oci"))
@@ -208,7 +209,7 @@ def test_a_full_disk_under_an_output(docker: Docker, small: Path, full_disk: Pat
     output = f"type={kind},dest={full_disk / 'out'}"
     code, _, hint = told(docker.tool("build", *docker.container_builder, "--cache", "none", "-o", output, str(small)))
     assert code == 6
-    assert "could not be written" in hint if kind == "local" else hint.startswith("the disk of that file is full")
+    assert "could not be written" in hint if kind == "local" else hint.startswith("free space on the disk of that file")
 
 
 def test_a_full_disk_under_a_report(docker: Docker, small: Path, full_disk: Path) -> None:

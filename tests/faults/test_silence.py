@@ -50,4 +50,4 @@ def test_a_registry_that_never_answers_a_push_ends_the_call_at_its_time_limit(
 
     assert ran.code == 143, ran.stderr
     assert ran.report["status"] == "interrupted"
-    assert "error: stopped by --timeout, during: exporting to image\n" in ran.stderr
+    assert "error: stopped by --timeout, during: exporting to image [timed-out]\n" in ran.stderr

@@ -94,7 +94,7 @@ def test_a_built_folder_is_sound_until_a_bit_flips(docker: Docker, folder: Path)
     assert ran.code == 7
     assert is_readable(ran)
     assert f"sha256:{blob.name[:12]}: has other content than its digest says" in ran.stdout
-    assert ran.stderr.splitlines()[0] == f"error: the cache in {folder} is damaged: 1 fault"
+    assert ran.stderr.splitlines()[0] == f"error: the cache in {folder} is damaged: 1 fault [cache-damaged]"
     (cache,) = document(docker.tool("cache", "verify", "--deep", str(folder), "--format", "json"))["caches"]
     assert [finding["blob"] for finding in cache["findings"]] == [f"sha256:{blob.name}"]
 
@@ -146,7 +146,10 @@ def test_an_output_that_takes_no_more_is_no_bug(docker: Docker, folder: Path) ->
             text=True,
             check=False,
         )
-    assert (done.returncode, done.stderr.splitlines()[0]) == (6, "error: the output cannot be written: no space left")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        6,
+        "error: the output cannot be written: no space left [stdout-full]",
+    )
 
 
 # --- registries --------------------------------------------------------------------------------------------
@@ -300,7 +303,7 @@ def test_young_caches_outlive_their_branch_where_age_is_asked_for(docker: Docker
 def test_an_image_is_never_pruned(docker: Docker, shared: str) -> None:
     ran = docker.tool("cache", "prune", f"{shared}:1")
     assert (ran.code, ran.stdout) == (2, "")
-    assert ran.stderr.startswith(f"error: {shared}:1 is an image, not a cache\n")
+    assert ran.stderr.startswith(f"error: {shared}:1 is an image, not a cache [not-a-cache]\n")
     assert digest_in_registry(shared, "1").startswith("sha256:")
 
 
@@ -333,7 +336,10 @@ def test_a_registry_that_wants_a_login_gets_the_cis_or_the_stored_one(docker: Do
     assert wrong.code == 4
     assert "wrong-word" not in wrong.stderr
     given = inspected(DOCKER_LOGIN=user, DOCKER_PASSWORD=password)
-    assert (given.code, given.stderr.splitlines()[0]) == (2, f"error: {target} is not in the registry")
+    assert (given.code, given.stderr.splitlines()[0]) == (
+        2,
+        f"error: {target} is not in the registry [repository-absent]",
+    )
     docker.docker("login", "--username", user, "--password", password, docker.auth_registry, DOCKER_CONFIG=own)
     stored = inspected()
     assert (stored.code, stored.stderr) == (given.code, given.stderr)

@@ -111,6 +111,29 @@ def test_a_pull_request_reads_its_targets_cache_and_writes_its_own(docker: Docke
     assert ran.stdout.startswith(f"{repository}:aaaaaaa@sha256:")
 
 
+@pytest.mark.parametrize("kind", quick(["local", "registry"], "local"))
+def test_two_targets_of_a_repository_keep_a_cache_each(docker: Docker, project: Path, kind: str) -> None:
+    """The second does not overwrite the first: each is warm on every new machine.
+
+    They share no step: after one that two caches have, BuildKit may run the next again (moby/buildkit#6418).
+    """
+    (project / "Dockerfile").write_text(
+        "ARG BASE\nFROM ${BASE} AS test\nCOPY word /test\nRUN cat /test > /said\n"
+        "FROM ${BASE}\nCOPY word /image\nRUN cat /image > /said\n"
+    )
+    (project / "word").write_text(uuid.uuid4().hex)
+    place = ("--cache-dir", str(docker.home / "cache"), "-t", f"{docker.repository()}:1")
+    words = ("--cache", kind, *place, "--build-arg", f"BASE={docker.base}")
+    gitlab = {"GITLAB_CI": "true", "CI_COMMIT_SHA": "a" * 40, "CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
+    ran = {
+        turn: docker.build(*words, *target, *docker.new_builder, str(project), env=gitlab)
+        for turn, target in (("test", ("--target", "test")), ("image", ()), ("again", ("--target", "test")))
+    }
+    assert ran["test"].steps[2] > 0
+    assert ran["image"].steps[2] > 0
+    assert ran["again"].steps[2] == 0, ran["again"].stderr
+
+
 def test_a_read_only_cache_is_not_written(docker: Docker, project: Path) -> None:
     cache = project.parent / "cache"
     ran = docker.build(

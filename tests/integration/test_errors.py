@@ -49,7 +49,12 @@ FAILURES = {
     ),
     "no-such-command": Failure(
         dockerfile="FROM {base}\nRUN no-such-command --all\n",
-        says=("exit code: 127", "install it in a RUN", "no-such-command: not found", ">>> RUN no-such-command"),
+        says=(
+            "exit code: 127",
+            "install it in an earlier RUN",
+            "no-such-command: not found",
+            ">>> RUN no-such-command",
+        ),
     ),
     "windows-line-endings": Failure(
         dockerfile="FROM {base}\nCOPY --chmod=755 go.sh /\nRUN /go.sh\n",
@@ -68,12 +73,12 @@ FAILURES = {
     "hidden-by-dockerignore": Failure(
         dockerfile="FROM {base}\nCOPY notes.md /\n",
         files={"notes.md": "x", ".dockerignore": "*.md\n"},
-        says=("COPY notes.md /: failed", '"/notes.md": not found', "a line of .dockerignore", ">>> COPY notes.md"),
+        says=("COPY notes.md /: failed", '"/notes.md": not found', ".dockerignore may exclude it", ">>> COPY notes.md"),
     ),
     "no-such-stage": Failure(
         dockerfile="FROM {base} AS build\nLABEL biuld=1\n",
         options=("--target", "biuld"),
-        says=('target stage "biuld" could not be found', "--target names no stage"),
+        says=('target stage "biuld" could not be found', "correct --target"),
         code=2,
     ),
     "no-secret": Failure(
@@ -91,11 +96,11 @@ FAILURES = {
     ),
     "no-such-instruction": Failure(
         dockerfile="FROM {base}\nRUNN true\n",
-        says=("parse error on line 2: unknown instruction: RUNN", "no instruction begins like that", ">>> RUNN true"),
+        says=("parse error on line 2: unknown instruction: RUNN", "correct the line", ">>> RUNN true"),
     ),
     "no-such-image": Failure(
         dockerfile="FROM {registry}/nobody/nothing:1\n",
-        says=("nobody/nothing:1: not found", "correct the name in FROM", ">>> FROM"),
+        says=("nobody/nothing:1: not found", "correct the image's name in FROM", ">>> FROM"),
     ),
     "not-executable": Failure(
         dockerfile="FROM {base}\nCOPY go.sh /\nRUN /go.sh\n",
@@ -104,33 +109,33 @@ FAILURES = {
     ),
     "no-such-program": Failure(
         dockerfile='FROM {base}\nRUN ["/no/such/program"]\n',
-        says=("stat /no/such/program: no such file", "the file is not in the image"),
+        says=("stat /no/such/program: no such file", "the image lacks the file"),
     ),
     "no-such-program-on-path": Failure(
         dockerfile='FROM {base}\nRUN ["no-such-program"]\n',
-        says=("executable file not found in $PATH", "install it in a RUN"),
+        says=("executable file not found in $PATH", "install it in an earlier RUN"),
     ),
     "full-disk-of-a-step": Failure(
         dockerfile="FROM {base}\nRUN --mount=type=tmpfs,target=/t,size=65536 dd if=/dev/zero of=/t/x bs=1M count=1\n",
-        says=("exit code: 1", "its log tells of a full disk", "No space left on device"),
+        says=("exit code: 1", "a disk is full", "No space left on device"),
     ),
     "memory-of-a-step": Failure(
         dockerfile="FROM {base}\nRUN ulimit -v 20000; dd if=/dev/zero of=/dev/null bs=100M count=1\n",
-        says=("exit code: 1", "its log tells of too little memory", "dd: out of memory"),
+        says=("exit code: 1", "too little memory", "dd: out of memory"),
     ),
     "name-in-a-step": Failure(
         dockerfile="FROM {base}\nRUN wget http://nowhere.invalid/\n",
-        says=("its log tells of a host's name", "bad address 'nowhere.invalid'"),
+        says=("a host's name was not found", "bad address 'nowhere.invalid'"),
     ),
     "limit-in-a-step": Failure(
         dockerfile="FROM {base}\nRUN wget http://{proxy}/v2/limited/tags\n",
         options=("--network", "host"),
-        says=("its log tells of a server that limits requests", "429 Too Many Requests"),
+        says=("a server limits requests", "429 Too Many Requests"),
     ),
     "login-in-a-step": Failure(
         dockerfile="FROM {base}\nRUN wget http://{proxy}/v2/private/tags\n",
         options=("--network", "host"),
-        says=("its log tells of a server that wants a login", "401 Unauthorized"),
+        says=("a server asks for a login", "401 Unauthorized"),
     ),
     "right-not-given": Failure(
         dockerfile="FROM {base}\nRUN --network=host true\n",
@@ -154,7 +159,7 @@ FAILURES = {
     ),
     "refused-connection": Failure(
         dockerfile="FROM 127.0.0.1:1/app:1\n",
-        says=("connection refused", "nothing listens there", ">>> FROM 127.0.0.1:1"),
+        says=("connection refused", "check that a server listens there", ">>> FROM 127.0.0.1:1"),
         code=5,
     ),
     "refused-connection-of-git": Failure(
@@ -174,12 +179,12 @@ FAILURES = {
     ),
     "pull-limited": Failure(
         dockerfile="FROM {proxy}/limited/app:1\n",
-        says=("429 Too Many Requests", "the registry limits requests"),
+        says=("429 Too Many Requests", "limit of requests"),
         code=5,
     ),
     "pull-from-a-broken-registry": Failure(
         dockerfile="FROM {proxy}/broken/app:1\n",
-        says=("500 Internal Server Error", "the server has a fault"),
+        says=("500 Internal Server Error", "the server's operators"),
         code=5,
     ),
     "push-denied": Failure(
@@ -191,13 +196,13 @@ FAILURES = {
     "push-to-a-full-registry": Failure(
         dockerfile="FROM scratch\nCOPY Dockerfile /\n",
         options=("--push", "--tag", "{proxy}/full/app:1"),
-        says=("failed to push", "the registry's own disk is full"),
+        says=("failed to push", "its disk is full"),
         code=5,
     ),
     "push-limited": Failure(
         dockerfile="FROM scratch\nCOPY Dockerfile /\n",
         options=("--push", "--tag", "{proxy}/limited/app:1"),
-        says=("429 Too Many Requests", "the registry limits requests"),
+        says=("429 Too Many Requests", "limit of requests"),
         code=5,
     ),
     "push-that-is-cut-off": Failure(
@@ -213,12 +218,12 @@ FAILURES = {
     ),
     "unknown-authority": Failure(
         dockerfile="FROM {unknown_authority}/app:1\n",
-        says=("x509: certificate signed by unknown authority", "the builder does not trust the certificate"),
+        says=("x509: certificate signed by unknown authority", "the builder does not trust it"),
         code=5,
     ),
     "expired-certificate": Failure(
         dockerfile="FROM {expired}/app:1\n",
-        says=("x509: certificate has expired", "renew it"),
+        says=("x509: certificate has expired", "renew the server's certificate"),
         code=5,
     ),
     "ssh-mount-without-ssh": Failure(
@@ -229,7 +234,7 @@ FAILURES = {
     "push-to-no-repository": Failure(
         dockerfile="FROM scratch\nCOPY Dockerfile /\n",
         options=("--push", "--tag", "{proxy}/absent/app:1"),
-        says=("does not exist in the registry", "create it there first"),
+        says=("does not exist in the registry", "create the repository"),
         code=4,
     ),
     "push-of-what-is-too-large": Failure(
@@ -245,7 +250,7 @@ FAILURES = {
     ),
     "dockerfile-that-is-wrong": Failure(
         dockerfile="FROM {base} x y\n",
-        says=("FROM requires either one or three arguments", "mend the Dockerfile", ">>> FROM"),
+        says=("FROM requires either one or three arguments", "correct the Dockerfile", ">>> FROM"),
     ),
     "flag-of-a-newer-frontend": Failure(
         dockerfile="FROM {base}\nRUN --security-of-tomorrow=insecure true\n",
@@ -381,7 +386,7 @@ WRONG_OPTIONS = {
     "ssh-key": (("--ssh", "default=/nonexistent"), "stat /nonexistent"),
 }
 CURES = {
-    "secret-file": "--secret names",
+    "secret-file": "correct src= of --secret",
     "ssh-agent": "--ssh default=KEYFILE",
     "index-annotation": "manifest:KEY=VALUE",
 }
@@ -394,7 +399,7 @@ def test_a_wrong_option_is_told_in_buildxs_words(docker: Docker, project: Path, 
     common = ("build", "--driver", "docker", "--cache", "none", "--no-prune")
     ran = docker.tool(*common, *options, "--build-arg", f"BASE={docker.base}", str(project), cwd=project, env=env)
     assert (ran.code, ran.stdout, words in ran.stderr) == (2, "", True), ran.stderr
-    assert "mend the Dockerfile" not in ran.stderr
+    assert "correct the Dockerfile" not in ran.stderr
     assert CURES.get(name, "") in ran.stderr
 
 
@@ -426,7 +431,7 @@ def test_a_builder_that_goes_away_is_told(docker: Docker, tmp_path: Path, end: t
     thread.join()
     assert (ran.code, ran.stdout) == (3, ""), ran.stderr
     assert "error reading from server" in ran.stderr
-    assert "the builder stopped during the build" in ran.stderr
+    assert "read the log of the builder's container" in ran.stderr
 
 
 def test_an_image_of_other_platforms_is_told(docker: Docker, tmp_path: Path) -> None:
@@ -438,7 +443,7 @@ def test_an_image_of_other_platforms_is_told(docker: Docker, tmp_path: Path) -> 
     ran = docker.tool(*words, "--platform", "linux/s390x", str(tmp_path))
     assert (ran.code, ran.stdout) == (1, ""), ran.stderr
     assert "no match for platform in manifest" in ran.stderr
-    assert "the image exists, but not for this platform" in ran.stderr
+    assert "it exists only for other platforms" in ran.stderr
 
 
 def test_the_classic_stores_builder_says_that_it_cannot_export(classic_docker: Docker, project: Path) -> None:

@@ -39,7 +39,7 @@ def test_every_job_and_executor_is_defined(config: dict[str, Any]) -> None:
             assert set(job["parameters"][parameter[1]]["enum"]) <= set(config["executors"])
         else:
             assert executor in config["executors"]
-    for entry in config["workflows"]["check"]["jobs"]:
+    for entry in (*config["workflows"]["check"]["jobs"], *config["workflows"]["release"]["jobs"]):
         name, details = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
         assert name in config["jobs"]
         assert set(details.get("requires", ())) <= set(config["jobs"])
@@ -50,6 +50,14 @@ def test_every_executor_meets_every_kind_of_cache(config: dict[str, Any]) -> Non
     matrices = [entry["matrix"]["parameters"] for entry in hello if isinstance(entry, dict)]
     met = {pair for matrix in matrices for pair in product(matrix["executor"], matrix["cache"])}
     assert met == set(product(("remote-docker", "machine"), ("local", "registry", "inline")))
+
+
+def test_a_release_starts_from_its_tag_alone(config: dict[str, Any]) -> None:
+    for entry in config["workflows"]["release"]["jobs"]:
+        filters = next(iter(entry.values()))["filters"]
+        assert filters["branches"] == {"ignore": "/.*/"}
+        assert re.fullmatch(filters["tags"]["only"].strip("/"), "v1.2.3")
+        assert not re.fullmatch(filters["tags"]["only"].strip("/"), "v1.2.3; true")
 
 
 def test_the_build_is_one_step(config: dict[str, Any]) -> None:

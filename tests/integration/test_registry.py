@@ -23,7 +23,7 @@ from buildx_cache.layout.model import Kind, Shape
 from buildx_cache.reference import parse_reference
 from buildx_cache.registry import transport
 from buildx_cache.registry.pruning import choose, delete, survey
-from buildx_cache.registry.repository import Holds, Repository, connect
+from buildx_cache.registry.repository import Repository, TagKind, connect
 from tests.integration.conftest import Docker
 
 HELPER = """#!/bin/sh
@@ -79,14 +79,14 @@ def test_a_cache_is_described(docker: Docker, project: Path, target: str) -> Non
     assert sorted(repository.tags()) == ["1", "buildcache-listed", "buildcache-main"]
     assert sorted(repository.cache_tags()) == ["buildcache-listed", "buildcache-main"]
     cache = repository.inspect("buildcache-listed")
-    assert (cache.holds, cache.shape, cache.findings) == (Holds.CACHE, Shape.LAYER_LIST, ())
+    assert (cache.holds, cache.shape, cache.findings) == (TagKind.CACHE, Shape.LAYER_LIST, ())
     assert cache.records
     assert cache.created is not None
     assert started - 1 <= cache.created <= time.time() + 1
     assert len(cache.layers) >= 3
     assert [layer.size for layer in cache.layers] == sorted((layer.size for layer in cache.layers), reverse=True)
     assert cache.size > sum(layer.size for layer in cache.layers)
-    assert repository.inspect("1").holds is Holds.IMAGE
+    assert repository.inspect("1").holds is TagKind.IMAGE
 
 
 @pytest.mark.parametrize("shape", ["true", "false"])
@@ -101,7 +101,7 @@ def test_an_image_with_an_inline_cache_is_described(docker: Docker, project: Pat
     name = docker.repository()
     push(docker, project, name, "--cache-to", "type=inline")
     found = anonymous(name).inspect("1")
-    assert (found.holds, found.shape, found.findings) == (Holds.INLINE, Shape.IMAGE, ())
+    assert (found.holds, found.shape, found.findings) == (TagKind.INLINE, Shape.IMAGE, ())
     assert found.records
     assert anonymous(name).verify("1", deep=True) == ()
 
@@ -320,7 +320,7 @@ def test_a_registry_that_stays_busy_is_unreachable() -> None:
         counts.append(count)
         say(handler, 429)
 
-    with serving(busy) as port, pytest.raises(UnreachableError, match="takes no more requests for now"):
+    with serving(busy) as port, pytest.raises(UnreachableError, match="limits requests"):
         anonymous(f"localhost:{port}/app").tags()
     assert len(counts) == 5
 

@@ -112,7 +112,7 @@ def test_no_folder_here_stands_for_the_commit_that_a_server_tells(
     for words in (("plan", "--assume-driver", "docker"), ("build", "--driver", "docker", "-o", "type=cacheonly")):
         ran = docker.tool(*words, "-t", "r.example/app:{short_sha}", f"{address}#topic", cwd=here)
         assert ran.code == 2
-        assert "a folder of that name" in ran.stderr
+        assert "the folder of that name" in ran.stderr
 
 
 def test_a_ref_that_is_not_there_is_refused(docker: Docker, here: Path, address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
 
@@ -10,12 +11,17 @@ import pytest
 
 from buildx_cache import cli
 
+ERROR_CODE = re.compile(r"^(?P<message>error: .*) \[(?P<code>[a-z0-9-]+)\]$", re.MULTILINE)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Called:
+    """What a call ended with; ``err`` is stderr without the error's code, which ``error`` is."""
+
     code: int
     out: str
     err: str
+    error: str = dataclasses.field(default="", compare=False)
 
 
 class CommandLine:
@@ -34,7 +40,9 @@ class CommandLine:
             cli.main()
         assert isinstance(ended.value.code, int)
         said = self._capture.readouterr()
-        return Called(code=ended.value.code, out=said.out, err=said.err)
+        error = ERROR_CODE.search(said.err)
+        err = ERROR_CODE.sub(r"\g<message>", said.err)
+        return Called(code=ended.value.code, out=said.out, err=err, error=error["code"] if error else "")
 
     def planned(self, *words: str, driver: str = "docker", **env: str) -> list[str]:
         """The command lines of a plan, comments left out."""

@@ -54,24 +54,32 @@ class Row:
 ROWS = {
     # --- a registry refuses ---
     "404 NAME_UNKNOWN": Row(
-        vertex=IMAGE, words=f"{FAILED}unknown: {NO_REPOSITORY}", kind=Kind.NO_REPOSITORY, code=4, says="create it"
+        vertex=IMAGE,
+        words=f"{FAILED}unknown: {NO_REPOSITORY}",
+        kind=Kind.NO_REPOSITORY,
+        code=4,
+        says="create the repository",
     ),
     "404 NAME_UNKNOWN, classic store": Row(
-        vertex=PUSH, words=f"name unknown: {NO_REPOSITORY}", kind=Kind.NO_REPOSITORY, code=4, says="create it"
+        vertex=PUSH,
+        words=f"name unknown: {NO_REPOSITORY}",
+        kind=Kind.NO_REPOSITORY,
+        code=4,
+        says="create the repository",
     ),
     "404 NAME_UNKNOWN of a cache": Row(
         vertex=CACHE,
         words=f"error writing layer blob: {POST}404 Not Found\nunknown: {NO_REPOSITORY}",
         kind=Kind.NO_REPOSITORY,
         code=7,
-        says="create it",
+        says="create the repository",
     ),
     "404 with a page": Row(
         vertex=IMAGE,
         words=f"{FAILED}{POST}404 Not Found: <html><head><title>404 Not Found</title></head></html>",
         kind=Kind.NO_REPOSITORY,
         code=4,
-        says="correct the name",
+        says="correct its name",
     ),
     "404 BLOB_UNKNOWN": Row(
         vertex=IMAGE, words=f"{FAILED}unknown: blob unknown to registry", kind=Kind.REFUSED, code=4
@@ -194,14 +202,18 @@ ROWS = {
         says="credentials",
     ),
     "an importer that the builder does not have": Row(
-        vertex="", words="ERROR: unknown cache importer: s3", kind=Kind.NO_CACHE_KIND, code=7, says="no such cache"
+        vertex="",
+        words="ERROR: unknown cache importer: s3",
+        kind=Kind.NO_CACHE_KIND,
+        code=7,
+        says="lacks that type of cache",
     ),
     "an importer that cannot be made": Row(
         vertex="",
         words="ERROR: failed to configure gha cache importer: token is malformed: too few segments",
         kind=Kind.CACHE_UNCONFIGURED,
         code=7,
-        says="correct the entry",
+        says="correct the cache entry",
     ),
     # --- a registry has a fault: BuildKit leaves the status out of a push's error ---
     **{
@@ -215,11 +227,11 @@ ROWS = {
             says=says,
         )
         for status, words, kind, says in (
-            (500, "unknown: repository does not exist", Kind.SERVER_ERROR, "the server has a fault"),
-            (501, "unsupported: not implemented", Kind.SERVER_ERROR, "the server has a fault"),
-            (503, "unavailable: service unavailable", Kind.SERVER_ERROR, "the server has a fault"),
-            (507, "unknown", Kind.REGISTRY_FULL, "the registry's own disk"),
-            (508, "unknown: loop", Kind.SERVER_ERROR, "the server has a fault"),
+            (500, "unknown: repository does not exist", Kind.SERVER_ERROR, "the server's operators"),
+            (501, "unsupported: not implemented", Kind.SERVER_ERROR, "the server's operators"),
+            (503, "unavailable: service unavailable", Kind.SERVER_ERROR, "the server's operators"),
+            (507, "unknown", Kind.REGISTRY_FULL, "its disk is full"),
+            (508, "unknown: loop", Kind.SERVER_ERROR, "the server's operators"),
         )
     },
     **{
@@ -229,7 +241,7 @@ ROWS = {
             kind=Kind.SERVER_ERROR,
             code=5,
             again="push",
-            says="the server has a fault",
+            says="the server's operators",
         )
         for status in range(520, 531)
     },
@@ -239,7 +251,7 @@ ROWS = {
         kind=Kind.SERVER_ERROR,
         code=5,
         again="push",
-        says="the server has a fault",
+        says="the server's operators",
     ),
     "503 UNAVAILABLE": Row(
         vertex=IMAGE,
@@ -247,7 +259,7 @@ ROWS = {
         kind=Kind.SERVER_ERROR,
         code=5,
         again="push",
-        says="the server has a fault",
+        says="the server's operators",
     ),
     "408": Row(
         vertex=IMAGE,
@@ -255,7 +267,7 @@ ROWS = {
         kind=Kind.SERVER_ERROR,
         code=5,
         again="push",
-        says="the server has a fault",
+        says="the server's operators",
     ),
     "a registry's full disk": Row(
         vertex=IMAGE,
@@ -263,7 +275,7 @@ ROWS = {
         kind=Kind.REGISTRY_FULL,
         code=5,
         again="push",
-        says="the registry's own disk",
+        says="its disk is full",
     ),
     # --- the network ---
     **{
@@ -324,16 +336,16 @@ ROWS = {
     **{
         f"{words} of a base image": Row(vertex=BASE, words=words, kind=kind, code=5, again="pull", says=says)
         for words, kind, says in (
-            (f"{HEAD}502 Bad Gateway", Kind.SERVER_ERROR, "the server has a fault"),
-            (f"{HEAD}503 Service Unavailable", Kind.SERVER_ERROR, "the server has a fault"),
-            (f"{HEAD}429 Too Many Requests", Kind.THROTTLED, "the registry limits requests"),
+            (f"{HEAD}502 Bad Gateway", Kind.SERVER_ERROR, "the server's operators"),
+            (f"{HEAD}503 Service Unavailable", Kind.SERVER_ERROR, "the server's operators"),
+            (f"{HEAD}429 Too Many Requests", Kind.THROTTLED, "limit of requests"),
             (
                 (
                     "failed to authorize: failed to fetch oauth token: unexpected status from GET request to "
                     "https://r.example/token?scope=x: 504 Gateway Timeout"
                 ),
                 Kind.SERVER_ERROR,
-                "the server has a fault",
+                "the server's operators",
             ),
         )
     },
@@ -343,7 +355,7 @@ ROWS = {
         kind=Kind.SERVER_ERROR,
         code=5,
         again="pull",
-        says="the server has a fault",
+        says="the server's operators",
     ),
     # --- the call: what the docker CLI and Buildx say before BuildKit is asked, and what BuildKit says of options ---
     **{
@@ -398,7 +410,7 @@ ROWS = {
         ),
         kind=Kind.NO_SSH_KEY,
         code=2,
-        says="--ssh names",
+        says="correct --ssh",
     ),
     "ssh mount": Row(
         vertex="[stage-0 2/2] RUN --mount=type=ssh,required=true true",
@@ -421,7 +433,7 @@ ROWS = {
             words=f"ERROR: failed to build: failed to solve: {words}",
             kind=Kind.BAD_DOCKERFILE,
             code=1,
-            says="mend",
+            says="correct the Dockerfile",
         )
         for words in (
             "dockerfile parse error on line 1: FROM requires either one or three arguments",
@@ -563,14 +575,14 @@ ROWS = {
         words="ERROR: failed to solve: failed to read dockerfile: open Dockerfile: no such file or directory",
         kind=Kind.NO_DOCKERFILE,
         code=1,
-        says="a link",
+        says="symbolic link",
     ),
     "a Dockerfile without a line": Row(
         vertex="",
         words="ERROR: failed to solve: the Dockerfile cannot be empty",
         kind=Kind.BAD_DOCKERFILE,
         code=1,
-        says="mend",
+        says="correct the Dockerfile",
     ),
     # --- logins, proxies and git ---
     "docker/buildx#2395": Row(
@@ -733,7 +745,7 @@ ROWS = {
         kind=Kind.SESSION_LOST,
         code=3,
         again="pull",
-        says="overloaded",
+        says="the builder's load",
     ),
     "a layer that needs more subordinate IDs": Row(
         vertex="[stage-0 1/2] FROM r.example/a:1",
@@ -804,7 +816,9 @@ def test_every_kind_has_a_row() -> None:
 
 
 def test_only_the_dockerfile_and_its_steps_are_mended() -> None:
-    assert [kind for kind, cause in CAUSES.items() if "mend" in cause.advice] == [Kind.BAD_DOCKERFILE]
+    assert [kind for kind, cause in CAUSES.items() if "correct the Dockerfile" in cause.advice.split(";")] == [
+        Kind.BAD_DOCKERFILE
+    ]
 
 
 @pytest.mark.parametrize("words", ["unknown flag: --bogus", 'invalid argument "nofile=bogus" for "--ulimit" flag: x'])

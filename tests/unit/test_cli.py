@@ -240,7 +240,7 @@ def test_a_shell_is_told_how_to_complete(call: CommandLine, shell: str) -> None:
         (("build", "-f", "absent"), "the Dockerfile does not exist: absent", "give it with -f/--file"),
         (
             ("plan", "--assume-driver", "docker", "-t", "app:{pr}"),
-            "the tag 'app:{pr}' needs {pr}, which this build has none of",
+            "the tag 'app:{pr}' needs {pr}, which this build does not have",
             "only a pull request's build has one: use {branch} for the others",
         ),
         (
@@ -612,8 +612,8 @@ def test_a_cache_inside_the_context_is_noted(call: CommandLine, words: tuple[str
 
 def in_context(folder: str) -> str:
     return (
-        f"the cache folder {folder} is part of the build context .: `COPY . .` copies it, so that it never hits again "
-        f"and the folder grows; add `{folder}*` to .dockerignore, or keep the cache elsewhere"
+        f"the cache folder {folder} is in the build context .: `COPY . .` copies it, is never cached, and makes the "
+        f"folder grow; add `{folder}*` to .dockerignore, or choose a folder outside of the context"
     )
 
 
@@ -804,8 +804,8 @@ def test_where_no_folder_is_there_is_nothing_to_do(call: CommandLine) -> None:
             code=2,
             out="",
             err=(
-                "error: the working directory cannot be told: No such file or directory\n"
-                "hint: change to a folder that is there\n"
+                "error: the working directory cannot be read: No such file or directory\n"
+                "hint: change to a folder that exists\n"
             ),
         )
 

@@ -20,8 +20,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def note(folder: str, context: str, line: str, ignore: str) -> str:
     return (
-        f"the cache folder {folder} is part of the build context {context}: `COPY . .` copies it, so that it never "
-        f"hits again and the folder grows; add `{line}` to {ignore}, or keep the cache elsewhere"
+        f"the cache folder {folder} is in the build context {context}: `COPY . .` copies it, is never cached, and "
+        f"makes the folder grow; add `{line}` to {ignore}, or choose a folder outside of the context"
     )
 
 
@@ -52,7 +52,7 @@ def test_a_context_that_is_not_here_holds_no_cache(context: str) -> None:
 @pytest.mark.usefixtures("project")
 def test_the_context_itself_can_only_be_left() -> None:
     (told,) = context_notes(BuildRequest(context="app"), ("app",))
-    assert told.endswith("and the folder grows; keep the cache elsewhere")
+    assert told.endswith("makes the folder grow; choose a folder outside of the context")
 
 
 def test_named_contexts_are_sent_too(project: Path) -> None:
@@ -111,6 +111,15 @@ def test_what_is_ignored_is_not_sent(project: Path, name: str) -> None:
     assert context_notes(BuildRequest(context="app"), ("app/.cache",)) == ()
 
 
+def test_gitlabs_recipe_of_the_docs_warns_of_nothing(project: Path) -> None:
+    """A folder below the project, which is all that GitLab can cache."""
+    recipe = (Path(__file__).parents[2] / "buildx_cache" / "docs" / "ci.md").read_text(encoding="utf-8")
+    assert "--cache-dir .buildx-cache " in recipe
+    assert "`.buildx-cache*` in `.dockerignore`" in recipe
+    (project / ".dockerignore").write_text(".buildx-cache*\n")
+    assert context_notes(BuildRequest(context="."), (".buildx-cache",)) == ()
+
+
 @pytest.mark.parametrize("name", SENT)
 def test_what_may_be_sent_is_noted(project: Path, name: str) -> None:
     (project / "app" / ".dockerignore").write_text(SENT[name])
@@ -135,8 +144,8 @@ def test_a_report_in_the_context_is_noted_with_its_option() -> None:
         context="app", report="app/out/a.json", dotenv="app/.env", report_html="other/b.html", iidfile="app/id"
     )
     assert context_notes(request, ()) == tuple(
-        f"{option} app/{file} is part of the build context app, and every build changes it, so that `COPY . .` never "
-        f"hits; add `{file}` to app/.dockerignore, or write it elsewhere"
+        f"{option} app/{file} is in the build context app, and every build changes it: `COPY . .` is never cached; "
+        f"add `{file}` to app/.dockerignore, or choose a file outside of the context"
         for option, file in (("--report", "out/a.json"), ("--dotenv", ".env"), ("--iidfile", "id"))
     )
 

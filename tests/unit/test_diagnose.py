@@ -74,21 +74,19 @@ def told(error: BuildxCacheError) -> tuple[type[BuildxCacheError], str, str]:
 # What a build has done once BuildKit was asked for anything.
 ASKED = (transfer("other", ""),)
 RUN_HINT = "the end of its log is below; nothing was pushed"
-FAULT = "the server has a fault, or is too busy: try again later, or ask those who run it"
+FAULT = "try again later, or ask the server's operators: it has a fault or is overloaded"
 LOGIN = "log in with --username and --password-env, or `docker login`; check that the account may do this"
 ACCESS = "check the repository's name, and that the account may write (push) or read (FROM) it"
 DISK = "free disk space: `docker buildx prune`, `docker system prune`, or a larger machine"
-LIMIT = "the registry limits requests: log in to raise the limit, or try again later"
-COPY = "correct the path: it is not in the context (a line of .dockerignore may hide it), or not where --from is"
-INSTRUCTION = "no instruction begins like that line: correct it, or end the line before it with \\ if it goes on"
-TARGET = "--target names no stage of the Dockerfile: its stages are what stands after AS in FROM lines"
+LIMIT = "log in to raise the registry's limit of requests, or try again later"
+COPY = "correct the path: the build context, or the stage of --from, lacks it; .dockerignore may exclude it"
+INSTRUCTION = "correct the line; if it continues the line above, end that one with \\"
+TARGET = "correct --target: the Dockerfile's stages are the names after AS in FROM lines"
 DNS = "correct the host's name; a builder in a container uses this host's DNS only with --driver-opt network=host"
-HTTP = "the server speaks plain HTTP: `http = true` in --buildkitd-config, or Docker's insecure-registries"
-CERTIFICATE = (
-    "the builder does not trust the certificate: name its CA in --buildkitd-config, or in Docker's certs.d folder"
-)
+HTTP = "set `http = true` in --buildkitd-config, or Docker's insecure-registries: the server speaks plain HTTP"
+CERTIFICATE = "add the certificate's CA to --buildkitd-config or Docker's certs.d folder: the builder does not trust it"
 NETWORK = "check the address and the network; a builder in a container has its own network"
-LOOPBACK = "nothing listens there; a builder in a container has its own loopback, but with --driver-opt network=host"
+LOOPBACK = "check that a server listens there; a builder in a container reaches it only with --driver-opt network=host"
 BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `docker buildx rm`"
 
 
@@ -109,7 +107,7 @@ BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `
         (
             "x: 507 Insufficient Storage unknown",
             UnreachableError,
-            "the registry's own disk is full: ask those who run it",
+            "ask the registry's operators: its disk is full",
         ),
         ("write /var/lib/x: no space left on device", ExhaustedError, DISK),
         ("toomanyrequests: You have reached your pull rate limit", UnreachableError, LIMIT),
@@ -149,12 +147,12 @@ BUILDER = "look at the builder with `docker buildx inspect`, or remove it with `
         ("received unexpected HTTP status: 500 Internal Server Error", UnreachableError, FAULT),
         ("x509: certificate signed by unknown authority", UnreachableError, CERTIFICATE),
         ("failed to list workers: Unavailable", EngineError, BUILDER),
-        ('no builder "mine" found', EngineError, "`docker buildx ls` lists the builders there are"),
+        ('no builder "mine" found', EngineError, "`docker buildx ls` lists the builders"),
         ("dockerfile parse error on line 3: unknown instruction: RUNN", BuildFailedError, INSTRUCTION),
         (
             "failed to read dockerfile: open Dockerfile: no such file or directory",
             BuildFailedError,
-            "the context has no such Dockerfile, or a link out of its folder: name the one there is with -f/--file",
+            "name the Dockerfile with -f/--file; a symbolic link must not lead out of its folder",
         ),
         ("failed to solve: frontend grpc server closed unexpectedly", BuildFailedError, ""),
         ('target stage "x" could not be found', UsageError, TARGET),
@@ -288,7 +286,7 @@ RECORDED: dict[str, tuple[type[BuildxCacheError], str, str]] = {
     "buildx-0.29.1/errors/no-such-command": (
         BuildFailedError,
         "RUN no-such-command --all: exit",
-        "install it in a RUN",
+        "install it in an earlier RUN",
     ),
     "buildx-0.29.1/errors/windows-line-endings": (BuildFailedError, "RUN /go.sh: exit code: 127", "LF, not CRLF"),
     "buildx-0.29.1/errors/foreign-program": (BuildFailedError, 'RUN ["/program"]: exit code: 1', "--platform"),
@@ -306,7 +304,7 @@ RECORDED: dict[str, tuple[type[BuildxCacheError], str, str]] = {
     "buildx-0.29.1/missing-base": (
         BuildFailedError,
         "registry.example:5000/team/nowhere:1",
-        "correct the name in FROM",
+        "correct the image's name in FROM",
     ),
     "buildx-0.29.1/missing-copy-source": (BuildFailedError, "COPY no-such-file.txt /: failed", ".dockerignore"),
     "buildx-0.29.1/push-denied": (DeniedError, "failed to push registry.example:5000", "the account may write"),
@@ -315,7 +313,7 @@ RECORDED: dict[str, tuple[type[BuildxCacheError], str, str]] = {
     "buildx-0.29.1/local-index-locked": (CacheError, "could not lock", "another build may use the folder"),
     "buildx-0.29.1/failing-run": (BuildFailedError, "[broken] RUN for i in", "the end of its log is below"),
     "buildx-0.29.1/run-says-not-found": (BuildFailedError, "[stage-1] RUN echo content", "the end of its log is below"),
-    "buildx-0.13.1/syntax-error": (BuildFailedError, "dockerfile parse error on line 1", "end the line before it with"),
+    "buildx-0.13.1/syntax-error": (BuildFailedError, "dockerfile parse error on line 1", "end that one with"),
     "buildx-0.13.1/missing-copy-source": (BuildFailedError, "COPY no-such-file.txt /: failed", ".dockerignore"),
 }
 
@@ -332,7 +330,7 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
     "containerd core/images/image.go, of an image without arm64": (
         "failed to solve: maven:3.9-eclipse-temurin-11-alpine: no match for platform in manifest: not found",
         BuildFailedError,
-        "not for this platform",
+        "only for other platforms",
     ),
     "moby/buildkit util/entitlements/entitlements.go, openllb/hlb#118": (
         "failed to solve: rpc error: code = Unknown desc = failed to load LLB: security.insecure is not allowed",
@@ -376,22 +374,22 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
             'graceful_stop"'
         ),
         EngineError,
-        "the builder stopped",
+        "read the log of the builder's container",
     ),
     "microsoft/vscode-remote-release#8005": (
         "failed to solve: Unavailable: error reading from server: EOF",
         EngineError,
-        "the builder stopped",
+        "read the log of the builder's container",
     ),
     "moby/buildkit#1222": (
         "failed to receive status: rpc error: code = Unavailable desc = transport is closing",
         EngineError,
-        "the builder stopped",
+        "read the log of the builder's container",
     ),
     "moby/moby daemon/errors.go": (
         "Error response from daemon: No such container: buildx_buildkit_ci0",
         EngineError,
-        "the builder stopped",
+        "read the log of the builder's container",
     ),
     "docker/buildx#1611": (
         (
@@ -416,7 +414,7 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
             "reached your unauthenticated pull rate limit."
         ),
         UnreachableError,
-        "log in to raise the limit",
+        "log in to raise the registry's limit",
     ),
     "rapidsai/ci-imgs#427": (
         (
@@ -424,7 +422,7 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
             "429 Too Many Requests"
         ),
         UnreachableError,
-        "log in to raise the limit",
+        "log in to raise the registry's limit",
     ),
     "docker/buildx#1642": (
         (
@@ -448,7 +446,7 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
             "yet valid: current time 2021-10-08T20:28:57Z is after 2021-09-25T00:00:00Z"
         ),
         UnreachableError,
-        "renew it, or set the clock",
+        "renew the server's certificate",
     ),
     "moby/moby#42867": (
         (
@@ -471,7 +469,7 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
     "moby/buildkit#5260": (
         'process "/bin/sh -c make" did not complete successfully: cannot allocate memory',
         ExhaustedError,
-        "out of memory",
+        "more memory",
     ),
     "syscall.ENOSPC in buildx-0.29.1/local-disk-full": (
         (
@@ -479,22 +477,22 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
             "/cache/ingest/2d131b951707136e/data: no space left on device"
         ),
         ExhaustedError,
-        "the disk of that file is full",
+        "free space on the disk of that file",
     ),
     "syscall.ENOSPC": (
         "failed to copy files: copy file range failed: no space left on device",
         ExhaustedError,
         "free disk space",
     ),
-    "buildx-0.29.1, an export to a full disk, with what it did": (
+    "buildx-0.29.1, an export to a disk is full, with what it did": (
         "exporting to client directory: EOF",
         ExhaustedError,
-        "is its disk full",
+        "free space and permissions",
     ),
     "buildx-0.29.1, the same on a slower day": (
         "ERROR: failed to build: failed to solve: error from receiver: context canceled",
         ExhaustedError,
-        "is its disk full",
+        "free space and permissions",
     ),
     "buildx-0.29.1, of a Dockerfile called Docker\\xfefile": (
         (
@@ -502,7 +500,7 @@ QUOTED: dict[str, tuple[str, type[BuildxCacheError], str]] = {
             "request: string field contains invalid UTF-8"
         ),
         BuildFailedError,
-        "is no UTF-8",
+        "encode the value in UTF-8",
     ),
     "docker/cli, of a stopped engine": (
         "ERROR: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
@@ -560,7 +558,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
                 "(invalid for another 2h 57min 6s). Updates for this repository will not be applied."
             ),
         ),
-        "wrong clock",
+        "clock is wrong",
     ),
     "moby/buildkit#4073": (
         "exit code: 1",
@@ -580,7 +578,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "LF, not CRLF",
     ),
     "dash, of a script": ("exit code: 127", ("+ ./go.sh", "/bin/sh: 1: ./go.sh: not found"), "LF, not CRLF"),
-    "dash, of a command": ("exit code: 127", ("/bin/sh: 1: go: not found",), "install it in a RUN"),
+    "dash, of a command": ("exit code: 127", ("/bin/sh: 1: go: not found",), "install it in an earlier RUN"),
     "runc": (
         "exit code: 1",
         (
@@ -589,12 +587,12 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
                 'exec: "go": executable file not found in $PATH'
             ),
         ),
-        "install it in a RUN",
+        "install it in an earlier RUN",
     ),
     "runc, of a path": (
         "exit code: 1",
         (('runc run failed: unable to start container process: exec: "/go": stat /go: no such file or directory'),),
-        "the file is not in the image",
+        "the image lacks the file",
     ),
     "busybox, of a file that may not be executed": (
         "exit code: 126",
@@ -606,8 +604,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
         (".buildkit_qemu_emulator: /bin/sh: Invalid ELF image for this architecture",),
         "another platform",
     ),
-    "GNU tar": ("exit code: 2", ("tar: a: Cannot write: No space left on device",), "a full disk"),
-    "npm, of a full disk": ("exit code: 228", ("npm error code ENOSPC",), "a full disk"),
+    "GNU tar": ("exit code: 2", ("tar: a: Cannot write: No space left on device",), "a disk is full"),
+    "npm, of a disk is full": ("exit code: 228", ("npm error code ENOSPC",), "a disk is full"),
     "GCC": ("exit code: 1", ("virtual memory exhausted: Cannot allocate memory",), "too little memory"),
     "Node": (
         "exit code: 134",
@@ -702,7 +700,7 @@ def test_a_name_that_looks_like_a_cause_is_none() -> None:
     assert told(diagnose(trace(lost, failed=step(lost, name="COPY errors/401/429 /")), 1))[2] == COPY
     base = "r.example/team/503:401: not found"
     error = diagnose(trace(base, errors=(("[internal] load metadata for r.example/team/503:401", base),)), 1)
-    assert "correct the name in FROM" in error.hint
+    assert "correct the image's name in FROM" in error.hint
 
 
 def test_the_name_of_another_error_is_not_what_buildkit_did() -> None:

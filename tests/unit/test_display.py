@@ -16,13 +16,13 @@ from buildx_cache.buildkit import BuildTrace, Event, LogEvent, Step, TextLine, V
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay, base, plain, summary_lines
 from buildx_cache.display.cache_tables import RegistryTables, Results, UnreadableCache
 from buildx_cache.display.checks import checks_table
-from buildx_cache.doctor import Check, Verdict
+from buildx_cache.doctor import Check, CheckStatus
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.formatting import age, counted, duration, printable, short_digest, size
 from buildx_cache.layout import Finding, Kind, Shape
 from buildx_cache.layout.model import Descriptor
 from buildx_cache.registry.pruning import CacheTag, Decision, Deletion
-from buildx_cache.registry.repository import Holds, RemoteCache
+from buildx_cache.registry.repository import RemoteCache, TagKind
 from buildx_cache.report import (
     BuilderReport,
     BuildReport,
@@ -150,7 +150,7 @@ def test_warnings_and_errors_are_one_line_with_short_digests() -> None:
     display.failure(BuildFailedError(f"{digest}\n  is lost", hint="mend it"), None)
     assert out.getvalue().splitlines() == [
         "warning: sha256:abababababab: is lost error: forged ",
-        "error: sha256:abababababab is lost",
+        "error: sha256:abababababab is lost [build-failed]",
         "hint: mend it",
     ]
 
@@ -217,7 +217,7 @@ def test_whatever_is_said_holds_no_control(what: Callable[[Display], None], colo
 def test_brackets_are_no_markup(text: str) -> None:
     assert shown(lambda plain: plain.warn(text)) == f"warning: {text}\n"
     assert shown(lambda plain: plain.failure(BuildFailedError(text, hint=text), None)) == (
-        f"error: {text}\nhint: {text}\n"
+        f"error: {text} [build-failed]\nhint: {text}\n"
     )
 
 
@@ -336,7 +336,7 @@ def test_the_quiet_display_shows_only_warnings_and_errors() -> None:
         quiet.summary(REPORT)
         quiet.failure(BuildFailedError("it failed", hint="mend it"), None)
 
-    assert shown(everything, quiet=True) == "warning: careful\nerror: it failed\nhint: mend it\n"
+    assert shown(everything, quiet=True) == "warning: careful\nerror: it failed [build-failed]\nhint: mend it\n"
 
 
 def test_a_failure_ends_with_the_log_of_its_step_and_the_place_in_the_dockerfile() -> None:
@@ -365,7 +365,7 @@ def test_a_failure_ends_with_the_log_of_its_step_and_the_place_in_the_dockerfile
         log_tail=("make: \x1b[31m*** No rule", "stop"),
     )  # fmt: skip
     assert shown(lambda plain: plain.failure(BuildFailedError("it failed"), trace)).splitlines() == [
-        "error: it failed",
+        "error: it failed [build-failed]",
         "  | make: *** No rule",
         "  | stop",
         "  | Dockerfile:3",
@@ -400,9 +400,9 @@ def test_without_a_build_there_is_no_summary() -> None:
 def test_what_doctor_found_is_one_line_a_check() -> None:
     out = io.StringIO()
     checks = (
-        Check(name="docker", verdict=Verdict.OK, found="engine [28]"),
-        Check(name="cache folder", verdict=Verdict.WARN, found="\x1b[2Jodd", advice="mend [it]"),
-        Check(name="ci", verdict=Verdict.FAIL, found="none"),
+        Check(name="docker", status=CheckStatus.OK, found="engine [28]"),
+        Check(name="cache folder", status=CheckStatus.WARN, found="\x1b[2Jodd", advice="mend [it]"),
+        Check(name="ci", status=CheckStatus.FAIL, found="none"),
     )
     checks_table(checks, out, color=False)
     assert out.getvalue().splitlines() == [
@@ -440,7 +440,7 @@ def test_a_repositorys_longest_tags_fit_80_columns() -> None:
         digest="sha256:" + "a" * 64,
         media_type="application/vnd.oci.image.manifest.v1+json",
         shape=Shape.IMAGE,
-        holds=Holds.INLINE,
+        holds=TagKind.INLINE,
         layers=(Descriptor(digest="sha256:" + "b" * 64, size=2**40, media_type="a/b.tar+zstd", created=1e9 - 90),),
         records=None,
         size=2**50,

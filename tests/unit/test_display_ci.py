@@ -177,7 +177,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def at(display: PlainDisplay, clock: list[float], moment: float) -> None:
     clock[0] = moment
-    display.beat()
+    display.tick()
 
 
 def test_after_a_silence_the_steps_that_run_are_named(clock: list[float]) -> None:

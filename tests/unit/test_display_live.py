@@ -20,7 +20,7 @@ from buildx_cache.buildkit import LogEvent, StatusEvent, StreamParser, TraceBuil
 from buildx_cache.display import live
 from buildx_cache.display import live_state as boards
 from buildx_cache.display.live import LiveDisplay, Region, can_draw
-from buildx_cache.display.live_state import Board, tree
+from buildx_cache.display.live_state import LiveState, render_tree
 
 ALL = sorted((Path(__file__).parent / "recordings").glob("*/*.rawjson"))
 
@@ -40,12 +40,12 @@ def status(name: str, layer: str, current: int, total: int) -> StatusEvent:
     return StatusEvent(vertex=name, id=layer, current=current, total=total)
 
 
-def drawn(board: Board, *, rows: int = 24, columns: int = 80, now: float = 13.4) -> list[str]:
-    return [line.plain for line in tree(board, head="building 12.3s", rows=rows, columns=columns, now=now)]
+def drawn(board: LiveState, *, rows: int = 24, columns: int = 80, now: float = 13.4) -> list[str]:
+    return [line.plain for line in render_tree(board, head="building 12.3s", rows=rows, columns=columns, now=now)]
 
 
-def example() -> Board:
-    board = Board()
+def example() -> LiveState:
+    board = LiveState()
     for event in (
         vertex("[build 1/4] FROM base", (1.0, 1.0), cached=True),
         vertex("[build 2/4] COPY a b", (1.0, 1.0), cached=True),
@@ -94,7 +94,7 @@ def test_the_tree_is_never_taller_than_there_are_rows(columns: int) -> None:
 
 
 def test_what_ended_last_fills_the_rows_that_are_left() -> None:
-    board = Board()
+    board = LiveState()
     for number in range(1, 301):
         board.take(vertex(f"[build {number}/300] RUN {number}", (float(number), number + 0.5)))
     board.take(vertex("[build 300/300] RUN 300", (300.0, None)))
@@ -105,7 +105,7 @@ def test_what_ended_last_fills_the_rows_that_are_left() -> None:
 
 
 def test_a_step_that_goes_on_is_counted_once() -> None:
-    board = Board()
+    board = LiveState()
     name = "[build 1/1] RUN make"
     for event in (vertex(name, (1.0, 2.0)), vertex(name, (1.0, None)), vertex(name, (1.0, 3.0)), vertex(name, (1.0, 3.0), cached=True)):  # fmt: skip  # noqa: E501
         board.take(event)
@@ -114,7 +114,7 @@ def test_a_step_that_goes_on_is_counted_once() -> None:
 
 @pytest.mark.parametrize("recording", ALL, ids=[f"{path.parent.name}/{path.stem}" for path in ALL])
 def test_the_figures_of_a_real_build_are_those_of_its_trace(recording: Path) -> None:
-    board, builder, parser = Board(), TraceBuilder(), StreamParser()
+    board, builder, parser = LiveState(), TraceBuilder(), StreamParser()
     for event in (*parser.feed(recording.read_bytes()), *parser.close()):
         board.take(event)
         builder.add(event)
@@ -128,7 +128,7 @@ def test_the_figures_of_a_real_build_are_those_of_its_trace(recording: Path) -> 
 def test_the_log_of_a_step_stays_as_long_as_it_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(boards, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    board = Board()
+    board = LiveState()
     for name in ("[a 1/1] RUN a", "[b 1/1] RUN b"):
         board.take(vertex(name, (1.0, None)))
     for moment, name, tail in (
@@ -147,11 +147,11 @@ def test_the_log_of_a_step_stays_as_long_as_it_speaks(monkeypatch: pytest.Monkey
 @settings(derandomize=True, deadline=None)
 @given(st.text() | st.sampled_from(["\x1b[2J", "\t", "\u202e", "界" * 60, "\U0001f600" * 50]), st.integers(20, 120))
 def test_no_text_breaks_a_line_or_is_a_command(text: str, columns: int) -> None:
-    board = Board()
+    board = LiveState()
     name = f"[build 1/1] RUN {text}"
     board.take(vertex(name, (1.0, None)))
     board.take(log(name, f"{text}\n"))
-    for line in tree(board, head="building", rows=24, columns=columns, now=2.0):
+    for line in render_tree(board, head="building", rows=24, columns=columns, now=2.0):
         assert live.fitted(line, columns - 1).plain.isprintable()
         assert cell_len(live.fitted(line, columns - 1).plain) < columns
 
@@ -232,7 +232,7 @@ def test_nothing_is_written_but_by_the_beat() -> None:
     display = lively(out)
     display.warn("careful")
     assert out.written == []
-    display.beat()
+    display.tick()
     (frame,) = out.written
     assert frame.startswith(
         "\x1b[?25l\r\x1b[Ksaid\x1b[K\n\x1b[Kwarning: careful\x1b[K\n\x1b[Kbuilding 0.0s  1 of 2 steps\n"
@@ -243,11 +243,11 @@ def test_nothing_is_written_but_by_the_beat() -> None:
 def test_the_end_leaves_the_steps_that_ended_and_the_cursor() -> None:
     out = Terminal()
     display = lively(out)
-    display.beat()
+    display.tick()
     display.event(vertex("[build 2/2] RUN test", (4.0, 6.0), error="exit code: 1"))
     display.close()
     display.close()
-    display.beat()
+    display.tick()
     display.warn("after it")
     text = re.sub(r"\x1b\[(\d+A|K|J)|\r", "", "".join(out.written[1:]))
     assert text == ("    3.0s  [build 1/2] RUN make\n  FAILED  [build 2/2] RUN test\n\x1b[?25hwarning: after it\n")
@@ -270,15 +270,15 @@ def test_a_phase_that_takes_its_time_is_shown(monkeypatch: pytest.MonkeyPatch) -
     display = LiveDisplay(out, color=False)
     display.phase("builder")
     now[0] += 0.9
-    display.beat()
+    display.tick()
     assert "builder" not in "".join(out.written)
     now[0] += 1.1
-    display.beat()
+    display.tick()
     assert "starting the builder (2.0s)" in out.written[-1]
     for _ in range(2):  # the build, and that an image is loaded after it
         display.phase("build")
         now[0] += 1.0
-        display.beat()
+        display.tick()
         display.phase("")
     assert "building 2.0s" in out.written[-1]
 

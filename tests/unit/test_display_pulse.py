@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from buildx_cache.display.base import alone, pulse
+from buildx_cache.display.base import locked, ticking
 from buildx_cache.errors import BuildxCacheError, InterruptedBuildError
 
 
@@ -20,44 +20,44 @@ class Heart:
         self.beats = 0
         self.fails = fails
 
-    @alone
-    def beat(self) -> None:
+    @locked
+    def tick(self) -> None:
         self.beats += 1
         self.beaten.set()
         if self.fails:
             raise self.fails
 
-    @alone
+    @locked
     def say(self, text: str) -> str:
         return text
 
 
 def test_a_display_beats_as_long_as_the_block_runs() -> None:
     heart = Heart()
-    with pulse(heart):
+    with ticking(heart):
         assert heart.beaten.wait(60)
     beats = heart.beats
-    assert "pulse" not in {thread.name for thread in threading.enumerate()}
+    assert "ticker" not in {thread.name for thread in threading.enumerate()}
     assert heart.beats == beats
 
 
 def test_a_display_without_a_beat_has_no_thread() -> None:
     heart = Heart()
     heart.every = 0.0
-    with pulse(heart):
-        assert "pulse" not in {thread.name for thread in threading.enumerate()}
+    with ticking(heart):
+        assert "ticker" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_no_beat_comes_into_a_call() -> None:
     heart = Heart()
-    with pulse(heart), heart.lock:
+    with ticking(heart), heart.lock:
         heart.beaten.clear()  # a beat may have come before the lock was taken; none may come after
         assert not heart.beaten.wait(0.05)
 
 
 def test_what_breaks_the_pulse_ends_the_call_once() -> None:
     heart = Heart(InterruptedBuildError(13))
-    with pulse(heart):
+    with ticking(heart):
         assert heart.beaten.wait(60)
     with pytest.raises(InterruptedBuildError):
         heart.say("x")
@@ -66,6 +66,6 @@ def test_what_breaks_the_pulse_ends_the_call_once() -> None:
 
 def test_a_terminal_that_went_away_ends_only_the_pulse() -> None:
     heart = Heart(OSError("gone"))
-    with pulse(heart):
+    with ticking(heart):
         assert heart.beaten.wait(60)
     assert heart.say("x") == "x"

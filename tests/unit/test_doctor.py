@@ -9,7 +9,7 @@ import pytest
 
 from buildx_cache.ci import CIContext
 from buildx_cache.ci.pitfalls import CIRCLECI as PITFALLS
-from buildx_cache.doctor import Check, CIFile, Machine, Questions, Verdict, examine
+from buildx_cache.doctor import Check, CheckStatus, CIFile, Machine, Questions, examine
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
 from buildx_cache.plan.facts import Registries, Version
@@ -36,7 +36,7 @@ FACTS = Facts(
 )
 LOGINS = Credentials(folder="/home/me/.docker", registries=("registry.example.com", "other.example.com"))
 CANNOT = "cannot export such a cache"
-OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
+OK, WARN, FAIL = CheckStatus.OK, CheckStatus.WARN, CheckStatus.FAIL
 
 
 def checks(
@@ -46,12 +46,12 @@ def checks(
     podman: bool = False,
     refusal: str = "",
     **machine: Any,  # noqa: ANN401 -- what is different of it
-) -> dict[str, tuple[Verdict, str, str]]:
+) -> dict[str, tuple[CheckStatus, str, str]]:
     own = {"ci": LAPTOP, "credentials": LOGINS, "cache_dir": str(tmp_path / "cache"), "path": "", "git": (2, 39, 5)}
     ask = Questions(facts=answering(facts), is_podman=lambda: podman, pull_refusal=lambda: refusal)
     found = tuple(examine(ask, Machine(**{**own, **machine})))
     assert len({check.name for check in found}) == len(found)
-    return {check.name: (check.verdict, check.found, check.advice) for check in found}
+    return {check.name: (check.status, check.found, check.advice) for check in found}
 
 
 def answering(facts: Facts | EngineError) -> Callable[[], Facts]:
@@ -76,13 +76,13 @@ def test_a_ready_machine_has_one_line_a_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "verdict"), [((2, 30, 2), WARN), ((2, 37, 9), WARN), ((2, 38, 0), OK), ((3, 0, 0), OK), ((0, 0, 0), OK)]
+    ("version", "status"), [((2, 30, 2), WARN), ((2, 37, 9), WARN), ((2, 38, 0), OK), ((3, 0, 0), OK), ((0, 0, 0), OK)]
 )
 def test_a_git_that_takes_files_for_a_repository_is_told_apart(
-    tmp_path: Path, version: Version, verdict: Verdict
+    tmp_path: Path, version: Version, status: CheckStatus
 ) -> None:
     said = checks(tmp_path, git=version)["git"]
-    assert (said[0], bool(said[2])) == (verdict, verdict is WARN)
+    assert (said[0], bool(said[2])) == (status, status is WARN)
 
 
 def test_without_docker_the_rest_is_still_checked(tmp_path: Path) -> None:
@@ -119,7 +119,9 @@ def test_without_docker_the_rest_is_still_checked(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_builder_is_told_by_what_it_can(tmp_path: Path, facts: Facts, expected: tuple[Verdict, str, str]) -> None:
+def test_the_builder_is_told_by_what_it_can(
+    tmp_path: Path, facts: Facts, expected: tuple[CheckStatus, str, str]
+) -> None:
     assert checks(tmp_path, facts=facts)["builder"] == expected
 
 
@@ -129,7 +131,7 @@ def test_a_builder_that_buildx_own_variable_names_and_that_is_not_there_fails(tm
 
 
 @pytest.mark.parametrize(
-    ("registries", "config", "verdict"),
+    ("registries", "config", "status"),
     [
         pytest.param(Registries(insecure=("registry.test:5000",)), "", OK, id="insecure"),
         pytest.param(Registries(mirrors=("https://mirror.test",)), "", OK, id="mirror"),
@@ -138,10 +140,10 @@ def test_a_builder_that_buildx_own_variable_names_and_that_is_not_there_fails(tm
     ],
 )
 def test_registries_that_a_container_builder_lacks_are_told(
-    tmp_path: Path, registries: Registries, config: str, verdict: Verdict
+    tmp_path: Path, registries: Registries, config: str, status: CheckStatus
 ) -> None:
     said = checks(tmp_path, facts=replace(FACTS, registries=registries, default_config=config))["registries"]
-    assert (said[0], bool(said[2])) == (verdict, verdict is WARN)
+    assert (said[0], bool(said[2])) == (status, status is WARN)
 
 
 def test_a_cache_folder_with_a_cache(tmp_path: Path) -> None:
@@ -159,8 +161,8 @@ def test_a_cache_folder_that_cannot_be_read(index: str, tmp_path: Path) -> None:
 
 def test_a_cache_folder_that_others_may_write(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    verdict, found, advice = checks(tmp_path, cache_dir=str(tmp_path))["cache folder"]
-    assert verdict is WARN
+    status, found, advice = checks(tmp_path, cache_dir=str(tmp_path))["cache folder"]
+    assert status is WARN
     assert (str(tmp_path) in found, f"chmod -R go-w {tmp_path}" in advice) == (True, True)
 
 
@@ -205,7 +207,7 @@ def test_a_cache_folder_that_is_a_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_ci_is_told_by_what_it_says(tmp_path: Path, ci: CIContext, expected: tuple[Verdict, str, str]) -> None:
+def test_the_ci_is_told_by_what_it_says(tmp_path: Path, ci: CIContext, expected: tuple[CheckStatus, str, str]) -> None:
     assert checks(tmp_path, ci=ci)["ci"] == expected
 
 
@@ -249,7 +251,7 @@ def test_the_ci_is_told_by_what_it_says(tmp_path: Path, ci: CIContext, expected:
     ],
 )
 def test_credentials_are_told_by_name(
-    tmp_path: Path, credentials: Credentials, expected: tuple[Verdict, str, str]
+    tmp_path: Path, credentials: Credentials, expected: tuple[CheckStatus, str, str]
 ) -> None:
     helper = tmp_path / "docker-credential-present"
     helper.write_text("")
@@ -285,7 +287,7 @@ def test_what_a_ci_file_does_harm_with_is_named_by_its_line(
     file = CIFile(name=".circleci/config.yml", text=text, pitfalls=PITFALLS)
     found = checks(tmp_path, facts=replace(FACTS, docker=docker), ci=CIRCLECI, ci_file=file)
     said = {name: found[name] for name in ("layer cache", "remote engine") if name in found}
-    assert {name: verdict for name, (verdict, _, _) in said.items()} == dict.fromkeys(lines, WARN)
+    assert {name: status for name, (status, _, _) in said.items()} == dict.fromkeys(lines, WARN)
     assert all(advice.startswith(f"{lines[name]} .circleci/config.yml: ") for name, (_, _, advice) in said.items())
 
 
@@ -315,8 +317,8 @@ def test_a_cache_folder_in_the_build_context_is_told(tmp_path: Path) -> None:
 
 
 def test_podman_is_named(tmp_path: Path) -> None:
-    verdict, found, advice = checks(tmp_path, podman=True)["docker"]
-    assert (verdict, "podman" in found, "DOCKER_HOST" in advice) == (WARN, True, True)
+    status, found, advice = checks(tmp_path, podman=True)["docker"]
+    assert (status, "podman" in found, "DOCKER_HOST" in advice) == (WARN, True, True)
 
 
 CLASSIC = replace(FACTS, store=Store.CLASSIC)
@@ -343,4 +345,4 @@ def test_a_builder_image_that_cannot_be_had_is_told_where_one_is_needed(
 
 
 def test_a_check_without_advice_has_none() -> None:
-    assert Check(name="docker", verdict=OK, found="x").advice == ""
+    assert Check(name="docker", status=OK, found="x").advice == ""

@@ -285,12 +285,12 @@ START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
         (
             "permission denied while trying to connect to the Docker daemon socket",
             "this user may not talk to Docker: permission denied while trying to connect to the Docker daemon socket",
-            "add the user to the group docker, or use sudo",
+            "add this user to the group docker, or use sudo: Docker denies it access",
         ),
         (
             'Failed to initialize: unable to resolve: context "x": context not found',
             'there is no such Docker context: Failed to initialize: unable to resolve: context "x": context not found',
-            "`docker context ls` lists those there are",
+            "`docker context ls` lists the Docker contexts",
         ),
         (
             (
@@ -306,7 +306,7 @@ START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
                 "the docker command and the engine do not fit: Error response from daemon: client version 1.41 is too "
                 "old. Minimum supported API version is 1.44"
             ),
-            "upgrade the older of the two, the docker command or the engine; unset DOCKER_API_VERSION if it is set",
+            "upgrade the docker command or the engine, whichever is older; unset DOCKER_API_VERSION",
         ),
         ("first line\nsomething else\n", "Docker does not answer: something else", START),
         ("", "Docker does not answer: it said nothing", START),
@@ -603,7 +603,7 @@ def test_buildx_does_not_ask_git_where_another_repository_is_in_the_way(
 
 
 def test_buildx_does_not_ask_git_about_a_remote_context(tmp_path: Path) -> None:
-    """It would look for a folder of that name, which a repository can have."""
+    """It would look for the folder of that name, which a repository can have."""
     found = git_provenance(None, tmp_path, {})
     assert (found.env["BUILDX_GIT_INFO"], found.note) == ("false", "")
 

@@ -1,4 +1,7 @@
-"""The stable names of causes: each place that raises an error gives one."""
+"""The stable names of causes: each place that raises an error gives one, and the troubleshooting page lists them.
+
+``python -m tests.unit.test_error_codes`` writes the advice of causes into that page.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import buildx_cache
 from buildx_cache import errors
 from buildx_cache.buildkit import Kind
 from buildx_cache.buildkit.causes import CAUSES
-from buildx_cache.errors import BuildxCacheError, InterruptedBuildError, UsageError
+from buildx_cache.errors import BuildFailedError, BuildxCacheError, InterruptedBuildError, UsageError
 from buildx_cache.report import report_schema
 
 PACKAGE = Path(buildx_cache.__file__).parent
@@ -58,12 +61,48 @@ def exit_codes() -> dict[str, str]:
     for kind in Kind:
         ends = CAUSES[kind].error
         found.setdefault(kind.value, set()).update({int(ends.exit_code)} if ends else set())
+    found[BuildFailedError.code] = {int(BuildFailedError.exit_code)}  # of a build whose cause is unknown
     of_signals = {"interrupted": "130, 143", "timed-out": "143", "reader-gone": "141", "internal-error": "70"}
     return {code: ", ".join(map(str, sorted(codes))) or "none" for code, codes in found.items()} | of_signals
 
 
+PAGE = PACKAGE / "docs" / "troubleshooting.md"
+_ROW = re.compile(
+    r"^\| `(?P<code>[a-z0-9-]+)` \| (?P<exit>[^|]+) \| (?P<what>[^|]+) \| (?P<advice>.+) \|$", re.MULTILINE
+)
+
+
+def advice() -> dict[str, str]:
+    """Return what causes advise, by code, but for codes that other places raise too, with a hint for each."""
+    raised = {
+        each.value.value for call in CALLS.values() for each in call.keywords if isinstance(each.value, ast.Constant)
+    }
+    return {
+        kind.value: cause.advice or cause.in_step
+        for kind, cause in CAUSES.items()
+        if (cause.advice or cause.in_step) and kind.value not in raised
+    }
+
+
+def written() -> str:
+    """Put the advice of causes into the page."""
+    known = advice()
+
+    def row(found: re.Match[str]) -> str:
+        return found[0].replace(f"| {found['advice']} |", f"| {known.get(found['code'], found['advice'])} |")
+
+    return _ROW.sub(row, PAGE.read_text(encoding="utf-8"))
+
+
 def test_troubleshooting_has_an_entry_for_each_code() -> None:
-    page = (PACKAGE / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    entries = re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \| [^|]+ \| .+ \|$", page, re.MULTILINE)
+    entries = [(found["code"], found["exit"]) for found in _ROW.finditer(PAGE.read_text(encoding="utf-8"))]
     assert dict(entries) == exit_codes()
     assert len(entries) == len(dict(entries))
+
+
+def test_troubleshooting_advises_what_the_hint_of_the_cause_does() -> None:
+    assert PAGE.read_text(encoding="utf-8") == written(), "python -m tests.unit.test_error_codes"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(), encoding="utf-8")

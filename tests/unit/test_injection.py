@@ -131,7 +131,7 @@ def planned(ci: CIContext, field: str) -> BuildPlan | None:
     request = BuildRequest(cache=CacheKind.REGISTRY, push=not ci.is_fork, cache_ref="r.example/app", tag=(tag,))
     if FIELD_VALUES[field](ci, FACTS):
         return make_plan(request, ci, FACTS)
-    with pytest.raises(UsageError, match=r"which this build has none of$"):
+    with pytest.raises(UsageError, match=r"which this build does not have$"):
         make_plan(request, ci, FACTS)
     return None
 

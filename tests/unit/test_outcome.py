@@ -501,8 +501,16 @@ def test_a_folder_that_is_served_has_its_own_vertex() -> None:
 @pytest.mark.parametrize(
     ("verdict", "status", "detail"),
     [
-        (Verdict(entry=REGISTRY, status="corrupt", detail="a layer is lost"), "corrupt", "a layer is lost"),
-        (Verdict(entry=REGISTRY, detail="mended: a layer is lost"), "hit", "mended: a layer is lost"),
+        (
+            Verdict(entry=REGISTRY, status="corrupt", detail="drop the builder's damaged copy"),
+            "corrupt",
+            "drop the builder's damaged copy",
+        ),
+        (
+            Verdict(entry=REGISTRY, detail="mended: drop the builder's damaged copy"),
+            "hit",
+            "mended: drop the builder's damaged copy",
+        ),
         (Verdict(entry=LOCAL, status="corrupt", detail="another's"), "hit", ""),
     ],
     ids=["with-a-status", "with-buildkits-status", "of-another-import"],

@@ -504,7 +504,7 @@ def test_a_build_that_only_reads_caches_shares_no_builder(
             {"tag": ["app:{branch}"]},
             CI_TAG,
             CONTAINERD,
-            "the tag 'app:{branch}' needs {branch}, which this build has none of",
+            "the tag 'app:{branch}' needs {branch}, which this build does not have",
             "a detached checkout or a tag's build has no branch: use {short_sha} or {tag}",
             id="template-branch",
         ),
@@ -512,7 +512,7 @@ def test_a_build_that_only_reads_caches_shares_no_builder(
             {"tag": ["app:{tag}"]},
             LAPTOP,
             CONTAINERD,
-            "the tag 'app:{tag}' needs {tag}, which this build has none of",
+            "the tag 'app:{tag}' needs {tag}, which this build does not have",
             "only a tag's build has one: use {short_sha} for the others",
             id="template-tag",
         ),
@@ -520,7 +520,7 @@ def test_a_build_that_only_reads_caches_shares_no_builder(
             {"tag": ["app:{pr}"]},
             CI_MAIN,
             CONTAINERD,
-            "the tag 'app:{pr}' needs {pr}, which this build has none of",
+            "the tag 'app:{pr}' needs {pr}, which this build does not have",
             "only a pull request's build has one: use {branch} for the others",
             id="template-pull-request",
         ),
@@ -528,7 +528,7 @@ def test_a_build_that_only_reads_caches_shares_no_builder(
             {"tag": ["app:{build}"]},
             LAPTOP,
             CONTAINERD,
-            "the tag 'app:{build}' needs {build}, which this build has none of",
+            "the tag 'app:{build}' needs {build}, which this build does not have",
             "only a CI numbers its builds: use {short_sha} elsewhere",
             id="template-build",
         ),
@@ -536,7 +536,7 @@ def test_a_build_that_only_reads_caches_shares_no_builder(
             {"tag": ["app:{short_sha}"]},
             CI_SILENT,
             CONTAINERD,
-            "the tag 'app:{short_sha}' needs {short_sha}, which this build has none of",
+            "the tag 'app:{short_sha}' needs {short_sha}, which this build does not have",
             "build inside a git work tree with a commit, or in a CI",
             id="template-short-sha",
         ),
@@ -544,7 +544,7 @@ def test_a_build_that_only_reads_caches_shares_no_builder(
             {"tag": ["app:{sha}"]},
             CI_SILENT,
             CONTAINERD,
-            "the tag 'app:{sha}' needs {sha}, which this build has none of",
+            "the tag 'app:{sha}' needs {sha}, which this build does not have",
             "build inside a git work tree with a commit, or in a CI",
             id="template-sha",
         ),
@@ -663,7 +663,7 @@ def test_a_builder_asked_for_by_name_must_exist() -> None:
     with pytest.raises(EngineError) as refused:
         plan_of({"builder": "mine"}, facts=NO_BUILDER)
     assert refused.value.message == "there is no builder named 'mine'"
-    assert refused.value.hint == "`docker buildx ls` lists those there are; leave out --builder to have one made"
+    assert refused.value.hint == "`docker buildx ls` lists the builders; leave out --builder to make one"
 
 
 @pytest.mark.parametrize(

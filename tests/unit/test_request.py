@@ -246,12 +246,12 @@ PLATFORMS = "write OS/ARCH, such as linux/arm64"
         (
             Layer(file="x.toml", values={"cache_dir": "a\0b"}, lines={"cache_dir": 3}),
             "x.toml:3: cache-dir holds a NUL character",
-            "write it without",
+            "remove it",
         ),
         (
             Layer(file="x.toml", values={"build_arg": ["A=b", "C=\0"]}, lines={"build_arg": 4}),
             "x.toml:4: build-arg holds a NUL character",
-            "write it without",
+            "remove it",
         ),
         (given(lazy="maybe"), "--lazy: invalid value: 'maybe'", "use one of: auto, on, off"),
         (given(platform=("x",)), "--platform 'x' is not a platform", PLATFORMS),
@@ -295,37 +295,37 @@ DRIVER_MAKES = "use --driver docker-container"
         ),
         (
             {"context": "https://me:abc@example.com/app.git#main"},
-            "the build context has a login in its address, for others to see: https://***@example.com/app.git#main",
+            "the build context has a login in its address, where others see it: https://***@example.com/app.git#main",
             GIT_LOGIN,
         ),
         (
             {"context": "https://token@example.com/app.git"},
-            "the build context has a login in its address, for others to see: https://***@example.com/app.git",
+            "the build context has a login in its address, where others see it: https://***@example.com/app.git",
             GIT_LOGIN,
         ),
         (
             {"build_context": ["a=.", "base=git+https://me:abc@example.com/app.git"]},
-            "--build-context has a login in its address, for others to see: base=git+https://***@example.com/app.git",
+            "--build-context has a login in its address, where others see it: base=git+https://***@example.com/app.git",
             GIT_LOGIN,
         ),
         (
             {"file": "https://me:abc@example.com/Dockerfile"},
-            "--file has a login in its address, for others to see: https://***@example.com/Dockerfile",
+            "--file has a login in its address, where others see it: https://***@example.com/Dockerfile",
             GIT_LOGIN,
         ),
         (
             {"cache_from": ["type=s3,endpoint_url=https://me:abc@example.com"]},
-            "--cache-from has a login in its address, for others to see: type=s3,endpoint_url=https://***@example.com",
+            "--cache-from has a login in its address, where others see it: type=s3,endpoint_url=https://***@example.com",
             "leave it out",
         ),
         (
             {"cache_to": ["type=gha,url=https://me:abc@example.com"]},
-            "--cache-to has a login in its address, for others to see: type=gha,url=https://***@example.com",
+            "--cache-to has a login in its address, where others see it: type=gha,url=https://***@example.com",
             "leave it out",
         ),
         (
             {"driver": "remote", "endpoint": ["tcp://me:abc@example.com:1234,name=a"]},
-            "--endpoint has a login in its address, for others to see: tcp://***@example.com:1234,name=a",
+            "--endpoint has a login in its address, where others see it: tcp://***@example.com:1234,name=a",
             "leave it out",
         ),
         ({"push": True}, "--push needs a tag to push", "add -t REGISTRY/REPOSITORY:TAG"),
@@ -338,12 +338,12 @@ DRIVER_MAKES = "use --driver docker-container"
         ({"platform": ["linux/arm64/v8/x"]}, "--platform 'linux/arm64/v8/x' is not a platform", PLATFORMS),
         (
             {"platform": ["linux/arm65"]},
-            "--platform 'linux/arm65' names no architecture that there is: arm65",
+            "--platform 'linux/arm65' names an unknown architecture: arm65",
             "did you mean 'arm64'?",
         ),
         (
             {"platform": ["lunix/arm"]},
-            "--platform 'lunix/arm' names no system that there is: lunix",
+            "--platform 'lunix/arm' names an unknown system: lunix",
             "did you mean 'linux'?",
         ),
         ({"platform": ["linux/arm/v7", "linux/arm_v7"]}, "--platform 'linux/arm_v7' is not a platform", PLATFORMS),
@@ -385,7 +385,7 @@ DRIVER_MAKES = "use --driver docker-container"
         ({"driver": "remote"}, "--driver remote needs the address of a buildkitd", "add --endpoint tcp://HOST:1234"),
         (
             {"driver": "remote", "endpoint": ["tcp://a:1,platform=linux/arm64", "tcp://a:1,platform=linux/amd64"]},
-            "--endpoint has one address twice, and a node is one address",
+            "--endpoint names one address twice",
             "leave one out, or give its node several platforms: ADDRESS,platform=linux/amd64,platform=linux/arm64",
         ),
         (
@@ -601,13 +601,13 @@ def test_every_kind_of_value_is_read_with_its_line(tree: Tree, path: str, head: 
             "buildx-cache.toml",
             "push = yes",
             "./buildx-cache.toml cannot be read: it is not valid TOML (at line 1, column 8)",
-            "mend the file, or move it away",
+            "correct the file, or move it away",
         ),
         (
             "pyproject.toml",
             "[tool.buildx-cache]\npush =",
             "./pyproject.toml cannot be read: it is not valid TOML (at end of document)",
-            "mend the file, or move it away",
+            "correct the file, or move it away",
         ),
     ],
 )
@@ -627,14 +627,14 @@ def test_a_file_beyond_what_python_reads_is_refused(tree: Tree, text: str, reaso
     (tree.root / "buildx-cache.toml").write_text(text)
     message, hint = tree.refusal()
     assert message.startswith(f"./buildx-cache.toml cannot be read: {reason}")
-    assert hint == "mend the file, or move it away"
+    assert hint == "correct the file, or move it away"
 
 
 def test_a_file_that_is_no_text_is_refused(tree: Tree) -> None:
     (tree.root / "buildx-cache.toml").write_bytes(b"target = '\xff'")
     message, hint = tree.refusal()
     assert message.startswith("./buildx-cache.toml cannot be read: it is not text in UTF-8")
-    assert hint == "mend the file, or move it away"
+    assert hint == "correct the file, or move it away"
 
 
 # --- paths -------------------------------------------------------------------------------------------------

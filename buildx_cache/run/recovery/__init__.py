@@ -1,4 +1,4 @@
-"""Recovery from failures that are not the Dockerfile's: one strategy a file, tried in order after a failed attempt."""
+"""Recover from failures that are not the Dockerfile's: one strategy a file, tried in order after a failed attempt."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from buildx_cache.plan import BuildInvocation
 
 
 class AbandonedBuildError(Exception):
-    """A running build is better begun again. Raised by the strategy that then recovers it."""
+    """Cancel a running build to start it again. The strategy that raises this error then recovers the build."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One run of a build; ``code`` is Buildx' exit code, ``phase`` the report's word for what the build is for."""
+    """One run of a build; ``code`` is Buildx' exit code, ``phase`` the report's name of the phase."""
 
     build: BuildInvocation
     trace: BuildTrace
@@ -24,36 +24,36 @@ class Attempt:
 
 
 class Strategy(Protocol):
-    """Watch the attempts of a build, and go on where one failed over something that this strategy knows."""
+    """Watch the attempts of a build, and recover from one kind of failure."""
 
     keeps_steps: bool = False
-    """Whether the steps of the failed attempt are done, and the next one only writes."""
+    """Whether the failed attempt has completed its steps, so that the next attempt only writes."""
 
     def prepare(self, build: BuildInvocation) -> BuildInvocation:
-        """Begin an attempt; return the build as Buildx is to run it."""
+        """Begin an attempt; return the build that Buildx runs."""
         return build
 
     def observe(self, event: Event) -> Event:
-        """Take an event of the attempt; return it in the plan's words.
+        """Take an event of the attempt; return the event with the plan's names in place of the prepared build's.
 
         Raises:
-            AbandonedBuildError: the build is better begun again.
+            AbandonedBuildError: the build has to start again.
         """
         return event
 
     def on_idle(self, seconds: float) -> None:
-        """Take notice that no event has come for so long.
+        """React to a build that has been silent for so many seconds.
 
         Raises:
-            AbandonedBuildError: the build is better begun again.
+            AbandonedBuildError: the build has to start again.
         """
         del seconds
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
-        """Return the build to go on with after a failed attempt; None where the failure is not this strategy's.
+        """Return the next build after a failed attempt; None if this strategy cannot recover from the failure.
 
         Raises:
-            BuildxCacheError: nothing can be done.
+            BuildxCacheError: no strategy can recover from the failure.
         """
         del attempt
         return None

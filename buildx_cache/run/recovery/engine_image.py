@@ -1,7 +1,8 @@
-"""Hand over an image that only the engine has: a builder in a container asks registries alone.
+"""Hand the builder an image that only the engine has: a builder in a container pulls only from registries.
 
-The engine's own builder takes ``FROM base:local`` from the engine's store. Another one is given the same image as a
-named context, which stands for it in ``FROM``, ``COPY --from`` and mounts (``frontend/dockerui/namedcontext.go``).
+The engine's own builder reads ``FROM base:local`` from the engine's store. Any other builder gets a copy of the image
+as a named context, which replaces the image in ``FROM``, ``COPY --from`` and mounts
+(``frontend/dockerui/namedcontext.go``).
 """
 
 from __future__ import annotations
@@ -27,13 +28,22 @@ from buildx_cache.run.retry import Retrying
 from buildx_cache.scratch import making, scratch_folder
 
 _ABSENT = (Kind.NO_IMAGE, Kind.NO_REPOSITORY, Kind.ABSENT)
-# Each costs a copy and another begin of the build, and a Dockerfile can name all images there are.
+# Each image costs a copy and a new start of the build, and a Dockerfile may name any number of images.
 _MOST = 16
 _MEMBER = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")
 
 
 class EngineImages(Strategy):
-    """The images that were handed over in one call. ``close`` leaves nothing of them behind."""
+    """Hand images over in one call. ``close`` deletes the copies.
+
+    Args:
+        plan: the planned builder.
+        engine: the engine that has the images.
+        tell: shows messages.
+        retrying: the retries of the call.
+        is_for_stranger: whether the build may be a stranger's, such as a fork's.
+        is_classic: whether the engine has the classic image store.
+    """
 
     def __init__(
         self,
@@ -60,7 +70,7 @@ class EngineImages(Strategy):
         self._stack.close()
 
     def prepare(self, build: BuildInvocation) -> BuildInvocation:
-        """Have a build take the images from their copies."""
+        """Add a named context for each copied image."""
         given = tuple(map(self._handed, build.build_context))
         added = (f"{_context_name(image)}={place}" for image, place in self._layouts.items())
         return replace(build, build_context=(*given, *added))
@@ -71,16 +81,16 @@ class EngineImages(Strategy):
         return f"{name}={self._layouts[image]}" if image in self._layouts else context
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
-        """Build again with the engine's image where no registry has it.
+        """Build again with the engine's image if no registry has the image.
 
-        One that a registry has had is taken only where it says that it has it no more: it may be old, or not for all.
-        The containerd store names every image as if a registry had it, and a registry that denies one may mean that it
-        has none: Docker Hub says so of every name that it does not know.
-        A stranger names none, in a fork or at an address: the engine may have those of other projects, and what
-        somebody's login has pulled.
+        An image that came from a registry (it has repository digests) is used only if the registry answers that the
+        image is absent: the engine's copy may be old, or not meant for every user. The containerd store gives every
+        image a repository digest, and Docker Hub answers "denied" for every unknown name: so with that store, "denied"
+        counts as absent, too. A stranger's build (a fork, a remote context) gets no image: the engine may have images
+        of other projects, and private images that somebody's login has pulled.
 
         Raises:
-            BuildFailedError: the engine cannot hand it over.
+            BuildFailedError: the engine cannot export the image.
             ExhaustedError: there is no room for a copy.
         """
         failed = failure(attempt.trace)
@@ -95,7 +105,7 @@ class EngineImages(Strategy):
             return None
         self._layouts[image] = self._copy(image)
         reason = "no registry gives it" if failed.problem.is_denied else "it is in no registry"
-        self._tell.say(f"{_context_name(image)}: {reason}, and the builder is handed the engine's image")
+        self._tell.say(f"{_context_name(image)}: {reason}; the builder gets the engine's image")
         self._retrying.note("pull", f"{image} is in the engine alone")
         return attempt.build
 
@@ -107,11 +117,11 @@ class EngineImages(Strategy):
         return not (self._is_engines or asks_registry) and len(self._layouts) < _MOST
 
     def _refuse(self, image: Reference) -> None:
-        """Warn once of an image whose pull may be tried several times, whether or not the engine has it."""
+        """Warn once for each image, since its pull may be retried. The warning does not show if the engine has it."""
         if image not in self._refused:
             self._refused.add(image)
             self._tell.warn(
-                f"{_context_name(image)}: what may be a stranger's is handed no image that only the engine has"
+                f"{_context_name(image)}: a build of a stranger's work gets no image that only the engine has"
             )
 
     def _copy(self, image: Reference) -> str:
@@ -123,7 +133,7 @@ class EngineImages(Strategy):
             digest = "" if reason else _unpack(archive, folder)
         if not digest:
             raise BuildFailedError(
-                f"the image {_context_name(image)} is in the engine alone, and the builder cannot read it there: "
+                f"the image {_context_name(image)} is only in the engine, and the builder cannot read it there: "
                 f"{reason or 'the engine hands over no OCI layout'}",
                 code="image-only-in-engine",
                 hint="push it to a registry, upgrade Docker to 25 or newer, or build with --driver docker",
@@ -132,7 +142,7 @@ class EngineImages(Strategy):
 
 
 def _unpack(archive: Path, folder: Path) -> str:
-    """Unpack an image's archive and delete it; return its manifest's digest, or nothing where it is no OCI layout.
+    """Unpack an image's archive and delete it; return the manifest's digest, or "" if the archive is no OCI layout.
 
     Raises:
         OSError: there is no room.
@@ -153,7 +163,7 @@ def _unpack(archive: Path, folder: Path) -> str:
 
 
 def _reference(text: str) -> Reference | None:
-    """Return the image in full; None for what has no name."""
+    """Return the canonical tagged reference; None for text that is no reference, or has a digest."""
     try:
         found = parse_reference(text).canonical.tagged if text else None
     except UsageError:
@@ -162,5 +172,5 @@ def _reference(text: str) -> Reference | None:
 
 
 def _context_name(image: Reference) -> str:
-    """Return what BuildKit looks an image up under among the named contexts."""
+    """Return the name under which BuildKit looks for an image among the named contexts."""
     return str(image.familiar).removesuffix(":latest")

@@ -1,4 +1,4 @@
-"""Exports and pushes that fail: retry what failed after the steps; leave out an export that cannot begin."""
+"""Recover from failed exports and pushes: retry a write after the steps; leave out an export that cannot start."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from buildx_cache.run.retry import Fault, Retrying, fault
 
 
 class FailedExport(Strategy):
-    """Build without the exports, or the folder's import, that fail the whole build."""
+    """Build without the cache exports, or the local imports, that fail the whole build."""
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches
         self._has_waited = False
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
-        """Leave out what the build's error, which is no vertex's, names."""
+        """Leave out the export or import that the build's error names; a vertex' error is not handled here."""
         error = attempt.trace.error
         if error in [each for _, each in attempt.trace.errors]:
             return None
@@ -42,7 +42,7 @@ class FailedExport(Strategy):
         if not refused and not local:
             return None
         if problem.kind is Kind.INDEX_LOCKED and not self._has_waited:
-            # Another build writes the index, and is done with that before this one comes to it again.
+            # Another build has locked the index, and releases it before this build tries again.
             self._has_waited = True
             return build
         if self._caches.is_strict:
@@ -53,7 +53,7 @@ class FailedExport(Strategy):
 
 
 class WriteRetry(Strategy):
-    """Pull or write again what failed over a fault that may pass; the builder runs no step again."""
+    """Retry a pull, push or export after a temporary fault; the builder runs no completed step again."""
 
     keeps_steps = True
 
@@ -62,7 +62,7 @@ class WriteRetry(Strategy):
         self._retrying = retrying
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
-        """Build again after a pause, with the builder's cache."""
+        """Build again after a pause; the completed steps come from the builder's cache."""
         found = _fault(attempt.trace)
         if found is None or not self._retrying.pause(found):
             return None

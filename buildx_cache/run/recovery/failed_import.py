@@ -1,4 +1,4 @@
-"""Imports that fail: retry a fault that passes; leave out what a build failed over, and set its folder aside."""
+"""Recover from failed imports: retry a temporary fault; leave out an import that fails the build."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from buildx_cache.run.cache_entries import Caches, troubles
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
 from buildx_cache.run.retry import TRIES, Fault, Retrying, fault
 
-# What BuildKit's client puts before the error of a vertex.
+# The prefix that BuildKit's client adds to the error of a vertex.
 _CLIENTS = re.compile(r"\A(?:failed to build: )?(?:failed to solve: )?")
 
 
@@ -23,7 +23,7 @@ class FailedImport(Strategy):
         self._caches = caches
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
-        """Leave out the imports that the build's error comes from."""
+        """Leave out the imports that cause the build's error."""
         trace = attempt.trace
         errors = [error for error in troubles(trace) if trace.error.endswith(error)] or _untold(trace)
         at_fault = self._caches.at_fault(attempt.build, trace, errors)
@@ -35,15 +35,15 @@ class FailedImport(Strategy):
 
 
 def _untold(trace: BuildTrace) -> list[str]:
-    """Return the build's error where no vertex has it: BuildKit may end before it tells of the one that failed."""
+    """Return the build's error if no vertex has it: BuildKit may end before it reports the failed vertex."""
     is_told = any(trace.error.endswith(error) for _, error in trace.errors)
     return [_CLIENTS.sub("", trace.error)] if trace.error and not is_told else []
 
 
 class ImportRetry(Strategy):
-    """Begin a build again whose import failed over a fault that may pass.
+    """Restart a build after a temporary fault of an import.
 
-    BuildKit takes no step before it has heard of every import: what is abandoned has done nothing yet.
+    BuildKit runs no step before every import has answered, so a restart loses no work.
     """
 
     def __init__(self, retrying: Retrying) -> None:
@@ -52,13 +52,13 @@ class ImportRetry(Strategy):
         self._fault: Fault | None = None
 
     def prepare(self, build: BuildInvocation) -> BuildInvocation:
-        """Note what is imported."""
+        """Store the imports that are not local."""
         self._imports = tuple(entry for entry in build.imports if not entry.folder)
         self._fault = None
         return build
 
     def observe(self, event: Event) -> Event:
-        """Abandon a build that would go on without a cache that may be had in a moment."""
+        """Abandon a build that would go on without a cache because of a temporary fault."""
         if not self._left or not isinstance(event, VertexEvent) or not event.error or is_cancelled(event.error):
             return event
         if importing(event.name, self._imports):

@@ -1,6 +1,6 @@
-"""The engine reads a loaded image from a folder that has the cache's layers, so that BuildKit need not send them.
+"""Load an image into the engine from a folder that has the cache's layers, so that BuildKit does not send them.
 
-To everybody else the build is the planned one, with ``--load``, and that is what runs where the folder is of no use.
+The plan and all output show ``--load``. Without a usable folder the build runs with ``--load``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from buildx_cache.run.recovery import Attempt, Strategy
 
 
 class ImageLoad(Strategy):
-    """How the image of one call is loaded. ``close`` leaves nothing of it behind."""
+    """Load the image of one call. ``close`` deletes the image's folder.
+
+    Args:
+        plan: the planned load.
+        engine: the engine to load into.
+        cache: returns a local folder that has the build's cache, or None.
+    """
 
     def __init__(self, plan: LoadingPlan, engine: Engine, cache: Callable[[BuildInvocation], Path | None]) -> None:
         self._plan = plan
@@ -35,7 +41,7 @@ class ImageLoad(Strategy):
     # --- the build -----------------------------------------------------------------------------------------
 
     def prepare(self, build: BuildInvocation) -> BuildInvocation:
-        """Have a build write its image beside the layers of the cache's folder; without one nothing changes."""
+        """Have the build write its image into a folder in the cache's folder; without a cache change nothing."""
         self.close()
         cache = self._cache(build) if self._plan.effect else None
         if cache is None:
@@ -48,7 +54,7 @@ class ImageLoad(Strategy):
         return replace(build, load=False, outputs=(Output(spec=output),))
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
-        """Build again without the folder that the build failed over."""
+        """Build again with ``--load`` if the error names the folder."""
         if self._folder is None or str(self._folder) not in attempt.trace.error:
             return None
         self.stop()
@@ -57,7 +63,7 @@ class ImageLoad(Strategy):
     # --- after it ------------------------------------------------------------------------------------------
 
     def load(self) -> str:
-        """Have the engine read the image; why that did not work, if so."""
+        """Load the image into the engine; return the reason of a failure, else ""."""
         if self._folder is None or self._plan.effect is None:
             return ""
         try:
@@ -72,7 +78,7 @@ class ImageLoad(Strategy):
         return "" if done.code == 0 else " ".join(done.stderr.split())
 
     def stop(self) -> None:
-        """Have the next build send the image itself."""
+        """Delete the folder; the next build sends the image with ``--load``."""
         self.close()
         self._plan = LoadingPlan()
 

@@ -20,6 +20,7 @@ from buildx_cache.buildkit.vertex_names import folder_source, import_source
 from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, ServingPlan
+from buildx_cache.plan.build_plan import Container
 from buildx_cache.plan.cache_choice import HOST
 from buildx_cache.report import LazyReport
 from buildx_cache.run.interfaces import Engine, Tell
@@ -124,11 +125,14 @@ class Lazy(Strategy):
         self._why = error.message
 
     def connect(self) -> None:
-        """Make the tunnel by which a builder that runs now reaches the servers, if the plan says so."""
-        container = self._plan.container
+        """Show which folders are served, to a builder that runs now; make the tunnel to it, if the plan says so."""
         servers: list[_Source | Target] = [*self._sources.values(), *self.exports.targets.values()]
-        if not container or not servers:
-            return
+        if self._plan.container and servers:
+            self._make_tunnel(self._plan.container, servers)
+        for place in dict.fromkeys(source.planned.place for source in self._sources.values()):
+            self._tell.say(f"lazy: BuildKit reads {place} through a registry in this program: {self._why}")
+
+    def _make_tunnel(self, container: Container, servers: Sequence[_Source | Target]) -> None:
         try:
             there = self._stack.enter_context(self._engine.tunnel(container, [each.port for each in servers]))
             for each in servers:
@@ -217,7 +221,7 @@ class Lazy(Strategy):
         return attempt.build if failed else None
 
     def is_on(self, entry: CacheEntry) -> bool:
-        """Whether this import is served."""
+        """Tell whether this import is served."""
         return entry in self._sources
 
     def read_folder(self, entry: CacheEntry, error: str) -> None:
@@ -226,13 +230,13 @@ class Lazy(Strategy):
         The server ends at once: a cancelled import that still waits for it would hold up the next build's steps.
         """
         self._sources.pop(entry).end()
-        self._why = f"BuildKit could not read it from here: {error}"
+        self._why = f"BuildKit could not read it from this program: {error}"
         self._tell.warn(
-            f"the cache {entry.place} is imported whole, since BuildKit could not read it from here: {error}"
+            f"the cache {entry.place} is imported whole: BuildKit could not read it from this program: {error}"
         )
 
     def report(self) -> LazyReport | None:
-        """Whether folders were served to the end, why (not), and the bytes that were read of them; None without any."""
+        """Return whether folders were served to the end, why (not), and the bytes read of them; None without any."""
         if not self._why:
             return None
         sent = sum(served.requests.bytes for served in self._sent)

@@ -1,8 +1,8 @@
 """Restart a builder that waits for a registry which does not answer, and go on without that registry's caches.
 
-BuildKit asks for a cache's manifest in a context that no one can cancel, holding the lock that every build needs
-(``llbsolver/bridge.go`` and ``solver/scheduler.go``): a build that is cancelled, and all that come after it, wait as
-long as the registry's silence lasts. Only a restart of the builder ends that.
+BuildKit requests a cache's manifest in a context that cannot be cancelled, and holds a lock that every build needs
+(``llbsolver/bridge.go`` and ``solver/scheduler.go``). So a cancelled build and all later builds of the builder wait
+until the registry answers. Only a restart of the builder ends the wait.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
 from buildx_cache.run.results import skipped_export
 
 SECONDS = 90.0
-"""How long is too long: a cache's manifest and configuration are small, and a build begins with its Dockerfile."""
+"""Seconds without an event that count as a stall: cache manifests and the Dockerfile, which come first, are small."""
 
 
 class Stall(Strategy):
-    """Recover a build without events: from its start on, or while all it does is to import caches."""
+    """Recover a build that is silent before its first vertex runs, or while only cache imports run."""
 
     def __init__(self, caches: Caches, builder: CallsBuilder) -> None:
         self._caches = caches
@@ -37,19 +37,19 @@ class Stall(Strategy):
         self._has_begun = False
         self._running: dict[str, str] = {}
         self.found = False
-        """Whether the attempt was abandoned over this."""
+        """Whether the attempt was abandoned as stalled."""
         self.imports: tuple[str, ...] = ()
-        """The names of the imports that it was at; none where another build's hold it up."""
+        """The vertex names of the stalled imports; empty if another build's imports block this one."""
 
     def prepare(self, build: BuildInvocation) -> BuildInvocation:
-        """Forget the attempt before."""
+        """Forget the previous attempt."""
         self._begin()
         return build
 
     def observe(self, event: Event) -> Event:
         """Note which vertices run."""
         if isinstance(event, VertexEvent):
-            self._has_begun |= bool(event.started)  # what waits for the builder's lock is announced only
+            self._has_begun |= bool(event.started)  # a vertex that waits for the builder's lock has no start
             if event.started and not event.completed:
                 self._running[event.digest] = event.name
             else:
@@ -57,7 +57,7 @@ class Stall(Strategy):
         return event
 
     def on_idle(self, seconds: float) -> None:
-        """Abandon a build that has been silent for too long."""
+        """Abandon a build that has stalled."""
         if seconds < SECONDS:
             return
         imports = tuple(name for name in self._running.values() if transfer_kind(name) == "cache-import")
@@ -68,17 +68,17 @@ class Stall(Strategy):
 
     @property
     def reason(self) -> str:
-        """Return what is silent, in words."""
+        """Return the stalled imports and the time, as words for a message."""
         what = ", ".join(self.imports) or "the build does not begin"
         return f"{what}: no response for {SECONDS:.0f} s"
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
-        """Restart the builder; leave out the silent imports, and the exports to their registries."""
+        """Restart the builder; leave out the stalled imports, and the exports to their registries."""
         name = attempt.build.builder
         if not self.found:
             return None
         silent = dict.fromkeys(entry for name in self.imports for entry in importing(name, attempt.build.imports))
-        if not self._builder.can_restart or (self._is_restarted and not silent):  # a frontend may name imports, too
+        if not self._builder.can_restart or (self._is_restarted and not silent):  # a frontend may add other imports
             hint = f"the builder {name} waits for a registry that does not answer, and so do all its builds: restart it"
             raise UnreachableError(self.reason, code="registry-silent", hint=hint)
         self._caches.tell.warn(f"{self.reason}; restarting the builder {name}, which does nothing else while it waits")

@@ -69,7 +69,7 @@ def test_a_lock_file_that_was_deleted_meanwhile_is_not_taken_for_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempts: list[int] = []
-    attempt = locking._try
+    attempt = locking._try_lock
 
     def deleted_at_first(file: int, sharing: Sharing) -> bool:
         if not attempts:
@@ -77,7 +77,7 @@ def test_a_lock_file_that_was_deleted_meanwhile_is_not_taken_for_the_lock(
         attempts.append(file)
         return attempt(file, sharing)
 
-    monkeypatch.setattr(locking, "_try", deleted_at_first)
+    monkeypatch.setattr(locking, "_try_lock", deleted_at_first)
     with layout.lock(tmp_path, timeout=10):
         assert len(attempts) == 2
         assert os.path.samestat(os.fstat(attempts[-1]), (tmp_path / LOCK).stat())
@@ -131,7 +131,7 @@ def test_where_it_cannot_be_renamed_a_build_goes_on_without_a_lock(
 
 def test_the_lock_of_a_build_that_was_quicker_stays_in_its_place(tmp_path: Path) -> None:
     with layout.lock(tmp_path, timeout=0):
-        locking._move_odd(tmp_path / LOCK)
+        locking._move_unusable(tmp_path / LOCK)
         with pytest.raises(ExhaustedError, match="another build holds"), layout.lock(tmp_path, timeout=0):
             pass
 
@@ -158,7 +158,7 @@ def test_a_folder_that_is_no_caches_is_never_written_to(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text("{}")
     with layout.lock(tmp_path, timeout=0, sharing=Sharing.SHARED):
         pass
-    with pytest.raises(ExhaustedError, match="is no cache of Buildx"), layout.lock(tmp_path, timeout=0):
+    with pytest.raises(ExhaustedError, match="is not a Buildx cache"), layout.lock(tmp_path, timeout=0):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 

@@ -59,7 +59,7 @@ def test_sweep_deletes_just_what_is_unreachable_and_is_idempotent(spec: Spec) ->
         assert set(swept.blobs) == set(told.blobs) == dead
         assert swept.obstacles == ()
         assert found.layout.present() == found.live
-        assert layout.sweep(found.folder) == layout.Swept()
+        assert layout.sweep(found.folder) == layout.SweepResult()
         assert (found.folder / "index.json").read_bytes() == found.index
 
 
@@ -140,7 +140,7 @@ def test_bound_keeps_within_the_size_and_never_drops_the_tag_to_keep(
             assert (found.folder / "index.json").read_bytes() == found.index
 
 
-def _oldest_went_first(before: layout.Reach, dropped: tuple[str, ...], keep: str) -> None:
+def _oldest_went_first(before: layout.Reachability, dropped: tuple[str, ...], keep: str) -> None:
     ordered = [tag.name for tag in sorted(before.tags, key=lambda tag: tag.age_key) if tag.name != keep]
     assert list(dropped) == ordered[: len(dropped)]
 

@@ -147,14 +147,14 @@ def test_a_folder_that_is_not_there_cannot_be_set_aside(made: Layout) -> None:
 def test_the_root_of_the_file_system_cannot_be_set_aside() -> None:
     with pytest.raises(ExhaustedError) as caught:
         layout.set_aside(Path("/"))
-    assert caught.value.message == "/ is the root of a file system, and no cache folder"
+    assert caught.value.message == "/ is the root of a file system, not a cache folder"
     assert "--cache-dir" in caught.value.hint
 
 
 def test_a_folder_that_is_no_caches_is_not_set_aside(tmp_path: Path) -> None:
     (tmp_path / "site" / "blobs").mkdir(parents=True)
     (tmp_path / "site" / "blobs" / "photo").touch()
-    with pytest.raises(ExhaustedError, match="is no cache of Buildx") as caught:
+    with pytest.raises(ExhaustedError, match="is not a Buildx cache") as caught:
         layout.set_aside(tmp_path / "site")
     assert "--cache-dir" in caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["site"]

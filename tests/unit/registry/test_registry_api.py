@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 import urllib3
-from urllib3.exceptions import MaxRetryError, NewConnectionError, SSLError
+from urllib3 import HTTPSConnectionPool
+from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError, SSLError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback, parse_reference
 from buildx_cache.registry import transport
-from buildx_cache.registry.deletion_advice import OWN, OWN_UNTAGGED, PROVIDERS, advice, advice_of_untagged, provider_of
+from buildx_cache.registry.deletion_advice import OWN, OWN_UNTAGGED, PROVIDERS, advice, advice_of_untagged, service_of
 from buildx_cache.registry.identity import Password
 from buildx_cache.registry.repository import connect
-from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_lead, origin, printable
+from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_redirect, origin, printable
 from tests.unit.registry.fakes import HOST, PATH, Deletes, FakeRegistry, answer, errors
 
 
@@ -77,7 +79,7 @@ def test_a_list_of_tags_that_is_none_is_told(content: bytes) -> None:
 def test_a_list_of_tags_is_not_followed_to_another_place(link: str) -> None:
     listed = answer(200, {"Link": f'<{link}>; rel="next"'}, b'{"tags":["a"]}')
     registry = FakeRegistry(instead={("GET", "/tags/list"): listed})
-    with pytest.raises(UnreachableError, match="somewhere else"):
+    with pytest.raises(UnreachableError, match="on another host"):
         registry.repository().tags()
     assert len(registry.requests) == 1
 
@@ -103,7 +105,7 @@ def test_an_absent_repository_is_a_usage_error() -> None:
     [
         (401, DeniedError, "denied the list of tags of team/app: HTTP 401, TOOBAD no"),
         (403, DeniedError, "denied the list of tags of team/app: HTTP 403, TOOBAD no"),
-        (429, UnreachableError, "takes no more requests for now"),
+        (429, UnreachableError, "limits requests"),
         (500, UnreachableError, "HTTP 500, TOOBAD no"),
         (503, UnreachableError, "HTTP 503, TOOBAD no"),
         (418, UnreachableError, "HTTP 418, TOOBAD no"),
@@ -293,6 +295,21 @@ def test_requests_are_repeated_when_a_registry_is_busy_and_not_for_ever() -> Non
     assert (transport.RETRY.total, transport.RETRY.connect, transport.RETRY.read) == (4, 2, 2)
 
 
+@pytest.mark.parametrize(
+    ("number", "passes"), [(socket.EAI_NONAME, False), (socket.EAI_NODATA, False), (socket.EAI_AGAIN, True)]
+)
+def test_a_host_name_that_does_not_exist_is_looked_up_once(number: int, *, passes: bool) -> None:
+    pool = HTTPSConnectionPool("absent.example.com")
+    cause = socket.gaierror(number, "no name")
+    error = NameResolutionError("absent.example.com", pool._new_conn(), cause)  # type: ignore[arg-type]
+    error.__cause__ = cause
+    if passes:
+        assert transport.RETRY.increment("GET", "/v2/", error=error, _pool=pool).connect == 1
+    else:
+        with pytest.raises(MaxRetryError):
+            transport.RETRY.increment("GET", "/v2/", error=error, _pool=pool)
+
+
 def test_a_request_never_shows_its_login() -> None:
     request = Request(method="GET", url="https://x/", headers={"Authorization": "Basic aHVzaA=="}, body=b"hush")
     assert "aHVzaA" not in repr(request)
@@ -372,7 +389,7 @@ def test_a_proxys_login_is_given_to_it_alone() -> None:
     ],
 )
 def test_a_provider_is_known_by_its_host(host: str, name: str) -> None:
-    row = provider_of(host)
+    row = service_of(host)
     assert row is not None
     assert row.name == name
     assert advice(host) == row.advice
@@ -381,7 +398,7 @@ def test_a_provider_is_known_by_its_host(host: str, name: str) -> None:
 def test_every_provider_says_its_own_way_and_no_other_host_is_taken_for_one() -> None:
     assert len({row.advice for row in PROVIDERS}) == len(PROVIDERS)
     for host in ("registry.example.com", "localhost:5000", "ghcr.io.example.com", "amazonaws.com"):
-        assert provider_of(host) is None
+        assert service_of(host) is None
         assert advice(host) == OWN
 
 
@@ -434,7 +451,7 @@ def test_paths_of_requests_are_the_repositorys_own() -> None:
     ],
 )
 def test_a_host_may_name_no_address_that_only_this_machine_reaches(here: str, there: str, may: bool) -> None:  # noqa: FBT001 -- a table
-    assert may_lead(here, there) is may
+    assert may_redirect(here, there) is may
     registry = FakeRegistry(guard=lambda request: answer(307, {"Location": there}) if request.url == here else None)
     request = Request(method="GET", url=here, headers={"Authorization": "Basic x"})
     if not may:

@@ -16,7 +16,7 @@ from buildx_cache.display.cache_tables import UnreadableCache
 from buildx_cache.errors import CacheError, UnreachableError, UsageError
 from buildx_cache.layout.model import Finding, Kind, Shape
 from buildx_cache.registry import repository
-from buildx_cache.registry.repository import Holds
+from buildx_cache.registry.repository import TagKind
 from buildx_cache.registry.transport import Request
 from tests.unit.registry.fakes import (
     CACHE_CONFIG,
@@ -45,7 +45,7 @@ def test_a_cache_of_either_shape_is_described(registry: FakeRegistry, *, listed:
     found = registry.repository().inspect("buildcache-main")
     assert found.digest == pushed["digest"]
     assert found.shape is (Shape.LAYER_LIST if listed else Shape.IMAGE_MANIFEST)
-    assert found.holds is Holds.CACHE
+    assert found.holds is TagKind.CACHE
     assert [(layer.digest, layer.size) for layer in found.layers] == [(THREE, 5), (ONE, 3)]
     assert (found.records, found.created, found.findings) == (2, NEWEST_SECONDS, ())
     assert found.size == len(registry.manifests[found.digest][1]) + sum(map(len, registry.blobs.values()))
@@ -61,9 +61,9 @@ def test_an_image_with_an_inline_cache_is_told_from_one_without(registry: FakeRe
     registry.image("with", layers=(b"one", b"three"), inline=True)
     registry.image("without")
     found = registry.repository().inspect("with")
-    assert (found.holds, found.records, found.created) == (Holds.INLINE, 2, NEWEST_SECONDS)
+    assert (found.holds, found.records, found.created) == (TagKind.INLINE, 2, NEWEST_SECONDS)
     other = registry.repository().inspect("without")
-    assert (other.holds, other.records, other.created) == (Holds.IMAGE, None, None)
+    assert (other.holds, other.records, other.created) == (TagKind.IMAGE, None, None)
     assert found.findings == other.findings == ()
 
 
@@ -71,7 +71,7 @@ def test_the_images_of_an_index_are_described_together(registry: FakeRegistry) -
     images = [registry.image(layers=(b"one", word), inline=True) for word in (b"amd64", b"arm64")]
     registry.put_manifest({"schemaVersion": 2, "mediaType": INDEX, "manifests": images}, INDEX, "1.0")
     found = registry.repository().inspect("1.0")
-    assert (found.holds, found.records, len(found.layers)) == (Holds.INLINE, 4, 3)
+    assert (found.holds, found.records, len(found.layers)) == (TagKind.INLINE, 4, 3)
     assert registry.repository().verify("1.0") == ()
 
 

@@ -312,7 +312,7 @@ def test_where_one_login_is_refused_the_other_is_tried_once(
             return answer(200, content=b'{"token":"t0ken"}') if right else answer(401)
         return bearer()(request) if request.headers.get("Authorization") != "Bearer t0ken" else None
 
-    wrong = Password(username="me", secret=Secret("wrong"), otherwise=otherwise)
+    wrong = Password(username="me", secret=Secret("wrong"), fallback=otherwise)
     registry = registry_with(basic if scheme == "basic" else service)
     if is_right and (scheme, second) != ("basic", IDENTITY):
         assert registry.repository(wrong).tags()

@@ -119,7 +119,10 @@ def test_a_failure_stands_at_the_top() -> None:
 def test_an_error_that_is_no_steps_is_told_with_its_hint() -> None:
     report = replace(report_of(trace_of()), status="failed", exit_code=4)
     texts = Page(html_page(report, None, {}, DeniedError("the login failed", hint="check the password"))).texts
-    assert [said for tag, said in texts if tag == "p"][2:4] == ["the login failed", "check the password"]
+    assert [said for tag, said in texts if tag == "p"][2:4] == [
+        "the login failed [registry-denied]",
+        "check the password",
+    ]
     assert ("h2", "Timeline") not in texts
 
 

@@ -103,6 +103,7 @@ def test_what_is_no_steps_fault_is_a_case_of_its_own() -> None:
     failure = suite[-1].find("failure")
     assert suite[-1].get("name") == "build"
     assert failure is not None
+    assert failure.get("type") == error.code
     assert (failure.get("message"), failure.text) == (error.message.replace("\x1b[31m", ""), "log in <first>")
 
 

@@ -38,7 +38,7 @@ def test_a_recorded_failure() -> None:
     text = markdown(recorded("failing-run").report, BuildFailedError("step 3 failed", hint="see its log"))
     blocks = text.split("\n\n")
     assert blocks[0] == "### ❌ Failed in 4.8s"
-    assert blocks[3] == "<p><code>step 3 failed</code><br><code>see its log</code></p>"
+    assert blocks[3] == "<p><code>step 3 failed</code> [build-failed]<br><code>see its log</code></p>"
     assert blocks[4].startswith(
         "<p>7 steps: 1 cached, 25% of those reached, 3 executed. 2m 10s of steps not run again. "
     )

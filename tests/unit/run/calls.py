@@ -258,7 +258,7 @@ class RecordingDisplay:
     def phase(self, name: str) -> None:
         """The report tells of phases."""
 
-    def beat(self) -> None:
+    def tick(self) -> None:
         raise AssertionError
 
     def close(self) -> None:

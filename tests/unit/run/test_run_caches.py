@@ -585,7 +585,7 @@ def test_a_strict_call_does_without_an_absent_import() -> None:
     [
         ("x: 401 Unauthorized", "denied", "log in with"),
         ("x: 403 Forbidden\ndenied", "denied", "check the repository's name"),
-        ("x: 429 Too Many Requests", "unreachable", "the registry limits requests"),
+        ("x: 429 Too Many Requests", "unreachable", "log in to raise"),
         ("x: connection refused", "unreachable", "check the address"),
         ("write /c: no space left on device", "full", "free disk space"),
         ("mkdir /c: read-only file system", "other", "the next build tries again"),

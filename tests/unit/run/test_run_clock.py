@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.display import PlainDisplay
-from buildx_cache.display.live_state import Board, tree
-from buildx_cache.report.formats import FORMS, Told
+from buildx_cache.display.live_state import LiveState, render_tree
+from buildx_cache.report.formats import FORMATS, ReportInput
 from tests.unit.layout.layouts import digest_of
 from tests.unit.run.calls import APP, EXIT_2, FakeEngine, done, planned, said
 from tests.unit.run.test_run_folders import EXPORTED, IMPORTED, cache_in, local_of, local_plan, working
@@ -70,14 +70,14 @@ def test_no_duration_is_negative_and_every_report_is_whole(stream: bytes, code: 
     seconds = {step["name"]: step["seconds"] for step in report["steps"]}
     assert (seconds["RUN make"], seconds["RUN test"]) == (0, 2)
 
-    told = Told(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
-    texts = [form(told) for form in FORMS.values()]
+    told = ReportInput(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
+    texts = [form(told) for form in FORMATS.values()]
     out = io.StringIO()
-    plain, board = PlainDisplay(out, color=False), Board()
+    plain, board = PlainDisplay(out, color=False), LiveState()
     for event in display.events:
         plain.event(event)
         board.take(event)
-        texts += [str(line) for line in tree(board, head="building", rows=20, columns=80, now=time.time())]
+        texts += [str(line) for line in render_tree(board, head="building", rows=20, columns=80, now=time.time())]
     plain.close()
     plain.summary(outcome.report)
     for text in (*texts, out.getvalue()):

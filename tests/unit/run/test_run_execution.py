@@ -401,7 +401,7 @@ def test_a_cache_folder_that_cannot_be_made_ends_the_call_before_all(tmp_path: P
     assert told(outcome.error) == (
         ExhaustedError,
         f"the cache folder {tmp_path}/file/cache cannot be locked: Not a directory",
-        "make it a folder that this user can write, or choose another with --cache-dir",
+        "make it a folder that this user can write, or choose another folder with --cache-dir",
     )
     assert engine.acts == []
 
@@ -452,7 +452,7 @@ LINUX_AMD64 = "registry.example.com/app:buildcache-main-linux-amd64"
         pytest.param(
             [(said(vertex("exporting cache to registry", error="x: 500 Internal Server Error")), 0)] * 3,
             "unreachable: x: 500 Internal Server Error",
-            "the server has a fault, or is too busy: try again later, or ask those who run it",
+            "try again later, or ask the server's operators: it has a fault or is overloaded",
             id="ignored-by-buildkit",
         ),
         pytest.param([(b"ERROR: it broke\n", 1)], "other: it broke", "the next build tries again", id="failed"),

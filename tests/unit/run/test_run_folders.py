@@ -732,7 +732,7 @@ def test_what_is_no_key_in_the_key_files_place_stays(kind: str, tmp_path: Path) 
     outcome, display = done(local_plan(tmp_path / "cache"), working())
     assert outcome.error is None
     assert display.warned == [
-        f"{tmp_path}/cache-key is no key of a cache, and is left as it is: there is no file to key this cache on"
+        f"{tmp_path}/cache-key is not a cache's key file and stays unchanged: this cache gets no key file"
     ]
     assert _unread(tmp_path / "cache-key") == before
     assert (tmp_path / "precious").read_text() == "precious"

@@ -108,7 +108,7 @@ def test_what_the_engine_refuses_is_sent_by_buildkit(cache: Layout) -> None:
     outcome, display = run(plan_of(cache), engine, cache)
     assert (outcome.error, outcome.report.images["default"].loaded) == (None, True)
     assert engine.outputs[1] == PLANNED
-    assert display.warned == ["the image could not be loaded from a folder, and is sent by BuildKit: no space left"]
+    assert display.warned == ["the image could not be loaded from a folder; BuildKit sends it: no space left"]
     assert outcome.report.warnings == tuple(display.warned)
 
 

@@ -136,6 +136,7 @@ def test_buildkit_is_given_the_server_and_everybody_else_the_folder(server: Fake
     assert report.cache.lazy == LazyReport(used=True, why=WHY, bytes=4711, exported=True)
     assert report.cache.imports[0].status == "miss"
     assert report.retries == ()
+    assert f"lazy: BuildKit reads {folder.folder} through a registry in this program: {WHY}" in display.said
     told = json.dumps([report.to_json(), display.said, display.warned, display.commands, repr(display.events)])
     assert SECRET not in told
     assert REPOSITORY not in told

@@ -16,12 +16,12 @@ from buildx_cache.buildkit import Event
 from buildx_cache.ci.step_outputs import annotate
 from buildx_cache.display import Display
 from buildx_cache.display.jsonl import JsonDisplay
-from buildx_cache.display.live_state import Board, tree
+from buildx_cache.display.live_state import LiveState, render_tree
 from buildx_cache.display.plain import PlainDisplay
 from buildx_cache.display.quiet import QuietDisplay
 from buildx_cache.formatting import printable
 from buildx_cache.redaction import Redactor, Secret
-from buildx_cache.report.formats import FORMS, Told
+from buildx_cache.report.formats import FORMATS, ReportInput
 from buildx_cache.run import Outcome, Secrets, execute
 from tests.unit.run.calls import CI, Ended, FakeEngine, RecordingDisplay, planned
 
@@ -114,19 +114,19 @@ def shown_by(outcome: Outcome, told: RecordingDisplay) -> Iterator[tuple[str, st
         out.seek(0)
         out.truncate()
     yield "live", "\n".join(drawn(told.events))
-    forms = Told(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
-    for name, write in FORMS.items():
+    forms = ReportInput(report=outcome.report, trace=outcome.trace, logs=outcome.logs, error=outcome.error)
+    for name, write in FORMATS.items():
         yield name, write(forms)
     for ci in ("github", "azure"):
         yield f"annotations of {ci}", "\n".join(annotate(ci, outcome.trace.warnings if outcome.trace else (), "x"))
 
 
 def drawn(events: list[Event]) -> Iterator[str]:
-    board = Board()
+    board = LiveState()
     for number, event in enumerate(events):
         board.take(event)
         if number % 4 == 0:  # as many as there are rows of a log
-            yield from (line.plain for line in tree(board, head="", rows=40, columns=5000, now=0.0))
+            yield from (line.plain for line in render_tree(board, head="", rows=40, columns=5000, now=0.0))
 
 
 def read(text: str) -> str:
