@@ -15,7 +15,7 @@ from buildx_cache.ci import CIContext
 from buildx_cache.ci.pitfalls import Pitfall, hits
 from buildx_cache.errors import BuildxCacheError, ExposedError
 from buildx_cache.plan import Facts, show_version
-from buildx_cache.plan.builder_choice import BUILDER_VARIABLE, obstacle, wants_own
+from buildx_cache.plan.builder_choice import BUILDER_VARIABLE, unsupported_reason, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version, parse_version
 from buildx_cache.plan.registry_choice import take_over
 from buildx_cache.registry.identity import Credentials
@@ -176,7 +176,7 @@ def _builder(facts: Facts) -> Check:
             advice="one is made for each project; `docker buildx use default` selects the engine's own",
         )
     found = f"{builder.name} (driver {builder.driver}, BuildKit {show_version(builder.buildkit)})"
-    reason = obstacle(BuildRequest(), builder.driver, facts.store, CacheKind.REGISTRY)
+    reason = unsupported_reason(BuildRequest(), builder.driver, facts.store, CacheKind.REGISTRY)
     if reason:
         return Check(
             name="builder",

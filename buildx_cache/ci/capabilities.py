@@ -135,7 +135,7 @@ class SummaryFile(NamedTuple):
     limit: int
 
 
-class Finding(NamedTuple):
+class Annotation(NamedTuple):
     """A warning and its place; ``file`` and ``line`` are empty if it has no place."""
 
     message: str
@@ -146,15 +146,15 @@ class Finding(NamedTuple):
 # --- annotations ---------------------------------------------------------------------------------------------
 
 
-def github_annotation(finding: Finding) -> str:
+def github_annotation(warning: Annotation) -> str:
     """Return GitHub's command for a warning; see "Workflow commands", setting a warning message."""
-    return github_command("warning", _given({"file": finding.file, "line": finding.line}), finding.message)
+    return github_command("warning", _given({"file": warning.file, "line": warning.line}), warning.message)
 
 
-def azure_annotation(finding: Finding) -> str:
+def azure_annotation(warning: Annotation) -> str:
     """Return Azure's command for a warning; see "Logging commands", LogIssue."""
-    place = {"type": "warning", "sourcepath": finding.file, "linenumber": finding.line}
-    return azure_command("task.logissue", _given(place), finding.message)
+    place = {"type": "warning", "sourcepath": warning.file, "linenumber": warning.line}
+    return azure_command("task.logissue", _given(place), warning.message)
 
 
 def _given(properties: Mapping[str, str]) -> Mapping[str, str]:

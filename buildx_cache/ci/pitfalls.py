@@ -17,7 +17,7 @@ class Pitfall:
 
     name: str
     pattern: str
-    """What it looks like, from the beginning of a line."""
+    """The pattern of the lines, from the beginning of a line."""
     unless: str = ""
     """What in the text that is found makes it harmless."""
     since: int = 0

@@ -65,7 +65,7 @@ class Provider:
     dotenv_limit: int | None = None
     """The size in bytes of the largest dotenv file that the CI accepts."""
     summary: can.SummaryFile | None = None
-    annotation: Callable[[can.Finding], str] | None = None
+    annotation: Callable[[can.Annotation], str] | None = None
     masking: can.Masking | None = None
     folding: can.Folding | None = None
     """Set only if the CI obeys commands in its log."""

@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, TextIO
 
 from buildx_cache.atomic import open_regular
-from buildx_cache.ci.capabilities import DOTENV, Finding, OutputFormat, variable, without_commands
+from buildx_cache.ci.capabilities import DOTENV, Annotation, OutputFormat, variable, without_commands
 from buildx_cache.ci.providers import Provider, named
 from buildx_cache.formatting import as_message, printable, size
 from buildx_cache.redaction import redact, secret_parts
@@ -237,12 +237,12 @@ def annotate(provider: str, warnings: Iterable[str], dockerfile: str) -> tuple[s
     return tuple(write(_find(text, dockerfile)) for text in texts) if write else ()
 
 
-def _find(text: str, dockerfile: str) -> Finding:
+def _find(text: str, dockerfile: str) -> Annotation:
     match = _PLACED.fullmatch(text)
     if match is None:
-        return Finding(message=text)
+        return Annotation(message=text)
     is_known = PurePath(dockerfile).name == match["file"]
-    return Finding(message=match["message"], file=dockerfile if is_known else match["file"], line=match["line"])
+    return Annotation(message=match["message"], file=dockerfile if is_known else match["file"], line=match["line"])
 
 
 def mask(provider: str, values: Iterable[str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from buildx_cache.cli.completion import contexts
 from buildx_cache.cli.parameters import BUILD_EXAMPLES, BUILD_HELP, PLAN_HELP, build_or_plan
 from buildx_cache.cli.plugin_settings import plugin_variables
 from buildx_cache.cli.starting import INIT_EXAMPLES, init
-from buildx_cache.cli.streams import FULL, FULL_HINT, guarded, lead_nowhere
+from buildx_cache.cli.streams import FULL, FULL_HINT, command_safe, discard
 from buildx_cache.errors import BuildxCacheError, ExitCode
 from buildx_cache.formatting import as_error, as_message, printable
 from buildx_cache.interrupts import caught
@@ -106,7 +106,7 @@ def main() -> NoReturn:
     """Run the command line and exit; any exception but an expected error is reported as a bug."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a tag may have characters that the encoding lacks
-    with guarded(os.environ), _bugs_of_threads_told(), caught() as signals:
+    with command_safe(os.environ), _reporting_thread_bugs(), caught() as signals:
         code = _run()
         sys.exit(signals.exit_code or code)
 
@@ -173,11 +173,11 @@ def _discard_unwritten() -> None:
         try:
             stream.flush()
         except OSError:
-            lead_nowhere(stream)
+            discard(stream)
 
 
 @contextlib.contextmanager
-def _bugs_of_threads_told() -> Iterator[None]:
+def _reporting_thread_bugs() -> Iterator[None]:
     """Report a bug in a thread like any other, in this context; Python would print the error with its values."""
     before = threading.excepthook
     threading.excepthook = lambda bug: _report_bug("a part of buildx-cache", bug.exc_type, bug.exc_traceback)

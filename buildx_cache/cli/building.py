@@ -18,8 +18,8 @@ from buildx_cache.ci.step_outputs import annotate, outputs, write_outputs
 from buildx_cache.cli.displays import display_for, displaying, failing
 from buildx_cache.cli.reading import read_password, read_request
 from buildx_cache.cli.secrets import forget_secrets, have_masked, hidden_values, keep_out_of_metadata, redactor
-from buildx_cache.cli.session import open_session, told_by_ci
-from buildx_cache.cli.streams import unguarded, watched
+from buildx_cache.cli.session import ci_without_git, open_session
+from buildx_cache.cli.streams import fail_fast, raw_stream
 from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, ExhaustedError
 from buildx_cache.formatting import printable
@@ -29,7 +29,7 @@ from buildx_cache.report.formats import FORMATS, ReportInput, write_report
 from buildx_cache.request import REPORTS, BuildRequest, Progress, is_remote_context, option_key, parse_duration
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.run import Outcome, Secrets, execute, step_record, with_context, with_saved
-from buildx_cache.run.call import unbegun, with_retries
+from buildx_cache.run.call import startup_failure, with_retries
 from buildx_cache.working_copy import prepared_root
 
 
@@ -53,14 +53,14 @@ def build(given: Mapping[str, object]) -> None:
             try:
                 password = read_password(request, env)
                 hidden = hidden_values(request, env, password)
-                have_masked(request, hidden, watched(unguarded(sys.stderr)), provider=provider_of(env).name)
+                have_masked(request, hidden, fail_fast(raw_stream(sys.stderr)), provider=provider_of(env).name)
                 forget_secrets(request, env, os.environ)
                 keep_out_of_metadata(request, env)
-                with asked.values_unshown():
+                with asked.hiding_file_values():
                     session = open_session(request, env, lambda line: _tell_always(line, request, shown()))
             except BuildxCacheError as error:
                 error.rewrite(redactor(request, hidden).text)
-                _tell_unbegun(request, env, error, shown())
+                _report_startup_failure(request, env, error, shown())
                 raise
             display = shown()
             with displaying(display):
@@ -92,9 +92,11 @@ def _tell_always(line: str, request: BuildRequest, display: Display) -> None:
         display.say(line)
 
 
-def _tell_unbegun(request: BuildRequest, env: Mapping[str, str], error: BuildxCacheError, display: Display) -> None:
+def _report_startup_failure(
+    request: BuildRequest, env: Mapping[str, str], error: BuildxCacheError, display: Display
+) -> None:
     """Write the reports and values of a call that failed before planning, in place of those of an earlier call."""
-    _tell_files(request, unbegun(request, told_by_ci(env), error), env, display)
+    _tell_files(request, startup_failure(request, ci_without_git(env), error), env, display)
 
 
 def _tell_files(request: BuildRequest, outcome: Outcome, env: Mapping[str, str], display: Display) -> None:
@@ -132,7 +134,7 @@ def _hand_on(
         prefix=request.output_prefix,
         summary=summary,
     )
-    for warning in write_outputs(replace(given, lines=(*lines, *given.lines)), unguarded(sys.stderr)):
+    for warning in write_outputs(replace(given, lines=(*lines, *given.lines)), raw_stream(sys.stderr)):
         display.warn(warning)
 
 

@@ -1,4 +1,4 @@
-"""What a shell completes after an option: names that Docker knows. What cannot be found out is not completed."""
+"""Complete values of options in a shell. A name that cannot be found in time is not completed."""
 
 from __future__ import annotations
 

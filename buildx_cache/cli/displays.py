@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import typer
 
 from buildx_cache.ci import provider_of
-from buildx_cache.cli.streams import unguarded, watched
+from buildx_cache.cli.streams import fail_fast, raw_stream
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay
 from buildx_cache.display.base import ticking
 from buildx_cache.display.jsonl import JsonDisplay
@@ -30,9 +30,9 @@ def display_for(request: BuildRequest, env: Mapping[str, str]) -> Display:
     given.
     """
     if request.progress is Progress.JSON:
-        return JsonDisplay(watched(sys.stdout))
+        return JsonDisplay(fail_fast(sys.stdout))
     ci = provider_of(env)
-    stderr = watched(unguarded(sys.stderr) if ci.is_ci else sys.stderr)
+    stderr = fail_fast(raw_stream(sys.stderr) if ci.is_ci else sys.stderr)
     color = wants_color(env, no_color=request.no_color) and not ci.is_ci
     if request.progress is Progress.QUIET:
         return QuietDisplay(stderr, color=color, provider=ci.name)

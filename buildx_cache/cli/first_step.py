@@ -1,4 +1,4 @@
-"""``init``: write the CI's file, or print it."""
+"""Run the ``init`` command: write or print the CI's file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MODE = 0o644
 
 
 def write_step(ci: CIName | None, cache: StepCache, file: str, *, dry_run: bool, force: bool) -> None:
-    """Write the CI's file at the top of the repository; print it where it exists, or with ``dry_run``.
+    """Write the CI's file at the top of the repository; print it if the file exists, or with ``dry_run``.
 
     Raises:
         typer.Exit: the CI or the Dockerfile cannot be chosen, or the file exists or cannot be written.
@@ -58,7 +58,7 @@ def _inside(file: str, here: Path, top: Path) -> str:
     """Return the path of ``--file`` from the top of the repository.
 
     Raises:
-        UsageError: it does not exist, or leaves the repository.
+        UsageError: the file does not exist, or is outside of the repository.
     """
     if not file:
         return ""
@@ -100,7 +100,7 @@ def _put(recipe: Recipe, text: str, top: Path, output: Output, *, dry_run: bool,
 
 
 def _next_steps(recipe: Recipe, cache: StepCache, findings: Findings) -> Iterator[str]:
-    """Yield what the step needs beside the file."""
+    """Yield the lines on what else the step needs."""
     needed = recipe.kept if cache is StepCache.LOCAL else recipe.login
     registry = registry_of(findings.remote)
     if needed:

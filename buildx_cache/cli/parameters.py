@@ -64,7 +64,7 @@ _COMPLETED: Mapping[str, Callable[[str], list[str]]] = {
     "docker_context": completion.contexts,
     "network": completion.networks,
 }
-"""What completes the options whose values are neither free nor words of an enumeration."""
+"""The functions that complete values of options, except those of enumerations."""
 
 
 def _option(name: str) -> Any:  # noqa: ANN401 -- what typer.Option returns

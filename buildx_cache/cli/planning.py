@@ -25,7 +25,7 @@ def plan(given: Mapping[str, object], driver: Driver | None, *, as_json: bool) -
         for line in asked.lines:
             _tell(line)
         forget_secrets(request, env, os.environ)
-        with asked.values_unshown():
+        with asked.hiding_file_values():
             made = assumed_plan(request, env, driver) if driver else open_session(request, env, _tell).plan
         made = asked.noted(made)
         print(plan_json(made) if as_json else shell_lines(made), end="")

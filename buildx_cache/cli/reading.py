@@ -20,7 +20,7 @@ from buildx_cache.reference import FORKS, is_loopback
 from buildx_cache.request import (
     BuildRequest,
     Configuration,
-    Layer,
+    OptionLayer,
     Progress,
     check_found,
     check_paths,
@@ -58,7 +58,7 @@ class Asked:
     request: BuildRequest
     lines: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    file: Layer | None = None
+    file: OptionLayer | None = None
     from_file: frozenset[str] = frozenset()
 
     def noted(self, plan: BuildPlan) -> BuildPlan:
@@ -66,7 +66,7 @@ class Asked:
         return replace(plan, notes=(*self.warnings, *plan.notes))
 
     @contextlib.contextmanager
-    def values_unshown(self) -> Iterator[None]:
+    def hiding_file_values(self) -> Iterator[None]:
         """Replace an error that shows a value of the configuration file by one that names the value's place."""
         try:
             yield
@@ -94,7 +94,7 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
         UsageError: a value, a combination or a path cannot work, or a file of the repository may not set a value.
     """
     _check_words(given)
-    callers = (Layer(where="--{name}", values=given), environment_layer(env))
+    callers = (OptionLayer(where="--{name}", values=given), environment_layer(env))
     asked = converted(callers)
     found = _configuration(asked)
     default_branch = str(asked.get("default_branch") or _trusted(found).get("default_branch") or "")
@@ -143,7 +143,7 @@ def _check_words(given: Mapping[str, object]) -> None:
         )
 
 
-def _default_platform(layers: tuple[Layer, ...], env: Mapping[str, str]) -> tuple[Layer, ...]:
+def _default_platform(layers: tuple[OptionLayer, ...], env: Mapping[str, str]) -> tuple[OptionLayer, ...]:
     """Return a layer, below all others, for Buildx' own default of ``--platform`` (``commands/build.go``).
 
     So jobs that set one platform each by this variable have separate caches, as with ``--platform``.
@@ -151,7 +151,9 @@ def _default_platform(layers: tuple[Layer, ...], env: Mapping[str, str]) -> tupl
     platform = env.get(_DEFAULT_PLATFORM, "").strip()
     flags = next((layer.values["buildx_flags"] for layer in layers if "buildx_flags" in layer.values), ())
     is_given = isinstance(flags, list | tuple) and any(flag_values(tuple(map(str, flags)), "--platform"))
-    return (Layer(where=_DEFAULT_PLATFORM, values={"platform": (platform,)}),) if platform and not is_given else ()
+    return (
+        (OptionLayer(where=_DEFAULT_PLATFORM, values={"platform": (platform,)}),) if platform and not is_given else ()
+    )
 
 
 def _configuration(asked: Mapping[str, Any]) -> Configuration:
@@ -166,7 +168,7 @@ def _trusted(found: Configuration) -> Mapping[str, object]:
     return found.layer.values if found.layer and not found.ground else {}
 
 
-def _refuse_empty_login(layers: tuple[Layer, ...]) -> None:
+def _refuse_empty_login(layers: tuple[OptionLayer, ...]) -> None:
     """Refuse an option of the login with an empty value: the password would be sent elsewhere, or not used.
 
     Raises:
@@ -182,7 +184,7 @@ def _refuse_empty_login(layers: tuple[Layer, ...]) -> None:
                 )
 
 
-def _ambient(layers: tuple[Layer, ...], callers: tuple[Layer, ...], env: Mapping[str, str]) -> AmbientLogin:
+def _ambient(layers: tuple[OptionLayer, ...], callers: tuple[OptionLayer, ...], env: Mapping[str, str]) -> AmbientLogin:
     """Read the environment's login, for the registry that the caller names; a repository's file cannot name one.
 
     If an option gives the login, the environment's user name and password are not used: sources are never mixed.

@@ -214,7 +214,7 @@ def _places(request: BuildRequest) -> tuple[Path | None, Path | None]:
     return context, enclosing_top(context or here, here)
 
 
-def told_by_ci(env: Mapping[str, str]) -> CIContext:
+def ci_without_git(env: Mapping[str, str]) -> CIContext:
     """Return the CI's facts without git's, for a call that fails before planning."""
     return detect(env, git=GitFacts, read_text=read_text)
 

@@ -14,7 +14,7 @@ from buildx_cache.diagnose import source_excerpt
 from buildx_cache.display.base import Line, locked
 from buildx_cache.display.steps import summary_lines
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.formatting import as_message, printable
+from buildx_cache.formatting import as_error, as_message, printable
 from buildx_cache.report import BuildReport
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class QuietDisplay:
 
     @locked
     def failure(self, error: BuildxCacheError, trace: BuildTrace | None) -> None:
-        """Write a line with the error, a line with the hint, and the log of the failed step."""
-        self._print("error:", "bold red", as_message(error.message))
+        """Write a line with the error and its code, a line with the hint, and the log of the failed step."""
+        self._print("error:", "bold red", as_error(error.message, error.code))
         if error.hint:
             self._print("hint:", "bold", error.hint)
         for line in failure_log(trace) if trace else ():

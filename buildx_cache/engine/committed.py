@@ -15,7 +15,7 @@ from pathlib import Path
 from buildx_cache.atomic import read_regular
 from buildx_cache.engine.credentials import buildx_folder, configuration_folder, home_folder, is_helper_name
 from buildx_cache.engine.docker import cache_home
-from buildx_cache.engine.git import asked
+from buildx_cache.engine.git import query
 from buildx_cache.errors import UsageError
 from buildx_cache.request import BuildRequest, Driver, is_remote_context, working_directory
 from buildx_cache.request.local_paths import values_of
@@ -60,10 +60,10 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
 
 
 def refuse_committed_caches(env: Mapping[str, str], request: BuildRequest = BuildRequest()) -> None:  # noqa: B008 -- frozen
-    """Stop before a folder of the repository's, or one that its link leads to, is taken for that of this program.
+    """Refuse this program's cache folder if the repository has committed it, or a link to it.
 
     Raises:
-        UsageError: git tracks a file of it, or cannot tell in time.
+        UsageError: git tracks such a file, or does not answer in time.
     """
     home = cache_home(env)
     if found := next(_tracked(home, request, env), None):
@@ -230,7 +230,7 @@ def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
     own = {variable: text for variable, text in env.items() if variable not in _SETTINGS}
     own["GIT_CONFIG_GLOBAL"] = os.devnull
     name = str(place.relative_to(top))
-    done = asked(top, own, "-c", "safe.directory=*", "--literal-pathspecs", "ls-files", "-z", "--", name)
+    done = query(top, own, "-c", "safe.directory=*", "--literal-pathspecs", "ls-files", "-z", "--", name)
     has_git = shutil.which("git", path=env.get("PATH")) is not None
     if done.code < 0 and os.path.lexists(place if has_git else place / "cli-plugins"):
         yield "."

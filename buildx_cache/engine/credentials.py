@@ -80,7 +80,7 @@ def _entries(folder: Path) -> tuple[Path, ...]:
 
 
 def memory_folder(env: Mapping[str, str]) -> Path | None:
-    """Return a folder in memory for what no disk should have; None where there is none."""
+    """Return a folder in memory, for files that must not reach a disk; None if there is none."""
     own = Path(env.get(_OWN_MEMORY, ""))
     if own.is_absolute() and _is_of_this_user(own):
         return own

@@ -220,10 +220,10 @@ class DockerEngine:
 
     @contextlib.contextmanager
     def tunnel(self, container: Container, ports: Sequence[int]) -> Iterator[Mapping[int, int]]:
-        """While this lasts, have ports of this machine's loopback on a container's; yields the port there of each.
+        """Forward ports of a container's loopback to ports of this machine's; yield the container's port for each.
 
         Raises:
-            ExhaustedError: the container or this machine lacks what that takes.
+            ExhaustedError: ssh is missing here or in the container, or the tunnel does not open.
         """
         self.calls += 1
         program, *context = map(str, self._docker.docker_cmd)
@@ -374,7 +374,7 @@ class DockerEngine:
         return "" if self.image_id(str(image)) else pull_refusal(image, self._env)
 
     def is_podman(self) -> bool:
-        """Tell whether podman answers at the engine's address, whose API is like Docker's."""
+        """Return whether podman, whose API is like Docker's, answers at the engine's address."""
         try:
             with self._reading():
                 server = self._docker.version().server

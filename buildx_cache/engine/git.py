@@ -116,11 +116,11 @@ def read_git(top: Path | None, env: Mapping[str, str]) -> GitFacts:
 
 def ask(top: Path | None, env: Mapping[str, str], *words: str) -> str:
     """Run git on the working copy at ``top``, without network; return its output, or "" if git fails."""
-    done = asked(top, env, *words)
+    done = query(top, env, *words)
     return done.stdout.strip() if done.code == 0 else ""
 
 
-def asked(top: Path | None, env: Mapping[str, str], *words: str) -> Completed:
+def query(top: Path | None, env: Mapping[str, str], *words: str) -> Completed:
     """Run git on the working copy at ``top``, without network; the code is negative if git did not run to its end.
 
     Git does not run on a ``top`` that may be a bare repository: git would obey its settings if ``.git`` is not valid.
@@ -220,7 +220,7 @@ def _harmful(top: Path | None, env: Mapping[str, str]) -> str:
     if harmful:
         return f"the setting {harmful} of {top} can make git run commands"
     # Try Buildx' own command with a time limit, since Buildx has none: a repository can have a FIFO that git reads.
-    shown = asked(top, env, "-c", "log.mailmap=true", "show", "--format=%H", "--quiet", "HEAD", "--")
+    shown = query(top, env, "-c", "log.mailmap=true", "show", "--format=%H", "--quiet", "HEAD", "--")
     return f"git does not finish in {top}" if shown.code < 0 else ""
 
 

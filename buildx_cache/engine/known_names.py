@@ -1,4 +1,4 @@
-"""The names of Docker contexts and Buildx builders, for a shell that completes them: quick, and no engine is asked."""
+"""List the names of Docker contexts and Buildx builders for shell completion, quickly and without asking an engine."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from buildx_cache.engine.process import capture_within
 from buildx_cache.errors import UsageError
 from buildx_cache.request import BuildRequest
 
-# Seconds and bytes: who presses a key does not wait for longer, and no terminal shows more.
+# Seconds and bytes: the user waits for the completion.
 _LIMITS = (2.0, 1 << 16)
-# What Docker and Buildx allow; a shell is given nothing else.
+# Names that Docker and Buildx allow; the shell gets no others.
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 
 
 def context_names(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of the Docker contexts; none where docker does not list them in time.
+    """Return the names of the Docker contexts; none if docker does not list them in time.
 
-    python-on-whales lists them without a limit of time.
+    python-on-whales lists contexts without a time limit.
     """
     try:
         refuse_committed(BuildRequest(), env)
@@ -33,9 +33,9 @@ def context_names(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def builder_names(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of the builders: the files in which Buildx keeps them, and the contexts, which are builders too.
+    """Return the names of the builders: the names of Buildx' files, and of the contexts, which are builders, too.
 
-    ``docker buildx ls`` asks each builder, and waits for one that does not answer.
+    ``docker buildx ls`` would ask each builder, and wait for one that does not answer.
     """
     try:
         kept = os.listdir(buildx_folder(env) / "instances")  # noqa: PTH208 -- names are asked for

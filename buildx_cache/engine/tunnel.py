@@ -1,10 +1,10 @@
-"""A tunnel through Docker's API: ports of this process, on the loopback of a builder's container.
+"""Tunnel through Docker's API: forward ports of a builder container's loopback to this process.
 
-Any container that Docker's API reaches can be entered by ``docker exec``, wherever it is. There sshd speaks over the
-command's own stdin and stdout with the ssh of this machine, which has it listen on loopback (``ssh -R``): no network is
-used but the API's, and nothing else may listen, log in or run. Both sides know each other by keys that are made for the
-call; they are in private folders here and in the container, in memory where there is any, which go with the tunnel.
-sshd ends as its stdin does, however this process ends.
+``docker exec`` enters any container that Docker's API reaches. It starts sshd there, which talks to this machine's ssh
+over the command's stdin and stdout, and listens on the container's loopback (``ssh -R``). So the tunnel uses no network
+but the API's. sshd allows nothing else: no other port, login or command. Both sides authenticate by keys made for this
+call. The keys are in private folders here and in the container, in memory if possible, and go with the tunnel. However
+this process ends, sshd's stdin closes, and sshd ends.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from buildx_cache.scratch import scratch_folder
 _LOOPBACK = "127.0.0.1"
 _HOST = "builder"
 _NO_SSHD = 69
-# Seconds, and bytes of output: an engine far away takes its time.
+# Seconds, and bytes of output; a distant engine is slow.
 _LIMITS = (60.0, 1 << 16)
-# sshd needs the keys to begin with alone, so that older ones are a killed call's. The two folders at the end are those
-# that sshd wants to be there (Debian's, Alpine's).
+# sshd reads the keys only at its start, so older keys are left over from killed calls. sshd requires the two folders at
+# the end (Debian's and Alpine's).
 _PREPARE = f"""\
 set -eu
 sshd=$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd) || exit {_NO_SSHD}
@@ -86,7 +86,7 @@ _ALLOCATED = re.compile(rb"^Allocated port (\d{1,5}) for remote forward to 127\.
 
 @dataclass(frozen=True, kw_only=True)
 class _Server:
-    """The container's end: its user, its sshd, and the folder with its keys."""
+    """The tunnel's end in the container: the user, the path of sshd, and the folder with the keys."""
 
     user: str
     sshd: str
@@ -94,7 +94,7 @@ class _Server:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The command that serves one connection over its stdin and stdout."""
+        """Return the command that serves one connection over stdin and stdout."""
         own = (f"HostKey={self.folder}/host", f"AuthorizedKeysFile={self.folder}/client")
         options = (word for option in (*own, *_SERVER_OPTIONS) for word in ("-o", option))
         return "sh", "-c", _SERVE, self.folder, self.sshd, "-i", "-f", "/dev/null", *options
@@ -102,15 +102,15 @@ class _Server:
 
 @contextlib.contextmanager
 def tunnel(enter: Sequence[str], ports: Sequence[int], *, env: Mapping[str, str]) -> Iterator[Mapping[int, int]]:
-    """Have ports of this machine's loopback on a container's; yields the port there of each.
+    """Forward ports of a container's loopback to ports of this machine's; yield the container's port for each.
 
     Args:
-        enter: the command that runs another in the container, such as ``docker exec -i NAME``.
-        ports: the ports here.
+        enter: the command that runs another command in the container, such as ``docker exec -i NAME``.
+        ports: the ports on this machine.
         env: the environment of the commands.
 
     Raises:
-        ExhaustedError: there is no ssh here or no sshd there, or they do not come together.
+        ExhaustedError: ssh is missing here, sshd is missing in the container, or the tunnel does not open.
     """
     with scratch_folder(memory_folder(env)) as folder:
         client, host = (_make_key(folder / name, env) for name in ("client", "host"))
@@ -136,7 +136,7 @@ def _public(key: Path) -> str:
 
 
 def _prepare(enter: Sequence[str], client: Path, host: Path, env: Mapping[str, str]) -> _Server:
-    """Put the keys into the container."""
+    """Put the keys into the container, and find its user and sshd."""
     keys = f"{_public(client)}\n{host.read_text()}".encode()
     try:
         done = capture_within((*enter, "sh", "-c", _PREPARE), env=env, within=_LIMITS, stdin=keys)
@@ -146,7 +146,7 @@ def _prepare(enter: Sequence[str], client: Path, host: Path, env: Mapping[str, s
 
 
 def _server(done: Completed) -> _Server:
-    """Read what a container says of itself; it may say anything."""
+    """Parse the container's answer, which is untrusted."""
     if done.code == _NO_SSHD:
         raise ExhaustedError(
             "the builder's image has no ssh server, which the tunnel through Docker's API ends at",
@@ -170,14 +170,14 @@ def _ssh(enter: Sequence[str], server: _Server, client: Path, known: Path, ports
 
 @contextlib.contextmanager
 def _connected(argv: Sequence[str], ports: Sequence[int], env: Mapping[str, str]) -> Iterator[Mapping[int, int]]:
-    """Keep ssh running; yields the ports that sshd has taken for each."""
+    """Keep ssh running in this context; yield the container's port for each port on this machine."""
 
     def allocated(said: bytes) -> Mapping[int, int]:
         return {int(here): int(there) for there, here in _ALLOCATED.findall(said)}
 
     with contextlib.ExitStack() as stack:
         try:
-            # ssh runs ProxyCommand by the user's shell, which may be none.
+            # ssh runs ProxyCommand with the user's shell, which may not exist.
             running = beside(
                 argv,
                 env={**env, "SHELL": "/bin/sh"},

@@ -109,7 +109,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         platforms=request.platform,
         loading=plan_loading(request, builder, cache, tags),
         one_line=request.one_line,
-        told_id=_told_id(request, facts),
+        id_key=_image_id_key(request, facts),
     )
     place = request.cache_ref
     named = (*names, *(cache_references(ci, facts, place, (own_branch(ci),)) if place else ()))
@@ -156,7 +156,7 @@ def _asked(
     return tuple(islice(known, _MOST_ASKED))
 
 
-def _told_id(request: BuildRequest, facts: Facts) -> str:
+def _image_id_key(request: BuildRequest, facts: Facts) -> str:
     """Return the metadata key of the digest that the engine uses as a loaded image's ID; empty if there is none.
 
     The classic store uses the digest of the image's configuration, the containerd store that of the image. With
@@ -320,7 +320,7 @@ def _cache_build(
 
 
 def _left_out_note(entry: CacheEntry, missing: str) -> str:
-    """Say why an entry is left out, and what would help."""
+    """Return the note on a cache entry that Buildx leaves out."""
     return f"the cache {entry.place} is left out: not set: {missing}; pass them to this step"
 
 

@@ -214,7 +214,7 @@ class Container:
 
     name: str
     endpoint: str = ""
-    """The Docker context or address of its engine; empty: the engine of the call."""
+    """The Docker context or address of the container's engine; empty: the engine of the call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +301,7 @@ class ImagePlan:
     loading: LoadingPlan = LoadingPlan()
     one_line: bool = False
     """Whether stdout gets one line without a tag, for any number of pushed tags."""
-    told_id: str = ""
+    id_key: str = ""
     """The key in Buildx' metadata for the loaded image's ID; empty: ask the engine."""
 
 

@@ -35,7 +35,7 @@ _BUILDKITD_CONFIG = (0, 15, 0)
 _CONFIG_FILE = "{}.toml"
 
 
-def is_apart(request: BuildRequest, ci: CIContext) -> bool:
+def needs_separate_builder(request: BuildRequest, ci: CIContext) -> bool:
     """Return whether a build needs a builder that builds with the right to write caches never use.
 
     Cache mounts stay in the builder, and a step's cache key does not cover their content. So a fork's step could change
@@ -57,7 +57,7 @@ def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
         request.buildkitd_config,
         request.buildkitd_flags,
         request.endpoint,
-        *(("reads caches only",) if is_apart(request, ci) else ()),
+        *(("reads caches only",) if needs_separate_builder(request, ci) else ()),
         *buildkitd_config(plan_registries(request, facts)),
     )
     return f"{OWN_PREFIX}{facts.place.project}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:8]}"
@@ -98,7 +98,7 @@ def _is_annotated(request: BuildRequest) -> bool:
     return any(values_of(request, "annotation")) or any(name.startswith("annotation") for name in attributes)
 
 
-def obstacle(request: BuildRequest, driver: str, store: Store, kind: CacheKind) -> str:
+def unsupported_reason(request: BuildRequest, driver: str, store: Store, kind: CacheKind) -> str:
     """Return why a builder of this driver cannot carry out the request, or the empty string."""
     if driver != Driver.DOCKER:
         return ""
@@ -116,7 +116,7 @@ def wants_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> bool:
         return True
     if facts.builder is None:
         return not _is_named_by_variable(facts)
-    return bool(obstacle(request, facts.builder.driver, facts.store, kind))
+    return bool(unsupported_reason(request, facts.builder.driver, facts.store, kind))
 
 
 def _is_named_by_variable(facts: Facts) -> bool:
@@ -149,7 +149,7 @@ def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPl
             code="builder-absent",
             hint=f"`docker buildx ls` lists the builders; leave out {named} to make one",
         )
-    if reason := obstacle(request, builder.driver, facts.store, kind):
+    if reason := unsupported_reason(request, builder.driver, facts.store, kind):
         raise UsageError(
             f"the builder {builder.name!r} (driver {builder.driver}, {facts.store} image store) {reason}",
             code="builder-unsuitable",
@@ -167,7 +167,7 @@ def _existing(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPl
 
 
 def _engine_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> BuilderPlan:
-    if reason := obstacle(request, Driver.DOCKER, facts.store, kind):
+    if reason := unsupported_reason(request, Driver.DOCKER, facts.store, kind):
         raise UsageError(
             f"--driver docker on the {facts.store} image store {reason}",
             code="builder-unsuitable",
@@ -184,7 +184,7 @@ def _engine_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> Bui
 
 def _another_driver(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
     """Return the hint on a suitable driver; it names the containerd image store if that would help."""
-    is_stores = facts.store is Store.CLASSIC and not obstacle(request, Driver.DOCKER, Store.CONTAINERD, kind)
+    is_stores = facts.store is Store.CLASSIC and not unsupported_reason(request, Driver.DOCKER, Store.CONTAINERD, kind)
     other = ", or turn on the engine's containerd image store" if is_stores else ""
     return f"use --driver docker-container{other}"
 
@@ -223,7 +223,7 @@ def _why_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
     network = f"; it shares the host's network, where {', '.join(local)} is" if local else ""
     if request.driver:
         return f"{again}: --driver {request.driver}{network}"
-    reason = obstacle(request, facts.builder.driver, facts.store, kind) if facts.builder else ""
+    reason = unsupported_reason(request, facts.builder.driver, facts.store, kind) if facts.builder else ""
     why = f": the engine's builder {reason}" if reason else ", as the builder options ask"
     return f"{again}{why}{network}"
 

@@ -21,7 +21,7 @@ from buildx_cache.caches import (
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, Container, ServingPlan
-from buildx_cache.plan.builder_choice import is_read_only, obstacle, wants_own
+from buildx_cache.plan.builder_choice import is_read_only, unsupported_reason, wants_own
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Builder, Facts
 from buildx_cache.plan.scopes import Scopes, check_apart, folder_tags, is_unplaced, plan_scopes, references
 from buildx_cache.redaction import redact
@@ -46,7 +46,7 @@ def plan_serving(
     if request.lazy is Lazy.OFF:
         return ServingPlan(why="--lazy off")
     network = _network(request, facts, builder)
-    obstacle = _obstacle(request, facts, builder, network)
+    obstacle = _unreachable_reason(request, facts, builder, network)
     container = _container(request, facts, builder) if obstacle else None
     if request.lazy is Lazy.ON:
         return ServingPlan(network="" if container else network or HOST, container=container, why="--lazy on")
@@ -64,7 +64,7 @@ def shares_loopback(request: BuildRequest, facts: Facts, builder: BuilderPlan) -
     return is_here and _network(request, facts, builder) == HOST
 
 
-def _obstacle(request: BuildRequest, facts: Facts, builder: BuilderPlan, network: str) -> str:
+def _unreachable_reason(request: BuildRequest, facts: Facts, builder: BuilderPlan, network: str) -> str:
     """Return why the builder cannot reach this process, or may not; empty if it can."""
     endpoint = _foreign_endpoint(request, facts, builder)
     reasons: tuple[tuple[bool, str], ...] = (
@@ -89,7 +89,7 @@ def _foreign_endpoint(request: BuildRequest, facts: Facts, builder: BuilderPlan)
 
 
 def _container(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> Container | None:
-    """Return the builder's only container (buildx' ``driver/docker-container``); None where it has none or several."""
+    """Return the builder's only container (buildx' ``driver/docker-container``); None if it has none or several."""
     if builder.driver != Driver.DOCKER_CONTAINER or builder.nodes > 1:
         return None
     there = _there(facts, builder)
@@ -136,7 +136,7 @@ def choose_kind(request: BuildRequest, facts: Facts, tags: tuple[Reference, ...]
     if wants_own(request, facts, wanted):
         return wanted, why
     name, driver = _given_builder(request, facts)
-    reason = obstacle(request, driver, facts.store, wanted)
+    reason = unsupported_reason(request, driver, facts.store, wanted)
     if not reason:
         return wanted, why
     return CacheKind.INLINE if pushes(request) else CacheKind.NONE, f"the builder {name!r} {reason}"
@@ -160,7 +160,7 @@ def _by_destination(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple
     return CacheKind.LOCAL, "no tag names a registry or namespace to keep a cache in"
 
 
-def lanes(request: BuildRequest, builder: BuilderPlan, backend: ScopedBackend) -> tuple[str, ...]:
+def cache_platforms(request: BuildRequest, builder: BuilderPlan, backend: ScopedBackend) -> tuple[str, ...]:
     """Return the platforms that have separate caches; one empty name if all share one cache.
 
     Several platforms on several nodes would overwrite each other's export. A build of a single platform is probably one
@@ -226,12 +226,13 @@ def _left_out(facts: Facts, entries: tuple[CacheEntry, ...]) -> tuple[tuple[Cach
 def _caches(
     request: BuildRequest, builder: BuilderPlan, kind: CacheKind, place: Location | None
 ) -> tuple[ScopedCache, ...]:
-    """Return the caches that ``--cache`` chooses, one for each separate platform (:func:`lanes`)."""
+    """Return the caches that ``--cache`` chooses, one for each separate platform (:func:`cache_platforms`)."""
     if place is None:
         return ()
     backend = SCOPED[kind]
     return tuple(
-        ScopedCache(backend=backend, location=place, platform=name) for name in lanes(request, builder, backend)
+        ScopedCache(backend=backend, location=place, platform=name)
+        for name in cache_platforms(request, builder, backend)
     )
 
 

@@ -38,7 +38,7 @@ def shell_lines(plan: BuildPlan) -> str:
 
 
 def _served(cache: CachePlan) -> list[str]:
-    """Return the line about what the commands do not show: ``build`` serves a local folder to BuildKit."""
+    """Return a comment if ``build`` serves a local folder to BuildKit, which the commands do not show."""
     said = f"lazy: BuildKit reads the folder through a registry in this program: {cache.serving.why}"
     return [_comment(said)] if cache.serving.is_on else []
 

@@ -22,7 +22,7 @@ from buildx_cache.request.probe import read_text, working_directory
 from buildx_cache.request.push_choice import with_push_decided
 from buildx_cache.request.remote_context import GitContext, git_context, is_remote_context
 from buildx_cache.request.sources import (
-    Layer,
+    OptionLayer,
     checked,
     chosen,
     converted,
@@ -46,8 +46,8 @@ __all__ = [
     "Driver",
     "Endpoint",
     "GitContext",
-    "Layer",
     "Lazy",
+    "OptionLayer",
     "Output",
     "Progress",
     "attests",

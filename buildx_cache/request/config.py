@@ -19,7 +19,7 @@ from buildx_cache.request.options import CONFIG_FIELDS, nearest
 from buildx_cache.request.probe import look
 from buildx_cache.request.remote_context import is_remote_context
 from buildx_cache.request.rules import Ground, ground_of
-from buildx_cache.request.sources import Layer
+from buildx_cache.request.sources import OptionLayer
 from buildx_cache.working_copy import led_outside
 
 _OWN, _PYTHON = "buildx-cache.toml", "pyproject.toml"
@@ -48,7 +48,7 @@ class Configuration:
     whose file it is. ``passed_over`` is a linked ``pyproject.toml`` that was not read.
     """
 
-    layer: Layer | None = None
+    layer: OptionLayer | None = None
     standing: str = ""
     ground: Ground | None = None
     passed_over: Path | None = None
@@ -140,7 +140,7 @@ def _open(file: Path, *, follow: bool) -> bytes | None:
     return text
 
 
-def _parse(file: Path, content: bytes) -> Layer | None:
+def _parse(file: Path, content: bytes) -> OptionLayer | None:
     """Return the options in a file, or None if it is a ``pyproject.toml`` without any."""
     import tomllib
 
@@ -167,7 +167,7 @@ def _parse(file: Path, content: bytes) -> Layer | None:
             f"{file}: {section} is not a table", code="config-malformed", hint=f"write [{section}] and options below it"
         )
     lines = _key_lines(text, section)
-    return Layer(file=str(file), values=dict(_config_values(file, options, lines)), lines=lines)
+    return OptionLayer(file=str(file), values=dict(_config_values(file, options, lines)), lines=lines)
 
 
 def _shallow(text: str) -> str:

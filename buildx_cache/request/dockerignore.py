@@ -53,7 +53,7 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MatchState:
     """A path of the build context, and the state of matching at that path."""
 
     path: str = ""
@@ -78,7 +78,7 @@ class DockerIgnore:
         self._automaton = Automaton(self._beyond_lookup(patterns, programs), programs)
         self._tail_lengths = sorted({tail.count("/") + 1 for tail in self._tails})
         self.has_exceptions = True in self._exceptions
-        self.top = Place(states=self._automaton.begin)
+        self.top = MatchState(states=self._automaton.begin)
 
     def _beyond_lookup(self, patterns: Sequence[Pattern], programs: Programs) -> Iterator[tuple[int, str]]:
         """Store simple patterns for look-up, and yield programs for the others (``compile`` in patternmatcher)."""
@@ -98,7 +98,7 @@ class DockerIgnore:
             else:
                 yield from ((number, program) for program in programs.alternatives(text))
 
-    def below(self, place: Place, name: str, until: float = math.inf) -> Place:
+    def below(self, place: MatchState, name: str, until: float = math.inf) -> MatchState:
         """Return the entry ``name`` of the folder at ``place``.
 
         Raises:
@@ -106,13 +106,13 @@ class DockerIgnore:
         """
         path = f"{place.path}/{name}" if place.path else name
         if place.is_ignored and not self.has_exceptions:
-            return Place(path, is_ignored=True)
+            return MatchState(path, is_ignored=True)
         states = self._automaton.advance(place.states, f"/{name}" if place.path else name, until)
         if not self.has_exceptions:
             is_ignored = self._automaton.accepts(states) or next(self._looked_up(path, name), None) is not None
-            return Place(path, is_ignored=is_ignored, states=states)
+            return MatchState(path, is_ignored=is_ignored, states=states)
         is_ignored, matched = self._decided({*self._looked_up(path, name), *self._automaton.matched(states)}, place)
-        return Place(path, is_ignored=is_ignored, matched=matched, states=states)
+        return MatchState(path, is_ignored=is_ignored, matched=matched, states=states)
 
     def _looked_up(self, path: str, name: str) -> Iterator[int]:
         yield from self._exact.get(path, ())
@@ -125,7 +125,7 @@ class DockerIgnore:
                 return
             yield from self._tails.get("/".join(parts[-length:]), ())
 
-    def _decided(self, own: set[int], folder: Place) -> tuple[bool, tuple[int, ...]]:
+    def _decided(self, own: set[int], folder: MatchState) -> tuple[bool, tuple[int, ...]]:
         """Return whether a path is excluded, and the patterns that count for the entries in it.
 
         A pattern that matched the folder always counts. Another pattern counts only if it changes the result for this

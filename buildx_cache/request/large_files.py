@@ -19,7 +19,7 @@ from pathlib import Path
 
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.contexts import main_context
-from buildx_cache.request.dockerignore import DockerIgnore, Place, load_dockerignore
+from buildx_cache.request.dockerignore import DockerIgnore, MatchState, load_dockerignore
 from buildx_cache.request.globs import TooComplexError
 from buildx_cache.request.probe import read_inside
 from buildx_cache.request.remote_context import is_remote_context
@@ -110,7 +110,7 @@ def _weighed(root: str, ignored: DockerIgnore, until: float) -> _Folder:
 
 def _weigh(root: str, ignored: DockerIgnore, top: _Folder, until: float) -> None:
     files = 0
-    waiting: list[tuple[Place, tuple[_Folder, ...]]] = [(ignored.top, (top,))]
+    waiting: list[tuple[MatchState, tuple[_Folder, ...]]] = [(ignored.top, (top,))]
     while waiting:
         inside, above = waiting.pop()
         for entry in _entries(os.path.join(root, inside.path)):  # noqa: PTH118 -- thousands of them

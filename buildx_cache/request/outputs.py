@@ -81,7 +81,7 @@ def printing_flags(flags: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_flagged(switch: str, flags: Sequence[str]) -> bool:
-    """Tell whether a switch is on among the flags that are passed on to Buildx: the last one counts (``pflag``)."""
+    """Return whether a switch is on among the flags for Buildx: the last one counts (``pflag``)."""
     given = (flag.partition("=") for flag in flags if flag.partition("=")[0] == switch)
     return next((not equals or is_on(value) for _, equals, value in reversed(tuple(given))), False)
 

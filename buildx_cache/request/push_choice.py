@@ -8,14 +8,14 @@ from dataclasses import replace
 from buildx_cache.errors import UsageError
 from buildx_cache.request.ambient import GIVEN_LOGIN
 from buildx_cache.request.build_request import BuildRequest
-from buildx_cache.request.sources import Layer, converted
+from buildx_cache.request.sources import OptionLayer, converted
 from buildx_cache.request.trust import may_push_image
 
 _PUSHES = ("push", "push_auto")
 _NAMES = ("tag", "cache_ref")
 
 
-def with_push_decided(layers: Sequence[Layer], *, is_fork: bool) -> tuple[Layer, ...]:
+def with_push_decided(layers: Sequence[OptionLayer], *, is_fork: bool) -> tuple[OptionLayer, ...]:
     """Replace ``push_auto`` by ``push``; in a fork's build, keep ``push_auto`` and drop the options of a login.
 
     The highest layer that sets ``push`` or ``push_auto`` decides; both are dropped from the other layers.
@@ -39,7 +39,7 @@ def with_push_decided(layers: Sequence[Layer], *, is_fork: bool) -> tuple[Layer,
     return tuple(pushing if layer is deciding else layer for layer in others)
 
 
-def _without_secrets(layer: Layer) -> Layer:
+def _without_secrets(layer: OptionLayer) -> OptionLayer:
     """Return a layer without a login; drop the leading ``/`` that an empty registry variable leaves in names."""
     values = dict(layer.without("registry", *GIVEN_LOGIN).values)
     values.update((name, _unhosted(values[name])) for name in _NAMES if name in values)

@@ -23,7 +23,7 @@ _DAYS = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)d")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class OptionLayer:
     """One source of option values.
 
     ``where`` is the template of an option's name in messages, with ``{name}`` or ``{NAME}``. For a ``file``, ``lines``
@@ -41,7 +41,7 @@ class Layer:
             others = {name: value for name, value in self.values.items() if name != "push"}
             object.__setattr__(self, "values", {**others, "push_auto": True})
 
-    def without(self, *names: str) -> Layer:
+    def without(self, *names: str) -> OptionLayer:
         """Return the layer without some options."""
         kept = {name: value for name, value in self.values.items() if name not in names}
         return dataclasses.replace(self, values=kept)
@@ -58,7 +58,7 @@ class Layer:
         return _toml_type(value) if self.file else repr(value)
 
 
-def make_request(layers: Sequence[Layer]) -> BuildRequest:
+def make_request(layers: Sequence[OptionLayer]) -> BuildRequest:
     """Merge layers, highest precedence first, and validate every value.
 
     The highest layer that sets an option decides. Lists of ``NAME=VALUE`` add up: the highest layer decides each name.
@@ -71,7 +71,7 @@ def make_request(layers: Sequence[Layer]) -> BuildRequest:
     return request
 
 
-def converted(layers: Sequence[Layer]) -> dict[str, Any]:
+def converted(layers: Sequence[OptionLayer]) -> dict[str, Any]:
     """Return each option that is set, converted to its type.
 
     Raises:
@@ -80,13 +80,13 @@ def converted(layers: Sequence[Layer]) -> dict[str, Any]:
     return {name: _merged(name, found) for name in KINDS if (found := setting(name, layers))}
 
 
-def setting(name: str, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+def setting(name: str, layers: Sequence[OptionLayer]) -> tuple[OptionLayer, ...]:
     """Return the layers that set an option's value, highest first: one, or all if the option adds up."""
     found = tuple(layer for layer in layers if name in layer.values)
     return found if name in OPTIONS and OPTIONS[name].adds_up else found[:1]
 
 
-def _merged(name: str, layers: Sequence[Layer]) -> Any:  # noqa: ANN401 -- of the option's kind
+def _merged(name: str, layers: Sequence[OptionLayer]) -> Any:  # noqa: ANN401 -- of the option's kind
     """Convert and merge the values of the layers; items of lower layers come first."""
     values = [_without_nul(name, _convert(name, layer.values[name], layer), layer) for layer in layers]
     if len(values) == 1:
@@ -98,7 +98,7 @@ def _merged(name: str, layers: Sequence[Layer]) -> Any:  # noqa: ANN401 -- of th
     return tuple(found)
 
 
-def checked(request: BuildRequest, layers: Sequence[Layer], rule: Callable[[BuildRequest], None]) -> None:
+def checked(request: BuildRequest, layers: Sequence[OptionLayer], rule: Callable[[BuildRequest], None]) -> None:
     """Apply a rule; if a file's value breaks it, raise an error with the file's place and key, without the value.
 
     Raises:
@@ -114,12 +114,12 @@ def checked(request: BuildRequest, layers: Sequence[Layer], rule: Callable[[Buil
         raise
 
 
-def unusable(layer: Layer, name: str, error: BuildxCacheError) -> BuildxCacheError:
-    """Say that a value cannot be used, without the value."""
+def unusable(layer: OptionLayer, name: str, error: BuildxCacheError) -> BuildxCacheError:
+    """Return an error that names a value's place, without the value."""
     return type(error)(f"{layer.locate(name)}: this value cannot be used", code=error.code, hint=error.hint)
 
 
-def _texts_of_files(layers: Sequence[Layer]) -> Iterator[tuple[str, Layer]]:
+def _texts_of_files(layers: Sequence[OptionLayer]) -> Iterator[tuple[str, OptionLayer]]:
     """Yield the options with free text from a file, each with the file's layer."""
     texts = (name for name, kind in KINDS.items() if kind in (str, tuple))
     return ((name, layer) for name in texts for layer in setting(name, layers) if layer.file)
@@ -128,7 +128,7 @@ def _texts_of_files(layers: Sequence[Layer]) -> Iterator[tuple[str, Layer]]:
 def _fails_without(
     name: str,
     request: BuildRequest,
-    others: Sequence[Layer],
+    others: Sequence[OptionLayer],
     rule: Callable[[BuildRequest], None],
     error: BuildxCacheError,
 ) -> bool:
@@ -145,10 +145,10 @@ def _fails_without(
     return False
 
 
-def environment_layer(env: Mapping[str, str]) -> Layer:
+def environment_layer(env: Mapping[str, str]) -> OptionLayer:
     """Read the ``BUILDX_CACHE_<OPTION>`` variables; a list has one item a line."""
     values = {name: env[variable] for variable, name in VARIABLES.items() if env.get(variable)}
-    return Layer(where=ENV_PREFIX + "{NAME}", values=values)
+    return OptionLayer(where=ENV_PREFIX + "{NAME}", values=values)
 
 
 def unknown_variables(env: Mapping[str, str], known: Iterable[str]) -> Iterator[str]:
@@ -165,18 +165,18 @@ def unknown_variables(env: Mapping[str, str], known: Iterable[str]) -> Iterator[
             yield f"{variable} is ignored: there is no such option{meant}"
 
 
-def _convert(name: str, value: object, layer: Layer) -> Any:  # noqa: ANN401 -- of the option's kind
+def _convert(name: str, value: object, layer: OptionLayer) -> Any:  # noqa: ANN401 -- of the option's kind
     return _CONVERTERS.get(KINDS[name], _to_choice)(name, value, layer)
 
 
-def _without_nul(name: str, value: Any, layer: Layer) -> Any:  # noqa: ANN401 -- of the option's kind
+def _without_nul(name: str, value: Any, layer: OptionLayer) -> Any:  # noqa: ANN401 -- of the option's kind
     """Refuse a NUL character: a file can contain it, but no command line and no path."""
     if any("\0" in each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)):
         raise UsageError(f"{layer.locate(name)} holds a NUL character", code="value-has-nul", hint="remove it")
     return value
 
 
-def _to_list(name: str, value: object, layer: Layer) -> tuple[str, ...]:
+def _to_list(name: str, value: object, layer: OptionLayer) -> tuple[str, ...]:
     if isinstance(value, str):
         return tuple(line.strip() for line in value.splitlines() if line.strip())
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
@@ -184,20 +184,20 @@ def _to_list(name: str, value: object, layer: Layer) -> tuple[str, ...]:
     raise _wrong_type(name, value, layer, "a list of strings")
 
 
-def _to_flag(name: str, value: object, layer: Layer) -> bool:
+def _to_flag(name: str, value: object, layer: OptionLayer) -> bool:
     flag = _WORDS.get(value.lower()) if isinstance(value, str) else value
     if isinstance(flag, bool):
         return flag
     raise _wrong_type(name, value, layer, "true or false")
 
 
-def _to_text(name: str, value: object, layer: Layer) -> str:
+def _to_text(name: str, value: object, layer: OptionLayer) -> str:
     if isinstance(value, str):
         return value
     raise _wrong_type(name, value, layer, "a string")
 
 
-def _to_choice(name: str, value: object, layer: Layer) -> StrEnum:
+def _to_choice(name: str, value: object, layer: OptionLayer) -> StrEnum:
     return chosen(KINDS[name], value, where=layer.locate(name), shown=layer.show(value))
 
 
@@ -214,14 +214,14 @@ def chosen(kind: type[_Choice], value: object, *, where: str, shown: str = "") -
     )
 
 
-_CONVERTERS: Mapping[type, Callable[[str, object, Layer], object]] = {
+_CONVERTERS: Mapping[type, Callable[[str, object, OptionLayer], object]] = {
     tuple: _to_list,
     bool: _to_flag,
     str: _to_text,
 }
 
 
-def _wrong_type(name: str, value: object, layer: Layer, wanted: str) -> UsageError:
+def _wrong_type(name: str, value: object, layer: OptionLayer, wanted: str) -> UsageError:
     return UsageError(
         f"{layer.locate(name)}: {layer.show(value)} is not {wanted}", code="value-invalid", hint=f"give {wanted}"
     )

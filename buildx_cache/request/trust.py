@@ -12,7 +12,7 @@ from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import SYNTAX, LocalPath, output_pairs, outputs_of, used_paths, values_of
 from buildx_cache.request.options import OPTIONS
 from buildx_cache.request.rules import NAME_ANNOTATIONS, Ground, Permission, allow, frontend_name, may_name, may_push
-from buildx_cache.request.sources import Layer, converted, setting
+from buildx_cache.request.sources import OptionLayer, converted, setting
 from buildx_cache.working_copy import places
 
 # The limit of items in a list that are checked: a hostile file may have any number.
@@ -24,7 +24,7 @@ _FORK = "this is a pull request from a fork"
 _FORK_HINT = f"set it in the job's command or environment, which a fork cannot change; or {_HINT}"
 
 
-def check_found(layer: Layer, ground: Ground, *, is_fork: bool) -> None:
+def check_found(layer: OptionLayer, ground: Ground, *, is_fork: bool) -> None:
     """Refuse a value that a found file may not set, even if a higher layer overrides it.
 
     Raises:
@@ -48,7 +48,7 @@ def _objection(permission: Permission, value: object, ground: Ground) -> str:
     return next(filter(None, (check(item, ground) for item in items if item)), "")
 
 
-def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, is_fork: bool) -> None:
+def check_use(request: BuildRequest, layers: Sequence[OptionLayer], layer: OptionLayer, *, is_fork: bool) -> None:
     """Refuse a value of a found file (``layer``) that is dangerous in combination with the rest of the request.
 
     Raises:
@@ -76,7 +76,7 @@ def check_use(request: BuildRequest, layers: Sequence[Layer], layer: Layer, *, i
             raise _refused(layer, blamed, "an exported image could place a symbolic link there", _HINT)
 
 
-def _refused(layer: Layer, name: str, reason: str, hint: str) -> UsageError:
+def _refused(layer: OptionLayer, name: str, reason: str, hint: str) -> UsageError:
     return UsageError(
         f"{layer.locate(name)}: not allowed in a file of the repository: {reason}", code="config-not-allowed", hint=hint
     )
@@ -90,13 +90,13 @@ def _replaces_frontend(mine: BuildRequest, request: BuildRequest) -> bool:
 
 
 def _chosen_frontends(request: BuildRequest) -> tuple[str, ...]:
-    """Return the images that the caller names for a frontend; empty for one that a variable names."""
+    """Return the caller's images for a frontend; an image that comes from a variable is empty."""
     pairs = (text.partition("=")[::2] for text in values_of(request, "build_arg"))
     return tuple(value.partition(" ")[0] for name, value in pairs if name == SYNTAX)
 
 
 def _image_names(mine: BuildRequest) -> Iterator[tuple[str, str]]:
-    """Yield the names that an engine may keep the image under, each with its option."""
+    """Yield the names under which an engine may keep the image: option, name."""
     yield from (("tag", tag) for tag in mine.tag)
     for output in mine.output:
         yield from (("output", name.strip()) for name in dict(output_pairs(output)).get("name", "").split(","))

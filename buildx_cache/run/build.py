@@ -12,7 +12,7 @@ from buildx_cache.plan import BuildInvocation
 from buildx_cache.redaction import Redactor
 from buildx_cache.run.call import Call
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
-from buildx_cache.run.redactor import Hiding
+from buildx_cache.run.redactor import EventRedactor
 from buildx_cache.run.result_files import ResultFile, metadata_of, redirected, remove_stale, written_files
 from buildx_cache.scratch import scratch_folder
 
@@ -95,7 +95,7 @@ class Builds:
         self, build: BuildInvocation, prepared: BuildInvocation, trace: TraceBuilder, strategies: Sequence[Strategy]
     ) -> int:
         """Run the ``prepared`` build and follow its raw progress; show the command of ``build``, as planned."""
-        parser, hiding = StreamParser(), Hiding(self._redactor)
+        parser, hiding = StreamParser(), EventRedactor(self._redactor)
         heard = time.monotonic()
 
         def show(events: Iterable[Event]) -> None:

@@ -66,13 +66,12 @@ class CallsBuilder:
             DeniedError: the builder's image may not be pulled.
         """
         plan = self._plan
-        with self._phase("builder"):
-            for effect in plan.create:
-                # Another call may have created the same builder since the plan was made: the build boots it.
-                failure = f"the builder {plan.name!r} could not be made or does not boot"
-                self._must(effect, failure, tolerated=Kind.BUILDER_EXISTS)
-            if plan.boot:
-                self._must(plan.boot, f"the builder {plan.name!r} does not boot")
+        for effect in plan.create:
+            # Another call may have created the same builder since the plan was made: the build boots it.
+            failure = f"the builder {plan.name!r} could not be made or does not boot"
+            self._must(effect, failure, tolerated=Kind.BUILDER_EXISTS)
+        if plan.boot:
+            self._must(plan.boot, f"the builder {plan.name!r} does not boot")
 
     @property
     def can_restart(self) -> bool:

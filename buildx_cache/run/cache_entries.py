@@ -22,8 +22,8 @@ from buildx_cache.run.recovery.lazy import Lazy
 from buildx_cache.run.results import (
     NEVER_ASKED,
     TROUBLED,
+    CacheEvidence,
     ExportResult,
-    Known,
     Verdict,
     blamed,
     cache_report,
@@ -196,7 +196,7 @@ class Caches:
 
     def report(self, trace: BuildTrace | None) -> CacheReport:
         """Return what the caches did, those that were left out included."""
-        known = Known(
+        known = CacheEvidence(
             has_own_steps=not self._plan.builder.create,
             verdicts=self.verdicts,
             exports=self.exports,

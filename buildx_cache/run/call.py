@@ -168,7 +168,7 @@ def with_retries(outcome: Outcome, retries: tuple[RetryReport, ...]) -> Outcome:
     return replace(outcome, report=replace(outcome.report, retries=(*retries, *outcome.report.retries)))
 
 
-def unbegun(request: BuildRequest, ci: CIContext, error: BuildxCacheError) -> Outcome:
+def startup_failure(request: BuildRequest, ci: CIContext, error: BuildxCacheError) -> Outcome:
     """Build the outcome of a call that failed before planning, so that stale CI outputs are cleared."""
     kind = CacheKind.NONE if request.cache is CacheKind.AUTO else request.cache
     return Outcome(

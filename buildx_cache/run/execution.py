@@ -113,10 +113,9 @@ class _Execution:
                     login.enter_context(call.login(self._secrets))  # pulling the builder's image may need it, too
                     asked = self._plan.target.image.asked
                     check = PushCheck(asked, self._engine.push_refusal) if asked else None
-                    self._builder.prepare()
-                    if self._plan.cache.serving.container:
-                        with call.phase("builder"):
-                            self._lazy.connect()
+                    with call.phase("builder"):
+                        self._builder.prepare()
+                        self._lazy.connect()
                     if check:
                         with call.phase("login"):
                             check.finish()
@@ -202,7 +201,7 @@ class _Execution:
         image = self._plan.target.image
         if not image.load:
             return
-        self._image_id = digest_of(self._builds.metadata, image.told_id)
+        self._image_id = digest_of(self._builds.metadata, image.id_key)
         if image.tags and not self._image_id:
             self._image_id = self._engine.image_id(image.tags[0])
         if self._image_id:

@@ -74,10 +74,10 @@ class Engine(Protocol):
         """
 
     def tunnel(self, container: Container, ports: Sequence[int]) -> AbstractContextManager[Mapping[int, int]]:
-        """While this lasts, have ports of this machine's loopback on a container's; yields the port there of each.
+        """Forward ports of a container's loopback to ports of this machine's; yield the container's port for each.
 
         Raises:
-            ExhaustedError: the container or this machine lacks what that takes.
+            ExhaustedError: ssh is missing here or in the container, or the tunnel does not open.
         """
 
     def credentials(self, registry: str) -> AbstractContextManager[None]:

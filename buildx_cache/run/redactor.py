@@ -28,7 +28,7 @@ class Secrets:
         return Redactor((*arguments, *self.hidden, self.password or ""))
 
 
-class Hiding:
+class EventRedactor:
     """Remove control characters, then redact secret values, in the events of a build: the only place for both.
 
     A log arrives in pieces, which may end inside an escape sequence or a value. So a line is passed on when it is

@@ -30,7 +30,7 @@ _EXPORT_CAUSES = {DeniedError: "refused", UnreachableError: "unreachable", Exhau
 _LAYER_READS = frozenset({Operation.FETCH_LAYER, Operation.COMMIT_LAYER, Operation.READ_LAYER})
 _ABSENT = frozenset({Kind.ABSENT, Kind.INDEX_UNUSABLE, Kind.NO_CACHE_TAG, Kind.NO_REPOSITORY})
 NEVER_ASKED = frozenset({Kind.NO_CACHE_KIND, Kind.CACHE_UNCONFIGURED})
-NOT_TOLD = "a step was cached; BuildKit does not tell by which cache"
+SOURCE_UNKNOWN = "a step was cached; BuildKit does not tell by which cache"
 TROUBLED: frozenset[ImportStatus] = frozenset({"corrupt", "denied", "unreachable"})
 """The statuses of an import that exists, or may exist, and cannot be read."""
 
@@ -75,7 +75,7 @@ class ExportResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class CacheEvidence:
     """Evidence about the caches beside the trace: on imports, exports, local folders and lazy import."""
 
     has_own_steps: bool = False
@@ -86,7 +86,7 @@ class Known:
     lazy: LazyReport | None = None
 
 
-NOTHING_KNOWN = Known(verdicts={}, exports={})
+NO_EVIDENCE = CacheEvidence(verdicts={}, exports={})
 
 
 def step_reports(trace: BuildTrace | None) -> tuple[StepReport, ...]:
@@ -123,7 +123,7 @@ def image_report(
         trace: the build's trace.
         image_id: the engine's ID of the loaded image; empty if none was loaded.
     """
-    is_known = image.push or not (image.load and image.told_id == CONFIG_DIGEST)
+    is_known = image.push or not (image.load and image.id_key == CONFIG_DIGEST)
     digest = digest_of(metadata or {}, DIGEST) if is_known else ""
     return ImageReport(
         digest=digest,
@@ -172,7 +172,7 @@ def _platform(metadata: Mapping[str, object]) -> tuple[str, ...]:
             return ()
 
 
-def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHING_KNOWN) -> CacheReport:
+def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: CacheEvidence = NO_EVIDENCE) -> CacheReport:
     """Return the report of the caches; ``plan`` is the call's first plan, with all imports and exports."""
     transfers = import_transfers(plan.cache.imports, trace.transfers) if trace else {}
     imports = tuple(
@@ -184,7 +184,7 @@ def cache_report(plan: BuildPlan, trace: BuildTrace | None, known: Known = NOTHI
         scope=plan.cache.scope,
         read_only=plan.cache.read_only,
         imports=tuple(
-            each if is_told or each.status != "hit" or each.detail else replace(each, detail=NOT_TOLD)
+            each if is_told or each.status != "hit" or each.detail else replace(each, detail=SOURCE_UNKNOWN)
             for each in imports
         ),
         exports=tuple(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from buildx_cache.buildkit import StreamParser, TraceBuilder
 from buildx_cache.redaction import Redactor
-from buildx_cache.run.redactor import Hiding
+from buildx_cache.run.redactor import EventRedactor
 from tests.benchmarks.measuring import measure
 from tests.benchmarks.spread import Spread
 from tests.integration.conftest import PROJECT
@@ -81,7 +81,7 @@ def _replayed(title: str, pieces: Iterator[bytes], folder: Path, *, steps: int =
 def main(path: str) -> None:
     """Do what a build does with its stream, secret values taken out, and tell how long that took."""
     parser, trace = StreamParser(), TraceBuilder()
-    hiding = Hiding(Redactor(["a value that is not there"]))
+    hiding = EventRedactor(Redactor(["a value that is not there"]))
     started = time.process_time()
     with Path(path).open("rb", buffering=0) as stream:
         while chunk := stream.read(_CHUNK):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.run.results import NOT_TOLD
+from buildx_cache.run.results import SOURCE_UNKNOWN
 from tests.faults.cases import READING, RegistryFault
 from tests.faults.damage import Part
 from tests.faults.example import STEPS
@@ -38,7 +38,7 @@ def test_a_faulty_registry_cache_fails_no_build(laboratory: Laboratory, proxy: P
     assert laboratory.says(image) == laboratory.pristine.says
     found = imported(ran, reference)
     assert found["status"] == fault.status
-    assert found["detail"] in ("", NOT_TOLD) if fault.status == "hit" else found["detail"]
+    assert found["detail"] in ("", SOURCE_UNKNOWN) if fault.status == "hit" else found["detail"]
     told = [warning for warning in ran.report["warnings"] if warning.startswith(f"the cache {reference} is ")]
     assert len(told) == (fault.status in ("corrupt", "denied", "unreachable"))
 

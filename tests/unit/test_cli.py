@@ -293,7 +293,7 @@ def test_what_the_command_line_does_not_take_is_told_in_two_lines(
     call: CommandLine, words: tuple[str, ...], named: str
 ) -> None:
     called = call(*words, GITHUB_ACTIONS="true")  # whose log takes colours, Typer says
-    assert (called.code, called.out) == (2, "")
+    assert (called.code, bool(called.error), called.out) == (2, True, "")
     first, second = called.err.splitlines()
     assert (first.partition(": ")[0], second.partition(": ")[0]) == ("error", "hint")
     assert named in called.err

@@ -13,7 +13,7 @@ import pytest
 
 from buildx_cache.caches import CacheKind
 from buildx_cache.errors import UsageError
-from buildx_cache.request import Layer, converted, found_config, option_key
+from buildx_cache.request import OptionLayer, converted, found_config, option_key
 from buildx_cache.request.options import CONFIG_FIELDS, KINDS, OPTIONS
 
 FILE = resources.files("buildx_cache").joinpath("config.schema.json")
@@ -96,10 +96,10 @@ def test_a_mistake_is_found(text: str) -> None:
 def test_what_the_schema_takes_is_read(value: object) -> None:
     for name in CONFIG_FIELDS:
         if VALIDATOR.is_valid({option_key(name): value}):
-            converted([Layer(file="x.toml", values={name: value})])
+            converted([OptionLayer(file="x.toml", values={name: value})])
         elif not (isinstance(value, str) and KINDS[name] is bool):  # a word such as "yes", which a variable needs
             with pytest.raises(UsageError):
-                converted([Layer(file="x.toml", values={name: value})])
+                converted([OptionLayer(file="x.toml", values={name: value})])
 
 
 if __name__ == "__main__":

@@ -406,10 +406,10 @@ def test_what_doctor_found_is_one_line_a_check() -> None:
     )
     checks_table(checks, out, color=False)
     assert out.getvalue().splitlines() == [
-        "ok   docker       engine [28]",
-        "warn cache folder odd",
-        "                  mend [it]",
-        "fail ci           none",
+        "ok   docker        engine [28]",
+        "warn cache folder  odd",
+        "                   mend [it]",
+        "fail ci            none",
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from buildx_cache.cli.displays import display_for
 from buildx_cache.errors import UsageError
-from buildx_cache.request import BuildRequest, Layer, Progress, make_request
+from buildx_cache.request import BuildRequest, OptionLayer, Progress, make_request
 
 TERMINAL = {"TERM": "xterm"}
 
@@ -65,6 +65,6 @@ def test_the_display_is_one_that_its_reader_can_take(
 )
 def test_two_things_on_stdout_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=r"--progress json and .* both write to stdout"):
-        make_request((Layer(where="--{name}", values={**values, "progress": "json"}),))
-    make_request((Layer(where="--{name}", values={**values, "progress": "plain"}),))
-    make_request((Layer(where="--{name}", values={"output": ["type=tar,dest=x"], "progress": "json"}),))
+        make_request((OptionLayer(where="--{name}", values={**values, "progress": "json"}),))
+    make_request((OptionLayer(where="--{name}", values={**values, "progress": "plain"}),))
+    make_request((OptionLayer(where="--{name}", values={"output": ["type=tar,dest=x"], "progress": "json"}),))

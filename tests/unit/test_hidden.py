@@ -9,12 +9,12 @@ from buildx_cache.cli import building
 from buildx_cache.cli.secrets import forget_secrets, hidden_values, keep_out_of_metadata
 from buildx_cache.errors import EngineError
 from buildx_cache.redaction import Secret
-from buildx_cache.request import BuildRequest, Layer, make_request
+from buildx_cache.request import BuildRequest, OptionLayer, make_request
 from tests.unit.command_line import CommandLine
 
 
 def request(**values: object) -> BuildRequest:
-    return make_request((Layer(where="--{name}", values=values),))
+    return make_request((OptionLayer(where="--{name}", values=values),))
 
 
 ENV = {"A": "value-of-a", "npm": "value-of-npm", "NPM_TOKEN": "of-the-token", "PLAIN": "shown"}

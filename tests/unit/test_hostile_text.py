@@ -34,7 +34,7 @@ from buildx_cache.report.html_elements import clipped, one_line
 from buildx_cache.request import BuildRequest
 from buildx_cache.request.large_files import heavy_entries
 from buildx_cache.request.sources import _days_to_hours
-from buildx_cache.run.redactor import Hiding
+from buildx_cache.run.redactor import EventRedactor
 from buildx_cache.run.results import export_result, imported
 from buildx_cache.secret_names import is_secret_name
 
@@ -59,7 +59,7 @@ def failed(text: str) -> None:
     vertex = VertexEvent(digest="x", inputs=(), name=name, started=1, completed=2, cached=False, error=text)
     lines = (TextLine(text=f"WARNING: {text}"[: 16 * 1024]) for _ in range(10))
     trace = TraceBuilder()
-    for event in Hiding(Redactor(())).take((vertex, *lines)):
+    for event in EventRedactor(Redactor(())).take((vertex, *lines)):
         trace.add(event)
     diagnose(trace.trace(), 1)
     names = (f"importing cache manifest from {text}", *(name for entry in ENTRIES for name in entry.backend.exporters))

@@ -26,8 +26,8 @@ from buildx_cache.report import (
     rewritten_report,
 )
 from buildx_cache.run.results import (
+    CacheEvidence,
     ExportResult,
-    Known,
     Verdict,
     cache_report,
     export_result,
@@ -127,8 +127,8 @@ def test_each_platform_has_the_digest_of_its_manifest(
 
 def knowing(
     *verdicts: Verdict, exports: Mapping[CacheEntry, ExportResult] | None = None, local: LocalReport | None = None
-) -> Known:
-    return Known(verdicts={verdict.entry: verdict for verdict in verdicts}, exports=exports or {}, local=local)
+) -> CacheEvidence:
+    return CacheEvidence(verdicts={verdict.entry: verdict for verdict in verdicts}, exports=exports or {}, local=local)
 
 
 def imported(entry: CacheEntry, known: BuildTrace | None, *verdicts: Verdict) -> ImportReport:

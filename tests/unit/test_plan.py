@@ -26,7 +26,7 @@ from buildx_cache.plan import (
 )
 from buildx_cache.plan.render import command_line, shell_line
 from buildx_cache.redaction import Secret
-from buildx_cache.request import BuildRequest, Driver, Layer, Lazy, Progress, make_request
+from buildx_cache.request import BuildRequest, Driver, Lazy, OptionLayer, Progress, make_request
 from buildx_cache.request.build_request import NO_OPTIONS, BuildxOptions
 from tests import golden as golden_files
 from tests.golden import Golden
@@ -104,7 +104,7 @@ class Case:
 
 
 def request_of(asked: Mapping[str, object]) -> BuildRequest:
-    return make_request([Layer(where="--{name}", values=asked)])
+    return make_request([OptionLayer(where="--{name}", values=asked)])
 
 
 def plan_of(asked: Mapping[str, object], ci: CIContext = LAPTOP, facts: Facts = CONTAINERD) -> BuildPlan:

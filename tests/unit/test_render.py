@@ -11,7 +11,7 @@ from buildx_cache.ci import CIContext
 from buildx_cache.plan import BuildArg, Builder, BuildInvocation, BuildPlan, Facts, Node, Place, Store, make_plan
 from buildx_cache.plan.render import plan_json, redacted, shell_line, shell_lines
 from buildx_cache.redaction import Secret
-from buildx_cache.request import Layer, make_request
+from buildx_cache.request import OptionLayer, make_request
 
 CI = CIContext(
     provider="none",
@@ -34,7 +34,7 @@ FACTS = Facts(
 
 
 def planned(**asked: object) -> BuildPlan:
-    return make_plan(make_request([Layer(where="--{name}", values=asked)]), CI, FACTS)
+    return make_plan(make_request([OptionLayer(where="--{name}", values=asked)]), CI, FACTS)
 
 
 def document(**asked: object) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def test_caches_by_platform_are_exports_too() -> None:
     nodes = (Node(name="a", status="running"), Node(name="b", status="running"))
     asked = {"platform": ["linux/amd64", "linux/arm64"], "load": True}
     facts = replace(FACTS, builder=Builder(name="fleet", driver="remote", nodes=nodes))
-    plan = json.loads(plan_json(make_plan(make_request([Layer(values=asked)]), CI, facts)))
+    plan = json.loads(plan_json(make_plan(make_request([OptionLayer(values=asked)]), CI, facts)))
     assert plan["builder"]["nodes"] == 2
     assert plan["cache"]["exports"] == [
         "type=local,dest=/cache/app/linux-amd64,mode=max,ignore-error=true",

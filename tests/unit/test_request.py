@@ -18,8 +18,8 @@ from buildx_cache.request import (
     BuildRequest,
     Driver,
     Endpoint,
-    Layer,
     Lazy,
+    OptionLayer,
     Progress,
     check_paths,
     converted,
@@ -39,15 +39,15 @@ from buildx_cache.request.options import CONFIG_FIELDS, OPTIONS, VARIABLES
 from buildx_cache.request.options import KINDS as TYPES
 
 
-def given(**values: object) -> Layer:
-    return Layer(where="--{name}", values=values)
+def given(**values: object) -> OptionLayer:
+    return OptionLayer(where="--{name}", values=values)
 
 
 def requested(**values: object) -> BuildRequest:
     return make_request([given(**values)])
 
 
-def refusal(*layers: Layer) -> tuple[str, str]:
+def refusal(*layers: OptionLayer) -> tuple[str, str]:
     with pytest.raises(UsageError) as refused:
         make_request(layers)
     return refused.value.message, refused.value.hint
@@ -81,8 +81,8 @@ def test_the_highest_layer_that_sets_an_option_decides(name: str, highest: int) 
     layers = [
         given(**{name: COMMAND_LINE[name]}),
         environment_layer({f"BUILDX_CACHE_{name.upper()}": ENVIRONMENT[f"BUILDX_CACHE_{name.upper()}"]}),
-        Layer(file="buildx-cache.toml", values={name: CONFIG[name]}),
-        Layer(where="DOCKER_*", values={name: CI[name]}),
+        OptionLayer(file="buildx-cache.toml", values={name: CONFIG[name]}),
+        OptionLayer(where="DOCKER_*", values={name: CI[name]}),
     ]
     assert getattr(make_request([*layers[highest:], base]), name) == KINDS[name][highest]
 
@@ -92,7 +92,7 @@ def test_each_option_is_taken_from_its_own_highest_layer() -> None:
         [
             given(target="cli"),
             environment_layer({"BUILDX_CACHE_TARGET": "env", "BUILDX_CACHE_TAG": "env:1"}),
-            Layer(file="x.toml", values={"target": "file", "tag": ["file:1"], "load": True}),
+            OptionLayer(file="x.toml", values={"target": "file", "tag": ["file:1"], "load": True}),
         ]
     )
     assert (request.target, request.tag, request.load) == ("cli", ("env:1",), True)
@@ -106,14 +106,17 @@ def test_lists_of_names_with_values_add_up_and_others_replace_each_other(name: s
     layers = [
         given(**{name: ["b=2", "c=2"]}),
         environment_layer({f"BUILDX_CACHE_{name.upper()}": "c=1\nd=1"}),
-        Layer(file="x.toml", values={name: ["a=0", "b=0", "d=0"]}),
+        OptionLayer(file="x.toml", values={name: ["a=0", "b=0", "d=0"]}),
     ]
     expected = ("a=0", "d=1", "b=2", "c=2") if name in ADDED else ("b=2", "c=2")
     assert converted(layers)[name] == expected
 
 
 def test_a_list_that_repeats_a_name_is_taken_as_it_is() -> None:
-    layers = [given(build_arg=["A=1", "A=2", "B"]), Layer(file="x.toml", values={"build_arg": ["B=1", "C=1", "C=2"]})]
+    layers = [
+        given(build_arg=["A=1", "A=2", "B"]),
+        OptionLayer(file="x.toml", values={"build_arg": ["B=1", "C=1", "C=2"]}),
+    ]
     assert make_request(layers).build_arg == ("C=1", "C=2", "A=1", "A=2", "B")
 
 
@@ -122,7 +125,7 @@ def test_a_list_that_repeats_a_name_is_taken_as_it_is() -> None:
     [(["=x"], ["A=secret"], "--build-arg"), (["A=1"], ["=secret"], "x.toml:3"), (["=x"], ["=secret"], "--build-arg")],
 )
 def test_the_source_of_a_wrong_item_is_named(own: list[str], of_file: list[str], where: str) -> None:
-    file = Layer(file="x.toml", values={"build_arg": of_file}, lines={"build_arg": 3})
+    file = OptionLayer(file="x.toml", values={"build_arg": of_file}, lines={"build_arg": 3})
     message, _ = refusal(given(build_arg=own), file)
     assert (message.startswith(where), "secret" in message) == (True, False)
 
@@ -229,27 +232,27 @@ PLATFORMS = "write OS/ARCH, such as linux/arm64"
             "use one of: min, max",
         ),
         (
-            Layer(file="buildx-cache.toml", values={"tag": 3}, lines={"tag": 7}),
+            OptionLayer(file="buildx-cache.toml", values={"tag": 3}, lines={"tag": 7}),
             "buildx-cache.toml:7: tag: an integer is not a list of strings",
             "give a list of strings",
         ),
         (
-            Layer(file="{odd}/x.toml", values={"cache_dir": ["a"]}),
+            OptionLayer(file="{odd}/x.toml", values={"cache_dir": ["a"]}),
             "{odd}/x.toml: cache-dir: this array is not a string",
             "give a string",
         ),
         (
-            Layer(file="x.toml", values={"label": ["a=b", 1]}, lines={"label": 2}),
+            OptionLayer(file="x.toml", values={"label": ["a=b", 1]}, lines={"label": 2}),
             "x.toml:2: label: this array is not a list of strings",
             "give a list of strings",
         ),
         (
-            Layer(file="x.toml", values={"cache_dir": "a\0b"}, lines={"cache_dir": 3}),
+            OptionLayer(file="x.toml", values={"cache_dir": "a\0b"}, lines={"cache_dir": 3}),
             "x.toml:3: cache-dir holds a NUL character",
             "remove it",
         ),
         (
-            Layer(file="x.toml", values={"build_arg": ["A=b", "C=\0"]}, lines={"build_arg": 4}),
+            OptionLayer(file="x.toml", values={"build_arg": ["A=b", "C=\0"]}, lines={"build_arg": 4}),
             "x.toml:4: build-arg holds a NUL character",
             "remove it",
         ),
@@ -257,13 +260,13 @@ PLATFORMS = "write OS/ARCH, such as linux/arm64"
         (given(platform=("x",)), "--platform 'x' is not a platform", PLATFORMS),
         (given(tag=("",)), "--tag is empty", "give REGISTRY/REPOSITORY:TAG; a variable in it may not be set"),
         (
-            Layer(file="x.toml", values={"push": 1}, lines={"push": 1}),
+            OptionLayer(file="x.toml", values={"push": 1}, lines={"push": 1}),
             "x.toml:1: push: an integer is not true or false",
             "give true or false",
         ),
     ],
 )
-def test_a_wrong_value_is_refused_where_it_stands(layer: Layer, message: str, hint: str) -> None:
+def test_a_wrong_value_is_refused_where_it_stands(layer: OptionLayer, message: str, hint: str) -> None:
     assert refusal(layer) == (message, hint)
 
 
@@ -463,7 +466,7 @@ class Tree:
         file.write_text(text, encoding="utf-8")
         return file
 
-    def layer(self, context: str = "app") -> Layer | None:
+    def layer(self, context: str = "app") -> OptionLayer | None:
         return found_config(context, self.root, is_trusted=False).layer
 
     def refusal(self) -> tuple[str, str]:
@@ -1006,7 +1009,7 @@ SPLIT = {"platform": ("linux/amd64", "linux/arm64")}
 )
 def test_no_two_platforms_are_exported_to_one_folder(options: dict[str, Any], is_refused: bool) -> None:  # noqa: FBT001 -- a table
     with pytest.raises(UsageError) if is_refused else contextlib.nullcontext():
-        make_request((Layer(values=options),))
+        make_request((OptionLayer(values=options),))
 
 
 FOREIGN = (

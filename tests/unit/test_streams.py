@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from buildx_cache.ci.providers import COMMAND_MARKS
-from buildx_cache.cli.streams import guarded, unguarded, watched
+from buildx_cache.cli.streams import command_safe, fail_fast, raw_stream
 from buildx_cache.errors import ExhaustedError, InterruptedBuildError
 
 
 def test_a_reader_that_goes_away_is_told_once() -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "w", buffering=1) as stream:
-        out = watched(stream)
+        out = fail_fast(stream)
         assert out.write("heard\n") == 6
         out.flush()
         assert os.read(reader, 100) == b"heard\n"
@@ -31,7 +31,7 @@ def test_a_reader_that_goes_away_is_told_once() -> None:
 
 def test_a_full_disk_is_told_once() -> None:
     with open("/dev/full", "w", buffering=1) as stream:  # noqa: PTH123 -- a device
-        out = watched(stream)
+        out = fail_fast(stream)
         with pytest.raises(ExhaustedError) as raised:
             out.write("lost\n")
         assert raised.value.exit_code == 6
@@ -41,7 +41,7 @@ def test_a_full_disk_is_told_once() -> None:
 def test_rich_leaves_it_to_the_call() -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "w", buffering=1) as stream:
-        console = Console(file=watched(stream))
+        console = Console(file=fail_fast(stream))
         os.close(reader)
         with pytest.raises(InterruptedBuildError):
             console.print("unheard")
@@ -51,12 +51,12 @@ def test_rich_leaves_it_to_the_call() -> None:
 @pytest.mark.parametrize("variable", COMMAND_MARKS)
 def test_a_ci_finds_no_command_in_what_is_printed_to_it(variable: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = "a ##vso[x]\n::set-output::\n--- heading\n"
-    with guarded({variable: "true"}):
+    with command_safe({variable: "true"}):
         sys.stdout.write(text)
         sys.stderr.writelines([text])
         Console(file=sys.stdout, width=12).print("wrapped in ::begins")
         assert (sys.stdout.isatty(), sys.stdout.encoding) == (False, "UTF-8")
-        unguarded(sys.stdout).write("::own::\n")
+        raw_stream(sys.stdout).write("::own::\n")
     sys.stdout.write("::later::\n")
     said = capsys.readouterr()
     safe = "a ## vso[x]\n: :set-output::\n- -- heading\n"
@@ -65,9 +65,9 @@ def test_a_ci_finds_no_command_in_what_is_printed_to_it(variable: str, capsys: p
 
 
 def test_without_such_a_ci_all_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with guarded({"GITLAB_CI": "true", "TF_BUILD": ""}):
+    with command_safe({"GITLAB_CI": "true", "TF_BUILD": ""}):
         sys.stdout.write("::a::\n")
-        assert unguarded(sys.stdout) is sys.stdout
+        assert raw_stream(sys.stdout) is sys.stdout
     assert capsys.readouterr().out == "::a::\n"
 
 

@@ -37,7 +37,7 @@ from buildx_cache.plan.render import command_line
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference
 from buildx_cache.report import BuildReport, report_schema
-from buildx_cache.request import Layer, make_request
+from buildx_cache.request import OptionLayer, make_request
 from buildx_cache.run import Outcome, Secrets, execute
 
 SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"
@@ -77,7 +77,7 @@ def planned_for(ci: CIContext, facts: Facts, /, **asked: object) -> BuildPlan:
     values = {"cache": "none", "driver": "docker-container", "prune": False, **asked}
     if facts.builder and facts.builder.name != "default":
         del values["driver"]
-    return make_plan(make_request([Layer(where="--{name}", values=values)]), ci, facts)
+    return make_plan(make_request([OptionLayer(where="--{name}", values=values)]), ci, facts)
 
 
 # --- what a build says -------------------------------------------------------------------------------------

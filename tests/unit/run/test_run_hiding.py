@@ -19,13 +19,13 @@ from buildx_cache.buildkit.events import LogEvent, StatusEvent, TextLine, Vertex
 from buildx_cache.formatting import MESSAGE_LIMIT
 from buildx_cache.plan import BuildArg, BuildInvocation
 from buildx_cache.redaction import Redactor, Secret
-from buildx_cache.run.redactor import LINE_LIMIT, Hiding, Secrets
+from buildx_cache.run.redactor import LINE_LIMIT, EventRedactor, Secrets
 
 VALUE = "p/w+d ü-4711"
 
 
-def hiding(*values: str) -> Hiding:
-    return Hiding(Redactor(values))
+def hiding(*values: str) -> EventRedactor:
+    return EventRedactor(Redactor(values))
 
 
 def spoken(data: bytes, vertex: str = "a", stream: int = 1) -> LogEvent:
@@ -40,7 +40,7 @@ def said(events: Iterable[Event]) -> bytes:
     return b"".join(event.data for event in events if isinstance(event, LogEvent))
 
 
-def shown(hides: Hiding, pieces: Sequence[bytes]) -> bytes:
+def shown(hides: EventRedactor, pieces: Sequence[bytes]) -> bytes:
     return said([*hides.take([spoken(piece) for piece in pieces]), *hides.close()])
 
 
