@@ -51,7 +51,7 @@ def exposure_of(path: Path, found: os.stat_result) -> Exposure | None:
 
 def exposure_to_untrusted(path: Path, found: os.stat_result) -> Exposure | None:
     """Return why an untrusted user can change a file or folder; a trusted user may own it."""
-    if found.st_uid not in _trusted():
+    if found.st_uid not in trusted_users():
         return _owned(path, found)
     return _writable(path, found)
 
@@ -107,7 +107,7 @@ def make_parents(path: Path) -> None:
 
 def _exchangeable(folder: Path, name: str, found: os.stat_result) -> Exposure | None:
     """Return why another user may replace an entry of a folder; in a sticky folder, only the entry's owner may."""
-    trusted = _trusted()
+    trusted = trusted_users()
     if found.st_uid not in trusted:
         return _owned(folder, found)
     exposure = _writable(folder, found)
@@ -121,7 +121,8 @@ def _exchangeable(folder: Path, name: str, found: os.stat_result) -> Exposure | 
     return None if inside.st_uid in trusted else _owned(entry, inside)
 
 
-def _trusted() -> tuple[int, ...]:
+def trusted_users() -> tuple[int, ...]:
+    """Return who may change what this user's calls read: root, this user, and who started this container."""
     return (0, os.geteuid(), Path("/").stat().st_uid, *_starter())
 
 
@@ -194,7 +195,7 @@ def _writers(path: Path, group: int) -> str:
     for tag, permissions, number in _access_list(path):
         if not permissions & _ACL_WRITE:
             continue
-        if tag == _ACL_USER and number not in _trusted():
+        if tag == _ACL_USER and number not in trusted_users():
             return f"the user {_user(number)}"
         if tag == _ACL_GROUP and not _is_private(number):
             return f"the group {_group(number)}"

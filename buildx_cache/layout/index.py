@@ -11,13 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from buildx_cache.layout.locking import index_lock
-from buildx_cache.layout.model import Kind
-from buildx_cache.layout.parse import MalformedError, parse_object
+from buildx_cache.layout.model import Descriptor, Kind
+from buildx_cache.layout.parse import INDEX_TAG, MalformedError, parse_object, tag_of
 from buildx_cache.layout.store import INDEX, LAYOUT, LAYOUT_DOCUMENT, Store, open_store
 
 _TEMPORARY = ".index.json.buildx-cache"
-_BLOB_MODE = 0o444  # as containerd writes them (``plugins/content/local``)
+BLOB_MODE = 0o444
+"""As containerd writes them (``plugins/content/local``)."""
 _VERSION = 2
+_INDEX_SECONDS = 10.0
 _NEW: Mapping[str, object] = {"schemaVersion": _VERSION, "mediaType": "application/vnd.oci.image.index.v1+json"}
 
 
@@ -96,6 +98,32 @@ def replace_entries(
         replace_file(store.root, INDEX, content)
 
 
+def tag_entry(tag: str, manifest: Descriptor) -> Mapping[str, object]:
+    """Return an entry as Buildx writes it."""
+    return {
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest,
+        "size": manifest.size,
+        "annotations": {INDEX_TAG: tag},
+    }
+
+
+def point_tag(store: Store, tag: str, manifest: Descriptor) -> None:
+    """Have a tag lead to a manifest that is in the folder; nothing is written where it does already.
+
+    Raises:
+        MalformedError: index.json is locked for too long, is none, or cannot be written.
+    """
+    with index_lock(store.root, timeout=_INDEX_SECONDS):
+        index = _content(store)
+        entries = index_entries(index) if index else []
+        of_tag = [entry for entry in entries if tag_of(entry) == tag]
+        if [entry.get("digest") for entry in of_tag if isinstance(entry, dict)] == [manifest.digest]:
+            return
+        others = [entry for entry in entries if tag_of(entry) != tag]
+        replace_file(store.root, INDEX, with_entries(index, [*others, tag_entry(tag, manifest)]))
+
+
 @contextmanager
 def unchanged_index(store: Store, index: bytes) -> Iterator[None]:
     """Hold Buildx' lock on index.json while its bytes are ``index`` (empty: index.json is absent).
@@ -120,7 +148,7 @@ def _content(store: Store) -> bytes:
 
 def _put_blob(store: Store, digest: str, content: bytes) -> None:
     if store.blobs is not None:
-        _put(store.root, content, _BLOB_MODE, store.blobs, digest.removeprefix("sha256:"))
+        _put(store.root, content, BLOB_MODE, store.blobs, digest.removeprefix("sha256:"))
 
 
 def replace_file(root: int, name: str, content: bytes) -> None:

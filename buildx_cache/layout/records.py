@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from buildx_cache.layout.graph import Graph, Root, Source, WalkLimits, walk
-from buildx_cache.layout.index import index_entries, replace_entries
+from buildx_cache.layout.index import index_entries, replace_entries, tag_entry
 from buildx_cache.layout.model import DOCUMENT_LIMIT, OCI_MANIFEST, Descriptor, Kind, Role
 from buildx_cache.layout.parse import (
-    INDEX_TAG,
     MalformedError,
     count_values,
     integer,
@@ -287,12 +286,8 @@ def restore_tag(folder: Path, *, tag: str, written: Collection[str]) -> bool:
             if led or len(present) != 1:
                 return False
             content = store.read_document(present[0])
-            entry = {
-                "mediaType": parse_object(content).get("mediaType", OCI_MANIFEST),
-                "digest": present[0],
-                "size": len(content),
-                "annotations": {INDEX_TAG: tag},
-            }
+            media_type = str(parse_object(content).get("mediaType", OCI_MANIFEST))
+            entry = tag_entry(tag, Descriptor(media_type=media_type, digest=present[0], size=len(content)))
             others = [each for each in index_entries(graph.index) if tag_of(each) != tag]
             replace_entries(store, graph.index, [*others, entry])
             return True
@@ -318,7 +313,7 @@ def forget_origin(folder: Path, *, tag: str, repository: str) -> bool:
 
 def _forget(store: Store, graph: Graph, root: Root, repository: str) -> bool:
     before = root.descriptor.digest
-    content = _without(store.read_document(before), repository)
+    content = without_origin(store.read_document(before), repository)
     if content is None:
         return False
     after = "sha256:" + hashlib.sha256(content).hexdigest()
@@ -331,8 +326,14 @@ def _forget(store: Store, graph: Graph, root: Root, repository: str) -> bool:
     return True
 
 
-def _without(content: bytes, repository: str) -> bytes | None:
-    """Return the manifest without the annotations, in its JSON style; None if unchanged or of unknown style."""
+def without_origin(content: bytes, repository: str) -> bytes | None:
+    """Return a manifest without the notes of ``repository``, laid out as it was.
+
+    None where it has none, or is laid out in a way that Go does not.
+
+    Raises:
+        MalformedError: it is no JSON object.
+    """
     document = parse_object(content)
     style = next((style for style in _STYLES if style(document).encode("utf-8", "replace") == content), None)
     changed = {name: _cleaned(value, repository) for name, value in document.items()}

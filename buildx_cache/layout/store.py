@@ -74,7 +74,7 @@ class Store:
         """
         if self.blobs is None:
             raise MalformedError(Kind.MISSING, "is not in the folder")
-        return _open(self.blobs, digest.removeprefix("sha256:"))
+        return open_file_in(self.blobs, digest.removeprefix("sha256:"))
 
     def read_document(self, digest: str) -> bytes:
         """Return the content of a JSON blob, after comparing its digest.
@@ -107,7 +107,7 @@ class Store:
         for attempt in range(_RETRIES):
             if attempt:
                 time.sleep(_RETRY_SECONDS)
-            content = _read(_open(self.root, INDEX), DOCUMENT_LIMIT)
+            content = _read(open_file_in(self.root, INDEX), DOCUMENT_LIMIT)
             with contextlib.suppress(MalformedError):
                 parse_object(content)
                 break
@@ -124,7 +124,7 @@ class Store:
     def layout_fault(self) -> MalformedError | None:
         """Return the fault of the ``oci-layout`` file, which marks a folder as an OCI layout; None if it has none."""
         try:
-            version = parse_object(_read(_open(self.root, LAYOUT), _LAYOUT_LIMIT)).get("imageLayoutVersion")
+            version = parse_object(_read(open_file_in(self.root, LAYOUT), _LAYOUT_LIMIT)).get("imageLayoutVersion")
         except MalformedError as error:
             return error
         if version != LAYOUT_VERSION:
@@ -140,7 +140,7 @@ def open_store(folder: Path) -> Iterator[Store]:
         MalformedError: the folder does not exist or cannot be read.
     """
     with contextlib.ExitStack() as stack:
-        root = _open_root(folder)
+        root = open_root(folder)
         stack.callback(os.close, root)
         foreign: list[Finding] = []
         blobs, files = _open_blobs(root, stack, foreign)
@@ -157,7 +157,12 @@ def blob_names(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _open_root(folder: Path) -> int:
+def open_root(folder: Path) -> int:
+    """Return a descriptor of a folder, which may be reached through a symbolic link.
+
+    Raises:
+        MalformedError: there is no such folder, or it cannot be read.
+    """
     try:
         return os.open(os.path.realpath(folder), _FOLDER)
     except (FileNotFoundError, NotADirectoryError):
@@ -288,7 +293,10 @@ def _odd_blob(blobs: int, entry: os.DirEntry[str], found: BlobFile | None) -> It
         is_opened = is_blob_name(entry.name) and not entry.is_dir(follow_symlinks=False)
         yield _foreign(path, "is not a blob", is_opened=is_opened)
     elif found and found.size > _LARGE_BYTES and entry.stat(follow_symlinks=False).st_blocks * _BLOCK < found.size // 2:
-        with contextlib.suppress(MalformedError), os.fdopen(_open(blobs, entry.name), "rb", buffering=0) as content:
+        with (
+            contextlib.suppress(MalformedError),
+            os.fdopen(open_file_in(blobs, entry.name), "rb", buffering=0) as content,
+        ):
             if is_hollow(content.fileno(), found.size):
                 yield _foreign(path, HOLLOW, is_opened=True)
 
@@ -301,8 +309,12 @@ def _entry(entry: os.DirEntry[str]) -> BlobFile | None:
     return BlobFile(found.st_size, found.st_mtime, stat.S_ISREG(found.st_mode))
 
 
-def _open(folder: int, name: str) -> int:
-    """Open an ordinary file and return its descriptor; do not wait for a FIFO or a device."""
+def open_file_in(folder: int, name: str) -> int:
+    """Open an ordinary file and return its descriptor; do not wait for a FIFO or a device.
+
+    Raises:
+        MalformedError: the file is absent, not an ordinary file, or cannot be opened.
+    """
     try:
         found = os.open(name, _FILE, dir_fd=folder)
     except FileNotFoundError:

@@ -33,7 +33,7 @@ def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
         with open_store(folder) as store:
             found = Findings()
             graph = walk(store)
-            faults = chain(_layout_faults(store), store.foreign, _faults_of(store, graph))
+            faults = chain(_layout_faults(store), store.foreign, faults_of(store, graph))
             for finding in chain(faults, _content_faults(store, graph) if deep else ()):
                 found.add(finding)
             return tuple(found)
@@ -41,7 +41,7 @@ def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
         return (error.at(str(folder)),)
 
 
-def _faults_of(store: Store, graph: Graph) -> Iterator[Finding]:
+def faults_of(store: Store, graph: Graph) -> Iterator[Finding]:
     """Yield the faults of the blobs in the graph, except in the content of layers; may yield a fault twice."""
     yield from graph.findings
     for descriptor, referrers in graph.links.items():

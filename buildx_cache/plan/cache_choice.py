@@ -35,13 +35,13 @@ _NO_GATEWAY = ("none", "container:")
 
 
 def plan_serving(
-    request: BuildRequest, facts: Facts, builder: BuilderPlan, imports: Sequence[CacheEntry]
+    request: BuildRequest, facts: Facts, builder: BuilderPlan, entries: Sequence[CacheEntry]
 ) -> ServingPlan:
     """Decide whether and how to serve local folders; ``--lazy on`` serves them even if the builder may not reach them.
 
     If no network leads from the builder to this process, a tunnel through Docker's API does, for any container.
     """
-    if not any(entry.folder for entry in imports):
+    if not any(entry.folder for entry in entries):
         return ServingPlan()
     if request.lazy is Lazy.OFF:
         return ServingPlan(why="--lazy off")
@@ -211,7 +211,7 @@ def plan_cache(
         exports=exported,
         node_exports=tuple(zip(apart, exports, strict=True)) if apart and exports else (),
         tags=tuple(cache.image for cache in caches if cache.image and exports),
-        serving=plan_serving(request, facts, builder, imports),
+        serving=plan_serving(request, facts, builder, (*imports, *exported)),
         left_out=_left_out(facts, _unique(*imports, *exported)),
         max_size=parse_size(request.cache_max_size),
     )

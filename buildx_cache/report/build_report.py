@@ -124,11 +124,15 @@ class LocalReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LazyReport:
-    """Whether BuildKit imported local folders lazily, the reason, and the bytes that it read lazily."""
+    """Whether BuildKit imported local folders lazily, the reason, and the bytes that it read lazily.
+
+    ``exported`` says whether BuildKit pushed one to this program.
+    """
 
     used: bool
     why: str
     bytes: int = 0
+    exported: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

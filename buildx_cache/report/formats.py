@@ -44,6 +44,8 @@ def cache_rows(cache: CacheReport) -> Iterator[CacheRow]:
         yield _folder(cache.local)
     if cache.lazy:
         yield _lazy(cache.lazy)
+        if cache.lazy.exported:
+            yield CacheRow(way="writing", where="local folders", outcome="pushed here")
 
 
 def _folder(local: LocalReport) -> CacheRow:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache.buildkit import BuildTrace, Kind, Problem, classify
-from buildx_cache.buildkit.vertex_names import is_image_metadata, transfer_kind
+from buildx_cache.buildkit.vertex_names import bare_name, is_image_metadata, transfer_kind
 from buildx_cache.caches import BACKENDS, CacheEntry
 from buildx_cache.errors import CacheError
 from buildx_cache.plan import BuildInvocation, BuildPlan
@@ -68,6 +68,13 @@ class Caches:
         """Note that a build goes around what failed."""
         self._retrying.note(phase, reason)
 
+    def give_up_sending(self) -> tuple[CacheEntry, ...]:
+        """Have the exports that could not be sent to this process be written as planned; return them."""
+        failed = self._lazy.exports.give_up()
+        for error in failed.values():
+            self.note_retry("export", error)
+        return tuple(failed)
+
     def check(self, build: BuildInvocation) -> BuildInvocation:
         """Hold, verify and serve local folders; leave out what cannot be imported from them.
 
@@ -78,7 +85,9 @@ class Caches:
         verdicts = self.folders.check()
         self.verdicts |= {verdict.entry: verdict for verdict in verdicts}
         build = self._without_avoided(build.without(imports=[each.entry for each in verdicts if each.status]))
-        self._lazy.start(self.folders.sources(build.imports))
+        # Only a build that does nothing else can write again what cannot be sent here.
+        sent = build.exports if self._plan.target.cache_build else ()
+        self._lazy.start(self.folders.sources(build.imports), self.folders.targets(sent), sent)
         is_new = bool(self._plan.builder.create)
         return build if is_new or not self.has_lost_folder() else build.fresh()
 
@@ -148,7 +157,8 @@ class Caches:
     # --- the end -----------------------------------------------------------------------------------------
 
     def tidy(self) -> None:
-        """Sweep and bound the local folders that were written."""
+        """Sweep and bound the local folders that were written, by nobody any more."""
+        self._lazy.close()
         self._local = self.folders.tidy()
 
     def be_strict(self, trace: BuildTrace) -> None:
@@ -201,11 +211,16 @@ def _trouble(found: ImportReport) -> str:
     return f"the cache {found.source} is {found.status}: {reason}"
 
 
-def troubles(trace: BuildTrace) -> Iterator[str]:
-    """Yield the errors of steps and exports: an importer's own is only its status, a base image's no cache's."""
-    return (
-        error for name, error in trace.errors if transfer_kind(name) != "cache-import" and not is_image_metadata(name)
-    )
+_NOTHING: Collection[str] = ()
+
+
+def troubles(trace: BuildTrace, *, but_of: Collection[str] = _NOTHING) -> Iterator[str]:
+    """Yield the errors of steps and exports: an importer's own is only its status, a base image's no cache's.
+
+    Those of the vertices ``but_of`` are left out.
+    """
+    found = ((name, error) for name, error in trace.errors if bare_name(name) not in but_of)
+    return (error for name, error in found if transfer_kind(name) != "cache-import" and not is_image_metadata(name))
 
 
 def corrupt(found: str) -> Problem:
@@ -242,7 +257,9 @@ class CacheExports:
         for warning in _slow_imports(trace):
             self._caches.tell.warn(warning)
         self._results |= {entry: self._exported(entry, attempt, build.exports) for entry in build.exports}
-        if at_fault := self._caches.at_fault(build, trace, troubles(trace)) or self._dropped(build):
+        unsent = self._write_unsent(build)
+        errors = troubles(trace, but_of={name for entry in unsent for name in entry.backend.exporters})
+        if at_fault := self._caches.at_fault(build, trace, errors) or self._dropped(build):
             build = self._caches.leave_out(build, at_fault, "what it lacks is built again")
             self._write_lost(build)
             build = build.reusing(self._plan.target.build)
@@ -250,6 +267,12 @@ class CacheExports:
         for entry in self._results:
             self._tell_failed(entry)
         return build
+
+    def _write_unsent(self, build: BuildInvocation) -> Collection[CacheEntry]:
+        """Write as planned what could not be sent to this process; return those exports."""
+        failed = self._caches.give_up_sending()
+        self._write_only(build, failed)
+        return failed
 
     def _dropped(self, build: BuildInvocation) -> dict[CacheEntry, Problem]:
         """Return the local imports with changed layers that the build had no need of, each with what is wrong.

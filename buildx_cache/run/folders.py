@@ -282,6 +282,11 @@ class Folders:
         local = ((entry, self._of(entry)) for entry in imports if entry.folder)
         return {entry: folder.path for entry, folder in local if folder.key}
 
+    def targets(self, exports: Iterable[CacheEntry]) -> Mapping[CacheEntry, Path]:
+        """Return the folders that these exports write."""
+        local = ((entry, self._of(entry)) for entry in exports if entry.folder)
+        return {entry: folder.path for entry, folder in local if folder.is_held and not folder.avoided}
+
     def _of(self, entry: CacheEntry) -> _Folder:
         return self._folders[_real(entry.folder)]
 

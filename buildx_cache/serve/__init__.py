@@ -1,10 +1,13 @@
-"""A throw-away, read-only registry over a layout folder: BuildKit imports lazily from a registry, never from a folder.
+"""Throw-away registries over a layout folder: BuildKit imports lazily only from a registry, and exports faster to one.
 
-``catalogue`` is what is served, ``answers`` what a request gets, ``server`` the connections.
+``serve`` gives a folder to read, ``receive`` one to write. ``answers`` is what a reading request gets, ``pushes`` what
+a writing one gets, ``server`` the connections.
 
 Who may read is who knows the way: a manifest has a name of 128 random bits, new in every run, and everything else its
 digest, which only the manifest tells. The repository's name is always the same, and no secret: BuildKit notes it with
 every blob that it fetches, and writes it into the caches that it exports (``containerd.io/distribution.source.…``).
+Who may write is who knows the name of the repository, which is as long, and new for each export; but no other user of
+this host, who can read it in Buildx' arguments.
 """
 
 from __future__ import annotations
@@ -18,11 +21,15 @@ from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout.parse import MalformedError
-from buildx_cache.serve.answers import REPOSITORY, answer, open_catalogue
-from buildx_cache.serve.server import Limits, Requests, Server
+from buildx_cache.layout.writer import WriteLimits, Writer
+from buildx_cache.serve.answers import REPOSITORY, Answer, Request, answer, open_catalogue
+from buildx_cache.serve.peers import may_write
+from buildx_cache.serve.pushes import TAG, Pushed, Pushes
+from buildx_cache.serve.server import Limits, Requests, Server, everybody
 
-__all__ = ["REPOSITORY", "Limits", "Requests", "Served", "serve"]
+__all__ = ["REPOSITORY", "Limits", "Pushed", "Received", "Requests", "Served", "WriteLimits", "receive", "serve"]
 
+INTERNAL = "internal error: "
 _SECRET_BYTES = 16
 _HINT = "import the folder itself: type=local"
 
@@ -75,23 +82,105 @@ def serve(
         try:
             catalogue = stack.enter_context(open_catalogue(folder))
         except MalformedError as error:
-            message = f"the cache folder {folder} cannot be served: it {error.problem}"
-            raise ExhaustedError(message, code="cache-not-servable", hint=_HINT) from None
+            raise _not_servable(folder, error) from None
         names = {tag: secrets.token_hex(_SECRET_BYTES) for tag in catalogue.tags}
         respond = partial(answer, catalogue=catalogue, tags={names[tag]: root for tag, root in catalogue.tags.items()})
-        try:
-            server = stack.enter_context(Server(address, respond, limits=limits or Limits(), on_error=on_error))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ExhaustedError(
-                f"the cache cannot be served on {address}: {reason}", code="cache-not-servable", hint=_HINT
-            ) from None
-        port = server.socket.getsockname()[1]
-        host = f"[{address}]" if ":" in address else address
+        server = stack.enter_context(_listening(address, respond, limits, on_error))
         yield Served(
-            repository=f"{host}:{port}/{REPOSITORY}",
-            port=port,
+            repository=f"{_host(address, server)}/{REPOSITORY}",
+            port=_port(server),
             tags=names,
             manifests=frozenset(catalogue.manifests),
             count=lambda: server.requests,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """A folder that can be written under one tag, by whoever knows the ``reference``."""
+
+    reference: str
+    """``HOST:PORT/buildx-cache/SECRET:cache``"""
+    port: int
+    count: Callable[[], Pushed]
+
+    @property
+    def pushed(self) -> Pushed:
+        """What has come so far; it stays readable after the end."""
+        return self.count()
+
+
+def _nothing(_: str) -> None:
+    """Pass over it."""
+
+
+@contextmanager
+def receive(
+    folder: Path,
+    *,
+    tag: str,
+    address: str = "127.0.0.1",
+    limits: Limits | None = None,
+    write_limits: WriteLimits | None = None,
+    log: Callable[[str], None] = _nothing,
+) -> Iterator[Received]:
+    """Take a cache for a tag of a folder, for as long as the context lasts. Hold the folder, shared or not, meanwhile.
+
+    The tag leads to what it led to before until a whole cache has come. At the end uploads under way are cut, and what
+    no tag leads to is left for the next sweep.
+
+    Args:
+        folder: the layout folder.
+        tag: the tag of the folder that is written.
+        address: the numerical address to listen on, of either IP version; the port is any that is free.
+        limits: on connections and waiting.
+        write_limits: on what is written.
+        log: told of each request that is refused and of each error of the server itself, in a line, from its threads.
+
+    Raises:
+        ExhaustedError: the folder cannot be opened, or nothing can listen on the address.
+    """
+    with ExitStack() as stack:
+        try:
+            writer = stack.enter_context(Writer(folder, tag=tag, repository=REPOSITORY, limits=write_limits))
+        except MalformedError as error:
+            raise _not_servable(folder, error) from None
+        pushes = Pushes(writer, log)
+        server = stack.enter_context(
+            _listening(address, pushes.answer, limits, lambda error: log(f"{INTERNAL}{error!r}"), may_write)
+        )
+        yield Received(
+            reference=f"{_host(address, server)}/{pushes.name}:{TAG}",
+            port=_port(server),
+            count=lambda: pushes.pushed,
+        )
+
+
+def _not_servable(folder: Path, error: MalformedError) -> ExhaustedError:
+    message = f"the cache folder {folder} cannot be served: it {error.problem}"
+    return ExhaustedError(message, code="cache-not-servable", hint=_HINT)
+
+
+def _listening(
+    address: str,
+    respond: Callable[[Request], Answer],
+    limits: Limits | None,
+    on_error: Callable[[Exception], None],
+    admits: Callable[[str, int, int], bool] = everybody,
+) -> Server:
+    try:
+        return Server(address, respond, limits=limits or Limits(), on_error=on_error, admits=admits)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ExhaustedError(
+            f"the cache cannot be served on {address}: {reason}", code="cache-not-servable", hint=_HINT
+        ) from None
+
+
+def _port(server: Server) -> int:
+    port: int = server.socket.getsockname()[1]
+    return port
+
+
+def _host(address: str, server: Server) -> str:
+    return f"[{address}]:{_port(server)}" if ":" in address else f"{address}:{_port(server)}"

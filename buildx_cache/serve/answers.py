@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -99,13 +99,24 @@ class Kind(Enum):
     BLOB = "blob"
 
 
+_NOTHING: Iterable[memoryview] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked: ``path`` as sent, without the query; ``span`` is the Range header, empty where there is none."""
+    """What is asked: ``path`` and ``query`` as sent; empty where there is no such header.
+
+    ``span`` is Range, ``extent`` Content-Range. ``length`` are the bytes of ``body``, None where they are not told.
+    """
 
     method: str
     path: str
+    query: str = ""
     span: str = ""
+    extent: str = ""
+    media_type: str = ""
+    length: int | None = 0
+    body: Iterable[memoryview] = _NOTHING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,47 +151,55 @@ def answer(request: Request, *, catalogue: Catalogue, tags: Mapping[str, str]) -
 
     ``tags`` gives digests by the secret names that manifests have here.
     """
+    if request.method not in _METHODS:
+        return answer_method()
     if request.path == "/v2/":
-        return _document(HTTPStatus.OK, {})
+        return answer_base(request)
     kind, _, reference = request.path.removeprefix(_PREFIX).partition("/")
     match kind if request.path.startswith(_PREFIX) else "":
         case "manifests":
-            return _manifest(catalogue, tags.get(reference, reference))
+            digest = tags.get(reference, reference)
+            return answer_manifest(catalogue.read_manifest(digest), digest, catalogue.manifests.get(digest, ""))
         case "blobs":
-            return _blob(catalogue, reference, request)
-    return _error(HTTPStatus.NOT_FOUND, "NAME_UNKNOWN", "there is no such repository")
+            return answer_blob(catalogue.open_blob(reference), reference, request)
+    return answer_error(HTTPStatus.NOT_FOUND, "NAME_UNKNOWN", "there is no such repository")
 
 
-def not_allowed() -> Answer:
-    """Answer what is neither GET nor HEAD."""
+def answer_base(request: Request) -> Answer:
+    """Say that this is a registry."""
+    return _document(HTTPStatus.OK, {}) if request.method in _METHODS else answer_method()
+
+
+def answer_method() -> Answer:
+    """Answer a method that there is not."""
     allowed = {"Allow": ", ".join(_METHODS)}
-    return _error(HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only", allowed)
+    return answer_error(HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "this cannot be done here", allowed)
 
 
 def refusal(status: int) -> Answer:
     """Answer what is no request. Go's client takes it for a server without TLS when it said hello."""
-    return _error(status, "UNSUPPORTED", "this is no request that can be answered")
+    return answer_error(status, "UNSUPPORTED", "this is no request that can be answered")
 
 
-def _manifest(catalogue: Catalogue, digest: str) -> Answer:
-    content = catalogue.read_manifest(digest)
+def answer_manifest(content: bytes | None, digest: str, media_type: str) -> Answer:
+    """Send a manifest, or say that there is none."""
     if content is None:
-        return _error(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "there is no such manifest")
-    fields = {"Content-Type": catalogue.manifests[digest], "Docker-Content-Digest": digest}
+        return answer_error(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "there is no such manifest")
+    fields = {"Content-Type": media_type, "Docker-Content-Digest": digest}
     return Answer(status=HTTPStatus.OK, fields=fields, content=content, kind=Kind.MANIFEST)
 
 
-def _blob(catalogue: Catalogue, digest: str, request: Request) -> Answer:
-    file = catalogue.open_blob(digest)
+def answer_blob(file: BinaryIO | None, digest: str, request: Request) -> Answer:
+    """Send an open blob, or what is asked for of it, or say that there is none."""
     if file is None:
-        return _error(HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", "there is no such blob")
-    size = catalogue.sizes[digest]
+        return answer_error(HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", "there is no such blob")
+    size = os.fstat(file.fileno()).st_size
     span = wanted(request.span, size) if request.method == "GET" else None  # with HEAD, a range means nothing
     if span and not span[1]:
         file.close()
         extent = {"Content-Range": f"bytes */{size}"}
         status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-        return _error(status, "UNSUPPORTED", "the blob ends before", extent)
+        return answer_error(status, "UNSUPPORTED", "the blob ends before", extent)
     fields = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest, "Accept-Ranges": "bytes"}
     if span:
         fields["Content-Range"] = f"bytes {span[0]}-{sum(span) - 1}/{size}"
@@ -210,5 +229,6 @@ def _document(status: int, document: object, more: Mapping[str, str] | None = No
     return Answer(status=status, fields=fields, content=json.dumps(document).encode())
 
 
-def _error(status: int, code: str, message: str, more: Mapping[str, str] | None = None) -> Answer:
+def answer_error(status: int, code: str, message: str, more: Mapping[str, str] | None = None) -> Answer:
+    """Answer with an error as the distribution API has it."""
     return _document(status, {"errors": [{"code": code, "message": message}]}, more)

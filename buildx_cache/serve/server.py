@@ -11,14 +11,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Self
 
-from buildx_cache.serve.answers import Answer, Kind, Request, not_allowed, refusal
+from buildx_cache.serve.answers import Answer, Kind, Request, answer_method, refusal
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -27,6 +27,7 @@ HEAD_LIMIT = 16 << 10
 """Bytes of a request line and its headers."""
 
 _LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ([!-~]+) HTTP/1\.[01]\r\n")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _SHORT_SECONDS = 1.0
 _PAUSE_SECONDS = 0.1
 _POLL_SECONDS = 0.05
@@ -89,7 +90,7 @@ class _Incoming(io.RawIOBase):
 class Handler(BaseHTTPRequestHandler):
     """One client: requests one after the other, each within its time, and nothing sent to who does not take it.
 
-    A method that reads a body has its own ``do_…``; after any other one the connection ends where there is a body.
+    A body comes as fast as the answer takes it; where it is not taken whole, the connection ends.
     """
 
     protocol_version = default_request_version = request_version = "HTTP/1.1"
@@ -102,6 +103,7 @@ class Handler(BaseHTTPRequestHandler):
         super().setup()
         self._incoming = _Incoming(self.connection)
         self.rfile = self._reader = io.BufferedReader(self._incoming)
+        self._left: int | None = 0
 
     def handle(self) -> None:
         """Answer until either side is done, then take what was sent after the last request.
@@ -143,27 +145,67 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.BAD_REQUEST)
             return False
         self.path = line[1].decode("ascii")  # the base class changes `//`
-        if "Transfer-Encoding" in headers or set(headers.get_all("Content-Length", ["0"])) != {"0"}:
-            self.close_connection = True
         self.server.note_answering(self.connection)
         return True
 
     def handle_expect_100(self) -> bool:
-        """Ask for no body: nobody reads it."""
+        """Ask for a body when it is read, if ever."""
         return True
 
     def do_GET(self) -> None:
-        """Send what is asked for."""
-        request = Request(method=self.command, path=self.path.partition("?")[0], span=self.headers.get("Range", ""))
-        self._send(self.server.respond(request))
+        """Answer a request of any method."""
+        path, _, query = self.path.partition("?")
+        length = self._length()
+        self._left = length
+        request = Request(
+            method=self.command,
+            path=path,
+            query=query,
+            span=self.headers.get("Range", ""),
+            extent=self.headers.get("Content-Range", ""),
+            media_type=self.headers.get("Content-Type", ""),
+            length=length,
+            body=self._body(),
+        )
+        answer = self.server.respond(request)
+        if self._left != 0:
+            self.close_connection = True
+        self._send(answer)
 
-    do_HEAD = do_GET  # noqa: N815 -- the base class's name
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 -- the base class's names
+
+    def _length(self) -> int | None:
+        """Return the bytes of the body; None where they are not told, or not in one way."""
+        told = set(self.headers.get_all("Content-Length", ["0"]))
+        length = next(iter(told))
+        is_told = "Transfer-Encoding" not in self.headers and len(told) == 1 and _LENGTH.fullmatch(length)
+        return int(length) if is_told else None
+
+    def _body(self) -> Iterator[memoryview]:
+        """Yield the body piece by piece, each good until the next one is asked for.
+
+        Raises:
+            ConnectionAbortedError: it ends too early.
+            TimeoutError: nothing comes for too long.
+        """
+        if self._left and self.headers.get("Expect", "").lower() == "100-continue":
+            self.send_response_only(HTTPStatus.CONTINUE)
+            self.end_headers()
+        buffer = memoryview(bytearray(min(self._left or 0, _PIECE_BYTES)))
+        while self._left:
+            self._incoming.allow(self._left, self.server.limits.stall_seconds)
+            count = self._reader.readinto1(buffer[: self._left])
+            if not count:
+                raise ConnectionAbortedError
+            self._left -= count
+            self.server.note_answering(self.connection)
+            yield buffer[:count]
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse a request as the distribution API does, and read nothing after it."""
         del message, explain
         self.close_connection = True
-        self._send(not_allowed() if code == HTTPStatus.NOT_IMPLEMENTED else refusal(code))
+        self._send(answer_method() if code == HTTPStatus.NOT_IMPLEMENTED else refusal(code))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
         """Print nothing."""
@@ -214,6 +256,11 @@ class _Client:
     is_answered: bool = False
 
 
+def everybody(_address: str, _port: int, _server_port: int) -> bool:
+    """Admit any client."""
+    return True
+
+
 class Server(socketserver.ThreadingTCPServer):
     """Answers requests while its context lasts. Its threads end with the process.
 
@@ -229,11 +276,13 @@ class Server(socketserver.ThreadingTCPServer):
         *,
         limits: Limits,
         on_error: Callable[[Exception], None],
+        admits: Callable[[str, int, int], bool] = everybody,
     ) -> None:
         self.respond = respond
         self.limits = limits
         self.requests = Requests()
         self._on_error = on_error
+        self._admits = admits
         self._clients: dict[socket.socket, _Client] = {}
         self._changed = threading.Condition()
         self._is_ending = False
@@ -267,6 +316,11 @@ class Server(socketserver.ThreadingTCPServer):
         except OSError:
             time.sleep(_PAUSE_SECONDS)
             raise
+
+    def verify_request(self, request: object, client_address: tuple[str, int]) -> bool:
+        """Tell whether a client is to be heard at all."""
+        del request
+        return self._admits(client_address[0], client_address[1], self.server_address[1])
 
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
         """Start a client's thread."""

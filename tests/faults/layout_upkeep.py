@@ -1,4 +1,4 @@
-"""Upkeep of a layout folder as a program that ends itself with SIGKILL before its Nth change to the file system.
+"""Upkeep of a layout folder, or an export to it, that ends itself with SIGKILL before its Nth change to the files.
 
     python layout_upkeep.py FOLDER DEED N
 
@@ -7,6 +7,7 @@ With N = 0 it lives, and prints a word for each change.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from buildx_cache import layout
+from buildx_cache.layout.writer import Writer
 
 CHANGES = ("fcntl.flock", "os.chmod", "os.mkdir", "os.remove", "os.rename", "os.rmdir")
 WRITES = os.O_WRONLY | os.O_RDWR
@@ -33,7 +35,25 @@ def set_aside(folder: Path) -> None:
         layout.set_aside(folder)
 
 
-DEEDS: dict[str, Callable[[Path], None]] = {deed.__name__: deed for deed in (sweep, bound, set_aside)}
+def receive(folder: Path) -> None:
+    """Take the cache in ``source``, beside the folder's own, as an export over the server does."""
+    source = folder.parent.parent / "source"
+    root = json.loads((source / "index.json").read_bytes())["manifests"][0]
+    with Writer(folder, tag="latest", repository="none") as writer:
+        for digest in sorted(layout.blob_names(source) - {root["digest"]}):
+            if not writer.has(digest):
+                upload = writer.begin()
+                upload.write(_read(source, digest))
+                writer.finish(upload, digest)
+        writer.tag_manifest(_read(source, root["digest"]), root["mediaType"])
+    layout.sweep(folder)
+
+
+def _read(source: Path, digest: str) -> bytes:
+    return (source / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
+
+
+DEEDS: dict[str, Callable[[Path], None]] = {deed.__name__: deed for deed in (sweep, bound, set_aside, receive)}
 
 
 class Death:

@@ -5,6 +5,7 @@ The failures cannot be had from outside of the process that serves.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -21,11 +22,14 @@ from typing import Any
 from unittest import mock
 
 from buildx_cache.cli import main
-from buildx_cache.serve import Served
+from buildx_cache.layout.writer import Upload
+from buildx_cache.serve import Pushed, Received, Served
 from buildx_cache.serve.answers import Answer, Kind, Request
+from buildx_cache.serve.pushes import Pushes
 
 _SLOW_SECONDS = 0.3
 _SERVE = "buildx_cache.run.recovery.lazy.serve"
+_RECEIVE = "buildx_cache.run.recovery.lazy_export.receive"
 _ANSWER = "buildx_cache.serve.answer"
 Serve = Callable[..., Any]
 
@@ -136,6 +140,67 @@ CUTS: dict[str, Callable[[], None]] = {
 }
 """Those of a builder that a tunnel leads to."""
 
+# --- a folder that is written ---
+
+
+@contextmanager
+def _nobody(real: Serve, folder: Path, **options: object) -> Iterator[Received]:
+    with real(folder, **options) as received:
+        gone = received
+    yield gone
+
+
+@contextmanager
+def _mute(real: Serve, folder: Path, **options: object) -> Iterator[Received]:
+    """Somebody listens, and says nothing."""
+    with real(folder, **options) as received, socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        yield replace(
+            received, port=port, reference=received.reference.replace(str(received.port), str(port)), count=Pushed
+        )
+
+
+def _cut_writing() -> None:
+    """End the server when the first blob or manifest comes."""
+    blown = threading.Event()
+
+    def answer(real: Callable[..., Answer], pushes: Pushes, request: Request) -> Answer:
+        if request.method == "PUT":
+            blown.set()
+            time.sleep(60)
+        return real(pushes, request)
+
+    @contextmanager
+    def receive(real: Serve, folder: Path, **options: object) -> Iterator[Received]:
+        with ExitStack() as stack:
+            received = stack.enter_context(real(folder, **options))
+
+            def end() -> None:
+                blown.wait()
+                stack.close()
+
+            threading.Thread(target=end, daemon=True).start()
+            yield received
+
+    real = Pushes.answer
+    mock.patch.object(Pushes, "answer", lambda pushes, request: answer(real, pushes, request)).start()
+    _replace(_RECEIVE, receive)
+
+
+def _full() -> None:
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    mock.patch.object(Upload, "write", write).start()
+
+
+UNSENT: dict[str, Callable[[], None]] = {
+    "nobody": partial(_replace, _RECEIVE, _nobody),
+    "mute": partial(_replace, _RECEIVE, _mute),
+    "cut": _cut_writing,
+}
+FULL = "full"
+
 if __name__ == "__main__":
-    (FAILURES | CUTS)[sys.argv.pop(1)]()
+    {**FAILURES, **CUTS, **UNSENT, FULL: _full}[sys.argv.pop(1)]()
     main()

@@ -1,4 +1,4 @@
-"""A kill at any moment of a folder's upkeep loses nothing, and the next call finishes the work.
+"""A kill at any moment of a folder's upkeep, or of an export to it, loses nothing, and the next call finishes the work.
 
 A child process ends itself with SIGKILL before a change to the file system that is chosen at random, so that every
 kill hits the middle of the work. Each kind of change (a lock, a rename, a deletion...) has the same chance.
@@ -25,7 +25,7 @@ from tests.unit.layout.damages import flip_bit, truncate
 from tests.unit.layout.layouts import LONG_AGO, Layout, config_of, digest_of
 
 SEED = 20260102
-KILLS = 25
+KILLS = 50
 LAYERS = 60
 
 
@@ -82,10 +82,22 @@ def to_set_aside(made: Layout) -> frozenset[str]:
     return frozenset()
 
 
+def to_receive(made: Layout) -> frozenset[str]:
+    """The tag that is written shares layers with what it led to before."""
+    source = Layout(made.folder.parent / "source")
+    layers = [*(b"new layer %d" % number * 50 for number in range(9)), b"shared"]
+    source.tag("latest", source.cache(layers))
+    source.write_index()
+    live = _tag(made, "other", 2)
+    _tag(made, "latest", 1)
+    return live
+
+
 CASES = [
     Case(deed="sweep", make=to_sweep),
     Case(deed="bound", make=to_bound),
     Case(deed="set_aside", make=to_set_aside),
+    Case(deed="receive", make=to_receive),
 ]
 
 
@@ -113,7 +125,7 @@ def _step(steps: Sequence[str], chance: random.Random) -> int:
     return chance.choice([place for place, step in enumerate(steps, 1) if step == kind])
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(KILLS, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [3, pytest.param(KILLS, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.deed)
 def test_a_kill_in_the_middle_loses_nothing_and_the_next_call_finishes(case: Case, kills: int, tmp_path: Path) -> None:
     made = Layout(tmp_path / "pristine")
@@ -135,7 +147,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_the_next_call_finishes(case: Cas
         if case.deed != "set_aside":
             assert json.loads((folder / "index.json").read_bytes())["manifests"], moment
             assert not layout.damaged(layout.verify(folder, deep=True)), moment
-        for path in (folder / "ingest").glob("*"):
+        for path in (folder / "ingest").rglob("*"):
             os.utime(path, (LONG_AGO, LONG_AGO))  # a deletion within makes a partial write young
         with layout.lock(folder, timeout=0):
             upkeep.set_aside(folder)

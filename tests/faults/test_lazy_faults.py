@@ -10,7 +10,7 @@ from buildx_cache import layout
 from tests.faults.cases import LOCAL
 from tests.faults.example import STEPS
 from tests.faults.laboratory import Laboratory, builds, imported
-from tests.faults.lazily import FAILURES
+from tests.faults.lazily import FAILURES, FULL, UNSENT
 from tests.selection import quick
 
 
@@ -69,4 +69,44 @@ def test_damage_that_no_build_reads_costs_nothing_and_is_mended_by_the_build_tha
     assert found["status"] == "corrupt"
     assert named in found["detail"]
     assert read.report["cache"]["local"]["sound"] is True
+    assert layout.verify(folder, deep=True) == ()
+
+
+@pytest.mark.parametrize("failure", quick(UNSENT, "cut"))
+def test_a_cache_that_cannot_be_sent_here_is_written_all_the_same(laboratory: Laboratory, failure: str) -> None:
+    folder = laboratory.local_copy()
+    words = ("--cache", "local", "--cache-dir", str(folder))
+    changed = laboratory.changed("RUN date > /date\n")
+
+    ran = laboratory.tool(*words, context=changed, program=("-m", "tests.faults.lazily", failure))
+
+    assert ran.code == 0, ran.stderr
+    assert ran.report["cache"]["exports"][0]["status"] == "written"
+    assert ran.report["cache"]["lazy"]["exported"] is False
+    assert any("is written by BuildKit's session" in warning for warning in ran.report["warnings"])
+    assert layout.verify(folder, deep=True) == ()
+    assert not any((folder / "ingest").iterdir())
+
+    again = laboratory.tool(*words, context=changed)
+
+    assert again.steps == (STEPS + 1, STEPS + 1, 0)
+    assert again.report["cache"]["exports"][0]["status"] == "unchanged"
+    assert again.report["cache"]["lazy"]["exported"] is True
+
+
+def test_a_full_disk_fails_no_build_and_leaves_the_folder_as_it_was(laboratory: Laboratory) -> None:
+    folder = laboratory.local_copy()
+    key = layout.cache_key(folder)
+
+    ran = laboratory.tool(
+        *("--cache", "local", "--cache-dir", str(folder)),
+        context=laboratory.changed("RUN date > /date\n"),
+        program=("-m", "tests.faults.lazily", FULL),
+    )
+
+    assert ran.code == 0, ran.stderr
+    export = ran.report["cache"]["exports"][0]
+    assert (export["status"], export["detail"].partition(":")[0]) == ("failed", "full")
+    assert builds(ran) == 1
+    assert layout.cache_key(folder) == key
     assert layout.verify(folder, deep=True) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -42,6 +43,16 @@ class Ran:
         return steps["total"], steps["cached"], steps["executed"]
 
 
+@functools.cache
+def _base_of(worker: str, base: str, env: tuple[tuple[str, str], ...]) -> str:
+    """Make and push the base image of a test process."""
+    name = f"{base.rpartition(':')[0]}:{worker}"
+    made = ("docker", "build", "--quiet", "--provenance=false", "--label", f"worker={worker}", "--tag", name, "-")
+    subprocess.run(made, env={**os.environ, **dict(env)}, input=f"FROM {base}\n", text=True, check=True)
+    subprocess.run(("docker", "push", "--quiet", name), env={**os.environ, **dict(env)}, check=True)
+    return name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Docker:
     """One engine with its registries, and how to run things against it."""
@@ -71,7 +82,14 @@ class Docker:
 
     @property
     def base(self) -> str:
-        return self.env["ENGINE_BASE_IMAGE"]
+        """The base image of this test process, with a digest of its own.
+
+        BuildKit runs cached steps again where a build at the same time on the same builder has the same base
+        (moby/buildkit#6954), and the processes of a test run share the engine's own builder.
+        """
+        base, worker = self.env["ENGINE_BASE_IMAGE"], os.environ.get("PYTEST_XDIST_WORKER")
+        is_private = self.env["ENGINE_KIND"] == "private"
+        return _base_of(worker, base, tuple(self.env.items())) if worker and is_private else base
 
     @property
     def builder_image(self) -> tuple[str, ...]:
@@ -97,16 +115,10 @@ class Docker:
 
     @property
     def hello(self) -> tuple[str, ...]:
-        """What ends every command line that builds docker/hello, outside of any work tree: it has no branch.
-
-        Its sources differ from every other copy's: BuildKit joins equal steps of builds that run at the same time on
-        one builder, and a step that is joined to one without the cache runs (``solver/scheduler.go``, mergeTo).
-        """
+        """What ends every command line that builds docker/hello, outside of any work tree: it has no branch."""
         copy = self.home / "hello"
         if not copy.exists():
             shutil.copytree(HELLO, copy)
-            with (copy / "bin" / "primes").open("a") as script:
-                script.write(f"# {uuid.uuid4()}\n")
             dockerfile = copy / "Dockerfile"
             dockerfile.write_text(dockerfile.read_text().replace("primes 600000", "primes 6000"))  # 4 seconds of work
         return ("--build-arg", f"BASE={self.base}", str(copy))

@@ -21,6 +21,10 @@ _DOCKERFILE = "FROM scratch\nCOPY large /large\nCOPY small /small\n"
 SERVED = re.compile(
     r"type=registry,ref=[0-9.]+:[0-9]+/buildx-cache:(?P<secret>[0-9a-f]{32})(,registry\.insecure=true)?"
 )
+SENT = re.compile(
+    r"type=registry,ref=[0-9.]+:[0-9]+/buildx-cache/(?P<secret>[0-9a-f]{32}):cache(,registry\.insecure=true)?"
+    r",mode=max,ignore-error=true"
+)
 
 
 @pytest.fixture
@@ -58,9 +62,10 @@ def test_any_driver_on_this_host_reads_only_what_it_needs(docker: Docker, source
     first = build(docker, source, *words)
     again = build(docker, source, *words)
 
-    assert first.report["cache"]["lazy"] == {"used": False, "why": "there is no cache to read yet", "bytes": 0}
+    none_yet = {"used": False, "why": "there is no cache to read yet", "bytes": 0, "exported": True}
+    assert first.report["cache"]["lazy"] == none_yet
     lazy = again.report["cache"]["lazy"]
-    assert (lazy["used"], lazy["why"]) == (True, why)
+    assert (lazy["used"], lazy["why"], lazy["exported"]) == (True, why, True)
     assert 0 < lazy["bytes"] < 10_000
     assert again.steps == (2, 2, 0)
     assert again.report["cache"]["imports"][0]["status"] == "hit"
@@ -71,7 +76,7 @@ def test_any_driver_on_this_host_reads_only_what_it_needs(docker: Docker, source
 def test_without_lazy_the_folder_itself_is_imported(docker: Docker, source: Path) -> None:
     build(docker, source, *docker.new_builder)
     again = build(docker, source, *docker.new_builder, "--lazy", "off")
-    assert again.report["cache"]["lazy"] == {"used": False, "why": "--lazy off", "bytes": 0}
+    assert again.report["cache"]["lazy"] == {"used": False, "why": "--lazy off", "bytes": 0, "exported": False}
     assert again.steps == (2, 2, 0)
 
 
@@ -94,7 +99,8 @@ def test_a_builder_that_does_not_reach_this_host_is_asked_only_where_that_is_ask
     finally:
         docker.docker("buildx", "rm", "--force", name)
 
-    assert known.report["cache"]["lazy"] == {"used": False, "why": "a remote builder may be anywhere", "bytes": 0}
+    elsewhere = {"used": False, "why": "a remote builder may be anywhere", "bytes": 0, "exported": False}
+    assert known.report["cache"]["lazy"] == elsewhere
     assert known.report["retries"] == []
     assert tried.report["cache"]["lazy"]["used"] is False
     assert "connection refused" in tried.report["cache"]["lazy"]["why"]
@@ -142,12 +148,20 @@ def test_a_build_runs_what_the_plan_prints_but_for_where_the_folder_is_served(
     lines = [line.split("\0")[:-1] for line in log.read_text().splitlines()]
     build_line = next(line for line in lines if line[:2] == ["buildx", "build"])
     imports = [word for before, word in pairwise(build_line) if before == "--cache-from"]
+    exports = [word for before, word in pairwise(build_line) if before == "--cache-to"]
     plan_line = next(each["argv"] for each in planned["commands"] if each["phase"] == "build")
-    folder = f"type=local,src={source.parent / 'cache'}"
     assert [bool(SERVED.fullmatch(word)) for word in imports] == [True]
-    assert [folder if word == imports[0] else word for word in build_line if word not in _listening(build_line)] == (
-        plan_line[1:]
-    )
+    sent = SENT.fullmatch(exports[0])
+    assert sent
+    cache = source.parent / "cache"
+    in_plan = {
+        imports[0]: f"type=local,src={cache}",
+        exports[0]: f"type=local,dest={cache},mode=max,ignore-error=true",
+    }
+    assert [in_plan.get(word, word) for word in build_line if word not in _listening(build_line)] == plan_line[1:]
+    told = [ran.stdout, ran.stderr, json.dumps(ran.report)]
+    assert not any(sent["secret"] in text for text in told)
+    assert not any(sent["secret"].encode() in path.read_bytes() for path in cache.rglob("*") if path.is_file())
     assert plan_line in ran.report["commands"]
     assert planned["cache"]["lazy"] == {"network": "host", "why": "the builder shares this host's network"}
 

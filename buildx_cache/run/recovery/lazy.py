@@ -8,7 +8,7 @@ the folder itself, in the same call.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from buildx_cache.plan.cache_choice import HOST
 from buildx_cache.report import LazyReport
 from buildx_cache.run.interfaces import Engine, Tell
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
+from buildx_cache.run.recovery.lazy_export import LazyExports, Target
 from buildx_cache.run.retry import Retrying
 from buildx_cache.serve import Served, serve
 
@@ -55,6 +56,11 @@ class _Source:
         """Whether anything of it was asked for."""
         return bool(self.served.requests.manifests or self.served.requests.blobs)
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.served.port
+
     def move(self, port: int) -> None:
         """Have BuildKit find it at another port of its loopback."""
         host, _, path = self.served.repository.partition("/")
@@ -83,6 +89,7 @@ class Lazy(Strategy):
         self._engine = engine
         self._tell = tell
         self._retrying = retrying
+        self.exports = LazyExports(tell=tell)
         self._stack = ExitStack()
         self._sources: dict[CacheEntry, _Source] = {}
         self._sent: list[Served] = []
@@ -91,41 +98,45 @@ class Lazy(Strategy):
     def close(self) -> None:
         """End the servers."""
         self._stack.close()
+        self.exports.close()
 
     # --- before the build --------------------------------------------------------------------------------
 
-    def start(self, folders: Mapping[CacheEntry, Path]) -> None:
-        """Serve the folders of these imports, if the plan says so; what cannot be served is imported as it is."""
+    def start(
+        self, folders: Mapping[CacheEntry, Path], written: Mapping[CacheEntry, Path], exports: Sequence[CacheEntry]
+    ) -> None:
+        """Serve the folders of these imports and exports, if the plan says so; what cannot be is used as it is."""
         if not self._plan.is_on:
             return
         if not folders:
             self._why = "there is no cache to read yet"
-            return
         try:
             address = self._address()
             for entry, folder in folders.items():
                 self._serve(entry, folder, address)
+            self.exports.start(written, exports, address, _LOOPBACK)
         except ExhaustedError as error:
             self._give_up(error)
 
     def _give_up(self, error: ExhaustedError) -> None:
         self._sources.clear()
+        self.exports.give_up(error.message)
         self._stack.close()
         self._why = error.message
 
     def connect(self) -> None:
         """Show which folders are served, to a builder that runs now; make the tunnel to it, if the plan says so."""
-        if self._plan.container and self._sources:
-            self._make_tunnel(self._plan.container)
+        servers: list[_Source | Target] = [*self._sources.values(), *self.exports.targets.values()]
+        if self._plan.container and servers:
+            self._make_tunnel(self._plan.container, servers)
         for place in dict.fromkeys(source.planned.place for source in self._sources.values()):
             self._tell.say(f"lazy: BuildKit reads {place} through a registry in this program: {self._why}")
 
-    def _make_tunnel(self, container: Container) -> None:
-        ports = [source.served.port for source in self._sources.values()]
+    def _make_tunnel(self, container: Container, servers: Sequence[_Source | Target]) -> None:
         try:
-            there = self._stack.enter_context(self._engine.tunnel(container, ports))
-            for source in self._sources.values():
-                source.move(there[source.served.port])
+            there = self._stack.enter_context(self._engine.tunnel(container, [each.port for each in servers]))
+            for each in servers:
+                each.move(there[each.port])
         except ExhaustedError as error:
             self._give_up(error)
             self._tell.say(f"a local cache is imported whole: {error.message}; {error.hint}")
@@ -157,6 +168,7 @@ class Lazy(Strategy):
 
     def prepare(self, build: BuildInvocation) -> BuildInvocation:
         """Have a build import from the servers what the planned one imports from folders."""
+        build = self.exports.prepare(build)
         instead = {source.planned: source.instead for source in self._sources.values()}
         return replace(build, imports=tuple(instead.get(entry, entry) for entry in build.imports))
 
@@ -166,6 +178,7 @@ class Lazy(Strategy):
         Raises:
             AbandonedBuildError: BuildKit could not import a folder from its server.
         """
+        event = self.exports.observe(event)
         for source in self._sources.values():
             event = rewritten(event, source.rename)
             if isinstance(event, VertexEvent) and _is_import(event, source):
@@ -188,6 +201,7 @@ class Lazy(Strategy):
             AbandonedBuildError: BuildKit is at one for too long, and nothing of it arrives.
         """
         del seconds
+        self.exports.on_idle()
         for source in self._sources.values():
             if source.is_unasked:
                 self._fail(source, f"nothing reaches {source.served.repository.partition('/')[0]}")
@@ -195,10 +209,13 @@ class Lazy(Strategy):
     # --- when that fails ---------------------------------------------------------------------------------
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
-        """Have BuildKit read the folders whose servers it could not read from."""
+        """Have BuildKit read the folders whose servers it could not read from, and write the one that it could not."""
         failed = {entry: source.error for entry, source in self._sources.items() if source.error}
+        if any(not self._sources[entry].is_asked for entry in failed):
+            self.exports.give_up(next(iter(failed.values())))
         for entry, error in failed.items():
             self.read_folder(entry, error)
+        failed |= self.exports.give_up()
         for error in [*failed.values()][:1]:
             self._retrying.note(attempt.phase, error)
         return attempt.build if failed else None
@@ -223,7 +240,7 @@ class Lazy(Strategy):
         if not self._why:
             return None
         sent = sum(served.requests.bytes for served in self._sent)
-        return LazyReport(used=bool(self._sources), why=self._why, bytes=sent)
+        return LazyReport(used=bool(self._sources), why=self._why, bytes=sent, exported=self.exports.is_used)
 
 
 def _is_import(event: VertexEvent, source: _Source) -> bool:

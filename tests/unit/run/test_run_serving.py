@@ -16,8 +16,8 @@ from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import BuildReport, LazyReport, report_schema
 from buildx_cache.run import execute
-from buildx_cache.run.recovery import lazy
-from buildx_cache.serve import Requests, Served
+from buildx_cache.run.recovery import lazy, lazy_export
+from buildx_cache.serve import Pushed, Received, Requests, Served
 from tests.unit.layout.damages import flip_bit
 from tests.unit.layout.layouts import Layout
 from tests.unit.run.calls import APP, CI, MADE, FakeEngine, RecordingDisplay, planned, said, vertex
@@ -25,7 +25,11 @@ from tests.unit.run.calls import APP, CI, MADE, FakeEngine, RecordingDisplay, pl
 SECRET = "5ec7e7" * 5 + "ab"
 REPOSITORY = "127.0.0.1:4711/buildx-cache"
 REFERENCE = f"{REPOSITORY}:{SECRET}"
+WRITE_SECRET = "0ff1ce" * 5 + "ab"
+WRITTEN = f"127.0.0.1:4712/buildx-cache/{WRITE_SECRET}:cache"
+PLACE = f"http://127.0.0.1:4712/v2/buildx-cache/{WRITE_SECRET}"
 ROOT = "sha256:" + "5e" * 32
+PUSHED = Pushed(requests=9, blobs=3, bytes=4711, manifests=1)
 READ = Requests(manifests=1, blobs=2, bytes=4711)
 WHY = "the builder shares this host's network"
 REFUSED = f'failed to do request: Head "http://127.0.0.1:4711/v2/buildx-cache/manifests/{SECRET}": connection refused'
@@ -58,6 +62,31 @@ class FakeServer:
             count=lambda: self.requests,
         )
         self.open -= 1
+
+
+@dataclass(kw_only=True)
+class FakeReceiver:
+    """Stands in for ``receive``: remembers what could be written, and whether it can be still."""
+
+    tags: list[tuple[Path, str]] = field(default_factory=list)
+    open: int = 0
+    pushed: Pushed = PUSHED
+
+    @contextmanager
+    def __call__(self, folder: Path, *, tag: str, address: str, log: Callable[[str], None]) -> Iterator[Received]:
+        self.tags.append((folder, tag))
+        self.open += 1
+        log("PUT manifests/cache: no")
+        reference = WRITTEN.replace("127.0.0.1", address)
+        yield Received(reference=reference, port=4712, count=lambda: self.pushed)
+        self.open -= 1
+
+
+@pytest.fixture(autouse=True)
+def receiver(monkeypatch: pytest.MonkeyPatch) -> FakeReceiver:
+    fake = FakeReceiver()
+    monkeypatch.setattr(lazy_export, "receive", fake)
+    return fake
 
 
 @pytest.fixture
@@ -104,13 +133,14 @@ def test_buildkit_is_given_the_server_and_everybody_else_the_folder(server: Fake
     assert imports(engine) == [[f"type=registry,ref={REFERENCE}"]]
     assert server.folders == [folder.folder]
     assert server.open == 0
-    assert report.cache.lazy == LazyReport(used=True, why=WHY, bytes=4711)
+    assert report.cache.lazy == LazyReport(used=True, why=WHY, bytes=4711, exported=True)
     assert report.cache.imports[0].status == "miss"
     assert report.retries == ()
     assert f"lazy: BuildKit reads {folder.folder} through a registry in this program: {WHY}" in display.said
     told = json.dumps([report.to_json(), display.said, display.warned, display.commands, repr(display.events)])
     assert SECRET not in told
     assert REPOSITORY not in told
+    assert WRITE_SECRET not in told
     assert f"importing cache manifest from the folder {folder.folder}" in repr(display.events)
 
 
@@ -133,8 +163,9 @@ def test_a_builder_elsewhere_finds_the_server_at_the_end_of_a_tunnel(server: Fak
     assert server.address == "127.0.0.1"
     assert imports(engine) == [[f"type=registry,ref={there}"]]
     assert engine.order == ["run create", "tunnel", "build", "tunnel ends"]
-    assert ("tunnel", f"{plan.cache.serving.container.name} 4711") in engine.acts
-    assert report.cache.lazy == LazyReport(used=True, why=plan.cache.serving.why, bytes=4711)
+    assert ("tunnel", f"{plan.cache.serving.container.name} 4711 4712") in engine.acts
+    assert exports(engine) == [[SENT.replace("4712", "815")]]
+    assert report.cache.lazy == LazyReport(used=True, why=plan.cache.serving.why, bytes=4711, exported=True)
     told = json.dumps([report.to_json(), display.said, display.warned, display.commands, repr(display.events)])
     assert "815" not in told
     assert f"importing cache manifest from the folder {folder.folder}" in repr(display.events)
@@ -198,7 +229,8 @@ def test_what_is_not_served_is_imported_as_it_is(
     plan = make(server, folder)
     report, engine, _ = run(plan, (MADE, 0))
     assert imports(engine) == [[str(entry) for entry in plan.cache.imports]]
-    assert report.cache.lazy == LazyReport(used=False, why=why)
+    assert report.cache.lazy
+    assert (report.cache.lazy.used, report.cache.lazy.why) == (False, why)
 
 
 def test_a_call_without_a_local_cache_says_nothing_of_it(server: FakeServer) -> None:
@@ -328,3 +360,144 @@ def test_another_failure_is_none_of_the_server(folder: Layout) -> None:
     report, engine, _ = run(plan_of(folder), (failed, 1))
     assert len(imports(engine)) == 1
     assert report.exit_code == 1
+
+
+# --- exports ---
+
+
+def exports(engine: FakeEngine) -> list[list[str]]:
+    """The targets of each build as the engine was given it."""
+    lines = [what.argv for act, what in engine.acts if act == "build" and isinstance(what, BuildInvocation)]
+    return [[word for before, word in pairwise(line) if before == "--cache-to"] for line in lines]
+
+
+def exporting(error: str = "") -> dict[str, object]:
+    return {**vertex("exporting cache to registry", error=error), "digest": "sha256:export"}
+
+
+SENT = f"type=registry,ref={WRITTEN},mode=max,ignore-error=true"
+REFUSED_PUSH = f'error writing layer blob: failed to do request: Head "{PLACE}/blobs/sha256:1": connection refused'
+
+
+@pytest.mark.usefixtures("server")
+def test_buildkit_writes_to_the_server_and_everybody_else_is_told_of_the_folder(
+    receiver: FakeReceiver, folder: Layout
+) -> None:
+    plan = plan_of(folder)
+    report, engine, display = run(plan, (said(IMPORTED, exporting()) + MADE, 0))
+
+    assert exports(engine) == [[SENT]]
+    assert receiver.tags == [(folder.folder, "latest")]
+    assert receiver.open == 0
+    assert report.cache.lazy
+    assert report.cache.lazy.exported
+    assert (report.cache.exports[0].type, report.cache.exports[0].status) == ("local", "unchanged")
+    told = json.dumps([report.to_json(), display.said, display.warned, display.commands, repr(display.events)])
+    assert WRITE_SECRET not in told
+    assert "4712" not in told
+    assert "exporting cache to client directory" in repr(display.events)
+    assert any("the cache folder refused PUT manifests/cache: no" in line for line in display.said)
+
+
+def test_a_cache_that_is_not_there_yet_is_written_so_too(receiver: FakeReceiver, tmp_path: Path) -> None:
+    report, engine, _ = run(plan_of(Layout(tmp_path / "x"), cache_dir=str(tmp_path / "new")), (MADE, 0))
+    assert exports(engine) == [[SENT]]
+    assert receiver.tags == [(tmp_path / "new", "latest")]
+    assert report.cache.lazy
+    assert (report.cache.lazy.used, report.cache.lazy.exported) == (False, True)
+
+
+def test_attributes_of_the_export_stay(folder: Layout, server: FakeServer) -> None:
+    entry = f"type=local,dest={folder.folder},tag=x,image-manifest=false,compression=zstd,mode=min,ignore-error=false"
+    _, engine, _ = run(plan_of(folder, cache="none", cache_to=[entry]), (MADE, 0))
+    kept = "image-manifest=false,compression=zstd,mode=min,ignore-error=true"
+    assert exports(engine) == [[f"type=registry,ref={WRITTEN},{kept}"]]
+    assert server.folders == []
+
+
+def _beside_a_registry(folder: Layout) -> BuildPlan:
+    return plan_of(folder, cache_to=["type=registry,ref=registry.example.com/cache"])
+
+
+def _two_folders(folder: Layout) -> BuildPlan:
+    return plan_of(folder, cache_to=[f"type=local,dest={folder.folder.parent / 'other'}"])
+
+
+def _reset(folder: Layout) -> BuildPlan:
+    return plan_of(folder, cache="none", cache_to=[f"type=local,dest={folder.folder},reset=true"])
+
+
+def _raw_flags(folder: Layout) -> BuildPlan:
+    return plan_of(folder, buildx_flags=["--annotation", "a=b"])
+
+
+def _lazy_off(folder: Layout) -> BuildPlan:
+    return plan_of(folder, lazy="off")
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("make", [_beside_a_registry, _two_folders, _reset, _raw_flags, _lazy_off])
+def test_what_cannot_be_told_apart_or_written_again_is_written_as_planned(
+    receiver: FakeReceiver, folder: Layout, make: Callable[[Layout], BuildPlan]
+) -> None:
+    plan = make(folder)
+    report, engine, _ = run(plan, (MADE, 0))
+    assert exports(engine) == [[str(entry) for entry in plan.cache.exports]]
+    assert receiver.tags == []
+    assert report.cache.lazy
+    assert not report.cache.lazy.exported
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_cannot_be_sent_is_written_as_planned(receiver: FakeReceiver, folder: Layout, *, strict: bool) -> None:
+    plan = plan_of(folder, strict_cache=strict)
+    written = {**vertex("exporting cache to client directory"), "digest": "sha256:again"}
+    report, engine, display = run(plan, (said(IMPORTED, exporting(REFUSED_PUSH)) + MADE, 0), (said(written), 0))
+    assert exports(engine) == [[SENT], [str(entry) for entry in plan.cache.exports]]
+    assert imports(engine)[1] == imports(engine)[0]
+    assert receiver.open == 0
+    assert report.status == "success"
+    assert report.cache.exports[0].status == "unchanged"
+    assert [retry.phase for retry in report.retries] == ["export"]
+    assert report.cache.lazy
+    assert (report.cache.lazy.used, report.cache.lazy.exported) == (True, False)
+    assert "is written by BuildKit's session" in display.warned[0]
+    assert "4712" not in json.dumps([report.to_json(), display.warned])
+
+
+@pytest.mark.usefixtures("server")
+def test_a_folder_that_cannot_be_written_is_not_written_again(receiver: FakeReceiver, folder: Layout) -> None:
+    receiver.pushed = Pushed(requests=9, failure="No space left on device")
+    error = f"error writing layer blob: unexpected status from PUT request to {PLACE}/blobs/uploads/1: 413 Too Large"
+    report, engine, display = run(plan_of(folder), (said(IMPORTED, exporting(error)) + MADE, 0))
+    assert len(exports(engine)) == 1
+    assert report.cache.exports[0].status == "failed"
+    assert report.cache.exports[0].detail.startswith("full: ")
+    assert str(folder.folder) in display.warned[0]
+
+
+@pytest.mark.usefixtures("server")
+def test_an_export_of_which_nothing_arrives_is_written_as_planned(
+    receiver: FakeReceiver, folder: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lazy_export, "_SILENCE_SECONDS", -1.0)
+    receiver.pushed = Pushed()
+    began = {**exporting(), "completed": None}
+    sending = {"vertexes": [began], "statuses": [{"id": "writing layer sha256:1", "vertex": "sha256:export"}]}
+    plan = plan_of(folder)
+    report, engine, _ = run(plan, (said(IMPORTED) + json.dumps(sending).encode() + b"\n", 0), (MADE, 0))
+    assert exports(engine) == [[SENT], [str(entry) for entry in plan.cache.exports]]
+    assert report.cache.lazy
+    assert not report.cache.lazy.exported
+
+
+@pytest.mark.usefixtures("server")
+def test_an_import_that_gets_nothing_here_has_the_export_written_as_planned_too(
+    server: FakeServer, folder: Layout
+) -> None:
+    server.requests = Requests()
+    refused = vertex(f"importing cache manifest from {REFERENCE}", error=REFUSED)
+    plan = plan_of(folder)
+    _, engine, _ = run(plan, (said(refused), 0), (MADE, 0))
+    assert exports(engine) == [[SENT], [str(entry) for entry in plan.cache.exports]]
