@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,11 @@ from ruamel.yaml import YAML
 from tests.integration.conftest import PROJECT
 
 CONFIG = PROJECT / ".circleci" / "config.yml"
+RECIPES = (
+    CONFIG,
+    PROJECT / "buildx_cache" / "starter" / "templates" / "circleci.local.yml",
+    PROJECT / "docker" / "packages" / "circleci" / "src" / "commands" / "cache_restore.yml",
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +76,28 @@ def test_a_local_cache_is_keyed_on_its_index(config: dict[str, Any]) -> None:
     steps = [step for each in config["jobs"]["hello"]["steps"] if "when" in each for step in each["when"]["steps"]]
     save = next(step["save_cache"] for step in steps if isinstance(step, dict) and "save_cache" in step)
     restore = next(step["restore_cache"] for step in steps if isinstance(step, dict) and "restore_cache" in step)
-    assert '{{ arch }}-{{ .Branch }}-{{ checksum "/home/circleci/buildx-cache/index.json" }}' in save["key"]
-    assert all(save["key"].startswith(key.partition("{{ .Branch")[0].removesuffix("main-")) for key in restore["keys"])
-    assert len(restore["keys"]) == 3
+    assert save["key"].endswith('{{ checksum "/home/circleci/buildx-cache/index.json" }}')
+    assert read_by("main", restore["keys"], save["key"], ("main", "feature/x")) == ["main"]
+    assert read_by("feature/x", restore["keys"], save["key"], ("main", "feature/x")) == ["feature/x", "main"]
+
+
+def read_by(branch: str, keys: list[str], saved: str, branches: tuple[str, ...]) -> list[str]:
+    """The branches whose caches this branch restores, by CircleCI's rule: a key begins like it, the first key first."""
+
+    def filled(key: str, name: str) -> str:
+        return re.sub(r"\{\{ checksum .* \}\}", "0f1e", key.replace("{{ .Branch }}", name))
+
+    caches = {filled(saved, name): name for name in branches}
+    found = (name for key in keys for at, name in caches.items() if at.startswith(filled(key, branch)))
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.name)
+def test_no_branch_restores_the_cache_of_one_that_is_named_like_it(file: Path) -> None:
+    """Whoever may push `main-x` would choose the layers of `main` otherwise."""
+    text = file.read_text().replace("@branch@", "main").replace("<< parameters.default_branch >>", "main")
+    saving = file.with_name(file.name.replace("_restore", "_save")).read_text()
+    saved = re.findall(r"^ +key: (.*\{\{ \.Branch.*)$", saving, re.MULTILINE)
+    keys = re.findall(r"^ +- (.*\{\{ arch.*)$", text, re.MULTILINE)
+    assert (len(saved), len(keys)) == (1, 2)
+    assert read_by("main", keys, saved[0], ("main-x", "main.x", "main/x", "mai", "x-main", "x")) == []
