@@ -23,11 +23,22 @@ from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.writer import WriteLimits, Writer
 from buildx_cache.serve.answers import REPOSITORY, Answer, Request, answer, open_catalogue
-from buildx_cache.serve.peers import may_write
+from buildx_cache.serve.peers import knows_users, may_write
 from buildx_cache.serve.pushes import TAG, Pushed, Pushes
 from buildx_cache.serve.server import Limits, Requests, Server, everybody
 
-__all__ = ["REPOSITORY", "Limits", "Pushed", "Received", "Requests", "Served", "WriteLimits", "receive", "serve"]
+__all__ = [
+    "REPOSITORY",
+    "Limits",
+    "Pushed",
+    "Received",
+    "Requests",
+    "Served",
+    "WriteLimits",
+    "knows_users",
+    "receive",
+    "serve",
+]
 
 INTERNAL = "internal error: "
 _SECRET_BYTES = 16

@@ -17,6 +17,11 @@ _NO_INODE = "0"
 _LOCAL, _REMOTE, _USER, _INODE = 1, 2, 7, 9
 
 
+def knows_users() -> bool:
+    """Tell whether this host's kernel says whose a connection is: Linux does."""
+    return _TABLES[0].exists()
+
+
 def may_write(address: str, port: int, server_port: int) -> bool:
     """Tell whether a client is not another user of this host's.
 
@@ -47,9 +52,9 @@ def _port(address: str) -> int:
 
 
 def _is_here(address: str) -> bool:
-    """Tell whether an address is one of this host's, where there is a table."""
-    if not _TABLES[0].exists():
-        return False
+    """Tell whether an address is one of this host's; without a table, whoever has it counts as here."""
+    if not knows_users():
+        return True
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.bind((address, 0))

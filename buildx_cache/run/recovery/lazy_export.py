@@ -19,7 +19,7 @@ from buildx_cache.caches import BACKENDS, CacheEntry
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run.interfaces import Tell
 from buildx_cache.run.recovery import AbandonedBuildError
-from buildx_cache.serve import Received, receive
+from buildx_cache.serve import Received, knows_users, receive
 
 _REGISTRY = "registry"
 _FOLDERS_OWN = ("dest", "tag")
@@ -107,12 +107,13 @@ class LazyExports:
     ) -> None:
         """Have the folder of the only export to one take pushes at an address; ``plain`` is loopback's.
 
-        Beside an export to a registry, BuildKit's progress would not tell one from the other.
+        Beside an export to a registry, BuildKit's progress would not tell one from the other. Where another user of the
+        host could not be told from this one, nothing is taken.
 
         Raises:
             ExhaustedError: it cannot be.
         """
-        if len(folders) != 1 or any(each.type == _REGISTRY for each in exports):
+        if not knows_users() or len(folders) != 1 or any(each.type == _REGISTRY for each in exports):
             return
         for entry, folder in folders.items():
             if not any(entry.get(name) for name in _NOT_A_REGISTRYS):
@@ -120,7 +121,7 @@ class LazyExports:
 
     def _receive(self, entry: CacheEntry, folder: Path, address: str, *, is_plain: bool) -> None:
         server = self._stack.enter_context(ExitStack())
-        received = server.enter_context(receive(folder, tag=entry.tag, address=address, log=self._refusals.append))
+        received = server.enter_context(receive(folder, tag=entry.tag, address=address, log=self._note))
         kept = [(name, value) for name, value in entry.attributes if name not in (*_FOLDERS_OWN, _FORGIVING[0])]
         insecure = [] if is_plain else [("registry.insecure", "true")]
         # Forgiving in any case: what fails here is written as planned.
@@ -129,10 +130,15 @@ class LazyExports:
         self.targets[entry] = Target(planned=entry, instead=instead, received=received, end=server.close)
         self._received.append(received)
 
+    def _note(self, line: str) -> None:
+        """Keep the first refusals: who knows the name could be refused without end."""
+        if len(self._refusals) < _SHOWN_REFUSALS:
+            self._refusals.append(line)
+
     def close(self) -> None:
         """End the server, and say what it refused."""
         self._stack.close()
-        for line in self._refusals[:_SHOWN_REFUSALS]:
+        for line in self._refusals:
             self.tell.say(f"the cache folder refused {line}")
         self._refusals.clear()
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from buildx_cache.caches import CacheEntry
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import BuildReport, LazyReport, report_schema
 from buildx_cache.run import execute
 from buildx_cache.run.recovery import lazy, lazy_export
-from buildx_cache.serve import Pushed, Received, Requests, Served
+from buildx_cache.serve import Pushed, Received, Requests, Served, peers
 from tests.unit.layout.damages import flip_bit
 from tests.unit.layout.layouts import Layout
 from tests.unit.run.calls import APP, CI, MADE, FakeEngine, RecordingDisplay, planned, said, vertex
@@ -433,6 +434,39 @@ def _raw_flags(folder: Layout) -> BuildPlan:
 
 def _lazy_off(folder: Layout) -> BuildPlan:
     return plan_of(folder, lazy="off")
+
+
+@pytest.mark.usefixtures("server")
+def test_where_no_kernel_tells_users_apart_nothing_is_taken(
+    receiver: FakeReceiver, folder: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On macOS, any user can read the name in the arguments of Buildx."""
+    monkeypatch.setattr(peers, "_TABLES", (folder.folder / "no-table",))
+    plan = plan_of(folder)
+    _, engine, _ = run(plan, (MADE, 0))
+    assert exports(engine) == [[str(entry) for entry in plan.cache.exports]]
+    assert receiver.tags == []
+    assert not peers.may_write("127.0.0.1", 4711, 4712)
+
+
+def test_refusals_without_end_are_not_kept(folder: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs: list[Callable[[str], None]] = []
+
+    @contextmanager
+    def receive(_: Path, *, log: Callable[[str], None], **__: object) -> Iterator[Received]:
+        logs.append(log)
+        yield Received(reference=WRITTEN, port=4712, count=lambda: PUSHED)
+
+    monkeypatch.setattr(lazy_export, "receive", receive)
+    display = RecordingDisplay()
+    found = lazy_export.LazyExports(tell=display)
+    entry = CacheEntry(type="local", attributes=(("dest", str(folder.folder)),))
+    found.start({entry: folder.folder}, (entry,), "127.0.0.1", "127.0.0.1")
+    for number in range(1000):
+        logs[0](f"PUT {number}")
+    assert len(found._refusals) == 3
+    found.close()
+    assert len(display.said) == 3
 
 
 @pytest.mark.usefixtures("server")
