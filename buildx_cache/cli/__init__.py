@@ -21,7 +21,7 @@ from buildx_cache import __version__
 from buildx_cache.cli.cache_commands import app as cache_app
 from buildx_cache.cli.completion import contexts
 from buildx_cache.cli.parameters import BUILD_EXAMPLES, BUILD_HELP, PLAN_HELP, build_or_plan
-from buildx_cache.cli.plugin_settings import plugin_variables
+from buildx_cache.cli.plugin_settings import forget_settings, plugin_variables
 from buildx_cache.cli.starting import INIT_EXAMPLES, init
 from buildx_cache.cli.streams import FULL, FULL_HINT, command_safe, discard
 from buildx_cache.errors import BuildxCacheError, ExitCode
@@ -99,6 +99,7 @@ def _plugin() -> None:
     """Build as the PLUGIN_ variables of Woodpecker, Drone and Harness say."""
     context, variables = plugin_variables(os.environ)
     os.environ.update(variables)
+    forget_settings(os.environ)
     raise typer.Exit(int(app(args=["build", context], standalone_mode=False) or ExitCode.OK))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 
 from buildx_cache.errors import UsageError
 from buildx_cache.request import ENV_PREFIX, KINDS, OTHER_NAMES
@@ -46,6 +46,13 @@ def plugin_variables(env: Mapping[str, str]) -> tuple[str, dict[str, str]]:
             option = _option(name)
             found[ENV_PREFIX + option.upper()] = "\n".join(_items(option, value)) if KINDS[option] is tuple else value
     return context, found
+
+
+def forget_settings(env: MutableMapping[str, str]) -> None:
+    """Delete the variables of the settings, which no child process needs; the password's goes with the login."""
+    for name in [name for name in env if name.startswith(PREFIX) or name == BUILDKITE]:
+        if name != PREFIX + "PASSWORD":
+            del env[name]
 
 
 def _of_buildkite(env: Mapping[str, str]) -> dict[str, str]:

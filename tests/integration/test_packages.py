@@ -255,21 +255,39 @@ def agent(*hooks: str) -> str:
     return f"exec bash -euc '{sourced}; echo \"$BUILD_REPORTS\"'"
 
 
+def stand_ins(folder: Path, commands: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a job in which these scripts come first on PATH."""
+    folder.mkdir()
+    for name, body in commands.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "TMPDIR": str(folder)}
+
+
 def test_the_plugin_shows_no_file_that_a_repository_links(tmp_path: Path) -> None:
-    checkout, secret, path = tmp_path / "checkout", tmp_path / "secret", tmp_path / "bin"
-    for folder in (checkout / "buildx-cache", path):
-        folder.mkdir(parents=True)
+    checkout, secret = tmp_path / "checkout", tmp_path / "secret"
+    (checkout / "buildx-cache").mkdir(parents=True)
     secret.write_text("a token of the host")
     for name in ("report.md", "report.html"):
         (checkout / "buildx-cache" / name).symlink_to(secret)
-    for name, body in {"buildkite-agent": "cat; cat buildx-cache/report.*", "buildx-cache": "exit 1"}.items():
-        (path / name).write_text(f"#!/bin/sh\n{body}\n")
-        (path / name).chmod(0o755)
-    env = {"PATH": f"{path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path), "BUILDKITE_JOB_ID": "job-1"}
+    env = stand_ins(tmp_path / "bin", {"buildkite-agent": "cat; cat buildx-cache/report.*", "buildx-cache": "exit 1"})
     hooks = PACKAGES / "buildkite" / "hooks"
     script = f". {hooks}/environment; {hooks}/command || :; exec {hooks}/pre-exit"
-    done = run(("bash", "-c", script), checkout, env)
+    done = run(("bash", "-c", script), checkout, {**env, "BUILDKITE_JOB_ID": "job-1"})
     assert "token" not in done.stdout
+
+
+def test_the_component_hands_on_nothing_that_a_repository_has_committed(
+    component: tuple[dict[str, Any], str], tmp_path: Path
+) -> None:
+    """The program appends to a file of variables, and GitLab takes the file of a job that failed, too."""
+    details = job_of(component, image="unused")["build-image"]
+    files = (*details["artifacts"]["reports"].values(), *details["artifacts"]["paths"])
+    for name in files:
+        (tmp_path / name).write_text("LD_PRELOAD=./evil.so\n")
+    env = stand_ins(tmp_path / "bin", {"buildx-cache": "exit 0"})
+    run("\n".join(details["script"]), tmp_path, {**env, "BUILD_CONTEXT": "."})
+    assert [name for name in files if (tmp_path / name).exists()] == []
 
 
 @pytest.mark.soak

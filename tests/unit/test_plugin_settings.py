@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from buildx_cache.cli.plugin_settings import plugin_variables
+from buildx_cache.cli.plugin_settings import forget_settings, plugin_variables
 from buildx_cache.errors import ExitCode, UsageError
 
 
@@ -61,3 +61,9 @@ def test_an_unknown_setting_is_refused_with_the_nearest(setting: str, meant: str
         plugin_variables({f"PLUGIN_{setting}": "x"})
     assert (refused.value.exit_code, refused.value.code) == (ExitCode.USAGE, "plugin-setting-unknown")
     assert meant in refused.value.hint
+
+
+def test_no_child_has_the_settings() -> None:
+    env = {"PLUGIN_BUILD_ARG": "NPM_TOKEN=x", "BUILDKITE_PLUGIN_CONFIGURATION": "{}", "PLUGIN_PASSWORD": "p", "A": "b"}
+    forget_settings(env)
+    assert env == {"PLUGIN_PASSWORD": "p", "A": "b"}
