@@ -35,7 +35,7 @@ get() { # NAME FILE
     case $releases in
     https://* | http://*)
         if command -v curl >/dev/null; then
-            curl -fsSL --retry 3 -o "$2" "$releases/$1" && return
+            curl -fsSL --proto "$protocols" --retry 3 -o "$2" "$releases/$1" && return
         elif command -v wget >/dev/null; then
             wget -q -O "$2" "$releases/$1" && return
         else
@@ -65,6 +65,8 @@ case $releases in
 '') fail "BUILDX_CACHE_RELEASES is not set" "set it to the release's address, or to a folder with its files" 2 ;;
 http://*) [ -n "$pinned" ] || fail "$releases is not encrypted" "use https, or pin BUILDX_CACHE_SHA256" 2 ;;
 esac
+protocols='=https' # after a redirect, too
+[ -z "$pinned" ] || protocols='=http,https'
 archive=buildx-cache-$(platform).tar.gz
 
 mkdir -p "$folder" 2>/dev/null && [ -w "$folder" ] ||
@@ -82,7 +84,10 @@ if [ -z "$pinned" ]; then
     [ -n "$pinned" ] || fail "$releases/SHA256SUMS has no $archive" "check BUILDX_CACHE_RELEASES" 3
 fi
 files=$folder/.buildx-cache-$(printf %.12s "$pinned")
-if [ ! -d "$files" ]; then
+if [ -d "$files" ]; then
+    owner=$(find "$files" -prune \( -user "$(id -u)" -o -user 0 \))
+    [ -n "$owner" ] || fail "$files belongs to another user" "name a folder of your own: --to FOLDER" 6
+else
     get "$archive" "$work/archive"
     found=$(sha256sum "$work/archive") || fail "sha256sum is not installed" "install coreutils" 3
     [ "${found%% *}" = "$pinned" ] ||

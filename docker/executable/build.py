@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
@@ -42,6 +43,7 @@ def main() -> None:
     archive = target / f"{NAME}-linux-{ARCHITECTURES.get(platform.machine(), platform.machine())}.tar.gz"
     with tempfile.TemporaryDirectory() as scratch:
         folder = bundle(Path(scratch))
+        forget_place(folder, sysconfig.get_config_var("LIBDIR"))
         needed = newest_glibc(folder)
         if needed > NEWEST_GLIBC:
             sys.exit(f"error: it needs glibc {_dotted(needed)}\nhint: build it with a Python for glibc 2.35 or older")
@@ -68,6 +70,21 @@ def bundle(scratch: Path) -> Path:
     env = {**os.environ, "PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": "0"}
     subprocess.run((sys.executable, "-m", "PyInstaller", *words, str(HERE / "start.py")), env=env, check=True)
     return scratch / "distpath" / NAME
+
+
+def forget_place(folder: Path, place: str) -> None:
+    """Have the libraries look for others beside them, and not where this machine's Python was built (RUNPATH).
+
+    Whoever has a folder of that name elsewhere could put a libm.so.6 into it.
+    """
+    before = b"\0" + place.encode() + b"\0"
+    after = b"\0" + b"$ORIGIN".ljust(len(before) - 1, b"\0")
+    if len(after) != len(before):
+        return  # no room: such a short path is a folder of the system
+    for path in folder.rglob("*.so*"):
+        content = path.read_bytes()
+        if content.startswith(b"\x7fELF") and before in content:
+            path.write_bytes(content.replace(before, after))
 
 
 def newest_glibc(folder: Path) -> tuple[int, ...]:

@@ -102,6 +102,30 @@ def test_a_pinned_archive_comes_over_plain_http_too(tmp_path: Path, amd64: str) 
     assert left(tmp_path / "not") == []
 
 
+def test_no_redirect_leads_an_address_with_https_to_plain_http(tmp_path: Path, amd64: str) -> None:
+    said = tmp_path / "said"
+    path_with(tmp_path / "curl", {"curl": f'echo "$@" >> {said}; exit 22'})
+    path = f"{tmp_path}/curl:{amd64}"
+    address = "https://releases.example.com"
+    open_ = install("--to", str(tmp_path / "to"), releases=address, home=tmp_path, PATH=path)
+    pinned = {"BUILDX_CACHE_SHA256": "0" * 64}
+    safe = install("--to", str(tmp_path / "to"), releases=address, home=tmp_path, PATH=path, **pinned)
+    assert (open_.returncode, safe.returncode) == (5, 5)
+    assert [line.split()[2] for line in said.read_text().splitlines()] == ["=https", "=http,https"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be another user")
+def test_what_another_user_has_put_there_is_not_run(tmp_path: Path, amd64: str) -> None:
+    source, folder, mark = release(tmp_path / "release"), tmp_path / "shared", tmp_path / "mark"
+    planted = folder / f".buildx-cache-{checksum(source)[:12]}"
+    planted.mkdir(parents=True)
+    (planted / "buildx-cache").write_text(f"#!/bin/sh\ntouch {mark}\n")
+    (planted / "buildx-cache").chmod(0o755)
+    os.chown(planted, 4242, 4242)
+    done = install("--to", str(folder), releases=source, home=tmp_path, PATH=amd64)
+    assert (done.returncode, mark.exists(), (folder / "buildx-cache").exists()) == (6, False, False)
+
+
 def test_what_fails_leaves_what_was_there(tmp_path: Path, amd64: str) -> None:
     folder = tmp_path / "to"
     install("--to", str(folder), releases=release(tmp_path / "release"), home=tmp_path, PATH=amd64)
