@@ -23,7 +23,7 @@ from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.writer import WriteLimits, Writer
 from buildx_cache.serve.answers import REPOSITORY, Answer, Request, answer, open_catalogue
-from buildx_cache.serve.peers import knows_users, may_write
+from buildx_cache.serve.peers import End, knows_users, may_write
 from buildx_cache.serve.pushes import TAG, Pushed, Pushes
 from buildx_cache.serve.server import Limits, Requests, Server, everybody
 
@@ -177,7 +177,7 @@ def _listening(
     respond: Callable[[Request], Answer],
     limits: Limits | None,
     on_error: Callable[[Exception], None],
-    admits: Callable[[str, int, int], bool] = everybody,
+    admits: Callable[[End, End], bool] = everybody,
 ) -> Server:
     try:
         return Server(address, respond, limits=limits or Limits(), on_error=on_error, admits=admits)

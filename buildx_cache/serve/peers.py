@@ -6,8 +6,10 @@ Every user of a host can read the arguments of its processes. The kernel tells w
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from buildx_cache.permissions import trusted_users
@@ -15,6 +17,10 @@ from buildx_cache.permissions import trusted_users
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _NO_INODE = "0"
 _LOCAL, _REMOTE, _USER, _INODE = 1, 2, 7, 9
+_WORD = 4
+
+End = tuple[str, int]
+"""An end of a connection: its numerical address and its port."""
 
 
 def knows_users() -> bool:
@@ -22,21 +28,24 @@ def knows_users() -> bool:
     return _TABLES[0].exists()
 
 
-def may_write(address: str, port: int, server_port: int) -> bool:
+def may_write(client: End, server: End) -> bool:
     """Tell whether a client is not another user of this host's.
 
     A container on another network is not in the kernel's table. Neither is a client on this host that has gone already,
-    and what it sent is not read.
+    and what it sent is not read. Addresses are compared, too: from another one of loopback's, a client that has gone
+    would count as whoever has its port.
     """
-    users = [*_users(port, server_port)]
-    return all(user in trusted_users() for user in users) if users else not _is_here(address)
+    users = [*_users(client, server)]
+    return all(user in trusted_users() for user in users) if users else not _is_here(client[0])
 
 
-def _users(port: int, server_port: int) -> Iterator[int]:
-    """Yield whose the sockets are that connect these ports; of a closed one the kernel says root: it is nobody's."""
-    for line in (line for table in _TABLES for line in _lines(table)):
+def _users(client: End, server: End) -> Iterator[int]:
+    """Yield whose the sockets are that connect these ends; of a closed one the kernel says root: it is nobody's."""
+    ends = (_plain(client[0]), client[1]), (_plain(server[0]), server[1])
+    port = f":{client[1]:04X} "
+    for line in (line for table in _TABLES for line in _lines(table) if port in line):
         words = line.split()
-        if _port(words[_LOCAL]) == port and _port(words[_REMOTE]) == server_port:
+        if (_end(words[_LOCAL]), _end(words[_REMOTE])) == ends:
             yield int(words[_USER]) if words[_INODE] != _NO_INODE else -1
 
 
@@ -47,8 +56,19 @@ def _lines(table: Path) -> list[str]:
         return []
 
 
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2], 16)
+def _end(text: str) -> tuple[IPv4Address | IPv6Address, int]:
+    """Parse an end as the kernel writes it: words of the machine's byte order, in hexadecimal digits."""
+    address, _, port = text.rpartition(":")
+    raw = bytes.fromhex(address)
+    words = (raw[at : at + _WORD] for at in range(0, len(raw), _WORD))
+    ordered = (word[::-1] if sys.byteorder == "little" else word for word in words)
+    return _plain(b"".join(ordered)), int(port, 16)
+
+
+def _plain(address: str | bytes) -> IPv4Address | IPv6Address:
+    """Return an address; one of IPv4 that is written as one of IPv6 is the former."""
+    found = ip_address(address)
+    return (found.ipv4_mapped if isinstance(found, IPv6Address) else None) or found
 
 
 def _is_here(address: str) -> bool:

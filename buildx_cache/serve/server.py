@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Self
 
 from buildx_cache.serve.answers import Answer, Kind, Request, answer_method, refusal
+from buildx_cache.serve.peers import End
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -256,7 +257,7 @@ class _Client:
     is_answered: bool = False
 
 
-def everybody(_address: str, _port: int, _server_port: int) -> bool:
+def everybody(_client: End, _server: End) -> bool:
     """Admit any client."""
     return True
 
@@ -276,7 +277,7 @@ class Server(socketserver.ThreadingTCPServer):
         *,
         limits: Limits,
         on_error: Callable[[Exception], None],
-        admits: Callable[[str, int, int], bool] = everybody,
+        admits: Callable[[End, End], bool] = everybody,
     ) -> None:
         self.respond = respond
         self.limits = limits
@@ -320,7 +321,8 @@ class Server(socketserver.ThreadingTCPServer):
     def verify_request(self, request: object, client_address: tuple[str, int]) -> bool:
         """Tell whether a client is to be heard at all."""
         del request
-        return self._admits(client_address[0], client_address[1], self.server_address[1])
+        host, port, *_ = self.socket.getsockname()
+        return self._admits(client_address[:2], (host, port))
 
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
         """Start a client's thread."""

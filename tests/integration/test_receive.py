@@ -5,6 +5,7 @@ The table follows the push tests of the specification's conformance suite (``con
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 
 from buildx_cache import layout
 from buildx_cache.serve import Limits, Pushed, WriteLimits
+from buildx_cache.serve.peers import may_write
 from tests.integration.pushing import Client, Pushable, described, index_of, pushable, receiving, tree
 from tests.integration.test_serve import rest, wait_until
 from tests.unit.layout.damages import flip_bit
@@ -499,6 +501,30 @@ def test_another_user_of_this_host_writes_nothing(client: Client, user: int, man
     done = subprocess.run(asked, input=head.replace("\n", "\r\n").encode() + BLOB, capture_output=True, check=False)
     assert (b" 201 " in done.stdout) is is_heard
     assert (client.ask("HEAD", f"blobs/{digest_of(BLOB)}").status == 200) is is_heard
+
+
+@pytest.mark.parametrize(
+    ("family", "listening", "asked"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+        (socket.AF_INET6, "::1", "::1"),
+        (socket.AF_INET6, "127.0.0.1", "::ffff:127.0.0.1"),
+    ],
+)
+def test_a_client_that_has_gone_does_not_count_as_who_has_its_port(family: int, listening: str, asked: str) -> None:
+    """On another address of loopback, another user can have the port of a client of this user's."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server((listening, 0), family=_family(listening)))
+        client = stack.enter_context(socket.socket(family))
+        client.connect((asked, server.getsockname()[1]))
+        stack.enter_context(server.accept()[0])
+        end, here = (listening, client.getsockname()[1]), server.getsockname()[:2]
+        assert may_write(end, here)
+        assert not may_write(("127.0.0.2", end[1]), here)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def test_two_at_once_write_both_of_their_caches(folder: Path) -> None:

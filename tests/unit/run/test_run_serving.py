@@ -446,7 +446,7 @@ def test_where_no_kernel_tells_users_apart_nothing_is_taken(
     _, engine, _ = run(plan, (MADE, 0))
     assert exports(engine) == [[str(entry) for entry in plan.cache.exports]]
     assert receiver.tags == []
-    assert not peers.may_write("127.0.0.1", 4711, 4712)
+    assert not peers.may_write(("127.0.0.1", 4711), ("127.0.0.1", 4712))
 
 
 def test_refusals_without_end_are_not_kept(folder: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
