@@ -5,10 +5,10 @@ Every user of a host can read the arguments of its processes. The kernel tells w
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -34,6 +34,9 @@ def may_write(client: End, server: End) -> bool:
     A container on another network is not in the kernel's table. Neither is a client on this host that has gone already,
     and what it sent is not read. Addresses are compared, too: from another one of loopback's, a client that has gone
     would count as whoever has its port.
+
+    Raises:
+        OSError: the kernel does not tell, as no descriptor is left.
     """
     users = [*_users(client, server)]
     return all(user in trusted_users() for user in users) if users else not _is_here(client[0])
@@ -52,7 +55,7 @@ def _users(client: End, server: End) -> Iterator[int]:
 def _lines(table: Path) -> list[str]:
     try:
         return table.read_text(encoding="ascii").splitlines()[1:]
-    except OSError:  # no IPv6, or no Linux
+    except FileNotFoundError:  # no IPv6, or no Linux
         return []
 
 
@@ -76,7 +79,9 @@ def _is_here(address: str) -> bool:
     if not knows_users():
         return True
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.bind((address, 0))
-        return True
-    return False
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True

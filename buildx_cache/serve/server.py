@@ -319,10 +319,13 @@ class Server(socketserver.ThreadingTCPServer):
             raise
 
     def verify_request(self, request: object, client_address: tuple[str, int]) -> bool:
-        """Tell whether a client is to be heard at all."""
+        """Tell whether a client is to be heard at all; one of which that cannot be told is not."""
         del request
         host, port, *_ = self.socket.getsockname()
-        return self._admits(client_address[:2], (host, port))
+        try:
+            return self._admits(client_address[:2], (host, port))
+        except OSError:
+            return False
 
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
         """Start a client's thread."""

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.serve import Limits, Pushed, WriteLimits
+from buildx_cache.serve import Limits, Pushed, WriteLimits, peers
 from buildx_cache.serve.peers import may_write
 from tests.integration.pushing import Client, Pushable, described, index_of, pushable, receiving, tree
 from tests.integration.test_serve import rest, wait_until
@@ -521,6 +521,17 @@ def test_a_client_that_has_gone_does_not_count_as_who_has_its_port(family: int, 
         end, here = (listening, client.getsockname()[1]), server.getsockname()[:2]
         assert may_write(end, here)
         assert not may_write(("127.0.0.2", end[1]), here)
+
+
+def test_who_cannot_be_told_writes_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where no descriptor is left; the next one is heard again."""
+    with monkeypatch.context() as patched:
+        patched.setattr(peers, "_TABLES", (Path("/"),))
+        with pytest.raises(OSError):  # noqa: PT011 -- it ends, in one of several ways
+            client.ask("POST", "blobs/uploads/")
+        with pytest.raises(OSError):  # noqa: PT011 -- same
+            may_write(("192.0.2.1", 4711), ("127.0.0.1", 4712))
+    assert client.ask("POST", "blobs/uploads/").status == 202
 
 
 def _family(address: str) -> socket.AddressFamily:
