@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.caches import CacheEntry
+from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.ci import GitFacts
 from buildx_cache.engine import client, docker, git
 from buildx_cache.engine.client import parse_builder, tls_from_environment
