@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import re
 
-from buildx_cache.buildkit import (
-    CAUSES,
-    BuildTrace,
-    Kind,
-    Problem,
-    Step,
-    classify,
-    classify_command,
-    command_ending,
-    failure,
-)
+from buildx_cache.buildkit.causes import CAUSES, Kind
+from buildx_cache.buildkit.classify import Problem, classify, classify_command, command_ending
+from buildx_cache.buildkit.failure import failure
+from buildx_cache.buildkit.trace import BuildTrace, Step
 from buildx_cache.errors import (
     BuildFailedError,
     BuildxCacheError,

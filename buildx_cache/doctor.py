@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from buildx_cache import layout
-from buildx_cache.caches import CacheKind
+from buildx_cache.caches.backend import CacheKind
 from buildx_cache.ci import CIContext
 from buildx_cache.ci.pitfalls import Pitfall, hits
 from buildx_cache.errors import BuildxCacheError, ExposedError
@@ -19,7 +19,7 @@ from buildx_cache.plan.builder_choice import BUILDER_VARIABLE, unsupported_reaso
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Version, parse_version
 from buildx_cache.plan.registry_choice import take_over
 from buildx_cache.registry.identity import Credentials
-from buildx_cache.request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.contexts import check_cache_directory
 
 OLDEST_GIT: Version = (2, 38, 0)

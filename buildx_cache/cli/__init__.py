@@ -28,7 +28,7 @@ from buildx_cache.errors import BuildxCacheError, ExitCode
 from buildx_cache.formatting import as_error, as_message, printable
 from buildx_cache.interrupts import caught
 from buildx_cache.redaction import redact
-from buildx_cache.request import OTHER_NAMES
+from buildx_cache.request.options import OTHER_NAMES
 
 app = typer.Typer(
     name="buildx-cache",

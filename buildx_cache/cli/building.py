@@ -26,8 +26,10 @@ from buildx_cache.formatting import printable
 from buildx_cache.interrupts import interrupt_after, interruptible
 from buildx_cache.redaction import Secret
 from buildx_cache.report.formats import FORMATS, ReportInput, write_report
-from buildx_cache.request import REPORTS, BuildRequest, Progress, is_remote_context, option_key, parse_duration
-from buildx_cache.request.local_paths import dockerfile_of
+from buildx_cache.request.build_request import BuildRequest, Progress, option_key
+from buildx_cache.request.local_paths import REPORTS, dockerfile_of
+from buildx_cache.request.options import parse_duration
+from buildx_cache.request.remote_context import is_remote_context
 from buildx_cache.run import Outcome, Secrets, execute, step_record, with_context, with_saved
 from buildx_cache.run.call import startup_failure, with_retries
 from buildx_cache.working_copy import prepared_root

@@ -23,8 +23,8 @@ from buildx_cache.registry.distribution import in_parallel
 from buildx_cache.registry.identity import Credential, Password
 from buildx_cache.registry.pruning import Choice, Decision, Deletion, choose, delete, survey
 from buildx_cache.registry.repository import RemoteCache, Repository, TagKind, connect
-from buildx_cache.request import ENV_PREFIX
 from buildx_cache.request.ambient import PASSWORD, ambient_login, half_a_login, without_newline
+from buildx_cache.request.options import ENV_PREFIX
 
 _LISTED_LAYERS = 200_000
 """The limit of layers in a list of caches: a registry can name any number."""

@@ -28,8 +28,10 @@ from buildx_cache.interrupts import interruptible
 from buildx_cache.plan import Facts, Place
 from buildx_cache.reference import parse_reference, registry_name
 from buildx_cache.registry.identity import Credentials
-from buildx_cache.request import BuildRequest, context_notes, working_directory
 from buildx_cache.request.ambient import AmbientLogin, ambient_login, half_a_login
+from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.contexts import context_notes
+from buildx_cache.request.probe import working_directory
 from buildx_cache.working_copy import nearest_top
 
 BUILDKIT_IMAGE = "moby/buildkit:buildx-stable-1"

@@ -14,7 +14,7 @@ from buildx_cache.display import Display, PlainDisplay, QuietDisplay
 from buildx_cache.display.base import ticking
 from buildx_cache.display.jsonl import JsonDisplay
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.request import BuildRequest, Progress
+from buildx_cache.request.build_request import BuildRequest, Progress
 
 
 def first_display(env: Mapping[str, str], *, no_color: bool = False) -> Display:

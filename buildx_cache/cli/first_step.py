@@ -14,8 +14,8 @@ from buildx_cache.cli.upkeep import call
 from buildx_cache.engine.committed import refuse_committed_git
 from buildx_cache.engine.git import ask, read_git
 from buildx_cache.errors import ExhaustedError, UsageError
-from buildx_cache.request import BuildRequest, working_directory
-from buildx_cache.request.probe import look
+from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.probe import look, working_directory
 from buildx_cache.starter.recipes import CIName, Recipe, StepCache
 from buildx_cache.starter.rendering import render
 from buildx_cache.starter.source import check_cache, choose_ci, choose_source, registry_of, values_of

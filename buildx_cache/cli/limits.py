@@ -13,7 +13,9 @@ from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.engine.committed import refuse_committed_git
 from buildx_cache.engine.git_origin import branches
 from buildx_cache.errors import UsageError
-from buildx_cache.request import BuildRequest, parse_duration, parse_size, working_directory
+from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.options import parse_duration, parse_size
+from buildx_cache.request.probe import working_directory
 from buildx_cache.working_copy import nearest_top
 
 # Git's text before a branch's name: a commit, the mark of a checked-out branch, `refs/heads/`.

@@ -14,7 +14,8 @@ import typer
 
 from buildx_cache.cli import completion
 from buildx_cache.errors import UsageError
-from buildx_cache.request import KINDS, OPTIONS, Driver, chosen
+from buildx_cache.request.build_request import Driver
+from buildx_cache.request.options import KINDS, OPTIONS, chosen
 
 BUILD_HELP = """Build an image: builder, login, cache, build, tag, push and prune in one call.
 

@@ -13,7 +13,7 @@ from buildx_cache.cli.session import assumed_plan, open_session
 from buildx_cache.formatting import printable
 from buildx_cache.interrupts import interruptible
 from buildx_cache.plan.render import plan_json, shell_lines
-from buildx_cache.request import Driver
+from buildx_cache.request.build_request import Driver
 
 
 def plan(given: Mapping[str, object], driver: Driver | None, *, as_json: bool) -> None:

@@ -10,8 +10,7 @@ import re
 from collections.abc import Mapping, MutableMapping
 
 from buildx_cache.errors import UsageError
-from buildx_cache.request import ENV_PREFIX, KINDS, OTHER_NAMES
-from buildx_cache.request.options import VARIABLES, nearest
+from buildx_cache.request.options import ENV_PREFIX, KINDS, OTHER_NAMES, VARIABLES, nearest
 
 PREFIX = "PLUGIN_"
 BUILDKITE = "BUILDKITE_PLUGIN_CONFIGURATION"

@@ -17,29 +17,24 @@ from buildx_cache.plan import BuildPlan
 from buildx_cache.plan.registry_choice import named_hosts
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import FORKS, is_loopback
-from buildx_cache.request import (
-    BuildRequest,
-    Configuration,
+from buildx_cache.request.ambient import GIVEN_LOGIN, AmbientLogin, ambient_login, without_newline
+from buildx_cache.request.build_request import BuildRequest, Progress
+from buildx_cache.request.config import Configuration, found_config, named_config
+from buildx_cache.request.local_paths import flag_values
+from buildx_cache.request.probe import read_text, working_directory
+from buildx_cache.request.push_choice import with_push_decided
+from buildx_cache.request.sources import (
     OptionLayer,
-    Progress,
-    check_found,
-    check_paths,
-    check_use,
     checked,
     converted,
     environment_layer,
-    found_config,
     make_request,
-    named_config,
-    read_text,
     setting,
     unknown_variables,
     unusable,
-    with_push_decided,
-    working_directory,
 )
-from buildx_cache.request.ambient import GIVEN_LOGIN, AmbientLogin, ambient_login, without_newline
-from buildx_cache.request.local_paths import flag_values
+from buildx_cache.request.trust import check_found, check_use
+from buildx_cache.request.validation import check_paths
 
 _INSTALLERS = ("BUILDX_CACHE_RELEASES", "BUILDX_CACHE_SHA256")
 """Variables of docker/install.sh, which the job's environment may hold."""

@@ -7,12 +7,13 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import TextIO
 
-from buildx_cache.caches import secret_values
+from buildx_cache.caches.entry import secret_values
 from buildx_cache.ci.step_outputs import mask
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument, is_secret_argument
-from buildx_cache.request import ENV_PREFIX, BuildRequest
 from buildx_cache.request.ambient import PASSWORD, AmbientLogin
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import flag_values, secret_sources
+from buildx_cache.request.options import ENV_PREFIX
 from buildx_cache.secret_names import is_ordinary
 
 # BuildKit accepts secrets of up to 500 KiB; a longer value than this limit is no password, key or token.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from buildx_cache.caches import CacheKind
+from buildx_cache.caches.backend import CacheKind
 from buildx_cache.ci import CIContext, GitFacts, Revision, detect, provider_of
 from buildx_cache.cli.engine_wait import facts_when_up
 from buildx_cache.engine.committed import refuse_committed, refuse_committed_git, settings_of_user
@@ -20,21 +20,18 @@ from buildx_cache.engine.git_origin import revision
 from buildx_cache.errors import UnreachableError, UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
 from buildx_cache.report import RetryReport
-from buildx_cache.request import (
-    BuildRequest,
-    Driver,
+from buildx_cache.request.build_request import BuildRequest, Driver
+from buildx_cache.request.contexts import (
+    check_cache_directories,
+    check_exported_folders,
     context_notes,
-    git_context,
-    is_remote_context,
-    named_images,
-    pushes,
-    read_text,
     repository_notes,
-    unmoved,
-    working_directory,
 )
-from buildx_cache.request.contexts import check_cache_directories, check_exported_folders
-from buildx_cache.request.validation import check_shadow
+from buildx_cache.request.images import named_images
+from buildx_cache.request.outputs import pushes
+from buildx_cache.request.probe import read_text, working_directory
+from buildx_cache.request.remote_context import git_context, is_remote_context
+from buildx_cache.request.validation import check_shadow, unmoved
 from buildx_cache.working_copy import enclosing_top
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Protocol, 
 from rich.console import Console
 from rich.text import Text
 
-from buildx_cache.buildkit import BuildTrace, Event
+from buildx_cache.buildkit.events import Event
+from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import duration, printable
 from buildx_cache.report import BuildReport

@@ -8,7 +8,9 @@ import time
 from typing import Any, TextIO
 
 from buildx_cache import __version__
-from buildx_cache.buildkit import BuildTrace, Event, LogEvent, StatusEvent, TextLine, VertexEvent, is_cancelled
+from buildx_cache.buildkit.classify import is_cancelled
+from buildx_cache.buildkit.events import Event, LogEvent, StatusEvent, TextLine, VertexEvent
+from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.buildkit.vertex_names import transfer_kind
 from buildx_cache.ci.capabilities import json_without_commands
 from buildx_cache.display.quiet import failure_log

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from buildx_cache.buildkit import Event, TextLine
+from buildx_cache.buildkit.events import Event, TextLine
 from buildx_cache.display.base import Line, Phase, is_worth_a_warning, locked
 from buildx_cache.display.live_state import LiveState, render_tree
 from buildx_cache.display.quiet import QuietDisplay

@@ -14,7 +14,7 @@ from itertools import groupby
 
 from rich.text import Text
 
-from buildx_cache.buildkit import Event, LogEvent, VertexEvent
+from buildx_cache.buildkit.events import Event, LogEvent, VertexEvent
 from buildx_cache.display.steps import Activity, LogLines, Steps
 from buildx_cache.formatting import duration, printable, size, with_short_digests
 

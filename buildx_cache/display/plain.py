@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import TextIO
 
-from buildx_cache.buildkit import Event, LogEvent, TextLine, VertexEvent
+from buildx_cache.buildkit.events import Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.buildkit.vertex_names import Label
 from buildx_cache.ci.capabilities import without_commands
 from buildx_cache.ci.providers import named

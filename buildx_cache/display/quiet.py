@@ -7,7 +7,8 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
-from buildx_cache.buildkit import BuildTrace, Event
+from buildx_cache.buildkit.events import Event
+from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.ci.capabilities import without_commands
 from buildx_cache.ci.providers import named
 from buildx_cache.diagnose import source_excerpt

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from buildx_cache.buildkit import Event, LogEvent, StatusEvent, Step, TraceBuilder, Transfer, VertexEvent, is_cancelled
+from buildx_cache.buildkit.classify import is_cancelled
+from buildx_cache.buildkit.events import Event, LogEvent, StatusEvent, VertexEvent
+from buildx_cache.buildkit.trace import Step, TraceBuilder, Transfer
 from buildx_cache.buildkit.vertex_names import Label, step_label
-from buildx_cache.caches import BACKENDS
+from buildx_cache.caches.entry import BACKENDS
 from buildx_cache.formatting import duration, printable, short_digest, size
 from buildx_cache.report import BuildReport
 

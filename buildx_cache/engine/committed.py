@@ -17,8 +17,10 @@ from buildx_cache.engine.credentials import buildx_folder, configuration_folder,
 from buildx_cache.engine.docker import cache_home
 from buildx_cache.engine.git import query
 from buildx_cache.errors import UsageError
-from buildx_cache.request import BuildRequest, Driver, is_remote_context, working_directory
+from buildx_cache.request.build_request import BuildRequest, Driver
 from buildx_cache.request.local_paths import values_of
+from buildx_cache.request.probe import working_directory
+from buildx_cache.request.remote_context import is_remote_context
 from buildx_cache.working_copy import led_outside, prepared_top
 
 _CONFIG = "config.json"

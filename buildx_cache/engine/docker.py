@@ -24,7 +24,8 @@ from python_on_whales.components.system.models import SystemInfo
 from python_on_whales.exceptions import DockerException
 
 from buildx_cache.atomic import write_text
-from buildx_cache.buildkit import CAUSES, Kind, classify
+from buildx_cache.buildkit.causes import CAUSES, Kind
+from buildx_cache.buildkit.classify import classify
 from buildx_cache.engine.certificates import registry_certificates
 from buildx_cache.engine.client import Docker, gateway_of, registries_of, store_of, tls_from_environment
 from buildx_cache.engine.credentials import (

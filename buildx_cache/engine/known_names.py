@@ -10,7 +10,7 @@ from buildx_cache.engine.credentials import buildx_folder
 from buildx_cache.engine.git import guarded
 from buildx_cache.engine.process import capture_within
 from buildx_cache.errors import UsageError
-from buildx_cache.request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 
 # Seconds and bytes: the user waits for the completion.
 _LIMITS = (2.0, 1 << 16)

@@ -151,7 +151,7 @@ def _server(done: Completed) -> _Server:
         raise ExhaustedError(
             "the builder's image has no ssh server, which the tunnel through Docker's API ends at",
             code="tunnel-sshd-absent",
-            hint="use a BuildKit image with sshd, as docker.io/moby/buildkit has, for lazy imports",
+            hint="use a BuildKit image with sshd, such as moby/buildkit:buildx-stable-1, to read the folder lazily",
         )
     found = _PREPARED.fullmatch(done.stdout)
     if done.code != 0 or not found:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from buildx_cache.caches import SCOPED, CacheEntry, Compression
+from buildx_cache.caches.backend import Compression
+from buildx_cache.caches.entry import SCOPED, CacheEntry
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import CacheError, UsageError
 from buildx_cache.plan.build_plan import (
@@ -34,8 +35,10 @@ from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.scopes import cache_references, is_unplaced, own_branch
 from buildx_cache.plan.tags import case_notes, check_fork, image_tags, pushed_names
 from buildx_cache.reference import Reference, is_loopback
-from buildx_cache.request import BuildRequest, Driver, Output, attests, loads, may_push_image, pushes, pushes_by_digest
+from buildx_cache.request.build_request import BuildRequest, Driver
 from buildx_cache.request.local_paths import flag_values, secret_sources
+from buildx_cache.request.outputs import Output, attests, loads, pushes, pushes_by_digest
+from buildx_cache.request.trust import may_push_image
 
 __all__ = [
     "CONFIG_DIGEST",

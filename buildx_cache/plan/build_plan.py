@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from buildx_cache.caches import CacheEntry, CacheKind
+from buildx_cache.caches.backend import CacheKind
+from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.plan.effects import (
     BootBuilder,
     CreateContext,

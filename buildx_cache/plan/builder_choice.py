@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import PurePath
 
-from buildx_cache.caches import SCOPED, CacheKind, to_csv
+from buildx_cache.caches.backend import CacheKind, to_csv
+from buildx_cache.caches.entry import SCOPED
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import EngineError, UsageError
 from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, LoadingPlan
@@ -24,8 +25,9 @@ from buildx_cache.plan.effects import (
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
 from buildx_cache.plan.registry_choice import buildkitd_config, driver_options, loopback_registries, plan_registries
 from buildx_cache.reference import Reference
-from buildx_cache.request import BuildRequest, Driver, Endpoint, Lazy, Output, parse_endpoint, pushes, pushes_by_digest
+from buildx_cache.request.build_request import BuildRequest, Driver, Endpoint, Lazy, parse_endpoint
 from buildx_cache.request.local_paths import output_pairs, values_of
+from buildx_cache.request.outputs import Output, pushes, pushes_by_digest
 
 OWN_PREFIX = "buildx-cache-"
 BUILDER_VARIABLE = "BUILDX_BUILDER"

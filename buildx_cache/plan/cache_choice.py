@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from buildx_cache.caches import (
-    SCOPED,
-    CacheEntry,
-    CacheKind,
-    CacheMode,
-    ExportStyle,
-    Location,
-    ScopedBackend,
-    ScopedCache,
-    from_csv,
-    parse_export,
-    parse_import,
-)
+from buildx_cache.caches.backend import CacheKind, CacheMode, ExportStyle, Location, ScopedBackend, from_csv
+from buildx_cache.caches.entry import SCOPED, CacheEntry, ScopedCache
+from buildx_cache.caches.parsing import parse_export, parse_import
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, Container, ServingPlan
@@ -26,7 +16,9 @@ from buildx_cache.plan.facts import UNKNOWN_VERSION, Builder, Facts
 from buildx_cache.plan.scopes import Scopes, check_apart, folder_tags, is_unplaced, plan_scopes, references
 from buildx_cache.redaction import redact
 from buildx_cache.reference import Reference
-from buildx_cache.request import BuildRequest, Driver, Lazy, parse_size, pushes
+from buildx_cache.request.build_request import BuildRequest, Driver, Lazy
+from buildx_cache.request.options import parse_size
+from buildx_cache.request.outputs import pushes
 
 HOST = "host"
 _BRIDGE = "bridge"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from buildx_cache.caches import to_csv
+from buildx_cache.caches.backend import to_csv
 from buildx_cache.plan.facts import TlsEndpoint
 from buildx_cache.reference import HUB_KEY
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import LoginPlan
 from buildx_cache.reference import HUB_KEY, Reference, registry_key, registry_name
-from buildx_cache.request import BuildRequest
 from buildx_cache.request.ambient import REGISTRY, USERNAME, AmbientLogin, half_a_login
+from buildx_cache.request.build_request import BuildRequest
 
 
 def plan_login(request: BuildRequest, named: tuple[Reference, ...]) -> LoginPlan | None:

@@ -7,14 +7,16 @@ import json
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from buildx_cache.caches import CacheKind, from_csv, parse_export, parse_import
+from buildx_cache.caches.backend import CacheKind, from_csv
+from buildx_cache.caches.parsing import parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.build_plan import RegistryPlan
 from buildx_cache.plan.facts import Certificates, Facts, Registries
 from buildx_cache.redaction import redact
 from buildx_cache.reference import DOCKER_HUB, is_loopback, parse_reference
-from buildx_cache.request import BuildRequest, Driver, may_push_image
+from buildx_cache.request.build_request import BuildRequest, Driver
 from buildx_cache.request.local_paths import output_pairs, outputs_of, values_of
+from buildx_cache.request.trust import may_push_image
 
 HOST_NETWORK = "network=host"
 

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from buildx_cache.caches import redacted_entry
+from buildx_cache.caches.entry import redacted_entry
 from buildx_cache.ci.capabilities import MARK, json_without_commands
 from buildx_cache.formatting import is_printable
 from buildx_cache.plan.build_plan import BuildInvocation, BuildPlan, CachePlan, ImagePlan, LoginPlan

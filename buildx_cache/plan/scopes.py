@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from buildx_cache.cache_tags import cache_tag, may_be_cache, scope_text, variant_text
-from buildx_cache.caches import SCOPED, CacheKind
+from buildx_cache.caches.backend import CacheKind
+from buildx_cache.caches.entry import SCOPED
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.facts import Facts
 from buildx_cache.plan.tags import FIELD, fill
 from buildx_cache.reference import Reference, parse_reference
-from buildx_cache.request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 
 _BRANCH = "{branch}"
 _LATEST = "latest"

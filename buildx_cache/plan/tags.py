@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Mapping
 
 from buildx_cache.cache_tags import REF_PREFIX
-from buildx_cache.caches import closest
+from buildx_cache.caches.backend import closest
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
 from buildx_cache.plan.facts import Facts
 from buildx_cache.reference import Reference, lowered, parse_reference, safe_tag
-from buildx_cache.request import BuildRequest, pushes_by_digest, pushing_outputs
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import flag_values
+from buildx_cache.request.outputs import pushes_by_digest, pushing_outputs
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 _SHORT_SHA = 7

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.atomic import write_text
-from buildx_cache.buildkit import BuildTrace
+from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.errors import BuildxCacheError, ExhaustedError
 from buildx_cache.formatting import size
 from buildx_cache.report.build_report import BuildReport, CacheReport, LazyReport, LocalReport

@@ -15,7 +15,7 @@ from importlib import resources
 from itertools import chain
 from xml.etree.ElementTree import Element, tostring
 
-from buildx_cache.buildkit import BuildTrace
+from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import counted, duration, short_digest, size
 from buildx_cache.report.build_report import BuildReport, CacheReport

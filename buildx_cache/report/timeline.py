@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
-from buildx_cache.buildkit import BuildTrace, Step, Transfer
+from buildx_cache.buildkit.trace import BuildTrace, Step, Transfer
 from buildx_cache.buildkit.vertex_names import TransferKind
 
 RowKind = Literal[

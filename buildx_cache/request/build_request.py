@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from buildx_cache.caches import CacheKind, CacheMode, Compression, closest, from_csv
+from buildx_cache.caches.backend import CacheKind, CacheMode, Compression, closest, from_csv
 from buildx_cache.errors import UsageError
 from buildx_cache.request.ambient import AmbientLogin
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from buildx_cache.caches import CacheEntry, from_csv, parse_export, parse_import
+from buildx_cache.caches.backend import from_csv
+from buildx_cache.caches.entry import CacheEntry
+from buildx_cache.caches.parsing import parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.request.build_request import BuildRequest, option_key
 

@@ -11,12 +11,17 @@ import re
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
+from buildx_cache.caches.backend import closest
+from buildx_cache.errors import UsageError
 from buildx_cache.request import rules
 from buildx_cache.request.build_request import BuildRequest, option_key
 
 ENV_PREFIX = "BUILDX_CACHE_"
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,3 +312,16 @@ def parse_duration(text: str) -> float | None:
         return None
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
     return seconds if seconds <= _MOST // _NANOSECONDS else None
+
+
+def chosen(kind: type[_Choice], value: object, *, where: str, shown: str = "") -> _Choice:
+    """Convert a value to one of several choices.
+
+    Raises:
+        UsageError: the value is no choice; the hint has the nearest one.
+    """
+    if value in (words := tuple(kind)):
+        return words[words.index(value)]
+    raise UsageError(
+        f"{where}: invalid value: {shown or repr(value)}", code="value-invalid", hint=closest(str(value), words)
+    )

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
+from buildx_cache.caches.backend import CacheKind
+from buildx_cache.caches.entry import CacheEntry
+from buildx_cache.caches.parsing import parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import is_secret_argument
 from buildx_cache.reference import DOCKER_HUB, HUB_HOSTS, lowered, parse_reference

@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
-from buildx_cache.caches import closest
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, UsageError
 from buildx_cache.request.build_request import BuildRequest, Progress, option_key
-from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, VARIABLES, nearest
+from buildx_cache.request.options import ENV_PREFIX, KINDS, OPTIONS, VARIABLES, chosen, nearest
 from buildx_cache.request.validation import check
 
 _WORDS = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
-_Choice = TypeVar("_Choice", bound=StrEnum)
 _DAYS = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)d")
 
 
@@ -199,19 +197,6 @@ def _to_text(name: str, value: object, layer: OptionLayer) -> str:
 
 def _to_choice(name: str, value: object, layer: OptionLayer) -> StrEnum:
     return chosen(KINDS[name], value, where=layer.locate(name), shown=layer.show(value))
-
-
-def chosen(kind: type[_Choice], value: object, *, where: str, shown: str = "") -> _Choice:
-    """Convert a value to one of several choices.
-
-    Raises:
-        UsageError: the value is no choice; the hint has the nearest one.
-    """
-    if value in (words := tuple(kind)):
-        return words[words.index(value)]
-    raise UsageError(
-        f"{where}: invalid value: {shown or repr(value)}", code="value-invalid", hint=closest(str(value), words)
-    )
 
 
 _CONVERTERS: Mapping[type, Callable[[str, object, OptionLayer], object]] = {

@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from buildx_cache.caches import SCOPED, parse_export, parse_import
 from buildx_cache.caches.backend import closest
+from buildx_cache.caches.entry import SCOPED
+from buildx_cache.caches.parsing import parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.layout.model import Kind
 from buildx_cache.layout.parse import MalformedError

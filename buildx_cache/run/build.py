@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from buildx_cache.buildkit import BuildTrace, Event, StreamParser, TraceBuilder
+from buildx_cache.buildkit.events import Event
+from buildx_cache.buildkit.stream import StreamParser
+from buildx_cache.buildkit.trace import BuildTrace, TraceBuilder
 from buildx_cache.errors import InterruptedBuildError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.redaction import Redactor

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from buildx_cache.buildkit import Kind, Operation, Problem, classify
+from buildx_cache.buildkit.causes import Kind
+from buildx_cache.buildkit.classify import Operation, Problem, classify
 from buildx_cache.errors import BuildxCacheError, DeniedError, EngineError, InterruptedBuildError
 from buildx_cache.plan import BuilderPlan, Effect
 from buildx_cache.plan.effects import CreateNode

@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from buildx_cache.buildkit import BuildTrace, Kind, Problem, classify
+from buildx_cache.buildkit.causes import Kind
+from buildx_cache.buildkit.classify import Problem, classify
+from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.buildkit.vertex_names import bare_name, is_image_metadata, transfer_kind
-from buildx_cache.caches import BACKENDS, CacheEntry
+from buildx_cache.caches.entry import BACKENDS, CacheEntry
 from buildx_cache.errors import CacheError
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import CacheReport, ExportStatus, ImportReport, ImportStatus, LocalReport

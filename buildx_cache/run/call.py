@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from buildx_cache.buildkit import BuildTrace, classify
-from buildx_cache.caches import CacheKind
+from buildx_cache.buildkit.classify import classify
+from buildx_cache.buildkit.trace import BuildTrace
+from buildx_cache.caches.backend import CacheKind
 from buildx_cache.ci import CIContext
 from buildx_cache.diagnose import login_error
 from buildx_cache.display import Display
@@ -29,7 +30,7 @@ from buildx_cache.report import (
     RetryReport,
     Status,
 )
-from buildx_cache.request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.run.interfaces import Engine, Finished, last_line
 from buildx_cache.run.redactor import Secrets
 from buildx_cache.run.retry import Retrying, ended_by

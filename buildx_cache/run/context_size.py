@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from buildx_cache.buildkit import BuildTrace
+from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.display import Display
 from buildx_cache.formatting import size
 from buildx_cache.report import ContextReport, HeavyReport
-from buildx_cache.request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.run.call import Outcome
 
 _MAIN = "load build context"

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from buildx_cache import layout
-from buildx_cache.caches import CacheEntry
+from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
 from buildx_cache.formatting import size
 from buildx_cache.layout import EvictionResult, Finding, Kind, Sharing, SweepResult, Tag

@@ -6,8 +6,7 @@ import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from buildx_cache.buildkit import Event
-from buildx_cache.buildkit.events import LogEvent, VertexEvent, rewritten
+from buildx_cache.buildkit.events import Event, LogEvent, VertexEvent, rewritten
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.redaction import Redactor, Secret, is_hidden_argument
 

@@ -6,8 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, Transfer, absent_folder, classify
-from buildx_cache.caches import CacheEntry, export_transfers, import_transfers
+from buildx_cache.buildkit.causes import Kind
+from buildx_cache.buildkit.classify import Operation, Problem, absent_folder, classify
+from buildx_cache.buildkit.trace import BuildTrace, Transfer
+from buildx_cache.caches.entry import CacheEntry
+from buildx_cache.caches.vertices import export_transfers, import_transfers
 from buildx_cache.errors import DeniedError, ExhaustedError, UnreachableError
 from buildx_cache.layout.parse import is_digest
 from buildx_cache.plan import CONFIG_DIGEST, DIGEST, BuildPlan, ImagePlan

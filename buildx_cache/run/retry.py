@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from buildx_cache.buildkit import Kind, Problem, classify
+from buildx_cache.buildkit.causes import Kind
+from buildx_cache.buildkit.classify import Problem, classify
 from buildx_cache.report import RetryReport
 from buildx_cache.retry_policy import RetryPolicy
 from buildx_cache.run.interfaces import Finished

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from buildx_cache.buildkit import StreamParser, TraceBuilder
+from buildx_cache.buildkit.stream import StreamParser
+from buildx_cache.buildkit.trace import TraceBuilder
 
 BOOT = "docker buildx create"
 LISTING = "docker image ls"

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from buildx_cache.buildkit import StreamParser, TraceBuilder
+from buildx_cache.buildkit.stream import StreamParser
+from buildx_cache.buildkit.trace import TraceBuilder
 from tests.faults.damage import Part, copy_cache, parts_of
 from tests.faults.example import write_project
 from tests.integration.conftest import PROGRAM, Docker, Ran

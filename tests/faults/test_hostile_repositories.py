@@ -15,7 +15,7 @@ import pytest
 from buildx_cache.ci.providers import PROVIDERS
 from buildx_cache.cli.session import assumed_plan
 from buildx_cache.engine.git import Provenance, git_provenance
-from buildx_cache.request import BuildRequest, Driver
+from buildx_cache.request.build_request import BuildRequest, Driver
 from tests.faults.hostile_repositories import PLAIN, POSITIONS, Hostile, Traps, honest, setting_traps, state_of
 from tests.integration.conftest import Docker, old_docker, special
 from tests.selection import quick

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.buildkit import StreamParser, TraceBuilder
+from buildx_cache.buildkit.stream import StreamParser
+from buildx_cache.buildkit.trace import TraceBuilder
 from tests.integration.conftest import Docker, Ran
 from tests.integration.test_plan import record
 

@@ -17,7 +17,7 @@ import pytest
 from buildx_cache.ci import CIContext
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.plan import Builder, Facts, Node, Place, Store, make_plan
-from buildx_cache.request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 from tests.integration.conftest import Docker
 
 HUB = "https://index.docker.io/v1/"

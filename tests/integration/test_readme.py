@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -20,24 +21,27 @@ STEPS = tuple(
     for step in YAML(typ="safe").load(block)
     if isinstance(step, dict) and "run" in step
 )
+BUILDS = tuple(step for step in STEPS if step.startswith("buildx-cache build "))
 SHA = "0123456789012345678901234567890123456789"
 FORK = {"CIRCLECI": "true", "CIRCLE_BRANCH": "pull/7", "CIRCLE_PR_NUMBER": "7", "CIRCLE_SHA1": SHA}
 
 
 def installed(folder: Path) -> Path:
-    """A folder for PATH that has the program, and a ``pip`` that has nothing to do."""
-    for name, body in (("buildx-cache", f'exec {sys.executable} -m buildx_cache "$@"'), ("pip", ":")):
-        script = folder / name
-        script.write_text(f"#!/bin/sh\n{body}\n")
-        script.chmod(0o755)
+    """A folder for PATH that has the program."""
+    script = folder / "buildx-cache"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m buildx_cache "$@"\n')
+    script.chmod(0o755)
     return folder
 
 
-def test_the_readme_has_its_steps() -> None:
-    assert len(STEPS) == 3
+def test_the_readme_installs_the_program_once_and_builds_with_each_kind_of_cache() -> None:
+    installs = [step for step in STEPS if step not in BUILDS]
+    lines = tomllib.loads((PROJECT / "buildx_cache/starter/templates/install.toml").read_text())["uv"]
+    assert len(BUILDS) == 3
+    assert installs == [" && ".join(lines)]
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if "--push" in step], ids=["registry", "inline"])
+@pytest.mark.parametrize("step", [step for step in BUILDS if "--push" in step], ids=["registry", "inline"])
 def test_a_fork_passes_with_no_variable_set(docker: Docker, tmp_path: Path, step: str) -> None:
     project = shutil.copytree(HELLO, tmp_path / "project")
     path = installed(tmp_path)

@@ -16,7 +16,7 @@ from buildx_cache.engine.git_origin import revision
 from buildx_cache.errors import UnreachableError
 from buildx_cache.reference import parse_reference
 from buildx_cache.registry.repository import connect
-from buildx_cache.request import GitContext
+from buildx_cache.request.remote_context import GitContext
 from tests.faults.hostile_repositories import PLAIN, honest
 from tests.integration.conftest import Docker
 from tests.integration.test_git import commit_of, git

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.buildkit import BuildTrace, StreamParser, TraceBuilder, classify
-from buildx_cache.caches import CacheEntry, parse_import
+from buildx_cache.buildkit.classify import classify
+from buildx_cache.buildkit.stream import StreamParser
+from buildx_cache.buildkit.trace import BuildTrace, TraceBuilder
+from buildx_cache.caches.entry import CacheEntry
+from buildx_cache.caches.parsing import parse_import
 from buildx_cache.run.results import blamed as blamed_for_problem
 from buildx_cache.run.results import failed_read
 

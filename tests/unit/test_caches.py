@@ -6,27 +6,19 @@ from hypothesis import strategies as st
 
 from buildx_cache.buildkit.vertex_names import transfer_kind
 from buildx_cache.cache_tags import cache_tag
-from buildx_cache.caches import (
-    BACKENDS,
-    EXPORT_ATTRIBUTES,
-    IMPORT_ATTRIBUTES,
-    SCOPED,
+from buildx_cache.caches.backend import (
     CacheBackend,
-    CacheEntry,
     CacheKind,
     CacheMode,
     Compression,
     ExportStyle,
     Location,
-    ScopedCache,
     closest,
     from_csv,
-    parse_export,
-    parse_import,
-    redacted_entry,
-    secret_values,
     to_csv,
 )
+from buildx_cache.caches.entry import BACKENDS, SCOPED, CacheEntry, ScopedCache, redacted_entry, secret_values
+from buildx_cache.caches.parsing import EXPORT_ATTRIBUTES, IMPORT_ATTRIBUTES, parse_export, parse_import
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import redact
 from buildx_cache.reference import parse_reference

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from buildx_cache.buildkit import CAUSES, BuildTrace, Kind, LogEvent, TextLine, TraceBuilder, VertexEvent, failure
+from buildx_cache.buildkit.causes import CAUSES, Kind
+from buildx_cache.buildkit.events import LogEvent, TextLine, VertexEvent
+from buildx_cache.buildkit.failure import failure
+from buildx_cache.buildkit.trace import BuildTrace, TraceBuilder
 from buildx_cache.diagnose import diagnose
 
 IMAGE = "exporting to image"

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.buildkit import CAUSES, Kind, Operation, absent_folder, classify, classify_command, is_cancelled
-from buildx_cache.buildkit.classify import without_names
+from buildx_cache.buildkit.causes import CAUSES, Kind
+from buildx_cache.buildkit.classify import (
+    Operation,
+    absent_folder,
+    classify,
+    classify_command,
+    is_cancelled,
+    without_names,
+)
 
 A = "a1" * 32
 

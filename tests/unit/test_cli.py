@@ -29,8 +29,7 @@ from buildx_cache.plan import Builder, Facts, Node, Place, Store
 from buildx_cache.plan.facts import Registries
 from buildx_cache.reference import FORKS
 from buildx_cache.report import report_schema
-from buildx_cache.request import BuildRequest, option_key
-from buildx_cache.request.build_request import NO_OPTIONS
+from buildx_cache.request.build_request import NO_OPTIONS, BuildRequest, option_key
 from tests.unit.command_line import Called, CommandLine
 
 SECRET = "planted/Otter+4720"  # noqa: S105 -- it opens nothing

@@ -11,10 +11,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from buildx_cache.caches import CacheKind
+from buildx_cache.caches.backend import CacheKind
 from buildx_cache.errors import UsageError
-from buildx_cache.request import OptionLayer, converted, found_config, option_key
+from buildx_cache.request.build_request import option_key
+from buildx_cache.request.config import found_config
 from buildx_cache.request.options import CONFIG_FIELDS, KINDS, OPTIONS
+from buildx_cache.request.sources import OptionLayer, converted
 
 FILE = resources.files("buildx_cache").joinpath("config.schema.json")
 TYPES: dict[type, dict[str, Any]] = {

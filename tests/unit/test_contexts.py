@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.request import BuildRequest, context_notes
+from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.contexts import context_notes
 
 
 @pytest.fixture

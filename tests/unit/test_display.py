@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.buildkit import BuildTrace, Event, LogEvent, Step, TextLine, VertexEvent
+from buildx_cache.buildkit.events import Event, LogEvent, TextLine, VertexEvent
+from buildx_cache.buildkit.trace import BuildTrace, Step
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay, base, plain, summary_lines
 from buildx_cache.display.cache_tables import RegistryTables, Results, UnreadableCache
 from buildx_cache.display.checks import checks_table

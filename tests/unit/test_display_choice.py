@@ -11,7 +11,8 @@ import pytest
 
 from buildx_cache.cli.displays import display_for
 from buildx_cache.errors import UsageError
-from buildx_cache.request import BuildRequest, OptionLayer, Progress, make_request
+from buildx_cache.request.build_request import BuildRequest, Progress
+from buildx_cache.request.sources import OptionLayer, make_request
 
 TERMINAL = {"TERM": "xterm"}
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from buildx_cache.buildkit import LogEvent, VertexEvent
+from buildx_cache.buildkit.events import LogEvent, VertexEvent
 from buildx_cache.ci import PROVIDERS
 from buildx_cache.ci.capabilities import without_commands
 from buildx_cache.display import PlainDisplay, base, plain

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildx_cache.request import BuildRequest, context_notes
+from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.contexts import context_notes
 from buildx_cache.request.dockerignore import DockerIgnore, load_dockerignore, parse_dockerignore
 from buildx_cache.request.globs import STATES, TooComplexError
 from buildx_cache.request.large_files import heavy_entries

@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from buildx_cache.request import option_key
+from buildx_cache.request.build_request import option_key
 from buildx_cache.request.options import OPTIONS
 from buildx_cache.starter.recipes import RECIPES, StepCache
 from buildx_cache.starter.rendering import render

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.caches import CacheEntry
+from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.ci import GitFacts
 from buildx_cache.engine import client, docker, git
 from buildx_cache.engine.client import parse_builder, tls_from_environment
@@ -285,7 +285,7 @@ START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
         (
             "permission denied while trying to connect to the Docker daemon socket",
             "this user may not talk to Docker: permission denied while trying to connect to the Docker daemon socket",
-            "add this user to the group docker, or use sudo: Docker denies it access",
+            "add the user to the group docker, or use sudo",
         ),
         (
             'Failed to initialize: unable to resolve: context "x": context not found',

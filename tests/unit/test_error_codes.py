@@ -14,8 +14,7 @@ import pytest
 
 import buildx_cache
 from buildx_cache import errors
-from buildx_cache.buildkit import Kind
-from buildx_cache.buildkit.causes import CAUSES
+from buildx_cache.buildkit.causes import CAUSES, Kind
 from buildx_cache.errors import BuildFailedError, BuildxCacheError, InterruptedBuildError, UsageError
 from buildx_cache.report import report_schema
 

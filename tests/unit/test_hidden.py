@@ -9,7 +9,8 @@ from buildx_cache.cli import building
 from buildx_cache.cli.secrets import forget_secrets, hidden_values, keep_out_of_metadata
 from buildx_cache.errors import EngineError
 from buildx_cache.redaction import Secret
-from buildx_cache.request import BuildRequest, OptionLayer, make_request
+from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.sources import OptionLayer, make_request
 from tests.unit.command_line import CommandLine
 
 

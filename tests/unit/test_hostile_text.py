@@ -10,19 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.buildkit import (
-    StreamParser,
-    TraceBuilder,
-    Transfer,
-    absent_folder,
-    classify,
-    classify_command,
-    is_cancelled,
-)
+from buildx_cache.buildkit.classify import absent_folder, classify, classify_command, is_cancelled
 from buildx_cache.buildkit.events import TextLine, VertexEvent
+from buildx_cache.buildkit.stream import StreamParser
+from buildx_cache.buildkit.trace import TraceBuilder, Transfer
 from buildx_cache.buildkit.vertex_names import step_label, transfer_kind
 from buildx_cache.cache_tags import cache_tag
-from buildx_cache.caches import parse_export, refused_exports
+from buildx_cache.caches.parsing import parse_export
+from buildx_cache.caches.vertices import refused_exports
 from buildx_cache.ci.capabilities import json_without_commands, without_commands
 from buildx_cache.ci.step_outputs import annotate
 from buildx_cache.diagnose import diagnose
@@ -31,7 +26,7 @@ from buildx_cache.redaction import Redactor, redact
 from buildx_cache.reference import safe_tag
 from buildx_cache.registry.distribution import _NEXT
 from buildx_cache.report.html_elements import clipped, one_line
-from buildx_cache.request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.large_files import heavy_entries
 from buildx_cache.request.sources import _days_to_hours
 from buildx_cache.run.redactor import EventRedactor

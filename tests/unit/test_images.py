@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.errors import UsageError
-from buildx_cache.request import BuildRequest, check_paths, named_images, repository_notes
+from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.contexts import repository_notes
+from buildx_cache.request.images import named_images
+from buildx_cache.request.validation import check_paths
 from tests.unit.test_plan import request_of
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from buildx_cache.caches import CacheKind
+from buildx_cache.caches.backend import CacheKind
 from buildx_cache.ci import PROVIDERS, CIContext, GitFacts, detect
 from buildx_cache.cli.session import _assumed
 from buildx_cache.engine import credentials, git
@@ -22,7 +22,7 @@ from buildx_cache.formatting import as_message, printable
 from buildx_cache.plan import BuildPlan, Place, make_plan
 from buildx_cache.plan.render import shell_lines
 from buildx_cache.plan.tags import FIELDS as FIELD_VALUES
-from buildx_cache.request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 from tests.faults.hostile import COMMANDS, NAME, TEXTS, commands
 from tests.unit.command_line import CommandLine
 from tests.unit.layout.layouts import OCI_LAYER, Layout, config_of, digest_of

@@ -13,7 +13,7 @@ from buildx_cache.ci import PROVIDERS
 from buildx_cache.ci.step_outputs import mask
 from buildx_cache.cli.secrets import have_masked
 from buildx_cache.redaction import Secret, secret_forms
-from buildx_cache.request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 from tests.unit.test_ci_outputs import read_azure_line, read_github_line
 
 MASKING = [row.name for row in PROVIDERS if row.masking]

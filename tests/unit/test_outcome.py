@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from buildx_cache.buildkit import BuildTrace, Step, Transfer, classify
+from buildx_cache.buildkit.classify import classify
+from buildx_cache.buildkit.trace import BuildTrace, Step, Transfer
 from buildx_cache.buildkit.vertex_names import transfer_kind
-from buildx_cache.caches import CacheEntry, CacheKind, parse_export, parse_import
+from buildx_cache.caches.backend import CacheKind
+from buildx_cache.caches.entry import CacheEntry
+from buildx_cache.caches.parsing import parse_export, parse_import
 from buildx_cache.plan import DIGEST, BuilderPlan, BuildInvocation, BuildPlan, CachePlan, ImagePlan, Target
 from buildx_cache.redaction import Redactor
 from buildx_cache.report import (

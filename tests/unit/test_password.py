@@ -12,8 +12,8 @@ from buildx_cache.cli.reading import read_password
 from buildx_cache.cli.secrets import hidden_values
 from buildx_cache.errors import UsageError
 from buildx_cache.redaction import Redactor, Secret
-from buildx_cache.request import BuildRequest
 from buildx_cache.request.ambient import ambient_login
+from buildx_cache.request.build_request import BuildRequest
 
 ON_STDIN = BuildRequest(username="_json_key", password_stdin=True)
 IN_A_VARIABLE = BuildRequest(username="me", password_env="P")  # noqa: S106 -- a name

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from buildx_cache.caches import CacheKind, CacheMode, Compression
+from buildx_cache.caches.backend import CacheKind, CacheMode, Compression
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import EngineError, UsageError
 from buildx_cache.plan import (
@@ -26,8 +26,8 @@ from buildx_cache.plan import (
 )
 from buildx_cache.plan.render import command_line, shell_line
 from buildx_cache.redaction import Secret
-from buildx_cache.request import BuildRequest, Driver, Lazy, OptionLayer, Progress, make_request
-from buildx_cache.request.build_request import NO_OPTIONS, BuildxOptions
+from buildx_cache.request.build_request import NO_OPTIONS, BuildRequest, BuildxOptions, Driver, Lazy, Progress
+from buildx_cache.request.sources import OptionLayer, make_request
 from tests import golden as golden_files
 from tests.golden import Golden
 

@@ -12,7 +12,7 @@ from buildx_cache.engine import git_origin
 from buildx_cache.engine.git_origin import is_askable
 from buildx_cache.errors import UsageError
 from buildx_cache.plan import make_plan
-from buildx_cache.request import GitContext, git_context, is_remote_context
+from buildx_cache.request.remote_context import GitContext, git_context, is_remote_context
 from tests.unit.test_plan import APP, CI_FORK, CI_MAIN, CONTAINERD, LAPTOP, request_of
 
 SHA, OTHER, THIRD = ("a1" * 20, "b2" * 20, "c3" * 20)

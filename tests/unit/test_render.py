@@ -11,7 +11,7 @@ from buildx_cache.ci import CIContext
 from buildx_cache.plan import BuildArg, Builder, BuildInvocation, BuildPlan, Facts, Node, Place, Store, make_plan
 from buildx_cache.plan.render import plan_json, redacted, shell_line, shell_lines
 from buildx_cache.redaction import Secret
-from buildx_cache.request import OptionLayer, make_request
+from buildx_cache.request.sources import OptionLayer, make_request
 
 CI = CIContext(
     provider="none",

@@ -11,32 +11,27 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from buildx_cache.caches import CacheKind, CacheMode, Compression
+from buildx_cache.caches.backend import CacheKind, CacheMode, Compression
 from buildx_cache.cli.parameters import build_or_plan
 from buildx_cache.errors import ExhaustedError, UsageError
-from buildx_cache.request import (
+from buildx_cache.request.build_request import (
+    NO_OPTIONS,
     BuildRequest,
     Driver,
     Endpoint,
     Lazy,
-    OptionLayer,
     Progress,
-    check_paths,
-    converted,
-    environment_layer,
-    found_config,
-    is_remote_context,
-    make_request,
     option_key,
     parse_endpoint,
-    unknown_variables,
-    unmoved,
 )
-from buildx_cache.request.build_request import NO_OPTIONS
+from buildx_cache.request.config import found_config
 from buildx_cache.request.contexts import check_cache_directories, check_cache_directory, check_exported_folders
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.request.options import CONFIG_FIELDS, OPTIONS, VARIABLES
 from buildx_cache.request.options import KINDS as TYPES
+from buildx_cache.request.remote_context import is_remote_context
+from buildx_cache.request.sources import OptionLayer, converted, environment_layer, make_request, unknown_variables
+from buildx_cache.request.validation import check_paths, unmoved
 
 
 def given(**values: object) -> OptionLayer:

@@ -10,7 +10,7 @@ import pytest
 from buildx_cache.cli.building import _tell_files
 from buildx_cache.display import PlainDisplay
 from buildx_cache.errors import BuildFailedError, BuildxCacheError, ExhaustedError
-from buildx_cache.request import BuildRequest
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.run import Outcome
 from tests.unit.report.builds import report_of, trace_of
 

@@ -16,7 +16,7 @@ import pytest
 
 from buildx_cache.cli.reading import Asked, read_request
 from buildx_cache.errors import UsageError
-from buildx_cache.request import option_key
+from buildx_cache.request.build_request import option_key
 from buildx_cache.request.options import CONFIG_FIELDS
 from buildx_cache.request.trust import PERMISSIONS
 

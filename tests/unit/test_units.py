@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildx_cache.request import parse_duration, parse_size
+from buildx_cache.request.options import parse_duration, parse_size
 
 REPEATABLE = settings(derandomize=True, deadline=None)
 UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}

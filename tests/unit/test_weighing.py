@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.buildkit import BuildTrace
-from buildx_cache.request import BuildRequest
+from buildx_cache.buildkit.trace import BuildTrace
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.large_files import LARGE, heavy_entries, ignore_line
 from buildx_cache.run import Outcome, with_context
 from tests.unit.report.builds import report_of, trace_of, transfer

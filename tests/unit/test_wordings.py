@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-from buildx_cache.buildkit import CAUSES
+from buildx_cache.buildkit.causes import CAUSES
 from tests.golden import Golden
 from tests.unit.test_error_codes import CALLS, PACKAGE
 

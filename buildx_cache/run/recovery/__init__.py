@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from buildx_cache.buildkit import BuildTrace, Event
+from buildx_cache.buildkit.events import Event
+from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.plan import BuildInvocation
 
 

@@ -15,11 +15,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from buildx_cache.buildkit import Kind, Problem, failure
+from buildx_cache.buildkit.causes import Kind
+from buildx_cache.buildkit.classify import Problem
+from buildx_cache.buildkit.failure import failure
 from buildx_cache.errors import BuildFailedError, UsageError
 from buildx_cache.plan import BuilderPlan, BuildInvocation
 from buildx_cache.reference import Reference, parse_reference
-from buildx_cache.request import Driver
+from buildx_cache.request.build_request import Driver
 from buildx_cache.request.images import IMAGE_SCHEME
 from buildx_cache.request.local_paths import LAYOUT_SCHEME
 from buildx_cache.run.interfaces import Engine, Tell

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from buildx_cache.buildkit import BuildTrace, Kind, Operation, Problem, classify, failure
-from buildx_cache.caches import refused_exports
+from buildx_cache.buildkit.causes import Kind
+from buildx_cache.buildkit.classify import Operation, Problem, classify
+from buildx_cache.buildkit.failure import failure
+from buildx_cache.buildkit.trace import BuildTrace
+from buildx_cache.caches.vertices import refused_exports
 from buildx_cache.errors import CacheError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run.cache_entries import STRICT_HINT, Caches

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from buildx_cache.buildkit import BuildTrace, Event, classify, is_cancelled
-from buildx_cache.buildkit.events import VertexEvent
-from buildx_cache.caches import importing
+from buildx_cache.buildkit.classify import classify, is_cancelled
+from buildx_cache.buildkit.events import Event, VertexEvent
+from buildx_cache.buildkit.trace import BuildTrace
+from buildx_cache.caches.vertices import importing
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run.cache_entries import Caches, troubles
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache import layout
-from buildx_cache.caches import to_csv
+from buildx_cache.caches.backend import to_csv
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.plan import BuildInvocation, LoadingPlan, Output
 from buildx_cache.run.interfaces import Engine

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from buildx_cache.buildkit import Event, is_cancelled
-from buildx_cache.buildkit.events import VertexEvent, rewritten
+from buildx_cache.buildkit.classify import is_cancelled
+from buildx_cache.buildkit.events import Event, VertexEvent, rewritten
 from buildx_cache.buildkit.vertex_names import folder_source, import_source
-from buildx_cache.caches import CacheEntry
+from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, ServingPlan
 from buildx_cache.plan.build_plan import Container

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from buildx_cache.buildkit import Event, is_cancelled
-from buildx_cache.buildkit.events import StatusEvent, VertexEvent, rewritten
+from buildx_cache.buildkit.classify import is_cancelled
+from buildx_cache.buildkit.events import Event, StatusEvent, VertexEvent, rewritten
 from buildx_cache.buildkit.vertex_names import bare_name
-from buildx_cache.caches import BACKENDS, CacheEntry
+from buildx_cache.caches.entry import BACKENDS, CacheEntry
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run.interfaces import Tell
 from buildx_cache.run.recovery import AbandonedBuildError

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from buildx_cache.buildkit import Event, Kind, Problem
-from buildx_cache.buildkit.events import VertexEvent
+from buildx_cache.buildkit.causes import Kind
+from buildx_cache.buildkit.classify import Problem
+from buildx_cache.buildkit.events import Event, VertexEvent
 from buildx_cache.buildkit.vertex_names import transfer_kind
-from buildx_cache.caches import CacheEntry, importing
+from buildx_cache.caches.entry import CacheEntry
+from buildx_cache.caches.vertices import importing
 from buildx_cache.errors import UnreachableError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run.builder_lifecycle import CallsBuilder

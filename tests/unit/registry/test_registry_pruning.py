@@ -404,7 +404,7 @@ def test_a_registry_that_takes_other_tags_along_is_stopped_at_the_first(shared: 
     shared.guard = greedy
     done = delete(shared.repository(), choice)
     assert isinstance(done.error, CacheError)
-    assert "took buildcache-b with it" in done.error.message
+    assert "buildcache-b" in done.error.message
     assert "buildcache-c" in shared.tags
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildx_cache.buildkit import BuildTrace, Step, StreamParser, TraceBuilder, Transfer
+from buildx_cache.buildkit.stream import StreamParser
+from buildx_cache.buildkit.trace import BuildTrace, Step, TraceBuilder, Transfer
 from buildx_cache.buildkit.vertex_names import TransferKind
 from buildx_cache.report import (
     BuilderReport,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from buildx_cache.buildkit import Step, Transfer
+from buildx_cache.buildkit.trace import Step, Transfer
 from buildx_cache.report.timeline import AFTER, BEFORE, CriticalPath, critical_path, make_timeline
 from tests.unit.report.builds import RECORDINGS, generated, recorded, step, trace_of, transfer
 

@@ -15,7 +15,8 @@ from typing import IO, cast
 import jsonschema
 
 from buildx_cache import layout
-from buildx_cache.buildkit import BuildTrace, Event
+from buildx_cache.buildkit.events import Event
+from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, InterruptedBuildError
 from buildx_cache.plan import (
@@ -37,7 +38,7 @@ from buildx_cache.plan.render import command_line
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference
 from buildx_cache.report import BuildReport, report_schema
-from buildx_cache.request import OptionLayer, make_request
+from buildx_cache.request.sources import OptionLayer, make_request
 from buildx_cache.run import Outcome, Secrets, execute
 
 SHA = "83a20ec058e2fb00e7fa4558c4c6e81e2dcf253d"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.buildkit import Step
+from buildx_cache.buildkit.trace import Step
 from buildx_cache.run import Outcome, with_saved
 from buildx_cache.run.step_history import STEPS, StepRecord
 from tests.unit.report.builds import report_of, step, trace_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.buildkit import VertexEvent
+from buildx_cache.buildkit.events import VertexEvent
 from buildx_cache.errors import (
     BuildFailedError,
     BuildxCacheError,

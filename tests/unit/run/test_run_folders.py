@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout as layouts
-from buildx_cache.caches import SCOPED, CacheKind, ExportStyle, Location, ScopedCache
+from buildx_cache.caches.backend import CacheKind, ExportStyle, Location
+from buildx_cache.caches.entry import SCOPED, ScopedCache
 from buildx_cache.errors import BuildFailedError, CacheError, LockedError
 from buildx_cache.layout import Sharing
 from buildx_cache.plan import BuildPlan

@@ -76,7 +76,7 @@ def test_a_cache_that_is_absent_is_so_whatever_its_name(name: str) -> None:
 def test_a_cache_export_over_a_passing_fault_is_tried_again_whatever_its_name(name: str) -> None:
     failed = MADE + said(vertex("exporting cache to registry", error=f"error writing manifest blob: {busy(name)}"))
     written = MADE + said(vertex("exporting cache to registry"))
-    plan = planned(tag=[name], push=True, cache="registry", cache_ref=name)
+    plan = planned(tag=["registry.example.com/other:1"], push=True, cache="registry", cache_ref=name)
     outcome, _ = done(plan, FakeEngine(builds=[(failed, 0), (written, 0)]))
     assert [each.status for each in outcome.report.cache.exports] == ["written"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from buildx_cache.buildkit import classify
+from buildx_cache.buildkit.classify import classify
 from buildx_cache.errors import DeniedError, ExitCode, InterruptedBuildError, UnreachableError
 from buildx_cache.plan import Effect
 from buildx_cache.run.retry import Retrying, fault

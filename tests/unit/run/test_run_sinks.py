@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from buildx_cache.buildkit import Event
+from buildx_cache.buildkit.events import Event
 from buildx_cache.ci.step_outputs import annotate
 from buildx_cache.display import Display
 from buildx_cache.display.jsonl import JsonDisplay
