@@ -290,6 +290,21 @@ def test_the_component_hands_on_nothing_that_a_repository_has_committed(
     assert [name for name in files if (tmp_path / name).exists()] == []
 
 
+@pytest.mark.parametrize("package", ["github", "circleci", "gitlab"])
+def test_no_context_is_an_option(component: tuple[dict[str, Any], str], tmp_path: Path, package: str) -> None:
+    """Such as one that has the repository's configuration file trusted."""
+    scripts = {
+        "github": (PACKAGES / "github" / "build.sh").read_text(),
+        "circleci": (ORB / "scripts" / "build.sh").read_text(),
+        "gitlab": "\n".join(job_of(component, image="unused")["build-image"]["script"]),
+    }
+    env = stand_ins(tmp_path / "bin", {"buildx-cache": 'echo "$@"', "circleci": 'printf %s "$3"'})
+    names = ("PARAM_TAG", "PARAM_BUILD_ARG", "BUILD_CONTEXT", "PARAM_CONTEXT")
+    for context, word in {"--trust-config": "./--trust-config", "-": "-", "app": "app"}.items():
+        given = {**dict.fromkeys(names, context), "PARAM_REPORT_DIR": str(tmp_path / "r"), "RUNNER_TEMP": str(tmp_path)}
+        assert run(scripts[package], tmp_path, {**env, **given}).stdout == f"build {word}\n"
+
+
 @pytest.mark.soak
 def test_the_orb_builds_with_the_variables_that_parameters_name(
     docker: Docker, job: tuple[Path, dict[str, str]], orb: dict[str, Any], tmp_path: Path

@@ -8,4 +8,6 @@ BUILDX_CACHE_REPORT=$PARAM_REPORT_DIR/report.json
 BUILDX_CACHE_REPORT_HTML=$PARAM_REPORT_DIR/report.html
 BUILDX_CACHE_REPORT_JUNIT=$PARAM_REPORT_DIR/steps.xml
 export BUILDX_CACHE_TAG BUILDX_CACHE_BUILD_ARG BUILDX_CACHE_REPORT BUILDX_CACHE_REPORT_HTML BUILDX_CACHE_REPORT_JUNIT
-buildx-cache build "$(circleci env subst "$PARAM_CONTEXT")"
+context=$(circleci env subst "$PARAM_CONTEXT")
+case $context in -?*) context=./$context ;; esac # a path, never an option
+buildx-cache build "$context"
