@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from buildx_cache.caches import CacheEntry
+from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import BuildReport, LazyReport, report_schema
