@@ -107,8 +107,12 @@ def run(folder: Path, deed: str, *, last: int) -> subprocess.CompletedProcess[st
 
 
 def copy_of(pristine: Path, place: Path) -> Path:
-    """Nothing writes into a blob, so that links do."""
-    return shutil.copytree(pristine, place / "cache", copy_function=os.link)
+    """Nothing writes into a blob, so that links do; of other files a second name would be in the way."""
+
+    def copied(source: str, target: str) -> None:
+        (os.link if f"{os.sep}blobs{os.sep}" in source else shutil.copy2)(source, target)
+
+    return shutil.copytree(pristine, place / "cache", copy_function=copied)
 
 
 def sound_blobs(folder: Path) -> frozenset[str]:

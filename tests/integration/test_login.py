@@ -118,9 +118,11 @@ def test_a_credential_helper_that_is_not_installed_is_no_fault_of_the_dockerfile
     own = docker.env.get("DOCKER_CONFIG")
     file = Path(own) / "config.json" if own else None
     config = json.loads(file.read_text()) if file and file.exists() else {}
-    (tmp_path / "config.json").write_text(json.dumps({**config, "credsStore": "not-installed"}))
+    settings = tmp_path / "settings"
+    settings.mkdir()
+    (settings / "config.json").write_text(json.dumps({**config, "credsStore": "not-installed"}))
     asked = ("-t", f"{target}:1", "--push", "--cache", "none", "--build-arg", f"BASE={docker.base}", str(project))
-    ran = docker.tool("build", "--driver", "docker", *asked, env={"DOCKER_CONFIG": str(tmp_path)})
+    ran = docker.tool("build", "--driver", "docker", *asked, env={"DOCKER_CONFIG": str(settings)})
     assert (ran.code, ran.report["error"]["code"]) == (4, "credential-helper-failed")
     assert "docker-credential-not-installed" in ran.stderr
 

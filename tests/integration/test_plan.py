@@ -70,7 +70,7 @@ def options(docker: Docker, project: Path, repository: str) -> tuple[str, ...]:
 
 def test_plan_prints_what_build_runs(docker: Docker, project: Path, recorder: Path) -> None:
     env, log = record(docker, recorder)
-    words = options(docker, project, docker.repository())
+    words = ("--lazy", "off", *options(docker, project, docker.repository()))  # test_lazy.py has what is served
     planned = json.loads(docker.tool("plan", "--format", "json", *words, env=env).stdout)
     assert effects(log) == []
     ran = docker.build(*words, env=env)

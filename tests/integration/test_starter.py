@@ -108,8 +108,10 @@ class Step:
         (lines,) = shell_lines(YAML(typ="safe").load((self.project / self.job.file).read_text()))
         self.lines = lines.replace("/home/circleci", str(self.home))
         self.programs = installed(folder)
-        for name in ("curl", "uv", "pipx", "apk"):
-            shutil.copy(self.programs / "pip", self.programs / name)
+        for name in ("curl", "uv", "pipx", "apk", "pip"):
+            script = self.programs / name
+            script.write_text("#!/bin/sh\n")
+            script.chmod(0o755)
 
     def run(self, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         options = {
