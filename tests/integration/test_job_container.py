@@ -19,7 +19,6 @@ import pytest
 
 from tests.integration.conftest import PROJECT, Docker
 from tests.integration.engines import Engines
-from tests.selection import quick
 
 ENGINE = ("--suite", "forky", "--store", "containerd")
 USER = 3434
@@ -118,6 +117,7 @@ def _install(packages: Path, version: str) -> None:
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--only-binary=:all:")
     target = ("--target", str(packages), "--python-version", version)
     subprocess.run((*pip, *target, *filter(None, wanted)), check=True)
+    packages.chmod(0o755)  # the container's user is nobody here
 
 
 @pytest.fixture
@@ -126,7 +126,8 @@ def hello(docker: Docker) -> Path:
     return Path(docker.hello[-1])
 
 
-@pytest.mark.parametrize("mode", quick(MODES, "local"))
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", MODES)
 def test_the_next_job_runs_no_step_again(job: Job, mode: str) -> None:
     repository = job.remote.repository()
     words = (*MODES[mode], *job.remote.new_builder, "--build-arg", f"BASE={job.remote.base}", "-t", f"{repository}:1")

@@ -22,7 +22,7 @@ from tests.unit.layout.layouts import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, Layo
 REPEATABLE = settings(
     derandomize=True,
     deadline=None,
-    max_examples=60,
+    max_examples=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 FIRST, SECOND = pushable(b"one", b"two"), pushable(b"two", b"three", media_type=OCI_INDEX)
