@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
@@ -43,16 +42,6 @@ class Ran:
         return steps["total"], steps["cached"], steps["executed"]
 
 
-@functools.cache
-def _base_of(worker: str, base: str, env: tuple[tuple[str, str], ...]) -> str:
-    """Make and push the base image of a test process."""
-    name = f"{base.rpartition(':')[0]}:{worker}"
-    made = ("docker", "build", "--quiet", "--provenance=false", "--label", f"worker={worker}", "--tag", name, "-")
-    subprocess.run(made, env={**os.environ, **dict(env)}, input=f"FROM {base}\n", text=True, check=True)
-    subprocess.run(("docker", "push", "--quiet", name), env={**os.environ, **dict(env)}, check=True)
-    return name
-
-
 @dataclass(frozen=True, kw_only=True)
 class Docker:
     """One engine with its registries, and how to run things against it."""
@@ -82,14 +71,7 @@ class Docker:
 
     @property
     def base(self) -> str:
-        """The base image of this test process, with a digest of its own.
-
-        BuildKit runs cached steps again where a build at the same time on the same builder has the same base
-        (moby/buildkit#6954), and the processes of a test run share the engine's own builder.
-        """
-        base, worker = self.env["ENGINE_BASE_IMAGE"], os.environ.get("PYTEST_XDIST_WORKER")
-        is_private = self.env["ENGINE_KIND"] == "private"
-        return _base_of(worker, base, tuple(self.env.items())) if worker and is_private else base
+        return self.env["ENGINE_BASE_IMAGE"]
 
     @property
     def builder_image(self) -> tuple[str, ...]:
