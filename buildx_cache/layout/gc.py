@@ -15,9 +15,17 @@ from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.index import unchanged_index
 from buildx_cache.layout.model import Finding, Kind, SweepResult
 from buildx_cache.layout.parse import MalformedError
-from buildx_cache.layout.store import INDEX, INGEST, LAYOUT, BlobFile, Store, is_blob_name, names_in, open_store
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from buildx_cache.layout.store import (
+    FOLDER_FLAGS,
+    INDEX,
+    INGEST,
+    LAYOUT,
+    BlobFile,
+    Store,
+    is_blob_name,
+    names_in,
+    open_store,
+)
 
 
 def delete_folder(folder: Path) -> None:
@@ -28,7 +36,7 @@ def delete_folder(folder: Path) -> None:
     Raises:
         OSError: a part cannot be deleted, or ``folder`` is a link or not a folder.
     """
-    top = os.open(folder, _FOLDER)
+    top = os.open(folder, FOLDER_FLAGS)
     try:
         _delete_files(top)
         names = _free_names(top)
@@ -43,7 +51,7 @@ def delete_folder(folder: Path) -> None:
 
 def _empty(top: int, name: str, names: Iterator[str]) -> None:
     """Delete the files of the folder ``name`` in ``top``, and move its folders into ``top``."""
-    opened = os.open(name, _FOLDER, dir_fd=top)
+    opened = os.open(name, FOLDER_FLAGS, dir_fd=top)
     try:
         for inner in _delete_files(opened):
             os.rename(inner, next(names), src_dir_fd=opened, dst_dir_fd=top)
@@ -222,7 +230,7 @@ def _stale_ingests(store: Store, limit: float) -> Iterator[tuple[str, int]]:
     """
     latest = time.time() + GRACE_SECONDS
     try:
-        parent = os.open(INGEST, _FOLDER, dir_fd=store.root)
+        parent = os.open(INGEST, FOLDER_FLAGS, dir_fd=store.root)
     except OSError:
         return
     try:
@@ -246,7 +254,7 @@ def _is_odd(file: os.stat_result) -> bool:
 def _ingest_files(parent: int, name: str) -> list[os.stat_result]:
     """Return the states of the folder, then of its files; nothing unless it holds only ordinary files."""
     try:
-        folder = os.open(name, _FOLDER, dir_fd=parent)
+        folder = os.open(name, FOLDER_FLAGS, dir_fd=parent)
     except OSError:
         return []
     try:
@@ -259,9 +267,9 @@ def _ingest_files(parent: int, name: str) -> list[os.stat_result]:
 
 
 def _delete_ingest(store: Store, name: str) -> bool:
-    parent = os.open(INGEST, _FOLDER, dir_fd=store.root)
+    parent = os.open(INGEST, FOLDER_FLAGS, dir_fd=store.root)
     try:
-        folder = os.open(name, _FOLDER, dir_fd=parent)
+        folder = os.open(name, FOLDER_FLAGS, dir_fd=parent)
         try:
             for file in names_in(folder):
                 os.unlink(file, dir_fd=folder)

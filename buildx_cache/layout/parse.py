@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -134,6 +135,11 @@ def annotations_of(parent: Mapping[str, object]) -> Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise MalformedError(Kind.DESCRIPTOR, f"annotations are not texts: {shown(value)}")
     return value
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest of a document."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def is_digest(value: object) -> bool:

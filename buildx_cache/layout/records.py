@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from buildx_cache.layout.model import DOCUMENT_LIMIT, OCI_MANIFEST, Descriptor, 
 from buildx_cache.layout.parse import (
     MalformedError,
     count_values,
+    digest_of,
     integer,
     is_digest,
     items,
@@ -316,7 +316,7 @@ def _forget(store: Store, graph: Graph, root: Root, repository: str) -> bool:
     content = without_origin(store.read_document(before), repository)
     if content is None:
         return False
-    after = "sha256:" + hashlib.sha256(content).hexdigest()
+    after = digest_of(content)
     entries = index_entries(graph.index)
     entry = entries[root.position]
     entries[root.position] = {**(entry if isinstance(entry, dict) else {}), "digest": after, "size": len(content)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Finding, Kind
-from buildx_cache.layout.parse import MalformedError, parse_object, shown
+from buildx_cache.layout.parse import MalformedError, digest_of, parse_object, shown
 
 LOCK = ".buildx-cache.lock"
 LOADING = ".buildx-cache-load-"
@@ -29,7 +28,7 @@ ALGORITHM = "sha256"
 LAYOUT_VERSION = "1.0.0"
 LAYOUT_DOCUMENT = b'{"imageLayoutVersion":"%s"}' % LAYOUT_VERSION.encode()
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HEX = re.compile(r"[0-9a-f]{64}")
 _LAYOUT_LIMIT = 4096
@@ -83,7 +82,7 @@ class Store:
             MalformedError: the blob is absent, not an ordinary file, larger than 8 MiB, unreadable or corrupt.
         """
         content = _read(self.open_blob(digest), DOCUMENT_LIMIT)
-        if "sha256:" + hashlib.sha256(content).hexdigest() != digest:
+        if digest_of(content) != digest:
             raise MalformedError(Kind.CONTENT, "has other content than its digest says")
         return content
 
@@ -164,7 +163,7 @@ def open_root(folder: Path) -> int:
         MalformedError: there is no such folder, or it cannot be read.
     """
     try:
-        return os.open(os.path.realpath(folder), _FOLDER)
+        return os.open(os.path.realpath(folder), FOLDER_FLAGS)
     except (FileNotFoundError, NotADirectoryError):
         kind = Kind.LAYOUT if os.path.lexists(folder) else Kind.ABSENT
         problem = "is not a folder" if kind is Kind.LAYOUT else "does not exist"
@@ -214,7 +213,7 @@ def _is_partial_write(ingest: int, name: str) -> bool:
 
 @contextmanager
 def _opened(name: str, parent: int) -> Iterator[int]:
-    folder = os.open(name, _FOLDER, dir_fd=parent)
+    folder = os.open(name, FOLDER_FLAGS, dir_fd=parent)
     try:
         yield folder
     finally:
@@ -238,7 +237,7 @@ def _open_blobs(
 
 def _open_folder(parent: int, name: str, path: str, stack: contextlib.ExitStack, foreign: list[Finding]) -> int | None:
     try:
-        found = os.open(name, _FOLDER, dir_fd=parent)
+        found = os.open(name, FOLDER_FLAGS, dir_fd=parent)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -23,11 +23,12 @@ from typing import BinaryIO, Self
 from buildx_cache.layout.graph import FOLDER_LIMITS, Graph, Root, follow, walk
 from buildx_cache.layout.index import BLOB_MODE, index_entries, point_tag, replace_file
 from buildx_cache.layout.model import ROLES, Descriptor, Kind, Role, damage_of
-from buildx_cache.layout.parse import MalformedError, descriptor, tag_of
+from buildx_cache.layout.parse import MalformedError, descriptor, digest_of, tag_of
 from buildx_cache.layout.records import without_origin
 from buildx_cache.layout.store import (
     ALGORITHM,
     BLOBS,
+    FOLDER_FLAGS,
     INGEST,
     LAYOUT,
     LAYOUT_DOCUMENT,
@@ -39,7 +40,6 @@ from buildx_cache.layout.store import (
 from buildx_cache.layout.verification import faults_of, unsound
 from buildx_cache.permissions import PARENT_MODE
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DATA = "data"
 _NAME_BYTES = 32
@@ -350,11 +350,6 @@ class Writer:
                 _make_old(store, digest)
 
 
-def digest_of(content: bytes) -> str:
-    """Return the digest of a document."""
-    return _PREFIX + hashlib.sha256(content).hexdigest()
-
-
 def _make_old(store: Store, digest: str) -> None:
     with contextlib.suppress(OSError):
         os.utime(_name(digest), (0, 0), dir_fd=store.blobs, follow_symlinks=False)
@@ -379,11 +374,11 @@ def _blobs(root: int) -> Iterator[int]:
 def _made(parent: int, name: str) -> Iterator[int]:
     """Open a folder, which is made if need be; no link is followed."""
     try:
-        folder = os.open(name, _FOLDER, dir_fd=parent)
+        folder = os.open(name, FOLDER_FLAGS, dir_fd=parent)
     except FileNotFoundError:
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, PARENT_MODE, dir_fd=parent)
-        folder = os.open(name, _FOLDER, dir_fd=parent)
+        folder = os.open(name, FOLDER_FLAGS, dir_fd=parent)
     try:
         yield folder
     finally:

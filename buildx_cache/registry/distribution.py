@@ -7,7 +7,6 @@ On top of urllib3, this module, ``transport`` and ``authorization`` are the whol
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
 import time
@@ -23,7 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
 from buildx_cache.layout.model import ROLES, Kind
-from buildx_cache.layout.parse import MalformedError, is_digest, parse_object
+from buildx_cache.layout.parse import MalformedError, digest_of, is_digest, parse_object
 from buildx_cache.registry import deletion_advice
 from buildx_cache.registry.authorization import REFUSED, Login
 from buildx_cache.registry.transport import (
@@ -172,7 +171,7 @@ class Distribution:
         self._expect(answer, f"the manifest {reference}")
         if len(answer.content) > ANSWER_LIMIT:
             raise MalformedError(Kind.TOO_LARGE, f"has more than {ANSWER_LIMIT} bytes")
-        digest = "sha256:" + hashlib.sha256(answer.content).hexdigest()
+        digest = digest_of(answer.content)
         told = answer.headers.get("Docker-Content-Digest", digest)
         for said in (reference if is_digest(reference) else digest, told if is_digest(told) else digest):
             if said != digest:

@@ -202,6 +202,7 @@ def test_a_full_disk_under_the_cache_folder(docker: Docker, small: Path, full_di
     )
     assert ran.code == 0, ran.stderr
     assert "no space left on device" in ran.stderr, ran.stderr
+    assert [each["status"] for each in ran.report["cache"]["exports"]] == ["failed"]
 
 
 @pytest.mark.parametrize("kind", quick(["local", "tar", "oci"], "local", "oci"))

@@ -25,14 +25,9 @@ from buildx_cache.plan.cache_choice import HOST
 from buildx_cache.report import LazyReport
 from buildx_cache.run.interfaces import Engine, Tell
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
-from buildx_cache.run.recovery.lazy_export import LazyExports, Target
+from buildx_cache.run.recovery.lazy_export import LOOPBACK, SCHEMES, SILENCE_SECONDS, LazyExports, Target
 from buildx_cache.run.retry import Retrying
 from buildx_cache.serve import Served, serve
-
-_LOOPBACK = "127.0.0.1"
-_SCHEMES = ("http", "https")  # the last one tried is in the error
-# How long BuildKit may be at an import without having asked for anything: a firewall drops what it sends.
-_SILENCE_SECONDS = 5.0
 
 
 @dataclass(kw_only=True)
@@ -49,7 +44,7 @@ class _Source:
     @property
     def is_unasked(self) -> bool:
         """Whether BuildKit imports, and nothing of that arrives here."""
-        return self.began is not None and time.monotonic() - self.began > _SILENCE_SECONDS and not self.is_asked
+        return self.began is not None and time.monotonic() - self.began > SILENCE_SECONDS and not self.is_asked
 
     @property
     def is_asked(self) -> bool:
@@ -64,7 +59,7 @@ class _Source:
     def move(self, port: int) -> None:
         """Have BuildKit find it at another port of its loopback."""
         host, _, path = self.served.repository.partition("/")
-        there = f"{_LOOPBACK}:{port}"
+        there = f"{LOOPBACK}:{port}"
         self.served = replace(self.served, port=port, repository=f"{there}/{path}")
         reference = self.instead.get("ref").replace(host, there, 1)
         self.instead = replace(self.instead, attributes=(("ref", reference),))
@@ -74,7 +69,7 @@ class _Source:
         host, _, path = self.served.repository.partition("/")
         reference = self.instead.get("ref")
         text = text.replace(reference, folder_source(self.planned.place))
-        for scheme in _SCHEMES:
+        for scheme in SCHEMES:
             text = text.replace(f"{scheme}://{host}/v2/{path}/", f"{self.planned.place}/")
         if self.planned.get("digest"):
             return text
@@ -114,7 +109,7 @@ class Lazy(Strategy):
             address = self._address()
             for entry, folder in folders.items():
                 self._serve(entry, folder, address)
-            self.exports.start(written, exports, address, _LOOPBACK)
+            self.exports.start(written, exports, address, LOOPBACK)
         except ExhaustedError as error:
             self._give_up(error)
 
@@ -143,7 +138,7 @@ class Lazy(Strategy):
 
     def _address(self) -> str:
         network = self._plan.network
-        address = _LOOPBACK if network in (HOST, "") else self._engine.gateway(network)
+        address = LOOPBACK if network in (HOST, "") else self._engine.gateway(network)
         if not address:
             raise ExhaustedError(
                 f"Docker's network {network!r} has no gateway", code="gateway-absent", hint="import the folder itself"
@@ -159,7 +154,7 @@ class Lazy(Strategy):
             self._why = f"no registry could have a manifest called {digest or tag!r}"
             return
         attributes = (("ref", served.reference(tag=tag, digest=digest)),)
-        plain = () if address == _LOOPBACK else (("registry.insecure", "true"),)
+        plain = () if address == LOOPBACK else (("registry.insecure", "true"),)
         instead = CacheEntry(type="registry", attributes=(*attributes, *plain))
         self._sources[entry] = _Source(planned=entry, instead=instead, served=served, end=server.close)
         self._sent.append(served)

@@ -25,8 +25,10 @@ _REGISTRY = "registry"
 _FOLDERS_OWN = ("dest", "tag")
 _NOT_A_REGISTRYS = ("reset",)
 _FORGIVING = ("ignore-error", "true")
-# How long BuildKit may be sending without that anything arrives: a firewall drops what it sends.
-_SILENCE_SECONDS = 5.0
+LOOPBACK = "127.0.0.1"
+SCHEMES = ("http", "https")  # BuildKit's error names the last one that it tried
+# How long BuildKit may read or send while nothing arrives here: a firewall drops what it sends.
+SILENCE_SECONDS = 5.0
 _SHOWN_REFUSALS = 3
 
 
@@ -45,7 +47,7 @@ class Target:
     @property
     def is_unasked(self) -> bool:
         """Whether BuildKit sends, and nothing of that arrives here."""
-        is_late = self.began is not None and time.monotonic() - self.began > _SILENCE_SECONDS
+        is_late = self.began is not None and time.monotonic() - self.began > SILENCE_SECONDS
         return is_late and not self.received.pushed.requests
 
     @property
@@ -60,14 +62,14 @@ class Target:
 
     def move(self, port: int) -> None:
         """Have BuildKit find it at another port of its loopback."""
-        reference = self.instead.get("ref").replace(self.host, f"127.0.0.1:{port}", 1)
+        reference = self.instead.get("ref").replace(self.host, f"{LOOPBACK}:{port}", 1)
         attributes = {**dict(self.instead.attributes), "ref": reference}
         self.instead = replace(self.instead, attributes=tuple(attributes.items()))
 
     def rename(self, text: str) -> str:
         """Return a text of BuildKit's with the folder in it instead of the address."""
         path = self.instead.get("ref").partition("/")[2].rpartition(":")[0]
-        for scheme in ("http", "https"):
+        for scheme in SCHEMES:
             text = text.replace(f"{scheme}://{self.host}/v2/{path}", self.planned.place)
         return text.replace(self.instead.get("ref"), self.planned.place).replace(path, self.planned.place)
 

@@ -265,7 +265,7 @@ def test_a_server_out_of_reach_ends_the_build_at_once_and_the_next_imports_the_f
 def test_a_server_of_which_nothing_is_asked_for_too_long_counts_as_out_of_reach(
     server: FakeServer, folder: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lazy, "_SILENCE_SECONDS", -1.0)
+    monkeypatch.setattr(lazy, "SILENCE_SECONDS", -1.0)
     server.requests = Requests()
     began = {**vertex(f"importing cache manifest from {REFERENCE}"), "completed": None}
     report, engine, _ = run(plan_of(folder), (said(began, vertex("waits")), 0), (MADE, 0))
@@ -278,7 +278,7 @@ def test_a_server_of_which_nothing_is_asked_for_too_long_counts_as_out_of_reach(
 def test_a_slow_import_is_waited_for(
     server: FakeServer, folder: Layout, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lazy, "_SILENCE_SECONDS", -1.0)
+    monkeypatch.setattr(lazy, "SILENCE_SECONDS", -1.0)
     server.requests = requests
     began = {**vertex(f"importing cache manifest from {REFERENCE}"), "completed": None}
     report, engine, _ = run(plan_of(folder), (said(began, IMPORTED) + MADE, 0))
@@ -515,7 +515,7 @@ def test_a_folder_that_cannot_be_written_is_not_written_again(receiver: FakeRece
 def test_an_export_of_which_nothing_arrives_is_written_as_planned(
     receiver: FakeReceiver, folder: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lazy_export, "_SILENCE_SECONDS", -1.0)
+    monkeypatch.setattr(lazy_export, "SILENCE_SECONDS", -1.0)
     receiver.pushed = Pushed()
     began = {**exporting(), "completed": None}
     sending = {"vertexes": [began], "statuses": [{"id": "writing layer sha256:1", "vertex": "sha256:export"}]}
