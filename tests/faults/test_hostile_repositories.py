@@ -32,7 +32,7 @@ from buildx_cache.display import base
 for words in json.loads(sys.argv[1]):
     if not os.fork():
         sys.argv[1:] = words
-        main()
+        sys.exit(main())
     print("code", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
 

@@ -24,7 +24,7 @@ from buildx_cache.cli import building, session
 from buildx_cache.cli.displays import wants_color
 from buildx_cache.engine import git, known_names
 from buildx_cache.engine.process import Completed
-from buildx_cache.errors import EngineError, InterruptedBuildError
+from buildx_cache.errors import EngineError, ExitCode, InterruptedBuildError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
 from buildx_cache.plan.facts import Registries
 from buildx_cache.reference import FORKS
@@ -102,14 +102,15 @@ def test_the_version_is_told(call: CommandLine) -> None:
 
 
 def test_the_module_runs_the_same_program(call: CommandLine) -> None:
-    called: list[str] = []
-    call.patch.setattr(cli, "main", lambda: called.append("main"))
+    ended: list[int] = []
+    call.patch.setattr(cli, "main", lambda: ExitCode.DENIED)
+    call.patch.setattr(os, "_exit", ended.append)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         runpy.run_module("buildx_cache", run_name="__main__")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    assert called == ["main"]
+    assert ended == [ExitCode.DENIED]
 
 
 def test_a_python_too_old_is_named(call: CommandLine, capsys: pytest.CaptureFixture[str]) -> None:
