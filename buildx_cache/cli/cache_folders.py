@@ -7,9 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from buildx_cache import layout
-from buildx_cache.cli.limits import FolderLimits
-from buildx_cache.cli.output import Output
-from buildx_cache.cli.targets import Folder
+from buildx_cache.cli.cache_arguments import Folder, FolderLimits
+from buildx_cache.cli.displays import CommandOutput
 from buildx_cache.display.cache_tables import FolderTables
 from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError
 from buildx_cache.formatting import counted, size
@@ -27,7 +26,7 @@ _DAMAGED = "the next build with this --cache-dir sets the damage aside and keeps
 _CHANGED = "a build sets it aside when it meets it; delete the folder to be rid of it now"
 
 
-def inspect_folder(folder: Folder, output: Output, layers: int) -> None:
+def inspect_folder(folder: Folder, output: CommandOutput, layers: int) -> None:
     """Show the content of the folder's caches."""
     tables, documents = FolderTables(output.console, now=output.now), []
     for path in folder.caches:
@@ -37,7 +36,7 @@ def inspect_folder(folder: Folder, output: Output, layers: int) -> None:
     output.document(folder=str(folder.path), caches=documents)
 
 
-def verify_folder(folder: Folder, output: Output, *, deep: bool) -> None:
+def verify_folder(folder: Folder, output: CommandOutput, *, deep: bool) -> None:
     """Look for damage in the folder's caches.
 
     Raises:
@@ -65,7 +64,7 @@ def verify_folder(folder: Folder, output: Output, *, deep: bool) -> None:
         )
 
 
-def prune_folder(folder: Folder, output: Output, limits: FolderLimits, *, dry_run: bool) -> None:
+def prune_folder(folder: Folder, output: CommandOutput, limits: FolderLimits, *, dry_run: bool) -> None:
     """Delete tags beyond the limits and unreferenced blobs; several caches share the size equally.
 
     Raises:

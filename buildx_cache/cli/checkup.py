@@ -17,9 +17,8 @@ from rich.text import Text
 from buildx_cache.atomic import read_regular
 from buildx_cache.ci import Provider, provider_of
 from buildx_cache.cli.displays import failing, wants_color
-from buildx_cache.cli.engine_wait import facts_when_up
 from buildx_cache.cli.secrets import forget_secrets
-from buildx_cache.cli.session import surroundings
+from buildx_cache.cli.session import facts_when_up, surroundings
 from buildx_cache.display.base import Line
 from buildx_cache.doctor import Check, CheckStatus, CIFile, Machine, Questions, examine
 from buildx_cache.engine.committed import refuse_committed
@@ -30,8 +29,8 @@ from buildx_cache.errors import ExitCode, UsageError
 from buildx_cache.formatting import printable
 from buildx_cache.interrupts import interruptible
 from buildx_cache.plan import Facts, Place
+from buildx_cache.plan.facts import Credentials
 from buildx_cache.reference import parse_reference, registry_name
-from buildx_cache.registry.identity import Credentials
 from buildx_cache.request.ambient import AmbientLogin, ambient_login, half_a_login
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.contexts import context_notes

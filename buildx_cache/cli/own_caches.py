@@ -9,10 +9,9 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.caches.backend import closest
+from buildx_cache.cli.cache_arguments import Folder, FolderLimits, parse_target
 from buildx_cache.cli.cache_folders import prune_folder
-from buildx_cache.cli.limits import FolderLimits
-from buildx_cache.cli.output import Output
-from buildx_cache.cli.targets import Folder, parse_target
+from buildx_cache.cli.displays import CommandOutput
 from buildx_cache.display.cache_tables import OwnCache, own_caches_table
 from buildx_cache.engine.committed import refuse_committed_caches
 from buildx_cache.engine.docker import cache_home
@@ -32,7 +31,7 @@ def list_caches(env: Mapping[str, str], *, as_json: bool) -> None:
         UsageError: the repository chooses the cache directory.
     """
     refuse_committed_caches(env)
-    output = Output(env, as_json=as_json)
+    output = CommandOutput(env, as_json=as_json)
     rows = [_row(found) for found in _own(env)]
     own_caches_table(output.console, str(cache_home(env)), rows, now=output.now)
     output.document(folder=str(cache_home(env)), caches=[row.as_json() for row in rows])
@@ -46,7 +45,7 @@ def clear_caches(env: Mapping[str, str], names: Sequence[str], *, everything: bo
         BuildxCacheError: not everything could be deleted.
     """
     refuse_committed_caches(env)
-    output = Output(env, as_json=False)
+    output = CommandOutput(env, as_json=False)
     found = {each.name: each.folder for each in _own(env)}
     if bool(names) == everything:
         raise UsageError(

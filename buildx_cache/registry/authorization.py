@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback
-from buildx_cache.registry.identity import Credential, IdentityToken, Password
+from buildx_cache.registry import Credential, IdentityToken, Password
 from buildx_cache.registry.transport import Request, Send, follow, host_of, join, may_redirect, printable, unreachable
 
 _CLIENT = "buildx-cache"

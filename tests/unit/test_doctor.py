@@ -12,8 +12,7 @@ from buildx_cache.ci.pitfalls import CIRCLECI as PITFALLS
 from buildx_cache.doctor import Check, CheckStatus, CIFile, Machine, Questions, examine
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Builder, Facts, Node, Place, Store
-from buildx_cache.plan.facts import Registries, Version
-from buildx_cache.registry.identity import Credentials
+from buildx_cache.plan.facts import Credentials, Registries, Version
 
 LAPTOP = CIContext(
     provider="none",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from buildx_cache.cli.engine_wait import POLICY, facts_when_up
+from buildx_cache.cli.session import POLICY, facts_when_up
 from buildx_cache.errors import EngineError
 from buildx_cache.plan import Facts, Store
 from tests.unit.test_engine_facts import PLACE

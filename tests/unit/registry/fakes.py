@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from buildx_cache.reference import parse_reference
-from buildx_cache.registry.identity import Credential
+from buildx_cache.registry import Credential
 from buildx_cache.registry.repository import Repository, connect
 from buildx_cache.registry.transport import Request
 

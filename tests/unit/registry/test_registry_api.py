@@ -14,9 +14,8 @@ from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError,
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback, parse_reference
-from buildx_cache.registry import transport
+from buildx_cache.registry import Password, transport
 from buildx_cache.registry.deletion_advice import OWN, OWN_UNTAGGED, PROVIDERS, advice, advice_of_untagged, service_of
-from buildx_cache.registry.identity import Password
 from buildx_cache.registry.repository import connect
 from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_redirect, origin, printable
 from tests.unit.registry.fakes import HOST, PATH, Deletes, FakeRegistry, answer, errors

@@ -13,8 +13,8 @@ import urllib3
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import parse_reference
+from buildx_cache.registry import Credential, IdentityToken, Password
 from buildx_cache.registry.authorization import challenges
-from buildx_cache.registry.identity import Credential, IdentityToken, Password
 from buildx_cache.registry.repository import connect
 from buildx_cache.registry.transport import Request
 from tests.unit.registry.fakes import HOST, PATH, FakeRegistry, answer, errors
