@@ -27,9 +27,9 @@ from buildx_cache.request.contexts import (
     repository_notes,
 )
 from buildx_cache.request.images import named_images
+from buildx_cache.request.path_checks import unmoved
 from buildx_cache.request.probe import read_text, working_directory
 from buildx_cache.request.remote_context import git_context, is_remote_context
-from buildx_cache.request.validation import unmoved
 from buildx_cache.retry_policy import RetryPolicy
 from buildx_cache.working_copy import enclosing_top
 

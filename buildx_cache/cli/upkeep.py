@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from buildx_cache.cli import cache_folders
 from buildx_cache.cli.cache_arguments import Folder, PruneLimits, parse_target
+from buildx_cache.cli.cache_folders import clear_caches, list_caches
 from buildx_cache.cli.displays import CommandOutput, failing
-from buildx_cache.cli.own_caches import clear_caches, list_caches
 from buildx_cache.interrupts import interruptible
 from buildx_cache.reference import Reference
 

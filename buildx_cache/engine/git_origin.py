@@ -16,8 +16,8 @@ from buildx_cache.engine.git import ask, configured, run_git
 from buildx_cache.errors import UnreachableError, UsageError
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.outputs import pushes
+from buildx_cache.request.path_checks import check_shadow
 from buildx_cache.request.remote_context import GitContext, git_context, is_remote_context
-from buildx_cache.request.validation import check_shadow
 from buildx_cache.scratch import scratch_folder
 
 _HEADS = "refs/heads/"

@@ -22,7 +22,7 @@ from buildx_cache.errors import BuildxCacheError, CacheError, ExitCode, ExposedE
 from buildx_cache.layout import Sharing, quarantine
 from buildx_cache.layout.store import INDEX_LOCK, LOCK
 from buildx_cache.permissions import make_folder
-from buildx_cache.run.keyfile import write_key
+from buildx_cache.run.held_folder import write_key
 from tests.integration.conftest import Docker, Ran, write_project
 from tests.integration.other_users import as_user
 from tests.unit.layout.layouts import Layout
