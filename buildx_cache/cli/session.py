@@ -17,7 +17,7 @@ from buildx_cache.engine.docker import DockerEngine, cache_home
 from buildx_cache.engine.git import Provenance, git_provenance, read_git
 from buildx_cache.engine.git_origin import at_commit
 from buildx_cache.errors import EngineError, UsageError
-from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
+from buildx_cache.plan import Builder, BuildPlan, Facts, ImageStore, Node, Place, TlsEndpoint, make_plan, needed_builder
 from buildx_cache.report import RetryReport
 from buildx_cache.request.build_request import BuildRequest, Driver
 from buildx_cache.request.contexts import (
@@ -233,7 +233,7 @@ def _assumed(place: Place, context: str, tls: TlsEndpoint | None = None) -> Fact
     return Facts(
         docker="",
         buildx=(99, 0, 0),
-        store=Store.CONTAINERD,
+        store=ImageStore.CONTAINERD,
         context=context,
         place=place,
         tls=tls,

@@ -11,7 +11,7 @@ UNKNOWN_VERSION: Version = (0, 0, 0)
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
-class Store(StrEnum):
+class ImageStore(StrEnum):
     """An engine's image store; only the containerd store can export every kind of cache."""
 
     CONTAINERD = "containerd"
@@ -108,7 +108,7 @@ class Facts:
 
     docker: str
     buildx: Version
-    store: Store
+    store: ImageStore
     context: str
     """The Docker context in use; ``default`` is the engine of ``DOCKER_HOST`` or the local socket."""
     place: Place

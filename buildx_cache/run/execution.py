@@ -16,7 +16,7 @@ from buildx_cache.buildkit.failure import diagnose
 from buildx_cache.ci import CIContext
 from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, DeniedError, InterruptedBuildError
-from buildx_cache.plan import BuildInvocation, BuildPlan, Store
+from buildx_cache.plan import BuildInvocation, BuildPlan, ImageStore
 from buildx_cache.reference import Reference
 from buildx_cache.report import BuildReport, rewritten_report
 from buildx_cache.run.build import Builds
@@ -29,7 +29,7 @@ from buildx_cache.run.recovery.engine_image import EngineImages
 from buildx_cache.run.recovery.failed_export import FailedExport, WriteRetry
 from buildx_cache.run.recovery.failed_import import FailedImport, ImportRetry
 from buildx_cache.run.recovery.image_load import ImageLoad
-from buildx_cache.run.recovery.lazy import Lazy
+from buildx_cache.run.recovery.lazy import LazyImports
 from buildx_cache.run.recovery.stall import Stall
 from buildx_cache.run.redactor import Secrets
 from buildx_cache.run.result_files import put_in_place
@@ -111,11 +111,11 @@ class _Execution:
         self._redactor = secrets.redactor(plan.target.build)
         self._call = call = Call(plan, engine, display, self._redactor, sleep)
         self._builder = CallsBuilder(plan.builder, call.do, call.phase, call.retrying)
-        self._lazy = Lazy(plan.cache.serving, engine, call, call.retrying)
+        self._lazy = LazyImports(plan.cache.serving, engine, call, call.retrying)
         self._caches = Caches(plan, call, self._lazy, call.retrying)
         self._loading = ImageLoad(plan.target.image.loading, engine, self._caches.folder)
         is_for_stranger = ci.is_remote or (ci.may_be_strangers and plan.cache.read_only)
-        is_classic = plan.store is Store.CLASSIC
+        is_classic = plan.store is ImageStore.CLASSIC
         self._images = EngineImages(
             plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger, is_classic=is_classic
         )
