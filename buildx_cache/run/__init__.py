@@ -3,12 +3,9 @@
 from buildx_cache.run.call import Outcome
 from buildx_cache.run.enrichment import step_record, with_context, with_saved
 from buildx_cache.run.execution import execute
-from buildx_cache.run.interfaces import Engine, Finished
 from buildx_cache.run.redactor import Secrets
 
 __all__ = [
-    "Engine",
-    "Finished",
     "Outcome",
     "Secrets",
     "execute",

@@ -127,8 +127,10 @@ class CallsBuilder:
         boots = isinstance(effect, CreateNode) and effect.bootstrap
         again = self._plan.reboot if self._plan.reboot and boots else effect
         done = self._retrying.tried(self._do(effect), lambda: self._do(again), lambda done: ended_by("builder", done))
+        if done.code == 0:
+            return
         problem = classify(done.stderr)
-        if done.code == 0 or problem.kind is tolerated:
+        if problem.kind is tolerated:
             return
         if problem.kind in _REFUSED:
             raise DeniedError(f"{failure}: {last_line(done)}", code=problem.kind.value, hint=_LOGIN)
