@@ -122,7 +122,8 @@ def digests(vertices: list[dict[str, Any]]) -> dict[str, str]:
     return {each["digest"]: STEP.sub("", each["name"]) for each in vertices if STEP.match(each["name"])}
 
 
-@pytest.mark.parametrize("engine", quick(["docker", "old_docker"], "old_docker"))
+@pytest.mark.soak  # the table below counts more
+@pytest.mark.parametrize("engine", ["docker", "old_docker"])
 def test_counts_are_buildkits(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     docker: Docker = request.getfixturevalue(engine)
     words = (
@@ -146,7 +147,10 @@ def test_counts_are_buildkits(engine: str, request: pytest.FixtureRequest, tmp_p
 TWO = ("linux/arm64", "linux/amd64")
 
 
-@pytest.mark.parametrize(("engine", "platforms"), [("docker", ()), ("docker", TWO), ("old_docker", TWO)])
+@pytest.mark.parametrize(
+    ("engine", "platforms"),
+    [("docker", ()), ("docker", TWO), pytest.param("old_docker", TWO, marks=pytest.mark.soak)],
+)
 def test_the_digest_of_each_platform_is_the_registrys(
     engine: str, platforms: tuple[str, ...], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -55,7 +55,7 @@ def check_end(terminal: Terminal, screen: list[str]) -> None:
     assert terminal.has_cursor
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 50)])
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), pytest.param(200, 50, marks=pytest.mark.soak)])
 def test_a_build_is_shown_as_a_tree_and_leaves_its_steps(
     opened: Open, context: Path, words: tuple[str, ...], columns: int, rows: int
 ) -> None:
@@ -160,7 +160,7 @@ def test_an_interrupt_leaves_a_clean_screen(opened: Open, context: Path, words: 
     [
         pytest.param({"TERM": "dumb"}, id="dumb"),
         pytest.param({"NO_COLOR": "1"}, id="no-color"),
-        pytest.param({"CI": "true"}, id="ci"),
+        pytest.param({"CI": "true"}, id="ci", marks=pytest.mark.soak),
         pytest.param({"CIRCLECI": "true", "CI": "true"}, id="circleci"),
     ],
 )
