@@ -158,7 +158,8 @@ def test_an_inline_cache_writes_nothing_unless_pushed(docker: Docker, project: P
     assert "without --push nothing is written" in ran.stderr
 
 
-@pytest.mark.parametrize("compression", quick(["zstd", "uncompressed"], "zstd"))
+@pytest.mark.soak  # of caches alone: tests/faults/test_export_faults.py
+@pytest.mark.parametrize("compression", ["zstd", "uncompressed"])
 def test_image_and_cache_share_their_compression(docker: Docker, project: Path, compression: str) -> None:
     repository = docker.repository()
     words = (

@@ -219,7 +219,7 @@ COPY --from=bad /word /
     [
         pytest.param("", (), 0, {}, marks=pytest.mark.soak),
         (PARALLEL, (), 0, {"RUN sleep 1; echo one > out": 1}),
-        (PLATFORMS, ("--platform", "linux/amd64,linux/arm64"), 0, PLATFORM_STEPS),
+        pytest.param(PLATFORMS, ("--platform", "linux/amd64,linux/arm64"), 0, PLATFORM_STEPS, marks=pytest.mark.soak),
         (FAILING, (), 1, {"RUN sleep 20": 1}),
     ],
     ids=["demo", "parallel-stages", "platforms", "failing"],

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.faults.laboratory import Builders
 from tests.integration.conftest import PROJECT, Docker
+from tests.integration.engines import Engines
 from tests.terminal.conftest import Open, Terminal
 
 DOCKERFILE = """
@@ -38,10 +41,18 @@ def context(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def builder(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One for all builds: what they show has nothing to do with it."""
+    docker = Docker(env=engines.start(), home=tmp_path_factory.mktemp("home"))
+    with Builders(docker, ahead=0) as builders, builders.new() as name:
+        yield name
+
+
 @pytest.fixture
-def words(docker: Docker, tmp_path: Path) -> tuple[str, ...]:
+def words(docker: Docker, builder: str, tmp_path: Path) -> tuple[str, ...]:
     cache = ("--cache", "local", "--cache-dir", str(tmp_path / "cache"))
-    return ("--no-cache", *docker.new_builder, *cache, "--build-arg", f"BASE={docker.base}")
+    return ("--no-cache", "--builder", builder, *cache, "--build-arg", f"BASE={docker.base}")
 
 
 def is_tree(screen: list[str]) -> bool:
@@ -215,11 +226,10 @@ def test_events_go_to_stdout_and_nothing_to_stderr(docker: Docker, project: Path
     assert events[-1]["report"] == ran.report
 
 
-def test_a_reader_of_events_may_go_away(
-    opened: Open, docker: Docker, context: Path, words: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_reader_of_events_may_go_away(opened: Open, docker: Docker, context: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     terminal = opened(80, 24)
+    words = ("--no-cache", *docker.new_builder, "--cache", "none", "--build-arg", f"BASE={docker.base}")
     shown = ("--progress", "json", "--report", str(report))
     terminal.build(*shown, *words, str(context), redirect="| head -n 5 | cut -c 1-40")
     code, screen = terminal.wait_for_end()
