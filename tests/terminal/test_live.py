@@ -97,6 +97,8 @@ def test_a_build_is_shown_as_a_tree_and_leaves_its_steps(
 
 
 def test_a_terminal_may_change_its_size_while_a_build_runs(opened: Open, context: Path, words: tuple[str, ...]) -> None:
+    dockerfile = context / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("sleep 0.3; done\nFROM", "sleep 0.3; done; sleep 600\nFROM"))
     terminal = opened(80, 24)
     terminal.build(*words, str(context))
     terminal.wait_for(r"^ +\| (left line|right) 2")
@@ -106,8 +108,9 @@ def test_a_terminal_may_change_its_size_while_a_build_runs(opened: Open, context
         screen = terminal.wait(partial(_is_drawn, line=line), f"one head, and line {line}")
         assert len(screen) <= rows
         assert all(len(each) < columns for each in screen[screen.index(next(filter(_is_head, screen))) :])
+    terminal.interrupt()
     code, screen = terminal.wait_for_end()
-    assert code == 0
+    assert code == 130
     check_end(terminal, screen)
 
 
