@@ -132,7 +132,8 @@ def builds_harmlessly(docker: Docker, found: Hostile, traps: Traps, home: Path) 
     }
 
 
-@pytest.mark.parametrize("position", quick(["context", "archive", "archive-with-a-commit"], "archive-with-a-commit"))
+@pytest.mark.soak
+@pytest.mark.parametrize("position", ["context", "archive", "archive-with-a-commit"])
 def test_no_build_of_an_old_buildx_has_a_repository_run_its_commands(
     old_docker: Docker, tmp_path: Path, traps: Traps, home: Path, position: str
 ) -> None:

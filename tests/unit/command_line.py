@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from buildx_cache import cli
 
 ERROR_CODE = re.compile(r"^(?P<message>error: .*) \[(?P<code>[a-z0-9-]+)\]$", re.MULTILINE)
+
+
+_made_once = functools.cache(typer.main.get_command)
+"""The commands with their options, which the program makes once a process: most of a short call's work."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,7 @@ class CommandLine:
 
     def __call__(self, *words: str, **env: str) -> Called:
         self.patch.setattr(sys, "argv", ["buildx-cache", *words])
+        self.patch.setattr(typer.main, "get_command", _made_once)
         for name, value in env.items():
             self.patch.setenv(name, value)
         code = cli.main()
