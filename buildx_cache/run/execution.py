@@ -21,6 +21,7 @@ from buildx_cache.run.build import Builds
 from buildx_cache.run.builder_lifecycle import CallsBuilder
 from buildx_cache.run.cache_entries import CacheExports, Caches
 from buildx_cache.run.call import Call, Outcome
+from buildx_cache.run.fallbacks import NewestSteps
 from buildx_cache.run.interfaces import Engine, last_line
 from buildx_cache.run.push_check import PushCheck
 from buildx_cache.run.recovery import Attempt, Strategy
@@ -113,12 +114,14 @@ class _Execution:
                     login.enter_context(call.login(self._secrets))  # pulling the builder's image may need it, too
                     asked = self._plan.target.image.asked
                     check = PushCheck(asked, self._engine.push_refusal) if asked else None
+                    newest = NewestSteps(self._plan.cache.asked, self._engine.newest_step)
                     with call.phase("builder"):
                         self._builder.prepare()
                         self._lazy.connect()
                     if check:
                         with call.phase("login"):
                             check.finish()
+                build = self._caches.leave_out_older(build, newest.finish())
                 attempt = self._build(build)
                 for file in self._builds.files:
                     put_in_place(file.naming(self._image_id))

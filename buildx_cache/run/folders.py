@@ -277,6 +277,11 @@ class Folders:
                 came_of_it = self._set_aside(folder, damage, lambda: bool(layout.unsound(folder.path, blobs)))
         return came_of_it
 
+    def newest(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, float]:
+        """Return the time of the newest step of each local import, in seconds since the epoch, where it is known."""
+        tags = ((entry, self._of(entry).tags.get(entry.tag)) for entry in imports if entry.folder)
+        return {entry: tag.created for entry, tag in tags if tag and tag.created is not None}
+
     def sources(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, Path]:
         """Return the folders of the local imports that have a readable index."""
         local = ((entry, self._of(entry)) for entry in imports if entry.folder)
