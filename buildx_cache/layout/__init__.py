@@ -12,6 +12,7 @@ from buildx_cache.layout.locking import HeldLock, Sharing, lock
 from buildx_cache.layout.model import (
     LISTED_TAGS,
     Blob,
+    BuildNote,
     EvictionResult,
     Finding,
     Kind,
@@ -23,6 +24,7 @@ from buildx_cache.layout.model import (
     damage_of,
     damaged,
 )
+from buildx_cache.layout.notes import annotate, build_note, tagged_digest
 from buildx_cache.layout.ownership import exposure, is_file, is_foreign, is_layout, is_own, refuse_exposed
 from buildx_cache.layout.parse import shown_tag
 from buildx_cache.layout.quarantine import delete_inner_asides, is_aside, set_aside
@@ -35,6 +37,7 @@ __all__ = [
     "LISTED_TAGS",
     "Archive",
     "Blob",
+    "BuildNote",
     "EvictionResult",
     "Finding",
     "HeldLock",
@@ -46,9 +49,11 @@ __all__ = [
     "Sharing",
     "SweepResult",
     "Tag",
+    "annotate",
     "as_json",
     "blob_names",
     "bound",
+    "build_note",
     "cache_key",
     "damage_of",
     "damaged",
@@ -77,6 +82,7 @@ __all__ = [
     "set_aside",
     "shown_tag",
     "sweep",
+    "tagged_digest",
     "unsound",
     "verify",
 ]

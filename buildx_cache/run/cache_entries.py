@@ -15,6 +15,7 @@ from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.buildkit.vertex_names import bare_name, is_image_metadata, transfer_kind
 from buildx_cache.caches.entry import BACKENDS, CacheEntry
 from buildx_cache.errors import CacheError
+from buildx_cache.layout import BuildNote, build_note
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import CacheReport, ExportStatus, ImportReport, ImportStatus, LocalReport
 from buildx_cache.run.fallbacks import superseded
@@ -263,7 +264,12 @@ class CacheExports:
     """Notes what became of exports. ``write`` runs a build that does nothing but write caches."""
 
     def __init__(
-        self, plan: BuildPlan, caches: Caches, write: Callable[[BuildInvocation], Attempt], retrying: Retrying
+        self,
+        plan: BuildPlan,
+        caches: Caches,
+        write: Callable[[BuildInvocation], Attempt],
+        retrying: Retrying,
+        commit: str = "",
     ) -> None:
         self._plan = plan
         self._caches = caches
@@ -271,6 +277,7 @@ class CacheExports:
         self._retrying = retrying
         self._results = caches.exports
         self._read_only: set[str] = set()  # repositories where writing was denied
+        self._commit = commit
 
     def take(self, attempt: Attempt) -> BuildInvocation:
         """Note what became of a build's exports; those that a damaged import kept from being written are written again.
@@ -381,9 +388,17 @@ class CacheExports:
             return failed_export(entry, classify(trace.error or NO_REASON))
         if not entry.folder or result.status != "written":
             return result
-        folders.correct(entry, [digest for transfer in trace.transfers for digest in transfer.manifests])
+        manifests = [digest for transfer in trace.transfers for digest in transfer.manifests]
+        folders.correct(entry, manifests, self._note_on(trace))
         status: ExportStatus = "unchanged" if folders.unchanged(entry) else "written"
         return replace(result, status=status, bytes=folders.added(entry))
+
+    def _note_on(self, trace: BuildTrace) -> BuildNote:
+        """Return what a folder tells people of the build that wrote it."""
+        places = [" ".join(filter(None, (step.platform, step.stage))) for step in trace.steps]
+        named = sorted(zip(places, trace.steps, strict=True), key=lambda pair: (places.index(pair[0]), pair[1].number))
+        steps = (f"{place}: {step.name}" if place else step.name for place, step in named)
+        return build_note(steps, scope=self._plan.cache.scope, commit=self._commit)
 
     def _tell_failed(self, entry: CacheEntry) -> None:
         """Say that an export failed or was left out, and what to do; after a denied one, its store is only read."""

@@ -76,7 +76,7 @@ class _Execution:
             plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger, is_classic=is_classic
         )
         self._builds = Builds(call, self._redactor)
-        self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying)
+        self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying, ci.sha or "")
         self._image_id = ""
         self._is_built = False
 
