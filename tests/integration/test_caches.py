@@ -166,9 +166,9 @@ def test_a_branch_that_shares_steps_with_the_default_branch_is_warm_every_time(
     assert built("work").steps[1] > 0
     tries = [built("work") for _ in range(TRIES)]
     assert [ran.steps[2] for ran in tries] == [0] * TRIES, tries[0].stderr
-    assert [[each["status"] for each in ran.report["cache"]["imports"]] for ran in tries] == [
-        ["hit", "skipped"]
-    ] * TRIES
+    for ran in tries:
+        own, *_, usual = ran.report["cache"]["imports"]
+        assert (own["status"], usual["status"]) == ("hit", "skipped")
 
 
 def test_a_read_only_cache_is_not_written(docker: Docker, project: Path) -> None:
