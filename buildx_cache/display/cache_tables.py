@@ -264,7 +264,7 @@ class FolderTables(CacheTables):
         self._console.print()
         self._line("steps", "bold", f"of {tag_name(tag)}" + (f" ({of})" if of else ""))
         for step in note.steps:
-            self._console.print(cell(f"  {step}"), overflow="ellipsis", no_wrap=True)
+            self._console.print(cell(f"  {with_short_digests(step)}"), overflow="ellipsis", no_wrap=True)
         if note.more:
             self._console.print(Text(f"  and {counted(note.more, 'more step')}"))
 
