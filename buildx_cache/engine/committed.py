@@ -43,7 +43,7 @@ _HELPERS = {
 }
 """Files that credential helpers read: the variable that names another place, and the place below the home folder."""
 _SITES = ("site-packages", "dist-packages")
-_SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL")
+_SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM")
 """Variables by which git finds a user's settings."""
 
 
@@ -139,7 +139,7 @@ def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
             raise UsageError(
                 f"git's settings {place} come from the repository: they could choose commands to run here",
                 code="git-config-committed",
-                hint="set GIT_CONFIG_GLOBAL to a file outside of the working copy, or to /dev/null",
+                hint="set GIT_CONFIG_GLOBAL, or GIT_CONFIG_SYSTEM, to /dev/null or a file outside of the working copy",
             )
 
 
@@ -180,9 +180,10 @@ def refuse_committed_dotenv(request: BuildRequest, env: Mapping[str, str]) -> No
 
 
 def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:
+    system = tuple(map(Path, filter(None, (env.get("GIT_CONFIG_SYSTEM"),))))
     if given := env.get("GIT_CONFIG_GLOBAL"):
-        return (Path(given),)
-    return (_home(env) / ".gitconfig", _settings_home(env) / "git" / "config")
+        return (*system, Path(given))
+    return (*system, _home(env) / ".gitconfig", _settings_home(env) / "git" / "config")
 
 
 def _settings_home(env: Mapping[str, str]) -> Path:

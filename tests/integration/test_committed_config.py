@@ -178,7 +178,7 @@ def _commands(mark: Path) -> str:
     )
 
 
-@pytest.mark.parametrize("place", [".gitconfig", ".config/git/config", "linked"])
+@pytest.mark.parametrize("place", [".gitconfig", ".config/git/config", "linked", "system"])
 def test_no_settings_of_git_that_are_committed_are_read(place: str, tmp_path: Path, docker: Docker) -> None:
     top, mark = honest(tmp_path / "top"), tmp_path / "mark"
     file = tmp_path / "elsewhere" if place == "linked" else top / place
@@ -190,7 +190,8 @@ def test_no_settings_of_git_that_are_committed_are_read(place: str, tmp_path: Pa
     git(top, "commit", "--quiet", "--message", "second")
     git(top, "remote", "add", "origin", "https://example.com/org/app.git")
     own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
-    env = {"HOME": str(top), "DOCKER_CONFIG": own, "XDG_CONFIG_HOME": ""}
+    home = {"GIT_CONFIG_SYSTEM": str(file)} if place == "system" else {"HOME": str(top)}
+    env = {**home, "DOCKER_CONFIG": own, "XDG_CONFIG_HOME": ""}
     for words in (
         ("plan", "--assume-driver", "docker", "."),
         ("build", "--cache", "none", "."),
@@ -200,7 +201,8 @@ def test_no_settings_of_git_that_are_committed_are_read(place: str, tmp_path: Pa
         ran = docker.tool(*words, cwd=top, env=env)
         assert (ran.code, "GIT_CONFIG_GLOBAL" in ran.stderr) == (2, True), ran.stderr
     assert not mark.exists()
-    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env={**env, "GIT_CONFIG_GLOBAL": os.devnull})
+    without = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env={**env, **without})
     assert ran.code == 0, ran.stderr
 
 
