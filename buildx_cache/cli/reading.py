@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from buildx_cache.ci import GitFacts, detect, provider_of
@@ -94,7 +95,8 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     default_branch = str(asked.get("default_branch") or _trusted(found).get("default_branch") or "")
     is_fork = detect(env, git=GitFacts, read_text=read_text, default_branch=default_branch).is_fork
     if found.layer and found.ground:
-        check_found(found.layer, found.ground, is_fork=is_fork)
+        ground = replace(found.ground, programs=_programs(env))
+        check_found(found.layer, ground, is_fork=is_fork)
     layers = with_push_decided((*callers, *((found.layer,) if found.layer else ())), is_fork=is_fork)
     file = layers[-1] if found.layer else None
     _refuse_empty_login(layers)
@@ -155,6 +157,11 @@ def _configuration(asked: Mapping[str, Any]) -> Configuration:
         return named_config(asked["config"])
     is_trusted = bool(asked.get("trust_config"))
     return found_config(asked.get("context", "."), working_directory(), is_trusted=is_trusted)
+
+
+def _programs(env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the folders of ``PATH``, without links."""
+    return tuple(Path(os.path.realpath(folder)) for folder in env.get("PATH", os.defpath).split(os.pathsep))
 
 
 def _trusted(found: Configuration) -> Mapping[str, object]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from buildx_cache.ci import CIContext, GitFacts, detect, provider_of
-from buildx_cache.engine.committed import refuse_committed, refuse_committed_git, settings_of_user
+from buildx_cache.engine.committed import own_files, refuse_committed, refuse_committed_git, settings_of_user
 from buildx_cache.engine.docker import DockerEngine, cache_home
 from buildx_cache.engine.git import Provenance, git_provenance, read_git
 from buildx_cache.engine.git_origin import at_commit
@@ -76,7 +76,9 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
         facts = replace(facts, own_builder=engine.find_builder(needed))
     plan = _noted(make_plan(request, ci, facts), request, ci)
     plan = replace(plan, notes=(*plan.notes, *notes, *filter(None, (provenance.note,))))
-    check_exported_folders(request, plan.cache.written_folders, settings_of_user(request, env))
+    check_exported_folders(
+        request, plan.cache.written_folders, settings=settings_of_user(request, env), programs=own_files()
+    )
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place, retries=retries)
 

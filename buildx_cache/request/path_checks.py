@@ -29,7 +29,14 @@ from buildx_cache.request.local_paths import (
     values_of,
     written_layouts,
 )
-from buildx_cache.request.probe import check_readable, check_written, is_ordinary, is_unending, look
+from buildx_cache.request.probe import (
+    check_readable,
+    check_written,
+    is_ordinary,
+    is_unending,
+    look,
+    refuse_foreign_links,
+)
 from buildx_cache.request.remote_context import is_remote_context, is_url
 from buildx_cache.working_copy import led_outside
 
@@ -129,6 +136,8 @@ def _refuse_links_outside(request: BuildRequest) -> None:
                 code="path-behind-a-link",
                 hint="give the path that is meant, if you trust the link",
             )
+        if is_local and each.name == "output":
+            refuse_foreign_links(each.path, "--output")
 
 
 def check_shadow(context: str) -> None:
