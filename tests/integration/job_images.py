@@ -1,4 +1,4 @@
-"""The images of jobs: small Debians that have what a CI's job image has, and no more."""
+"""The images of jobs: small Debians that have what a CI's job image has and no more, and a user of the number 1000."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pytest
 from tests.integration.conftest import Docker
 
 SUITE = "bookworm"
+USER = 1000
 DEBIAN = "buildx-cache-test/debian:bookworm"
-OLD = "buildx-cache-test/python3.10:bookworm"
-BARE = "buildx-cache-test/bare:bookworm"
 PIP = "buildx-cache-test/pip:bookworm"
 _INCLUDED = {DEBIAN: (), PIP: ("pipx", "python3-pip", "python3-venv")}
+_ADD_USER = f"RUN useradd --create-home --uid {USER} ci\n"
 _TOOLS = ("ca-certificates", "git", "openssh-client", "python3")
 _NO_PART = ("__pycache__", "*/test", "*/site-packages/*", "*.a", "*/ensurepip", "*/venv")
 
 
-def with_python(docker: Docker, scratch: Path, image: str = DEBIAN) -> str:
+def debian(docker: Docker, scratch: Path, image: str = DEBIAN) -> str:
     """Debian with its Python, but neither pip nor venv; or one that has those and pipx, too."""
     if not docker.docker("images", "--quiet", image):
         if not shutil.which("debootstrap"):
@@ -37,19 +37,26 @@ def with_python(docker: Docker, scratch: Path, image: str = DEBIAN) -> str:
     return image
 
 
+def with_python(docker: Docker, scratch: Path) -> str:
+    """A job with Python, but neither pip nor venv."""
+    return _job(docker, "python", f"FROM {debian(docker, scratch)}\n", scratch)
+
+
+def with_pip(docker: Docker, scratch: Path) -> str:
+    """A job with Python, pip, venv and pipx."""
+    return _job(docker, "pip", f"FROM {debian(docker, scratch, PIP)}\n", scratch)
+
+
 def without_python(docker: Docker, scratch: Path) -> str:
-    """Debian with no Python."""
-    return _derived(docker, BARE, f"FROM {with_python(docker, scratch)}\nRUN rm /usr/bin/python3*\n", scratch)
+    """A job with no Python."""
+    return _job(docker, "bare", f"FROM {debian(docker, scratch)}\nRUN rm /usr/bin/python3*\n", scratch)
 
 
 def with_old_python(docker: Docker, scratch: Path) -> str:
-    """Debian with Python 3.10 and neither pip nor venv, as CircleCI's cimg/base on Ubuntu 22.04."""
-    if not docker.docker("images", "--quiet", OLD):
-        pack_python("3.10", scratch / "python.tar.gz")
-        _run("tar", "-xzf", str(scratch / "python.tar.gz"), "-C", str(scratch))
-        lines = f"FROM {with_python(docker, scratch)}\nRUN rm /usr/bin/python3*\nCOPY python /usr/local\nRUN ldconfig\n"
-        _derived(docker, OLD, lines, scratch)
-    return OLD
+    """A job with Python 3.10 and neither pip nor venv, as CircleCI's cimg/base on Ubuntu 22.04."""
+    pack_python("3.10", scratch / "python.tar.gz")
+    lines = "RUN rm /usr/bin/python3*\nADD python.tar.gz /tmp\nRUN cp -r /tmp/python/. /usr/local && ldconfig\n"
+    return _job(docker, "python3.10", f"FROM {debian(docker, scratch)}\n{lines}", scratch)
 
 
 def pack_python(version: str, archive: Path) -> None:
@@ -101,8 +108,9 @@ def import_tree(docker: Docker, tree: Path, image: str) -> None:
         )
 
 
-def _derived(docker: Docker, image: str, lines: str, scratch: Path) -> str:
-    (scratch / "Dockerfile").write_text(lines)
+def _job(docker: Docker, name: str, lines: str, scratch: Path) -> str:
+    image = f"buildx-cache-test/job:{name}"
+    (scratch / "Dockerfile").write_text(lines + _ADD_USER)
     docker.docker("build", "--quiet", "--tag", image, str(scratch))
     return image
 

@@ -9,8 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from tests.integration.conftest import PROJECT, Docker
 pytestmark = pytest.mark.soak
 CLI = "buildx-cache-test/docker-cli:local"
 IMAGE = "buildx-cache-test/image:local"
-USER = 1000
+USER = job_images.USER
 PYTHONS = ("3.11", "3.13")
 PLATFORMS = [f"{libc}_{machine}" for libc in ("manylinux_2_17", "musllinux_1_1") for machine in ("x86_64", "aarch64")]
 SHA = "0123456789012345678901234567890123456789"
@@ -85,13 +86,16 @@ class Job:
     mounts: Mapping[Path, str]
     env: Mapping[str, str]
     group: int
+    folder: str = field(default_factory=lambda: f"/work/{uuid.uuid4().hex[:12]}")
+    """The project's: builders are named after it, and other jobs use the engine, too."""
 
     def ran(
         self, image: str, script: str = "", env: Mapping[str, str] | None = None, **mounts: Path
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell, or the image's own command, as a normal user."""
-        words = ["--rm", "--network=host", f"--user={USER}:{self.group}", "--workdir=/work"]
-        mounted = {**self.mounts, **{path: f"/{name}" for name, path in mounts.items()}}
+        words = ["--rm", "--network=host", f"--user={USER}:{self.group}", f"--workdir={self.folder}"]
+        project = Path(self.used.hello[-1])
+        mounted = {**self.mounts, project: self.folder, **{path: f"/{name}" for name, path in mounts.items()}}
         words += [f"--volume={path}:{place}" for path, place in mounted.items()]
         settings = {**self.env, "HOME": "/tmp/home", **(env or {})}
         words += [f"--env={name}={value}" for name, value in settings.items()]
@@ -147,9 +151,8 @@ def start(docker: Docker, tools: Path, tmp_path: Path) -> Callable[[Docker], Job
     """Make a job that uses an engine."""
 
     def made(used: Docker) -> Job:
-        project, local = Path(used.hello[-1]), tools / "usr" / "local"
+        local = tools / "usr" / "local"
         mounts = {
-            project: "/work",
             local / "bin" / "docker": "/usr/bin/docker",
             local / "libexec" / "docker": "/usr/libexec/docker",
         }
@@ -224,7 +227,7 @@ INSTALLS = {
 
 @pytest.mark.parametrize("way", INSTALLS)
 def test_pip_and_pipx_build(local_job: Job, docker: Docker, wheels: Path, tmp_path: Path, way: str) -> None:
-    image = job_images.with_python(docker, tmp_path, job_images.PIP)
+    image = job_images.with_pip(docker, tmp_path)
     said = local_job.builds(image, f"{INSTALLS[way]}{PUSH}", OFFLINE, wheels=wheels)
     assert pushed(said) == 1
 
@@ -233,7 +236,7 @@ def test_pip_and_pipx_build(local_job: Job, docker: Docker, wheels: Path, tmp_pa
 def test_a_run_without_installing_builds(
     local_job: Job, docker: Docker, wheels: Path, uv: Path, tmp_path: Path, runner: str
 ) -> None:
-    image = job_images.with_python(docker, tmp_path, job_images.PIP)
+    image = job_images.with_pip(docker, tmp_path)
     given = f" {UV_OFFLINE}" if runner == "uvx" else ""
     said = local_job.builds(image, f"{runner}{given} {PUSH}", {**OFFLINE, **WITH_UV}, wheels=wheels, uv=uv)
     assert pushed(said) == 1
@@ -249,7 +252,7 @@ def test_no_platform_has_to_compile(wheel: Path, tmp_path: Path, platform: str) 
 @pytest.fixture
 def image(docker: Docker, release: Path, tools: Path, tmp_path: Path) -> str:
     """The image of docker/image, made by the program."""
-    base = job_images.with_python(docker, tmp_path)
+    base = job_images.debian(docker, tmp_path)
     job_images.import_tree(docker, tools, CLI)
     file = PROJECT / "docker" / "image" / "Dockerfile"
     arguments = ("--build-arg", f"BASE={base}", "--build-arg", f"DOCKER={CLI}", "--builder", "default")
