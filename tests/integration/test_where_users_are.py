@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import uuid
@@ -240,6 +241,27 @@ def test_a_run_without_installing_builds(
     given = f" {UV_OFFLINE}" if runner == "uvx" else ""
     said = local_job.builds(image, f"{runner}{given} {PUSH}", {**OFFLINE, **WITH_UV}, wheels=wheels, uv=uv)
     assert pushed(said) == 1
+
+
+def test_the_executable_starts_as_fast_as_the_installed_program(
+    release: Path, wheels: Path, uv: Path, tmp_path: Path
+) -> None:
+    """By CPU time, in turns: it may take 1.2 times as long, and 0.3 s more."""
+    env = {**os.environ, "HOME": str(tmp_path), "UV_TOOL_BIN_DIR": str(tmp_path / "bin"), "UV_COMPILE_BYTECODE": "1"}
+    run(str(uv / "uv"), "tool", "install", "--quiet", *UV_OFFLINE.split()[:2], str(wheels), "buildx-cache", env=env)
+    installer = str(PROJECT / "docker" / "install.sh")
+    run("sh", installer, "--to", str(tmp_path / "to"), env={**env, "BUILDX_CACHE_RELEASES": str(release)})
+    programs = (tmp_path / "bin" / "buildx-cache", tmp_path / "to" / "buildx-cache")
+    turns = [[cpu_seconds(str(program), "--help") for program in programs] for _ in range(5)]
+    installed, executable = (statistics.median(times) for times in zip(*turns, strict=True))
+    assert executable <= 1.2 * installed + 0.3
+
+
+def cpu_seconds(*words: str) -> float:
+    before = os.times()
+    run(*words)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
