@@ -23,6 +23,7 @@ for profile in (PUSH, LONG):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew (tests/golden.py)")
+    parser.addoption("--store", choices=["containerd", "classic"], help="the image store of the engine of tests/faults")
 
 
 @pytest.fixture(scope="session")

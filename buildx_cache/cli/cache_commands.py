@@ -83,7 +83,8 @@ def _inspect(
     """Show what a cache holds: tags, layers, sizes, ages, and what is wrong with it.
 
     A repository without a tag: list its buildcache-* tags.
-    A cache tells when a layer was made, not by which step.
+    A folder also tells the steps of the build that wrote it. A cache in a
+    registry does not: BuildKit keeps digests of steps only.
     """
     from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
 

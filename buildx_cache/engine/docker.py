@@ -368,6 +368,12 @@ class DockerEngine:
 
         return push_refusal(repository, self._env)
 
+    def newest_step(self, cache: Reference) -> float | None:
+        """Return when the newest step in a cache in a registry ran, in seconds since the epoch; None if unknown."""
+        from buildx_cache.engine.newest_step import newest_step  # urllib3: 50 ms that few builds need
+
+        return newest_step(cache, self._env)
+
     def pull_refusal(self, image: Reference) -> str:
         """Return why the engine cannot have an image; empty where it has it, or its registry would give it."""
         from buildx_cache.engine.refusals import pull_refusal  # urllib3: 50 ms that few calls need

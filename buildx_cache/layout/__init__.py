@@ -11,6 +11,7 @@ from buildx_cache.layout.index import cache_key, part_from_other_names
 from buildx_cache.layout.locking import Sharing, lock
 from buildx_cache.layout.model import (
     LISTED_TAGS,
+    BuildNote,
     EvictionResult,
     Finding,
     Kind,
@@ -22,6 +23,7 @@ from buildx_cache.layout.model import (
     damage_of,
     damaged,
 )
+from buildx_cache.layout.notes import annotate, build_note, tagged_digest
 from buildx_cache.layout.ownership import exposure, is_foreign, is_layout, is_own, refuse_exposed
 from buildx_cache.layout.parse import shown_tag
 from buildx_cache.layout.quarantine import delete_inner_asides, is_aside, set_aside
@@ -33,6 +35,7 @@ from buildx_cache.layout.verification import unsound, verify
 __all__ = [
     "LISTED_TAGS",
     "Archive",
+    "BuildNote",
     "EvictionResult",
     "Finding",
     "Kind",
@@ -43,9 +46,11 @@ __all__ = [
     "Sharing",
     "SweepResult",
     "Tag",
+    "annotate",
     "as_json",
     "blob_names",
     "bound",
+    "build_note",
     "cache_key",
     "damage_of",
     "damaged",
@@ -72,6 +77,7 @@ __all__ = [
     "set_aside",
     "shown_tag",
     "sweep",
+    "tagged_digest",
     "unsound",
     "verify",
 ]

@@ -27,7 +27,7 @@ from buildx_cache.plan.build_plan import (
     parse_build_arg,
 )
 from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, plan_loading, wants_own
-from buildx_cache.plan.cache_choice import choose_kind, plan_cache, shares_loopback
+from buildx_cache.plan.cache_choice import choose_kind, is_near, plan_cache, shares_loopback
 from buildx_cache.plan.effects import Effect, PruneBuilder
 from buildx_cache.plan.facts import Builder, Facts, ImageStore, Node, Place, TlsEndpoint, parse_version, show_version
 from buildx_cache.plan.login_choice import login_notes, plan_login
@@ -144,12 +144,8 @@ def _names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Referenc
 def _asked(
     request: BuildRequest, facts: Facts, builder: BuilderPlan, pushed: tuple[Reference, ...]
 ) -> tuple[Reference, ...]:
-    """Return the repositories whose registries this host asks whether they accept the push.
-
-    A builder on another host is not checked: a registry may accept that host and refuse this one.
-    """
-    is_near = builder.driver in (Driver.DOCKER, Driver.DOCKER_CONTAINER) and not request.endpoint
-    if request.no_push_check or not is_near or not pushes(request):
+    """Return the repositories whose registries this host asks whether they accept the push."""
+    if request.no_push_check or not is_near(request, builder) or not pushes(request):
         return ()
     repositories = dict.fromkeys(replace(each.canonical, tag="", digest="") for each in pushed)
     is_same = shares_loopback(request, facts, builder)

@@ -253,6 +253,13 @@ class CachePlan:
     tags: tuple[str, ...] = ()
     """Tags of the image that an inline cache needs."""
     serving: ServingPlan = ServingPlan()
+    fallbacks: tuple[tuple[CacheEntry, ...], ...] = ()
+    """Groups of imports that may hold the same steps: the build's own scope first, then those that it falls back to.
+
+    The call leaves out a fallback in which no step is newer than in those before it (:func:`run.fallbacks.superseded`).
+    """
+    asked: tuple[CacheEntry, ...] = ()
+    """The entries of ``fallbacks`` whose registry this host asks for the time of the newest step."""
     left_out: tuple[tuple[CacheEntry, str], ...] = ()
     """Entries that Buildx would leave out silently, each with the variables that are not set."""
     max_size: int | None = None

@@ -23,6 +23,7 @@ from buildx_cache.run.build import Builds
 from buildx_cache.run.builder_lifecycle import CallsBuilder
 from buildx_cache.run.cache_entries import CacheExports, Caches
 from buildx_cache.run.call import Call, Outcome
+from buildx_cache.run.fallbacks import NewestSteps
 from buildx_cache.run.interfaces import Engine, last_line
 from buildx_cache.run.recovery import Attempt, Strategy
 from buildx_cache.run.recovery.engine_image import EngineImages
@@ -120,7 +121,7 @@ class _Execution:
             plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger, is_classic=is_classic
         )
         self._builds = Builds(call, self._redactor)
-        self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying)
+        self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying, ci.sha or "")
         self._image_id = ""
         self._is_built = False
 
@@ -158,12 +159,14 @@ class _Execution:
                     login.enter_context(call.login(self._secrets))  # pulling the builder's image may need it, too
                     asked = self._plan.target.image.asked
                     check = _PushCheck(asked, self._engine.push_refusal) if asked else None
+                    newest = NewestSteps(self._plan.cache.asked, self._engine.newest_step)
                     with call.phase("builder"):
                         self._builder.prepare()
                         self._lazy.connect()
                     if check:
                         with call.phase("login"):
                             check.finish()
+                build = self._caches.leave_out_older(build, newest.finish())
                 attempt = self._build(build)
                 for file in self._builds.files:
                     put_in_place(file.naming(self._image_id))

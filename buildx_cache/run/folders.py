@@ -17,7 +17,7 @@ from buildx_cache import layout
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
 from buildx_cache.formatting import size
-from buildx_cache.layout import EvictionResult, Kind, SweepResult
+from buildx_cache.layout import BuildNote, EvictionResult, Kind, SweepResult
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
 from buildx_cache.run.held_folder import Damage, HeldFolder, write_key
@@ -170,6 +170,11 @@ class Folders:
                 came_of_it = self._set_aside(folder, damage, lambda: bool(layout.unsound(folder.path, blobs)))
         return came_of_it
 
+    def newest(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, float]:
+        """Return the time of the newest step of each local import, in seconds since the epoch, where it is known."""
+        tags = ((entry, self._of(entry).tags.get(entry.tag)) for entry in imports if entry.folder)
+        return {entry: tag.created for entry, tag in tags if tag and tag.created is not None}
+
     def sources(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, Path]:
         """Return the folders of the local imports that have a readable index."""
         local = ((entry, self._of(entry)) for entry in imports if entry.folder)
@@ -185,11 +190,19 @@ class Folders:
 
     # --- after the build -----------------------------------------------------------------------------------
 
-    def correct(self, entry: CacheEntry, written: Collection[str]) -> None:
-        """Restore an export's tag, given the digests of its ``written`` manifests; drop the layers' served address."""
-        path = self._of(entry).path
-        layout.restore_tag(path, tag=entry.tag, written=written)
-        layout.forget_origin(path, tag=entry.tag, repository=REPOSITORY)
+    def correct(self, entry: CacheEntry, written: Collection[str], note: BuildNote) -> None:
+        """Restore an export's tag, given the digests of its ``written`` manifests; drop the layers' served address.
+
+        Note which build wrote a changed cache. An unchanged one keeps its note, which Buildx drops as it writes the
+        tag: its index has to stay as it was.
+        """
+        folder = self._of(entry)
+        layout.restore_tag(folder.path, tag=entry.tag, written=written)
+        layout.forget_origin(folder.path, tag=entry.tag, repository=REPOSITORY)
+        before = folder.tags.get(entry.tag)
+        kept = before.note if before and before.digest == layout.tagged_digest(folder.path, tag=entry.tag) else note
+        if kept and kept.steps:
+            layout.annotate(folder.path, tag=entry.tag, note=kept)
 
     def unchanged(self, entry: CacheEntry) -> bool:
         """Whether the export left the folder's index as the build found it."""

@@ -53,7 +53,10 @@ def test_a_damaged_folder_fails_no_build_and_is_sound_afterwards(laboratory: Lab
         *(
             pytest.param(*case, marks=pytest.mark.soak)
             for case in (
+                (Part.BASE, "auto", "RUN true\n"),
+                (Part.STAGE, "auto", ""),
                 (Part.STAGE, "off", "RUN true\n"),
+                (Part.MIDDLE, "auto", "RUN true\n"),
                 (Part.LAST, "auto", "RUN true\n"),
                 (Part.LAST, "off", ""),
                 (Part.STAGE, "off", ""),

@@ -162,6 +162,7 @@ def test_the_whole_document() -> None:
             "max_size": None,
             "lazy": {"network": None, "container": None, "why": ""},
             "imports": [cache],
+            "fallbacks": [],
             "exports": [f"{cache},mode=max,ignore-error=true"],
         },
         "images": {

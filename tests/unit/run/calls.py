@@ -130,6 +130,7 @@ class FakeEngine:
     stored: bool = False
     digests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     refusals: Mapping[str, str] = field(default_factory=dict)
+    newest: Mapping[str, float] = field(default_factory=dict)
     archive: bytes = b""
 
     @property
@@ -194,6 +195,9 @@ class FakeEngine:
 
     def push_refusal(self, repository: Reference) -> str:
         return self.refusals.get(str(repository), "")
+
+    def newest_step(self, cache: Reference) -> float | None:
+        return self.newest.get(str(cache))
 
     def image_digests(self, name: str) -> tuple[str, ...] | None:
         self.acts.append(("image_digests", name))
