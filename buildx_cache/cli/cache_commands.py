@@ -147,7 +147,7 @@ def _prune(
     from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
 
     with upkeep.call() as env:
-        limits = upkeep.Limits(max_size=max_size, max_age=max_age, keep_branches_from=keep_branches_from)
+        limits = upkeep.PruneLimits(max_size=max_size, max_age=max_age, keep_branches_from=keep_branches_from)
         upkeep.prune_cache(target, env, limits, dry_run=dry_run, as_json=output_format is Format.JSON)
 
 

@@ -21,8 +21,8 @@ from buildx_cache.request.ambient import GIVEN_LOGIN, AmbientLogin, ambient_logi
 from buildx_cache.request.build_request import BuildRequest, Progress
 from buildx_cache.request.config import Configuration, found_config, named_config
 from buildx_cache.request.local_paths import flag_values
+from buildx_cache.request.path_checks import check_paths
 from buildx_cache.request.probe import read_text, working_directory
-from buildx_cache.request.push_choice import with_push_decided
 from buildx_cache.request.sources import (
     OptionLayer,
     checked,
@@ -33,8 +33,7 @@ from buildx_cache.request.sources import (
     unknown_variables,
     unusable,
 )
-from buildx_cache.request.trust import check_found, check_use
-from buildx_cache.request.validation import check_paths
+from buildx_cache.request.trust import check_found, check_use, with_push_decided
 
 _INSTALLERS = ("BUILDX_CACHE_RELEASES", "BUILDX_CACHE_SHA256")
 """Variables of docker/install.sh, which the job's environment may hold."""

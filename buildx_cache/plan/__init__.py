@@ -22,7 +22,6 @@ from buildx_cache.plan.build_plan import (
     Container,
     ImagePlan,
     LoadingPlan,
-    LoginPlan,
     ServingPlan,
     Target,
     parse_build_arg,
@@ -30,7 +29,7 @@ from buildx_cache.plan.build_plan import (
 from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, plan_loading, wants_own
 from buildx_cache.plan.cache_choice import choose_kind, is_near, plan_cache, shares_loopback
 from buildx_cache.plan.effects import Effect, PruneBuilder
-from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
+from buildx_cache.plan.facts import Builder, Facts, ImageStore, Node, Place, TlsEndpoint, parse_version, show_version
 from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.scopes import cache_references, is_unplaced, own_branch
 from buildx_cache.plan.tags import case_notes, check_fork, image_tags, pushed_names
@@ -53,13 +52,12 @@ __all__ = [
     "Effect",
     "Facts",
     "ImagePlan",
+    "ImageStore",
     "LoadingPlan",
-    "LoginPlan",
     "Node",
     "Output",
     "Place",
     "ServingPlan",
-    "Store",
     "Target",
     "TlsEndpoint",
     "make_plan",
@@ -161,7 +159,7 @@ def _image_id_key(request: BuildRequest, facts: Facts) -> str:
     The classic store uses the digest of the image's configuration, the containerd store that of the image. With
     several outputs each overwrites the image's digest in the metadata: then the engine has to be asked.
     """
-    if facts.store is Store.CLASSIC:
+    if facts.store is ImageStore.CLASSIC:
         return CONFIG_DIGEST
     return "" if request.push or request.output or request.buildx_flags else DIGEST
 
@@ -171,7 +169,7 @@ def _check_load(request: BuildRequest, facts: Facts) -> None:
 
     BuildKit refuses it, too, but not if the engine loads the image from the cache's folder.
     """
-    if not loads(request) or facts.store is not Store.CLASSIC:
+    if not loads(request) or facts.store is not ImageStore.CLASSIC:
         return
     if attests(request):
         raise UsageError(

@@ -21,7 +21,7 @@ from buildx_cache.plan.effects import (
     RemoveContext,
     RemoveVolume,
 )
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Certificates, Store, Version
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Certificates, ImageStore, Version
 from buildx_cache.redaction import Secret, is_secret_argument
 from buildx_cache.reference import Reference
 from buildx_cache.request.build_request import BuildxOptions, option_key
@@ -340,7 +340,7 @@ class BuildPlan:
     """The images to build: one for ``build``."""
     docker_context: str = ""
     """The Docker context of every command; empty: the current one."""
-    store: Store = Store.CLASSIC
+    store: ImageStore = ImageStore.CLASSIC
     """The engine's image store."""
     login: LoginPlan | None = None
     prune: PruneBuilder | None = None

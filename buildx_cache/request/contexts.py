@@ -28,9 +28,9 @@ from buildx_cache.request.local_paths import (
     values_of,
     written_layouts,
 )
+from buildx_cache.request.path_checks import IGNORE
 from buildx_cache.request.probe import has_file_inside, look
 from buildx_cache.request.remote_context import is_remote_context
-from buildx_cache.request.validation import IGNORE
 from buildx_cache.working_copy import prepared_root
 
 _SECONDS = 1.5

@@ -22,7 +22,7 @@ from buildx_cache.run.fallbacks import superseded
 from buildx_cache.run.folders import Folders
 from buildx_cache.run.interfaces import NO_REASON, Tell
 from buildx_cache.run.recovery import Attempt
-from buildx_cache.run.recovery.lazy import Lazy
+from buildx_cache.run.recovery.lazy import LazyImports
 from buildx_cache.run.results import (
     NEVER_ASKED,
     TROUBLED,
@@ -45,7 +45,7 @@ STRICT_HINT = "`buildx-cache cache verify` shows more; drop --strict-cache to go
 class Caches:
     """The caches of one call, and what is known of each."""
 
-    def __init__(self, plan: BuildPlan, tell: Tell, lazy: Lazy, retrying: Retrying) -> None:
+    def __init__(self, plan: BuildPlan, tell: Tell, lazy: LazyImports, retrying: Retrying) -> None:
         self.tell = tell
         self.folders = Folders(plan, tell)
         left_out = {entry: f"Buildx leaves it out: not set: {missing}" for entry, missing in plan.cache.left_out}

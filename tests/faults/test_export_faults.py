@@ -40,7 +40,7 @@ def exported(ran: Ran) -> dict[str, str]:
     return dict(entry)
 
 
-QUICK = ("500 for the manifest",)  # one that is denied has a test below
+QUICK = ("404 for uploads",)  # refused at once; one that is denied has a test below
 
 
 @pytest.mark.parametrize("fault", quick(WRITING, *QUICK))

@@ -42,7 +42,9 @@ def test_on_the_engines_own_builder_with_the_containerd_store(docker: Docker, ki
     assert_warm_after_cold(docker, kind, ("--driver", "docker"), fresh=False)
 
 
-@pytest.mark.parametrize("kind", quick(KINDS, "local"))
+# On a push the older engine and the classic store are those of test_taken_over.py.
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
 def test_on_the_older_engine(old_docker: Docker, kind: str) -> None:
     assert_warm_after_cold(old_docker, kind, old_docker.new_builder)
 
@@ -53,7 +55,8 @@ def test_on_the_older_engines_own_builder(old_docker: Docker, kind: str) -> None
     assert_warm_after_cold(old_docker, kind, ("--driver", "docker"), fresh=False)
 
 
-@pytest.mark.parametrize("kind", quick(KINDS, "registry"))
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
 def test_on_a_container_builder_of_the_classic_store(classic_docker: Docker, kind: str) -> None:
     assert_warm_after_cold(classic_docker, kind, classic_docker.new_builder)
 
@@ -190,7 +193,8 @@ def test_an_inline_cache_writes_nothing_unless_pushed(docker: Docker, project: P
     assert "without --push nothing is written" in ran.stderr
 
 
-@pytest.mark.parametrize("compression", quick(["zstd", "uncompressed"], "zstd"))
+@pytest.mark.soak  # of caches alone: tests/faults/test_export_faults.py
+@pytest.mark.parametrize("compression", ["zstd", "uncompressed"])
 def test_image_and_cache_share_their_compression(docker: Docker, project: Path, compression: str) -> None:
     repository = docker.repository()
     words = (

@@ -17,8 +17,7 @@ from buildx_cache.cli import (  # urllib3 binds a socket when it is imported: no
     cache_folders,
     cache_registries,
 )
-from buildx_cache.cli.limits import Limits, RegistryLimits, kept_branches
-from buildx_cache.cli.targets import Folder, parse_target
+from buildx_cache.cli.cache_arguments import Folder, PruneLimits, RegistryLimits, kept_branches, parse_target
 from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import UnreachableError, UsageError
@@ -26,7 +25,7 @@ from buildx_cache.layout.eviction import prune
 from buildx_cache.layout.notes import annotate, build_note
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference, parse_reference
-from buildx_cache.registry.identity import Password
+from buildx_cache.registry import Password
 from tests.unit.command_line import CommandLine
 from tests.unit.layout.layouts import LONG_AGO, Layout, config_of, digest_of
 
@@ -559,7 +558,7 @@ def test_the_login_of_the_ci_goes_to_its_registry_only(
 def test_branches_come_from_a_files_lines(call: CommandLine) -> None:
     (call.folder / "kept").write_text("# those\nmain\n\n  feature/x  \n#main\n")
     assert kept_branches("kept", {}) == ("main", "feature/x")
-    limits = Limits(max_age="7d", keep_branches_from="kept").of_registry({})
+    limits = PruneLimits(max_age="7d", keep_branches_from="kept").of_registry({})
     assert limits == RegistryLimits(max_age=7 * DAY, branches=("main", "feature/x"))
 
 

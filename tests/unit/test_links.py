@@ -24,8 +24,8 @@ from buildx_cache.plan import BuildInvocation
 from buildx_cache.report.formats import write_report
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import REPORTS
-from buildx_cache.request.validation import check_paths
-from buildx_cache.run.keyfile import write_key
+from buildx_cache.request.path_checks import check_paths
+from buildx_cache.run.held_folder import write_key
 from buildx_cache.run.result_files import ResultFile, put_in_place, redirected, remove_stale
 from buildx_cache.working_copy import prepared_root
 from tests.unit.run.calls import RecordingDisplay

@@ -29,9 +29,9 @@ from buildx_cache.request.contexts import check_cache_directories, check_cache_d
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.request.options import CONFIG_FIELDS, OPTIONS, VARIABLES
 from buildx_cache.request.options import KINDS as TYPES
+from buildx_cache.request.path_checks import check_paths, unmoved
 from buildx_cache.request.remote_context import is_remote_context
 from buildx_cache.request.sources import OptionLayer, converted, environment_layer, make_request, unknown_variables
-from buildx_cache.request.validation import check_paths, unmoved
 
 
 def given(**values: object) -> OptionLayer:

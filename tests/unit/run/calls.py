@@ -26,10 +26,10 @@ from buildx_cache.plan import (
     Container,
     Effect,
     Facts,
+    ImageStore,
     Node,
     Output,
     Place,
-    Store,
     TlsEndpoint,
     make_plan,
 )
@@ -61,7 +61,7 @@ CURRENT = Builder(name="current", driver="docker-container", nodes=(Node(name="a
 FACTS = Facts(
     docker="28.5.2",
     buildx=(0, 29, 1),
-    store=Store.CLASSIC,
+    store=ImageStore.CLASSIC,
     context="default",
     place=Place(project="app", cache_dir="/nowhere", today="2025-11-24"),
     builder=Builder(name="default", driver="docker", nodes=(Node(name="default", status="running"),)),
