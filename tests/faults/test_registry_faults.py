@@ -76,6 +76,7 @@ def test_a_slow_import_is_told_with_its_seconds(laboratory: Laboratory, proxy: P
     assert float(warning.split()[-1].rstrip("s")) > 5
 
 
+@pytest.mark.soak
 def test_an_image_and_its_cache_behind_the_same_faulty_registry(laboratory: Laboratory, proxy: Proxy) -> None:
     cached = laboratory.registry_copy()
     reference = f"{proxy.address}/{cached}"

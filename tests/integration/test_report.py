@@ -247,6 +247,7 @@ def test_steps_are_buildkits(  # noqa: PLR0913, PLR0917 -- a table of builds
         assert (report["cache"]["hit_ratio"] == 1.0) is (number == 1 and code == 0)
 
 
+@pytest.mark.soak  # the figure: tests/unit/run/test_durations.py
 def test_a_build_from_the_cache_tells_what_it_saved(docker: Docker, project: Path, tmp_path: Path) -> None:
     (project / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY word /word\nRUN sleep 1.5; cat /word > /said\n")
     cache, image = tmp_path / "cache", docker.repository()
