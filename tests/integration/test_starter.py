@@ -192,8 +192,11 @@ class Step:
         self.programs = installed(folder)
         for name in ("curl", "uv", "pipx", "apk", "pip"):
             script = self.programs / name
-            script.write_text('#!/bin/sh\n[ "$1" != run ] || { shift; exec "$@"; }\n')  # as pipx does
+            script.write_text("#!/bin/sh\n")
             script.chmod(0o755)
+        own = self.home / ".local" / "bin" / "buildx-cache"  # as pipx does
+        own.parent.mkdir(parents=True)
+        own.symlink_to(self.programs / own.name)
 
     def run(self, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         options = {

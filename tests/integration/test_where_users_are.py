@@ -233,13 +233,13 @@ def test_pip_and_pipx_build(local_job: Job, docker: Docker, wheels: Path, tmp_pa
     assert pushed(said) == 1
 
 
-@pytest.mark.parametrize("runner", ["uvx", "pipx run"])
-def test_a_run_without_installing_builds(
+@pytest.mark.parametrize("runner", ["uvx ", "pipx install buildx-cache\nPATH=~/.local/bin:$PATH\n"])
+def test_a_run_without_the_program_on_path_builds(
     local_job: Job, docker: Docker, wheels: Path, uv: Path, tmp_path: Path, runner: str
 ) -> None:
     image = job_images.with_pip(docker, tmp_path)
-    given = f" {UV_OFFLINE}" if runner == "uvx" else ""
-    said = local_job.builds(image, f"{runner}{given} {PUSH}", {**OFFLINE, **WITH_UV}, wheels=wheels, uv=uv)
+    given = f"{UV_OFFLINE} " if runner == "uvx " else ""
+    said = local_job.builds(image, f"{runner}{given}{PUSH}", {**OFFLINE, **WITH_UV}, wheels=wheels, uv=uv)
     assert pushed(said) == 1
 
 

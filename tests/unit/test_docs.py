@@ -118,7 +118,7 @@ def commands(shell: str) -> Iterator[list[str]]:
         for spelled in (f"$${{{name}}}", f"$${name}", f"${name}"):  # two dollars: the CI makes one of them
             shell = shell.replace(spelled, value)
     for line in shell.replace("\\\n", " ").splitlines():
-        words = shlex.split(line.removeprefix("pipx run "), comments=True)
+        words = shlex.split(line, comments=True)
         joined = [number for number, word in enumerate(words) if word in {"&&", "|"}]
         for begin, end in zip([-1, *joined], [*joined, len(words)], strict=True):
             if words[begin + 1 : begin + 2] == ["buildx-cache"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import sys
 from importlib import resources
 from pathlib import Path
@@ -89,6 +90,15 @@ def test_a_step_is_valid_for_its_ci(recipe: Recipe, cache: StepCache) -> None:
     validator = jsonschema.validators.validator_for(found := schema(SCHEMAS[recipe.name]))
     errors = [error.message[:300] for error in validator(found).iter_errors(document)]
     assert errors == []
+
+
+@pytest.mark.parametrize(("recipe", "cache"), STEPS)
+def test_no_step_starts_a_file_of_the_repository(recipe: Recipe, cache: StepCache) -> None:
+    """``pipx run NAME`` starts a file ``NAME`` of the working directory, or one in ``__pypackages__``."""
+    text = rendered(recipe, cache)
+    calls = [line for line in text.splitlines() if "buildx-cache build" in line]
+    assert calls
+    assert all(re.match(r" *(?:- |script: )?buildx-cache build ", line) for line in calls), calls
 
 
 def test_the_schemas_find_a_mistake() -> None:

@@ -4,7 +4,9 @@ pipeline {
         stage('Image') {
             steps {
                 sh '''
-                    @agent@ build -t @name@ --load --cache local @context@
+                    @pipx@
+                    PATH=~/.local/bin:$PATH
+                    buildx-cache build -t @name@ --load --cache local @context@
                 '''
             }
         }

@@ -10,7 +10,9 @@ pipeline {
                     credentialsId: 'registry', usernameVariable: 'DOCKER_LOGIN', passwordVariable: 'DOCKER_PASSWORD'
                 )]) {
                     sh '''
-                        @agent@ build -t "$DOCKER_REGISTRY/@image@:{short_sha}" --push auto@cache@ @context@
+                        @pipx@
+                        PATH=~/.local/bin:$PATH
+                        buildx-cache build -t "$DOCKER_REGISTRY/@image@:{short_sha}" --push auto@cache@ @context@
                     '''
                 }
             }
