@@ -31,11 +31,27 @@ platform() {
     esac
 }
 
+in_repository() { # FOLDER
+    at=$(CDPATH="" cd -- "$1" 2>/dev/null && pwd -P) || return 1
+    while [ -n "$at" ]; do
+        [ ! -e "$at/.git" ] || return 0
+        at=${at%/*}
+    done
+    return 1
+}
+
+# A .curlrc that a repository has committed could have any file written.
+own=
+for place in "${CURL_HOME-}" "${XDG_CONFIG_HOME-}" "${HOME-}"; do
+    [ -z "$place" ] || ! in_repository "$place" || own=-q
+done
+[ -z "$own" ] || export WGETRC=/dev/null
+
 get() { # NAME FILE
     case $releases in
     https://* | http://*)
         if command -v curl >/dev/null; then
-            curl -fsSL --proto "$protocols" --retry 3 -o "$2" "$releases/$1" && return
+            curl $own -fsSL --proto "$protocols" --retry 3 -o "$2" "$releases/$1" && return
         elif command -v wget >/dev/null; then
             wget -q -O "$2" "$releases/$1" && return
         else
@@ -84,7 +100,8 @@ if [ -z "$pinned" ]; then
     [ -n "$pinned" ] || fail "$releases/SHA256SUMS has no $archive" "check BUILDX_CACHE_RELEASES" 3
 fi
 files=$folder/.buildx-cache-$(printf %.12s "$pinned")
-if [ -d "$files" ]; then
+# In a checkout it may be the repository's: then it is replaced.
+if [ -d "$files" ] && ! in_repository "$folder"; then
     owner=$(find "$files" -prune \( -user "$(id -u)" -o -user 0 \))
     [ -n "$owner" ] || fail "$files belongs to another user" "name a folder of your own: --to FOLDER" 6
 else
@@ -96,6 +113,7 @@ else
     tar -xzof "$work/archive" -C "$work/files" || fail "$archive could not be unpacked" "check the space in $folder" 6
     "$work/files/buildx-cache" --version >/dev/null ||
         fail "the program does not start here" "it needs glibc 2.35 or newer; elsewhere: uv tool install buildx-cache" 3
+    ! in_repository "$folder" || rm -rf "$files"
     mv "$work/files" "$files" 2>/dev/null || [ -d "$files" ] || fail "$files cannot be written" "check the folder" 6
 fi
 before=$(readlink "$folder/buildx-cache" || :)

@@ -126,6 +126,34 @@ def test_what_another_user_has_put_there_is_not_run(tmp_path: Path, amd64: str) 
     assert (done.returncode, mark.exists(), (folder / "buildx-cache").exists()) == (6, False, False)
 
 
+def test_nothing_that_a_repository_has_committed_is_run(tmp_path: Path, amd64: str) -> None:
+    """The folder's name follows from the release's public checksum; HOME is the checkout, as some jobs set it."""
+    source, top, mark = release(tmp_path / "release"), tmp_path / "top", tmp_path / "mark"
+    planted = top / ".local" / "bin" / f".buildx-cache-{checksum(source)[:12]}"
+    planted.mkdir(parents=True)
+    (top / ".git").mkdir()
+    (planted / "buildx-cache").write_text(f"#!/bin/sh\ntouch {mark}\necho buildx-cache 6.6\n")
+    (planted / "buildx-cache").chmod(0o755)
+    for _ in range(2):
+        done = install(releases=source, home=top, PATH=amd64)
+        assert done.returncode == 0, done.stderr
+        assert run(planted.parent / "buildx-cache") == "buildx-cache 1.0"
+        assert sorted(left(planted.parent)) == sorted([planted.name, "buildx-cache"])
+    assert not mark.exists()
+
+
+def test_no_settings_of_curl_that_a_repository_has_committed_count(tmp_path: Path, amd64: str) -> None:
+    top, mark = tmp_path / "top", tmp_path / "mark"
+    top.mkdir()
+    (top / ".curlrc").write_text(f"dump-header = {mark}\n")
+    address, pinned = "http://127.0.0.1:1", {"BUILDX_CACHE_SHA256": "0" * 64}
+    for made, is_read in ((".hg", True), (".git", False)):
+        (top / made).mkdir()
+        mark.unlink(missing_ok=True)
+        assert install(releases=address, home=top, PATH=amd64, **pinned).returncode == 5
+        assert mark.exists() is is_read
+
+
 def test_what_fails_leaves_what_was_there(tmp_path: Path, amd64: str) -> None:
     folder = tmp_path / "to"
     install("--to", str(folder), releases=release(tmp_path / "release"), home=tmp_path, PATH=amd64)
