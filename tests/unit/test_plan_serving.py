@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from buildx_cache.plan import Builder, BuildPlan, Container, Facts, Node, ServingPlan, Store
+from buildx_cache.plan import Builder, BuildPlan, Container, Facts, Node, Pods, ServingPlan, Store
 from buildx_cache.plan.render import plan_json, shell_lines
 from tests.unit.run.calls import FACTS, planned
 
@@ -42,9 +42,33 @@ def served(name: str, why: str) -> ServingPlan:
 
 
 def entered(why: str, container: str = "buildx_buildkit_there0", endpoint: str = "") -> ServingPlan:
+    return entered_all(why, Container(name=container, endpoint=endpoint))
+
+
+def entered_all(why: str, *containers: Container) -> ServingPlan:
     return ServingPlan(
-        container=Container(name=container, endpoint=endpoint),
+        tunnels=containers,
         why=why if why.startswith("--") else f"{why}; a tunnel through Docker's API leads here",
+    )
+
+
+def pods(builder: str) -> ServingPlan:
+    return ServingPlan(
+        tunnels=(Pods(builder=builder),),
+        why="a kubernetes builder may be anywhere; a tunnel by kubectl exec leads here",
+    )
+
+
+def fleet(*endpoints: str, network: str = "") -> Builder:
+    """A builder with a node for each endpoint."""
+    options = (("network", network),) if network else ()
+    return Builder(
+        name="there",
+        driver="docker-container",
+        nodes=tuple(
+            Node(name=f"node{number}", status="running", endpoint=endpoint, options=options)
+            for number, endpoint in enumerate(endpoints)
+        ),
     )
 
 
@@ -59,6 +83,8 @@ def not_served(why: str) -> ServingPlan:
     return ServingPlan(why=why)
 
 
+CLUSTER = planned(cache="local", driver="kubernetes").builder.name
+FLEET = planned(cache="local", endpoint=["ssh://one,name=first", "ssh://two,platform=linux/arm64"]).builder.name
 OWN = replace(FACTS, own_builder=there(options=(("network", "host"),)))
 HOST_OPT = {"driver_opt": ["network=host"]}
 CASES: Mapping[str, Case] = {
@@ -134,8 +160,35 @@ CASES: Mapping[str, Case] = {
         facts=replace(given(there()), elsewhere=ELSEWHERE), serving=entered(ELSEWHERE)
     ),
     "a remote builder": Case(facts=given(there("remote")), serving=not_served("a remote builder may be anywhere")),
-    "a cluster": Case(asked={"driver": "kubernetes"}, serving=not_served("a kubernetes builder may be anywhere")),
-    "several nodes": Case(facts=given(there(nodes=2)), serving=not_served("the builder has several nodes")),
+    "a cluster": Case(asked={"driver": "kubernetes"}, serving=pods(CLUSTER)),
+    "a cluster's builder": Case(facts=given(there("kubernetes")), serving=pods("there")),
+    "several nodes": Case(
+        facts=given(fleet("default", "ssh://elsewhere")),
+        serving=entered_all(
+            "the builder has several nodes",
+            Container(name="buildx_buildkit_node0"),
+            Container(name="buildx_buildkit_node1", endpoint="ssh://elsewhere"),
+        ),
+    ),
+    "several nodes on the networks of two hosts": Case(
+        facts=given(fleet("default", "default", "ssh://elsewhere", network="host")),
+        serving=entered_all(
+            "the builder has several nodes",
+            Container(name="buildx_buildkit_node1"),
+            Container(name="buildx_buildkit_node2", endpoint="ssh://elsewhere"),
+        ),
+    ),
+    "several nodes that are made": Case(
+        asked={"endpoint": ["ssh://one,name=first", "ssh://two,platform=linux/arm64"]},
+        serving=entered_all(
+            "the builder has several nodes",
+            Container(name="buildx_buildkit_first", endpoint="ssh://one"),
+            Container(name=f"buildx_buildkit_{FLEET}1", endpoint="ssh://two"),
+        ),
+    ),
+    "several nodes of no container": Case(
+        facts=given(there("remote", nodes=2)), serving=not_served("a remote builder may be anywhere")
+    ),
     "off": Case(asked={**HOST_OPT, "lazy": "off"}, serving=not_served("--lazy off")),
     "on": Case(asked={**HOST_OPT, "lazy": "on"}, serving=served("host", "--lazy on")),
     "on, on the bridge": Case(asked={"lazy": "on"}, serving=served("bridge", "--lazy on")),
