@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from buildx_cache.plan import Builder, BuildPlan, Container, Facts, Node, Pods, ServingPlan, Store
+from buildx_cache.plan import Builder, BuildPlan, Container, Facts, Node, Pods, ServingPlan, Store, make_plan
 from buildx_cache.plan.render import plan_json, shell_lines
-from tests.unit.run.calls import FACTS, planned
+from buildx_cache.request.sources import OptionLayer, make_request
+from tests.unit.run.calls import CI, FACTS, planned
 
 ELSEWHERE = "the engine is at ssh://builds.example.com"
 SHARED = "the builder shares this host's network"
@@ -202,6 +203,35 @@ CASES: Mapping[str, Case] = {
         serving=served("bridge", network("bridge")),
     ),
 }
+
+
+FAR = replace(
+    FACTS, store=Store.CONTAINERD, endpoint="tcp://10.0.0.5:2376", elsewhere="the engine is at tcp://10.0.0.5:2376"
+)
+DESKTOP = replace(FAR, endpoint="unix:///run/docker.sock", elsewhere="Docker Desktop keeps the engine elsewhere")
+PUSH: Mapping[str, object] = {"tag": ["registry.example.com/app:1"], "push": True}
+BUILDERS: Mapping[str, tuple[Facts, Mapping[str, object], bool]] = {
+    "a push": (FAR, PUSH, True),
+    "a push by the builder that is named": (FAR, {**PUSH, "builder": "default"}, False),
+    "a push by the driver that is named": (FAR, {**PUSH, "driver": "docker"}, False),
+    "a push by the builder of a variable": (replace(FAR, variables=frozenset({"BUILDX_BUILDER"})), PUSH, False),
+    "a push of an image that is loaded, too": (FAR, {**PUSH, "load": True}, False),
+    "no push": (FAR, {}, False),
+    "a push with no lazy import": (FAR, {**PUSH, "lazy": "off"}, False),
+    "a push with a cache in a registry": (FAR, {**PUSH, "cache": "registry"}, False),
+    "a push from an engine in a virtual machine": (DESKTOP, PUSH, False),
+    "a push from this machine's engine": (replace(FAR, elsewhere=""), PUSH, False),
+}
+
+
+@pytest.mark.parametrize(("facts", "asked", "is_own"), BUILDERS.values(), ids=BUILDERS)
+def test_a_push_from_another_machine_reads_a_folder_by_a_builder_that_can_be_entered(
+    facts: Facts, asked: Mapping[str, object], *, is_own: bool
+) -> None:
+    values = {"cache": "local", "prune": False, **asked}
+    plan = make_plan(make_request([OptionLayer(where="--{name}", values=values)]), CI, facts)
+    assert plan.builder.owned == is_own
+    assert bool(plan.cache.serving.tunnels) == is_own
 
 
 def plan_of(case: Case) -> BuildPlan:
