@@ -203,12 +203,11 @@ def plan_cache(
     exports = _exports(request, caches) if not (read_only or is_unplaced(request, ci, kind)) else ()
     extra = tuple(_forgiving(request, parse_export(text)) for text in request.cache_to) if not read_only else ()
     apart = tuple(cache.platform for cache in caches) if len(caches) > 1 else ()
-    imports = _unique(
-        *(entry for cache in caches for entry in cache.imports()),
-        *(parse_import(text) for text in request.cache_from),
-    )
+    named = tuple(parse_import(text) for text in request.cache_from)
+    imports = _unique(*(entry for cache in caches for entry in cache.imports()), *named)
     exported = _local_last(_unique(*(() if apart else exports), *extra))
-    fallbacks = tuple(group for cache in caches if len(group := _unique(*cache.imports())) > 1)
+    groups = (tuple(entry for entry in _unique(*cache.imports()) if entry not in named) for cache in caches)
+    fallbacks = tuple(group for group in groups if len(group) > 1)
     return CachePlan(
         kind=kind,
         why=why,
