@@ -60,10 +60,11 @@ def _completion(words: type[StrEnum]) -> Callable[[str], list[str]]:
     return complete
 
 
-_COMPLETED: Mapping[str, Callable[[str], list[str]]] = {
+_COMPLETED: Mapping[str, Callable[..., list[str]]] = {
     "builder": completion.builders,
     "docker_context": completion.contexts,
     "network": completion.networks,
+    "target": completion.stages,
 }
 """The functions that complete values of options, except those of enumerations."""
 

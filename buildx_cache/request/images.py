@@ -77,8 +77,17 @@ def stages_but(request: BuildRequest, target: str) -> tuple[str, ...] | None:
     words = {*_STAGE.findall(text.lower()), *_STAGE.findall(whole.lower())}
     if not text or not _STAGE.fullmatch(target.lower()) or target.lower() in words:
         return None
+    return tuple(dict.fromkeys(name.lower() for name in _stages(text)))
+
+
+def stage_names(request: BuildRequest) -> tuple[str, ...]:
+    """Return the names of the Dockerfile's stages as they are written; () if the file cannot be read here."""
+    return tuple(dict.fromkeys(_stages(_text(request))))
+
+
+def _stages(text: str) -> Iterator[str]:
     found = map(_NAMED.fullmatch, _CONTINUED.sub(" ", _COMMENTS.sub("", text)).splitlines())
-    return tuple(dict.fromkeys(match["stage"].lower() for match in found if match))
+    return (match["stage"] for match in found if match)
 
 
 def _text(request: BuildRequest) -> str:

@@ -1,29 +1,48 @@
-"""The ways to install, in containers that have nothing else, and the image as a plugin: against the real engine."""
+"""The ways to install, each in a container that has nothing else, and the image as a plugin: against real engines.
+
+A container is a CI's job: a normal user, with the engine of this machine or one elsewhere that is reached by TLS.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
+import statistics
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import PROJECT, Docker, write_project
+from tests.integration import job_images
+from tests.integration.conftest import PROJECT, Docker
 
 pytestmark = pytest.mark.soak
-DEBIAN = "buildx-cache-test/debian:bookworm"
-BARE = "buildx-cache-test/bare:bookworm"
 CLI = "buildx-cache-test/docker-cli:local"
 IMAGE = "buildx-cache-test/image:local"
-USER = 1000
-INCLUDED = "ca-certificates,git,openssh-client,python3"
+USER = job_images.USER
+PYTHONS = ("3.11", "3.13")
+PLATFORMS = [f"{libc}_{machine}" for libc in ("manylinux_2_17", "musllinux_1_1") for machine in ("x86_64", "aarch64")]
+SHA = "0123456789012345678901234567890123456789"
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+WITH_UV = {"PATH": "/uv:/usr/local/bin:/usr/bin:/bin"}
+UV_OFFLINE = "--no-index --find-links /wheels"
+PUSH = 'buildx-cache build -t "$DOCKER_REGISTRY/app:{short_sha}" --push auto .\n'
+THREE_BUILDS = f"""
+buildx-cache build -t one --load --cache local --cache-dir /tmp/cache .
+{PUSH}
+{PUSH.replace(" .", " --cache inline .")}
+"""
+ON_PATH = 'export PATH="$HOME/.local/bin:$PATH"\n'
 
 
-def run(*words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, stdin: str = "") -> str:
-    done = subprocess.run(words, env=env, cwd=cwd, input=stdin, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+def run(*words: str, env: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-4000:]
     return done.stdout.strip()
 
 
@@ -42,41 +61,81 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program's wheel and those of all that it needs."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program's wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(*PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(PROJECT))
+    return next(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """The program's wheel and those of all that it and pipx need, for the Pythons of the containers."""
     folder = readable(tmp_path_factory.mktemp("wheels"))
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder), str(PROJECT))
+    needed = (str(wheel), "pip", "setuptools", "wheel")
+    for version in PYTHONS:
+        run(*PIP, "download", "--only-binary=:all:", f"--python-version={version}", f"--dest={folder}", *needed)
     return folder
 
 
-def import_tree(docker: Docker, tree: Path, image: str) -> None:
-    with subprocess.Popen(("tar", "-C", str(tree), "-c", "."), stdout=subprocess.PIPE) as tar:
-        subprocess.run(
-            ("docker", "import", "-", image), stdin=tar.stdout, env=docker.child_env(), check=True, capture_output=True
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job's container on this machine's engine; its commands use the engine ``used``."""
+
+    runs_on: Docker
+    used: Docker
+    mounts: Mapping[Path, str]
+    env: Mapping[str, str]
+    group: int
+    folder: str = field(default_factory=lambda: f"/work/{uuid.uuid4().hex[:12]}")
+    """The project's: builders are named after it, and other jobs use the engine, too."""
+
+    def ran(
+        self, image: str, script: str = "", env: Mapping[str, str] | None = None, **mounts: Path
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell, or the image's own command, as a normal user."""
+        words = ["--rm", "--network=host", f"--user={USER}:{self.group}", f"--workdir={self.folder}"]
+        project = Path(self.used.hello[-1])
+        mounted = {**self.mounts, project: self.folder, **{path: f"/{name}" for name, path in mounts.items()}}
+        words += [f"--volume={path}:{place}" for path, place in mounted.items()]
+        settings = {**self.env, "HOME": "/tmp/home", **(env or {})}
+        words += [f"--env={name}={value}" for name, value in settings.items()]
+        command = ("sh", "-euc", script) if script else ()
+        return subprocess.run(
+            ("docker", "run", *words, image, *command),
+            env=self.runs_on.child_env(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
+    def __call__(self, image: str, script: str = "", env: Mapping[str, str] | None = None, **mounts: Path) -> str:
+        """Run it, have it succeed, and return what it printed."""
+        done = self.ran(image, script, env, **mounts)
+        assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-4000:]
+        return done.stdout
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The options without which the documented lines would take an image from a public registry."""
+        return {
+            "BUILD_ARG": f"BASE={self.used.base}",
+            "DRIVER": "docker-container",
+            "BUILDKIT_IMAGE": self.used.env["ENGINE_BUILDKIT_IMAGE"],
+            "DRIVER_OPT": self.used.env["ENGINE_DRIVER_OPT"],
+            "RM_BUILDER": "true",
+        }
+
+    def builds(self, image: str, script: str, env: Mapping[str, str] | None = None, **mounts: Path) -> str:
+        """Run a job's script, with what a CI and its project's settings give; return what it printed."""
+        options = {f"BUILDX_CACHE_{name}": value for name, value in self.options.items()}
+        registry = self.used.repository()
+        of_ci = {"CIRCLECI": "true", "CIRCLE_BRANCH": "main", "CIRCLE_SHA1": SHA, "DOCKER_REGISTRY": registry}
+        return self(image, script, {**options, **of_ci, **(env or {})}, **mounts)
+
 
 @pytest.fixture
-def debian(docker: Docker, tmp_path: Path) -> str:
-    """Debian with Python, but neither pip nor venv, as an image of the engine."""
-    if not docker.docker("images", "--quiet", DEBIAN):
-        if not shutil.which("debootstrap"):
-            run("apt-get", "install", "-y", "-qq", "debootstrap")
-        run("debootstrap", "--variant=minbase", f"--include={INCLUDED}", "bookworm", str(tmp_path / "tree"))
-        (tmp_path / "tree" / "etc" / "apt" / "sources.list").write_text("")
-        import_tree(docker, tmp_path / "tree", DEBIAN)
-    return DEBIAN
-
-
-@pytest.fixture
-def bare(docker: Docker, debian: str) -> str:
-    """The same without Python."""
-    run("docker", "build", "-qt", BARE, "-", env=docker.child_env(), stdin=f"FROM {debian}\nRUN rm /usr/bin/python3*\n")
-    return BARE
-
-
-@pytest.fixture
-def docker_cli(docker: Docker, tmp_path: Path) -> Path:
+def tools(docker: Docker, tmp_path: Path) -> Path:
     """The docker command line and Buildx, at their places in Docker's own image."""
     tree = tmp_path / "cli"
     plugins = tree / "usr" / "local" / "libexec" / "docker" / "cli-plugins"
@@ -89,76 +148,151 @@ def docker_cli(docker: Docker, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def container(docker: Docker, docker_cli: Path, tmp_path: Path) -> Callable[..., str]:
-    """Run a shell, or the image's own command, in an image as a normal user who may use the engine's socket."""
-    checkout = write_project(tmp_path / "project")
-    socket = Path(docker.env["DOCKER_HOST"].removeprefix("unix://"))
-    local = docker_cli / "usr" / "local"
-    places = {checkout: "/work", socket: str(socket), local / "bin" / "docker": "/usr/bin/docker"}
-    places[local / "libexec" / "docker"] = "/usr/libexec/docker"
+def start(docker: Docker, tools: Path, tmp_path: Path) -> Callable[[Docker], Job]:
+    """Make a job that uses an engine."""
 
-    def start(image: str, script: str = "", env: Mapping[str, str] | None = None, **mounts: Path) -> str:
-        mounted = {**places, **{path: f"/{name}" for name, path in mounts.items()}}
-        words = ["run", "--rm", "--network=host", f"--user={USER}:{socket.stat().st_gid}", "--workdir=/work"]
-        words += [f"--volume={path}:{place}" for path, place in mounted.items()]
-        settings = {"DOCKER_HOST": docker.env["DOCKER_HOST"], "HOME": "/tmp/home", **(env or {})}
-        words += [f"--env={name}={value}" for name, value in settings.items()]
-        return run("docker", *words, image, *(("sh", "-euc", script) if script else ()), env=docker.child_env())
+    def made(used: Docker) -> Job:
+        local = tools / "usr" / "local"
+        mounts = {
+            local / "bin" / "docker": "/usr/bin/docker",
+            local / "libexec" / "docker": "/usr/libexec/docker",
+        }
+        env = {"DOCKER_HOST": used.env["DOCKER_HOST"]}
+        if certificates := used.env.get("DOCKER_CERT_PATH"):
+            own = shutil.copytree(certificates, tmp_path / "certificates")
+            for path in (own, *own.iterdir()):
+                os.chown(path, USER, USER)
+            mounts[own] = "/certificates"
+            env |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/certificates"}
+            return Job(runs_on=docker, used=used, mounts=mounts, env=env, group=USER)
+        socket = Path(env["DOCKER_HOST"].removeprefix("unix://"))
+        mounts[socket] = str(socket)
+        return Job(runs_on=docker, used=used, mounts=mounts, env=env, group=socket.stat().st_gid)
 
-    return start
-
-
-def three_builds(docker: Docker) -> str:
-    """A shell's lines that build in the three modes."""
-    options = f"--build-arg BASE={docker.base} --builder default"
-    return "\n".join(
-        (
-            f"buildx-cache build -t one --load --cache local --cache-dir /tmp/cache {options} .",
-            f"buildx-cache build -t {docker.repository()}:1 --push --cache registry {options} .",
-            f"buildx-cache build -t {docker.repository()}:1 --push --cache inline {options} .",
-        )
-    )
+    return made
 
 
-def test_the_executable_builds_where_no_python_is(
-    docker: Docker, bare: str, container: Callable[..., str], release: Path
+@pytest.fixture(params=["docker", "remote_docker"], ids=["local", "remote"])
+def job(request: pytest.FixtureRequest, start: Callable[[Docker], Job]) -> Job:
+    return start(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def local_job(docker: Docker, start: Callable[[Docker], Job]) -> Job:
+    return start(docker)
+
+
+def pushed(said: str) -> int:
+    return said.count(f"/app:{SHA[:7]}@sha256:")
+
+
+@pytest.fixture
+def uv() -> Path:
+    return Path(shutil.which("uv") or "").parent
+
+
+@pytest.mark.parametrize("python", ["none", "3.10"])
+def test_the_executable_builds(job: Job, docker: Docker, release: Path, tmp_path: Path, python: str) -> None:
+    make = job_images.without_python if python == "none" else job_images.with_old_python
+    script = f"! python3 -m pip --version 2>/dev/null\nsh /docker/install.sh\n{ON_PATH}{THREE_BUILDS}"
+    releases = {"BUILDX_CACHE_RELEASES": "/release"}
+    said = job.builds(make(docker, tmp_path), script, releases, release=release, docker=PROJECT / "docker")
+    assert pushed(said) == 2
+
+
+def test_uv_builds_where_no_pip_is(job: Job, docker: Docker, wheels: Path, uv: Path, tmp_path: Path) -> None:
+    image = job_images.with_python(docker, tmp_path)
+    script = f"uv tool install {UV_OFFLINE} buildx-cache\n{ON_PATH}{THREE_BUILDS}"
+    assert pushed(job.builds(image, script, WITH_UV, wheels=wheels, uv=uv)) == 2
+
+
+def test_uv_brings_a_python_where_there_is_an_old_one(
+    local_job: Job, docker: Docker, wheels: Path, uv: Path, tmp_path: Path
 ) -> None:
-    script = f'sh /docker/install.sh\nexport PATH="$HOME/.local/bin:$PATH"\n{three_builds(docker)}\n'
-    said = container(bare, script, {"BUILDX_CACHE_RELEASES": "/release"}, release=release, docker=PROJECT / "docker")
-    assert said.count("@sha256:") == 2
+    """It downloads one; here from this machine, whose list of them takes the place of uv's own."""
+    image = job_images.with_old_python(docker, tmp_path)
+    (tmp_path / "pythons").mkdir()
+    listed = job_images.uv_downloads(tmp_path / "pythons", "3.13")
+    env = {**WITH_UV, "UV_PYTHON_DOWNLOADS_JSON_URL": f"/pythons/{listed.name}"}
+    script = f"uv tool install --quiet --python 3.13 {UV_OFFLINE} buildx-cache\n{ON_PATH}{THREE_BUILDS}"
+    said = local_job.builds(image, script, env, wheels=wheels, uv=uv, pythons=listed.parent)
+    assert pushed(said) == 2
 
 
-def test_uv_installs_where_no_pip_is(docker: Docker, debian: str, container: Callable[..., str], wheels: Path) -> None:
-    uv = Path(shutil.which("uv") or "")
-    offline = "--no-index --find-links /wheels"
-    script = f'uv tool install {offline} buildx-cache\nexport PATH="$HOME/.local/bin:$PATH"\n{three_builds(docker)}\n'
-    script += f"uvx {offline} buildx-cache --version\n"
-    said = container(debian, script, {"PATH": "/uv:/usr/bin:/bin"}, wheels=wheels, uv=uv.parent)
-    assert said.count("@sha256:") == 2
-    assert "buildx-cache 0." in said
+INSTALLS = {
+    "pipx": f"pipx install buildx-cache\n{ON_PATH}",
+    "pip": f"pip install --quiet --break-system-packages buildx-cache\n{ON_PATH}",
+    "venv": 'python3 -m venv "$HOME/env"\nPATH=$HOME/env/bin:$PATH\npip install --quiet buildx-cache\n',
+}
 
 
-def test_pip_installs_the_wheel(wheels: Path, tmp_path: Path) -> None:
-    run(sys.executable, "-m", "venv", str(tmp_path / "env"))
-    python = tmp_path / "env" / "bin" / "python"
-    run(str(python), "-m", "pip", "install", "--quiet", "--no-index", f"--find-links={wheels}", "buildx-cache")
-    assert run(str(tmp_path / "env" / "bin" / "buildx-cache"), "--version").startswith("buildx-cache 0.")
+@pytest.mark.parametrize("way", INSTALLS)
+def test_pip_and_pipx_build(local_job: Job, docker: Docker, wheels: Path, tmp_path: Path, way: str) -> None:
+    image = job_images.with_pip(docker, tmp_path)
+    said = local_job.builds(image, f"{INSTALLS[way]}{PUSH}", OFFLINE, wheels=wheels)
+    assert pushed(said) == 1
 
 
-def test_the_image_is_a_plugin(
-    docker: Docker, debian: str, docker_cli: Path, container: Callable[..., str], release: Path
+@pytest.mark.parametrize("runner", ["uvx", "pipx run"])
+def test_a_run_without_installing_builds(
+    local_job: Job, docker: Docker, wheels: Path, uv: Path, tmp_path: Path, runner: str
 ) -> None:
-    import_tree(docker, docker_cli, CLI)
+    image = job_images.with_pip(docker, tmp_path)
+    given = f" {UV_OFFLINE}" if runner == "uvx" else ""
+    said = local_job.builds(image, f"{runner}{given} {PUSH}", {**OFFLINE, **WITH_UV}, wheels=wheels, uv=uv)
+    assert pushed(said) == 1
+
+
+def test_the_executable_starts_as_fast_as_the_installed_program(
+    release: Path, wheels: Path, uv: Path, tmp_path: Path
+) -> None:
+    """By CPU time, in turns: it may take 1.2 times as long, and 0.3 s more."""
+    env = {**os.environ, "HOME": str(tmp_path), "UV_TOOL_BIN_DIR": str(tmp_path / "bin"), "UV_COMPILE_BYTECODE": "1"}
+    run(str(uv / "uv"), "tool", "install", "--quiet", *UV_OFFLINE.split()[:2], str(wheels), "buildx-cache", env=env)
+    installer = str(PROJECT / "docker" / "install.sh")
+    run("sh", installer, "--to", str(tmp_path / "to"), env={**env, "BUILDX_CACHE_RELEASES": str(release)})
+    programs = (tmp_path / "bin" / "buildx-cache", tmp_path / "to" / "buildx-cache")
+    turns = [[cpu_seconds(str(program), "--help") for program in programs] for _ in range(5)]
+    installed, executable = (statistics.median(times) for times in zip(*turns, strict=True))
+    assert executable <= 1.2 * installed + 0.3
+
+
+def cpu_seconds(*words: str) -> float:
+    before = os.times()
+    run(*words)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_no_platform_has_to_compile(wheel: Path, tmp_path: Path, platform: str) -> None:
+    """Alpine is among them, for which there is no executable."""
+    where = ("--only-binary=:all:", f"--platform={platform}", "--python-version=3.12")
+    run(*PIP, "install", "--dry-run", f"--target={tmp_path / 'to'}", *where, str(wheel))
+
+
+@pytest.fixture
+def image(docker: Docker, release: Path, tools: Path, tmp_path: Path) -> str:
+    """The image of docker/image, made by the program."""
+    base = job_images.debian(docker, tmp_path)
+    job_images.import_tree(docker, tools, CLI)
     file = PROJECT / "docker" / "image" / "Dockerfile"
-    arguments = ("--build-arg", f"BASE={debian}", "--build-arg", f"DOCKER={CLI}", "--builder", "default")
+    arguments = ("--build-arg", f"BASE={base}", "--build-arg", f"DOCKER={CLI}", "--builder", "default")
     docker.build("-t", IMAGE, "--load", "--cache", "none", "-f", str(file), *arguments, str(release))
-    image = docker.repository()
-    settings = {
-        "TAGS": f"{image}:1,{image}:2",
-        "PUSH": "true",
-        "BUILD_ARGS": f"BASE={docker.base}",
-        "BUILDER": "default",
-    }
-    said = container(IMAGE, env={f"PLUGIN_{name}": value for name, value in settings.items()})
+    return IMAGE
+
+
+def test_the_image_is_a_plugin(docker: Docker, job: Job, image: str) -> None:
+    repository = job.used.repository()
+    settings = {**job.options, "BUILD_ARGS": job.options["BUILD_ARG"], "PUSH": "true"}
+    del settings["BUILD_ARG"]
+    settings["TAGS"] = f"{repository}:1,{repository}:2"
+    said = job(image, env={f"PLUGIN_{name}": value for name, value in settings.items()})
     assert said.count("@sha256:") == 2
-    assert docker.docker("inspect", "--format", "{{.Config.User}}", IMAGE) == "builder"
+    assert docker.docker("inspect", "--format", "{{.Config.User}}", image) == "builder"
+
+
+def test_a_plugin_refuses_a_setting_that_is_no_option(local_job: Job, image: str) -> None:
+    done = local_job.ran(image, env={"PLUGIN_CACH_DIR": "x", "PLUGIN_TAGS": "app"})
+    assert done.returncode == 2
+    assert [done.stderr.count(word) for word in ("error: ", "hint: ", "cache_dir")] == [1, 1, 1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from buildx_cache.plan import Builder, BuildPlan, Container, Facts, Node, Pods, ServingPlan, Store, make_plan
+from buildx_cache.plan import Builder, BuildPlan, Container, Facts, ImageStore, Node, Pods, ServingPlan, make_plan
 from buildx_cache.plan.render import plan_json, shell_lines
 from buildx_cache.request.sources import OptionLayer, make_request
 from tests.unit.run.calls import CI, FACTS, planned
@@ -124,7 +124,7 @@ CASES: Mapping[str, Case] = {
         serving=entered("the builder is at unix:///run/other.sock", endpoint="unix:///run/other.sock"),
     ),
     "the builder of another context": Case(
-        facts=replace(FACTS, store=Store.CONTAINERD, builder=replace(there("docker"), name="far")),
+        facts=replace(FACTS, store=ImageStore.CONTAINERD, builder=replace(there("docker"), name="far")),
         serving=not_served("the builder is at far"),
     ),
     "a proxy": Case(
@@ -144,7 +144,7 @@ CASES: Mapping[str, Case] = {
     ),
     "the engine's own builder": Case(
         asked={"driver": "docker"},
-        facts=replace(FACTS, store=Store.CONTAINERD),
+        facts=replace(FACTS, store=ImageStore.CONTAINERD),
         serving=served("host", SHARED),
     ),
     "an engine elsewhere": Case(facts=replace(FACTS, elsewhere=ELSEWHERE), serving=entered(ELSEWHERE, own(""))),
@@ -154,7 +154,7 @@ CASES: Mapping[str, Case] = {
     ),
     "the engine's own builder, elsewhere": Case(
         asked={"driver": "docker"},
-        facts=replace(FACTS, store=Store.CONTAINERD, elsewhere=ELSEWHERE),
+        facts=replace(FACTS, store=ImageStore.CONTAINERD, elsewhere=ELSEWHERE),
         serving=not_served(ELSEWHERE),
     ),
     "the builder of an engine elsewhere": Case(
@@ -206,7 +206,7 @@ CASES: Mapping[str, Case] = {
 
 
 FAR = replace(
-    FACTS, store=Store.CONTAINERD, endpoint="tcp://10.0.0.5:2376", elsewhere="the engine is at tcp://10.0.0.5:2376"
+    FACTS, store=ImageStore.CONTAINERD, endpoint="tcp://10.0.0.5:2376", elsewhere="the engine is at tcp://10.0.0.5:2376"
 )
 DESKTOP = replace(FAR, endpoint="unix:///run/docker.sock", elsewhere="Docker Desktop keeps the engine elsewhere")
 PUSH: Mapping[str, object] = {"tag": ["registry.example.com/app:1"], "push": True}
