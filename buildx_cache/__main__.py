@@ -45,9 +45,10 @@ def main() -> NoReturn:
         from buildx_cache.cli import main as run  # noqa: PLC0415 -- after the signal handler is installed
 
         try:
-            run()
-        finally:  # at exit, Python restores the default signal handlers
+            code = run()
+        finally:  # the end of this block restores the default signal handlers
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    os._exit(code)  # everything is written and closed, and to free the objects first takes 0.3 s (mypy does the same)
 
 
 def _open_streams() -> None:

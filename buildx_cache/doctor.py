@@ -16,9 +16,8 @@ from buildx_cache.ci.pitfalls import Pitfall, hits
 from buildx_cache.errors import BuildxCacheError, ExposedError
 from buildx_cache.plan import Facts, show_version
 from buildx_cache.plan.builder_choice import BUILDER_VARIABLE, unsupported_reason, wants_own
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Version, parse_version
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Credentials, Version, parse_version
 from buildx_cache.plan.registry_choice import take_over
-from buildx_cache.registry.identity import Credentials
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.contexts import check_cache_directory
 

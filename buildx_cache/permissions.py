@@ -64,7 +64,7 @@ def exposure_on_the_way(path: Path) -> Exposure | None:
     it exists.
     """
     above_work = _above_work()
-    for folder, name in _way(path):
+    for folder, name in way_to(path):
         try:
             found = folder.stat()
         except OSError:
@@ -147,7 +147,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
     return (found.st_dev, found.st_ino)
 
 
-def _way(path: Path) -> Iterator[tuple[Path, str]]:
+def way_to(path: Path) -> Iterator[tuple[Path, str]]:
     """Yield each folder in which the kernel looks up a name on the way to ``path``, with the name; follow links."""
     folder, names, links = Path("/"), [*reversed(path.absolute().parts[1:])], 0
     while names and links <= _MAX_LINKS:

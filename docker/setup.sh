@@ -25,7 +25,10 @@ setup() {
     extra=$1
     base=$(find_python) || exit 1
     key=$(cat "$project/pyproject.toml" "$project/docker/setup.sh" | cksum | tr ' ' '-')-$(printf %s "$project$base" | cksum | cut -d ' ' -f 1)
-    folder=${XDG_CACHE_HOME:-$HOME/.cache}/buildx-cache-engine/venv-$extra-$key
+    kept=${XDG_CACHE_HOME:-$HOME/.cache}/buildx-cache-engine
+    # That of the tests has all that another one has.
+    if [ -e "$kept/venv-dev-$key/complete" ]; then extra=dev; fi
+    folder=$kept/venv-$extra-$key
     python=$folder/bin/python
     if [ ! -e "$folder/complete" ]; then
         echo "preparing a Python environment in $folder" >&2

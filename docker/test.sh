@@ -9,6 +9,7 @@ setup dev
 browser
 terminal
 cd "$project"
+unset PYTHONDONTWRITEBYTECODE # else each process compiles all tests anew
 case "${1-}" in
 --all) shift ;;
 "") set -- -m "not soak" ;;

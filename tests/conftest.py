@@ -14,14 +14,16 @@ from hypothesis import HealthCheck, settings
 
 from tests.golden import Golden
 from tests.integration.engines import OF_THIS_RUN, Engines
+from tests.selection import LONG, PUSH
 
 # A busy machine is slow, and that is no fault.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("tests")
+for profile in (PUSH, LONG):
+    settings.register_profile(profile, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew (tests/golden.py)")
+    parser.addoption("--store", choices=["containerd", "classic"], help="the image store of the engine of tests/faults")
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +34,7 @@ def golden(pytestconfig: pytest.Config) -> Golden:
 def pytest_configure(config: pytest.Config) -> None:
     record = worker_input(config).get("engines") or tempfile.mkdtemp(prefix="engines-")
     config.stash[OF_THIS_RUN] = Engines(Path(record))
+    settings.load_profile(PUSH if "not soak" in config.option.markexpr else LONG)
 
 
 MARKS = {"unit": "fast", "integration": "engine", "faults": "engine", "terminal": "engine"}
@@ -58,12 +61,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa
     return scheduler
 
 
-_BY_FILE = ("tests/browser/", "tests/integration/", "tests/terminal/")
-
-
 def together(name: str) -> str:
-    """What tests have in common that one process runs: a file whose tests use the same builders and names of images."""
-    return name.partition("::")[0] if name.startswith(_BY_FILE) else name
+    """What tests have in common that one process runs: a file, whose tests use the same builders and names of images.
+
+    Those of tests/faults do not. Of ten thousand units, the scheduler counts each with every report.
+    """
+    return name if name.startswith("tests/faults/") else name.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,6 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+PUSH, LONG = "push", "long"
+"""Hypothesis' profiles: the quick run's, and that of a run that takes in the long tests."""
+
+
+def examples(push: int, long: int) -> int:
+    """Return how many examples the run tries of what takes long for each."""
+    return long if settings.get_current_profile_name() == LONG else push
 
 
 def quick(cases: Iterable[Any], *chosen: str) -> list[Any]:

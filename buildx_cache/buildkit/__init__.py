@@ -2,5 +2,5 @@
 
 ``StreamParser`` turns bytes into events; ``TraceBuilder`` reduces events to a ``BuildTrace``. ``classify`` is the only
 reader of error texts of BuildKit, Buildx, the docker CLI and registries; ``CAUSES`` maps a problem to exit code, retry
-and advice; ``failure`` says why a build failed. All are pure: no clock, no files, no child process.
+and advice; ``failure`` says why a build failed, as an error. All are pure: no clock, no files, no child process.
 """

@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -103,13 +103,13 @@ def _plugin() -> None:
     raise typer.Exit(int(app(args=["build", context], standalone_mode=False) or ExitCode.OK))
 
 
-def main() -> NoReturn:
-    """Run the command line and exit; any exception but an expected error is reported as a bug."""
+def main() -> int:
+    """Run the command line and return its exit code; report any exception but an expected error as a bug."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a tag may have characters that the encoding lacks
     with command_safe(os.environ), _reporting_thread_bugs(), caught() as signals:
         code = _run()
-        sys.exit(signals.exit_code or code)
+        return signals.exit_code or code
 
 
 def _run() -> int:

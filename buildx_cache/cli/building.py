@@ -21,6 +21,7 @@ from buildx_cache.cli.secrets import forget_secrets, have_masked, hidden_values,
 from buildx_cache.cli.session import ci_without_git, open_session
 from buildx_cache.cli.streams import fail_fast, raw_stream
 from buildx_cache.display import Display
+from buildx_cache.engine.committed import refuse_committed_dotenv
 from buildx_cache.errors import BuildxCacheError, ExhaustedError
 from buildx_cache.formatting import printable
 from buildx_cache.interrupts import interrupt_after, interruptible
@@ -45,6 +46,7 @@ def build(given: Mapping[str, object]) -> None:
     with failing(env, no_color=bool(given.get("no_color"))), interruptible():
         asked = read_request(given, env)
         request = asked.request
+        refuse_committed_dotenv(request, env)
         if request.timeout:
             interrupt_after(parse_duration(request.timeout) or 0.0)
         shown = cache(partial(display_for, request, env))

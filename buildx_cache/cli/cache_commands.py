@@ -83,7 +83,8 @@ def _inspect(
     """Show what a cache holds: tags, layers, sizes, ages, and what is wrong with it.
 
     A repository without a tag: list its buildcache-* tags.
-    A cache tells when a layer was made, not by which step.
+    A folder also tells the steps of the build that wrote it. A cache in a
+    registry does not: BuildKit keeps digests of steps only.
     """
     from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
 
@@ -146,7 +147,7 @@ def _prune(
     from buildx_cache.cli import upkeep  # noqa: PLC0415 -- same
 
     with upkeep.call() as env:
-        limits = upkeep.Limits(max_size=max_size, max_age=max_age, keep_branches_from=keep_branches_from)
+        limits = upkeep.PruneLimits(max_size=max_size, max_age=max_age, keep_branches_from=keep_branches_from)
         upkeep.prune_cache(target, env, limits, dry_run=dry_run, as_json=output_format is Format.JSON)
 
 

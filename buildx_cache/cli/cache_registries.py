@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.ci import provider_of
-from buildx_cache.cli.limits import RegistryLimits
-from buildx_cache.cli.output import Output
+from buildx_cache.cli.cache_arguments import RegistryLimits
+from buildx_cache.cli.displays import CommandOutput
 from buildx_cache.display.cache_tables import RegistryTables, UnreadableCache
 from buildx_cache.engine.committed import refuse_committed_helpers
 from buildx_cache.engine.credentials import credential_for
@@ -18,9 +18,9 @@ from buildx_cache.formatting import counted
 from buildx_cache.layout import damage_of, damaged, finding_json, rfc3339
 from buildx_cache.redaction import Redactor, Secret, rewritten
 from buildx_cache.reference import Reference, registry_key
+from buildx_cache.registry import Credential, Password
 from buildx_cache.registry.deletion_advice import advice_of_untagged
 from buildx_cache.registry.distribution import in_parallel
-from buildx_cache.registry.identity import Credential, Password
 from buildx_cache.registry.pruning import Choice, Decision, Deletion, choose, delete, survey
 from buildx_cache.registry.repository import RemoteCache, Repository, TagKind, connect
 from buildx_cache.request.ambient import PASSWORD, ambient_login, half_a_login, without_newline
@@ -38,7 +38,7 @@ class _Redact(Protocol):
     def __call__(self, value: _Value, /) -> _Value: ...
 
 
-def inspect_reference(reference: Reference, env: Mapping[str, str], output: Output, layers: int) -> None:
+def inspect_reference(reference: Reference, env: Mapping[str, str], output: CommandOutput, layers: int) -> None:
     """Show the content of a tag, or list the repository's caches.
 
     Raises:
@@ -60,7 +60,7 @@ def inspect_reference(reference: Reference, env: Mapping[str, str], output: Outp
         output.document(repository=repository.name, caches=[_cache_json(each) for each in caches])
 
 
-def verify_reference(reference: Reference, env: Mapping[str, str], output: Output, *, deep: bool) -> None:
+def verify_reference(reference: Reference, env: Mapping[str, str], output: CommandOutput, *, deep: bool) -> None:
     """Look for damage in a tag, or in all of the repository's caches.
 
     Raises:
@@ -96,7 +96,7 @@ def verify_reference(reference: Reference, env: Mapping[str, str], output: Outpu
 
 
 def prune_reference(
-    reference: Reference, env: Mapping[str, str], output: Output, limits: RegistryLimits, *, dry_run: bool
+    reference: Reference, env: Mapping[str, str], output: CommandOutput, limits: RegistryLimits, *, dry_run: bool
 ) -> None:
     """Delete the repository's caches beyond the limits, or the cache that the reference names.
 
@@ -159,7 +159,9 @@ def credential(host: str, env: Mapping[str, str], warn: Callable[[str], object] 
 
 
 @contextlib.contextmanager
-def _connected(reference: Reference, env: Mapping[str, str], output: Output) -> Iterator[tuple[Repository, _Redact]]:
+def _connected(
+    reference: Reference, env: Mapping[str, str], output: CommandOutput
+) -> Iterator[tuple[Repository, _Redact]]:
     """Connect to the repository; redact the login's secrets, also in errors: a registry's answer can repeat them."""
     refuse_committed_helpers(env)
     repository = _connect(reference, env, output)
@@ -175,7 +177,7 @@ def _connected(reference: Reference, env: Mapping[str, str], output: Output) -> 
         raise
 
 
-def _connect(reference: Reference, env: Mapping[str, str], output: Output) -> Repository:
+def _connect(reference: Reference, env: Mapping[str, str], output: CommandOutput) -> Repository:
     repository = connect(reference, lambda host: credential(host, env, output.warn), env=env)
     if missing := ambient_login(env, provider_of(env).login).missing:
         output.warn(half_a_login(missing))
@@ -184,7 +186,7 @@ def _connect(reference: Reference, env: Mapping[str, str], output: Output) -> Re
     return repository
 
 
-def _tables(output: Output) -> RegistryTables:
+def _tables(output: CommandOutput) -> RegistryTables:
     return RegistryTables(output.console, now=output.now)
 
 

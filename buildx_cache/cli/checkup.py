@@ -5,29 +5,32 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from buildx_cache.atomic import read_regular
 from buildx_cache.ci import Provider, provider_of
 from buildx_cache.cli.displays import failing, wants_color
-from buildx_cache.cli.engine_wait import facts_when_up
 from buildx_cache.cli.secrets import forget_secrets
-from buildx_cache.cli.session import surroundings
-from buildx_cache.display.checks import checks_table
-from buildx_cache.doctor import CheckStatus, CIFile, Machine, Questions, examine
+from buildx_cache.cli.session import facts_when_up, surroundings
+from buildx_cache.display.base import Line
+from buildx_cache.doctor import Check, CheckStatus, CIFile, Machine, Questions, examine
 from buildx_cache.engine.committed import refuse_committed
 from buildx_cache.engine.credentials import stored_credentials
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import git_version
 from buildx_cache.errors import ExitCode, UsageError
+from buildx_cache.formatting import printable
 from buildx_cache.interrupts import interruptible
 from buildx_cache.plan import Facts, Place
+from buildx_cache.plan.facts import Credentials
 from buildx_cache.reference import parse_reference, registry_name
-from buildx_cache.registry.identity import Credentials
 from buildx_cache.request.ambient import AmbientLogin, ambient_login, half_a_login
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.contexts import context_notes
@@ -37,6 +40,9 @@ from buildx_cache.working_copy import nearest_top
 BUILDKIT_IMAGE = "moby/buildkit:buildx-stable-1"
 """What Buildx makes builders of (buildx' ``driver/docker-container``)."""
 _LARGEST = 1 << 18
+_STYLES = {CheckStatus.OK: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "bold red"}
+_NAMES = 13
+"""The width of the longest name of a check, in columns."""
 
 
 def examine_machine(docker_context: str, cache_dir: str) -> None:
@@ -106,3 +112,12 @@ def _with_ambient(credentials: Credentials, login: AmbientLogin) -> Credentials:
         return replace(credentials, ambient=registry_name(login.key)) if login.username else credentials
     except UsageError as error:
         return replace(credentials, unusable=error.message)
+
+
+def checks_table(checks: Iterable[Check], out: TextIO, *, color: bool) -> None:
+    """Print one line for each check, its advice below."""
+    console = Console(file=out, highlight=False, no_color=not color, soft_wrap=True)
+    for check in checks:
+        console.print(Line(f"{check.status:<4}", _STYLES[check.status], f"{check.name:<{_NAMES}} {check.found}").styled)
+        if check.advice:
+            console.print(Text(f"     {'':<{_NAMES}} {printable(check.advice)}"))

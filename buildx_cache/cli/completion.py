@@ -50,7 +50,7 @@ def stages(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def caches(incomplete: str) -> list[str]:
     """Complete the name of a cache in the user's cache directory."""
-    from buildx_cache.cli.own_caches import cache_names  # noqa: PLC0415 -- same
+    from buildx_cache.cli.cache_folders import cache_names  # noqa: PLC0415 -- same
 
     return _plain(cache_names(os.environ), incomplete)
 

@@ -1,20 +1,26 @@
-"""Choose the display of a call, and show its error on it."""
+"""Choose the display of a call and show its error on it; print what the other commands find."""
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import typer
 
 from buildx_cache.ci import provider_of
+from buildx_cache.ci.capabilities import json_without_commands
 from buildx_cache.cli.streams import fail_fast, raw_stream
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay
-from buildx_cache.display.base import ticking
+from buildx_cache.display.base import ticking, working
 from buildx_cache.display.jsonl import JsonDisplay
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.request.build_request import BuildRequest, Progress
+
+SCHEMA = 1
+"""The version of the JSON documents."""
 
 
 def first_display(env: Mapping[str, str], *, no_color: bool = False) -> Display:
@@ -73,3 +79,30 @@ def failing(
     except BuildxCacheError as error:
         (display() if display else first_display(env, no_color=no_color)).failure(error, None)
         raise typer.Exit(error.exit_code) from None
+
+
+class CommandOutput:
+    """The output of one command: results on stdout, messages on stderr.
+
+    ``console`` prints nothing if the user asked for JSON; ``now`` is in seconds since the epoch.
+    """
+
+    def __init__(self, env: Mapping[str, str], *, as_json: bool) -> None:
+        from buildx_cache.display.cache_tables import Results  # noqa: PLC0415 -- Rich's tables, which no build needs
+
+        self._as_json = as_json
+        self._color = wants_color(env, no_color=False)
+        on_terminal = wants_color(env, no_color=False, terminal=sys.stdout.isatty())
+        self.console = Results(sys.stdout, color=on_terminal, quiet=as_json)
+        self.now = time.time()
+        display = PlainDisplay(sys.stderr, color=self._color)
+        self.say, self.warn = display.say, display.warn
+
+    def document(self, **values: object) -> None:
+        """Print the JSON document, if the user asked for JSON."""
+        if self._as_json:
+            print(json_without_commands(json.dumps({"schema": SCHEMA, **values}, indent=2)))
+
+    def working(self, text: str) -> AbstractContextManager[None]:
+        """Show ``text`` on stderr if the context takes long."""
+        return working(text, sys.stderr, color=self._color)

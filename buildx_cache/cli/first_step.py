@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from buildx_cache.atomic import write_bytes
-from buildx_cache.cli.output import Output
+from buildx_cache.cli.displays import CommandOutput
 from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.upkeep import call
 from buildx_cache.engine.committed import refuse_committed_git
@@ -40,9 +40,9 @@ def write_step(ci: CIName | None, cache: StepCache, file: str, *, dry_run: bool,
         check_cache(recipe, cache)
         source = choose_source(_inside(file, here, findings.top), findings)
         text = render(recipe, cache, values_of(source, findings))
-        _put(recipe, text, findings.top, Output(env, as_json=False), dry_run=dry_run, force=force)
+        _put(recipe, text, findings.top, CommandOutput(env, as_json=False), dry_run=dry_run, force=force)
         for line in _next_steps(recipe, cache, findings):
-            Output(env, as_json=False).say(line)
+            CommandOutput(env, as_json=False).say(line)
 
 
 def _findings(here: Path, env: dict[str, str]) -> Findings:
@@ -74,7 +74,7 @@ def _inside(file: str, here: Path, top: Path) -> str:
     return os.path.relpath(path, top)
 
 
-def _put(recipe: Recipe, text: str, top: Path, output: Output, *, dry_run: bool, force: bool) -> None:
+def _put(recipe: Recipe, text: str, top: Path, output: CommandOutput, *, dry_run: bool, force: bool) -> None:
     found = existing(top, recipe)
     is_replaced = force and found == recipe.file
     if dry_run or (found and not is_replaced):

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from buildx_cache.ci import GitFacts, detect, provider_of
@@ -21,8 +22,8 @@ from buildx_cache.request.ambient import GIVEN_LOGIN, AmbientLogin, ambient_logi
 from buildx_cache.request.build_request import BuildRequest, Progress
 from buildx_cache.request.config import Configuration, found_config, named_config
 from buildx_cache.request.local_paths import flag_values
+from buildx_cache.request.path_checks import check_paths
 from buildx_cache.request.probe import read_text, working_directory
-from buildx_cache.request.push_choice import with_push_decided
 from buildx_cache.request.sources import (
     OptionLayer,
     checked,
@@ -33,8 +34,7 @@ from buildx_cache.request.sources import (
     unknown_variables,
     unusable,
 )
-from buildx_cache.request.trust import check_found, check_use
-from buildx_cache.request.validation import check_paths
+from buildx_cache.request.trust import check_found, check_use, with_push_decided
 
 _INSTALLERS = ("BUILDX_CACHE_RELEASES", "BUILDX_CACHE_SHA256")
 """Variables of docker/install.sh, which the job's environment may hold."""
@@ -95,7 +95,8 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     default_branch = str(asked.get("default_branch") or _trusted(found).get("default_branch") or "")
     is_fork = detect(env, git=GitFacts, read_text=read_text, default_branch=default_branch).is_fork
     if found.layer and found.ground:
-        check_found(found.layer, found.ground, is_fork=is_fork)
+        ground = replace(found.ground, programs=_programs(env))
+        check_found(found.layer, ground, is_fork=is_fork)
     layers = with_push_decided((*callers, *((found.layer,) if found.layer else ())), is_fork=is_fork)
     file = layers[-1] if found.layer else None
     _refuse_empty_login(layers)
@@ -156,6 +157,11 @@ def _configuration(asked: Mapping[str, Any]) -> Configuration:
         return named_config(asked["config"])
     is_trusted = bool(asked.get("trust_config"))
     return found_config(asked.get("context", "."), working_directory(), is_trusted=is_trusted)
+
+
+def _programs(env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the folders of ``PATH``, without links."""
+    return tuple(Path(os.path.realpath(folder)) for folder in env.get("PATH", os.defpath).split(os.pathsep))
 
 
 def _trusted(found: Configuration) -> Mapping[str, object]:

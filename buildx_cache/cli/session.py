@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from buildx_cache.caches.backend import CacheKind
-from buildx_cache.ci import CIContext, GitFacts, Revision, detect, provider_of
-from buildx_cache.cli.engine_wait import facts_when_up
-from buildx_cache.engine.committed import refuse_committed, refuse_committed_git, settings_of_user
+from buildx_cache.ci import CIContext, GitFacts, detect, provider_of
+from buildx_cache.engine.committed import own_files, refuse_committed, refuse_committed_git, settings_of_user
 from buildx_cache.engine.docker import DockerEngine, cache_home
 from buildx_cache.engine.git import Provenance, git_provenance, read_git
-from buildx_cache.engine.git_origin import revision
-from buildx_cache.errors import UnreachableError, UsageError
-from buildx_cache.plan import Builder, BuildPlan, Facts, Node, Place, Store, TlsEndpoint, make_plan, needed_builder
+from buildx_cache.engine.git_origin import at_commit
+from buildx_cache.errors import EngineError, UsageError
+from buildx_cache.plan import Builder, BuildPlan, Facts, ImageStore, Node, Place, TlsEndpoint, make_plan, needed_builder
 from buildx_cache.report import RetryReport
 from buildx_cache.request.build_request import BuildRequest, Driver
 from buildx_cache.request.contexts import (
@@ -28,11 +27,14 @@ from buildx_cache.request.contexts import (
     repository_notes,
 )
 from buildx_cache.request.images import named_images
-from buildx_cache.request.outputs import pushes
+from buildx_cache.request.path_checks import unmoved
 from buildx_cache.request.probe import read_text, working_directory
 from buildx_cache.request.remote_context import git_context, is_remote_context
-from buildx_cache.request.validation import check_shadow, unmoved
+from buildx_cache.retry_policy import RetryPolicy
 from buildx_cache.working_copy import enclosing_top
+
+POLICY = RetryPolicy(tries=60, first=0.3, longest=1.0, total=30.0)
+_NOT_YET = frozenset({"docker-down", "docker-tls-absent"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +76,50 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
         facts = replace(facts, own_builder=engine.find_builder(needed))
     plan = _noted(make_plan(request, ci, facts), request, ci)
     plan = replace(plan, notes=(*plan.notes, *notes, *filter(None, (provenance.note,))))
-    check_exported_folders(request, plan.cache.written_folders, settings_of_user(request, env))
+    check_exported_folders(
+        request, plan.cache.written_folders, settings=settings_of_user(request, env), programs=own_files()
+    )
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place, retries=retries)
+
+
+def facts_when_up(
+    ask: Callable[[], Facts],
+    say: Callable[[str], None],
+    *,
+    may_come: bool,
+    hint: str = "",
+    policy: RetryPolicy = POLICY,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[Facts, tuple[RetryReport, ...]]:
+    """Ask an engine for facts until it answers; return the facts and the retries.
+
+    Args:
+        ask: asks once.
+        say: shows, once, that this program waits.
+        may_come: whether the engine may still start.
+        hint: the hint on how a job of this CI gets an engine; empty: the error's own hint.
+        policy: the number of retries and their pauses.
+        sleep: waits for a number of seconds.
+
+    Raises:
+        EngineError: the engine does not answer in time, or fails in a way that waiting does not solve.
+    """
+    pauses = policy.pauses() if may_come else iter(())
+    count, reason = 0, ""
+    while True:
+        try:
+            return ask(), (RetryReport(phase="engine", reason=reason, count=count),) if count else ()
+        except EngineError as error:
+            if error.code not in _NOT_YET:
+                raise
+            if (pause := next(pauses, None)) is None:
+                raise EngineError(error.message, code=error.code, hint=hint or error.hint) from None
+            reason = error.message
+        if not count:
+            say(f"{reason}: waiting for it, up to {policy.total:.0f} seconds")
+        count += 1
+        sleep(pause)
 
 
 def _known_before_docker(
@@ -84,7 +127,7 @@ def _known_before_docker(
 ) -> tuple[Place, BuildRequest, CIContext, tuple[str, ...]]:
     """Return all facts that need no Docker: the project's paths, the request, the CI's facts, and notes."""
     place, ci = surroundings(request, env)
-    request, ci, notes = of_context(request, ci, env)
+    request, ci, notes = at_commit(request, ci, env)
     return place, request, replace(ci, default_branch=request.default_branch or ci.default_branch), notes
 
 
@@ -153,48 +196,6 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     return place, ci
 
 
-# The template fields that depend on the commit.
-_REVISION = ("sha", "short_sha", "branch", "tag", "pr")
-
-
-def of_context(
-    request: BuildRequest, ci: CIContext, env: Mapping[str, str]
-) -> tuple[BuildRequest, CIContext, tuple[str, ...]]:
-    """Find the commit of a context that BuildKit fetches.
-
-    The context's server is asked only if a tag or the cache's scope depends on the commit. If a tag does, the commit is
-    required, and replaces the ref in the context's address.
-
-    Returns:
-        The request, the CI's facts for that commit, and notes.
-
-    Raises:
-        UsageError: a tag needs the commit, and it is unknown; or a folder here has the name of the context's address.
-        UnreachableError: a tag needs the commit, and the server does not answer.
-    """
-    if request.context == "-" or not is_remote_context(request.context):
-        return request, ci, ()
-    git = git_context(request.context)
-    known = Revision(sha=git.commit or None) if git else Revision()
-    needs_commit = any(f"{{{field}}}" in template for template in request.tag for field in _REVISION)
-    needs_scope = not (request.cache_scope or request.cache in (CacheKind.LOCAL, CacheKind.NONE))
-    if git is None or git.commit or not (needs_commit or (needs_scope and pushes(request))):
-        return request, ci.at(known), ()
-    try:
-        found = revision(git, env)
-    except (UsageError, UnreachableError) as error:
-        if needs_commit:
-            raise
-        branch = git.ref.removeprefix("refs/heads/")
-        guess = None if branch.startswith("refs/") else branch or None
-        return request, ci.at(replace(known, branch=guess)), (error.message,)
-    if not needs_commit:
-        return request, ci.at(found), ()
-    pinned = git.at(found.sha or "")
-    check_shadow(pinned)
-    return replace(request, context=pinned), ci.at(found), ()
-
-
 def _dockerfile(request: BuildRequest, folder: Path) -> str:
     """Return the Dockerfile's path relative to the build context, so that different spellings compare equal."""
     if not request.file:
@@ -234,7 +235,7 @@ def _assumed(place: Place, context: str, tls: TlsEndpoint | None = None) -> Fact
     return Facts(
         docker="",
         buildx=(99, 0, 0),
-        store=Store.CONTAINERD,
+        store=ImageStore.CONTAINERD,
         context=context,
         place=place,
         tls=tls,

@@ -7,15 +7,13 @@ import os
 from collections.abc import Iterator, Mapping
 
 from buildx_cache.cli import cache_folders
-from buildx_cache.cli.displays import failing
-from buildx_cache.cli.limits import Limits
-from buildx_cache.cli.output import Output
-from buildx_cache.cli.own_caches import clear_caches, list_caches
-from buildx_cache.cli.targets import Folder, parse_target
+from buildx_cache.cli.cache_arguments import Folder, PruneLimits, parse_target
+from buildx_cache.cli.cache_folders import clear_caches, list_caches
+from buildx_cache.cli.displays import CommandOutput, failing
 from buildx_cache.interrupts import interruptible
 from buildx_cache.reference import Reference
 
-__all__ = ["Limits", "call", "clear_caches", "inspect_cache", "list_caches", "prune_cache", "verify_cache"]
+__all__ = ["PruneLimits", "call", "clear_caches", "inspect_cache", "list_caches", "prune_cache", "verify_cache"]
 
 
 @contextlib.contextmanager
@@ -28,7 +26,7 @@ def call() -> Iterator[dict[str, str]]:
 
 def inspect_cache(target: str, env: Mapping[str, str], layers: int, *, as_json: bool) -> None:
     """Run ``cache inspect``; errors are those of :mod:`cache_folders` and :mod:`cache_registries`."""
-    output = Output(env, as_json=as_json)
+    output = CommandOutput(env, as_json=as_json)
     match parse_target(target):
         case Folder() as folder:
             cache_folders.inspect_folder(folder, output, layers)
@@ -40,7 +38,7 @@ def inspect_cache(target: str, env: Mapping[str, str], layers: int, *, as_json: 
 
 def verify_cache(target: str, env: Mapping[str, str], *, deep: bool, as_json: bool) -> None:
     """Run ``cache verify``; errors are those of :mod:`cache_folders` and :mod:`cache_registries`."""
-    output = Output(env, as_json=as_json)
+    output = CommandOutput(env, as_json=as_json)
     match parse_target(target):
         case Folder() as folder:
             cache_folders.verify_folder(folder, output, deep=deep)
@@ -50,9 +48,9 @@ def verify_cache(target: str, env: Mapping[str, str], *, deep: bool, as_json: bo
             cache_registries.verify_reference(reference, env, output, deep=deep)
 
 
-def prune_cache(target: str, env: Mapping[str, str], limits: Limits, *, dry_run: bool, as_json: bool) -> None:
+def prune_cache(target: str, env: Mapping[str, str], limits: PruneLimits, *, dry_run: bool, as_json: bool) -> None:
     """Run ``cache prune``; errors are those of :mod:`cache_folders` and :mod:`cache_registries`."""
-    output = Output(env, as_json=as_json)
+    output = CommandOutput(env, as_json=as_json)
     match parse_target(target):
         case Folder() as folder:
             cache_folders.prune_folder(folder, output, limits.of_folder(output.now), dry_run=dry_run)

@@ -6,13 +6,12 @@ the tables of the other commands from their modules.
 
 from buildx_cache.display.base import Display
 from buildx_cache.display.plain import PlainDisplay
-from buildx_cache.display.quiet import QuietDisplay, failure_log
+from buildx_cache.display.quiet import QuietDisplay
 from buildx_cache.display.steps import summary_lines
 
 __all__ = [
     "Display",
     "PlainDisplay",
     "QuietDisplay",
-    "failure_log",
     "summary_lines",
 ]

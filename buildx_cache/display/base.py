@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Protocol, TextIO, TypeVar, cast
 
-from rich.console import Console
-from rich.text import Text
-
 from buildx_cache.buildkit.events import Event
 from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.errors import BuildxCacheError
@@ -133,6 +130,8 @@ class Phase:
 @contextmanager
 def working(text: str, stderr: TextIO, *, color: bool) -> Iterator[None]:
     """Show ``text`` while the block runs: on a terminal until the block ends; else as one line after one second."""
+    from rich.console import Console  # same
+
     console = Console(file=stderr, highlight=False, markup=False, no_color=not color)
     if console.is_terminal and not console.is_dumb_terminal:
         with console.status(f"{printable(text)} …"):

@@ -16,6 +16,7 @@ from rich.text import Text
 from buildx_cache.formatting import age, counted, printable, short_digest, size, with_short_digests
 from buildx_cache.layout import (
     LISTED_TAGS,
+    BuildNote,
     EvictionResult,
     Finding,
     Layer,
@@ -34,6 +35,9 @@ UNKNOWN = "-"
 _SEVERITIES = {Severity.DAMAGE: "bold red", Severity.NOTICE: "yellow"}
 _TITLE = 8
 _TAGS = 30
+_NOTED_TAGS = 5
+_COMMIT = 12
+_NO_STEPS = "not known: BuildKit keeps digests only; a folder that a build of this program wrote has them"
 
 
 class Results(Console):
@@ -197,6 +201,7 @@ class FolderTables(CacheTables):
             ("dead", f"{dead}: `cache prune` deletes what nothing refers to" if found.dead_blobs else "nothing"),
         )
         self._tags(found.tags)
+        self._steps(found.tags)
         self._layers(layers_by_size(found), layers, several=len(found.tags) > 1)
         self._findings(findings)
 
@@ -241,6 +246,28 @@ class FolderTables(CacheTables):
             )
         self._print(table)
 
+    def _steps(self, tags: Sequence[Tag]) -> None:
+        """Print the steps of the builds that wrote the newest tags, where that is noted."""
+        noted = sorted((tag for tag in tags if tag.note), key=lambda tag: tag.age_key, reverse=True)
+        for tag in noted[:_NOTED_TAGS]:
+            self._noted(tag.name, tag.note)
+        if rest := noted[_NOTED_TAGS:]:
+            self._console.print(Text(f"and the steps of {counted(len(rest), 'older tag')}: --format json shows all"))
+        if tags and not noted:
+            self._console.print()
+            self._line("steps", "bold", _NO_STEPS)
+
+    def _noted(self, tag: str, note: BuildNote | None) -> None:
+        if note is None:
+            return
+        of = ", ".join(filter(None, (note.scope, f"commit {note.commit[:_COMMIT]}" if note.commit else "")))
+        self._console.print()
+        self._line("steps", "bold", f"of {tag_name(tag)}" + (f" ({of})" if of else ""))
+        for step in note.steps:
+            self._console.print(cell(f"  {with_short_digests(step)}"), overflow="ellipsis", no_wrap=True)
+        if note.more:
+            self._console.print(Text(f"  and {counted(note.more, 'more step')}"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnreadableCache:
@@ -279,6 +306,7 @@ class RegistryTables(CacheTables):
             ("holds", _held(found)),
             ("size", f"{size(found.size)} in {counted(len(found.layers), 'layer')}{records}"),
             *((("age", self._age(found.created)),) if found.created is not None else ()),
+            ("steps", _NO_STEPS),
         )
         self._layers([_unnamed(layer) for layer in found.layers], layers)
         self._findings(found.findings)

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from buildx_cache.buildkit.events import Event
+from buildx_cache.buildkit.failure import source_excerpt
 from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.ci.capabilities import without_commands
 from buildx_cache.ci.providers import named
-from buildx_cache.diagnose import source_excerpt
 from buildx_cache.display.base import Line, locked
 from buildx_cache.display.steps import summary_lines
 from buildx_cache.errors import BuildxCacheError

@@ -20,7 +20,7 @@ from python_on_whales.utils import run
 
 from buildx_cache.engine.credentials import home_folder
 from buildx_cache.engine.process import Completed, begin, capture, feed, follow
-from buildx_cache.plan import Builder, BuildInvocation, Effect, Node, Store, TlsEndpoint, parse_version
+from buildx_cache.plan import Builder, BuildInvocation, Effect, ImageStore, Node, TlsEndpoint, parse_version
 from buildx_cache.plan.effects import LoadImage
 from buildx_cache.plan.facts import Registries
 
@@ -29,10 +29,10 @@ _CONTAINERD = "io.containerd.snapshotter"
 _OPTION = re.compile(r'([^\s=]+)=("(?:[^"\\]|\\.)*")')
 
 
-def store_of(driver_status: Sequence[Sequence[str]]) -> Store:
+def store_of(driver_status: Sequence[Sequence[str]]) -> ImageStore:
     """Return the image store, from ``DriverStatus`` of ``docker info``."""
     is_containerd = any(value.startswith(_CONTAINERD) for _, value in driver_status)
-    return Store.CONTAINERD if is_containerd else Store.CLASSIC
+    return ImageStore.CONTAINERD if is_containerd else ImageStore.CLASSIC
 
 
 def registries_of(config: Mapping[str, object]) -> Registries:

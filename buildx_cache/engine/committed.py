@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import parse_qs
 
+import buildx_cache
 from buildx_cache.atomic import read_regular
 from buildx_cache.engine.credentials import buildx_folder, configuration_folder, home_folder, is_helper_name
 from buildx_cache.engine.docker import cache_home
 from buildx_cache.engine.git import query
 from buildx_cache.errors import UsageError
+from buildx_cache.permissions import way_to
 from buildx_cache.request.build_request import BuildRequest, Driver
 from buildx_cache.request.local_paths import values_of
 from buildx_cache.request.probe import working_directory
@@ -38,7 +42,8 @@ _HELPERS = {
     "pass": (("GNUPGHOME", ".gnupg"), ("PASSWORD_STORE_DIR", ".password-store")),
 }
 """Files that credential helpers read: the variable that names another place, and the place below the home folder."""
-_SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL")
+_SITES = ("site-packages", "dist-packages")
+_SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM")
 """Variables by which git finds a user's settings."""
 
 
@@ -134,7 +139,7 @@ def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
             raise UsageError(
                 f"git's settings {place} come from the repository: they could choose commands to run here",
                 code="git-config-committed",
-                hint="set GIT_CONFIG_GLOBAL to a file outside of the working copy, or to /dev/null",
+                hint="set GIT_CONFIG_GLOBAL, or GIT_CONFIG_SYSTEM, to /dev/null or a file outside of the working copy",
             )
 
 
@@ -145,10 +150,40 @@ def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Pat
     return (*dockers, cache_home(env), *_git_settings(env), *clouds)
 
 
+def own_files() -> tuple[Path, ...]:
+    """Return the files and folders of this program, which it goes on loading while a build runs.
+
+    They are its package, the packages that it is installed with, and its virtual environment or executable. A folder
+    with the working directory in it is left out: there the packages are the caller's sources.
+    """
+    packages = Path(buildx_cache.__file__).parent
+    sites = (Path(place) for place in sys.path if Path(place).name in _SITES)
+    environment = (Path(sys.prefix),) if sys.prefix != sys.base_prefix else ()
+    unpacked = (Path(os.path.realpath(sys.executable)).parent,) if getattr(sys, "frozen", False) else ()
+    here = Path(os.path.realpath(working_directory()))
+    found = (packages.parent, Path(os.__file__).parent, *sites, *environment, *unpacked)
+    return (packages, *(place for place in found if not here.is_relative_to(os.path.realpath(place))))
+
+
+def refuse_committed_dotenv(request: BuildRequest, env: Mapping[str, str]) -> None:
+    """Refuse a ``--dotenv`` file that the repository has committed: later steps would take its variables.
+
+    Raises:
+        UsageError: git tracks the file, or does not answer in time.
+    """
+    if request.dotenv and next(_tracked(Path(request.dotenv), request, env), None):
+        raise UsageError(
+            f"--dotenv {request.dotenv} comes from the repository: later steps would take the variables in it",
+            code="dotenv-committed",
+            hint="delete the file before the build, or give another --dotenv",
+        )
+
+
 def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:
+    system = tuple(map(Path, filter(None, (env.get("GIT_CONFIG_SYSTEM"),))))
     if given := env.get("GIT_CONFIG_GLOBAL"):
-        return (Path(given),)
-    return (_home(env) / ".gitconfig", _settings_home(env) / "git" / "config")
+        return (*system, Path(given))
+    return (*system, _home(env) / ".gitconfig", _settings_home(env) / "git" / "config")
 
 
 def _settings_home(env: Mapping[str, str]) -> Path:
@@ -165,9 +200,33 @@ def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str
     entries = (*values_of(request, "cache_from"), *values_of(request, "cache_to"))
     if any("type=s3" in text.lower() for text in entries):
         yield from _below_home(_AWS, env)
-    if request.driver is Driver.KUBERNETES:
-        given = filter(None, env.get("KUBECONFIG", "").split(os.pathsep))
-        yield from (("KUBECONFIG", Path(name)) for name in (tuple(given) or (_home(env) / ".kube" / "config",)))
+    stored = tuple(_clusters(env))
+    if request.driver is Driver.KUBERNETES or stored:
+        given = tuple(map(Path, filter(None, env.get("KUBECONFIG", "").split(os.pathsep))))
+        own = given or (_home(env) / ".kube" / "config",)
+        yield from (("KUBECONFIG", place) for place in (*own, *map(Path, filter(None, stored))))
+
+
+def _clusters(env: Mapping[str, str]) -> Iterator[str]:
+    """Yield kubectl's settings for each node of Buildx' builders in a cluster; empty: those of the environment.
+
+    Buildx reads the settings when it asks for such a builder, also for the current one, whatever the request names.
+    The settings are a part of the node's address (buildx' ``driver/kubernetes/context/load.go``).
+    """
+    try:
+        files = sorted((buildx_folder(env) / "instances").iterdir())
+    except (OSError, UsageError):
+        return
+    for pairs in map(_pairs, files):
+        if dict(pairs or ()).get("Driver") != Driver.KUBERNETES:
+            continue
+        for address in _addresses(dict(pairs or ()).get("Nodes")):
+            yield from parse_qs(address.partition("?")[2]).get("kubeconfig", [""])[0].split(os.pathsep)
+
+
+def _addresses(nodes: object) -> Iterator[str]:
+    for node in nodes if isinstance(nodes, list) else ():
+        yield from (str(value) for key, value in (node if isinstance(node, tuple) else ()) if key == "Endpoint")
 
 
 def _of_helpers(env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
@@ -193,7 +252,7 @@ def _home(env: Mapping[str, str]) -> Path:
 
 
 def _tracked(place: Path, request: BuildRequest, env: Mapping[str, str]) -> Iterator[str]:
-    """Yield what git tracks of a file or folder: the paths in it, or a link that leads out of the working copy.
+    """Yield what git tracks of a file or folder: the paths in it, or a link on the way to it.
 
     Yield ``.`` if git does not answer in time or there are too many paths; without git, if the folder has plug-ins.
     Only the working copies of this build count: users may keep their settings in a repository.
@@ -203,10 +262,14 @@ def _tracked(place: Path, request: BuildRequest, env: Mapping[str, str]) -> Iter
         Path(os.path.realpath(place.parent), place.name),
         Path(os.path.realpath(place)),
     )
-    if not any(path.is_relative_to(top) for top in _checkouts(request) for path in spelled):
+    tops = tuple(_checkouts(request))
+    if not any(path.is_relative_to(top) for top in tops for path in spelled):
         return
     if link := led_outside(place):
         yield from _listed(Path(os.path.realpath(link.parent), link.name), env)
+    for step in (folder / name for folder, name in way_to(place)):
+        if any(step.is_relative_to(top) for top in tops) and os.path.islink(step):  # noqa: PTH114 -- never raises
+            yield from _listed(step, env)
     yield from _listed(Path(os.path.realpath(place)), env)
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from buildx_cache.engine.git import guarded
 from buildx_cache.engine.process import Completed, capture_within
 from buildx_cache.errors import DeniedError, UsageError
+from buildx_cache.plan.facts import Credentials
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import HUB_KEY, auth_key
-from buildx_cache.registry.identity import Credential, Credentials, IdentityToken, Password
+from buildx_cache.registry import Credential, IdentityToken, Password
 from buildx_cache.scratch import making, scratch_folder
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from buildx_cache.ci import Revision
+from buildx_cache.caches.backend import CacheKind
+from buildx_cache.ci import CIContext, Revision
 from buildx_cache.ci.variables import clean
 from buildx_cache.engine.git import ask, configured, run_git
 from buildx_cache.errors import UnreachableError, UsageError
-from buildx_cache.request.remote_context import GitContext
+from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.outputs import pushes
+from buildx_cache.request.path_checks import check_shadow
+from buildx_cache.request.remote_context import GitContext, git_context, is_remote_context
 from buildx_cache.scratch import scratch_folder
 
 _HEADS = "refs/heads/"
@@ -38,6 +43,8 @@ _SSH = re.compile(rf"ssh://{_USER}{_HOST}(?::[0-9]+)?/\S*")
 # `user@host:path` is ssh; `ext::command` and `file://path` are not.
 _SCP = re.compile(rf"{_USER}{_HOST}:(?![:-]|//)\S+")
 _IN_A_FILE = "give the branches in a file, one a line: --keep-branches-from FILE"
+# The template fields that depend on the commit.
+_REVISION = ("sha", "short_sha", "branch", "tag", "pr")
 
 
 def branches(top: Path | None, env: Mapping[str, str]) -> tuple[str, ...]:
@@ -148,6 +155,44 @@ def _settings(address: str) -> tuple[tuple[str, str], ...]:
 _HEADS, _TAGS, _SYMBOLIC = "refs/heads/", "refs/tags/", "ref: "
 _PULL = re.compile(r"refs/(?:pull|merge-requests)/(?P<number>[0-9]+)/\w+", re.ASCII)
 _HINT = "name the commit in the address, ADDRESS#COMMIT, or give a fixed -t and --cache-scope"
+
+
+def at_commit(
+    request: BuildRequest, ci: CIContext, env: Mapping[str, str]
+) -> tuple[BuildRequest, CIContext, tuple[str, ...]]:
+    """Find the commit of a context that BuildKit fetches.
+
+    The context's server is asked only if a tag or the cache's scope depends on the commit. If a tag does, the commit is
+    required, and replaces the ref in the context's address.
+
+    Returns:
+        The request, the CI's facts for that commit, and notes.
+
+    Raises:
+        UsageError: a tag needs the commit, and it is unknown; or a folder here has the name of the context's address.
+        UnreachableError: a tag needs the commit, and the server does not answer.
+    """
+    if request.context == "-" or not is_remote_context(request.context):
+        return request, ci, ()
+    git = git_context(request.context)
+    known = Revision(sha=git.commit or None) if git else Revision()
+    needs_commit = any(f"{{{field}}}" in template for template in request.tag for field in _REVISION)
+    needs_scope = not (request.cache_scope or request.cache in (CacheKind.LOCAL, CacheKind.NONE))
+    if git is None or git.commit or not (needs_commit or (needs_scope and pushes(request))):
+        return request, ci.at(known), ()
+    try:
+        found = revision(git, env)
+    except (UsageError, UnreachableError) as error:
+        if needs_commit:
+            raise
+        branch = git.ref.removeprefix("refs/heads/")
+        guess = None if branch.startswith("refs/") else branch or None
+        return request, ci.at(replace(known, branch=guess)), (error.message,)
+    if not needs_commit:
+        return request, ci.at(found), ()
+    pinned = git.at(found.sha or "")
+    check_shadow(pinned)
+    return replace(request, context=pinned), ci.at(found), ()
 
 
 def revision(context: GitContext, env: Mapping[str, str]) -> Revision:

@@ -201,41 +201,55 @@ def beside(
             last words).
     """
     with _child(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as child:
-        if not child.stderr:
-            raise AssertionError
+        is_over = threading.Event()
+        draining = threading.Thread(target=_discard, args=(child, is_over), daemon=True)
         try:
-            said = _read_until(child.stderr.fileno(), is_ready, within)
-            draining = threading.Thread(target=_discard, args=(child.stderr.fileno(),), daemon=True)
+            said = _read_until(child, is_ready, within)
             draining.start()
             yield said
         finally:
             _end(child)
-        draining.join()
+            is_over.set()
+            if draining.ident is not None:
+                draining.join()
 
 
-def _read_until(source: int, is_ready: Callable[[bytes], object], within: tuple[float, int]) -> bytes:
+def _read_until(
+    child: subprocess.Popen[bytes], is_ready: Callable[[bytes], object], within: tuple[float, int]
+) -> bytes:
+    """Read stderr until the command is ready; what it leaves running may keep the pipe open after its end."""
+    if not child.stderr:
+        raise AssertionError
     seconds, most = within
     end = time.monotonic() + seconds
     said = b""
-    for chunk in _chunks(source):
+    for chunk in _chunks(child.stderr.fileno()):
         said += chunk
         if is_ready(said):
             return said
         if time.monotonic() > end or len(said) > most:
             raise TimeoutError(errno.ETIMEDOUT, "it takes too long")
+        if not chunk and child.poll() is not None:
+            break
     raise ChildProcessError(errno.ECHILD, (_text(said).strip().splitlines() or ["it ended"])[-1])
 
 
-def _discard(source: int) -> None:
-    """Read on, so that a full pipe holds nobody up."""
-    while os.read(source, _CHUNK):
-        pass
+def _discard(child: subprocess.Popen[bytes], is_over: threading.Event) -> None:
+    """Read on, so that a full pipe holds nobody up; stop soon after the command is over.
+
+    What the command has started in another session may keep the pipe open, and even write to it, for ever.
+    """
+    if not child.stderr:
+        raise AssertionError
+    for _ in _chunks(child.stderr.fileno()):
+        if is_over.is_set():
+            return
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """End a command and what it has started."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter where all have ended, on macOS
             os.killpg(child.pid, sign)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(_LAST_GRACE)
@@ -303,6 +317,8 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
     The docker command passes SIGINT on to its plugin, and Buildx cancels the solve (exit code 130).
     """
+    if child.returncode is not None:
+        return  # what it has left running may keep its pipes open
     steps: tuple[tuple[Callable[[], None], float], ...] = (
         (lambda: child.send_signal(signal.SIGINT), _GRACE),
         (lambda: os.killpg(child.pid, signal.SIGTERM), _LAST_GRACE),

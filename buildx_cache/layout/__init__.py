@@ -4,14 +4,14 @@ No function raises an error for a fault in the folder: faults are :class:`Findin
 :func:`lock` while calling a function that deletes or rewrites.
 """
 
-from buildx_cache.layout.eviction import bound, prune
+from buildx_cache.layout.eviction import bound
 from buildx_cache.layout.gc import delete_stale_writes, has_stale_writes, sweep
 from buildx_cache.layout.image import Archive, delete_image_folders, new_image_folder, read_archive
 from buildx_cache.layout.index import cache_key, part_from_other_names
-from buildx_cache.layout.locking import HeldLock, Sharing, lock
+from buildx_cache.layout.locking import Sharing, lock
 from buildx_cache.layout.model import (
     LISTED_TAGS,
-    Blob,
+    BuildNote,
     EvictionResult,
     Finding,
     Kind,
@@ -23,7 +23,8 @@ from buildx_cache.layout.model import (
     damage_of,
     damaged,
 )
-from buildx_cache.layout.ownership import exposure, is_file, is_foreign, is_layout, is_own, refuse_exposed
+from buildx_cache.layout.notes import annotate, build_note, tagged_digest
+from buildx_cache.layout.ownership import exposure, is_foreign, is_layout, is_own, refuse_exposed
 from buildx_cache.layout.parse import shown_tag
 from buildx_cache.layout.quarantine import delete_inner_asides, is_aside, set_aside
 from buildx_cache.layout.reachability import Layer, as_json, finding_json, layers_by_size, reach, rfc3339
@@ -34,10 +35,9 @@ from buildx_cache.layout.verification import unsound, verify
 __all__ = [
     "LISTED_TAGS",
     "Archive",
-    "Blob",
+    "BuildNote",
     "EvictionResult",
     "Finding",
-    "HeldLock",
     "Kind",
     "Layer",
     "Reachability",
@@ -46,9 +46,11 @@ __all__ = [
     "Sharing",
     "SweepResult",
     "Tag",
+    "annotate",
     "as_json",
     "blob_names",
     "bound",
+    "build_note",
     "cache_key",
     "damage_of",
     "damaged",
@@ -60,7 +62,6 @@ __all__ = [
     "forget_origin",
     "has_stale_writes",
     "is_aside",
-    "is_file",
     "is_foreign",
     "is_layout",
     "is_own",
@@ -68,7 +69,6 @@ __all__ = [
     "lock",
     "new_image_folder",
     "part_from_other_names",
-    "prune",
     "reach",
     "read_archive",
     "refuse_exposed",
@@ -77,6 +77,7 @@ __all__ = [
     "set_aside",
     "shown_tag",
     "sweep",
+    "tagged_digest",
     "unsound",
     "verify",
 ]

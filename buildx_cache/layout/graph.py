@@ -54,7 +54,7 @@ class WalkLimits:
 FOLDER_LIMITS = WalkLimits()
 
 
-class Source(Protocol):
+class DocumentSource(Protocol):
     """A folder or a repository that documents are read from."""
 
     def fetch(self, of: Descriptor) -> bytes:
@@ -110,7 +110,7 @@ class Graph:
                 waiting += [(inner, False) for inner in {child.digest for child in children} - opened]
 
 
-class Findings:
+class FindingList:
     """Collect findings in order: each fault of a blob once, whatever its referrer, up to ``FINDINGS_LIMIT``."""
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ def walk(store: Store, index: bytes | None = None) -> Graph:
     return replace(found.run(_index_roots(content, found)), index=content)
 
 
-def follow(root: Root, source: Source, limits: WalkLimits) -> Graph:
+def follow(root: Root, source: DocumentSource, limits: WalkLimits) -> Graph:
     """Follow one root. Record a finding for what cannot be followed."""
     return _Walk(source=source, limits=limits).run((root,))
 
@@ -175,12 +175,12 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
 
 @dataclass(kw_only=True)
 class _Walk:
-    source: Source
+    source: DocumentSource
     limits: WalkLimits
     children: dict[str, tuple[Descriptor, ...]] = field(default_factory=dict)
     links: dict[Descriptor, dict[str, None]] = field(default_factory=dict)
-    findings: Findings = field(default_factory=Findings)
-    obstacles: Findings = field(default_factory=Findings)
+    findings: FindingList = field(default_factory=FindingList)
+    obstacles: FindingList = field(default_factory=FindingList)
     digests: set[str] = field(default_factory=set)
     bytes_read: int = 0
     values_read: int = 0

@@ -251,13 +251,23 @@ class Blob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BuildNote:
+    """The build that wrote a tag: its steps, how many ``more`` it had, the scope and the commit; empty if unknown."""
+
+    steps: tuple[str, ...]
+    more: int = 0
+    scope: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tag:
     """One entry of index.json and the blobs that it keeps alive.
 
     ``live_bytes`` counts every blob below the tag, ``own_bytes`` the blobs below no other tag (both on disk).
     ``created`` is the newest time in the tag's cache records, ``written`` the modification time of its manifest; both
     in seconds since the epoch, None if unknown. ``records`` is None if no cacheconfig could be read.
-    ``position`` is the entry's position in index.json.
+    ``position`` is the entry's position in index.json. ``note`` tells of the build that wrote the tag, None if unknown.
     """
 
     name: str
@@ -271,6 +281,7 @@ class Tag:
     own_bytes: int
     created: float | None
     written: float | None
+    note: BuildNote | None = None
 
     @property
     def blobs(self) -> frozenset[str]:

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from buildx_cache.layout.graph import FOLDER_LIMITS, Graph, walk
+from buildx_cache.layout.index import index_entries
 from buildx_cache.layout.model import (
     LISTED_TAGS,
     ROLES,
     Blob,
     BlobSet,
+    BuildNote,
     Descriptor,
     Finding,
     Numbering,
@@ -22,6 +24,7 @@ from buildx_cache.layout.model import (
     Tag,
     Weights,
 )
+from buildx_cache.layout.notes import note_of
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.records import Records, read_configs
 from buildx_cache.layout.store import BlobFile, Store, open_store
@@ -89,6 +92,7 @@ def _tags(store: Store, graph: Graph) -> Iterator[Tag]:
     records = Weights(numbering, {digest: found.records for digest, found in read.items()})
     configs = numbering.bits(read)
     newest = _newest(graph, read)
+    entries = index_entries(graph.index) if graph.roots else []
     alone = _held_once(closed[root.descriptor.digest] for root in graph.roots)
     for root in graph.roots:
         bits = closed[root.descriptor.digest]
@@ -104,6 +108,7 @@ def _tags(store: Store, graph: Graph) -> Iterator[Tag]:
             own_bytes=sizes.of(bits & alone),
             created=newest.get(root.descriptor.digest),
             written=_modified(store.file(root.descriptor.digest)),
+            note=note_of(entries[root.position]),
         )
 
 
@@ -236,6 +241,16 @@ def _tag(tag: Tag) -> dict[str, object]:
         "own_bytes": tag.own_bytes,
         "created": rfc3339(tag.created),
         "written": rfc3339(tag.written),
+        "build": _note(tag.note) if tag.note else None,
+    }
+
+
+def _note(note: BuildNote) -> dict[str, object]:
+    return {
+        "scope": note.scope or None,
+        "commit": note.commit or None,
+        "steps": list(note.steps),
+        "more_steps": note.more,
     }
 
 

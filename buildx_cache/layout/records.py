@@ -17,7 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from buildx_cache.layout.graph import Graph, Root, Source, WalkLimits, walk
+from buildx_cache.layout.graph import DocumentSource, Graph, Root, WalkLimits, walk
 from buildx_cache.layout.index import index_entries, replace_entries, tag_entry
 from buildx_cache.layout.model import DOCUMENT_LIMIT, OCI_MANIFEST, Descriptor, Kind, Role
 from buildx_cache.layout.parse import (
@@ -66,7 +66,7 @@ class Records:
 
 
 def read_configs(
-    graph: Graph, source: Source, limits: WalkLimits
+    graph: Graph, source: DocumentSource, limits: WalkLimits
 ) -> Iterator[tuple[Descriptor, str, Records | MalformedError | None]]:
     """Read every config of a graph once; yield the config, the digest of each manifest that names it, and its content.
 
@@ -91,7 +91,7 @@ def read_configs(
 class _ConfigReader:
     """Read configs until their total exceeds the limits."""
 
-    def __init__(self, source: Source, limits: WalkLimits) -> None:
+    def __init__(self, source: DocumentSource, limits: WalkLimits) -> None:
         self._source = source
         self._documents = limits.documents
         self._bytes = limits.document_bytes

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from buildx_cache.layout.graph import FOLDER_LIMITS, Findings, Graph, walk
+from buildx_cache.layout.graph import FOLDER_LIMITS, FindingList, Graph, walk
 from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.records import Records, read_configs
@@ -31,7 +31,7 @@ def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
     """
     try:
         with open_store(folder) as store:
-            found = Findings()
+            found = FindingList()
             graph = walk(store)
             faults = chain(_layout_faults(store), store.foreign, faults_of(store, graph))
             for finding in chain(faults, _content_faults(store, graph) if deep else ()):

@@ -151,7 +151,9 @@ class Writer:
     def open_blob(self, digest: str) -> BinaryIO | None:
         """Return a blob that is there and sound, else None.
 
-        The size of those that index.json led to was compared when the build began; any other one is hashed.
+        A blob is hashed when it is first asked for, and again only if the file has changed since: BuildKit asks for the
+        layers of the cache that it writes, several at once, so that no more is read than one cache, once a call. The
+        size alone would keep a corrupt layer for ever: BuildKit does not send what is there.
         """
         try:
             with _blobs(self._root) as blobs:
@@ -159,9 +161,9 @@ class Writer:
         except (MalformedError, OSError):
             return None
         found = os.fstat(file.fileno())
-        if self._sizes.get(digest) == found.st_size or self._known.get(digest) == _identity(found):
+        if self._known.get(digest) == _identity(found):
             return file
-        if not unsound(self._folder, [digest]):
+        if self._sizes.get(digest, found.st_size) == found.st_size and not unsound(self._folder, [digest]):
             self._known[digest] = _identity(found)
             return file
         file.close()

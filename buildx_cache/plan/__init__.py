@@ -22,15 +22,14 @@ from buildx_cache.plan.build_plan import (
     Container,
     ImagePlan,
     LoadingPlan,
-    LoginPlan,
     ServingPlan,
     Target,
     parse_build_arg,
 )
 from buildx_cache.plan.builder_choice import own_builder_name, plan_builder, plan_loading, wants_own
-from buildx_cache.plan.cache_choice import choose_kind, plan_cache, shares_loopback
+from buildx_cache.plan.cache_choice import choose_kind, is_near, plan_cache, shares_loopback
 from buildx_cache.plan.effects import Effect, PruneBuilder
-from buildx_cache.plan.facts import Builder, Facts, Node, Place, Store, TlsEndpoint, parse_version, show_version
+from buildx_cache.plan.facts import Builder, Facts, ImageStore, Node, Place, TlsEndpoint, parse_version, show_version
 from buildx_cache.plan.login_choice import login_notes, plan_login
 from buildx_cache.plan.scopes import cache_references, is_unplaced, own_branch
 from buildx_cache.plan.tags import case_notes, check_fork, image_tags, pushed_names
@@ -53,13 +52,12 @@ __all__ = [
     "Effect",
     "Facts",
     "ImagePlan",
+    "ImageStore",
     "LoadingPlan",
-    "LoginPlan",
     "Node",
     "Output",
     "Place",
     "ServingPlan",
-    "Store",
     "Target",
     "TlsEndpoint",
     "make_plan",
@@ -146,12 +144,8 @@ def _names(request: BuildRequest, tags: tuple[Reference, ...]) -> tuple[Referenc
 def _asked(
     request: BuildRequest, facts: Facts, builder: BuilderPlan, pushed: tuple[Reference, ...]
 ) -> tuple[Reference, ...]:
-    """Return the repositories whose registries this host asks whether they accept the push.
-
-    A builder on another host is not checked: a registry may accept that host and refuse this one.
-    """
-    is_near = builder.driver in (Driver.DOCKER, Driver.DOCKER_CONTAINER) and not request.endpoint
-    if request.no_push_check or not is_near or not pushes(request):
+    """Return the repositories whose registries this host asks whether they accept the push."""
+    if request.no_push_check or not is_near(request, builder) or not pushes(request):
         return ()
     repositories = dict.fromkeys(replace(each.canonical, tag="", digest="") for each in pushed)
     is_same = shares_loopback(request, facts, builder)
@@ -165,7 +159,7 @@ def _image_id_key(request: BuildRequest, facts: Facts) -> str:
     The classic store uses the digest of the image's configuration, the containerd store that of the image. With
     several outputs each overwrites the image's digest in the metadata: then the engine has to be asked.
     """
-    if facts.store is Store.CLASSIC:
+    if facts.store is ImageStore.CLASSIC:
         return CONFIG_DIGEST
     return "" if request.push or request.output or request.buildx_flags else DIGEST
 
@@ -175,7 +169,7 @@ def _check_load(request: BuildRequest, facts: Facts) -> None:
 
     BuildKit refuses it, too, but not if the engine loads the image from the cache's folder.
     """
-    if not loads(request) or facts.store is not Store.CLASSIC:
+    if not loads(request) or facts.store is not ImageStore.CLASSIC:
         return
     if attests(request):
         raise UsageError(

@@ -21,7 +21,7 @@ from buildx_cache.plan.effects import (
     RemoveContext,
     RemoveVolume,
 )
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Certificates, Store, Version
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Certificates, ImageStore, Version
 from buildx_cache.redaction import Secret, is_secret_argument
 from buildx_cache.reference import Reference
 from buildx_cache.request.build_request import BuildxOptions, option_key
@@ -253,6 +253,13 @@ class CachePlan:
     tags: tuple[str, ...] = ()
     """Tags of the image that an inline cache needs."""
     serving: ServingPlan = ServingPlan()
+    fallbacks: tuple[tuple[CacheEntry, ...], ...] = ()
+    """Groups of imports that may hold the same steps: the build's own scope first, then those that it falls back to.
+
+    The call leaves out a fallback in which no step is newer than in those before it (:func:`run.fallbacks.superseded`).
+    """
+    asked: tuple[CacheEntry, ...] = ()
+    """The entries of ``fallbacks`` whose registry this host asks for the time of the newest step."""
     left_out: tuple[tuple[CacheEntry, str], ...] = ()
     """Entries that Buildx would leave out silently, each with the variables that are not set."""
     max_size: int | None = None
@@ -333,7 +340,7 @@ class BuildPlan:
     """The images to build: one for ``build``."""
     docker_context: str = ""
     """The Docker context of every command; empty: the current one."""
-    store: Store = Store.CLASSIC
+    store: ImageStore = ImageStore.CLASSIC
     """The engine's image store."""
     login: LoginPlan | None = None
     prune: PruneBuilder | None = None

@@ -22,7 +22,7 @@ from buildx_cache.plan.effects import (
     RemoveContext,
     RemoveVolume,
 )
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, Store
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, ImageStore
 from buildx_cache.plan.registry_choice import buildkitd_config, driver_options, loopback_registries, plan_registries
 from buildx_cache.reference import Reference
 from buildx_cache.request.build_request import BuildRequest, Driver, Endpoint, Lazy, parse_endpoint
@@ -100,11 +100,11 @@ def _is_annotated(request: BuildRequest) -> bool:
     return any(values_of(request, "annotation")) or any(name.startswith("annotation") for name in attributes)
 
 
-def unsupported_reason(request: BuildRequest, driver: str, store: Store, kind: CacheKind) -> str:
+def unsupported_reason(request: BuildRequest, driver: str, store: ImageStore, kind: CacheKind) -> str:
     """Return why a builder of this driver cannot carry out the request, or the empty string."""
     if driver != Driver.DOCKER:
         return ""
-    limits = (*_ENGINE_LIMITS, *(_CLASSIC_LIMITS if store is Store.CLASSIC else ()))
+    limits = (*_ENGINE_LIMITS, *(_CLASSIC_LIMITS if store is ImageStore.CLASSIC else ()))
     return next((reason for applies, reason in limits if applies(request, kind)), "")
 
 
@@ -186,7 +186,9 @@ def _engine_builder(request: BuildRequest, facts: Facts, kind: CacheKind) -> Bui
 
 def _another_driver(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
     """Return the hint on a suitable driver; it names the containerd image store if that would help."""
-    is_stores = facts.store is Store.CLASSIC and not unsupported_reason(request, Driver.DOCKER, Store.CONTAINERD, kind)
+    is_stores = facts.store is ImageStore.CLASSIC and not unsupported_reason(
+        request, Driver.DOCKER, ImageStore.CONTAINERD, kind
+    )
     other = ", or turn on the engine's containerd image store" if is_stores else ""
     return f"use --driver docker-container{other}"
 

@@ -15,7 +15,7 @@ from buildx_cache.plan.builder_choice import is_read_only, unsupported_reason, w
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Builder, Facts
 from buildx_cache.plan.scopes import Scopes, check_apart, folder_tags, is_unplaced, plan_scopes, references
 from buildx_cache.redaction import redact
-from buildx_cache.reference import Reference
+from buildx_cache.reference import Reference, is_loopback, parse_reference
 from buildx_cache.request.build_request import BuildRequest, Driver, Lazy
 from buildx_cache.request.options import parse_size
 from buildx_cache.request.outputs import pushes
@@ -54,6 +54,21 @@ def shares_loopback(request: BuildRequest, facts: Facts, builder: BuilderPlan) -
     """Return whether a loopback address is known to be the same host for the builder and for this process."""
     is_here = not facts.elsewhere and not _foreign_endpoint(request, facts, builder)
     return is_here and _network(request, facts, builder) == HOST
+
+
+def is_near(request: BuildRequest, builder: BuilderPlan) -> bool:
+    """Return whether the builder is known to reach the registries that this host reaches, and no others.
+
+    A registry may accept a builder on another host and refuse this one.
+    """
+    return builder.driver in (Driver.DOCKER, Driver.DOCKER_CONTAINER) and not request.endpoint
+
+
+def _is_asked(request: BuildRequest, facts: Facts, builder: BuilderPlan, entry: CacheEntry) -> bool:
+    """Return whether this host asks an import's registry for the time of its newest step."""
+    if entry.folder or not is_near(request, builder):
+        return False
+    return shares_loopback(request, facts, builder) or not is_loopback(parse_reference(entry.place).registry_host)
 
 
 def _unreachable_reason(request: BuildRequest, facts: Facts, builder: BuilderPlan, network: str) -> str:
@@ -188,11 +203,11 @@ def plan_cache(
     exports = _exports(request, caches) if not (read_only or is_unplaced(request, ci, kind)) else ()
     extra = tuple(_forgiving(request, parse_export(text)) for text in request.cache_to) if not read_only else ()
     apart = tuple(cache.platform for cache in caches) if len(caches) > 1 else ()
-    imports = _unique(
-        *(entry for cache in caches for entry in cache.imports()),
-        *(parse_import(text) for text in request.cache_from),
-    )
+    named = tuple(parse_import(text) for text in request.cache_from)
+    imports = _unique(*(entry for cache in caches for entry in cache.imports()), *named)
     exported = _local_last(_unique(*(() if apart else exports), *extra))
+    groups = (tuple(entry for entry in _unique(*cache.imports()) if entry not in named) for cache in caches)
+    fallbacks = tuple(group for group in groups if len(group) > 1)
     return CachePlan(
         kind=kind,
         why=why,
@@ -204,6 +219,8 @@ def plan_cache(
         node_exports=tuple(zip(apart, exports, strict=True)) if apart and exports else (),
         tags=tuple(cache.image for cache in caches if cache.image and exports),
         serving=plan_serving(request, facts, builder, (*imports, *exported)),
+        fallbacks=fallbacks,
+        asked=tuple(entry for group in fallbacks for entry in group if _is_asked(request, facts, builder, entry)),
         left_out=_left_out(facts, _unique(*imports, *exported)),
         max_size=parse_size(request.cache_max_size),
     )

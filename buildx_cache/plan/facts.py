@@ -1,4 +1,4 @@
-"""Define the facts that a plan depends on: Docker, Buildx, builders, registries, and the project's paths."""
+"""Define the facts that a plan or ``doctor`` depends on: Docker, Buildx, builders, registries, logins, paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNKNOWN_VERSION: Version = (0, 0, 0)
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
-class Store(StrEnum):
+class ImageStore(StrEnum):
     """An engine's image store; only the containerd store can export every kind of cache."""
 
     CONTAINERD = "containerd"
@@ -108,7 +108,7 @@ class Facts:
 
     docker: str
     buildx: Version
-    store: Store
+    store: ImageStore
     context: str
     """The Docker context in use; ``default`` is the engine of ``DOCKER_HOST`` or the local socket."""
     place: Place
@@ -128,6 +128,21 @@ class Facts:
     registries: Registries = Registries()
     default_config: str = ""
     """The user's ``buildkitd.default.toml``, Buildx' default configuration for new builders; empty if absent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """The logins in the user's Docker configuration and environment: names only, never a secret."""
+
+    folder: str
+    registries: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
+    broken: str = ""
+    """Why the configuration cannot be read; empty if it can."""
+    ambient: str = ""
+    """The registry that ``DOCKER_LOGIN`` is for; empty if the variables do not make a login."""
+    unusable: str = ""
+    """Why the variables do not make a login; empty if they do, or none is set."""
 
 
 def parse_version(text: str) -> Version:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from buildx_cache.caches.entry import redacted_entry
@@ -27,6 +27,7 @@ def shell_lines(plan: BuildPlan) -> str:
         *(_comment(f"registries: {line}") for line in plan.builder.registries.lines),
         _comment(f"cache: {plan.cache.kind}: {plan.cache.why}"),
         *_served(plan.cache),
+        *map(_comment, _superseding(plan.cache)),
         *(_comment(f"note: {note}") for note in plan.notes),
     ]
     for phase, effect in plan.phases():
@@ -41,6 +42,14 @@ def _served(cache: CachePlan) -> list[str]:
     """Return a comment if ``build`` serves a local folder to BuildKit, which the commands do not show."""
     said = f"lazy: BuildKit reads the folder through a registry in this program: {cache.serving.why}"
     return [_comment(said)] if cache.serving.is_on else []
+
+
+def _superseding(cache: CachePlan) -> Iterator[str]:
+    """Yield a comment for each group of imports of which ``build`` may leave some out, which the commands show all."""
+    for own, *others in cache.fallbacks:
+        what = f"{own.place}:{own.tag}" if own.folder else own.place
+        names = ", ".join(other.tag if other.folder else other.place.rpartition(":")[2] for other in others)
+        yield f"fallbacks: `build` imports {names} only if a step there is newer than those of {what}"
 
 
 def _config_file(effect: Effect | BuildInvocation) -> list[str]:
@@ -150,6 +159,7 @@ def plan_json(plan: BuildPlan) -> str:
                 "why": plan.cache.serving.why,
             },
             "imports": [redacted_entry(str(entry)) for entry in plan.cache.imports],
+            "fallbacks": [[redacted_entry(str(entry)) for entry in group] for group in plan.cache.fallbacks],
             "exports": [redacted_entry(str(entry)) for entry in plan.cache.written],
         },
         "images": {target.name: _image(target.image) for target in plan.targets},

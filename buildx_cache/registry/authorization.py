@@ -19,8 +19,17 @@ from urllib3.exceptions import HTTPError
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback
-from buildx_cache.registry.identity import Credential, IdentityToken, Password
-from buildx_cache.registry.transport import Request, Send, follow, host_of, join, may_redirect, printable, unreachable
+from buildx_cache.registry import Credential, IdentityToken, Password
+from buildx_cache.registry.transport import (
+    RegistryRequest,
+    Send,
+    follow,
+    host_of,
+    join,
+    may_redirect,
+    printable,
+    unreachable,
+)
 
 _CLIENT = "buildx-cache"
 _TOKEN_LIMIT = 1 << 20
@@ -154,7 +163,7 @@ class Login:
         request = _token_request(realm, {key: value for key, value in parameters.items() if value}, self.login())
         return self._read_token(request)
 
-    def _read_token(self, request: Request) -> str:
+    def _read_token(self, request: RegistryRequest) -> str:
         answer, _ = follow(self.send, request)
         try:
             content = answer.read(_TOKEN_LIMIT + 1)
@@ -193,18 +202,18 @@ def _actions(action: str) -> str:
     return action if action == "pull" else f"pull,{action}"
 
 
-def _token_request(realm: str, parameters: Mapping[str, str], login: Credential | None) -> Request:
+def _token_request(realm: str, parameters: Mapping[str, str], login: Credential | None) -> RegistryRequest:
     match login:
         case IdentityToken(secret=secret):
             form = {"grant_type": "refresh_token", "client_id": _CLIENT, "refresh_token": secret, **parameters}
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            return Request(method="POST", url=realm, headers=headers, body=urlencode(form).encode())
+            return RegistryRequest(method="POST", url=realm, headers=headers, body=urlencode(form).encode())
         case Password() as password:
-            return Request(
+            return RegistryRequest(
                 method="GET", url=_with_query(realm, parameters), headers={"Authorization": _basic(password)}
             )
         case _:
-            return Request(method="GET", url=_with_query(realm, parameters))
+            return RegistryRequest(method="GET", url=_with_query(realm, parameters))
 
 
 def _with_query(realm: str, parameters: Mapping[str, str]) -> str:

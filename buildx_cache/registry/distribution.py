@@ -29,7 +29,7 @@ from buildx_cache.registry.transport import (
     ANSWER_LIMIT,
     CONNECTIONS,
     Pace,
-    Request,
+    RegistryRequest,
     Send,
     follow,
     host_of,
@@ -303,7 +303,7 @@ class Distribution:
         self, method: str, url: str, headers: Mapping[str, str], size: int
     ) -> tuple[urllib3.BaseHTTPResponse, str]:
         given = {name: value for name, value in headers.items() if value}
-        return follow(self.send, Request(method=method, url=url, headers=given, size=size))
+        return follow(self.send, RegistryRequest(method=method, url=url, headers=given, size=size))
 
     def _expect(self, answer: _Answer, what: str) -> _Answer:
         if answer.status not in _OK:

@@ -17,9 +17,9 @@ from buildx_cache.layout.records import Records, read_configs
 from buildx_cache.layout.verification import limit_faults
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference, is_loopback
+from buildx_cache.registry import Credential
 from buildx_cache.registry.authorization import Login
 from buildx_cache.registry.distribution import Distribution, in_parallel
-from buildx_cache.registry.identity import Credential
 from buildx_cache.registry.transport import Pace, Send, sender
 
 TAG_LIMITS = WalkLimits(roots=1, documents=128, document_bytes=32 << 20, blobs=50_000)

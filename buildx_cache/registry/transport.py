@@ -208,7 +208,7 @@ _NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RegistryRequest:
     """A request; ``repr`` leaves out headers and body, which may hold secrets."""
 
     method: str
@@ -219,7 +219,7 @@ class Request:
     """The largest answer, in bytes."""
 
 
-Send = Callable[[Request], urllib3.BaseHTTPResponse]
+Send = Callable[[RegistryRequest], urllib3.BaseHTTPResponse]
 """Send one request and return the answer, its body unread.
 
 Raises:
@@ -243,7 +243,7 @@ def sender(env: Mapping[str, str], pace: Pace = Pace(), retry: urllib3.Retry = R
         paced(each, pace, expected)
     timeout = urllib3.Timeout(connect=_CONNECT, read=pace.piece)
 
-    def send(request: Request) -> urllib3.BaseHTTPResponse:
+    def send(request: RegistryRequest) -> urllib3.BaseHTTPResponse:
         parts = urlsplit(request.url)
         manager = direct if _goes_direct(parts, no_proxy) else proxied.get(parts.scheme, direct)
         expected.size = request.size
@@ -292,7 +292,7 @@ def _proxy_at(parts: SplitResult) -> urllib3.ProxyManager:
     return urllib3.ProxyManager(f"{parts.scheme}://{host}", proxy_headers=headers, maxsize=CONNECTIONS)
 
 
-def follow(send: Send, request: Request) -> tuple[urllib3.BaseHTTPResponse, str]:
+def follow(send: Send, request: RegistryRequest) -> tuple[urllib3.BaseHTTPResponse, str]:
     """Send a request; follow the redirects of a GET or HEAD, as to a registry's blob storage.
 
     Return the answer and the final address. Send ``Authorization`` to the first host only. Refuse a redirect that
@@ -314,7 +314,7 @@ def follow(send: Send, request: Request) -> tuple[urllib3.BaseHTTPResponse, str]
     )
 
 
-def _redirected(request: Request, location: str) -> Request:
+def _redirected(request: RegistryRequest, location: str) -> RegistryRequest:
     url = join(request.url, location)
     if url is None or not may_redirect(request.url, url):
         raise UnreachableError(
@@ -352,7 +352,7 @@ def _is_local(url: str) -> bool:
     return bool(mapped.is_loopback or mapped.is_link_local or mapped.is_unspecified)
 
 
-def _answer(send: Send, request: Request) -> urllib3.BaseHTTPResponse:
+def _answer(send: Send, request: RegistryRequest) -> urllib3.BaseHTTPResponse:
     try:
         return send(request)
     except (HTTPError, ValueError) as error:  # http.client and idna raise ValueError for a malformed URL

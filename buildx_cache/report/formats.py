@@ -13,7 +13,7 @@ from buildx_cache.atomic import write_text
 from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.errors import BuildxCacheError, ExhaustedError
 from buildx_cache.formatting import size
-from buildx_cache.report.build_report import BuildReport, CacheReport, LazyReport, LocalReport
+from buildx_cache.report import BuildReport, CacheReport, LazyReport, LocalReport
 from buildx_cache.working_copy import prepared_root
 
 

@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element, tostring
 from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import counted, duration, short_digest, size
-from buildx_cache.report.build_report import BuildReport, CacheReport
+from buildx_cache.report import BuildReport, CacheReport
 from buildx_cache.report.formats import cache_rows
 from buildx_cache.report.html_elements import breakable, clipped, element, one_line, tail
 from buildx_cache.report.html_timeline import timeline_section

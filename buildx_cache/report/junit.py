@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, tostring
 
 from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.report.build_report import BuildReport, StepReport
+from buildx_cache.report import BuildReport, StepReport
 from buildx_cache.report.html_elements import clipped, element, one_line, plain, step_title, tail
 
 _NAME = 500

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, tostring
 
 from buildx_cache.errors import BuildxCacheError
 from buildx_cache.formatting import counted, duration, short_digest, size
-from buildx_cache.report.build_report import BuildReport, CacheReport, StepReport
+from buildx_cache.report import BuildReport, CacheReport, StepReport
 from buildx_cache.report.formats import cache_rows
 from buildx_cache.report.html_elements import clipped, element, one_line, step_title
 

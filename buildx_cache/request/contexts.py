@@ -28,9 +28,9 @@ from buildx_cache.request.local_paths import (
     values_of,
     written_layouts,
 )
+from buildx_cache.request.path_checks import IGNORE
 from buildx_cache.request.probe import has_file_inside, look
 from buildx_cache.request.remote_context import is_remote_context
-from buildx_cache.request.validation import IGNORE
 from buildx_cache.working_copy import prepared_root
 
 _SECONDS = 1.5
@@ -199,13 +199,17 @@ def check_cache_directories(directories: Sequence[str]) -> None:
         seen.add(real)
 
 
-def check_exported_folders(request: BuildRequest, caches: Sequence[str], settings: Sequence[Path] = ()) -> None:
+def check_exported_folders(
+    request: BuildRequest, caches: Sequence[str], settings: Sequence[Path] = (), programs: Sequence[Path] = ()
+) -> None:
     """Refuse an export of the image's files into a folder that the same call uses for something else.
 
     Folders of a cache, a layout or another export are refused: Buildx writes the image's files first and then follows
     their links, so the image would choose which files of the host are written. Folders with the user's ``settings`` are
     refused, and results over these settings, too: a Docker plug-in of the image would run on the host at the next
     docker command of this call. (An archive begins with the name of a file, which may be JSON that Docker reads.)
+    Files of this program (``programs``) are loaded while it runs: an image could replace them. The lines of a
+    ``--dotenv`` file become variables of later steps: nothing else may write that file.
 
     Raises:
         UsageError: with the two folders.
@@ -213,19 +217,46 @@ def check_exported_folders(request: BuildRequest, caches: Sequence[str], setting
     outputs = (dict(output_pairs(text)) for text in outputs_of(request))
     exported = tuple(filter(None, (fields.get("dest") for fields in outputs if fields.get("type") == "local")))
     _refuse_settings(request, settings)
+    _refuse_programs(request, programs)
+    _refuse_dotenv(request)
     _refuse_results(request, exported)
     _refuse_caches(exported, (*caches, *written_layouts(request)))
 
 
 def _refuse_settings(request: BuildRequest, settings: Sequence[Path]) -> None:
-    results = (each.path for each in used_paths(request) if each.name in (*RESULT_FILES, "output"))
-    for path, place in product(filter(is_path, results), settings):
+    for path, place in product(_results(request), settings):
         if _meet(place, path):
             raise UsageError(
                 f"the result {path} overlaps with the user's settings {place}: "
                 "what is built could choose programs to run here",
                 code="output-over-settings",
                 hint="write it elsewhere, or set HOME to a folder outside of it",
+            )
+
+
+def _results(request: BuildRequest) -> Iterator[str]:
+    """Yield the paths of outputs and result files."""
+    return (each.path for each in used_paths(request) if each.name in (*RESULT_FILES, "output") and is_path(each.path))
+
+
+def _refuse_programs(request: BuildRequest, programs: Sequence[Path]) -> None:
+    for path, place in product(_results(request), programs):
+        if _meet(place, path):
+            raise UsageError(
+                f"the result {path} overlaps with this program's files in {place}: what is built could replace them",
+                code="output-over-program",
+                hint="write it elsewhere, such as -o out, or install the program outside of that folder",
+            )
+
+
+def _refuse_dotenv(request: BuildRequest) -> None:
+    outputs = (each.path for each in used_paths(request) if each.name == "output" and is_path(each.path))
+    for path in outputs:
+        if request.dotenv and _resolved(request.dotenv).is_relative_to(_resolved(path)):
+            raise UsageError(
+                f"--dotenv {request.dotenv} is in the output {path}: later steps would take variables of the image",
+                code="output-over-result",
+                hint="write it elsewhere",
             )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError, UsageError
+from buildx_cache.permissions import trusted_users, way_to
 from buildx_cache.working_copy import first_link, prepared_root
 
 _LINKS = 40
@@ -210,10 +211,23 @@ def _check_links(path: str, option: str) -> None:
             code="path-behind-a-link",
             hint=f"give a file in an ordinary folder, or outside of {root}",
         )
-    if os.path.islink(path) and os.lstat(path).st_uid not in {0, os.geteuid()}:  # noqa: PTH114 -- never raises
-        raise UsageError(
-            f"{option} {path} is another user's symbolic link", code="path-behind-a-link", hint=f"give another {option}"
-        )
+    refuse_foreign_links(path, option)
+
+
+def refuse_foreign_links(path: str, option: str) -> None:
+    """Refuse a path to write to with another user's symbolic link on the way: that user would choose the place.
+
+    Raises:
+        UsageError: with the link.
+    """
+    trusted = trusted_users()
+    for step in (folder / name for folder, name in way_to(Path(path))):
+        if os.path.islink(step) and os.lstat(step).st_uid not in trusted:  # noqa: PTH114 -- never raises
+            raise UsageError(
+                f"{option} {path} leads over another user's symbolic link: {step}",
+                code="path-behind-a-link",
+                hint=f"give another {option}",
+            )
 
 
 def _above(path: str) -> Iterator[Path]:

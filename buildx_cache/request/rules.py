@@ -35,10 +35,14 @@ _MOST_ENTRIES = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """The place of a found file: the ``root`` of its working copy, and the build ``context`` if that is a folder."""
+    """The place of a found file: the ``root`` of its working copy, and the build ``context`` if that is a folder.
+
+    ``programs`` are the folders in which this call looks for programs, without links.
+    """
 
     root: Path
     context: Path | None = None
+    programs: tuple[Path, ...] = ()
 
 
 def ground_of(folder: Path, context: Path | None) -> Ground:
@@ -234,9 +238,22 @@ def _output(text: str, ground: Ground) -> str:
         return "it has a type or an attribute that only the caller sets"
     if found := next(filter(None, (_name(name.strip(), ground) for name in fields.get("name", "").split(","))), ""):
         return found
-    if not place:
-        return ""
-    return (_exported if kind == "local" else _layout if "tar" in fields else _path)(place, ground)
+    return _result(kind, place, ground, is_layout="tar" in fields) if place else ""
+
+
+def _result(kind: str, place: str, ground: Ground, *, is_layout: bool) -> str:
+    """Check the place of an output."""
+    if _is_over_programs(place, ground, is_folder=kind == "local"):
+        return "it is in a folder of PATH, whose programs run here"
+    return (_exported if kind == "local" else _layout if is_layout else _path)(place, ground)
+
+
+def _is_over_programs(place: str, ground: Ground, *, is_folder: bool) -> bool:
+    """Return whether an export can write a program: to a folder of ``PATH``; an archive begins as the image says."""
+    target = Path(os.path.realpath(place))
+    return any(
+        folder.is_relative_to(target) or (folder == target.parent and not is_folder) for folder in ground.programs
+    )
 
 
 _OUTPUT_TYPES = ("local", "tar", "oci", "docker", "image", "registry", "cacheonly")

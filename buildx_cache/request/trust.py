@@ -1,4 +1,8 @@
-"""Check a configuration file of the repository: each option by its rule, and its effect on the merged request."""
+"""Decide what a configuration file of the repository, or a pull request from a fork, may have this program do.
+
+A found file is checked option by option, and for its effect on the merged request; ``--push auto`` pushes except in a
+fork's build, from which CIs withhold secrets.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache.errors import UsageError
+from buildx_cache.request.ambient import GIVEN_LOGIN
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import SYNTAX, LocalPath, output_pairs, outputs_of, used_paths, values_of
 from buildx_cache.request.options import OPTIONS
@@ -20,6 +25,9 @@ _MOST_ITEMS = 100
 PERMISSIONS: Mapping[str, Permission] = {name: each.rule for name, each in OPTIONS.items() if each.rule}
 
 _HINT = "name the file with --config FILE or BUILDX_CACHE_CONFIG, or trust it with --trust-config"
+_PUSHES = ("push", "push_auto")
+_NAMES = ("tag", "cache_ref")
+
 _FORK = "this is a pull request from a fork"
 _FORK_HINT = f"set it in the job's command or environment, which a fork cannot change; or {_HINT}"
 
@@ -154,3 +162,40 @@ def _meet(used: LocalPath, export: str) -> bool:
     at, folder = Path(os.path.realpath(used.path)), Path(os.path.realpath(export))
     is_below = any(Path(os.path.realpath(place)).is_relative_to(folder) for place in places(Path(used.path)))
     return is_below or (used.name in ("cache_dir", "cache_to") and folder.is_relative_to(at))
+
+
+def with_push_decided(layers: Sequence[OptionLayer], *, is_fork: bool) -> tuple[OptionLayer, ...]:
+    """Replace ``push_auto`` by ``push``; in a fork's build, keep ``push_auto`` and drop the options of a login.
+
+    The highest layer that sets ``push`` or ``push_auto`` decides; both are dropped from the other layers.
+
+    Raises:
+        UsageError: an output or a flag for Buildx pushes, too, in any build.
+    """
+    deciding = next((layer for layer in layers if any(name in layer.values for name in _PUSHES)), None)
+    others = tuple(layer if layer is deciding else layer.without(*_PUSHES) for layer in layers)
+    if deciding is None or "push" in deciding.values or not converted((deciding,)).get("push_auto"):
+        return others
+    if may_push_image(BuildRequest(**converted(others))):
+        raise UsageError(
+            "--push auto decides whether the image is pushed, and an output or a flag for Buildx pushes it anyway",
+            code="push-auto-contradicted",
+            hint="leave out push=true, type=registry and the flag: --push auto pushes each type=image",
+        )
+    if is_fork:
+        return tuple(_without_secrets(layer) for layer in others)
+    pushing = replace(deciding, values={**deciding.without(*_PUSHES).values, "push": True})
+    return tuple(pushing if layer is deciding else layer for layer in others)
+
+
+def _without_secrets(layer: OptionLayer) -> OptionLayer:
+    """Return a layer without a login; drop the leading ``/`` that an empty registry variable leaves in names."""
+    values = dict(layer.without("registry", *GIVEN_LOGIN).values)
+    values.update((name, _unhosted(values[name])) for name in _NAMES if name in values)
+    return replace(layer, values=values)
+
+
+def _unhosted(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_unhosted(item) for item in value]
+    return value.lstrip("/") if isinstance(value, str) else value

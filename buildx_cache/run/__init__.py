@@ -1,15 +1,11 @@
 """Carry a plan out: ``execution`` has the order of effects, ``recovery`` how a build goes on after a failure."""
 
 from buildx_cache.run.call import Outcome
-from buildx_cache.run.context_size import with_context
+from buildx_cache.run.enrichment import step_record, with_context, with_saved
 from buildx_cache.run.execution import execute
-from buildx_cache.run.interfaces import Engine, Finished
 from buildx_cache.run.redactor import Secrets
-from buildx_cache.run.step_history import step_record, with_saved
 
 __all__ = [
-    "Engine",
-    "Finished",
     "Outcome",
     "Secrets",
     "execute",

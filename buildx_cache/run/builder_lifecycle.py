@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from enum import Enum, auto
 
 from buildx_cache.buildkit.causes import Kind
 from buildx_cache.buildkit.classify import Operation, Problem, classify
@@ -12,6 +13,14 @@ from buildx_cache.plan import BuilderPlan, Effect
 from buildx_cache.plan.effects import CreateNode
 from buildx_cache.run.interfaces import Finished, last_line
 from buildx_cache.run.retry import Retrying, ended_by
+
+
+class _State(Enum):
+    """How far this call is with its builder."""
+
+    PLANNED = auto()
+    BEGUN = auto()
+    READY = auto()
 
 
 class CallsBuilder:
@@ -35,17 +44,17 @@ class CallsBuilder:
         self._do = do
         self._phase = phase
         self._retrying = retrying
-        self._is_begun = False
-        self._is_ready = False
+        self._state = _State.PLANNED
 
     @contextmanager
     def undone_unless_ready(self) -> Iterator[None]:
         """Prepare the builder in this context; on failure, remove the new builder or the temporary one."""
         try:
             yield
-            self._is_ready = True
+            self._state = _State.READY
         except BuildxCacheError:
-            if self._is_begun if self._plan.create else self._plan.temporary:
+            is_of_call = self._state is _State.BEGUN if self._plan.create else self._plan.temporary
+            if is_of_call:
                 self._undo()
             raise
 
@@ -92,12 +101,12 @@ class CallsBuilder:
 
     def halt(self) -> None:
         """Stop a temporary builder at once; BuildKit would wait ten seconds for a registry that does not answer."""
-        if self._plan.temporary and self._plan.halt and self._is_ready:
+        if self._plan.temporary and self._plan.halt and self._state is _State.READY:
             self._do(self._plan.halt)
 
     def remove(self) -> str:
         """Remove a temporary builder, even if a signal arrives meanwhile; return the reason of a failure, or ""."""
-        if not (self._plan.temporary and self._is_ready):
+        if not (self._plan.temporary and self._state is _State.READY):
             return ""
         try:
             return self._undo()
@@ -112,13 +121,16 @@ class CallsBuilder:
         return next((last_line(done) for done in ended if done.code != 0), "")
 
     def _must(self, effect: Effect, failure: str, *, tolerated: Kind | None = None) -> None:
-        self._is_begun = True
+        if self._state is _State.PLANNED:
+            self._state = _State.BEGUN
         # Buildx refuses to create a builder twice: where it was created and did not boot, only boot it.
         boots = isinstance(effect, CreateNode) and effect.bootstrap
         again = self._plan.reboot if self._plan.reboot and boots else effect
         done = self._retrying.tried(self._do(effect), lambda: self._do(again), lambda done: ended_by("builder", done))
+        if done.code == 0:
+            return
         problem = classify(done.stderr)
-        if done.code == 0 or problem.kind is tolerated:
+        if problem.kind is tolerated:
             return
         if problem.kind in _REFUSED:
             raise DeniedError(f"{failure}: {last_line(done)}", code=problem.kind.value, hint=_LOGIN)

@@ -15,12 +15,14 @@ from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.buildkit.vertex_names import bare_name, is_image_metadata, transfer_kind
 from buildx_cache.caches.entry import BACKENDS, CacheEntry
 from buildx_cache.errors import CacheError
+from buildx_cache.layout import BuildNote, build_note
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import CacheReport, ExportStatus, ImportReport, ImportStatus, LocalReport
+from buildx_cache.run.fallbacks import superseded
 from buildx_cache.run.folders import Folders
 from buildx_cache.run.interfaces import NO_REASON, Tell
 from buildx_cache.run.recovery import Attempt
-from buildx_cache.run.recovery.lazy import Lazy
+from buildx_cache.run.recovery.lazy import LazyImports
 from buildx_cache.run.results import (
     NEVER_ASKED,
     TROUBLED,
@@ -43,7 +45,7 @@ STRICT_HINT = "`buildx-cache cache verify` shows more; drop --strict-cache to go
 class Caches:
     """The caches of one call, and what is known of each."""
 
-    def __init__(self, plan: BuildPlan, tell: Tell, lazy: Lazy, retrying: Retrying) -> None:
+    def __init__(self, plan: BuildPlan, tell: Tell, lazy: LazyImports, retrying: Retrying) -> None:
         self.tell = tell
         self.folders = Folders(plan, tell)
         left_out = {entry: f"Buildx leaves it out: not set: {missing}" for entry, missing in plan.cache.left_out}
@@ -60,6 +62,7 @@ class Caches:
         self._lazy = lazy
         self._retrying = retrying
         self._local: LocalReport | None = None
+        self._superseded: dict[CacheEntry, CacheEntry] = {}
 
     def close(self) -> None:
         """Serve the local folders no longer, and release them."""
@@ -87,11 +90,29 @@ class Caches:
         verdicts = self.folders.check()
         self.verdicts |= {verdict.entry: verdict for verdict in verdicts}
         build = self._without_avoided(build.without(imports=[each.entry for each in verdicts if each.status]))
+        build = self.leave_out_older(build, self.folders.newest(build.imports))
         # Only a build that does nothing else can write again what cannot be sent here.
         sent = build.exports if self._plan.target.cache_build else ()
         self._lazy.start(self.folders.sources(build.imports), self.folders.targets(sent), sent)
         is_new = bool(self._plan.builder.create)
         return build if is_new or not self.has_lost_folder() else build.fresh()
+
+    def leave_out_older(self, build: BuildInvocation, newest: Mapping[CacheEntry, float]) -> BuildInvocation:
+        """Go on without the fallbacks that cannot add a step, given the times of the imports' newest steps."""
+        for group in self._plan.cache.fallbacks:
+            imports = [entry for entry in group if entry in build.imports]
+            for entry, by in superseded(imports, newest).items():
+                self._superseded[entry] = by
+                detail = f"not needed: no step in it is newer than those of {_shown(by)}"
+                self.verdicts[entry] = Verdict(entry=entry, status="skipped", detail=detail)
+        return build.without(imports=self._superseded)
+
+    def _with_fallbacks(self, build: BuildInvocation, left_out: Collection[CacheEntry]) -> BuildInvocation:
+        """Import the fallbacks that were left out for one of these imports, which is left out itself now."""
+        back = [entry for entry, by in self._superseded.items() if by in left_out]
+        for entry in back:
+            del self._superseded[entry], self.verdicts[entry]
+        return replace(build, imports=(*build.imports, *back)) if back else build
 
     def has_lost_folder(self) -> bool:
         """Whether a folder that is written was damaged.
@@ -146,7 +167,7 @@ class Caches:
             self.verdicts[entry] = Verdict(entry=entry, status=status, detail=damage or error)
             said = (f"the cache {entry.place} is {status}: {damage or error}", came_of_it, what_now)
             self.tell.warn("; ".join(part for part in said if part))
-        build = self._without_avoided(build.without(imports=left_out))
+        build = self._without_avoided(self._with_fallbacks(build.without(imports=left_out), left_out))
         return build.fresh() if any(entry.folder for entry in left_out) and self.has_lost_folder() else build
 
     def _without_avoided(self, build: BuildInvocation) -> BuildInvocation:
@@ -208,6 +229,11 @@ class Caches:
         return cache_report(self._plan, trace, known)
 
 
+def _shown(entry: CacheEntry) -> str:
+    """Return an import's name for people; a folder's with the tag."""
+    return f"the tag {entry.tag}" if entry.folder else entry.place
+
+
 def _trouble(found: ImportReport) -> str:
     reason = " ".join(found.detail.split())
     return f"the cache {found.source} is {found.status}: {reason}"
@@ -238,7 +264,12 @@ class CacheExports:
     """Notes what became of exports. ``write`` runs a build that does nothing but write caches."""
 
     def __init__(
-        self, plan: BuildPlan, caches: Caches, write: Callable[[BuildInvocation], Attempt], retrying: Retrying
+        self,
+        plan: BuildPlan,
+        caches: Caches,
+        write: Callable[[BuildInvocation], Attempt],
+        retrying: Retrying,
+        commit: str = "",
     ) -> None:
         self._plan = plan
         self._caches = caches
@@ -246,6 +277,7 @@ class CacheExports:
         self._retrying = retrying
         self._results = caches.exports
         self._read_only: set[str] = set()  # repositories where writing was denied
+        self._commit = commit
 
     def take(self, attempt: Attempt) -> BuildInvocation:
         """Note what became of a build's exports; those that a damaged import kept from being written are written again.
@@ -356,9 +388,17 @@ class CacheExports:
             return failed_export(entry, classify(trace.error or NO_REASON))
         if not entry.folder or result.status != "written":
             return result
-        folders.correct(entry, [digest for transfer in trace.transfers for digest in transfer.manifests])
+        manifests = [digest for transfer in trace.transfers for digest in transfer.manifests]
+        folders.correct(entry, manifests, self._note_on(trace))
         status: ExportStatus = "unchanged" if folders.unchanged(entry) else "written"
         return replace(result, status=status, bytes=folders.added(entry))
+
+    def _note_on(self, trace: BuildTrace) -> BuildNote:
+        """Return what a folder tells people of the build that wrote it."""
+        places = [" ".join(filter(None, (step.platform, step.stage))) for step in trace.steps]
+        named = sorted(zip(places, trace.steps, strict=True), key=lambda pair: (places.index(pair[0]), pair[1].number))
+        steps = (f"{place}: {step.name}" if place else step.name for place, step in named)
+        return build_note(steps, scope=self._plan.cache.scope, commit=self._commit)
 
     def _tell_failed(self, entry: CacheEntry) -> None:
         """Say that an export failed or was left out, and what to do; after a denied one, its store is only read."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from buildx_cache.buildkit.classify import classify
+from buildx_cache.buildkit.failure import login_error
 from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.caches.backend import CacheKind
 from buildx_cache.ci import CIContext
-from buildx_cache.diagnose import login_error
 from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, ExitCode, InterruptedBuildError
 from buildx_cache.plan import BuildInvocation, BuildPlan, Effect, show_version

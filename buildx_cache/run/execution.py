@@ -6,33 +6,37 @@ unlocked.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from buildx_cache.buildkit.failure import diagnose
 from buildx_cache.ci import CIContext
-from buildx_cache.diagnose import diagnose
 from buildx_cache.display import Display
-from buildx_cache.errors import BuildxCacheError, InterruptedBuildError
-from buildx_cache.plan import BuildInvocation, BuildPlan, Store
+from buildx_cache.errors import BuildxCacheError, DeniedError, InterruptedBuildError
+from buildx_cache.plan import BuildInvocation, BuildPlan, ImageStore
+from buildx_cache.reference import Reference
 from buildx_cache.report import BuildReport, rewritten_report
 from buildx_cache.run.build import Builds
 from buildx_cache.run.builder_lifecycle import CallsBuilder
 from buildx_cache.run.cache_entries import CacheExports, Caches
 from buildx_cache.run.call import Call, Outcome
+from buildx_cache.run.fallbacks import NewestSteps
 from buildx_cache.run.interfaces import Engine, last_line
-from buildx_cache.run.push_check import PushCheck
 from buildx_cache.run.recovery import Attempt, Strategy
 from buildx_cache.run.recovery.engine_image import EngineImages
 from buildx_cache.run.recovery.failed_export import FailedExport, WriteRetry
 from buildx_cache.run.recovery.failed_import import FailedImport, ImportRetry
 from buildx_cache.run.recovery.image_load import ImageLoad
-from buildx_cache.run.recovery.lazy import Lazy
+from buildx_cache.run.recovery.lazy import LazyImports
 from buildx_cache.run.recovery.stall import Stall
 from buildx_cache.run.redactor import Secrets
 from buildx_cache.run.result_files import put_in_place
 from buildx_cache.run.results import digest_of, image_report, pushed_lines, step_reports
+
+_ANSWER_SECONDS = 5.0  # seconds that a build waits for the answers after its builder has booted
 
 
 def execute(
@@ -45,6 +49,48 @@ def execute(
 ) -> Outcome:
     """Carry out a plan. An expected failure is returned as the outcome's ``error``, not raised."""
     return _Execution(plan, engine, display, ci, secrets, sleep).outcome()
+
+
+class _PushCheck:
+    """Ask registries in threads, from now on.
+
+    Args:
+        repositories: the repositories to push to.
+        ask: returns why the registry refuses a push, or "".
+    """
+
+    def __init__(self, repositories: Sequence[Reference], ask: Callable[[Reference], str]) -> None:
+        self._refusals: list[str] = []
+        self._asking = [
+            # A daemon: the call must not wait at its end for a registry that does not answer.
+            threading.Thread(target=self._ask, args=(ask, repository), daemon=True)
+            for repository in repositories
+        ]
+        for thread in self._asking:
+            thread.start()
+
+    def _ask(self, ask: Callable[[Reference], str], repository: Reference) -> None:
+        if reason := ask(repository):
+            self._refusals.append(reason)
+
+    def finish(self) -> None:
+        """Wait up to ``_ANSWER_SECONDS`` seconds for the answers; an answer that is late counts as accepted.
+
+        Raises:
+            DeniedError: a registry refuses the push.
+        """
+        until = time.monotonic() + _ANSWER_SECONDS
+        for thread in self._asking:
+            thread.join(max(0.0, until - time.monotonic()))
+        if self._refusals:
+            raise DeniedError(
+                f"{self._refusals[0]}; nothing was built",
+                code="push-denied",
+                hint=(
+                    "log in with --username and --password-env, or `docker login`; check the repository's name, and "
+                    "that the account may write it; --no-push-check skips this check"
+                ),
+            )
 
 
 class _Execution:
@@ -66,16 +112,16 @@ class _Execution:
         self._redactor = secrets.redactor(plan.target.build)
         self._call = call = Call(plan, engine, display, self._redactor, sleep)
         self._builder = CallsBuilder(plan.builder, call.do, call.phase, call.retrying)
-        self._lazy = Lazy(plan.cache.serving, engine, call, call.retrying)
+        self._lazy = LazyImports(plan.cache.serving, engine, call, call.retrying)
         self._caches = Caches(plan, call, self._lazy, call.retrying)
         self._loading = ImageLoad(plan.target.image.loading, engine, self._caches.folder)
         is_for_stranger = ci.is_remote or (ci.may_be_strangers and plan.cache.read_only)
-        is_classic = plan.store is Store.CLASSIC
+        is_classic = plan.store is ImageStore.CLASSIC
         self._images = EngineImages(
             plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger, is_classic=is_classic
         )
         self._builds = Builds(call, self._redactor)
-        self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying)
+        self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying, ci.sha or "")
         self._image_id = ""
         self._is_built = False
 
@@ -112,13 +158,15 @@ class _Execution:
                     self._builder.prepare_context()
                     login.enter_context(call.login(self._secrets))  # pulling the builder's image may need it, too
                     asked = self._plan.target.image.asked
-                    check = PushCheck(asked, self._engine.push_refusal) if asked else None
+                    check = _PushCheck(asked, self._engine.push_refusal) if asked else None
+                    newest = NewestSteps(self._plan.cache.asked, self._engine.newest_step)
                     with call.phase("builder"):
                         self._builder.prepare()
                         self._lazy.connect()
                     if check:
                         with call.phase("login"):
                             check.finish()
+                build = self._caches.leave_out_older(build, newest.finish())
                 attempt = self._build(build)
                 for file in self._builds.files:
                     put_in_place(file.naming(self._image_id))

@@ -9,129 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
 from buildx_cache.formatting import size
-from buildx_cache.layout import EvictionResult, Finding, Kind, Sharing, SweepResult, Tag
-from buildx_cache.layout.store import INDEX
+from buildx_cache.layout import BuildNote, EvictionResult, Kind, SweepResult
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
+from buildx_cache.run.held_folder import Damage, HeldFolder, write_key
 from buildx_cache.run.interfaces import Tell
-from buildx_cache.run.keyfile import write_key
 from buildx_cache.run.results import Verdict
 from buildx_cache.serve import REPOSITORY
 from buildx_cache.working_copy import first_link
-
-# An exclusive lock waits for every other build in the folder; who has it sets the folder aside or sweeps in a moment.
-_SHARED_SECONDS = 60.0
-_ASIDE_SECONDS = 10.0
-_TIDY_SECONDS = 2.0
-Damage = tuple[Finding, ...]
-
-
-class _Folder:
-    """One cache folder, this call's lock on it, and its state. ``names`` are the paths that lead to the folder.
-
-    ``look`` reads ``tags``, ``key`` (of the index), ``blobs`` (digests) and ``findings``. ``damaged`` describes the
-    damage that was found, and ``avoided`` the reason why this call neither reads nor writes the folder; both are
-    empty otherwise.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.names: dict[str, None] = {}
-        self.tag = ""
-        self.written = False
-        self.avoided = ""
-        self._since: float | None = None
-        self._clock = 0.0
-        self.tags: Mapping[str, Tag] = {}
-        self.key = ""
-        self.blobs: frozenset[str] = frozenset()
-        self.findings: tuple[Finding, ...] = ()
-        self.damaged = ""
-        self._hold: ExitStack | None = None
-
-    def hold(self, tell: Tell) -> None:
-        """Take a shared lock, so that no other build sweeps the folder. Create the folder only to write it.
-
-        Raises:
-            LockedError: another process keeps an exclusive lock for too long.
-            ExposedError: another user may change the folder.
-            ExhaustedError: the folder cannot be created.
-        """
-        if self._hold is None and (self.written or self.path.is_dir()):
-            for name in self.names:
-                layout.refuse_exposed(Path(name))
-            stack = ExitStack()
-            try:
-                held = stack.enter_context(layout.lock(self.path, timeout=_TIDY_SECONDS, sharing=Sharing.SHARED))
-            except LockedError:
-                tell.say(f"waiting for the cache folder {self.path}: another build is tidying it")
-                held = stack.enter_context(layout.lock(self.path, timeout=_SHARED_SECONDS, sharing=Sharing.SHARED))
-            self._hold = stack
-            if self._since is None:
-                self._since, self._clock = held.since, time.monotonic()
-
-    @property
-    def is_held(self) -> bool:
-        """Whether the folder exists and this call has a lock on it."""
-        return self._hold is not None
-
-    @property
-    def since(self) -> float | None:
-        """The time of the first lock, in seconds since the epoch.
-
-        If the clock was set back since then, the time is set back, too: the sweep must keep files written since.
-        """
-        if self._since is None:
-            return None
-        return min(self._since, time.time() - (time.monotonic() - self._clock))
-
-    def avoid(self, why: str) -> None:
-        """Release the folder; this call neither reads nor writes it from now on."""
-        self.release()
-        self.avoided, self.damaged, self.key = why, "", ""
-        self.tags, self.blobs, self.findings = {}, frozenset(), ()
-
-    def release(self) -> None:
-        """Unlock the folder, so that others may sweep it."""
-        if self._hold is not None:
-            self._hold.close()
-            self._hold = None
-
-    @contextmanager
-    def alone(self, seconds: float) -> Iterator[bool]:
-        """Exchange the shared lock for an exclusive one; yield False if other builds still use the folder."""
-        self.release()
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(layout.lock(self.path, timeout=seconds))
-            except ExhaustedError:
-                alone = False
-            else:
-                alone = True
-            yield alone
-
-    def look(self) -> None:
-        """Verify the folder and store its present state."""
-        self.findings = layout.verify(self.path)
-        self.tags = {tag.name: tag for tag in layout.reach(self.path).tags}
-        self.key = layout.cache_key(self.path)
-        self.blobs = layout.blob_names(self.path)
-
-    @property
-    def damage(self) -> Damage:
-        """Return the findings that can fail a build and that show without reading the layers."""
-        if self.written and self.blobs and not self.key:
-            return (Finding(kind=Kind.MISSING, blob=INDEX, referrer="", problem="is not in the folder"),)
-        return layout.damage_of(self.findings)
 
 
 class Folders:
@@ -140,9 +33,9 @@ class Folders:
     def __init__(self, plan: BuildPlan, tell: Tell) -> None:
         self._plan = plan
         self._tell = tell
-        self._folders: dict[Path, _Folder] = {}
+        self._folders: dict[Path, HeldFolder] = {}
         for entry in (each for each in (*plan.cache.imports, *plan.cache.written) if each.folder):
-            folder = self._folders.setdefault(_real(entry.folder), _Folder(_real(entry.folder)))
+            folder = self._folders.setdefault(_real(entry.folder), HeldFolder(_real(entry.folder)))
             folder.names |= {entry.folder: None}
             folder.tag, folder.written = entry.tag, entry in plan.cache.written
 
@@ -170,7 +63,7 @@ class Folders:
         return tuple(verdict for verdict in verdicts if verdict)
 
     @contextmanager
-    def _avoiding(self, folder: _Folder) -> Iterator[None]:
+    def _avoiding(self, folder: HeldFolder) -> Iterator[None]:
         """Avoid the folder if it is exposed or locked; raise instead if the call is strict."""
         try:
             yield
@@ -189,7 +82,7 @@ class Folders:
         local = ((entry, self._of(entry)) for entry in entries if entry.folder)
         return {entry: folder.avoided for entry, folder in local if folder.avoided}
 
-    def _ready(self, folder: _Folder) -> None:
+    def _ready(self, folder: HeldFolder) -> None:
         """Lock and verify a folder; set a damaged folder aside."""
         self._refuse_link(folder)
         folder.hold(self._tell)
@@ -209,7 +102,7 @@ class Folders:
             came_of_it = self._set_aside(folder, damage, lambda: bool(_looked(folder).damage))
             self._tell.warn(f"the cache folder {folder.path} is damaged: {damage}; {came_of_it}")
 
-    def _refuse_link(self, folder: _Folder) -> None:
+    def _refuse_link(self, folder: HeldFolder) -> None:
         """Refuse a folder below the cache directory that is a symbolic link, since it may lead anywhere."""
         root = Path(self._plan.cache.directory).absolute()
         for link in filter(None, (first_link(Path(name), root) for name in folder.names)):
@@ -219,18 +112,18 @@ class Folders:
                 hint="delete it, or choose another folder with --cache-dir",
             )
 
-    def _delete_stale_writes(self, folder: _Folder) -> None:
-        with folder.alone(_TIDY_SECONDS) as alone:
+    def _delete_stale_writes(self, folder: HeldFolder) -> None:
+        with folder.alone(folder.TIDY_SECONDS) as alone:
             if alone:
                 layout.delete_stale_writes(folder.path)
         folder.hold(self._tell)
 
-    def _set_aside(self, folder: _Folder, damage: str, is_damaged: Callable[[], bool]) -> str:
+    def _set_aside(self, folder: HeldFolder, damage: str, is_damaged: Callable[[], bool]) -> str:
         """Set a damaged folder aside; return what was done, as words for a message."""
         if not folder.written:
             came_of_it = "it is only read, and left as it is"
         else:
-            with folder.alone(_ASIDE_SECONDS) as alone:
+            with folder.alone(folder.ASIDE_SECONDS) as alone:
                 if not alone:
                     came_of_it = "another build uses it, and it is left as it is"
                 elif not is_damaged():
@@ -277,6 +170,11 @@ class Folders:
                 came_of_it = self._set_aside(folder, damage, lambda: bool(layout.unsound(folder.path, blobs)))
         return came_of_it
 
+    def newest(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, float]:
+        """Return the time of the newest step of each local import, in seconds since the epoch, where it is known."""
+        tags = ((entry, self._of(entry).tags.get(entry.tag)) for entry in imports if entry.folder)
+        return {entry: tag.created for entry, tag in tags if tag and tag.created is not None}
+
     def sources(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, Path]:
         """Return the folders of the local imports that have a readable index."""
         local = ((entry, self._of(entry)) for entry in imports if entry.folder)
@@ -287,16 +185,24 @@ class Folders:
         local = ((entry, self._of(entry)) for entry in exports if entry.folder)
         return {entry: folder.path for entry, folder in local if folder.is_held and not folder.avoided}
 
-    def _of(self, entry: CacheEntry) -> _Folder:
+    def _of(self, entry: CacheEntry) -> HeldFolder:
         return self._folders[_real(entry.folder)]
 
     # --- after the build -----------------------------------------------------------------------------------
 
-    def correct(self, entry: CacheEntry, written: Collection[str]) -> None:
-        """Restore an export's tag, given the digests of its ``written`` manifests; drop the layers' served address."""
-        path = self._of(entry).path
-        layout.restore_tag(path, tag=entry.tag, written=written)
-        layout.forget_origin(path, tag=entry.tag, repository=REPOSITORY)
+    def correct(self, entry: CacheEntry, written: Collection[str], note: BuildNote) -> None:
+        """Restore an export's tag, given the digests of its ``written`` manifests; drop the layers' served address.
+
+        Note which build wrote a changed cache. An unchanged one keeps its note, which Buildx drops as it writes the
+        tag: its index has to stay as it was.
+        """
+        folder = self._of(entry)
+        layout.restore_tag(folder.path, tag=entry.tag, written=written)
+        layout.forget_origin(folder.path, tag=entry.tag, repository=REPOSITORY)
+        before = folder.tags.get(entry.tag)
+        kept = before.note if before and before.digest == layout.tagged_digest(folder.path, tag=entry.tag) else note
+        if kept and kept.steps:
+            layout.annotate(folder.path, tag=entry.tag, note=kept)
 
     def unchanged(self, entry: CacheEntry) -> bool:
         """Whether the export left the folder's index as the build found it."""
@@ -327,8 +233,8 @@ class Folders:
             sound=all(each.sound for each in tidied),
         )
 
-    def _tidy(self, folder: _Folder, limit: int | None) -> LocalReport:
-        with folder.alone(_TIDY_SECONDS) as alone:
+    def _tidy(self, folder: HeldFolder, limit: int | None) -> LocalReport:
+        with folder.alone(folder.TIDY_SECONDS) as alone:
             swept = self._sweep(folder, limit) if alone else SweepResult()  # else the folder's last build sweeps
             damage = layout.damage_of(layout.verify(folder.path))
             live_bytes = layout.reach(folder.path).live_bytes
@@ -339,7 +245,7 @@ class Folders:
         swept_bytes = swept.blob_bytes + swept.ingest_bytes
         return LocalReport(dir=str(folder.path), live_bytes=live_bytes, swept_bytes=swept_bytes, sound=not damage)
 
-    def _sweep(self, folder: _Folder, limit: int | None) -> SweepResult:
+    def _sweep(self, folder: HeldFolder, limit: int | None) -> SweepResult:
         layout.delete_image_folders(folder.path)
         layout.delete_inner_asides(folder.path)
         if limit is None:
@@ -355,7 +261,7 @@ class Folders:
                 )
         return swept
 
-    def _tell_bounded(self, folder: _Folder, bounded: EvictionResult, limit: int) -> None:
+    def _tell_bounded(self, folder: HeldFolder, bounded: EvictionResult, limit: int) -> None:
         if bounded.dropped:
             gone = _names(bounded.dropped)
             self._tell.warn(
@@ -367,7 +273,7 @@ class Folders:
                 "the cache just written takes that"
             )
 
-    def _write_key(self, written: list[_Folder]) -> None:
+    def _write_key(self, written: list[HeldFolder]) -> None:
         keys = [layout.cache_key(folder.path) for folder in written]
         if any(keys):
             key = keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
@@ -386,12 +292,12 @@ def _quarantined(path: Path) -> str:
         return error.message
 
 
-def _looked(folder: _Folder) -> _Folder:
+def _looked(folder: HeldFolder) -> HeldFolder:
     folder.look()
     return folder
 
 
-def _verdict(entry: CacheEntry, folder: _Folder) -> Verdict | None:
+def _verdict(entry: CacheEntry, folder: HeldFolder) -> Verdict | None:
     """Return the verdict on an import that Buildx would fail over; None if it can be imported."""
     name = entry.tag
     tag = folder.tags.get(name)

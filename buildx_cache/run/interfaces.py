@@ -89,6 +89,9 @@ class Engine(Protocol):
     def push_refusal(self, repository: Reference) -> str:
         """Return why the registry refuses a push to the repository; empty if it accepts or does not answer."""
 
+    def newest_step(self, cache: Reference) -> float | None:
+        """Return when the newest step in a cache in a registry ran, in seconds since the epoch; None if unknown."""
+
     def image_id(self, tag: str) -> str:
         """Return the ID of an image in the engine's store.
 

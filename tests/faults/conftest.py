@@ -15,9 +15,12 @@ __all__ = ["docker", "engines", "home", "project"]
 
 
 @pytest.fixture(scope="session")
-def laboratory(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+def laboratory(
+    engines: Engines, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Laboratory]:
     home = tmp_path_factory.mktemp("home")
-    docker = Docker(env=engines.start(), home=home)
+    store = pytestconfig.getoption("store")
+    docker = Docker(env=engines.start(*(("--store", store) if store else ())), home=home)
     with Builders(docker) as builders:
         yield Laboratory(docker, builders, tmp_path_factory.mktemp("laboratory"))
 

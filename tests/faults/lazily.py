@@ -203,4 +203,4 @@ FULL = "full"
 
 if __name__ == "__main__":
     {**FAILURES, **CUTS, **UNSENT, FULL: _full}[sys.argv.pop(1)]()
-    main()
+    sys.exit(main())

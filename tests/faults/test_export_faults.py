@@ -40,7 +40,7 @@ def exported(ran: Ran) -> dict[str, str]:
     return dict(entry)
 
 
-QUICK = ("500 for the manifest",)  # one that is denied has a test below
+QUICK = ("404 for uploads",)  # refused at once; one that is denied has a test below
 
 
 @pytest.mark.parametrize("fault", quick(WRITING, *QUICK))
@@ -91,6 +91,7 @@ def test_a_strict_call_fails_where_writing_is_denied(laboratory: Laboratory, pro
     assert "403 Forbidden" in ran.stderr
 
 
+@pytest.mark.soak  # a full disk: tests/faults/test_limits.py
 def test_a_full_disk_fails_no_build_and_leaves_what_was_there(laboratory: Laboratory, tmp_path: Path) -> None:
     image = f"faults-{uuid.uuid4().hex[:8]}:1"
     with mounted(tmp_path / "full", "size=512k") as disk:

@@ -22,8 +22,7 @@ from buildx_cache.layout.model import Descriptor
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import parse_reference
-from buildx_cache.registry import transport
-from buildx_cache.registry.identity import Credential, Password
+from buildx_cache.registry import Credential, Password, transport
 from buildx_cache.registry.repository import Repository, check_blob, connect
 from buildx_cache.registry.transport import Pace
 from tests.integration.conftest import Docker

@@ -32,7 +32,7 @@ from buildx_cache.display import base
 for words in json.loads(sys.argv[1]):
     if not os.fork():
         sys.argv[1:] = words
-        main()
+        sys.exit(main())
     print("code", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
 
@@ -132,7 +132,8 @@ def builds_harmlessly(docker: Docker, found: Hostile, traps: Traps, home: Path) 
     }
 
 
-@pytest.mark.parametrize("position", quick(["context", "archive", "archive-with-a-commit"], "archive-with-a-commit"))
+@pytest.mark.soak
+@pytest.mark.parametrize("position", ["context", "archive", "archive-with-a-commit"])
 def test_no_build_of_an_old_buildx_has_a_repository_run_its_commands(
     old_docker: Docker, tmp_path: Path, traps: Traps, home: Path, position: str
 ) -> None:

@@ -14,7 +14,7 @@ from tests.faults.lazily import FAILURES, FULL, UNSENT
 from tests.selection import quick
 
 
-@pytest.mark.parametrize("failure", quick(FAILURES, "deaf", "killed at a later layer", "slow"))
+@pytest.mark.parametrize("failure", quick(FAILURES, "deaf", "killed at a later layer"))
 def test_a_server_that_fails_fails_no_build_and_costs_no_cache(laboratory: Laboratory, failure: str) -> None:
     folder = laboratory.local_copy()
     image = f"faults-{uuid.uuid4().hex[:8]}:1"

@@ -143,7 +143,7 @@ IMPORTS = (
 )
 
 
-@pytest.mark.parametrize("case", quick(IMPORTS, "429 for a while", "503 for good", "404 for good"))
+@pytest.mark.parametrize("case", quick(IMPORTS, "429 for a while", "404 for good"))
 def test_a_cache_import_comes_through(laboratory: Laboratory, proxy: Proxy, case: Import) -> None:
     reference = f"{proxy.address}/{laboratory.registry_copy()}"
     rule = Rule(act=case.act, kinds=_TAG, methods=READ, times=case.times)

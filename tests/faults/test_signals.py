@@ -269,7 +269,7 @@ def test_a_signal_in_any_phase_ends_the_call_and_leaves_nothing(scene: Scene, nu
         scene.build()
 
 
-@pytest.mark.parametrize("scene", quick(PHASES, "boot", "build"), indirect=True)
+@pytest.mark.parametrize("scene", quick(PHASES, "build"), indirect=True)
 def test_after_a_kill_nothing_goes_on_and_the_next_call_cleans_up(scene: Scene) -> None:
     with scene.held() as call:
         call.kill()

@@ -1,6 +1,8 @@
 """The program in a process of its own for each call, forked from one that has imported it: half a second of a call's
 work is Python's imports, and the calls of a test run are a thousand.
 
+The commands and their options are made before the forks, too: they are the same for all calls.
+
 The server (this file as a script) answers a request with two forks: the program, and its parent, which reports how it
 ended. What is read while Python starts (its own variables, the locale) takes a call of its own: see ``can_run``.
 """
@@ -21,7 +23,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 _LARGEST = 1 << 17  # bytes of a request; the kernel takes twice that
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "TERMINAL_WIDTH")
@@ -112,6 +114,8 @@ def _write(pipe: int, text: str) -> None:
 
 def _serve(connection: socket.socket) -> None:
     import_all()
+    make_commands()
+    gc.freeze()
     while True:
         request, descriptors, *_ = socket.recv_fds(connection, _LARGEST, 4)
         if not request:
@@ -130,8 +134,19 @@ def import_all() -> None:
     package = importlib.import_module("buildx_cache")
     for module in pkgutil.walk_packages(package.__path__, "buildx_cache."):
         importlib.import_module(module.name)
+
+
+def make_commands() -> None:
+    """Make the commands as each call does, and how their options' values are read, as is made for the first value."""
+    main: Any = importlib.import_module("typer.main")
+    main.get_command = functools.cache(main.get_command)
+    waiting = [main.get_command(importlib.import_module("buildx_cache.cli").app)]
+    while waiting:
+        command = waiting.pop()
+        waiting += getattr(command, "commands", {}).values()
+        for parameter in command.params:
+            parameter.get_runtime_param()
     assert "typer.rich_utils" not in sys.modules, "it reads the environment"
-    gc.freeze()
 
 
 def _is_one_gone() -> bool:

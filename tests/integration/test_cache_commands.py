@@ -17,6 +17,7 @@ import pytest
 from buildx_cache.cache_tags import scope_text
 from tests.integration.conftest import Docker, Ran, write_project
 from tests.integration.engines import Engines
+from tests.selection import quick
 
 LONG_AGO = 1_600_000_000
 FEATURE = scope_text("feature/x")
@@ -80,6 +81,52 @@ def test_a_built_folder_is_inspected(docker: Docker, folder: Path) -> None:
     assert all(layer["created"] for layer in cache["layers"])
     assert cache["findings"] == []
     assert listing(folder) == before
+
+
+@pytest.mark.parametrize("lazy", quick(["auto", "off"], "auto"))
+def test_the_steps_in_a_folder_pass_plain_buildx_and_go_when_it_writes_the_tag(
+    docker: Docker, project: Path, tmp_path: Path, lazy: str
+) -> None:
+    """Buildx imports a folder with a note, keeps the note of another tag, and drops that of the tag that it writes."""
+    folder, index = tmp_path / "cache", tmp_path / "cache" / "index.json"
+    (project / "Dockerfile").write_text(
+        "ARG BASE\nFROM ${BASE} AS made\nRUN cat /proc/sys/kernel/random/uuid > /made\n"
+        "FROM scratch\nCOPY --from=made /made /\n"
+    )
+    words = ("--cache", "local", "--cache-dir", str(folder), "--lazy", lazy, "-o", f"type=local,dest={tmp_path}/first")
+    build(docker, project, *words)
+    noted = index.read_bytes()
+    (step,) = [each for each in _noted(docker, folder)["latest"]["steps"] if "RUN" in each]
+    assert step == "made: RUN cat /proc/sys/kernel/random/uuid > /made"
+    shown = docker.tool("cache", "inspect", str(folder))
+    assert is_readable(shown)
+    assert f"  {step}" in [line.rstrip() for line in shown.stdout.splitlines()]
+
+    ran = build(docker, project, *words)
+    assert [each["status"] for each in ran.report["cache"]["exports"]] == ["unchanged"]
+    assert index.read_bytes() == noted
+
+    docker.docker("buildx", "create", "--name", "plain-notes", *docker.buildx_options)
+    try:
+        plain = ("buildx", "build", "--builder", "plain-notes", "--build-arg", f"BASE={docker.base}")
+        read = ("--cache-from", f"type=local,src={folder}", "-o", f"type=local,dest={tmp_path}/plain")
+        docker.docker(*plain, *read, "--cache-to", f"type=local,dest={folder},tag=plain,mode=max", str(project))
+        assert (tmp_path / "plain" / "made").read_text() == (tmp_path / "first" / "made").read_text()
+        found = _noted(docker, folder)
+        assert (found["latest"]["steps"].count(step), found["plain"]) == (1, None)
+        (project / "Dockerfile").write_text((project / "Dockerfile").read_text() + "COPY word /\n")
+        docker.docker(*plain, "--cache-to", f"type=local,dest={folder},mode=max", str(project))
+        assert _noted(docker, folder)["latest"] is None
+    finally:
+        docker.docker("buildx", "rm", "plain-notes")
+    ran = build(docker, project, *words)
+    assert ran.steps[2] == 0, ran.stderr
+    assert docker.tool("cache", "verify", "--deep", str(folder)).code == 0
+
+
+def _noted(docker: Docker, folder: Path) -> Mapping[str, Any]:
+    (cache,) = document(docker.tool("cache", "inspect", str(folder), "--format", "json"))["caches"]
+    return {tag["name"]: tag["build"] for tag in cache["tags"]}
 
 
 def test_a_built_folder_is_sound_until_a_bit_flips(docker: Docker, folder: Path) -> None:

@@ -65,6 +65,14 @@ def a_link(config: Path, mark: Path) -> None:
     config.symlink_to("tools")
 
 
+def a_link_to_what_is_not_committed(config: Path, mark: Path) -> None:
+    """The attack: a cache that the CI has restored, or what an earlier build has exported."""
+    a_plugin(config.parent / "restored", mark)
+    (config.parent / ".git" / "info" / "exclude").write_text("restored\n")
+    (config.parent / "between").symlink_to("restored")
+    config.symlink_to("between")
+
+
 def a_plugin_among_many(config: Path, mark: Path) -> None:
     a_plugin(config, mark)
     for number in range(6000):
@@ -112,6 +120,7 @@ COMMITS: tuple[Commit, ...] = (
     a_helper_of_one_registry,
     a_link_without_an_end,
     a_link,
+    a_link_to_what_is_not_committed,
     a_plugin_among_many,
     a_plugin_of_what_looks_bare,
     settings_that_git_cannot_read,
@@ -169,7 +178,7 @@ def _commands(mark: Path) -> str:
     )
 
 
-@pytest.mark.parametrize("place", [".gitconfig", ".config/git/config", "linked"])
+@pytest.mark.parametrize("place", [".gitconfig", ".config/git/config", "linked", "system"])
 def test_no_settings_of_git_that_are_committed_are_read(place: str, tmp_path: Path, docker: Docker) -> None:
     top, mark = honest(tmp_path / "top"), tmp_path / "mark"
     file = tmp_path / "elsewhere" if place == "linked" else top / place
@@ -181,7 +190,8 @@ def test_no_settings_of_git_that_are_committed_are_read(place: str, tmp_path: Pa
     git(top, "commit", "--quiet", "--message", "second")
     git(top, "remote", "add", "origin", "https://example.com/org/app.git")
     own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
-    env = {"HOME": str(top), "DOCKER_CONFIG": own, "XDG_CONFIG_HOME": ""}
+    home = {"GIT_CONFIG_SYSTEM": str(file)} if place == "system" else {"HOME": str(top)}
+    env = {**home, "DOCKER_CONFIG": own, "XDG_CONFIG_HOME": ""}
     for words in (
         ("plan", "--assume-driver", "docker", "."),
         ("build", "--cache", "none", "."),
@@ -191,7 +201,8 @@ def test_no_settings_of_git_that_are_committed_are_read(place: str, tmp_path: Pa
         ran = docker.tool(*words, cwd=top, env=env)
         assert (ran.code, "GIT_CONFIG_GLOBAL" in ran.stderr) == (2, True), ran.stderr
     assert not mark.exists()
-    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env={**env, "GIT_CONFIG_GLOBAL": os.devnull})
+    without = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env={**env, **without})
     assert ran.code == 0, ran.stderr
 
 
@@ -305,6 +316,59 @@ def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, do
     assert not mark.exists()
     ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
     assert ran.code == 0, ran.stderr
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
+    is_stored: bool,  # noqa: FBT001 -- a table
+    tmp_path: Path,
+    docker: Docker,
+) -> None:
+    """Of a builder that a step before has made, Buildx reads kubectl's settings, which name a command."""
+    top, mark, config = honest(tmp_path / "top"), tmp_path / "mark", tmp_path / "config"
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(mark)]}}
+    user["exec"]["interactiveMode"] = "Never"
+    clusters = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": user}],
+    }
+    place = top / ("clusters" if is_stored else ".kube/config")
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(json.dumps(clusters))
+    git(top, "add", "--all", "--force")
+    git(top, "commit", "--quiet", "--message", "second")
+    own = Path(docker.env.get("DOCKER_CONFIG") or Path(os.environ["HOME"]) / ".docker") / "config.json"
+    (config / "buildx" / "instances").mkdir(parents=True)
+    (config / "config.json").write_text(own.read_text() if own.exists() else "{}")
+    address = f"kubernetes:///there?deployment=&kubeconfig={place if is_stored else ''}"
+    builder = {"Name": "there", "Driver": "kubernetes", "Nodes": [{"Name": "there0", "Endpoint": address}]}
+    (config / "buildx" / "instances" / "there").write_text(json.dumps(builder))
+    names = ("BUILDX_CONFIG", "XDG_CONFIG_HOME", "KUBECONFIG")
+    env = {"HOME": str(top), "DOCKER_CONFIG": str(config), **dict.fromkeys(names, "")}
+    ran = docker.tool("build", "--cache", "none", "--builder", "there", ".", cwd=top, env=env)
+    assert not mark.exists()
+    assert (ran.code, ran.report["error"]["code"]) == (2, "cloud-config-committed"), ran.stderr
+    (config / "buildx" / "instances" / "there").unlink()
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
+    assert ran.code == 0, ran.stderr
+
+
+def test_no_committed_file_gives_later_steps_variables(tmp_path: Path, docker: Docker) -> None:
+    """A line that is there already, such as ``LD_PRELOAD=…``, would be one of the job's."""
+    top = honest(tmp_path / "top")
+    (top / "job.env").write_text("LD_PRELOAD=theirs.so\n")
+    git(top, "add", "--all", "--force")
+    ran = docker.tool("build", "--cache", "none", "--dotenv", "job.env", ".", cwd=top)
+    assert (ran.code, "dotenv-committed" in ran.stderr) == (2, True), ran.stderr
+    assert (top / "job.env").read_text() == "LD_PRELOAD=theirs.so\n"
+    (top / "job.env").unlink()
+    ran = docker.tool("build", "--cache", "none", "--dotenv", "job.env", ".", cwd=top)
+    assert ran.code == 0, ran.stderr
+    assert "LD_PRELOAD" not in (top / "job.env").read_text()
 
 
 @pytest.mark.parametrize(

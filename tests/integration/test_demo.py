@@ -19,7 +19,7 @@ def test_the_demo_is_warm_with_every_kind_of_cache(
     docker: Docker, tmp_path: Path, kinds: tuple[str, ...], times: int
 ) -> None:
     env = {name: value for name, value in docker.child_env().items() if not name.startswith("ENGINE_")}
-    if times == 1:  # with the Python environment that is kept; that of these tests was made by the same lines
+    if times == 1:  # with the Python environment that is kept: that of these tests, where test.sh has begun them
         env["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     for _ in range(times):
         done = subprocess.run(

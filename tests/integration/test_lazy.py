@@ -48,7 +48,8 @@ def build(docker: Docker, source: Path, *words: str, **env: str) -> Ran:
     ("driver", "why"),
     [
         ("engine", "the builder shares this host's network"),
-        ("host", "the builder shares this host's network"),
+        # The tests below have such a builder.
+        pytest.param("host", "the builder shares this host's network", marks=pytest.mark.soak),
         ("bridge", "the builder reaches this host by Docker's network 'bridge'"),
     ],
 )
@@ -74,6 +75,7 @@ def test_any_driver_on_this_host_reads_only_what_it_needs(docker: Docker, source
     assert again.report["retries"] == []
 
 
+@pytest.mark.soak  # tests/integration/test_loading.py builds without, too
 def test_without_lazy_the_folder_itself_is_imported(docker: Docker, source: Path) -> None:
     build(docker, source, *docker.new_builder)
     again = build(docker, source, *docker.new_builder, "--lazy", "off")
@@ -191,6 +193,7 @@ def test_a_builder_that_is_kept_goes_on_when_the_folder_is_gone(docker: Docker, 
     docker.docker("image", "rm", "--force", "lazy:kept")
 
 
+@pytest.mark.soak  # BuildKit alone
 def test_the_push_of_the_image_waits_for_no_export_of_the_cache(docker: Docker, source: Path, tmp_path: Path) -> None:
     """BuildKit exports the image first (``solver/llbsolver``); its own progress says when."""
     ran = subprocess.run(

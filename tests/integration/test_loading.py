@@ -85,7 +85,7 @@ def test_the_image_is_the_one_that_buildkit_sends(
     docker.docker("image", "rm", ONE)
 
 
-@pytest.mark.parametrize("kind", quick(["docker", "old_docker", "classic_docker"], "old_docker", "classic_docker"))
+@pytest.mark.parametrize("kind", quick(["docker", "old_docker", "classic_docker"], "classic_docker"))
 def test_an_image_without_a_name_is_told_by_its_id(request: pytest.FixtureRequest, source: Path, kind: str) -> None:
     docker: Docker = request.getfixturevalue(kind)
     told = build(docker, source, *docker.new_builder, "--load").stdout.strip()

@@ -16,7 +16,7 @@ import pytest
 
 from buildx_cache.ci import CIContext
 from buildx_cache.engine.docker import DockerEngine
-from buildx_cache.plan import Builder, Facts, Node, Place, Store, make_plan
+from buildx_cache.plan import Builder, Facts, ImageStore, Node, Place, make_plan
 from buildx_cache.request.build_request import BuildRequest
 from tests.integration.conftest import Docker
 
@@ -34,7 +34,7 @@ CI = CIContext(
 )  # fmt: skip
 PLACE = Place(project="p", cache_dir="/nowhere", today="2026-01-01")
 FACTS = Facts(
-    docker="28", buildx=(0, 29, 0), store=Store.CONTAINERD, context="default", place=PLACE, tls=None, elsewhere="",
+    docker="28", buildx=(0, 29, 0), store=ImageStore.CONTAINERD, context="default", place=PLACE, tls=None, elsewhere="",
     builder=Builder(name="default", driver="docker", nodes=(Node(name="n", status="running"),)),
 )  # fmt: skip
 
@@ -186,7 +186,7 @@ def wrong_auth(registry: str) -> str:
 
 
 def stored_login(folder: Path, docker: Docker) -> None:
-    """Store the right login as ``docker login`` does without a helper."""
+    """ImageStore the right login as ``docker login`` does without a helper."""
     login = f"{docker.env['ENGINE_AUTH_USER']}:{docker.env['ENGINE_AUTH_PASSWORD']}"
     auths = {docker.auth_registry: {"auth": base64.b64encode(login.encode()).decode()}}
     (folder / "config" / "config.json").write_text(json.dumps({**of_engine(docker), "auths": auths}))

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout, permissions, scratch
-from buildx_cache.cli.limits import Limits
+from buildx_cache.cli.cache_arguments import PruneLimits
 from buildx_cache.cli.upkeep import inspect_cache, prune_cache, verify_cache
 from buildx_cache.errors import BuildxCacheError, CacheError, ExitCode, ExposedError
 from buildx_cache.layout import Sharing, quarantine
 from buildx_cache.layout.store import INDEX_LOCK, LOCK
 from buildx_cache.permissions import make_folder
-from buildx_cache.run.keyfile import write_key
+from buildx_cache.run.held_folder import write_key
 from tests.integration.conftest import Docker, Ran, write_project
 from tests.integration.other_users import as_user
 from tests.unit.layout.layouts import Layout
@@ -58,7 +58,9 @@ def _imported(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def prune(folder: Path) -> None:
     """``cache prune``."""
-    prune_cache(str(folder), {}, Limits(max_size="", max_age="", keep_branches_from=""), dry_run=False, as_json=True)
+    prune_cache(
+        str(folder), {}, PruneLimits(max_size="", max_age="", keep_branches_from=""), dry_run=False, as_json=True
+    )
 
 
 def look(folder: Path) -> None:

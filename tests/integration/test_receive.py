@@ -13,12 +13,13 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from buildx_cache import layout
+from buildx_cache.layout import writer
 from buildx_cache.serve import Limits, Pushed, WriteLimits, peers
 from buildx_cache.serve.peers import may_write
 from tests.integration.pushing import Client, Pushable, described, index_of, pushable, receiving, tree
@@ -254,7 +255,15 @@ def test_notes_of_where_a_layer_was_read_do_not_get_into_the_folder(folder: Path
 # --- what is there, and what is not ---
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"on")], ids=["lost", "cut off"])
+DAMAGES: Mapping[str, Callable[[Path], object]] = {
+    "lost": Path.unlink,
+    "cut off": lambda path: path.write_bytes(b"on"),
+    "swapped": lambda path: path.write_bytes(b"two"),
+    "with another bit": flip_bit,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_blob_is_sent_again(folder: Path, damage: Callable[[Path], object]) -> None:
     with receiving(folder) as client:
         client.push(CACHE)
@@ -262,8 +271,35 @@ def test_a_damaged_blob_is_sent_again(folder: Path, damage: Callable[[Path], obj
     path.chmod(0o644)
     damage(path)
     with receiving(folder) as client:
+        assert client.ask("HEAD", f"blobs/{digest_of(b'one')}").status == 404
         assert client.push(CACHE).status == 201
         assert client.received.pushed.blobs == 1
+    assert layout.verify(folder, deep=True) == ()
+
+
+def test_a_blob_is_hashed_once_a_call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiving(folder) as client:
+        client.push(CACHE)
+    hashed: list[str] = []
+
+    def unsound(folder: Path, digests: Collection[str]) -> tuple[layout.Finding, ...]:
+        hashed.extend(digests)
+        return layout.unsound(folder, digests)
+
+    monkeypatch.setattr(writer, "unsound", unsound)
+    with receiving(folder) as client:
+        for _ in range(2):
+            assert client.push(CACHE).status == 201
+    assert sorted(hashed) == sorted({*CACHE.parts, CACHE.digest})
+
+
+def test_a_blob_that_changes_while_it_is_written_to_is_sent_again(folder: Path) -> None:
+    with receiving(folder) as client:
+        client.push(CACHE)
+        path = folder / "blobs/sha256" / digest_of(b"one")[7:]
+        path.chmod(0o644)
+        flip_bit(path)
+        assert client.push(CACHE).status == 201
     assert layout.verify(folder, deep=True) == ()
 
 

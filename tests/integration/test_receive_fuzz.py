@@ -17,12 +17,13 @@ from buildx_cache import layout
 from buildx_cache.serve import Limits, WriteLimits
 from tests.integration.pushing import Client, Pushable, index_of, pushable, receiving, tree
 from tests.integration.test_serve import rest
+from tests.selection import examples
 from tests.unit.layout.layouts import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, Layout, digest_of, encoded
 
 REPEATABLE = settings(
     derandomize=True,
     deadline=None,
-    max_examples=30,
+    max_examples=examples(push=10, long=60),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 FIRST, SECOND = pushable(b"one", b"two"), pushable(b"two", b"three", media_type=OCI_INDEX)

@@ -122,7 +122,8 @@ def digests(vertices: list[dict[str, Any]]) -> dict[str, str]:
     return {each["digest"]: STEP.sub("", each["name"]) for each in vertices if STEP.match(each["name"])}
 
 
-@pytest.mark.parametrize("engine", quick(["docker", "old_docker"], "old_docker"))
+@pytest.mark.soak  # the table below counts more
+@pytest.mark.parametrize("engine", ["docker", "old_docker"])
 def test_counts_are_buildkits(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     docker: Docker = request.getfixturevalue(engine)
     words = (
@@ -146,7 +147,10 @@ def test_counts_are_buildkits(engine: str, request: pytest.FixtureRequest, tmp_p
 TWO = ("linux/arm64", "linux/amd64")
 
 
-@pytest.mark.parametrize(("engine", "platforms"), [("docker", ()), ("docker", TWO), ("old_docker", TWO)])
+@pytest.mark.parametrize(
+    ("engine", "platforms"),
+    [("docker", ()), ("docker", TWO), pytest.param("old_docker", TWO, marks=pytest.mark.soak)],
+)
 def test_the_digest_of_each_platform_is_the_registrys(
     engine: str, platforms: tuple[str, ...], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -215,7 +219,7 @@ COPY --from=bad /word /
     [
         pytest.param("", (), 0, {}, marks=pytest.mark.soak),
         (PARALLEL, (), 0, {"RUN sleep 1; echo one > out": 1}),
-        (PLATFORMS, ("--platform", "linux/amd64,linux/arm64"), 0, PLATFORM_STEPS),
+        pytest.param(PLATFORMS, ("--platform", "linux/amd64,linux/arm64"), 0, PLATFORM_STEPS, marks=pytest.mark.soak),
         (FAILING, (), 1, {"RUN sleep 20": 1}),
     ],
     ids=["demo", "parallel-stages", "platforms", "failing"],
@@ -243,6 +247,7 @@ def test_steps_are_buildkits(  # noqa: PLR0913, PLR0917 -- a table of builds
         assert (report["cache"]["hit_ratio"] == 1.0) is (number == 1 and code == 0)
 
 
+@pytest.mark.soak  # the figure: tests/unit/run/test_durations.py
 def test_a_build_from_the_cache_tells_what_it_saved(docker: Docker, project: Path, tmp_path: Path) -> None:
     (project / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY word /word\nRUN sleep 1.5; cat /word > /said\n")
     cache, image = tmp_path / "cache", docker.repository()

@@ -230,6 +230,7 @@ def test_a_step_pushes_and_the_next_job_hits_its_cache(docker: Docker, tmp_path:
     assert step.cached()[0] > 0
 
 
+@pytest.mark.soak  # the demo of test_demo.py keeps a folder, too
 @pytest.mark.parametrize("ci", each("circleci", "github", "gitlab", "buildkite", "azure", "jenkins"))
 def test_a_local_step_keeps_its_cache_in_the_folder(docker: Docker, tmp_path: Path, ci: str) -> None:
     step = Step(docker, tmp_path, ci, "local")

@@ -6,7 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import socket
+import subprocess
+import sysconfig
+import venv
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.proxy import Cut, Proxy, Rule
-from tests.integration.conftest import Docker, Ran
+from tests.integration.conftest import PROJECT, Docker, Ran
 
 FORK = {"CIRCLECI": "true", "CIRCLE_PR_NUMBER": "7", "CIRCLE_BRANCH": "topic", "CIRCLE_SHA1": "f" * 40}
 # What a job has in its environment, and must not be found anywhere.
@@ -257,3 +261,34 @@ def test_a_file_that_the_caller_trusts_says_all(docker: Docker, repository: Path
         ran = called(docker, repository, "plan", "--assume-driver", "docker", *words, ".", env=env)
         assert (ran.code, "docker login --username me" in ran.stdout) == (0, True), ran.stderr
         assert "buildx-cache.toml" in ran.stderr
+
+
+def test_no_image_replaces_a_part_of_this_program(tmp_path: Path, docker: Docker) -> None:
+    """A job often installs it into the checkout, where ``output`` of a fork's file may lead."""
+    top, mark = tmp_path / "top", tmp_path / "mark"
+    venv.create(top / ".venv", symlinks=True)
+    packages = next(top.glob(".venv/lib/python*/site-packages"))
+    shutil.copytree(PROJECT / "buildx_cache", packages / "buildx_cache")
+    (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    theirs = top / "image" / packages.relative_to(top / ".venv") / "buildx_cache" / "report" / "html.py"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text(f"open({str(mark)!r}, 'w').close()\n")
+    tools = top / "image" / "bin"
+    tools.mkdir()
+    (tools / "docker").write_text(f'#!/bin/sh\ntouch {mark}\nexec {shutil.which("docker")} "$@"\n')
+    (tools / "docker").chmod(0o755)
+    (top / "Dockerfile").write_text("FROM scratch\nCOPY image /\n")
+    env = docker.child_env(**FORK, PATH=f"{top}/.venv/bin:{os.environ['PATH']}")
+    build = (f"{top}/.venv/bin/python", "-m", "buildx_cache", "build", "--cache", "none", "--driver", "docker")
+    for lines, words in (
+        ('report-html = "r.html"\noutput = ["type=local,dest=.venv"]', ()),
+        (f'output = ["type=local,dest={packages.relative_to(top)}"]', ()),
+        ('output = ["type=local,dest=.venv/bin"]', ("--load",)),
+        ('report-html = "r.html"', ("-o", ".venv")),
+        ('report-html = "r.html"', ("-o", ".")),
+    ):
+        (top / "buildx-cache.toml").write_text(lines)
+        ran = subprocess.run((*build, *words, "."), cwd=top, env=env, capture_output=True, text=True, check=False)
+        assert not mark.exists(), lines
+        assert ran.returncode == 2, ran.stderr
+    subprocess.run((*build, "-o", "out", "."), cwd=top, env=env, capture_output=True, check=True)

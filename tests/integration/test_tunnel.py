@@ -17,7 +17,6 @@ import pytest
 from buildx_cache import layout
 from tests.faults.lazily import CUTS
 from tests.integration.conftest import PROGRAM, Docker, Ran
-from tests.selection import quick
 
 LARGE = 2_000_000
 TUNNEL = "; a tunnel through Docker's API leads here"
@@ -104,6 +103,7 @@ def test_a_folder_is_read_through_a_tunnel_of_which_nothing_is_left(elsewhere: E
     assert f"--cache-from type=local,src={elsewhere.cache}" in line
 
 
+@pytest.mark.soak
 def test_where_either_side_lacks_ssh_the_folder_itself_is_imported(elsewhere: Elsewhere) -> None:
     elsewhere.build()
     path = str(Path(shutil.which("docker", path=elsewhere.docker.child_env()["PATH"]) or "").parent)
@@ -121,7 +121,8 @@ def test_where_either_side_lacks_ssh_the_folder_itself_is_imported(elsewhere: El
         assert ran.stderr.count(lacking) == 1
 
 
-@pytest.mark.parametrize("cut", quick(CUTS, "tunnel killed at the first layer"))
+@pytest.mark.soak  # a server without a tunnel: tests/faults/test_lazy_faults.py
+@pytest.mark.parametrize("cut", CUTS)
 def test_a_tunnel_that_dies_fails_no_build_and_costs_no_cache(elsewhere: Elsewhere, tmp_path: Path, cut: str) -> None:
     elsewhere.build()
     elsewhere.forget()

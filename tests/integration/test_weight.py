@@ -19,7 +19,7 @@ PLAN = ("plan", "--assume-driver", "docker", "-t", "org/app:1", "--push")
         (("--version",), HEAVY),
         (("--help",), HEAVY),
         (("build", "--help"), HEAVY),
-        (PLAN, {"buildx_cache.run", "urllib3"}),
+        (PLAN, {"buildx_cache.run", "rich", "urllib3"}),
     ],
     ids=["version", "help", "help-of-build", "plan"],
 )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.faults.laboratory import Builders
 from tests.integration.conftest import PROJECT, Docker
+from tests.integration.engines import Engines
 from tests.terminal.conftest import Open, Terminal
 
 DOCKERFILE = """
@@ -38,10 +41,18 @@ def context(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def builder(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One for all builds: what they show has nothing to do with it."""
+    docker = Docker(env=engines.start(), home=tmp_path_factory.mktemp("home"))
+    with Builders(docker, ahead=0) as builders, builders.new() as name:
+        yield name
+
+
 @pytest.fixture
-def words(docker: Docker, tmp_path: Path) -> tuple[str, ...]:
+def words(docker: Docker, builder: str, tmp_path: Path) -> tuple[str, ...]:
     cache = ("--cache", "local", "--cache-dir", str(tmp_path / "cache"))
-    return ("--no-cache", *docker.new_builder, *cache, "--build-arg", f"BASE={docker.base}")
+    return ("--no-cache", "--builder", builder, *cache, "--build-arg", f"BASE={docker.base}")
 
 
 def is_tree(screen: list[str]) -> bool:
@@ -55,7 +66,7 @@ def check_end(terminal: Terminal, screen: list[str]) -> None:
     assert terminal.has_cursor
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 50)])
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), pytest.param(200, 50, marks=pytest.mark.soak)])
 def test_a_build_is_shown_as_a_tree_and_leaves_its_steps(
     opened: Open, context: Path, words: tuple[str, ...], columns: int, rows: int
 ) -> None:
@@ -86,6 +97,8 @@ def test_a_build_is_shown_as_a_tree_and_leaves_its_steps(
 
 
 def test_a_terminal_may_change_its_size_while_a_build_runs(opened: Open, context: Path, words: tuple[str, ...]) -> None:
+    dockerfile = context / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("sleep 0.3; done\nFROM", "sleep 0.3; done; sleep 600\nFROM"))
     terminal = opened(80, 24)
     terminal.build(*words, str(context))
     terminal.wait_for(r"^ +\| (left line|right) 2")
@@ -95,8 +108,9 @@ def test_a_terminal_may_change_its_size_while_a_build_runs(opened: Open, context
         screen = terminal.wait(partial(_is_drawn, line=line), f"one head, and line {line}")
         assert len(screen) <= rows
         assert all(len(each) < columns for each in screen[screen.index(next(filter(_is_head, screen))) :])
+    terminal.interrupt()
     code, screen = terminal.wait_for_end()
-    assert code == 0
+    assert code == 130
     check_end(terminal, screen)
 
 
@@ -160,7 +174,7 @@ def test_an_interrupt_leaves_a_clean_screen(opened: Open, context: Path, words: 
     [
         pytest.param({"TERM": "dumb"}, id="dumb"),
         pytest.param({"NO_COLOR": "1"}, id="no-color"),
-        pytest.param({"CI": "true"}, id="ci"),
+        pytest.param({"CI": "true"}, id="ci", marks=pytest.mark.soak),
         pytest.param({"CIRCLECI": "true", "CI": "true"}, id="circleci"),
     ],
 )
@@ -215,11 +229,10 @@ def test_events_go_to_stdout_and_nothing_to_stderr(docker: Docker, project: Path
     assert events[-1]["report"] == ran.report
 
 
-def test_a_reader_of_events_may_go_away(
-    opened: Open, docker: Docker, context: Path, words: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_reader_of_events_may_go_away(opened: Open, docker: Docker, context: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     terminal = opened(80, 24)
+    words = ("--no-cache", *docker.new_builder, "--cache", "none", "--build-arg", f"BASE={docker.base}")
     shown = ("--progress", "json", "--report", str(report))
     terminal.build(*shown, *words, str(context), redirect="| head -n 5 | cut -c 1-40")
     code, screen = terminal.wait_for_end()

@@ -17,15 +17,15 @@ from buildx_cache.cli import (  # urllib3 binds a socket when it is imported: no
     cache_folders,
     cache_registries,
 )
-from buildx_cache.cli.limits import Limits, RegistryLimits, kept_branches
-from buildx_cache.cli.targets import Folder, parse_target
+from buildx_cache.cli.cache_arguments import Folder, PruneLimits, RegistryLimits, kept_branches, parse_target
 from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import UnreachableError, UsageError
 from buildx_cache.layout.eviction import prune
+from buildx_cache.layout.notes import annotate, build_note
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference, parse_reference
-from buildx_cache.registry.identity import Password
+from buildx_cache.registry import Password
 from tests.unit.command_line import CommandLine
 from tests.unit.layout.layouts import LONG_AGO, Layout, config_of, digest_of
 
@@ -188,6 +188,29 @@ def test_inspect_shows_tags_and_layers(call: CommandLine) -> None:
     (largest,) = [line.split() for line in lines if line.startswith(digest_of(OLD)[:19])]
     assert largest == [digest_of(OLD)[:19], "19.5", "KiB", "-", "gzip", "old"]
     assert lines[-1] == "and 1 smaller layer, 600 B: --layers 3 shows all"
+
+
+def test_inspect_shows_the_steps_of_the_build_that_wrote_a_tag(call: CommandLine) -> None:
+    make(call.folder / "cache")
+    steps = ["build: RUN make all", f"build: {EVIL}", "build: RUN " + "x" * 200, *["RUN more"] * 50]
+    annotate(call.folder / "cache", tag="latest", note=build_note(steps, scope="main", commit="83a20ec0" * 5))
+    called = call("cache", "inspect", "cache", "--layers", "0")
+    assert (called.code, called.err) == (0, "")
+    lines = [line.rstrip() for line in called.out.splitlines()]
+    place = lines.index("steps     of latest (main, commit 83a20ec083a2)")
+    assert lines[place + 1] == "  build: RUN make all"
+    assert lines[-1] == "  and 3 more steps"
+    assert max(map(len, lines)) <= 80
+    assert not [sign for sign in called.out if sign != "\n" and not sign.isprintable()]
+    (cache,) = document(call("cache", "inspect", "cache", "--format", "json").out)["caches"]
+    old, latest = (tag["build"] for tag in cache["tags"])
+    assert old is None
+    assert (latest["scope"], latest["steps"][0], latest["more_steps"]) == ("main", "build: RUN make all", 3)
+
+
+def test_a_folder_without_notes_says_why(call: CommandLine) -> None:
+    make(call.folder / "cache")
+    assert [line for line in call("cache", "inspect", "cache").out.splitlines() if line.startswith("steps ")]
 
 
 def test_the_document_of_inspect_has_every_byte(call: CommandLine) -> None:
@@ -535,7 +558,7 @@ def test_the_login_of_the_ci_goes_to_its_registry_only(
 def test_branches_come_from_a_files_lines(call: CommandLine) -> None:
     (call.folder / "kept").write_text("# those\nmain\n\n  feature/x  \n#main\n")
     assert kept_branches("kept", {}) == ("main", "feature/x")
-    limits = Limits(max_age="7d", keep_branches_from="kept").of_registry({})
+    limits = PruneLimits(max_age="7d", keep_branches_from="kept").of_registry({})
     assert limits == RegistryLimits(max_age=7 * DAY, branches=("main", "feature/x"))
 
 

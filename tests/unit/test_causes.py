@@ -13,9 +13,8 @@ import pytest
 
 from buildx_cache.buildkit.causes import CAUSES, Kind
 from buildx_cache.buildkit.events import LogEvent, TextLine, VertexEvent
-from buildx_cache.buildkit.failure import failure
+from buildx_cache.buildkit.failure import diagnose, failure
 from buildx_cache.buildkit.trace import BuildTrace, TraceBuilder
-from buildx_cache.diagnose import diagnose
 
 IMAGE = "exporting to image"
 PUSH = "pushing r.example/team/app:1 with docker"

@@ -24,8 +24,8 @@ from buildx_cache.cli import building, session
 from buildx_cache.cli.displays import wants_color
 from buildx_cache.engine import git, known_names
 from buildx_cache.engine.process import Completed
-from buildx_cache.errors import EngineError, InterruptedBuildError
-from buildx_cache.plan import Builder, Facts, Node, Place, Store
+from buildx_cache.errors import EngineError, ExitCode, InterruptedBuildError
+from buildx_cache.plan import Builder, Facts, ImageStore, Node, Place
 from buildx_cache.plan.facts import Registries
 from buildx_cache.reference import FORKS
 from buildx_cache.report import report_schema
@@ -102,14 +102,15 @@ def test_the_version_is_told(call: CommandLine) -> None:
 
 
 def test_the_module_runs_the_same_program(call: CommandLine) -> None:
-    called: list[str] = []
-    call.patch.setattr(cli, "main", lambda: called.append("main"))
+    ended: list[int] = []
+    call.patch.setattr(cli, "main", lambda: ExitCode.DENIED)
+    call.patch.setattr(os, "_exit", ended.append)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         runpy.run_module("buildx_cache", run_name="__main__")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    assert called == ["main"]
+    assert ended == [ExitCode.DENIED]
 
 
 def test_a_python_too_old_is_named(call: CommandLine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -661,7 +662,7 @@ class _Engine:
     def __init__(
         self,
         *,
-        store: Store = Store.CONTAINERD,
+        store: ImageStore = ImageStore.CONTAINERD,
         drivers: Mapping[str, str] | None = None,
         registries: Registries = Registries(),  # noqa: B008 -- frozen
         endpoint: str = "",
@@ -708,7 +709,7 @@ OWN = "buildx-cache-app-"
         pytest.param(("--driver", "docker"), _Engine(), ["the current one"], id="engine"),
         pytest.param(("--driver", "docker-container"), _Engine(), ["own"], id="own-by-driver"),
         pytest.param(("--rm-builder",), _Engine(), ["own"], id="own-by-option"),
-        pytest.param((), _Engine(store=Store.CLASSIC), ["the current one", "own"], id="own-instead"),
+        pytest.param((), _Engine(store=ImageStore.CLASSIC), ["the current one", "own"], id="own-instead"),
         pytest.param((), _Engine(drivers={}), ["the current one", "own"], id="none"),
     ],
 )
@@ -737,7 +738,7 @@ def test_the_projects_own_builder_is_used_again(call: CommandLine) -> None:
 
 
 def test_a_dockerfile_does_not_choose_its_builders_network(call: CommandLine) -> None:
-    with_engine(call, _Engine(store=Store.CLASSIC, endpoint="unix:///var/run/docker.sock"))
+    with_engine(call, _Engine(store=ImageStore.CLASSIC, endpoint="unix:///var/run/docker.sock"))
     (call.folder / "Dockerfile").write_text("FROM localhost:5000/base\n")
     called = call("plan", "--cache", "local", "--load", CIRCLECI="true", CIRCLE_BRANCH="topic")
     assert called.code == 0

@@ -16,7 +16,7 @@ from buildx_cache.engine.credentials import credential_for, private_configuratio
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import DeniedError
 from buildx_cache.redaction import Secret
-from buildx_cache.registry.identity import Credential, IdentityToken, Password
+from buildx_cache.registry import Credential, IdentityToken, Password
 
 HUB = "https://index.docker.io/v1/"
 HOST = "registry.example.com"

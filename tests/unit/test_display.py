@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from buildx_cache.buildkit.events import Event, LogEvent, TextLine, VertexEvent
 from buildx_cache.buildkit.trace import BuildTrace, Step
+from buildx_cache.cli.checkup import checks_table
 from buildx_cache.display import Display, PlainDisplay, QuietDisplay, base, plain, summary_lines
 from buildx_cache.display.cache_tables import RegistryTables, Results, UnreadableCache
-from buildx_cache.display.checks import checks_table
 from buildx_cache.doctor import Check, CheckStatus
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.formatting import age, counted, duration, printable, short_digest, size

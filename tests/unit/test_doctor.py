@@ -11,9 +11,8 @@ from buildx_cache.ci import CIContext
 from buildx_cache.ci.pitfalls import CIRCLECI as PITFALLS
 from buildx_cache.doctor import Check, CheckStatus, CIFile, Machine, Questions, examine
 from buildx_cache.errors import EngineError
-from buildx_cache.plan import Builder, Facts, Node, Place, Store
-from buildx_cache.plan.facts import Registries, Version
-from buildx_cache.registry.identity import Credentials
+from buildx_cache.plan import Builder, Facts, ImageStore, Node, Place
+from buildx_cache.plan.facts import Credentials, Registries, Version
 
 LAPTOP = CIContext(
     provider="none",
@@ -29,7 +28,7 @@ CIRCLECI = replace(LAPTOP, provider="circleci")
 FACTS = Facts(
     docker="28.5.2",
     buildx=(0, 29, 1),
-    store=Store.CONTAINERD,
+    store=ImageStore.CONTAINERD,
     context="default",
     place=Place(project="app", cache_dir="/cache", today="2025-11-24"),
     builder=Builder(name="default", driver="docker", nodes=(Node(name="default", buildkit=(0, 25, 1)),)),
@@ -104,7 +103,7 @@ def test_without_docker_the_rest_is_still_checked(tmp_path: Path) -> None:
             id="none",
         ),
         pytest.param(
-            replace(FACTS, store=Store.CLASSIC),
+            replace(FACTS, store=ImageStore.CLASSIC),
             (
                 OK,
                 f"default (driver docker, BuildKit 0.25.1) {CANNOT}: a docker-container builder will be made",
@@ -113,7 +112,7 @@ def test_without_docker_the_rest_is_still_checked(tmp_path: Path) -> None:
             id="classic",
         ),
         pytest.param(
-            replace(FACTS, store=Store.CLASSIC, builder=Builder(name="b", driver="docker-container")),
+            replace(FACTS, store=ImageStore.CLASSIC, builder=Builder(name="b", driver="docker-container")),
             (OK, "b (driver docker-container, BuildKit unknown) can export every kind of cache", ""),
             id="container",
         ),
@@ -321,7 +320,7 @@ def test_podman_is_named(tmp_path: Path) -> None:
     assert (status, "podman" in found, "DOCKER_HOST" in advice) == (WARN, True, True)
 
 
-CLASSIC = replace(FACTS, store=Store.CLASSIC)
+CLASSIC = replace(FACTS, store=ImageStore.CLASSIC)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ from buildx_cache.engine.git import git_provenance, guarded
 from buildx_cache.engine.process import Completed
 from buildx_cache.plan import BuildArg, Builder, BuildInvocation, Node, Output, TlsEndpoint
 from buildx_cache.plan.effects import CreateNode
+from buildx_cache.plan.facts import Credentials
 from buildx_cache.redaction import Secret
-from buildx_cache.registry.identity import Credentials
 
 # --- docker buildx inspect, as it was said ------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.locality import Whereabouts, elsewhere
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import EngineError
-from buildx_cache.plan import Builder, Facts, Node, Place, Store, TlsEndpoint
+from buildx_cache.plan import Builder, Facts, ImageStore, Node, Place, TlsEndpoint
 from buildx_cache.plan.facts import Registries
 
 PLACE = Place(project="app", cache_dir="/cache", today="2025-11-24")
@@ -219,7 +219,7 @@ def test_two_questions_are_enough(said: Docker, tmp_path: Path) -> None:
     assert facts(engine) == Facts(
         docker="28.5.2",
         buildx=(0, 29, 1),
-        store=Store.CONTAINERD,
+        store=ImageStore.CONTAINERD,
         context="default",
         place=PLACE,
         endpoint=SOCKET,
@@ -239,7 +239,7 @@ def test_what_docker_info_leaves_out_is_not_made_up(said: Docker, said_of_it: di
     info = {"ServerVersion": "28.5.2", **said_of_it, **plugins}
     said.answers["system info"] = Completed(code=0, stdout=json.dumps(info))
     found = facts(DockerEngine({"DOCKER_HOST": SOCKET}))
-    assert (found.store, found.docker) == (Store.CLASSIC, "28.5.2")
+    assert (found.store, found.docker) == (ImageStore.CLASSIC, "28.5.2")
 
 
 REGISTRY_CONFIG = {

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from buildx_cache.cli.engine_wait import POLICY, facts_when_up
+from buildx_cache.cli.session import POLICY, facts_when_up
 from buildx_cache.errors import EngineError
-from buildx_cache.plan import Facts, Store
+from buildx_cache.plan import Facts, ImageStore
 from tests.unit.test_engine_facts import PLACE
 
-FACTS = Facts(docker="28", buildx=(0, 29, 1), store=Store.CONTAINERD, context="default", place=PLACE)
+FACTS = Facts(docker="28", buildx=(0, 29, 1), store=ImageStore.CONTAINERD, context="default", place=PLACE)
 
 
 def coming(*codes: str) -> Callable[[], Facts]:

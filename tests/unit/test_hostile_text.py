@@ -12,6 +12,7 @@ import pytest
 
 from buildx_cache.buildkit.classify import absent_folder, classify, classify_command, is_cancelled
 from buildx_cache.buildkit.events import TextLine, VertexEvent
+from buildx_cache.buildkit.failure import diagnose
 from buildx_cache.buildkit.stream import StreamParser
 from buildx_cache.buildkit.trace import TraceBuilder, Transfer
 from buildx_cache.buildkit.vertex_names import step_label, transfer_kind
@@ -20,7 +21,6 @@ from buildx_cache.caches.parsing import parse_export
 from buildx_cache.caches.vertices import refused_exports
 from buildx_cache.ci.capabilities import json_without_commands, without_commands
 from buildx_cache.ci.step_outputs import annotate
-from buildx_cache.diagnose import diagnose
 from buildx_cache.formatting import as_message, printable
 from buildx_cache.redaction import Redactor, redact
 from buildx_cache.reference import safe_tag

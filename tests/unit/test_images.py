@@ -11,7 +11,7 @@ from buildx_cache.errors import UsageError
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.contexts import repository_notes
 from buildx_cache.request.images import named_images
-from buildx_cache.request.validation import check_paths
+from buildx_cache.request.path_checks import check_paths
 from tests.unit.test_plan import request_of
 
 

@@ -24,8 +24,8 @@ from buildx_cache.plan import BuildInvocation
 from buildx_cache.report.formats import write_report
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.local_paths import REPORTS
-from buildx_cache.request.validation import check_paths
-from buildx_cache.run.keyfile import write_key
+from buildx_cache.request.path_checks import check_paths
+from buildx_cache.run.held_folder import write_key
 from buildx_cache.run.result_files import ResultFile, put_in_place, redirected, remove_stale
 from buildx_cache.working_copy import prepared_root
 from tests.unit.run.calls import RecordingDisplay
@@ -227,14 +227,24 @@ def test_outside_of_a_working_copy_the_users_links_are_followed(tmp_path: Path) 
 def test_a_link_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine").touch()
     (tmp_path / "last").symlink_to("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "between").symlink_to("folder")
     owner = os.geteuid()
     if owner == 0:
         os.lchown(tmp_path / "last", 12345, 12345)
+        os.lchown(tmp_path / "between", 12345, 12345)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    for option in OPTIONS:
+    for option, place in itertools.product(OPTIONS, ("last", "between/new", "between/new/er", "folder/../between/x")):
         with pytest.raises(UsageError, match="another user's"):
-            check_paths(asking(**{option: str(tmp_path / "last")}))
+            check_paths(asking(**{option: str(tmp_path / place)}))
+    for output in (
+        f"type=local,dest={tmp_path}/between/new",
+        str(tmp_path / "between"),
+        f"type=tar,dest={tmp_path}/last",
+    ):
+        with pytest.raises(UsageError, match="another user's"):
+            check_paths(asking(output=(output,)))
 
 
 def test_a_second_name_of_a_file_is_not_appended_to(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from buildx_cache.plan import (
     Builder,
     BuildPlan,
     Facts,
+    ImageStore,
     Node,
     Place,
-    Store,
     TlsEndpoint,
     make_plan,
     needed_builder,
@@ -72,12 +72,12 @@ def builder(
 CONTAINERD = Facts(
     docker="28.5.2",
     buildx=(0, 29, 1),
-    store=Store.CONTAINERD,
+    store=ImageStore.CONTAINERD,
     context="default",
     place=Place(project="app-1a2b3c4d", cache_dir="/cache/app", today="2025-11-24"),
     builder=builder("docker"),
 )
-CLASSIC = replace(CONTAINERD, store=Store.CLASSIC)
+CLASSIC = replace(CONTAINERD, store=ImageStore.CLASSIC)
 NO_BUILDER = replace(CONTAINERD, builder=None)
 CONTAINER = replace(CLASSIC, builder=builder("docker-container"))
 CONTAINER_STOPPED = replace(CLASSIC, builder=builder("docker-container", status="stopped"))
@@ -142,7 +142,7 @@ FACTS = {
     "buildx-0-17": replace(CONTAINER, buildx=(0, 17, 1)),
     "buildx-0-18": replace(CONTAINER, buildx=(0, 18, 0)),
     "elsewhere": ELSEWHERE,
-    "elsewhere-classic": replace(ELSEWHERE, store=Store.CLASSIC),
+    "elsewhere-classic": replace(ELSEWHERE, store=ImageStore.CLASSIC),
     "tls": TLS,
     "tls-unverified": TLS_UNVERIFIED,
     "tls-named": TLS_NAMED,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from buildx_cache.errors import UsageError
-from buildx_cache.plan import Facts, LoadingPlan, Store
+from buildx_cache.plan import Facts, ImageStore, LoadingPlan
 from buildx_cache.plan.render import command_line, plan_json
 from tests.unit.run.calls import APP, FACTS, FLEET, planned
 from tests.unit.test_plan_serving import given
@@ -27,7 +27,9 @@ class Case:
 
 CASES: Mapping[str, Case] = {
     "nothing to load": Case(asked={"load": False, "push": True}, why=""),
-    "the engine's own builder": Case(asked={"driver": "docker"}, facts=replace(FACTS, store=Store.CONTAINERD), why=""),
+    "the engine's own builder": Case(
+        asked={"driver": "docker"}, facts=replace(FACTS, store=ImageStore.CONTAINERD), why=""
+    ),
     "not lazily": Case(asked={"lazy": "off"}, why="--lazy off"),
     "a cache in a registry": Case(asked={"cache": "registry"}, why="no cache is in a folder"),
     "no name to load it by": Case(asked={"tag": []}, why="the image has no tag"),
@@ -89,14 +91,14 @@ LOADED: tuple[dict[str, object], ...] = ({"load": True}, {"output": ["type=docke
 @pytest.mark.parametrize("loaded", LOADED, ids=str)
 def test_the_classic_store_is_handed_no_attestations(asked: dict[str, object], loaded: dict[str, object]) -> None:
     words = {"tag": [APP], **asked, **loaded}
-    for store in Store:
-        with pytest.raises(UsageError) if store is Store.CLASSIC else contextlib.nullcontext() as refused:
+    for store in ImageStore:
+        with pytest.raises(UsageError) if store is ImageStore.CLASSIC else contextlib.nullcontext() as refused:
             planned(replace(FACTS, store=store), **words)
         if refused:
             assert (refused.value.code, refused.value.exit_code) == ("load-unsupported", 2)
-    planned(replace(FACTS, store=Store.CLASSIC), **{"tag": [APP], "output": ["type=oci,dest=x.tar"], **asked})
+    planned(replace(FACTS, store=ImageStore.CLASSIC), **{"tag": [APP], "output": ["type=oci,dest=x.tar"], **asked})
 
 
 @pytest.mark.parametrize("asked", PLAIN, ids=str)
 def test_without_attestations_the_classic_store_takes_it(asked: dict[str, object]) -> None:
-    assert planned(replace(FACTS, store=Store.CLASSIC), **{"tag": [APP], "load": True, **asked}).target.image.load
+    assert planned(replace(FACTS, store=ImageStore.CLASSIC), **{"tag": [APP], "load": True, **asked}).target.image.load

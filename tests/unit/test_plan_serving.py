@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from buildx_cache.plan import Builder, BuildPlan, Container, Facts, Node, ServingPlan, Store
+from buildx_cache.plan import Builder, BuildPlan, Container, Facts, ImageStore, Node, ServingPlan
 from buildx_cache.plan.render import plan_json, shell_lines
 from tests.unit.run.calls import FACTS, planned
 
@@ -97,7 +97,7 @@ CASES: Mapping[str, Case] = {
         serving=entered("the builder is at unix:///run/other.sock", endpoint="unix:///run/other.sock"),
     ),
     "the builder of another context": Case(
-        facts=replace(FACTS, store=Store.CONTAINERD, builder=replace(there("docker"), name="far")),
+        facts=replace(FACTS, store=ImageStore.CONTAINERD, builder=replace(there("docker"), name="far")),
         serving=not_served("the builder is at far"),
     ),
     "a proxy": Case(
@@ -117,7 +117,7 @@ CASES: Mapping[str, Case] = {
     ),
     "the engine's own builder": Case(
         asked={"driver": "docker"},
-        facts=replace(FACTS, store=Store.CONTAINERD),
+        facts=replace(FACTS, store=ImageStore.CONTAINERD),
         serving=served("host", SHARED),
     ),
     "an engine elsewhere": Case(facts=replace(FACTS, elsewhere=ELSEWHERE), serving=entered(ELSEWHERE, own(""))),
@@ -127,7 +127,7 @@ CASES: Mapping[str, Case] = {
     ),
     "the engine's own builder, elsewhere": Case(
         asked={"driver": "docker"},
-        facts=replace(FACTS, store=Store.CONTAINERD, elsewhere=ELSEWHERE),
+        facts=replace(FACTS, store=ImageStore.CONTAINERD, elsewhere=ELSEWHERE),
         serving=not_served(ELSEWHERE),
     ),
     "the builder of an engine elsewhere": Case(

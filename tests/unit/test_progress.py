@@ -17,6 +17,7 @@ from buildx_cache.buildkit.stream import TEXT_LIMIT, VALUE_LIMIT, StreamParser
 from buildx_cache.buildkit.trace import ERRORS as ERROR_LIMIT
 from buildx_cache.buildkit.trace import BuildTrace, Step, TraceBuilder
 from buildx_cache.buildkit.vertex_names import TransferKind, step_label, transfer_kind
+from tests.selection import quick
 from tests.unit.streams import Layout, generated_stream, printed
 
 if TYPE_CHECKING:
@@ -746,7 +747,7 @@ def test_a_log_tail_is_bounded(piece: bytes) -> None:
     assert sum(map(len, kept)) <= 2 * TAIL_BYTES + LINE_LIMIT
 
 
-@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("layout", quick(Layout, Layout.LINES))
 def test_five_hundred_steps_and_a_hundred_megabytes_of_logs(layout: Layout) -> None:
     steps, log_bytes = 500, 100_000_000
     parser, builder = StreamParser(), TraceBuilder()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from buildx_cache.ci import CIContext
-from buildx_cache.plan import BuildArg, Builder, BuildInvocation, BuildPlan, Facts, Node, Place, Store, make_plan
+from buildx_cache.plan import BuildArg, Builder, BuildInvocation, BuildPlan, Facts, ImageStore, Node, Place, make_plan
 from buildx_cache.plan.render import plan_json, redacted, shell_line, shell_lines
 from buildx_cache.redaction import Secret
 from buildx_cache.request.sources import OptionLayer, make_request
@@ -26,7 +26,7 @@ CI = CIContext(
 FACTS = Facts(
     docker="28.5.2",
     buildx=(0, 29, 1),
-    store=Store.CONTAINERD,
+    store=ImageStore.CONTAINERD,
     context="default",
     place=Place(project="app-1a2b3c4d", cache_dir="/cache/app", today="2025-11-24"),
     builder=Builder(name="fleet", driver="remote", nodes=(Node(name="a", status="running", buildkit=(0, 25, 0)),)),
@@ -162,6 +162,7 @@ def test_the_whole_document() -> None:
             "max_size": None,
             "lazy": {"network": None, "container": None, "why": ""},
             "imports": [cache],
+            "fallbacks": [],
             "exports": [f"{cache},mode=max,ignore-error=true"],
         },
         "images": {

@@ -29,9 +29,9 @@ from buildx_cache.request.contexts import check_cache_directories, check_cache_d
 from buildx_cache.request.local_paths import dockerfile_of
 from buildx_cache.request.options import CONFIG_FIELDS, OPTIONS, VARIABLES
 from buildx_cache.request.options import KINDS as TYPES
+from buildx_cache.request.path_checks import check_paths, unmoved
 from buildx_cache.request.remote_context import is_remote_context
 from buildx_cache.request.sources import OptionLayer, converted, environment_layer, make_request, unknown_variables
-from buildx_cache.request.validation import check_paths, unmoved
 
 
 def given(**values: object) -> OptionLayer:
@@ -969,6 +969,37 @@ def test_nothing_is_written_over_the_settings_of_the_user(asked: dict[str, Any],
     check_exported_folders(beside, (), settings)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"output": ("type=local,dest=env",)},
+        {"output": (".",)},
+        {"output": ("env/lib/site-packages/typer",)},
+        {"output": ("type=tar,dest=env/lib/site-packages/x.pth",)},
+        {"buildx_flags": ("-o", "env")},
+        *({name: "env/lib/site-packages/x.pth"} for name in ("report", "report_md", "dotenv", "iidfile")),
+    ],
+    ids=str,
+)
+def test_nothing_is_written_over_this_program(asked: dict[str, Any], project: Path) -> None:
+    """It loads parts of itself when a build has ended."""
+    programs = (project / "env",)
+    with pytest.raises(UsageError) as refused:
+        check_exported_folders(BuildRequest(**asked), (), programs=programs)
+    assert refused.value.code == "output-over-program"
+    check_exported_folders(BuildRequest(report="report.json", output=("out",)), (), programs=programs)
+
+
+@pytest.mark.parametrize("output", ["type=tar,dest=out/job.env", "type=oci,dest=./out/job.env", "out", ".", "link"])
+def test_no_image_gives_later_steps_variables(output: str, project: Path) -> None:
+    (project / "link").symlink_to("out")
+    for asked in ({"output": (output,)}, {"buildx_flags": ("-o", output)}):
+        with pytest.raises(UsageError) as refused:
+            check_exported_folders(BuildRequest(dotenv="out/job.env", **asked), ())
+        assert refused.value.code == "output-over-result"
+    check_exported_folders(BuildRequest(dotenv="job.env", output=("out", "type=tar,dest=x.tar", "type=tar")), ())
+
+
 @pytest.mark.parametrize("request_", EXPORTED, ids=repr)
 def test_no_image_is_exported_over_a_cache_that_is_written(project: Path, request_: BuildRequest) -> None:
     (project / "out").mkdir()
@@ -1083,7 +1114,8 @@ def test_no_image_leads_a_result_elsewhere(project: Path, request_: BuildRequest
     with pytest.raises(UsageError) if is_refused else contextlib.nullcontext():
         check_exported_folders(asked, ())
     (project / ".git").mkdir()
-    check_exported_folders(asked, ())
+    if not asked.dotenv:
+        check_exported_folders(asked, ())
 
 
 MOVED: dict[str, dict[str, Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -23,10 +24,15 @@ PROMISES = [
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
+@functools.cache
+def functions(file: str) -> frozenset[str]:
+    module = ast.parse((PROJECT / "tests" / file).read_text(encoding="utf-8"))
+    return frozenset(node.name for node in module.body if isinstance(node, ast.FunctionDef))
+
+
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise[:50])
 def test_a_promise_names_tests_that_exist(promise: str) -> None:
     named = NAMED.findall(promise)
     assert named
     for file, test in named:
-        module = ast.parse((PROJECT / "tests" / file).read_text(encoding="utf-8"))
-        assert test in {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
+        assert test in functions(file)

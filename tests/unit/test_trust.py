@@ -355,6 +355,29 @@ def test_a_refused_key_is_refused_though_the_command_line_sets_it_too() -> None:
     assert "registry" in refusal("registry", "evil.example", registry="r.example").message
 
 
+@pytest.mark.parametrize(
+    ("output", "is_refused"),
+    [
+        ("type=local,dest=sub", True),
+        ("type=local,dest=sub/bin", True),
+        ("type=local,dest=sub/bin/x", False),
+        ("type=tar,dest=sub/bin/docker", True),
+        ("type=tar,dest=sub/docker", False),
+        ("type=local,dest=other", False),
+    ],
+)
+@pytest.mark.usefixtures("copy")
+def test_a_found_file_writes_no_program_that_runs_here(output: str, is_refused: bool) -> None:  # noqa: FBT001 -- a table
+    """A job often has its tools in the checkout."""
+    Path("sub/bin").mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        Path("tools").symlink_to("sub/bin")
+    Path("buildx-cache.toml").write_text(f'output = ["{output}"]')
+    for path in (f"/bin:{Path.cwd()}/sub/bin", "tools:/bin"):
+        with pytest.raises(UsageError, match="PATH") if is_refused else contextlib.nullcontext():
+            read_request({}, {**FORK, "PATH": path})
+
+
 # --- what the merged request would make of it --------------------------------------------------------------
 
 

@@ -76,7 +76,7 @@ class _Source:
         return text.replace(reference.rpartition(":")[2], self.planned.tag)
 
 
-class Lazy(Strategy):
+class LazyImports(Strategy):
     """The folders that are served in one call. ``close`` ends all of them; what they sent stays known."""
 
     def __init__(self, plan: ServingPlan, engine: Engine, tell: Tell, retrying: Retrying) -> None:

@@ -494,6 +494,7 @@ def test_a_folder_as_json(made: Layout) -> None:
             "own_bytes": found.live_bytes,
             "created": "2026-01-02T03:04:05Z",
             "written": "2001-09-09T01:46:40Z",
+            "build": None,
         }
     ]
     assert [layer.size for layer in layout.layers_by_size(found)] == [11, 5]

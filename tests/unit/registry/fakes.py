@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import urllib3
 
 from buildx_cache.reference import parse_reference
-from buildx_cache.registry.identity import Credential
+from buildx_cache.registry import Credential
 from buildx_cache.registry.repository import Repository, connect
-from buildx_cache.registry.transport import Request
+from buildx_cache.registry.transport import RegistryRequest
 
 HOST = "registry.example.com"
 PATH = "team/app"
@@ -66,9 +66,9 @@ class FakeRegistry:
     deletes: Deletes = Deletes.TAGS
     refusal: tuple[int, str] = (400, "DIGEST_INVALID")
     page: int = 0
-    guard: Callable[[Request], urllib3.HTTPResponse | None] = lambda _: None
+    guard: Callable[[RegistryRequest], urllib3.HTTPResponse | None] = lambda _: None
     instead: dict[tuple[str, str], urllib3.HTTPResponse | Exception] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
+    requests: list[RegistryRequest] = field(default_factory=list)
 
     def put(self, content: bytes, media_type: str) -> Json:
         self.blobs[digest_of(content)] = content
@@ -103,7 +103,7 @@ class FakeRegistry:
         document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": found}
         return self.put_manifest(document, MANIFEST, *tags)
 
-    def __call__(self, request: Request) -> urllib3.BaseHTTPResponse:
+    def __call__(self, request: RegistryRequest) -> urllib3.BaseHTTPResponse:
         self.requests.append(request)
         path = urlsplit(request.url).path
         for (method, end), given in self.instead.items():
@@ -113,7 +113,7 @@ class FakeRegistry:
                 return given
         return self.guard(request) or self._serve(request, path)
 
-    def _serve(self, request: Request, path: str) -> urllib3.HTTPResponse:
+    def _serve(self, request: RegistryRequest, path: str) -> urllib3.HTTPResponse:
         _, _, rest = path.partition(f"/v2/{PATH}/")
         kind, _, name = rest.partition("/")
         if kind == "tags":
@@ -123,7 +123,7 @@ class FakeRegistry:
             return answer(404) if content is None else answer(200, content=content, method=request.method)
         return self._delete(name) if request.method == "DELETE" else self._manifest(name, request.method)
 
-    def _list(self, request: Request) -> urllib3.HTTPResponse:
+    def _list(self, request: RegistryRequest) -> urllib3.HTTPResponse:
         names = list(self.tags)
         if not self.page:
             return answer(200, content=json.dumps({"name": PATH, "tags": names or None}).encode())

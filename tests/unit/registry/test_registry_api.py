@@ -14,11 +14,10 @@ from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError,
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import is_loopback, parse_reference
-from buildx_cache.registry import transport
+from buildx_cache.registry import Password, transport
 from buildx_cache.registry.deletion_advice import OWN, OWN_UNTAGGED, PROVIDERS, advice, advice_of_untagged, service_of
-from buildx_cache.registry.identity import Password
 from buildx_cache.registry.repository import connect
-from buildx_cache.registry.transport import ANSWER_LIMIT, Request, follow, join, may_redirect, origin, printable
+from buildx_cache.registry.transport import ANSWER_LIMIT, RegistryRequest, follow, join, may_redirect, origin, printable
 from tests.unit.registry.fakes import HOST, PATH, Deletes, FakeRegistry, answer, errors
 
 
@@ -87,7 +86,7 @@ def test_a_list_of_tags_is_not_followed_to_another_place(link: str) -> None:
 def test_a_list_of_tags_that_never_ends_is_given_up() -> None:
     pages = iter(range(10_000))
 
-    def endless(_: Request) -> urllib3.HTTPResponse:
+    def endless(_: RegistryRequest) -> urllib3.HTTPResponse:
         return answer(200, {"Link": f'<?last={next(pages)}>; rel="next"'}, b'{"tags":["a"]}')
 
     with pytest.raises(UnreachableError, match="never ends"):
@@ -212,7 +211,7 @@ def test_a_blobs_size_that_is_not_told_is_not_known(length: dict[str, str]) -> N
 
 
 def redirecting(location: str, target: bytes = b"blob") -> FakeRegistry:
-    def redirect(request: Request) -> urllib3.HTTPResponse:
+    def redirect(request: RegistryRequest) -> urllib3.HTTPResponse:
         if "/v2/" in request.url:
             if "Authorization" not in request.headers:
                 return answer(401, {"WWW-Authenticate": 'Basic realm="x"'})
@@ -311,7 +310,7 @@ def test_a_host_name_that_does_not_exist_is_looked_up_once(number: int, *, passe
 
 
 def test_a_request_never_shows_its_login() -> None:
-    request = Request(method="GET", url="https://x/", headers={"Authorization": "Basic aHVzaA=="}, body=b"hush")
+    request = RegistryRequest(method="GET", url="https://x/", headers={"Authorization": "Basic aHVzaA=="}, body=b"hush")
     assert "aHVzaA" not in repr(request)
     assert "hush" not in repr(request)
 
@@ -341,7 +340,7 @@ def test_the_environments_proxies_are_used(
         return answer(200)
 
     monkeypatch.setattr(urllib3.PoolManager, "request", note)
-    transport.sender(env)(Request(method="GET", url=url))
+    transport.sender(env)(RegistryRequest(method="GET", url=url))
     assert [isinstance(manager, urllib3.ProxyManager) for manager in used] == [proxied]
 
 
@@ -453,7 +452,7 @@ def test_paths_of_requests_are_the_repositorys_own() -> None:
 def test_a_host_may_name_no_address_that_only_this_machine_reaches(here: str, there: str, may: bool) -> None:  # noqa: FBT001 -- a table
     assert may_redirect(here, there) is may
     registry = FakeRegistry(guard=lambda request: answer(307, {"Location": there}) if request.url == here else None)
-    request = Request(method="GET", url=here, headers={"Authorization": "Basic x"})
+    request = RegistryRequest(method="GET", url=here, headers={"Authorization": "Basic x"})
     if not may:
         with pytest.raises(UnreachableError, match="no safe address"):
             follow(registry, request)

@@ -17,7 +17,7 @@ from buildx_cache.errors import CacheError, UnreachableError, UsageError
 from buildx_cache.layout.model import Finding, Kind, Shape
 from buildx_cache.registry import repository
 from buildx_cache.registry.repository import TagKind
-from buildx_cache.registry.transport import Request
+from buildx_cache.registry.transport import RegistryRequest
 from tests.unit.registry.fakes import (
     CACHE_CONFIG,
     CONFIG,
@@ -280,7 +280,7 @@ def test_a_connection_cut_in_a_layer_is_no_damage_of_the_cache(registry: FakeReg
 def test_a_layer_without_end_is_not_read_to_its_end(registry: FakeRegistry) -> None:
     read: list[int | None] = []
 
-    def endless(request: Request) -> urllib3.HTTPResponse | None:
+    def endless(request: RegistryRequest) -> urllib3.HTTPResponse | None:
         if request.method != "GET" or not request.url.endswith(ONE):
             return None
 

@@ -13,10 +13,10 @@ import urllib3
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import parse_reference
+from buildx_cache.registry import Credential, IdentityToken, Password
 from buildx_cache.registry.authorization import challenges
-from buildx_cache.registry.identity import Credential, IdentityToken, Password
 from buildx_cache.registry.repository import connect
-from buildx_cache.registry.transport import Request
+from buildx_cache.registry.transport import RegistryRequest
 from tests.unit.registry.fakes import HOST, PATH, FakeRegistry, answer, errors
 
 PASSWORD = Password(username="me", secret=Secret("p:ss"))
@@ -24,10 +24,10 @@ BASIC = "Basic " + base64.b64encode(b"me:p:ss").decode()
 IDENTITY = IdentityToken(secret=Secret("refresh+me"))
 REALM = "https://auth.example.com/token"
 
-Guard = Callable[[Request], urllib3.HTTPResponse | None]
+Guard = Callable[[RegistryRequest], urllib3.HTTPResponse | None]
 
 
-def basic(request: Request) -> urllib3.HTTPResponse | None:
+def basic(request: RegistryRequest) -> urllib3.HTTPResponse | None:
     return (
         None if request.headers.get("Authorization") == BASIC else answer(401, {"WWW-Authenticate": 'Basic realm="r"'})
     )
@@ -39,7 +39,7 @@ def bearer(
     """A registry behind a token service; a token is good for ``lifetime`` requests."""
     uses = {"left": 0}
 
-    def guard(request: Request) -> urllib3.HTTPResponse | None:
+    def guard(request: RegistryRequest) -> urllib3.HTTPResponse | None:
         if not request.url.startswith(f"https://{HOST}/"):
             uses["left"] = lifetime
             return answer(status, content=given)
@@ -58,7 +58,7 @@ def registry_with(guard: Guard) -> FakeRegistry:
     return registry
 
 
-def asked(registry: FakeRegistry) -> list[Request]:
+def asked(registry: FakeRegistry) -> list[RegistryRequest]:
     """What went to the token service."""
     return [request for request in registry.requests if not request.url.startswith(f"https://{HOST}/")]
 
@@ -211,9 +211,9 @@ def test_a_realm_that_is_no_safe_address_gets_nothing(realm: str) -> None:
     ],
 )
 def test_no_login_goes_over_plain_http_to_another_machine_nor_from_another_one_to_this(host: str, realm: str) -> None:
-    sent: list[Request] = []
+    sent: list[RegistryRequest] = []
 
-    def guard(request: Request) -> urllib3.HTTPResponse:
+    def guard(request: RegistryRequest) -> urllib3.HTTPResponse:
         sent.append(request)
         return answer(401, {"WWW-Authenticate": f'Bearer realm="{realm}"'})
 
@@ -225,9 +225,9 @@ def test_no_login_goes_over_plain_http_to_another_machine_nor_from_another_one_t
 
 @pytest.mark.parametrize("scheme", ["Basic", f'Bearer realm="{REALM}"'])
 def test_a_challenge_by_plain_http_of_another_machine_is_not_answered(scheme: str) -> None:
-    sent: list[Request] = []
+    sent: list[RegistryRequest] = []
 
-    def guard(request: Request) -> urllib3.HTTPResponse:
+    def guard(request: RegistryRequest) -> urllib3.HTTPResponse:
         sent.append(request)
         return answer(401, {"WWW-Authenticate": scheme})
 
@@ -238,7 +238,7 @@ def test_a_challenge_by_plain_http_of_another_machine_is_not_answered(scheme: st
 
 
 def test_a_plain_registry_on_this_machine_may_have_a_plain_token_service() -> None:
-    def guard(request: Request) -> urllib3.HTTPResponse:
+    def guard(request: RegistryRequest) -> urllib3.HTTPResponse:
         if request.url.startswith("http://localhost:5001/"):
             return answer(200, content=b'{"token":"t"}')
         if "Authorization" in request.headers:
@@ -306,7 +306,7 @@ def test_where_one_login_is_refused_the_other_is_tried_once(
         others.append(second)
         return second
 
-    def service(request: Request) -> urllib3.HTTPResponse | None:
+    def service(request: RegistryRequest) -> urllib3.HTTPResponse | None:
         if not request.url.startswith(f"https://{HOST}/"):
             right = request.headers.get("Authorization") == BASIC or b"refresh" in (request.body or b"")
             return answer(200, content=b'{"token":"t0ken"}') if right else answer(401)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from buildx_cache.cache_tags import cache_tag, variant_text
 from buildx_cache.errors import CacheError, DeniedError, UnreachableError, UsageError
 from buildx_cache.registry.pruning import CacheTag, Choice, choose, delete, survey
-from buildx_cache.registry.transport import Request
+from buildx_cache.registry.transport import RegistryRequest
 from tests.unit.registry.fakes import INDEX, NEWEST_SECONDS, Deletes, FakeRegistry, answer, errors
 from tests.unit.tags import whole_tag
 
@@ -394,7 +394,7 @@ def test_nothing_is_deleted_by_manifest_while_a_tags_manifest_is_malformed(share
 def test_a_registry_that_takes_other_tags_along_is_stopped_at_the_first(shared: FakeRegistry) -> None:
     choice = doom(shared, "buildcache-a", "buildcache-c")
 
-    def greedy(request: Request) -> urllib3.HTTPResponse | None:
+    def greedy(request: RegistryRequest) -> urllib3.HTTPResponse | None:
         if request.method == "DELETE":
             digest = shared.tags[request.url.rpartition("/")[2]]
             shared.tags = {name: other for name, other in shared.tags.items() if other != digest}

@@ -26,10 +26,10 @@ from buildx_cache.plan import (
     Container,
     Effect,
     Facts,
+    ImageStore,
     Node,
     Output,
     Place,
-    Store,
     TlsEndpoint,
     make_plan,
 )
@@ -61,7 +61,7 @@ CURRENT = Builder(name="current", driver="docker-container", nodes=(Node(name="a
 FACTS = Facts(
     docker="28.5.2",
     buildx=(0, 29, 1),
-    store=Store.CLASSIC,
+    store=ImageStore.CLASSIC,
     context="default",
     place=Place(project="app", cache_dir="/nowhere", today="2025-11-24"),
     builder=Builder(name="default", driver="docker", nodes=(Node(name="default", status="running"),)),
@@ -130,6 +130,7 @@ class FakeEngine:
     stored: bool = False
     digests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     refusals: Mapping[str, str] = field(default_factory=dict)
+    newest: Mapping[str, float] = field(default_factory=dict)
     archive: bytes = b""
 
     @property
@@ -194,6 +195,9 @@ class FakeEngine:
 
     def push_refusal(self, repository: Reference) -> str:
         return self.refusals.get(str(repository), "")
+
+    def newest_step(self, cache: Reference) -> float | None:
+        return self.newest.get(str(cache))
 
     def image_digests(self, name: str) -> tuple[str, ...] | None:
         self.acts.append(("image_digests", name))

@@ -10,7 +10,7 @@ import pytest
 
 from buildx_cache.buildkit.trace import Step
 from buildx_cache.run import Outcome, with_saved
-from buildx_cache.run.step_history import STEPS, StepRecord
+from buildx_cache.run.enrichment import STEPS, StepRecord
 from tests.unit.report.builds import report_of, step, trace_of
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildFailedError, DeniedError, UnreachableError
-from buildx_cache.plan import BuildInvocation, Store
+from buildx_cache.plan import BuildInvocation, ImageStore
 from buildx_cache.run import Outcome, execute
 from tests.unit.run.calls import CI, FACTS, MADE, FakeEngine, RecordingDisplay, planned_for, said, vertex
 
@@ -118,12 +118,12 @@ def test_any_other_image_is_not(
 @pytest.mark.parametrize(
     ("store", "error", "kind"),
     [
-        (Store.CONTAINERD, DENIED, type(None)),
-        (Store.CLASSIC, DENIED, DeniedError),
-        (Store.CONTAINERD, NO_HOST, UnreachableError),
+        (ImageStore.CONTAINERD, DENIED, type(None)),
+        (ImageStore.CLASSIC, DENIED, DeniedError),
+        (ImageStore.CONTAINERD, NO_HOST, UnreachableError),
     ],
 )
-def test_where_all_images_have_digests_a_denied_one_is_handed_over(store: Store, error: str, kind: type) -> None:
+def test_where_all_images_have_digests_a_denied_one_is_handed_over(store: ImageStore, error: str, kind: type) -> None:
     fake = engine(lacking(error), digests=("base@sha256:1",))
     plan = planned_for(CI, replace(FACTS, store=store), tag=["app"], load=True, driver="docker-container")
     outcome = execute(plan, fake, RecordingDisplay(), CI, sleep=fake.slept.append)

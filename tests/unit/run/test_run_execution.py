@@ -19,7 +19,7 @@ from buildx_cache.errors import (
     InterruptedBuildError,
     UnreachableError,
 )
-from buildx_cache.plan import BuildPlan, Facts, Store
+from buildx_cache.plan import BuildPlan, Facts, ImageStore
 from buildx_cache.plan.render import command_line
 from tests.unit.run.calls import (
     APP,
@@ -122,11 +122,13 @@ def test_an_image_that_is_only_loaded_is_a_result_by_its_id() -> None:
 
 @pytest.mark.parametrize(
     ("store", "identifier"),
-    [(Store.CLASSIC, CONFIG), (Store.CONTAINERD, DIGEST)],
+    [(ImageStore.CLASSIC, CONFIG), (ImageStore.CONTAINERD, DIGEST)],
     ids=["classic", "containerd"],
 )
 @pytest.mark.parametrize("tags", [{}, {"tag": ["app"]}], ids=["unnamed", "named"])
-def test_a_loaded_image_is_known_by_the_metadata(store: Store, identifier: str, tags: Mapping[str, object]) -> None:
+def test_a_loaded_image_is_known_by_the_metadata(
+    store: ImageStore, identifier: str, tags: Mapping[str, object]
+) -> None:
     engine = FakeEngine(metadata={"containerimage.config.digest": CONFIG, "containerimage.digest": DIGEST})
     outcome, _ = done(planned(replace(FACTS, store=store), load=True, **tags), engine)
     assert outcome.results == (identifier,)
@@ -135,7 +137,9 @@ def test_a_loaded_image_is_known_by_the_metadata(store: Store, identifier: str, 
 
 def test_what_is_told_of_several_results_is_not_taken_for_the_loaded_image() -> None:
     engine = FakeEngine(images=["sha256:new"])
-    done(planned(replace(FACTS, store=Store.CONTAINERD), tag=["app"], load=True, output=["type=cacheonly"]), engine)
+    done(
+        planned(replace(FACTS, store=ImageStore.CONTAINERD), tag=["app"], load=True, output=["type=cacheonly"]), engine
+    )
     assert engine.acts[-1] == ("loaded", "sha256:new")
 
 

@@ -20,7 +20,7 @@ from buildx_cache.errors import BuildFailedError, CacheError, LockedError
 from buildx_cache.layout import Sharing
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import BuildReport, LocalReport
-from buildx_cache.run import folders
+from buildx_cache.run.held_folder import HeldFolder
 from tests.unit.layout.damages import flip_bit, truncate
 from tests.unit.layout.layouts import Layout, config_of, digest_of
 from tests.unit.run.calls import (
@@ -201,8 +201,8 @@ def test_a_damaged_folder_ends_a_strict_call_before_all(read_only: bool, tmp_pat
 def test_a_damaged_folder_that_another_build_uses_is_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "_ASIDE_SECONDS", 0.0)
-    monkeypatch.setattr(folders, "_TIDY_SECONDS", 0.0)
+    monkeypatch.setattr(HeldFolder, "ASIDE_SECONDS", 0.0)
+    monkeypatch.setattr(HeldFolder, "TIDY_SECONDS", 0.0)
     layer_of(cache_in(tmp_path / "cache")).unlink()
     before = contents(tmp_path / "cache")
     engine = working(stream=MADE + EXPORTED)
@@ -498,7 +498,7 @@ def test_an_export_of_the_same_is_unchanged(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_another_build_uses_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "_TIDY_SECONDS", 0.0)
+    monkeypatch.setattr(HeldFolder, "TIDY_SECONDS", 0.0)
     layout = cache_in(tmp_path / "cache")
     layout.put(b"dead")
     with layouts.lock(tmp_path / "cache", timeout=0.0, sharing=Sharing.SHARED):
@@ -512,8 +512,8 @@ def test_a_folder_that_another_build_uses_is_not_swept(tmp_path: Path, monkeypat
 
 @pytest.fixture
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "_SHARED_SECONDS", 0.0)
-    monkeypatch.setattr(folders, "_TIDY_SECONDS", 0.0)
+    monkeypatch.setattr(HeldFolder, "SHARED_SECONDS", 0.0)
+    monkeypatch.setattr(HeldFolder, "TIDY_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("_no_waiting")
@@ -743,7 +743,7 @@ def test_without_a_place_for_a_key_file_the_call_succeeds_too(tmp_path: Path, mo
     def full(_: Path, __: str, **___: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("buildx_cache.run.keyfile.write_text", full)
+    monkeypatch.setattr("buildx_cache.run.held_folder.write_text", full)
     cache_in(tmp_path / "cache")
     outcome, display = done(local_plan(tmp_path / "cache"), working())
     assert (outcome.error, display.warned) == (None, [])

@@ -1,4 +1,4 @@
-"""Ask a registry whether it accepts a push, with the login that Buildx will use."""
+"""Ask a registry, with the login that Docker will use, whether it refuses a pull or a push."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ from functools import partial
 
 from buildx_cache.engine.credentials import credential_for
 from buildx_cache.errors import BuildxCacheError
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.redaction import Redactor
 from buildx_cache.reference import Reference
 from buildx_cache.registry.repository import connect
 from buildx_cache.registry.transport import ONCE, Pace, sender
 
 _PACE = Pace(seconds=5, piece=5)
+
+
+def pull_refusal(image: Reference, env: Mapping[str, str]) -> str:
+    """Return why an image cannot be pulled, as far as this host can tell; empty where it can."""
+    connected = connect(image, partial(credential_for, env), send=sender(env, _PACE, ONCE))
+    try:
+        if connected.registry.digest(image.digest or image.tagged.tag):
+            return ""
+    except (BuildxCacheError, MalformedError) as error:
+        return f"{image}: {Redactor(connected.secrets).text(str(error))}"
+    return f"{image}: there is no such image"
 
 
 def push_refusal(repository: Reference, env: Mapping[str, str]) -> str:

@@ -1,9 +1,9 @@
-"""Record how long each step took when it last ran, so that a cached build can report the seconds it saved.
+"""Add to the report how large the sent build context was, and how many seconds the cache saved.
 
-The record is a file in the folder of a local cache, because a CI keeps that folder between jobs; imports and sweeps
-ignore the file. With other caches, or if another user may change the folder, the record is in the user's cache
-directory; a CI's job does not write it there, since its machine is thrown away. The record holds only hashes and
-seconds. No build fails over it.
+For that, the call records how long each step took when it last ran. The record is a file in the folder of a local
+cache, because a CI keeps that folder between jobs; imports and sweeps ignore the file. With other caches, or if another
+user may change the folder, the record is in the user's cache directory; a CI's job does not write it there, since its
+machine is thrown away. The record holds only hashes and seconds. No build fails over it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from pathlib import Path
 
 from buildx_cache import layout
 from buildx_cache.atomic import read_regular, write_text
+from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.ci import CIContext
+from buildx_cache.display import Display
+from buildx_cache.formatting import size
 from buildx_cache.plan import BuildPlan
-from buildx_cache.report import StepReport
+from buildx_cache.report import ContextReport, HeavyReport, StepReport
+from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.run.call import Outcome
 from buildx_cache.working_copy import prepared_root
 
@@ -33,6 +37,7 @@ RECORD = "buildx-cache-steps.json"
 STEPS = 2000
 """The number of steps that the record keeps; the oldest are dropped first."""
 
+_MAIN = "load build context"
 _LONGEST = 256 * 1024
 _KEY = re.compile(r"[0-9a-f]{24}-[0-9]{1,9}")
 
@@ -106,3 +111,36 @@ def _known(record: Path) -> dict[str, float]:
 
 def _is_duration(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 10**6
+
+
+def with_context(outcome: Outcome, request: BuildRequest, display: Display) -> Outcome:
+    """Add the size of the sent build context to the report; warn of the large files in a large context."""
+    trace = outcome.trace
+    sent = {each.digest: each.bytes for each in trace.transfers if each.kind == "context"} if trace else {}
+    if trace is None or not sent:
+        return outcome
+    largest = _largest(trace, request)
+    weighed = ContextReport(bytes=sum(sent.values()), largest=largest)
+    hints = (context_hint(weighed),) if largest else ()
+    for hint in hints:
+        display.warn(hint)
+    warnings = (*outcome.report.warnings, *hints)
+    return replace(outcome, report=replace(outcome.report, build_context=weighed, warnings=warnings))
+
+
+def _largest(trace: BuildTrace, request: BuildRequest) -> tuple[HeavyReport, ...]:
+    from buildx_cache.request.large_files import LARGE, heavy_entries
+
+    main = sum(each.bytes for each in trace.transfers if each.kind == "context" and each.name.endswith(_MAIN))
+    if main <= LARGE:
+        return ()
+    return tuple(HeavyReport(line=each.line, bytes=each.bytes) for each in heavy_entries(request))
+
+
+def context_hint(context: ContextReport) -> str:
+    """Return the warning with the lines to add to ``.dockerignore``."""
+    lines = ", ".join(f"`{each.line}` ({size(each.bytes)})" for each in context.largest)
+    return (
+        f"{size(context.bytes)} of build context were sent, and are sent in full to every new builder, however warm "
+        f"the cache is; if the build does not need them, add to .dockerignore, one a line: {lines}"
+    )
