@@ -205,6 +205,9 @@ def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str
         given = tuple(map(Path, filter(None, env.get("KUBECONFIG", "").split(os.pathsep))))
         own = given or (_home(env) / ".kube" / "config",)
         yield from (("KUBECONFIG", place) for place in (*own, *map(Path, filter(None, stored))))
+        # kubectl's library copies this file to ``config`` if that is absent, even where KUBECONFIG names another file
+        # (client-go's ``tools/clientcmd/loader.go``, ``currentMigrationRules``).
+        yield "HOME", _home(env) / ".kube" / ".kubeconfig"
 
 
 def _clusters(env: Mapping[str, str]) -> Iterator[str]:

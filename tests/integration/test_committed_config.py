@@ -318,13 +318,19 @@ def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, do
     assert ran.code == 0, ran.stderr
 
 
-@pytest.mark.parametrize("is_stored", [False, True])
+@pytest.mark.parametrize(
+    ("name", "is_stored"), [(".kube/config", False), ("clusters", True), (".kube/.kubeconfig", False)]
+)
 def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
+    name: str,
     is_stored: bool,  # noqa: FBT001 -- a table
     tmp_path: Path,
     docker: Docker,
 ) -> None:
-    """Of a builder that a step before has made, Buildx reads kubectl's settings, which name a command."""
+    """Of a builder that a step before has made, Buildx reads kubectl's settings, which name a command.
+
+    kubectl's library copies ``.kubeconfig`` to ``config`` if the latter is absent, and reads the copy.
+    """
     top, mark, config = honest(tmp_path / "top"), tmp_path / "mark", tmp_path / "config"
     user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(mark)]}}
     user["exec"]["interactiveMode"] = "Never"
@@ -336,7 +342,7 @@ def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
         "users": [{"name": "u", "user": user}],
     }
-    place = top / ("clusters" if is_stored else ".kube/config")
+    place = top / name
     place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(clusters))
     git(top, "add", "--all", "--force")
