@@ -83,6 +83,11 @@ _CLIENT_OPTIONS = (
 )
 _ALLOCATED = re.compile(rb"^Allocated port (\d{1,5}) for remote forward to 127\.0\.0\.1:(\d{1,5})\r?$", re.MULTILINE)
 
+# What ssh and ssh-keygen say without an entry for the user in /etc/passwd (OpenSSH's ``ssh.c``), as in some containers.
+_NAMELESS = "No user exists for uid"
+_NAMELESS_HINT = "give this user an entry in /etc/passwd: ssh does not run without one"
+_ENTER_HINT = "check that `docker exec`, or `kubectl exec` for a cluster, works on the builder's container"
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Server:
@@ -231,5 +236,5 @@ def _failed(said: str) -> ExhaustedError:
     return ExhaustedError(
         f"the tunnel through Docker's API to the builder does not open: {reason}",
         code="tunnel-failed",
-        hint="check that `docker exec`, or `kubectl exec` for a cluster, works on the builder's container",
+        hint=_NAMELESS_HINT if _NAMELESS in said else _ENTER_HINT,
     )
