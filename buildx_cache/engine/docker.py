@@ -38,10 +38,21 @@ from buildx_cache.engine.credentials import (
 )
 from buildx_cache.engine.git import guarded
 from buildx_cache.engine.locality import Whereabouts, elsewhere
+from buildx_cache.engine.pods import pod_entrances
 from buildx_cache.engine.process import Completed
 from buildx_cache.engine.tunnel import tunnel
 from buildx_cache.errors import DeniedError, EngineError, UsageError
-from buildx_cache.plan import Builder, BuildInvocation, Container, Effect, Facts, Place, parse_version, show_version
+from buildx_cache.plan import (
+    Builder,
+    BuildInvocation,
+    Container,
+    Effect,
+    Facts,
+    Place,
+    Pods,
+    parse_version,
+    show_version,
+)
 from buildx_cache.plan.effects import CreateNode, LoadImage
 from buildx_cache.plan.facts import Version
 from buildx_cache.redaction import redact
@@ -220,18 +231,25 @@ class DockerEngine:
             return ""
 
     @contextlib.contextmanager
-    def tunnel(self, container: Container, ports: Sequence[int]) -> Iterator[Mapping[int, int]]:
-        """Forward ports of a container's loopback to ports of this machine's; yield the container's port for each.
+    def tunnel(self, ends: Sequence[Container | Pods], ports: Sequence[int]) -> Iterator[Mapping[int, int]]:
+        """Forward ports of each container's loopback to ports of this machine's; yield the containers' port for each.
 
         Raises:
-            ExhaustedError: ssh is missing here or in the container, or the tunnel does not open.
+            ExhaustedError: ssh is missing here or in a container, or a tunnel does not open.
         """
-        self.calls += 1
-        program, *context = map(str, self._docker.docker_cmd)
-        words = _at(container.endpoint) if container.endpoint else context
-        enter = (program, *words, "exec", "--interactive", container.name)
-        with tunnel(enter, ports, env=self._env) as there:
+        enters = [enter for end in ends for enter in self._entrances(end)]
+        self.calls += len(enters)
+        with tunnel(enters, ports, env=self._env) as there:
             yield there
+
+    def _entrances(self, end: Container | Pods) -> tuple[tuple[str, ...], ...]:
+        """Return the command that runs another command in a container, or in each of the pods."""
+        if isinstance(end, Pods):
+            builder = self.find_builder(end.builder)
+            return pod_entrances(builder or Builder(name=end.builder, driver=""), self._env)
+        program, *context = map(str, self._docker.docker_cmd)
+        words = _at(end.endpoint) if end.endpoint else context
+        return ((program, *words, "exec", "--interactive", end.name),)
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:

@@ -237,7 +237,7 @@ def _read_until(
 def _discard(child: subprocess.Popen[bytes], is_over: threading.Event) -> None:
     """Read on, so that a full pipe holds nobody up; stop soon after the command is over.
 
-    What the command has started in a session of its own may keep the pipe open, and even write to it, for ever.
+    A process that the command has started in another session may hold the pipe open, and write to it without end.
     """
     if not child.stderr:
         raise AssertionError

@@ -1,10 +1,10 @@
 """Tunnel through Docker's API: forward ports of a builder container's loopback to this process.
 
-``docker exec`` enters any container that Docker's API reaches. It starts sshd there, which talks to this machine's ssh
-over the command's stdin and stdout, and listens on the container's loopback (``ssh -R``). So the tunnel uses no network
-but the API's. sshd allows nothing else: no other port, login or command. Both sides authenticate by keys made for this
-call. The keys are in private folders here and in the container, in memory if possible, and go with the tunnel. However
-this process ends, sshd's stdin closes, and sshd ends.
+``docker exec`` enters any container that Docker's API reaches, and ``kubectl exec`` any of a cluster. It starts sshd
+there, which talks to this machine's ssh over the command's stdin and stdout, and listens on the container's loopback
+(``ssh -R``). So the tunnel uses no network but the API's. sshd allows nothing else: no other port, login or command.
+Both sides authenticate by keys made for this call. The keys are in private folders here and in the container, in memory
+if possible, and go with the tunnel. However this process ends, sshd's stdin closes, and sshd ends.
 """
 
 from __future__ import annotations
@@ -83,6 +83,11 @@ _CLIENT_OPTIONS = (
 )
 _ALLOCATED = re.compile(rb"^Allocated port (\d{1,5}) for remote forward to 127\.0\.0\.1:(\d{1,5})\r?$", re.MULTILINE)
 
+# What ssh and ssh-keygen say without an entry for the user in /etc/passwd (OpenSSH's ``ssh.c``), as in some containers.
+_NAMELESS = "No user exists for uid"
+_NAMELESS_HINT = "give this user an entry in /etc/passwd: ssh does not run without one"
+_ENTER_HINT = "check that `docker exec`, or `kubectl exec` for a cluster, works on the builder's container"
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Server:
@@ -101,17 +106,32 @@ class _Server:
 
 
 @contextlib.contextmanager
-def tunnel(enter: Sequence[str], ports: Sequence[int], *, env: Mapping[str, str]) -> Iterator[Mapping[int, int]]:
-    """Forward ports of a container's loopback to ports of this machine's; yield the container's port for each.
+def tunnel(
+    enters: Sequence[Sequence[str]], ports: Sequence[int], *, env: Mapping[str, str]
+) -> Iterator[Mapping[int, int]]:
+    """Forward ports of containers' loopback to ports of this machine's; yield the port in all containers for each.
+
+    The first container's sshd chooses the ports, and those of the others take the same: the nodes of a builder all read
+    one reference.
 
     Args:
-        enter: the command that runs another command in the container, such as ``docker exec -i NAME``.
+        enters: the command that runs another command in the container, such as ``docker exec -i NAME``, of each.
         ports: the ports on this machine.
         env: the environment of the commands.
 
     Raises:
-        ExhaustedError: ssh is missing here, sshd is missing in the container, or the tunnel does not open.
+        ExhaustedError: ssh is missing here, sshd is missing in a container, or a tunnel does not open.
     """
+    there: Mapping[int, int] = dict.fromkeys(ports, 0)
+    with contextlib.ExitStack() as stack:
+        for enter in enters:
+            there = stack.enter_context(_tunnel(enter, there, env))
+        yield there
+
+
+@contextlib.contextmanager
+def _tunnel(enter: Sequence[str], ports: Mapping[int, int], env: Mapping[str, str]) -> Iterator[Mapping[int, int]]:
+    """Tunnel into one container; ``ports`` and what is yielded are the container's port for each here, 0 is any."""
     with scratch_folder(memory_folder(env)) as folder:
         client, host = (_make_key(folder / name, env) for name in ("client", "host"))
         server = _prepare(enter, client, host, env)
@@ -141,7 +161,7 @@ def _prepare(enter: Sequence[str], client: Path, host: Path, env: Mapping[str, s
     try:
         done = capture_within((*enter, "sh", "-c", _PREPARE), env=env, within=_LIMITS, stdin=keys)
     except OSError as error:
-        raise _failed(error.strerror or str(error)) from None
+        raise _failed(f"{enter[0]}: {error.strerror or error}") from None
     return _server(done)
 
 
@@ -160,17 +180,28 @@ def _server(done: Completed) -> _Server:
     return _Server(user=user, sshd=sshd, folder=folder)
 
 
-def _ssh(enter: Sequence[str], server: _Server, client: Path, known: Path, ports: Sequence[int]) -> tuple[str, ...]:
+def _ssh(enter: Sequence[str], server: _Server, client: Path, known: Path, ports: Mapping[int, int]) -> tuple[str, ...]:
     proxy = shlex.join((*enter, *server.words)).replace("%", "%%")
     own = (f"ProxyCommand={proxy}", f"UserKnownHostsFile={known}", f"IdentityFile={client}")
     options = (word for option in (*own, *_CLIENT_OPTIONS) for word in ("-o", option))
-    forwards = (word for port in ports for word in ("-R", f"{_LOOPBACK}:0:{_LOOPBACK}:{port}"))
+    forwards = (word for here, there in _forwards(ports) for word in ("-R", f"{_LOOPBACK}:{there}:{_LOOPBACK}:{here}"))
     return "ssh", "-N", "-F", "/dev/null", *options, *forwards, "-l", server.user, _HOST
 
 
+def _forwards(ports: Mapping[int, int]) -> list[tuple[int, int]]:
+    """Return the port here and the one in the container of each forward, the chosen ones first.
+
+    ssh tells only of a port that sshd chooses that it is forwarded. sshd answers in order, and ssh ends at a refusal:
+    so one more port, after those that are given, tells of them.
+    """
+    found = sorted(ports.items(), key=lambda each: not each[1])
+    return found if not found[-1][1] else [*found, (found[-1][0], 0)]
+
+
 @contextlib.contextmanager
-def _connected(argv: Sequence[str], ports: Sequence[int], env: Mapping[str, str]) -> Iterator[Mapping[int, int]]:
+def _connected(argv: Sequence[str], ports: Mapping[int, int], env: Mapping[str, str]) -> Iterator[Mapping[int, int]]:
     """Keep ssh running in this context; yield the container's port for each port on this machine."""
+    chosen = {here for here, there in _forwards(ports) if not there}
 
     def allocated(said: bytes) -> Mapping[int, int]:
         return {int(here): int(there) for there, here in _ALLOCATED.findall(said)}
@@ -181,7 +212,7 @@ def _connected(argv: Sequence[str], ports: Sequence[int], env: Mapping[str, str]
             running = beside(
                 argv,
                 env={**env, "SHELL": "/bin/sh"},
-                is_ready=lambda said: allocated(said).keys() >= {*ports},
+                is_ready=lambda said: allocated(said).keys() >= chosen,
                 within=_LIMITS,
             )
             said = stack.enter_context(running)
@@ -189,7 +220,7 @@ def _connected(argv: Sequence[str], ports: Sequence[int], env: Mapping[str, str]
             raise _no_ssh() from None
         except OSError as error:
             raise _failed(error.strerror or str(error)) from None
-        yield allocated(said)
+        yield {here: there or allocated(said)[here] for here, there in ports.items()}
 
 
 def _no_ssh() -> ExhaustedError:
@@ -205,5 +236,5 @@ def _failed(said: str) -> ExhaustedError:
     return ExhaustedError(
         f"the tunnel through Docker's API to the builder does not open: {reason}",
         code="tunnel-failed",
-        hint="check that `docker exec` works on the builder's container",
+        hint=_NAMELESS_HINT if _NAMELESS in said else _ENTER_HINT,
     )

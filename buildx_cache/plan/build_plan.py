@@ -219,6 +219,13 @@ class Container:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pods:
+    """The pods of a ``kubernetes`` builder, whose names are known only while they run."""
+
+    builder: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServingPlan:
     """Whether this program serves local folders to BuildKit as a registry, and why (not).
 
@@ -228,13 +235,13 @@ class ServingPlan:
     why: str = ""
     network: str = ""
     """Where the registry listens: on loopback (``host``), or on the gateway of this Docker network; empty: nowhere."""
-    container: Container | None = None
-    """The container into whose loopback a tunnel leads, if the builder cannot reach the registry by a network."""
+    tunnels: tuple[Container | Pods, ...] = ()
+    """The containers into whose loopback tunnels lead, if the builder cannot reach the registry by a network."""
 
     @property
     def is_on(self) -> bool:
         """Whether folders are served."""
-        return bool(self.network or self.container)
+        return bool(self.network or self.tunnels)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,12 +27,13 @@ from buildx_cache.plan.registry_choice import buildkitd_config, driver_options, 
 from buildx_cache.reference import Reference
 from buildx_cache.request.build_request import BuildRequest, Driver, Endpoint, Lazy, parse_endpoint
 from buildx_cache.request.local_paths import output_pairs, values_of
-from buildx_cache.request.outputs import Output, pushes, pushes_by_digest
+from buildx_cache.request.outputs import Output, loads, pushes, pushes_by_digest
 
 OWN_PREFIX = "buildx-cache-"
 BUILDER_VARIABLE = "BUILDX_BUILDER"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
 _BUILDKITD_CONFIG = (0, 15, 0)
+_OTHER_MACHINES = ("tcp://", "ssh://")
 # A plan names this file beside the caches, where no other user can make one; a run uses one in a private folder.
 _CONFIG_FILE = "{}.toml"
 
@@ -118,7 +119,25 @@ def wants_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> bool:
         return True
     if facts.builder is None:
         return not _is_named_by_variable(facts)
-    return bool(unsupported_reason(request, facts.builder.driver, facts.store, kind))
+    return bool(_own_reason(request, facts, facts.builder.driver, kind))
+
+
+def _own_reason(request: BuildRequest, facts: Facts, driver: str, kind: CacheKind) -> str:
+    """Return why the current builder does not do for the build; empty if it does."""
+    return unsupported_reason(request, driver, facts.store, kind) or _unserved_reason(request, facts, driver, kind)
+
+
+def _unserved_reason(request: BuildRequest, facts: Facts, driver: str, kind: CacheKind) -> str:
+    """Return why a local folder is read much faster by a builder in a container; empty if it is not.
+
+    No tunnel enters the engine's own builder, so that it imports the whole folder from another machine. A new builder
+    costs the pull of its image, and pays with a push. An image that is loaded would be sent here and back again.
+    """
+    is_unserved = driver == Driver.DOCKER and bool(facts.elsewhere) and facts.endpoint.startswith(_OTHER_MACHINES)
+    is_read = kind is CacheKind.LOCAL and request.lazy is not Lazy.OFF
+    if is_unserved and is_read and pushes(request) and not loads(request) and not _is_named_by_variable(facts):
+        return "cannot be entered by a tunnel, and would import the whole folder"
+    return ""
 
 
 def _is_named_by_variable(facts: Facts) -> bool:
@@ -227,7 +246,7 @@ def _why_own(request: BuildRequest, facts: Facts, kind: CacheKind) -> str:
     network = f"; it shares the host's network, where {', '.join(local)} is" if local else ""
     if request.driver:
         return f"{again}: --driver {request.driver}{network}"
-    reason = unsupported_reason(request, facts.builder.driver, facts.store, kind) if facts.builder else ""
+    reason = _own_reason(request, facts, facts.builder.driver, kind) if facts.builder else ""
     why = f": the engine's builder {reason}" if reason else ", as the builder options ask"
     return f"{again}{why}{network}"
 

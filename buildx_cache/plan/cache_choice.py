@@ -10,9 +10,9 @@ from buildx_cache.caches.entry import SCOPED, CacheEntry, ScopedCache
 from buildx_cache.caches.parsing import parse_export, parse_import
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import UsageError
-from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, Container, ServingPlan
+from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, Container, Pods, ServingPlan
 from buildx_cache.plan.builder_choice import is_read_only, unsupported_reason, wants_own
-from buildx_cache.plan.facts import UNKNOWN_VERSION, Builder, Facts
+from buildx_cache.plan.facts import UNKNOWN_VERSION, Builder, Facts, Node
 from buildx_cache.plan.scopes import Scopes, check_apart, folder_tags, is_unplaced, plan_scopes, references
 from buildx_cache.redaction import redact
 from buildx_cache.reference import Reference, is_loopback, parse_reference
@@ -24,6 +24,10 @@ HOST = "host"
 _BRIDGE = "bridge"
 _PROXY = "env.http_proxy"
 _NO_GATEWAY = ("none", "container:")
+_TUNNELS = {
+    Driver.DOCKER_CONTAINER: "a tunnel through Docker's API leads here",
+    Driver.KUBERNETES: "a tunnel by kubectl exec leads here",
+}
 
 
 def plan_serving(
@@ -31,7 +35,7 @@ def plan_serving(
 ) -> ServingPlan:
     """Decide whether and how to serve local folders; ``--lazy on`` serves them even if the builder may not reach them.
 
-    If no network leads from the builder to this process, a tunnel through Docker's API does, for any container.
+    If no network leads from the builder to this process, tunnels through Docker's API do, into any containers.
     """
     if not any(entry.folder for entry in entries):
         return ServingPlan()
@@ -39,11 +43,11 @@ def plan_serving(
         return ServingPlan(why="--lazy off")
     network = _network(request, facts, builder)
     obstacle = _unreachable_reason(request, facts, builder, network)
-    container = _container(request, facts, builder) if obstacle else None
+    tunnels = _tunnels(request, facts, builder) if obstacle else ()
     if request.lazy is Lazy.ON:
-        return ServingPlan(network="" if container else network or HOST, container=container, why="--lazy on")
-    if container:
-        return ServingPlan(container=container, why=f"{obstacle}; a tunnel through Docker's API leads here")
+        return ServingPlan(network="" if tunnels else network or HOST, tunnels=tunnels, why="--lazy on")
+    if tunnels:
+        return ServingPlan(tunnels=tunnels, why=f"{obstacle}; {_TUNNELS[Driver(builder.driver)]}")
     if obstacle:
         return ServingPlan(why=obstacle)
     where = "shares this host's network" if network == HOST else f"reaches this host by Docker's network {network!r}"
@@ -87,22 +91,48 @@ def _unreachable_reason(request: BuildRequest, facts: Facts, builder: BuilderPla
 
 def _foreign_endpoint(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
     """Return the endpoint of a builder on another engine than this call's; empty if it is on the same engine."""
-    same = ("", facts.context, facts.endpoint, request.docker_context)
     if builder.driver == Driver.DOCKER:
-        return "" if builder.name in same else builder.name  # this builder has the name of its Docker context
-    there = _there(facts, builder)
-    endpoints = [node.endpoint for node in there.nodes] if there else list(request.endpoint)
-    return next((each for each in endpoints if each not in same), "")
+        return _foreign(builder.name, request, facts)  # this builder has the name of its Docker context
+    return next(filter(None, (_foreign(node.endpoint, request, facts) for node in _nodes(facts, builder))), "")
 
 
-def _container(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> Container | None:
-    """Return the builder's only container (buildx' ``driver/docker-container``); None if it has none or several."""
-    if builder.driver != Driver.DOCKER_CONTAINER or builder.nodes > 1:
-        return None
-    there = _there(facts, builder)
-    names = [node.name for node in there.nodes] if there else [node.node for node in builder.create]
-    name = next(filter(None, names), f"{builder.name}0")
-    return Container(name=f"buildx_buildkit_{name}", endpoint=_foreign_endpoint(request, facts, builder))
+def _foreign(endpoint: str, request: BuildRequest, facts: Facts) -> str:
+    """Return the endpoint, or the empty string if it is this call's engine."""
+    return "" if endpoint in ("", facts.context, facts.endpoint, request.docker_context) else endpoint
+
+
+def _tunnels(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> tuple[Container | Pods, ...]:
+    """Return where tunnels have to lead for each node of the builder to have one; none if nothing can be entered.
+
+    The nodes on one engine that share its host's network share a tunnel, too.
+    """
+    if builder.driver == Driver.KUBERNETES:
+        return (Pods(builder=builder.name),)
+    if builder.driver != Driver.DOCKER_CONTAINER:
+        return ()
+    # The name is of buildx' driver/docker-container.
+    found = [
+        (Container(name=f"buildx_buildkit_{node.name}", endpoint=_foreign(node.endpoint, request, facts)), node)
+        for node in _nodes(facts, builder)
+    ]
+    networks = {
+        (each.endpoint, "" if dict(node.options).get("network") == HOST else each.name): each for each, node in found
+    }
+    return tuple(networks.values())
+
+
+def _nodes(facts: Facts, builder: BuilderPlan) -> tuple[Node, ...]:
+    """Return the nodes of a builder, existing or planned."""
+    if there := _there(facts, builder):
+        return there.nodes
+    return tuple(
+        Node(
+            name=node.node or f"{builder.name}{index}",
+            endpoint=node.address,
+            options=tuple(pair for word in node.driver_options for pair in from_csv(word, option="--driver-opt")),
+        )
+        for index, node in enumerate(builder.create)
+    )
 
 
 def _network(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> str:
@@ -125,10 +155,9 @@ def _there(facts: Facts, builder: BuilderPlan) -> Builder | None:
 
 def _options(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> Mapping[str, str]:
     """Return the driver options of the builder, existing or planned; one word on the command line may hold several."""
-    if (there := _there(facts, builder)) and there.nodes:
-        return dict(there.nodes[0].options)
-    words = builder.create[0].driver_options if builder.create else request.driver_opt
-    return dict(pair for word in words for pair in from_csv(word, option="--driver-opt"))
+    if nodes := _nodes(facts, builder):
+        return dict(nodes[0].options)
+    return dict(pair for word in request.driver_opt for pair in from_csv(word, option="--driver-opt"))
 
 
 # BuildKit writes image manifests by itself since 0.21 (moby/buildkit#5462).
@@ -203,12 +232,11 @@ def plan_cache(
     exports = _exports(request, caches) if not (read_only or is_unplaced(request, ci, kind)) else ()
     extra = tuple(_forgiving(request, parse_export(text)) for text in request.cache_to) if not read_only else ()
     apart = tuple(cache.platform for cache in caches) if len(caches) > 1 else ()
-    imports = _unique(
-        *(entry for cache in caches for entry in cache.imports()),
-        *(parse_import(text) for text in request.cache_from),
-    )
+    named = tuple(parse_import(text) for text in request.cache_from)
+    imports = _unique(*(entry for cache in caches for entry in cache.imports()), *named)
     exported = _local_last(_unique(*(() if apart else exports), *extra))
-    fallbacks = tuple(group for cache in caches if len(group := _unique(*cache.imports())) > 1)
+    groups = (tuple(entry for entry in _unique(*cache.imports()) if entry not in named) for cache in caches)
+    fallbacks = tuple(group for group in groups if len(group) > 1)
     return CachePlan(
         kind=kind,
         why=why,

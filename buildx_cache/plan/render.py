@@ -11,7 +11,7 @@ from pathlib import PurePath
 from buildx_cache.caches.entry import redacted_entry
 from buildx_cache.ci.capabilities import MARK, json_without_commands
 from buildx_cache.formatting import is_printable
-from buildx_cache.plan.build_plan import BuildInvocation, BuildPlan, CachePlan, ImagePlan, LoginPlan
+from buildx_cache.plan.build_plan import BuildInvocation, BuildPlan, CachePlan, Container, ImagePlan, LoginPlan, Pods
 from buildx_cache.plan.effects import CreateNode, Effect
 from buildx_cache.plan.facts import show_version
 from buildx_cache.redaction import HIDDEN, redact
@@ -155,7 +155,7 @@ def plan_json(plan: BuildPlan) -> str:
             "max_size": plan.cache.max_size,
             "lazy": {
                 "network": plan.cache.serving.network or None,
-                "container": plan.cache.serving.container and plan.cache.serving.container.name,
+                "tunnels": [_end(each) for each in plan.cache.serving.tunnels],
                 "why": plan.cache.serving.why,
             },
             "imports": [redacted_entry(str(entry)) for entry in plan.cache.imports],
@@ -176,6 +176,10 @@ def plan_json(plan: BuildPlan) -> str:
     }
     text = json_without_commands(json.dumps(document, indent=2, ensure_ascii=False))
     return re.sub(r"[^ -~\n]", _escaped_unless_printable, text) + "\n"
+
+
+def _end(end: Container | Pods) -> str:
+    return end.name if isinstance(end, Container) else f"the pods of {end.builder}"
 
 
 def _config(node: CreateNode) -> dict[str, object] | None:

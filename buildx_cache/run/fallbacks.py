@@ -5,8 +5,9 @@ then it runs the next step again, although the other cache holds it (moby/buildk
 ``combinedCacheManager`` keeps one key of equal ones. To find that key in the other cache, ``getIDFromDeps`` requires
 that every alternative of an input leads to it, and of a ``COPY`` from the build context one is new in each build.
 
-A build writes all its steps to its own cache, those that it got from a fallback included. So a fallback can add
-something only if it holds a step that ran after the newest one in the build's own cache.
+A build writes all its steps to its own cache, those that it got from a fallback included. So a fallback with no step
+newer than the newest one in the build's own cache has little to add: a step that ran for the fallback before the
+build's last run, and that the build takes over (by a merge, say) only later. That step runs once more.
 """
 
 from __future__ import annotations

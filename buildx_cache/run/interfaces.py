@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
 
-from buildx_cache.plan import BuildInvocation, Container, Effect
+from buildx_cache.plan import BuildInvocation, Container, Effect, Pods
 from buildx_cache.plan.effects import LoadImage
 from buildx_cache.reference import Reference
 
@@ -73,8 +73,10 @@ class Engine(Protocol):
         Empty if there is none.
         """
 
-    def tunnel(self, container: Container, ports: Sequence[int]) -> AbstractContextManager[Mapping[int, int]]:
-        """Forward ports of a container's loopback to ports of this machine's; yield the container's port for each.
+    def tunnel(
+        self, ends: Sequence[Container | Pods], ports: Sequence[int]
+    ) -> AbstractContextManager[Mapping[int, int]]:
+        """Forward ports of each container's loopback to ports of this machine's; yield the containers' port for each.
 
         Raises:
             ExhaustedError: ssh is missing here or in the container, or the tunnel does not open.

@@ -49,7 +49,9 @@ def test_a_server_that_fails_is_no_fault_of_the_cache_for_a_strict_call(laborato
     assert len(ran.report["retries"]) == 1
 
 
-def test_damage_that_no_build_reads_costs_nothing_and_is_mended_by_the_build_that_does(laboratory: Laboratory) -> None:
+def test_damage_that_no_step_reads_is_found_by_the_export_and_mended_with_the_steps_cached(
+    laboratory: Laboratory,
+) -> None:
     folder = laboratory.local_copy()
     fault = next(fault for fault in LOCAL if fault.name == "layer of another stage bit-flipped")
     named = fault.harm(folder, laboratory.pristine.chain)
@@ -59,17 +61,19 @@ def test_damage_that_no_build_reads_costs_nothing_and_is_mended_by_the_build_tha
 
     assert unread.code == 0, unread.stderr
     assert unread.steps == (STEPS, STEPS, 0)
-    assert unread.report["retries"] == []
-    assert imported(unread, str(folder))["status"] == "hit"
+    found = imported(unread, str(folder))
+    assert found["status"] == "corrupt"
+    assert named in found["detail"]
+    assert unread.report["cache"]["exports"][0]["status"] == "written"
+    assert unread.report["cache"]["local"]["sound"] is True
+    assert layout.verify(folder, deep=True) == ()
 
     read = laboratory.tool(*words, context=laboratory.changed("COPY --from=maker / /all\n"))
 
     assert read.code == 0, read.stderr
-    found = imported(read, str(folder))
-    assert found["status"] == "corrupt"
-    assert named in found["detail"]
-    assert read.report["cache"]["local"]["sound"] is True
-    assert layout.verify(folder, deep=True) == ()
+    assert read.steps[2] == 1
+    assert imported(read, str(folder))["status"] == "hit"
+    assert read.report["retries"] == []
 
 
 @pytest.mark.parametrize("failure", quick(UNSENT, "cut"))

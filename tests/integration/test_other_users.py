@@ -18,7 +18,8 @@ import pytest
 from buildx_cache import layout, permissions, scratch
 from buildx_cache.cli.cache_arguments import PruneLimits
 from buildx_cache.cli.upkeep import inspect_cache, prune_cache, verify_cache
-from buildx_cache.errors import BuildxCacheError, CacheError, ExitCode, ExposedError
+from buildx_cache.engine.tunnel import tunnel
+from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError, ExitCode, ExposedError
 from buildx_cache.layout import Sharing, quarantine
 from buildx_cache.layout.store import INDEX_LOCK, LOCK
 from buildx_cache.permissions import make_folder
@@ -518,3 +519,16 @@ def test_what_buildx_makes_under_an_open_umask_is_a_cache_for_the_next_build(
     finally:
         os.umask(before)
     assert statuses(again)[0] == ["hit"]
+
+
+def test_a_user_without_an_entry_is_told_what_ssh_lacks() -> None:
+    def opened() -> tuple[str, str]:
+        try:
+            with tunnel([("false",)], [4711], env={"PATH": os.environ["PATH"]}):
+                return "", ""
+        except ExhaustedError as error:
+            return error.code, error.hint
+
+    code, hint = as_user(54321, opened)
+    assert code == "tunnel-failed"
+    assert "/etc/passwd" in hint

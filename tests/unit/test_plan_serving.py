@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from buildx_cache.plan import Builder, BuildPlan, Container, Facts, ImageStore, Node, ServingPlan
+from buildx_cache.plan import Builder, BuildPlan, Container, Facts, ImageStore, Node, Pods, ServingPlan, make_plan
 from buildx_cache.plan.render import plan_json, shell_lines
-from tests.unit.run.calls import FACTS, planned
+from buildx_cache.request.sources import OptionLayer, make_request
+from tests.unit.run.calls import CI, FACTS, planned
 
 ELSEWHERE = "the engine is at ssh://builds.example.com"
 SHARED = "the builder shares this host's network"
@@ -42,9 +43,33 @@ def served(name: str, why: str) -> ServingPlan:
 
 
 def entered(why: str, container: str = "buildx_buildkit_there0", endpoint: str = "") -> ServingPlan:
+    return entered_all(why, Container(name=container, endpoint=endpoint))
+
+
+def entered_all(why: str, *containers: Container) -> ServingPlan:
     return ServingPlan(
-        container=Container(name=container, endpoint=endpoint),
+        tunnels=containers,
         why=why if why.startswith("--") else f"{why}; a tunnel through Docker's API leads here",
+    )
+
+
+def pods(builder: str) -> ServingPlan:
+    return ServingPlan(
+        tunnels=(Pods(builder=builder),),
+        why="a kubernetes builder may be anywhere; a tunnel by kubectl exec leads here",
+    )
+
+
+def fleet(*endpoints: str, network: str = "") -> Builder:
+    """A builder with a node for each endpoint."""
+    options = (("network", network),) if network else ()
+    return Builder(
+        name="there",
+        driver="docker-container",
+        nodes=tuple(
+            Node(name=f"node{number}", status="running", endpoint=endpoint, options=options)
+            for number, endpoint in enumerate(endpoints)
+        ),
     )
 
 
@@ -59,6 +84,8 @@ def not_served(why: str) -> ServingPlan:
     return ServingPlan(why=why)
 
 
+CLUSTER = planned(cache="local", driver="kubernetes").builder.name
+FLEET = planned(cache="local", endpoint=["ssh://one,name=first", "ssh://two,platform=linux/arm64"]).builder.name
 OWN = replace(FACTS, own_builder=there(options=(("network", "host"),)))
 HOST_OPT = {"driver_opt": ["network=host"]}
 CASES: Mapping[str, Case] = {
@@ -134,8 +161,35 @@ CASES: Mapping[str, Case] = {
         facts=replace(given(there()), elsewhere=ELSEWHERE), serving=entered(ELSEWHERE)
     ),
     "a remote builder": Case(facts=given(there("remote")), serving=not_served("a remote builder may be anywhere")),
-    "a cluster": Case(asked={"driver": "kubernetes"}, serving=not_served("a kubernetes builder may be anywhere")),
-    "several nodes": Case(facts=given(there(nodes=2)), serving=not_served("the builder has several nodes")),
+    "a cluster": Case(asked={"driver": "kubernetes"}, serving=pods(CLUSTER)),
+    "a cluster's builder": Case(facts=given(there("kubernetes")), serving=pods("there")),
+    "several nodes": Case(
+        facts=given(fleet("default", "ssh://elsewhere")),
+        serving=entered_all(
+            "the builder has several nodes",
+            Container(name="buildx_buildkit_node0"),
+            Container(name="buildx_buildkit_node1", endpoint="ssh://elsewhere"),
+        ),
+    ),
+    "several nodes on the networks of two hosts": Case(
+        facts=given(fleet("default", "default", "ssh://elsewhere", network="host")),
+        serving=entered_all(
+            "the builder has several nodes",
+            Container(name="buildx_buildkit_node1"),
+            Container(name="buildx_buildkit_node2", endpoint="ssh://elsewhere"),
+        ),
+    ),
+    "several nodes that are made": Case(
+        asked={"endpoint": ["ssh://one,name=first", "ssh://two,platform=linux/arm64"]},
+        serving=entered_all(
+            "the builder has several nodes",
+            Container(name="buildx_buildkit_first", endpoint="ssh://one"),
+            Container(name=f"buildx_buildkit_{FLEET}1", endpoint="ssh://two"),
+        ),
+    ),
+    "several nodes of no container": Case(
+        facts=given(there("remote", nodes=2)), serving=not_served("a remote builder may be anywhere")
+    ),
     "off": Case(asked={**HOST_OPT, "lazy": "off"}, serving=not_served("--lazy off")),
     "on": Case(asked={**HOST_OPT, "lazy": "on"}, serving=served("host", "--lazy on")),
     "on, on the bridge": Case(asked={"lazy": "on"}, serving=served("bridge", "--lazy on")),
@@ -149,6 +203,35 @@ CASES: Mapping[str, Case] = {
         serving=served("bridge", network("bridge")),
     ),
 }
+
+
+FAR = replace(
+    FACTS, store=ImageStore.CONTAINERD, endpoint="tcp://10.0.0.5:2376", elsewhere="the engine is at tcp://10.0.0.5:2376"
+)
+DESKTOP = replace(FAR, endpoint="unix:///run/docker.sock", elsewhere="Docker Desktop keeps the engine elsewhere")
+PUSH: Mapping[str, object] = {"tag": ["registry.example.com/app:1"], "push": True}
+BUILDERS: Mapping[str, tuple[Facts, Mapping[str, object], bool]] = {
+    "a push": (FAR, PUSH, True),
+    "a push by the builder that is named": (FAR, {**PUSH, "builder": "default"}, False),
+    "a push by the driver that is named": (FAR, {**PUSH, "driver": "docker"}, False),
+    "a push by the builder of a variable": (replace(FAR, variables=frozenset({"BUILDX_BUILDER"})), PUSH, False),
+    "a push of an image that is loaded, too": (FAR, {**PUSH, "load": True}, False),
+    "no push": (FAR, {}, False),
+    "a push with no lazy import": (FAR, {**PUSH, "lazy": "off"}, False),
+    "a push with a cache in a registry": (FAR, {**PUSH, "cache": "registry"}, False),
+    "a push from an engine in a virtual machine": (DESKTOP, PUSH, False),
+    "a push from this machine's engine": (replace(FAR, elsewhere=""), PUSH, False),
+}
+
+
+@pytest.mark.parametrize(("facts", "asked", "is_own"), BUILDERS.values(), ids=BUILDERS)
+def test_a_push_from_another_machine_reads_a_folder_by_a_builder_that_can_be_entered(
+    facts: Facts, asked: Mapping[str, object], *, is_own: bool
+) -> None:
+    values = {"cache": "local", "prune": False, **asked}
+    plan = make_plan(make_request([OptionLayer(where="--{name}", values=values)]), CI, facts)
+    assert plan.builder.owned == is_own
+    assert bool(plan.cache.serving.tunnels) == is_own
 
 
 def plan_of(case: Case) -> BuildPlan:

@@ -160,7 +160,7 @@ def test_the_whole_document() -> None:
             "read_only": False,
             "dir": None,
             "max_size": None,
-            "lazy": {"network": None, "container": None, "why": ""},
+            "lazy": {"network": None, "tunnels": [], "why": ""},
             "imports": [cache],
             "fallbacks": [],
             "exports": [f"{cache},mode=max,ignore-error=true"],

@@ -40,7 +40,7 @@ def test_the_container_s_end_lets_nobody_do_anything_but_listen_on_loopback() ->
 
 
 def test_this_end_knows_the_container_by_its_key_and_uses_nothing_of_the_user_s() -> None:
-    words = tunnel._ssh(ENTER, server(), Path("/run/user/1/k"), Path("/run/user/1/known"), (4711, 815))
+    words = tunnel._ssh(ENTER, server(), Path("/run/user/1/k"), Path("/run/user/1/known"), {4711: 0, 815: 0})
     found = options(words)
     assert words[:4] == ("ssh", "-N", "-F", "/dev/null")
     assert [each for each in words if each.startswith("127.")] == [
@@ -73,3 +73,12 @@ def test_a_container_that_says_anything_else_is_not_entered(said: str, code: int
     with pytest.raises(ExhaustedError) as caught:
         server(said, code)
     assert caught.value.code == cause
+
+
+def test_further_containers_have_the_first_one_s_ports_and_one_that_tells_of_them() -> None:
+    words = tunnel._ssh(ENTER, server(), Path("/run/user/1/k"), Path("/run/user/1/known"), {4711: 23, 815: 42})
+    assert [each for each in words if each.startswith("127.")] == [
+        "127.0.0.1:23:127.0.0.1:4711",
+        "127.0.0.1:42:127.0.0.1:815",
+        "127.0.0.1:0:127.0.0.1:815",
+    ]

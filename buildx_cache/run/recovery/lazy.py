@@ -20,7 +20,6 @@ from buildx_cache.buildkit.vertex_names import folder_source, import_source
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, ServingPlan
-from buildx_cache.plan.build_plan import Container
 from buildx_cache.plan.cache_choice import HOST
 from buildx_cache.report import LazyReport
 from buildx_cache.run.interfaces import Engine, Tell
@@ -122,14 +121,14 @@ class LazyImports(Strategy):
     def connect(self) -> None:
         """Show which folders are served, to a builder that runs now; make the tunnel to it, if the plan says so."""
         servers: list[_Source | Target] = [*self._sources.values(), *self.exports.targets.values()]
-        if self._plan.container and servers:
-            self._make_tunnel(self._plan.container, servers)
+        if self._plan.tunnels and servers:
+            self._make_tunnel(servers)
         for place in dict.fromkeys(source.planned.place for source in self._sources.values()):
             self._tell.say(f"lazy: BuildKit reads {place} through a registry in this program: {self._why}")
 
-    def _make_tunnel(self, container: Container, servers: Sequence[_Source | Target]) -> None:
+    def _make_tunnel(self, servers: Sequence[_Source | Target]) -> None:
         try:
-            there = self._stack.enter_context(self._engine.tunnel(container, [each.port for each in servers]))
+            there = self._stack.enter_context(self._engine.tunnel(self._plan.tunnels, [each.port for each in servers]))
             for each in servers:
                 each.move(there[each.port])
         except ExhaustedError as error:

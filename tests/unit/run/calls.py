@@ -30,6 +30,7 @@ from buildx_cache.plan import (
     Node,
     Output,
     Place,
+    Pods,
     TlsEndpoint,
     make_plan,
 )
@@ -142,12 +143,13 @@ class FakeEngine:
         return self.gateways.get(network, "")
 
     @contextlib.contextmanager
-    def tunnel(self, container: Container, ports: Sequence[int]) -> Iterator[Mapping[int, int]]:
-        self.acts.append(("tunnel", " ".join([container.name, *map(str, ports)])))
+    def tunnel(self, ends: Sequence[Container | Pods], ports: Sequence[int]) -> Iterator[Mapping[int, int]]:
+        names = " ".join(end.name if isinstance(end, Container) else end.builder for end in ends)
+        self.acts.append(("tunnel", " ".join([names, *map(str, ports)])))
         if self.tunnels is None:
             raise ExhaustedError("the builder's image has no ssh server", code="tunnel-sshd-absent", hint="use another")
         yield dict.fromkeys(ports, self.tunnels)
-        self.acts.append(("tunnel ends", container.name))
+        self.acts.append(("tunnel ends", names))
 
     def perform(self, effect: Effect, *, password: bytes = b"") -> Ended:
         line = " ".join(effect.argv)

@@ -114,10 +114,17 @@ def test_a_cache_that_fails_the_build_gives_its_fallbacks_back() -> None:
     assert {each.source: each.status for each in outcome.report.cache.imports}[OWN] == "corrupt"
 
 
-def test_other_imports_are_never_left_out() -> None:
+@pytest.mark.parametrize(
+    ("named", "read"),
+    [
+        pytest.param("r.example/base:cache", [OWN, "r.example/base:cache"], id="another-cache"),
+        pytest.param(MAIN, [OWN, MAIN], id="a-fallback"),
+    ],
+)
+def test_an_import_that_the_caller_names_is_never_left_out(named: str, read: list[str]) -> None:
     engine = FakeEngine(builds=[(MADE, 0)], newest={OWN: 3.0, TARGET: 2.0, MAIN: 1.0})
-    done(branch_plan(cache_from=["type=registry,ref=r.example/base:cache"]), engine)
-    assert imported(engine) == [[OWN, "r.example/base:cache"]]
+    done(branch_plan(cache_from=[f"type=registry,ref={named}"]), engine)
+    assert imported(engine) == [read]
 
 
 @pytest.mark.parametrize(
