@@ -203,11 +203,12 @@ def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str
     stored = tuple(_clusters(env))
     if request.driver is Driver.KUBERNETES or stored:
         given = tuple(map(Path, filter(None, env.get("KUBECONFIG", "").split(os.pathsep))))
-        own = given or (_home(env) / ".kube" / "config",)
-        yield from (("KUBECONFIG", place) for place in (*own, *map(Path, filter(None, stored))))
-        # kubectl's library copies this file to ``config`` if that is absent, even where KUBECONFIG names another file
-        # (client-go's ``tools/clientcmd/loader.go``, ``currentMigrationRules``).
-        yield "HOME", _home(env) / ".kube" / ".kubeconfig"
+        yield from (("KUBECONFIG", place) for place in (*given, *map(Path, filter(None, stored))))
+        # The whole folder: kubectl's library copies `.kubeconfig` to `config` if the latter is absent, even where
+        # KUBECONFIG names another file (client-go's ``currentMigrationRules``); kubectl takes options from `kuberc`.
+        yield "HOME", _home(env) / ".kube"
+        if preferences := env.get("KUBERC"):
+            yield "KUBERC", Path(preferences)
 
 
 def _clusters(env: Mapping[str, str]) -> Iterator[str]:

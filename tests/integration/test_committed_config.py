@@ -319,7 +319,8 @@ def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, do
 
 
 @pytest.mark.parametrize(
-    ("name", "is_stored"), [(".kube/config", False), ("clusters", True), (".kube/.kubeconfig", False)]
+    ("name", "is_stored"),
+    [(".kube/config", False), ("clusters", True), (".kube/.kubeconfig", False), (".kube/kuberc", False)],
 )
 def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
     name: str,
@@ -329,7 +330,8 @@ def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
 ) -> None:
     """Of a builder that a step before has made, Buildx reads kubectl's settings, which name a command.
 
-    kubectl's library copies ``.kubeconfig`` to ``config`` if the latter is absent, and reads the copy.
+    kubectl's library copies ``.kubeconfig`` to ``config`` if the latter is absent, and reads the copy. kubectl, which
+    enters the pods, takes options from ``kuberc``, among them which settings it reads.
     """
     top, mark, config = honest(tmp_path / "top"), tmp_path / "mark", tmp_path / "config"
     user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(mark)]}}
