@@ -167,7 +167,7 @@ def test_a_build_runs_what_the_plan_prints_but_for_where_the_folder_is_served(
     assert not any(sent["secret"].encode() in path.read_bytes() for path in cache.rglob("*") if path.is_file())
     assert plan_line in ran.report["commands"]
     why = "the builder shares this host's network"
-    assert planned["cache"]["lazy"] == {"network": "host", "container": None, "why": why}
+    assert planned["cache"]["lazy"] == {"network": "host", "tunnels": [], "why": why}
 
 
 def _listening(line: list[str]) -> list[str]:

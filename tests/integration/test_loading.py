@@ -130,7 +130,7 @@ def test_an_image_of_several_platforms_is_loaded_whole(docker: Docker, source: P
 
 
 def test_a_damaged_layer_comes_from_the_builder_after_all(docker: Docker, source: Path) -> None:
-    """BuildKit has the cache in its builder, and does not see what became of the folder."""
+    """BuildKit has the cache in its builder, and does not see what became of the folder; it sends the layer again."""
     cache = source.parent / "cache"
     (source / "large").write_bytes(os.urandom(LARGE))  # no image that the engine had before has this
     words = (*docker.container_builder, "-t", ONE)
@@ -143,9 +143,8 @@ def test_a_damaged_layer_comes_from_the_builder_after_all(docker: Docker, source
         docker.docker("buildx", "rm", "--force", first.report["builder"]["name"])
     assert ran.report["images"]["default"]["loaded"] is True
     assert ran.stdout == f"{identity(docker, ONE)}\n"
-    assert ["other content" in warning for warning in ran.report["warnings"]] == [True, True]
-    assert [each["status"] for each in ran.report["cache"]["imports"]] == ["corrupt"]
-    assert [each["status"] for each in ran.report["cache"]["exports"]] == ["written"]
+    assert ["other content" in warning for warning in ran.report["warnings"]] == [True]
+    assert [each["status"] for each in ran.report["cache"]["exports"]] == ["unchanged"]
     assert is_clean(cache)
     docker.docker("image", "rm", ONE)
 
