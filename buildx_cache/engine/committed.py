@@ -209,6 +209,8 @@ def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str
         yield "HOME", _home(env) / ".kube"
         if preferences := env.get("KUBERC"):
             yield "KUBERC", Path(preferences)
+        # Clouds' own commands give the logins to their clusters: `aws eks get-token`, `gke-gcloud-auth-plugin`.
+        yield from _below_home((*_AWS, *_GCLOUD), env)
 
 
 def _clusters(env: Mapping[str, str]) -> Iterator[str]:
