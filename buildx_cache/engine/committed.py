@@ -164,9 +164,16 @@ def own_files(env: Mapping[str, str]) -> tuple[Path, ...]:
     environment = (Path(sys.prefix),) if sys.prefix != sys.base_prefix else ()
     unpacked = (Path(os.path.realpath(sys.executable)).parent,) if getattr(sys, "frozen", False) else ()
     here = Path(os.path.realpath(working_directory()))
-    installers = (Path(env[name]).absolute() for name in _INSTALLERS if env.get(name))
-    found = (packages.parent, Path(os.__file__).parent, *sites, *environment, *unpacked, *installers)
+    found = (packages.parent, Path(os.__file__).parent, *sites, *environment, *unpacked, *_installers(env))
     return (packages, *(place for place in found if not here.is_relative_to(os.path.realpath(place))))
+
+
+def _installers(env: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the folders of uv, pipx and pip, as variables name them and their usual ones."""
+    yield from (Path(env[name]).absolute() for name in _INSTALLERS if env.get(name))
+    caches = Path(env.get("XDG_CACHE_HOME") or _home(env) / ".cache")
+    data = Path(env.get("XDG_DATA_HOME") or _home(env) / ".local" / "share")
+    yield from (folder / name for folder in (caches, data, _home(env) / ".local") for name in ("uv", "pipx", "pip"))
 
 
 def refuse_committed_dotenv(request: BuildRequest, env: Mapping[str, str]) -> None:
