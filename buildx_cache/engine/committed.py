@@ -42,6 +42,8 @@ _HELPERS = {
     "pass": (("GNUPGHOME", ".gnupg"), ("PASSWORD_STORE_DIR", ".password-store")),
 }
 """Files that credential helpers read: the variable that names another place, and the place below the home folder."""
+_INSTALLERS = ("UV_CACHE_DIR", "UV_TOOL_DIR", "UV_PYTHON_INSTALL_DIR", "PIPX_HOME", "PIPX_SHARED_LIBS", "PIP_CACHE_DIR")
+"""Variables that name folders of uv, pipx and pip; CIs keep such folders of a checkout between jobs."""
 _SITES = ("site-packages", "dist-packages")
 _SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM")
 """Variables by which git finds a user's settings."""
@@ -150,19 +152,28 @@ def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Pat
     return (*dockers, cache_home(env), *_git_settings(env), *clouds)
 
 
-def own_files() -> tuple[Path, ...]:
+def own_files(env: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the files and folders of this program, which it goes on loading while a build runs.
 
-    They are its package, the packages that it is installed with, and its virtual environment or executable. A folder
-    with the working directory in it is left out: there the packages are the caller's sources.
+    They are its package, the packages that it is installed with, and its virtual environment or executable, as well as
+    the folders from which uv, pipx and pip start or install it the next time. A folder with the working directory in it
+    is left out: there the packages are the caller's sources.
     """
     packages = Path(buildx_cache.__file__).parent
     sites = (Path(place) for place in sys.path if Path(place).name in _SITES)
     environment = (Path(sys.prefix),) if sys.prefix != sys.base_prefix else ()
     unpacked = (Path(os.path.realpath(sys.executable)).parent,) if getattr(sys, "frozen", False) else ()
     here = Path(os.path.realpath(working_directory()))
-    found = (packages.parent, Path(os.__file__).parent, *sites, *environment, *unpacked)
+    found = (packages.parent, Path(os.__file__).parent, *sites, *environment, *unpacked, *_installers(env))
     return (packages, *(place for place in found if not here.is_relative_to(os.path.realpath(place))))
+
+
+def _installers(env: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the folders of uv, pipx and pip, as variables name them and their usual ones."""
+    yield from (Path(env[name]).absolute() for name in _INSTALLERS if env.get(name))
+    caches = Path(env.get("XDG_CACHE_HOME") or _home(env) / ".cache")
+    data = Path(env.get("XDG_DATA_HOME") or _home(env) / ".local" / "share")
+    yield from (folder / name for folder in (caches, data, _home(env) / ".local") for name in ("uv", "pipx", "pip"))
 
 
 def refuse_committed_dotenv(request: BuildRequest, env: Mapping[str, str]) -> None:
@@ -209,6 +220,8 @@ def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str
         yield "HOME", _home(env) / ".kube"
         if preferences := env.get("KUBERC"):
             yield "KUBERC", Path(preferences)
+        # Clouds' own commands give the logins to their clusters: `aws eks get-token`, `gke-gcloud-auth-plugin`.
+        yield from _below_home((*_AWS, *_GCLOUD), env)
 
 
 def _clusters(env: Mapping[str, str]) -> Iterator[str]:

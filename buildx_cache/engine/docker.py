@@ -23,7 +23,7 @@ from python_on_whales.components.network.models import NetworkInspectResult
 from python_on_whales.components.system.models import SystemInfo
 from python_on_whales.exceptions import DockerException
 
-from buildx_cache.atomic import write_text
+from buildx_cache.atomic import read_regular, write_text
 from buildx_cache.buildkit.causes import CAUSES, Kind
 from buildx_cache.buildkit.classify import classify
 from buildx_cache.engine.certificates import registry_certificates
@@ -61,13 +61,14 @@ from buildx_cache.scratch import making, scratch_folder
 
 # Enough for all projects of a machine. Older images are dropped from the record, and so are never removed.
 _REMEMBERED = 1000
+_RECORD_LIMIT = 1 << 20
 
 
 def remembered(env: Mapping[str, str]) -> tuple[str, ...]:
     """Return the recorded IDs of loaded images, the newest last; none if the record cannot be read."""
     try:
-        found = json.loads(_record(env).read_bytes())
-    except (OSError, ValueError):
+        found = json.loads(read_regular(_record(env), _RECORD_LIMIT))
+    except (OSError, ValueError, RecursionError):
         return ()
     return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
 

@@ -320,7 +320,11 @@ def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, do
 
 @pytest.mark.parametrize(
     ("name", "is_stored"),
-    [(".kube/config", False), ("clusters", True), (".kube/.kubeconfig", False), (".kube/kuberc", False)],
+    [
+        (".kube/config", False),
+        ("clusters", True),
+        *((each, False) for each in (".kube/.kubeconfig", ".kube/kuberc", ".aws/config", ".config/gcloud/properties")),
+    ],
 )
 def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
     name: str,
@@ -331,7 +335,8 @@ def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
     """Of a builder that a step before has made, Buildx reads kubectl's settings, which name a command.
 
     kubectl's library copies ``.kubeconfig`` to ``config`` if the latter is absent, and reads the copy. kubectl, which
-    enters the pods, takes options from ``kuberc``, among them which settings it reads.
+    enters the pods, takes options from ``kuberc``, among them which settings it reads. A cloud's command, which gives
+    the login to its cluster, reads the cloud's settings.
     """
     top, mark, config = honest(tmp_path / "top"), tmp_path / "mark", tmp_path / "config"
     user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(mark)]}}
@@ -345,7 +350,7 @@ def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
         "users": [{"name": "u", "user": user}],
     }
     place = top / name
-    place.parent.mkdir(exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(clusters))
     git(top, "add", "--all", "--force")
     git(top, "commit", "--quiet", "--message", "second")

@@ -292,3 +292,22 @@ def test_no_image_replaces_a_part_of_this_program(tmp_path: Path, docker: Docker
         assert not mark.exists(), lines
         assert ran.returncode == 2, ran.stderr
     subprocess.run((*build, "-o", "out", "."), cwd=top, env=env, capture_output=True, check=True)
+
+
+@pytest.mark.parametrize("name", ["UV_CACHE_DIR", "UV_TOOL_DIR", "PIPX_HOME", "PIP_CACHE_DIR", "XDG_DATA_HOME"])
+def test_no_image_is_exported_to_where_this_program_is_started_from_next(
+    tmp_path: Path, docker: Docker, name: str
+) -> None:
+    """A CI that keeps only folders of the checkout has uv's cache there: ``uvx`` runs what it finds in it."""
+    kept = {name: "kept" if name == "XDG_DATA_HOME" else "kept/uv"}
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    build = ("build", "--cache", "none", "--driver", "docker", "--report", str(tmp_path / "report.json"), ".")
+    for place in ("kept/uv", "kept/uv/below"):
+        (top / "buildx-cache.toml").write_text(f'output = ["type=local,dest={place}"]\n')
+        ran = docker.tool(*build, cwd=top, env={**FORK, **kept})
+        assert (ran.code, "output-over-program" in ran.stderr) == (2, True), ran.stderr
+        assert not (top / "kept").exists()
+    (top / "buildx-cache.toml").write_text('output = ["type=local,dest=out"]\n')
+    assert docker.tool(*build, cwd=top, env={**FORK, **kept}).code == 0

@@ -233,7 +233,7 @@ def test_pip_and_pipx_build(local_job: Job, docker: Docker, wheels: Path, tmp_pa
     assert pushed(said) == 1
 
 
-@pytest.mark.parametrize("runner", ["uvx ", "pipx install buildx-cache\nPATH=~/.local/bin:$PATH\n"])
+@pytest.mark.parametrize("runner", ["uvx ", "pipx install buildx-cache\nPATH=$PATH:~/.local/bin\n"])
 def test_a_run_without_the_program_on_path_builds(
     local_job: Job, docker: Docker, wheels: Path, uv: Path, tmp_path: Path, runner: str
 ) -> None:

@@ -620,6 +620,20 @@ def test_loaded_images_are_remembered_once_and_in_order(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "cache" / "buildx-cache").iterdir()] == ["loaded.json"]
 
 
+@pytest.mark.parametrize("kind", ["deep", "pipe"])
+def test_a_record_from_elsewhere_ends_no_call_and_keeps_none_waiting(tmp_path: Path, kind: str) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    record = tmp_path / "buildx-cache" / "loaded.json"
+    record.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(record)
+    else:
+        record.write_text("[" * 100_000)
+    assert docker.remembered(env) == ()
+    docker.remember(env, "a")
+    assert docker.remembered(env) == ("a",)
+
+
 def test_only_the_newest_loaded_images_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker, "_REMEMBERED", 2)
     env = {"XDG_CACHE_HOME": str(tmp_path)}

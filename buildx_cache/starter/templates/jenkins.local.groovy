@@ -5,7 +5,7 @@ pipeline {
             steps {
                 sh '''
                     @pipx@
-                    PATH=~/.local/bin:$PATH
+                    PATH=$PATH:~/.local/bin
                     buildx-cache build -t @name@ --load --cache local @context@
                 '''
             }

@@ -11,7 +11,7 @@ pipeline {
                 )]) {
                     sh '''
                         @pipx@
-                        PATH=~/.local/bin:$PATH
+                        PATH=$PATH:~/.local/bin
                         buildx-cache build -t "$DOCKER_REGISTRY/@image@:{short_sha}" --push auto@cache@ @context@
                     '''
                 }
