@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-from buildx_cache.atomic import write_bytes
+from buildx_cache.atomic import read_regular, write_bytes
 from buildx_cache.cli.displays import CommandOutput
 from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.cli.upkeep import call
@@ -15,14 +14,16 @@ from buildx_cache.engine.committed import refuse_committed_git
 from buildx_cache.engine.git import ask, read_git
 from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.request.build_request import BuildRequest
+from buildx_cache.request.path_checks import IGNORE
 from buildx_cache.request.probe import look, working_directory
 from buildx_cache.starter.recipes import CIName, Recipe, StepCache
 from buildx_cache.starter.rendering import render
-from buildx_cache.starter.source import check_cache, choose_ci, choose_source, registry_of, values_of
+from buildx_cache.starter.source import Source, check_cache, choose_ci, choose_source, registry_of, values_of
 from buildx_cache.starter.survey import Findings, existing, survey
 from buildx_cache.working_copy import leaves, nearest_top
 
 _MODE = 0o644
+_IGNORE_BYTES = 1 << 20
 
 
 def write_step(ci: CIName | None, cache: StepCache, file: str, *, dry_run: bool, force: bool) -> None:
@@ -40,9 +41,14 @@ def write_step(ci: CIName | None, cache: StepCache, file: str, *, dry_run: bool,
         check_cache(recipe, cache)
         source = choose_source(_inside(file, here, findings.top), findings)
         text = render(recipe, cache, values_of(source, findings))
-        _put(recipe, text, findings.top, CommandOutput(env, as_json=False), dry_run=dry_run, force=force)
-        for line in _next_steps(recipe, cache, findings):
-            CommandOutput(env, as_json=False).say(line)
+        output = CommandOutput(env, as_json=False)
+        _put(recipe, text, findings.top, output, dry_run=dry_run, force=force)
+        needed = recipe.kept if cache is StepCache.LOCAL else recipe.login
+        if cache is StepCache.LOCAL and recipe.ignored and source.context == "." and not dry_run:
+            needed = _ignore(recipe.ignored, source, findings.top, output) or needed
+        registry = registry_of(findings.remote)
+        if needed:
+            output.say(f"next: {needed.format(registry=f' ({registry})' if registry else '')}")
 
 
 def _findings(here: Path, env: dict[str, str]) -> Findings:
@@ -99,9 +105,20 @@ def _put(recipe: Recipe, text: str, top: Path, output: CommandOutput, *, dry_run
     output.say(f"written: {recipe.file}")
 
 
-def _next_steps(recipe: Recipe, cache: StepCache, findings: Findings) -> Iterator[str]:
-    """Yield the lines on what else the step needs."""
-    needed = recipe.kept if cache is StepCache.LOCAL else recipe.login
-    registry = registry_of(findings.remote)
-    if needed:
-        yield f"next: {needed.format(registry=f' ({registry})' if registry else '')}"
+def _ignore(line: str, source: Source, top: Path, output: CommandOutput) -> str:
+    """Leave a cache folder at the top out of the build context.
+
+    Return what to do next; "" if the file that says it cannot be written.
+    """
+    own = top / f"{source.file or 'Dockerfile'}{IGNORE}"  # BuildKit reads it in the place of the context's
+    file = own if look(own).is_file else top / source.context / IGNORE
+    name = file.relative_to(top)
+    try:
+        found = read_regular(file, _IGNORE_BYTES, below=top) if os.path.lexists(file) else b""
+        if line.encode() not in found.splitlines():
+            end = b"\n" if found and not found.endswith(b"\n") else b""
+            write_bytes(file, found + end + line.encode() + b"\n", below=top, mode=_MODE)
+            output.say(f"written: {line} in {name}, so that no image and no build context has the cache")
+    except OSError:
+        return ""
+    return f"commit {name} with the step"

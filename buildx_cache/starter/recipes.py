@@ -52,6 +52,8 @@ class Recipe:
     """What a step that pushes needs beside the file; ``{registry}`` is the registry that is likely meant."""
     kept: str = ""
     """What a local cache needs beside the file."""
+    ignored: str = ""
+    """The line of .dockerignore for a local cache that the CI keeps in the project."""
     caches: tuple[StepCache, ...] = _ALL
     suffix: str = "yml"
     """Of its templates."""
@@ -81,6 +83,7 @@ RECIPES: tuple[Recipe, ...] = (
         hosts=r"gitlab\..+",
         place="add the job at the top level",
         kept="add `.buildx-cache*` to .dockerignore: GitLab keeps only folders of the project",
+        ignored=".buildx-cache*",
     ),
     Recipe(
         name=CIName.BUILDKITE,

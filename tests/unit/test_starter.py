@@ -295,6 +295,48 @@ def test_a_dry_run_prints_and_writes_nothing(call: CommandLine) -> None:
     assert not (call.folder / ".circleci").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        (".dockerignore", None, ".buildx-cache*\n"),
+        (".dockerignore", "*.log", "*.log\n.buildx-cache*\n"),
+        (".dockerignore", "!x\n.buildx-cache*\n", "!x\n.buildx-cache*\n"),
+        ("Dockerfile.dockerignore", "docs\n", "docs\n.buildx-cache*\n"),
+    ],
+)
+def test_a_cache_in_the_project_is_left_out_of_the_build_context(
+    call: CommandLine, name: str, before: str | None, after: str
+) -> None:
+    file = call.folder / name
+    if before is not None:
+        file.write_text(before)
+    assert call("init", "--ci", "gitlab", "--cache", "local").code == 0
+    assert file.read_text() == after
+    assert {path.name for path in call.folder.glob("*.dockerignore")} | {".dockerignore"} == {name, ".dockerignore"}
+
+
+@pytest.mark.parametrize("words", [("--cache", "registry"), ("--cache", "local", "--dry-run")])
+def test_no_other_step_changes_what_the_build_context_has(call: CommandLine, words: tuple[str, ...]) -> None:
+    assert call("init", "--ci", "gitlab", *words).code == 0
+    assert not (call.folder / ".dockerignore").exists()
+
+
+def test_a_context_below_the_cache_needs_no_line(call: CommandLine) -> None:
+    (call.folder / "Dockerfile").rename(call.folder / "sub" / "Dockerfile")
+    assert call("init", "--ci", "gitlab", "--cache", "local").code == 0
+    assert not list(call.folder.rglob(".dockerignore"))
+
+
+def test_an_ignore_file_behind_a_link_stays_and_is_told(call: CommandLine, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("mine\n")
+    (call.folder / ".dockerignore").symlink_to(target)
+    called = call("init", "--ci", "gitlab", "--cache", "local")
+    assert called.code == 0
+    assert ".dockerignore" in called.err
+    assert target.read_text() == "mine\n"
+
+
 @pytest.mark.parametrize("name", [".circleci/config.yml", ".circleci/config.yaml"])
 @pytest.mark.parametrize("force", [(), ("--force",)], ids=["plain", "force"])
 def test_a_file_that_exists_stays_unless_it_is_replaced_by_name(
