@@ -14,7 +14,7 @@ from buildx_cache.engine.committed import refuse_committed_git
 from buildx_cache.engine.git import ask, read_git
 from buildx_cache.errors import ExhaustedError, UsageError
 from buildx_cache.request.build_request import BuildRequest
-from buildx_cache.request.path_checks import IGNORE
+from buildx_cache.request.contexts import main_context
 from buildx_cache.request.probe import look, working_directory
 from buildx_cache.starter.recipes import CIName, Recipe, StepCache
 from buildx_cache.starter.rendering import render
@@ -110,8 +110,8 @@ def _ignore(line: str, source: Source, top: Path, output: CommandOutput) -> str:
 
     Return what to do next; "" if the file that says it cannot be written.
     """
-    own = top / f"{source.file or 'Dockerfile'}{IGNORE}"  # BuildKit reads it in the place of the context's
-    file = own if look(own).is_file else top / source.context / IGNORE
+    dockerfile = str(top / source.file) if source.file else ""
+    file = main_context(BuildRequest(context=str(top / source.context), file=dockerfile))[2]
     name = file.relative_to(top)
     try:
         found = read_regular(file, _IGNORE_BYTES, below=top) if os.path.lexists(file) else b""

@@ -383,19 +383,19 @@ class DockerEngine:
 
     def push_refusal(self, repository: Reference) -> str:
         """Return why the registry refuses a push to the repository; empty if it accepts or does not answer."""
-        from buildx_cache.engine.refusals import push_refusal  # urllib3: 50 ms that few builds need
+        from buildx_cache.engine.registry_questions import push_refusal  # urllib3: 50 ms that few builds need
 
         return push_refusal(repository, self._env)
 
     def newest_step(self, cache: Reference) -> float | None:
         """Return when the newest step in a cache in a registry ran, in seconds since the epoch; None if unknown."""
-        from buildx_cache.engine.newest_step import newest_step  # urllib3: 50 ms that few builds need
+        from buildx_cache.engine.registry_questions import newest_step  # urllib3: 50 ms that few builds need
 
         return newest_step(cache, self._env)
 
     def pull_refusal(self, image: Reference) -> str:
         """Return why the engine cannot have an image; empty where it has it, or its registry would give it."""
-        from buildx_cache.engine.refusals import pull_refusal  # urllib3: 50 ms that few calls need
+        from buildx_cache.engine.registry_questions import pull_refusal  # urllib3: 50 ms that few calls need
 
         return "" if self.image_id(str(image)) else pull_refusal(image, self._env)
 

@@ -222,7 +222,7 @@ def _has_own_frontend(dockerfile: str) -> bool:
 
 
 def _check_policy(request: BuildRequest) -> None:
-    """Refuse a policy that is no regular file: Buildx follows a link (``build/opt.go``), and prints what is no Rego."""
+    """Refuse a policy unless it is a regular file: Buildx follows links (``build/opt.go``) and prints what it reads."""
     for policy in (f"{dockerfile}.rego" for dockerfile in _dockerfiles(request)):
         if not is_ordinary(Path(policy)):
             raise UsageError(
@@ -245,7 +245,7 @@ def _check_secrets(request: BuildRequest) -> None:
 
 
 def _check_layouts(request: BuildRequest) -> None:
-    """Refuse a layout with links: Buildx follows them, and prints an ``index.json`` that is no JSON.
+    """Refuse a layout with links: Buildx follows them, and prints an ``index.json`` that it cannot parse.
 
     The folders of caches are verified elsewhere, before they are used.
     """
@@ -260,7 +260,7 @@ def _check_layouts(request: BuildRequest) -> None:
 
 
 def _strange_in(layout: Path) -> str:
-    """Return a path in a layout that Buildx would open and that is no file; exports also open partial writes."""
+    """Return a link, pipe or device in a layout that Buildx would open; exports also open partial writes."""
     if strange := next((name for name in _LAYOUT if not is_ordinary(layout / name)), ""):
         return strange
     with contextlib.suppress(MalformedError), open_store(layout) as store:

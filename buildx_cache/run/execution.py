@@ -6,24 +6,23 @@ unlocked.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 
 from buildx_cache.buildkit.failure import diagnose
+from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.ci import CIContext
 from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, DeniedError, InterruptedBuildError
 from buildx_cache.plan import BuildInvocation, BuildPlan, ImageStore
-from buildx_cache.reference import Reference
+from buildx_cache.reference import Reference, parse_reference
 from buildx_cache.report import BuildReport, rewritten_report
 from buildx_cache.run.build import Builds
 from buildx_cache.run.builder_lifecycle import CallsBuilder
 from buildx_cache.run.cache_entries import CacheExports, Caches
 from buildx_cache.run.call import Call, Outcome
-from buildx_cache.run.fallbacks import NewestSteps
 from buildx_cache.run.interfaces import Engine, last_line
 from buildx_cache.run.recovery import Attempt, Strategy
 from buildx_cache.run.recovery.engine_image import EngineImages
@@ -33,10 +32,9 @@ from buildx_cache.run.recovery.image_load import ImageLoad
 from buildx_cache.run.recovery.lazy import LazyImports
 from buildx_cache.run.recovery.stall import Stall
 from buildx_cache.run.redactor import Secrets
+from buildx_cache.run.registry_answers import RegistryAnswers
 from buildx_cache.run.result_files import put_in_place
 from buildx_cache.run.results import digest_of, image_report, pushed_lines, step_reports
-
-_ANSWER_SECONDS = 5.0  # seconds that a build waits for the answers after its builder has booted
 
 
 def execute(
@@ -51,46 +49,24 @@ def execute(
     return _Execution(plan, engine, display, ci, secrets, sleep).outcome()
 
 
-class _PushCheck:
-    """Ask registries in threads, from now on.
+def _refuse_push(refusals: Mapping[Reference, str]) -> None:
+    """Refuse to build what a registry would not take.
 
     Args:
-        repositories: the repositories to push to.
-        ask: returns why the registry refuses a push, or "".
+        refusals: why each registry refuses the push, "" if it does not; an answer that is late counts as accepted.
+
+    Raises:
+        DeniedError: a registry refuses the push.
     """
-
-    def __init__(self, repositories: Sequence[Reference], ask: Callable[[Reference], str]) -> None:
-        self._refusals: list[str] = []
-        self._asking = [
-            # A daemon: the call must not wait at its end for a registry that does not answer.
-            threading.Thread(target=self._ask, args=(ask, repository), daemon=True)
-            for repository in repositories
-        ]
-        for thread in self._asking:
-            thread.start()
-
-    def _ask(self, ask: Callable[[Reference], str], repository: Reference) -> None:
-        if reason := ask(repository):
-            self._refusals.append(reason)
-
-    def finish(self) -> None:
-        """Wait up to ``_ANSWER_SECONDS`` seconds for the answers; an answer that is late counts as accepted.
-
-        Raises:
-            DeniedError: a registry refuses the push.
-        """
-        until = time.monotonic() + _ANSWER_SECONDS
-        for thread in self._asking:
-            thread.join(max(0.0, until - time.monotonic()))
-        if self._refusals:
-            raise DeniedError(
-                f"{self._refusals[0]}; nothing was built",
-                code="push-denied",
-                hint=(
-                    "log in with --username and --password-env, or `docker login`; check the repository's name, and "
-                    "that the account may write it; --no-push-check skips this check"
-                ),
-            )
+    if reason := next(filter(None, refusals.values()), ""):
+        raise DeniedError(
+            f"{reason}; nothing was built",
+            code="push-denied",
+            hint=(
+                "log in with --username and --password-env, or `docker login`; check the repository's name, and "
+                "that the account may write it; --no-push-check skips this check"
+            ),
+        )
 
 
 class _Execution:
@@ -158,15 +134,16 @@ class _Execution:
                     self._builder.prepare_context()
                     login.enter_context(call.login(self._secrets))  # pulling the builder's image may need it, too
                     asked = self._plan.target.image.asked
-                    check = _PushCheck(asked, self._engine.push_refusal) if asked else None
-                    newest = NewestSteps(self._plan.cache.asked, self._engine.newest_step)
+                    refusals = RegistryAnswers(asked, self._engine.push_refusal)
+                    newest = RegistryAnswers(self._plan.cache.asked, self._newest_step)
                     with call.phase("builder"):
                         self._builder.prepare()
                         self._lazy.connect()
-                    if check:
+                    if asked:
                         with call.phase("login"):
-                            check.finish()
-                build = self._caches.leave_out_older(build, newest.finish())
+                            _refuse_push(refusals.finish())
+                known = {entry: moment for entry, moment in newest.finish().items() if moment is not None}
+                build = self._caches.leave_out_older(build, known)
                 attempt = self._build(build)
                 for file in self._builds.files:
                     put_in_place(file.naming(self._image_id))
@@ -199,6 +176,9 @@ class _Execution:
             FailedExport(self._caches),
             WriteRetry(self._plan.target.build, self._call.retrying),
         )
+
+    def _newest_step(self, entry: CacheEntry) -> float | None:
+        return self._engine.newest_step(parse_reference(entry.place))
 
     def _build(self, build: BuildInvocation) -> Attempt:
         before = self._loaded_ids()

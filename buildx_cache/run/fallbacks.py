@@ -12,14 +12,9 @@ build's last run, and that the build takes over (by a merge, say) only later. Th
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from buildx_cache.caches.entry import CacheEntry
-from buildx_cache.reference import Reference, parse_reference
-
-_PATIENCE = 5.0  # seconds that a build waits for the answers after its builder has booted
 
 
 def superseded(group: Sequence[CacheEntry], newest: Mapping[CacheEntry, float]) -> Mapping[CacheEntry, CacheEntry]:
@@ -39,34 +34,3 @@ def superseded(group: Sequence[CacheEntry], newest: Mapping[CacheEntry, float]) 
         else:
             best = entry
     return found
-
-
-class NewestSteps:
-    """Ask registries in threads for the time of each cache's newest step, from now on.
-
-    Args:
-        entries: imports from registries.
-        ask: returns the time, in seconds since the epoch; None if it is unknown.
-    """
-
-    def __init__(self, entries: Sequence[CacheEntry], ask: Callable[[Reference], float | None]) -> None:
-        self._found: dict[CacheEntry, float] = {}
-        self._asking = [
-            # A daemon: the call must not wait at its end for a registry that does not answer.
-            threading.Thread(target=self._ask, args=(ask, entry), daemon=True)
-            for entry in entries
-        ]
-        for thread in self._asking:
-            thread.start()
-
-    def _ask(self, ask: Callable[[Reference], float | None], entry: CacheEntry) -> None:
-        moment = ask(parse_reference(entry.place))
-        if moment is not None:
-            self._found[entry] = moment
-
-    def finish(self) -> Mapping[CacheEntry, float]:
-        """Wait up to ``_PATIENCE`` seconds for the answers, and return them; one that is late counts as unknown."""
-        until = time.monotonic() + _PATIENCE
-        for thread in self._asking:
-            thread.join(max(0.0, until - time.monotonic()))
-        return dict(self._found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.plan import BuildPlan
 from buildx_cache.plan.render import shell_lines
-from buildx_cache.run.fallbacks import NewestSteps, superseded
+from buildx_cache.run.fallbacks import superseded
+from buildx_cache.run.registry_answers import RegistryAnswers
 from tests.unit.layout.layouts import Layout, config_of, digest_of
 from tests.unit.run.calls import APP, CI, FACTS, FakeEngine, done, planned, planned_for, said, vertex
 
@@ -65,9 +67,11 @@ def test_the_newest_cache_and_those_that_are_not_known_are_imported(newest: Mapp
 
 
 def test_a_registry_that_does_not_answer_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("buildx_cache.run.fallbacks._PATIENCE", 0.0)
-    assert NewestSteps([entry("own")], lambda _: None).finish() == {}
-    assert NewestSteps([], lambda _: 1.0).finish() == {}
+    monkeypatch.setattr("buildx_cache.run.registry_answers._PATIENCE", 0.0)
+    going_on = threading.Event()
+    assert RegistryAnswers([entry("own")], lambda _: going_on.wait()).finish() == {}
+    going_on.set()
+    assert RegistryAnswers([], lambda _: 1.0).finish() == {}
 
 
 # --- what a build imports ----------------------------------------------------------------------------------
