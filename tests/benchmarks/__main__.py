@@ -27,7 +27,7 @@ from tests.benchmarks.replay import replays
 from tests.benchmarks.results import Results
 from tests.benchmarks.samples import Sample
 from tests.benchmarks.tables import Table, tables
-from tests.benchmarks.weight import weigh
+from tests.benchmarks.weight import CALLS, LIBRARY, weigh
 from tests.integration.conftest import PROJECT, Docker
 from tests.integration.engines import Engines
 
@@ -74,11 +74,17 @@ def measured(choice: Choice) -> Results:
         try:
             _check_place(choice, folder, env)
             docker = Docker(env={**env, "DOCKER_CONFIG": str(_client_configuration(env, home))}, home=home)
-            weights = weigh(docker, folder / "project") if choice.weight else ()
+            weights = weigh(docker, folder / "project", CALLS if choice.weight else (LIBRARY,))
             taken = tuple(samples(choice, docker, folder)) if choice.builds else ()
         finally:
             engines.stop()
-        return Results(machine=machine(env, choice.folder), samples=taken, weights=weights, replays=replayed)
+        return Results(
+            machine=machine(env, choice.folder),
+            remote=choice.remote,
+            samples=taken,
+            weights=weights,
+            replays=replayed,
+        )
 
 
 def _check_place(choice: Choice, folder: Path, env: dict[str, str]) -> None:

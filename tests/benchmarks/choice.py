@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.contenders import CONTENDERS, Contender
-from tests.benchmarks.goals import COMPARED
+from tests.benchmarks.goals import compared
 from tests.benchmarks.workloads import WORKLOADS, Workload
 
 _SIZES = (50, 1000)
@@ -38,9 +38,9 @@ class Choice:
 
     def rounds_of(self, size: int, workload: Workload, contender: Contender) -> int:
         """How often the last is to build an image of that size at that workload."""
-        if contender.workloads and workload.name not in contender.workloads:
+        if workload.name not in contender.workloads:
             return 0
-        decides = size == max(self.sizes) and (workload, contender) in COMPARED
+        decides = size == max(self.sizes) and (workload, contender) in compared(remote=self.remote)
         return self.goal_rounds if decides else self.rounds
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 # As the script that pip installs does it.
 TOOL = (sys.executable, "-c", "from buildx_cache.__main__ import main; main()")
+_USUAL = ("unchanged", "source", "source-linked", "dependency", "cold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +28,11 @@ class Contender:
     pushes: bool = True
     reports: bool = False
     """Whether it is this program, which writes a report."""
-    workloads: tuple[str, ...] = ()
-    """Those that it takes part in, by name; all if empty."""
+    workloads: tuple[str, ...] = _USUAL
+    """Those that it takes part in, by name."""
 
 
-def _tool(name: str, title: str, *words: str, workloads: tuple[str, ...] = ()) -> Contender:
+def _tool(name: str, title: str, *words: str, workloads: tuple[str, ...] = _USUAL) -> Contender:
     argv = (*TOOL, "build", "--builder", "{builder}", "--tag", "{image}", "--report", "{report}", *words, "{context}")
     return Contender(
         name=name,
@@ -44,7 +45,7 @@ def _tool(name: str, title: str, *words: str, workloads: tuple[str, ...] = ()) -
 
 
 def _buildx(
-    name: str, title: str, source: str, target: str, *output: str, workloads: tuple[str, ...] = ()
+    name: str, title: str, source: str, target: str, *output: str, workloads: tuple[str, ...] = _USUAL
 ) -> Contender:
     caches = ("--cache-from", source, "--cache-to", f"{target},mode=max")
     output = output or ("--push",)
@@ -83,6 +84,18 @@ REGISTRY_UNKEPT = _tool(
     "registry-unkept", f"registry, {_TITLE}", *_UNKEPT, "--cache", "registry", "--cache-ref", "{ref}", workloads=_WARM
 )
 
+# Neither pushes an image, whose layers the cache in the registry would share.
+_ALONE = ("--output", "type=cacheonly")
+LOCAL_EXPORT = _tool("local-export", "local, no image", *_ALONE, *_LOCAL, workloads=("export",))
+BUILDX_EXPORT = _buildx(
+    "buildx-registry-export",
+    "registry, no image",
+    "type=registry,ref={ref}",
+    "type=registry,ref={ref}",
+    *_ALONE,
+    workloads=("export",),
+)
+
 CONTENDERS = (
     RECIPE,
     BUILDX_LOCAL,
@@ -95,4 +108,6 @@ CONTENDERS = (
     REGISTRY_UNKEPT,
     LOCAL_LOAD,
     LOCAL_EAGER_LOAD,
+    BUILDX_EXPORT,
+    LOCAL_EXPORT,
 )

@@ -35,6 +35,7 @@ generated files in four large layers. Compressed, it is a third of its size.
 - **source, COPY** and **source, COPY --link**: a small file, which the last step copies, changed.
 - **dependency**: the list of packages changed. The steps that make nine tenths of the image run again.
 - **cold**: the same, without a cache.
+- **cache export alone**: the builder has run every step and compressed every layer; the cache is written, no image.
 
 Every sample is checked: the build succeeded, and executed just the steps that it had to. In each round, every way to
 build took its turn at every workload, in an order that was drawn for it; then those alone had more rounds, if any, that
@@ -44,6 +45,10 @@ medians.
 BuildKit as Docker's engine has it keeps every image that it pushes, and fetches all layers for that, whoever asks. The
 published one, in its container, keeps none and fetches only what it has to push. **image not kept** is the same build
 with `store=false`, which makes the engine's do likewise.
+
+What a call takes beside its build is the same for every build, but a slow machine needs three times as long to start
+Python and the `docker` command. Goals allow for it in **imports**: how long this machine took, in the same run, to
+import python-on-whales, which every call has to do. 3.9 of them are 0.7 s where the import takes 0.18 s.
 
 **Progress streams** are replayed without a build, in a process of their own, as a build reads them: bytes to events,
 with secret values taken out, to a trace. MB are of the stream's own bytes, not of what the logs in it say. The

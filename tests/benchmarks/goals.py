@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.benchmarks.contenders import (
+    BUILDX_EXPORT,
     BUILDX_REGISTRY,
     BUILDX_UNKEPT,
     LOCAL,
+    LOCAL_EXPORT,
     LOCAL_LOAD,
     LOCAL_UNKEPT,
     RECIPE,
@@ -18,7 +20,8 @@ from tests.benchmarks.contenders import (
 )
 from tests.benchmarks.results import Results
 from tests.benchmarks.samples import Sample
-from tests.benchmarks.workloads import COLD, DEPENDENCY, LINKED, SOURCE, UNCHANGED, Workload
+from tests.benchmarks.weight import ADDED, ADDED_FAR
+from tests.benchmarks.workloads import COLD, DEPENDENCY, EXPORT, LINKED, SOURCE, UNCHANGED, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """``ours`` takes at most ``factor`` times ``theirs`` and ``plus`` seconds."""
+    """``ours`` takes at most ``factor`` times ``theirs`` and ``plus`` times the import of python-on-whales."""
 
     workload: Workload
     ours: Timing
@@ -48,7 +51,7 @@ class Goal:
 
     @property
     def title(self) -> str:
-        plus = f" + {self.plus:g}s" if self.plus else ""
+        plus = f" + {self.plus:g} imports" if self.plus else ""
         return f"{self.workload.title}: {self.ours.title} ≤ {self.factor:g} times {self.theirs.title}{plus}"
 
 
@@ -73,37 +76,49 @@ _BARE = Timing(contender=BUILDX_REGISTRY)
 
 _LOCAL_UNKEPT, _REGISTRY_UNKEPT = Timing(contender=LOCAL_UNKEPT), Timing(contender=REGISTRY_UNKEPT)
 _BARE_UNKEPT = Timing(contender=BUILDX_UNKEPT)
-
-_ADDED = 0.7
-"""The most that a call may add to the build that it runs, in seconds."""
+_LOCAL_EXPORT, _BARE_EXPORT = Timing(contender=LOCAL_EXPORT), Timing(contender=BUILDX_EXPORT)
 
 GOALS = (
     *(Goal(workload=workload, ours=_LOCAL_UNKEPT, theirs=_RECIPE, factor=0.1) for workload in (UNCHANGED, LINKED)),
-    Goal(workload=UNCHANGED, ours=_LOCAL_UNKEPT, theirs=_BARE_UNKEPT, factor=1.4, plus=_ADDED),
+    Goal(workload=UNCHANGED, ours=_LOCAL_UNKEPT, theirs=_BARE_UNKEPT, factor=1.4, plus=ADDED),
     *(
-        Goal(workload=workload, ours=_REGISTRY_UNKEPT, theirs=_BARE_UNKEPT, factor=1.1, plus=_ADDED)
+        Goal(workload=workload, ours=_REGISTRY_UNKEPT, theirs=_BARE_UNKEPT, factor=1.1, plus=ADDED)
         for workload in (UNCHANGED, LINKED)
     ),
     Goal(workload=UNCHANGED, ours=_LOCAL, theirs=_RECIPE, factor=0.1),
-    Goal(workload=UNCHANGED, ours=_LOCAL, theirs=_BARE, factor=1.4, plus=_ADDED),
+    Goal(workload=UNCHANGED, ours=_LOCAL, theirs=_BARE, factor=1.4, plus=ADDED),
     Goal(workload=LINKED, ours=_LOCAL, theirs=_RECIPE, factor=0.1),
     Goal(workload=UNCHANGED, ours=_LOAD, theirs=_RECIPE_BUILD, factor=0.5),
     *(
-        Goal(workload=workload, ours=_REGISTRY, theirs=_BARE, factor=1.1, plus=_ADDED)
+        Goal(workload=workload, ours=_REGISTRY, theirs=_BARE, factor=1.1, plus=ADDED)
         for workload in (UNCHANGED, SOURCE, LINKED, DEPENDENCY)
     ),
-    Goal(workload=COLD, ours=_REGISTRY, theirs=_BARE, factor=1.05, plus=_ADDED),
+    Goal(workload=COLD, ours=_REGISTRY, theirs=_BARE, factor=1.05, plus=ADDED),
     Goal(workload=COLD, ours=_LOCAL, theirs=_REGISTRY, factor=1.1),
+    Goal(workload=EXPORT, ours=_LOCAL_EXPORT, theirs=_BARE_EXPORT, factor=1.5, plus=ADDED),
 )
-# Who is to build at which workload, for a verdict on every goal.
-COMPARED = frozenset((goal.workload, side.contender) for goal in GOALS for side in (goal.ours, goal.theirs))
+REMOTE_GOALS = (
+    *(Goal(workload=workload, ours=_LOCAL_UNKEPT, theirs=_RECIPE, factor=0.1) for workload in (UNCHANGED, LINKED)),
+    *(
+        Goal(workload=workload, ours=_LOCAL_UNKEPT, theirs=_BARE_UNKEPT, factor=1.3, plus=ADDED_FAR)
+        for workload in (UNCHANGED, LINKED)
+    ),
+    Goal(workload=COLD, ours=_LOCAL, theirs=_REGISTRY, factor=1.1),
+    Goal(workload=EXPORT, ours=_LOCAL_EXPORT, theirs=_BARE_EXPORT, factor=1.5, plus=ADDED_FAR),
+)
+
+
+def compared(*, remote: bool) -> frozenset[tuple[Workload, Contender]]:
+    """Who is to build at which workload, for a verdict on every goal."""
+    goals = REMOTE_GOALS if remote else GOALS
+    return frozenset((goal.workload, side.contender) for goal in goals for side in (goal.ours, goal.theirs))
 
 
 def verdicts(results: Results, size: int) -> Iterator[Verdict]:
     """The goals of which both sides were measured."""
-    for goal in GOALS:
+    for goal in REMOTE_GOALS if results.remote else GOALS:
         ours = results.spread(size, goal.workload, goal.ours.contender, goal.ours.seconds)
         theirs = results.spread(size, goal.workload, goal.theirs.contender, goal.theirs.seconds)
         if ours and theirs:
-            limit = goal.factor * theirs.median + goal.plus
+            limit = goal.factor * theirs.median + goal.plus * results.library
             yield Verdict(title=goal.title, ours=ours.median, theirs=theirs.median, limit=limit)

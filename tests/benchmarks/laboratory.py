@@ -98,7 +98,7 @@ class Laboratory:
             AssertionError: it failed, or did not execute just the steps that it should, or pushed other layers.
         """
         with self._place(workload, contender) as place:
-            boot, ran, removal = self._make_builder_and_run(contender, place)
+            boot, ran, removal = self._make_builder_and_run(workload, contender, place)
             what = f"{contender.name}, {workload.name}"
             assert ran.code == 0, f"{what}: {ran.stderr.decode(errors='replace')[-4000:]}"
             report = json.loads(place.report.read_text()) if contender.reports else {}
@@ -121,17 +121,29 @@ class Laboratory:
 
     # --- one sample --------------------------------------------------------------------------------------
 
-    def _make_builder_and_run(self, contender: Contender, place: Place) -> tuple[float, Measured, float]:
+    def _make_builder_and_run(
+        self, workload: Workload, contender: Contender, place: Place
+    ) -> tuple[float, Measured, float]:
         """Seconds of making a builder, the build, and seconds of removing the builder."""
         os.sync()  # what the sample before it left to be written is not its own
         boot = 0.0
         try:
             if not contender.makes_builder:
                 boot = self._make_builder(place.builder)
+            if workload.built:
+                self._build_and_compress(place)
             ran = measure(place.fill(contender.argv), env=self._env(place), cwd=place.context, output=place.folder)
         finally:
             removal = self._remove_builder(place.builder)
         return boot, ran, removal
+
+    def _build_and_compress(self, place: Place) -> None:
+        """Leave every layer in the builder, compressed, as after an export that is thrown away."""
+        thrown_away = place.folder / "thrown-away"
+        words = ("--output=type=cacheonly", f"--cache-to=type=local,dest={thrown_away},mode=max")
+        self._docker.docker("buildx", "build", "--builder", place.builder, *words, str(place.context))
+        shutil.rmtree(thrown_away)
+        os.sync()
 
     @contextlib.contextmanager
     def _place(self, workload: Workload, contender: Contender) -> Iterator[Place]:

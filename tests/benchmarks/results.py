@@ -10,7 +10,7 @@ from tests.benchmarks.contenders import CONTENDERS, Contender
 from tests.benchmarks.replay import Replay
 from tests.benchmarks.samples import Sample
 from tests.benchmarks.spread import Spread
-from tests.benchmarks.weight import Weight
+from tests.benchmarks.weight import LIBRARY, Weight
 from tests.benchmarks.workloads import WORKLOADS, Workload
 
 
@@ -19,9 +19,16 @@ class Results:
     """Samples of builds, the weight of other calls, replays of progress streams, and the machine."""
 
     machine: str
+    remote: bool = False
+    """Whether the engine is on another machine."""
     samples: tuple[Sample, ...] = ()
     weights: tuple[Weight, ...] = ()
     replays: tuple[Replay, ...] = ()
+
+    @property
+    def library(self) -> float:
+        """Seconds of importing python-on-whales, the unit of every fixed cost; 0.0 if nothing was built or weighed."""
+        return next((weight.seconds.median for weight in self.weights if weight.call is LIBRARY), 0.0)
 
     @property
     def sizes(self) -> tuple[int, ...]:

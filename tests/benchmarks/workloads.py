@@ -20,6 +20,8 @@ class Workload:
     """Of the image, those that the registry does not have yet."""
     warm: bool = True
     """Whether there is a cache to begin with."""
+    built: bool = False
+    """Whether the builder has run every step and compressed every layer before."""
 
 
 UNCHANGED = Workload(name="unchanged", title="unchanged", variant=Variant(), executed=0, layers=0)
@@ -33,5 +35,14 @@ LINKED = Workload(
 )
 DEPENDENCY = Workload(name="dependency", title="dependency", variant=Variant(packages="changed"), executed=5, layers=4)
 COLD = Workload(name="cold", title="cold", variant=Variant(packages="changed"), executed=7, layers=4, warm=False)
+EXPORT = Workload(
+    name="export",
+    title="cache export alone",
+    variant=Variant(packages="changed"),
+    executed=0,
+    layers=0,
+    warm=False,
+    built=True,
+)
 
-WORKLOADS = (UNCHANGED, SOURCE, LINKED, DEPENDENCY, COLD)
+WORKLOADS = (UNCHANGED, SOURCE, LINKED, DEPENDENCY, COLD, EXPORT)

@@ -13,6 +13,7 @@ from tests.benchmarks.choice import chosen
 from tests.benchmarks.contenders import (
     BUILDX_LOCAL,
     BUILDX_REGISTRY,
+    BUILDX_UNKEPT,
     CONTENDERS,
     LOCAL,
     LOCAL_LOAD,
@@ -22,7 +23,7 @@ from tests.benchmarks.contenders import (
     Contender,
 )
 from tests.benchmarks.document import document
-from tests.benchmarks.goals import GOALS, verdicts
+from tests.benchmarks.goals import compared, verdicts
 from tests.benchmarks.laboratory import Place, copy_cache
 from tests.benchmarks.machine import machine
 from tests.benchmarks.project import Variant, write_project
@@ -32,7 +33,7 @@ from tests.benchmarks.results import Results
 from tests.benchmarks.samples import Sample, executed_steps, recipe_parts
 from tests.benchmarks.spread import Spread
 from tests.benchmarks.tables import tables
-from tests.benchmarks.weight import CALLS, EMPTY, Weight
+from tests.benchmarks.weight import CALLS, LIBRARY, Weight
 from tests.benchmarks.workloads import COLD, LINKED, UNCHANGED, WORKLOADS, Workload
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -64,6 +65,10 @@ def results(*taken: Iterable[Sample], weights: tuple[Weight, ...] = ()) -> Resul
     return Results(machine="a machine", samples=tuple(sample for each in taken for sample in each), weights=weights)
 
 
+def library(seconds: float) -> Weight:
+    return Weight(call=LIBRARY, seconds=Spread.of([seconds]), peak=0)
+
+
 def rows(measured: Results, title: str) -> dict[str, tuple[str, ...]]:
     return {row[0]: row[1:] for table in tables(measured) if table.title == title for row in table.rows}
 
@@ -89,11 +94,12 @@ def test_what_is_named_is_measured() -> None:
     assert not choice.weight
 
 
-def test_what_a_goal_compares_at_the_largest_size_may_have_more_rounds() -> None:
-    choice = chosen(["--rounds", "2", "--goal-rounds", "9"])
+@pytest.mark.parametrize("place", [(), ("--remote",)])
+def test_what_a_goal_compares_at_the_largest_size_may_have_more_rounds(place: tuple[str, ...]) -> None:
+    choice = chosen(["--rounds", "2", "--goal-rounds", "9", *place])
     everything = [(workload, who) for workload in choice.workloads for who in choice.contenders]
     often = {(workload, who) for workload, who in everything if choice.rounds_of(1000, workload, who) == 9}
-    assert often == {(goal.workload, side.contender) for goal in GOALS for side in (goal.ours, goal.theirs)}
+    assert often == compared(remote=bool(place))
     assert {choice.rounds_of(50, *each) for each in everything} == {0, 2}
     assert choice.rounds_of(1000, COLD, RECIPE) == 2
     assert choice.rounds_of(1000, COLD, LOCAL_UNKEPT) == 0
@@ -101,7 +107,7 @@ def test_what_a_goal_compares_at_the_largest_size_may_have_more_rounds() -> None
 
 def test_every_build_has_as_many_rounds_unless_told_otherwise() -> None:
     choice = chosen(["--rounds", "3"])
-    assert {choice.rounds_of(1000, UNCHANGED, who) for who in choice.contenders} == {3}
+    assert {choice.rounds_of(1000, UNCHANGED, who) for who in choice.contenders} == {0, 3}
 
 
 @pytest.mark.parametrize(("seconds", "peak", "words"), [(2.0, 40 << 20, {"met"}), (2.1, 100_000_000, {"**missed**"})])
@@ -272,15 +278,21 @@ def test_a_goal_may_be_about_one_command_of_the_recipe() -> None:
     assert verdict.title.endswith("recipe's `docker buildx build`")
 
 
-def test_a_goal_allows_seconds_beside_the_ratio() -> None:
-    (verdict,) = verdicts(
-        results(samples(REGISTRY, 10.9, workload=COLD), samples(BUILDX_REGISTRY, 10.0, workload=COLD)), 1000
-    )
-    assert verdict.limit == pytest.approx(11.2)
+def test_a_goal_allows_for_a_slow_machine_beside_the_ratio() -> None:
+    builds = (samples(REGISTRY, 10.9, workload=COLD), samples(BUILDX_REGISTRY, 10.0, workload=COLD))
+    (verdict,) = verdicts(results(*builds, weights=(library(0.5),)), 1000)
+    assert verdict.limit == pytest.approx(10.5 + 3.9 * 0.5)
+
+
+def test_an_engine_on_another_machine_has_goals_for_it() -> None:
+    builds = (samples(LOCAL_UNKEPT, 4.0), samples(BUILDX_UNKEPT, 2.0))
+    (verdict,) = verdicts(replace(results(*builds, weights=(library(0.5),)), remote=True), 1000)
+    assert verdict.limit == pytest.approx(2.6 + 5 * 0.5)
 
 
 def test_goals_are_about_what_is_measured() -> None:
-    assert {goal.ours.contender for goal in GOALS} | {goal.theirs.contender for goal in GOALS} <= set(CONTENDERS)
+    for remote in (False, True):
+        assert all(who in CONTENDERS and workload.name in who.workloads for workload, who in compared(remote=remote))
 
 
 def test_the_goals_are_those_of_the_largest_image() -> None:
@@ -297,17 +309,19 @@ def test_what_was_not_measured_is_a_dash() -> None:
 
 
 def test_what_this_program_adds_to_a_warm_build() -> None:
-    cells = rows(results(samples(LOCAL, 2.5, 3.0)), "Besides the build: unchanged, 1000 MB")[LOCAL.title]
+    measured = results(samples(LOCAL, 2.5, 3.0), weights=(library(0.2),))
+    cells = rows(measured, "Besides the build: unchanged, 1000 MB")[LOCAL.title]
     assert cells == ("1.00s (0.75 to 1.25)", "**missed**", "3", "40.0 MiB", "yes")
+    assert "not the build (goal 0.78s)" in {head for table in tables(measured) for head in table.head}
 
 
-def test_calls_without_a_build_are_ratios_to_an_empty_interpreter() -> None:
+def test_calls_without_a_build_are_ratios_to_the_librarys_import() -> None:
     weights = tuple(
         Weight(call=call, seconds=Spread.of([0.01 * number]), peak=0) for number, call in enumerate(CALLS, start=1)
     )
     table = rows(results(weights=weights), "Without a build")
-    assert table[EMPTY.title][1] == "1.0"
-    assert table["`buildx-cache --help`"] == ("0.03s (0.03 to 0.03)", "3.0", "0.35s", "met", "—")
+    assert table[LIBRARY.title][1] == "1.0"
+    assert table["`buildx-cache --help`"] == ("0.04s (0.04 to 0.04)", "4.0", "1.94", "**missed**", "—")
 
 
 def test_the_document_has_every_table_and_nothing_to_be_filled_in() -> None:
