@@ -45,6 +45,8 @@ _HELPERS = {
 _INSTALLERS = ("UV_CACHE_DIR", "UV_TOOL_DIR", "UV_PYTHON_INSTALL_DIR", "PIPX_HOME", "PIPX_SHARED_LIBS", "PIP_CACHE_DIR")
 """Variables that name folders of uv, pipx and pip; CIs keep such folders of a checkout between jobs."""
 _SITES = ("site-packages", "dist-packages")
+_HOMES = ("HOME", "XDG_CONFIG_HOME")
+"""Variables that name a folder in which any program may look for its settings, plug-ins and packages."""
 _SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM")
 """Variables by which git finds a user's settings."""
 
@@ -55,6 +57,7 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
     Raises:
         UsageError: git tracks such a file, or does not answer in time.
     """
+    _refuse_homes(request, env)
     for folder in dict.fromkeys((configuration_folder(env), buildx_folder(env), _settings_home(env) / "docker")):
         for name in _tracked(folder, request, env):
             if name != _CONFIG or not _is_harmless(folder / _CONFIG):
@@ -74,6 +77,7 @@ def refuse_committed_caches(env: Mapping[str, str], request: BuildRequest = Buil
     Raises:
         UsageError: git tracks such a file, or does not answer in time.
     """
+    _refuse_homes(request, env)
     home = cache_home(env)
     if found := next(_tracked(home, request, env), None):
         raise UsageError(
@@ -90,7 +94,24 @@ def refuse_committed_helpers(env: Mapping[str, str]) -> None:
     Raises:
         UsageError: git tracks such a file, or does not answer in time.
     """
+    _refuse_homes(BuildRequest(), env)
     _refuse_settings(_of_helpers(env), BuildRequest(), env)
+
+
+def _refuse_homes(request: BuildRequest, env: Mapping[str, str]) -> None:
+    """Refuse a home folder in which the repository has committed anything.
+
+    Docker, git, ssh, kubectl, the clouds' clients and the credential helpers read more files there than any list has.
+    """
+    for variable in _HOMES:
+        given = env.get(variable)
+        if given and (found := next(_tracked(Path(given), request, env), None)):
+            raise UsageError(
+                f"{variable} is {given}, where the repository has committed {found}: docker, git and their plug-ins "
+                "look for settings and programs there",
+                code="home-committed",
+                hint=f"set {variable} to a folder outside of the working copy, for this command at least",
+            )
 
 
 def _refuse_settings(places: Iterable[tuple[str, Path]], request: BuildRequest, env: Mapping[str, str]) -> None:
@@ -136,6 +157,7 @@ def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
     Raises:
         UsageError: git tracks such a file, or does not answer in time.
     """
+    _refuse_homes(request, env)
     for place in _git_settings(env):
         if next(_tracked(place, request, env), None):
             raise UsageError(
@@ -274,18 +296,16 @@ def _tracked(place: Path, request: BuildRequest, env: Mapping[str, str]) -> Iter
     Yield ``.`` if git does not answer in time or there are too many paths; without git, if the folder has plug-ins.
     Only the working copies of this build count: users may keep their settings in a repository.
     """
-    spelled = (
-        Path(os.path.abspath(place)),  # noqa: PTH100 -- Path.absolute keeps `..`
-        Path(os.path.realpath(place.parent), place.name),
-        Path(os.path.realpath(place)),
-    )
+    spelled = Path(os.path.abspath(place))  # noqa: PTH100 -- Path.absolute keeps `..`
+    way = tuple(folder / name for folder, name in way_to(place))
     tops = tuple(_checkouts(request))
-    if not any(path.is_relative_to(top) for top in tops for path in spelled):
+    passed = tuple(step for step in way if any(step.is_relative_to(top) for top in tops))
+    if not passed and not any(spelled.is_relative_to(top) for top in tops):
         return
     if link := led_outside(place):
         yield from _listed(Path(os.path.realpath(link.parent), link.name), env)
-    for step in (folder / name for folder, name in way_to(place)):
-        if any(step.is_relative_to(top) for top in tops) and os.path.islink(step):  # noqa: PTH114 -- never raises
+    for step in passed:
+        if os.path.islink(step):  # noqa: PTH114 -- never raises
             yield from _listed(step, env)
     yield from _listed(Path(os.path.realpath(place)), env)
 

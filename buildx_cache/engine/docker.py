@@ -48,6 +48,7 @@ from buildx_cache.plan import (
     Container,
     Effect,
     Facts,
+    Node,
     Place,
     Pods,
     parse_version,
@@ -91,7 +92,8 @@ def cache_home(env: Mapping[str, str]) -> Path:
 
 # rawjson progress and --metadata-file for every driver (docker/buildx#2218).
 OLDEST_BUILDX = (0, 13, 0)
-_SOCKET = "unix:///var/run/docker.sock"
+_LOCAL = "unix://"
+_SOCKET = f"{_LOCAL}/var/run/docker.sock"
 # Errors of python-on-whales for an output that it cannot parse.
 _UNREADABLE = (
     pydantic.ValidationError,
@@ -132,6 +134,8 @@ class DockerEngine:
         with self._inspecting(builder) as found:
             info, endpoint, contexts = self._info(), self._endpoint(), self._contexts()
             chosen = found()
+        if chosen and endpoint.startswith(_LOCAL):
+            chosen = replace(chosen, nodes=tuple(self._addressed(node, endpoint) for node in chosen.nodes))
         plugins = (info.client_info.plugins if info.client_info else None) or []
         whereabouts = Whereabouts(
             endpoint=endpoint,
@@ -202,6 +206,21 @@ class DockerEngine:
             context = self._docker.inspect_one(ContextInspectResult, "context", self.context)
         found = (context.endpoints or {}).get("docker")
         return (found.host or "").strip() if found else ""
+
+    def _addressed(self, node: Node, engine: str) -> Node:
+        """Return a node with the engine's address in place of another context's name, if both are the same address.
+
+        So a builder on ``docker context create``'s context for the local socket counts as one of this engine.
+        """
+        if node.endpoint in ("", self.context) or "://" in node.endpoint:
+            return node
+        try:
+            with self._reading():
+                context = self._docker.inspect_one(ContextInspectResult, "context", node.endpoint)
+        except DockerException:  # the context was removed
+            return node
+        found = (context.endpoints or {}).get("docker")
+        return replace(node, endpoint=engine) if found and found.host == engine else node
 
     def _contexts(self) -> tuple[str, ...]:
         """Return the Docker contexts that exist; none if the plan does not need them."""

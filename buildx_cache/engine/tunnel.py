@@ -80,6 +80,7 @@ _CLIENT_OPTIONS = (
     "ServerAliveInterval=15",
     "ServerAliveCountMax=3",
     "LogLevel=INFO",
+    "Ciphers=^aes128-gcm@openssh.com",
 )
 _ALLOCATED = re.compile(rb"^Allocated port (\d{1,5}) for remote forward to 127\.0\.0\.1:(\d{1,5})\r?$", re.MULTILINE)
 

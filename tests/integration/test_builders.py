@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import tarfile
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -222,6 +223,23 @@ def test_a_docker_context_is_used_for_all_of_it(docker: Docker, project: Path, n
         assert docker.greeting("builders") == "one"
     finally:
         docker.docker("context", "rm", "--force", name)
+
+
+def test_a_builder_by_another_context_of_the_same_socket_is_on_this_engine(docker: Docker, project: Path) -> None:
+    """``docker context create`` and ``buildx create CONTEXT``, as people copy it: no tunnel, and no slower."""
+    host, name = docker.env.get("DOCKER_HOST", "unix:///var/run/docker.sock"), f"same-{uuid.uuid4().hex[:8]}"
+    docker.docker("context", "create", name, "--docker", f"host={host}")
+    builder = f"{name}-builder"
+    options = ("--name", builder, *docker.buildx_options, "--driver-opt", "network=host")
+    cache = ("--cache", "local", "--cache-dir", str(project.parent / "cache"))
+    try:
+        docker.docker("buildx", "create", *options, name)
+        ran = docker.build("--builder", builder, *cache, *words(docker, project))
+        assert "tunnel" not in ran.report["cache"]["lazy"]["why"]
+        assert ran.report["cache"]["lazy"]["exported"]
+    finally:
+        docker.docker("buildx", "rm", "--force", builder, check=False)
+        docker.docker("context", "rm", "--force", name, check=False)
 
 
 @pytest.mark.parametrize(("ci", "notes"), [({}, 1), ({"CIRCLECI": "true", "CIRCLE_BRANCH": "main"}, 2)], ids=["", "ci"])

@@ -1,4 +1,7 @@
-"""``HOME`` or ``DOCKER_CONFIG`` in the checkout: what the repository commits there neither runs nor leads anywhere."""
+"""``HOME`` or ``DOCKER_CONFIG`` in the checkout: what the repository commits there neither runs nor leads anywhere.
+
+A home in which anything is committed is refused as a whole. A home elsewhere may have links into the checkout.
+"""
 
 from __future__ import annotations
 
@@ -136,6 +139,43 @@ def _variables(home: Path, name: str) -> dict[str, str]:
     return {"DOCKER_CONFIG": config} if name == "DOCKER_CONFIG" else {"HOME": str(home), "DOCKER_CONFIG": ""}
 
 
+def _home_of(top: Path, *names: str) -> Path:
+    """A home outside of the checkout, with links of these names into it; by default for all settings that are there."""
+    home = top.parent / "linked-home"
+    home.mkdir()
+    for name in names or [place.name for place in top.iterdir() if place.name.startswith(".") and place.name != ".git"]:
+        (home / name).symlink_to(top / name)
+    return home
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_CONFIG_HOME"])
+@pytest.mark.parametrize("place", [".", "made/home"])
+def test_a_home_in_which_anything_is_committed_is_refused(
+    name: str, place: str, tmp_path: Path, docker: Docker
+) -> None:
+    """No list of the files that programs read there is whole."""
+    top = honest(tmp_path / "top")
+    (top / place).mkdir(parents=True, exist_ok=True)
+    (top / place / ".newrc").write_text("settings of a program that nobody thinks of")
+    own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
+    env = {"DOCKER_CONFIG": own, "XDG_CONFIG_HOME": "", name: str(top / place)}
+    if place != ".":
+        ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
+        assert ran.code == 0, ran.stderr  # so far it is the job's own
+    git(top, "add", "--all", "--force")
+    for words in (
+        ("plan", "--assume-driver", "docker", "."),
+        ("build", "--cache", "none", "."),
+        ("doctor",),
+        ("init", "--dry-run"),
+        ("cache", "ls"),
+        ("cache", "inspect", "127.0.0.1:1/org/app:x"),
+        ("cache", "prune", "--dry-run", "--keep-branches-from", "git", "127.0.0.1:1/org/app"),
+    ):
+        ran = docker.tool(*words, cwd=top, env=env)
+        assert (ran.code, "[home-committed]" in ran.stderr) == (2, True), (words, ran.stderr)
+
+
 @pytest.mark.parametrize("name", ["HOME", "DOCKER_CONFIG"])
 @pytest.mark.parametrize("commit", COMMITS, ids=lambda commit: commit.__name__)
 def test_nothing_that_is_committed_there_takes_effect(
@@ -145,11 +185,12 @@ def test_nothing_that_is_committed_there_takes_effect(
     commit(top / ".docker", mark)
     git(top, "add", "--all", "--force")
     git(top, "commit", "--quiet", "--message", "second")
-    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=_variables(top, name))
+    env = _variables(_home_of(top) if name == "HOME" else top, name)
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
     assert (ran.code, ran.report["error"]["code"]) == (2, "docker-config-committed")
     assert "\n::" not in ran.stderr
     assert "\x1b" not in ran.stderr
-    assert docker.tool("doctor", cwd=top, env=_variables(top, name)).code == 2
+    assert docker.tool("doctor", cwd=top, env=env).code == 2
     assert not mark.exists()
 
 
@@ -162,7 +203,7 @@ def test_it_is_refused_in_a_checkout_of_another_user(tmp_path: Path, docker: Doc
         pytest.skip("only root gives files to another user")
     os.chown(top, 1, 1)
     os.chown(top / ".git", 1, 1)
-    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=_variables(top, "HOME"))
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=_variables(_home_of(top), "HOME"))
     assert ran.report["error"]["code"] == "docker-config-committed"
     assert not mark.exists()
 
@@ -190,7 +231,7 @@ def test_no_settings_of_git_that_are_committed_are_read(place: str, tmp_path: Pa
     git(top, "commit", "--quiet", "--message", "second")
     git(top, "remote", "add", "origin", "https://example.com/org/app.git")
     own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
-    home = {"GIT_CONFIG_SYSTEM": str(file)} if place == "system" else {"HOME": str(top)}
+    home = {"GIT_CONFIG_SYSTEM": str(file)} if place == "system" else {"HOME": str(_home_of(top))}
     env = {**home, "DOCKER_CONFIG": own, "XDG_CONFIG_HOME": ""}
     for words in (
         ("plan", "--assume-driver", "docker", "."),
@@ -213,7 +254,7 @@ def test_no_committed_link_leads_to_other_caches(place: str, tmp_path: Path, doc
     (top / place).parent.mkdir(parents=True, exist_ok=True)
     (top / place).symlink_to(elsewhere)
     own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
-    env = {"HOME": str(top), "DOCKER_CONFIG": own, "XDG_CACHE_HOME": ""}
+    env = {"HOME": str(_home_of(top, ".cache")), "DOCKER_CONFIG": own, "XDG_CACHE_HOME": ""}
     ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
     assert ran.code == 0, ran.stderr  # the link is the job's own so far
     git(top, "add", "--all", "--force")
@@ -257,7 +298,7 @@ def test_no_image_is_exported_over_the_settings_of_the_user(tmp_path: Path, dock
     if own.exists():
         (config / "config.json").write_bytes(own.read_bytes())
     env = {
-        **_variables(top, "HOME"),
+        **_variables(_home_of(top, ".docker", ".config"), "HOME"),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "BUILDX_CONFIG": "",
         "XDG_CONFIG_HOME": "",
@@ -289,7 +330,7 @@ def test_no_archive_is_written_over_the_settings_of_the_user(kind: str, tmp_path
     before = own.read_text() if own.exists() else "{}"
     (config / "config.json").write_text(before)
     env = {
-        **_variables(top, "HOME"),
+        **_variables(_home_of(top, ".docker"), "HOME"),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "BUILDX_CONFIG": "",
         "XDG_CONFIG_HOME": "",
@@ -308,7 +349,7 @@ def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, do
     git(top, "commit", "--quiet", "--message", "second")
     own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
     names = ("AWS_CONFIG_FILE", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_REGION")
-    env = {"HOME": str(top), "DOCKER_CONFIG": own, **dict.fromkeys(names, "")}
+    env = {"HOME": str(_home_of(top)), "DOCKER_CONFIG": own, **dict.fromkeys(names, "")}
     entry = "type=s3,region=x,bucket=b,name=n"
     for words in (("--cache-from", entry, "."), (".", "--", "--cache-from", entry)):
         ran = docker.tool("build", "--cache", "none", *words, cwd=top, env=env)
@@ -361,7 +402,7 @@ def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
     builder = {"Name": "there", "Driver": "kubernetes", "Nodes": [{"Name": "there0", "Endpoint": address}]}
     (config / "buildx" / "instances" / "there").write_text(json.dumps(builder))
     names = ("BUILDX_CONFIG", "XDG_CONFIG_HOME", "KUBECONFIG")
-    env = {"HOME": str(top), "DOCKER_CONFIG": str(config), **dict.fromkeys(names, "")}
+    env = {"HOME": str(_home_of(top)), "DOCKER_CONFIG": str(config), **dict.fromkeys(names, "")}
     ran = docker.tool("build", "--cache", "none", "--builder", "there", ".", cwd=top, env=env)
     assert not mark.exists()
     assert (ran.code, ran.report["error"]["code"]) == (2, "cloud-config-committed"), ran.stderr
@@ -403,7 +444,7 @@ def test_no_credential_helper_reads_settings_that_are_committed(
     git(top, "add", "--all", "--force")
     git(top, "commit", "--quiet", "--message", "second")
     names = ("AWS_CONFIG_FILE", "CLOUDSDK_CONFIG", "GNUPGHOME", "XDG_CONFIG_HOME")
-    env = {**_variables(top, "HOME"), **dict.fromkeys(names, "")}
+    env = {**_variables(_home_of(top), "HOME"), **dict.fromkeys(names, "")}
     ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
     assert ran.report["error"]["code"] == "cloud-config-committed", ran.stderr
     for command in ("inspect", "verify", "prune"):
@@ -419,7 +460,7 @@ def test_no_certificates_that_are_committed_are_taken_over(tmp_path: Path, docke
     git(top, "add", "--all", "--force")
     git(top, "commit", "--quiet", "--message", "second")
     own = docker.env.get("DOCKER_CONFIG") or str(Path(os.environ["HOME"]) / ".docker")
-    env = {"HOME": str(top), "DOCKER_CONFIG": own, "XDG_CONFIG_HOME": ""}
+    env = {"HOME": str(_home_of(top)), "DOCKER_CONFIG": own, "XDG_CONFIG_HOME": ""}
     ran = docker.tool("plan", "--cache", "none", ".", cwd=top, env=env)
     assert (ran.code, "certs.d" in ran.stderr) == (2, True), ran.stderr
 
