@@ -252,12 +252,16 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildNote:
-    """The build that wrote a tag: its steps, how many ``more`` it had, the scope and the commit; empty if unknown."""
+    """The build that wrote a tag: its steps, how many ``more`` it had, the scope and the commit; empty if unknown.
+
+    ``replaces`` is the key of the damaged folder that the tag was written anew for, empty if there was none.
+    """
 
     steps: tuple[str, ...]
     more: int = 0
     scope: str = ""
     commit: str = ""
+    replaces: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache.formatting import printable
@@ -17,7 +18,7 @@ from buildx_cache.layout.parse import MalformedError, annotations_of, descriptor
 from buildx_cache.layout.store import open_store
 
 NOTE = "buildx-cache/build"
-"""The annotation: a JSON object with ``steps``, ``more``, ``scope`` and ``commit``."""
+"""The annotation: a JSON object with ``steps``, ``more``, ``scope``, ``commit`` and ``replaces``."""
 STEPS_LIMIT = 50
 TEXT_LIMIT = 120
 _BYTES = 8 << 10
@@ -48,7 +49,7 @@ def note_of(entry: object) -> BuildNote | None:
         return None
     found = build_note(steps, scope=_string(value, "scope"), commit=_string(value, "commit"))
     beyond = more if isinstance(more, int) and not isinstance(more, bool) and 0 <= more < _BYTES else 0
-    return BuildNote(steps=found.steps, more=found.more + beyond, scope=found.scope, commit=found.commit)
+    return replace(found, more=found.more + beyond, replaces=_text(_string(value, "replaces")))
 
 
 def annotate(folder: Path, *, tag: str, note: BuildNote) -> bool:
@@ -96,7 +97,7 @@ def note_text(note: BuildNote) -> str:
 
 
 def _dumped(note: BuildNote, steps: list[str], more: int) -> str:
-    known = {"scope": note.scope, "commit": note.commit, "more": more}
+    known = {"scope": note.scope, "commit": note.commit, "replaces": note.replaces, "more": more}
     document = {"steps": steps, **{name: value for name, value in known.items() if value}}
     return json.dumps(document, separators=(",", ":"))
 

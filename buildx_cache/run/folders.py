@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache import layout
@@ -129,6 +130,7 @@ class Folders:
                 elif not is_damaged():
                     came_of_it = "another build has set it aside"
                 else:
+                    folder.replaced = folder.key
                     came_of_it = _quarantined(folder.path)
             folder.hold(self._tell)
         folder.look()
@@ -194,13 +196,15 @@ class Folders:
         """Restore an export's tag, given the digests of its ``written`` manifests; drop the layers' served address.
 
         Note which build wrote a changed cache. An unchanged one keeps its note, which Buildx drops as it writes the
-        tag: its index has to stay as it was.
+        tag: its index has to stay as it was. The note of a cache that replaces a damaged folder says so: the index
+        differs, and with it the key of a CI that saves nothing under a key that it has (CircleCI, GitHub).
         """
         folder = self._of(entry)
         layout.restore_tag(folder.path, tag=entry.tag, written=written)
         layout.forget_origin(folder.path, tag=entry.tag, repository=REPOSITORY)
         before = folder.tags.get(entry.tag)
-        kept = before.note if before and before.digest == layout.tagged_digest(folder.path, tag=entry.tag) else note
+        is_same = before and before.digest == layout.tagged_digest(folder.path, tag=entry.tag)
+        kept = before.note if before and is_same else replace(note, replaces=folder.replaced)
         if kept and kept.steps:
             layout.annotate(folder.path, tag=entry.tag, note=kept)
 

@@ -32,7 +32,7 @@ class HeldFolder:
 
     ``look`` reads ``tags``, ``key`` (of the index), ``blobs`` (digests) and ``findings``. ``damaged`` describes the
     damage that was found, and ``avoided`` the reason why this call neither reads nor writes the folder; both are
-    empty otherwise.
+    empty otherwise. ``replaced`` is the key of a damaged folder that was set aside.
     """
 
     # An exclusive lock waits for every other build in the folder; who has it sets the folder aside or sweeps in a
@@ -54,6 +54,7 @@ class HeldFolder:
         self.blobs: frozenset[str] = frozenset()
         self.findings: tuple[Finding, ...] = ()
         self.damaged = ""
+        self.replaced = ""
         self._hold: ExitStack | None = None
 
     def hold(self, tell: Tell) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from buildx_cache import layout as layouts
 from buildx_cache.layout.model import BuildNote
 from buildx_cache.layout.notes import NOTE
+from buildx_cache.layout.parse import digest_of
 from tests.unit.layout.layouts import Layout
 from tests.unit.run.calls import APP, FakeEngine, done, planned, said, vertex
 
@@ -78,6 +79,22 @@ def test_a_changed_cache_has_a_note_on_the_build_that_changed_it(tmp_path: Path)
     note = note_in(tmp_path)
     assert note is not None
     assert note.steps == STEPS
+
+
+def test_a_cache_that_replaces_a_damaged_folder_has_another_key(tmp_path: Path) -> None:
+    """CircleCI and GitHub save nothing under a key that they have: the damaged folder would come back for ever."""
+    cache = tmp_path / "cache"
+    built(cache, b"one")
+    key = layouts.cache_key(cache)
+    layer = cache / "blobs" / "sha256" / digest_of(b"one").removeprefix("sha256:")
+    for _ in range(2):
+        layer.unlink()
+        built(cache, b"one")
+        assert layouts.cache_key(cache) != key
+        key = layouts.cache_key(cache)
+        assert built(cache, b"one") == "unchanged"
+        assert layouts.cache_key(cache) == key
+    assert layouts.verify(cache) == ()
 
 
 def test_no_secret_is_noted(tmp_path: Path) -> None:
