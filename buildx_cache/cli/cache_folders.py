@@ -17,14 +17,14 @@ from buildx_cache.engine.committed import refuse_committed_caches
 from buildx_cache.engine.docker import cache_home
 from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError, UsageError
 from buildx_cache.formatting import counted, size
-from buildx_cache.layout import EvictionResult, Finding, Kind, Reachability, Sharing
+from buildx_cache.layout import EvictionResult, Finding, FindingKind, Reachability, Sharing
 from buildx_cache.layout.eviction import prune
 
 LOCK_SECONDS = 60.0
 """Seconds to wait for builds in the folder."""
 
 # Kinds of findings that stop a prune, but are no damage.
-_NOT_DAMAGE = frozenset({Kind.BUSY, Kind.UNREADABLE})
+_NOT_DAMAGE = frozenset({FindingKind.BUSY, FindingKind.UNREADABLE})
 
 _DAMAGED = "the next build with this --cache-dir sets the damage aside and keeps what is sound"
 # A build compares sizes only: changed content shows when BuildKit reads the layer.
@@ -65,7 +65,7 @@ def verify_folder(folder: Folder, output: CommandOutput, *, deep: bool) -> None:
         raise CacheError(
             f"the cache in {folder.path} is damaged: {counted(len(damage), 'fault')}",
             code="cache-damaged",
-            hint=_CHANGED if all(finding.kind is Kind.CONTENT for finding in damage) else _DAMAGED,
+            hint=_CHANGED if all(finding.kind is FindingKind.CONTENT for finding in damage) else _DAMAGED,
         )
 
 
@@ -98,9 +98,9 @@ def prune_folder(folder: Folder, output: CommandOutput, limits: FolderLimits, *,
 
 def _lost_index(found: Reachability) -> Iterator[Finding]:
     """Yield a finding where the index names no cache though there are blobs: a build has nothing to import."""
-    if found.dead_blobs and not found.tags and all(obstacle.kind is Kind.ABSENT for obstacle in found.obstacles):
+    if found.dead_blobs and not found.tags and all(obstacle.kind is FindingKind.ABSENT for obstacle in found.obstacles):
         problem = f"names no cache, though there are {counted(found.dead_blobs, 'blob')}"
-        yield Finding(kind=Kind.INDEX, blob="index.json", referrer="", problem=problem)
+        yield Finding(kind=FindingKind.INDEX, blob="index.json", referrer="", problem=problem)
 
 
 def _shared(path: Path) -> AbstractContextManager[object]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.index import unchanged_index
-from buildx_cache.layout.model import Finding, Kind, SweepResult
+from buildx_cache.layout.model import Finding, FindingKind, SweepResult
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import (
     FOLDER_FLAGS,
@@ -149,9 +149,9 @@ def _layout_obstacle(store: Store, graph: Graph) -> Iterator[Finding]:
     """Yield the fault of a folder without ``oci-layout``; of kind ``ABSENT`` if it has no index and no blobs either."""
     fault = store.layout_fault()
     if fault is not None:
-        indexed = all(found.kind is not Kind.ABSENT for found in graph.obstacles)
-        empty = fault.kind is Kind.MISSING and not indexed and not store.files
-        kind = Kind.ABSENT if empty else Kind.LAYOUT
+        indexed = all(found.kind is not FindingKind.ABSENT for found in graph.obstacles)
+        empty = fault.kind is FindingKind.MISSING and not indexed and not store.files
+        kind = FindingKind.ABSENT if empty else FindingKind.LAYOUT
         yield fault.at(LAYOUT, kind=kind)
 
 
@@ -205,7 +205,7 @@ def _delete(store: Store, graph: Graph, garbage: Garbage) -> SweepResult:
         obstacles = (error.at(INDEX),)
     except OSError as error:
         problem = f"a blob cannot be deleted: {error.strerror}"
-        obstacles = (Finding(kind=Kind.UNREADABLE, blob=str(store.path), referrer="", problem=problem),)
+        obstacles = (Finding(kind=FindingKind.UNREADABLE, blob=str(store.path), referrer="", problem=problem),)
     done = replace(garbage, blobs=tuple(blobs), ingests=tuple(ingests))
     return replace(done.as_swept(), obstacles=obstacles)
 

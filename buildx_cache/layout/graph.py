@@ -18,7 +18,7 @@ from buildx_cache.layout.model import (
     TAGS_LIMIT,
     Descriptor,
     Finding,
-    Kind,
+    FindingKind,
     Role,
 )
 from buildx_cache.layout.parse import (
@@ -122,7 +122,7 @@ class FindingList:
         if len(self._found) < FINDINGS_LIMIT:
             self._found.setdefault((*place, finding.problem), finding)
         elif len(self._found) == FINDINGS_LIMIT:
-            self._found[()] = MalformedError(Kind.MORE, "there are more findings than are listed").at(INDEX)
+            self._found[()] = MalformedError(FindingKind.MORE, "there are more findings than are listed").at(INDEX)
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._found.values())
@@ -134,7 +134,9 @@ def walk(store: Store, index: bytes | None = None) -> Graph:
     try:
         content = store.read_index() if index is None else index
     except MalformedError as error:
-        found.obstacle(error, INDEX, "", kind=Kind.ABSENT if error.kind is Kind.MISSING else Kind.INDEX)
+        found.obstacle(
+            error, INDEX, "", kind=FindingKind.ABSENT if error.kind is FindingKind.MISSING else FindingKind.INDEX
+        )
         return found.run(())
     return replace(found.run(_index_roots(content, found)), index=content)
 
@@ -148,11 +150,11 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
     try:
         entries = index_entries(content)
     except MalformedError as error:
-        walk.obstacle(error, INDEX, "", kind=Kind.INDEX)
+        walk.obstacle(error, INDEX, "", kind=FindingKind.INDEX)
         return []
     most = walk.limits.roots
     if len(entries) > most:
-        walk.obstacle(MalformedError(Kind.INDEX, f"has more than {most} entries"), INDEX, "")
+        walk.obstacle(MalformedError(FindingKind.INDEX, f"has more than {most} entries"), INDEX, "")
     roots: list[Root] = []
     names: set[tuple[str, str]] = set()
     for position, entry in enumerate(entries[:most]):
@@ -160,7 +162,7 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
             found = descriptor(entry)
         except MalformedError as error:
             # No digest covers index.json: an unknown entry there is damage, and restore_tag may repair the tag.
-            walk.obstacle(error, f"manifests[{position}]", INDEX, kind=Kind.DESCRIPTOR)
+            walk.obstacle(error, f"manifests[{position}]", INDEX, kind=FindingKind.DESCRIPTOR)
             continue
         referrer = f"{INDEX}, tag {ascii(found.tag)[1:-1]}" if found.tag else INDEX
         roots.append(Root(position=position, descriptor=found, referrer=referrer))
@@ -168,7 +170,7 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
         name = (annotations.get(INDEX_TAG, ""), annotations.get(IMAGE_NAME, ""))
         if any(name) and name in names:
             problem = f"the tag {found.tag!a} is given more than once; the first is used"
-            walk.findings.add(MalformedError(Kind.DUPLICATE_TAG, problem).at(found.digest, INDEX))
+            walk.findings.add(MalformedError(FindingKind.DUPLICATE_TAG, problem).at(found.digest, INDEX))
         names.add(name)
     return roots
 
@@ -200,7 +202,7 @@ class _Walk:
             obstacles=tuple(self.obstacles),
         )
 
-    def obstacle(self, error: MalformedError, blob: str, referrer: str, *, kind: Kind | None = None) -> None:
+    def obstacle(self, error: MalformedError, blob: str, referrer: str, *, kind: FindingKind | None = None) -> None:
         finding = error.at(blob, referrer, kind=kind)
         self.findings.add(finding)
         self.obstacles.add(finding)
@@ -224,29 +226,29 @@ class _Walk:
     def _count(self, found: list[Descriptor]) -> None:
         new = {child.digest for child in found} - self.digests
         if len(self.digests) + len(new) > self.limits.blobs:
-            raise MalformedError(Kind.MORE, f"leads to more than {self.limits.blobs} blobs, with others")
+            raise MalformedError(FindingKind.MORE, f"leads to more than {self.limits.blobs} blobs, with others")
         self.digests |= new
 
     def _document(self, of: Descriptor) -> Mapping[str, object]:
         if len(self.children) > self.limits.documents:
-            raise MalformedError(Kind.MORE, f"comes after {self.limits.documents} other manifests")
+            raise MalformedError(FindingKind.MORE, f"comes after {self.limits.documents} other manifests")
         content = self.source.fetch(of)
         self.bytes_read += len(content)
         if self.bytes_read > self.limits.document_bytes:
-            raise MalformedError(Kind.MORE, f"comes after {self.limits.document_bytes} bytes of other manifests")
+            raise MalformedError(FindingKind.MORE, f"comes after {self.limits.document_bytes} bytes of other manifests")
         self.values_read += count_values(content)
         if self.values_read > self.limits.values:
-            raise MalformedError(Kind.MORE, f"has more than {self.limits.values} values, with other manifests")
+            raise MalformedError(FindingKind.MORE, f"has more than {self.limits.values} values, with other manifests")
         document = parse_object(content)
         if document.get("mediaType", of.media_type) != of.media_type:
-            raise MalformedError(Kind.DOCUMENT, "says another media type than what names it")
+            raise MalformedError(FindingKind.DOCUMENT, "says another media type than what names it")
         return document
 
     def _named(self, document: Mapping[str, object], parent: Descriptor) -> Iterator[Descriptor]:
         """Yield every descriptor in a document. Record a malformed one as an obstacle and go on."""
         needed = "manifests" if parent.role is Role.INDEX else "config"
         if needed not in document:
-            error = MalformedError(Kind.DOCUMENT, f"has no {needed!r}")
+            error = MalformedError(FindingKind.DOCUMENT, f"has no {needed!r}")
             self.obstacle(error, parent.digest, next(iter(self.links[_untagged(parent)])))
         entries = [("config", document["config"])] if "config" in document else []
         for key in ("manifests", "layers"):
@@ -259,7 +261,7 @@ class _Walk:
                 bad += 1
                 if bad > FINDINGS_LIMIT:
                     problem = f"has more than {FINDINGS_LIMIT} entries that are no descriptors"
-                    raise MalformedError(Kind.MORE, problem) from None
+                    raise MalformedError(FindingKind.MORE, problem) from None
                 self.obstacle(error, place, parent.digest)
         if document.get("subject") is not None:  # a manifest's subject (image-spec 1.1) may be absent
             subject = descriptor(document["subject"])

@@ -22,7 +22,7 @@ from typing import IO
 
 from buildx_cache.layout.gc import delete_folder
 from buildx_cache.layout.graph import Graph, walk
-from buildx_cache.layout.model import OCI_INDEX, Descriptor, Kind, Role
+from buildx_cache.layout.model import OCI_INDEX, Descriptor, FindingKind, Role
 from buildx_cache.layout.ownership import is_own
 from buildx_cache.layout.parse import IMAGE_NAME, INDEX_TAG, MalformedError
 from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, LAYOUT, LAYOUT_DOCUMENT, LOADING, open_store
@@ -89,11 +89,11 @@ class Archive:
                     info = tarfile.TarInfo(_place(digest))
                     info.size = os.fstat(file.fileno()).st_size
                     if info.size != size:  # the cache's file may be a sparse one of many TB
-                        raise MalformedError(Kind.SIZE, f"{digest} has {info.size} bytes, not {size}")
+                        raise MalformedError(FindingKind.SIZE, f"{digest} has {info.size} bytes, not {size}")
                     blob = _Hashed(file)
                     tar.addfile(info, blob)  # type: ignore[arg-type]  # it is only read from
                 if blob.digest != digest:
-                    raise MalformedError(Kind.CONTENT, f"{digest} has other content than its digest says")
+                    raise MalformedError(FindingKind.CONTENT, f"{digest} has other content than its digest says")
 
 
 class _Hashed:
@@ -126,9 +126,9 @@ def read_archive(folder: Path, names: Sequence[str]) -> Archive:
         for obstacle in graph.obstacles:
             raise MalformedError(obstacle.kind, f"{obstacle.blob} {obstacle.problem}")
         if len({root.descriptor.digest for root in graph.roots}) != 1:
-            raise MalformedError(Kind.INDEX, "does not hold one image")
+            raise MalformedError(FindingKind.INDEX, "does not hold one image")
         if any(found.role is Role.CACHE_CONFIG for found in graph.links):
-            raise MalformedError(Kind.INDEX, "holds a cache, and no image")
+            raise MalformedError(FindingKind.INDEX, "holds a cache, and no image")
     documents = {
         LAYOUT: LAYOUT_DOCUMENT,
         INDEX: _index(graph.roots[0].descriptor, names),

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from buildx_cache.layout.locking import index_lock
-from buildx_cache.layout.model import Descriptor, Kind
+from buildx_cache.layout.model import Descriptor, FindingKind
 from buildx_cache.layout.parse import INDEX_TAG, MalformedError, parse_object, tag_of
 from buildx_cache.layout.store import INDEX, LAYOUT, LAYOUT_DOCUMENT, Store, open_store
 
@@ -41,7 +41,7 @@ def index_entries(content: bytes) -> list[object]:
     index = parse_object(content)
     entries = index.get("manifests")
     if index.get("schemaVersion") != _VERSION or not isinstance(entries, list):
-        raise MalformedError(Kind.INDEX, "is not an image index: no schemaVersion 2 or no list of manifests")
+        raise MalformedError(FindingKind.INDEX, "is not an image index: no schemaVersion 2 or no list of manifests")
     return entries
 
 
@@ -60,7 +60,7 @@ def with_entries(index: bytes, entries: Sequence[object]) -> bytes:
         text = json.dumps({**old, "manifests": list(entries)}, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError):
         raise MalformedError(
-            Kind.INDEX, "cannot be written again: it holds numbers or a depth that JSON has not"
+            FindingKind.INDEX, "cannot be written again: it holds numbers or a depth that JSON has not"
         ) from None
     return text.encode("ascii")
 
@@ -133,7 +133,7 @@ def unchanged_index(store: Store, index: bytes) -> Iterator[None]:
     """
     with index_lock(store.root):
         if _content(store) != index:
-            raise MalformedError(Kind.BUSY, "was rewritten by another build meanwhile")
+            raise MalformedError(FindingKind.BUSY, "was rewritten by another build meanwhile")
         yield
 
 
@@ -141,7 +141,7 @@ def _content(store: Store) -> bytes:
     try:
         return store.read_index()
     except MalformedError as error:
-        if error.kind is Kind.MISSING:
+        if error.kind is FindingKind.MISSING:
             return b""
         raise
 
@@ -175,7 +175,7 @@ def _put(root: int, content: bytes, mode: int, parent: int, name: str) -> None:
         os.rename(_TEMPORARY, name, src_dir_fd=root, dst_dir_fd=parent)
         os.fsync(parent)
     except OSError as error:
-        raise MalformedError(Kind.UNREADABLE, f"cannot be written: {error.strerror}") from None
+        raise MalformedError(FindingKind.UNREADABLE, f"cannot be written: {error.strerror}") from None
 
 
 def _remove(root: int, name: str) -> None:

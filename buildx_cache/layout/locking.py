@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError, LockedError
-from buildx_cache.layout.model import Kind
+from buildx_cache.layout.model import FindingKind
 from buildx_cache.layout.ownership import is_foreign, is_own, refuse_exposed, refuse_foreign
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import INDEX_LOCK, LOCK
@@ -132,9 +132,9 @@ def index_lock(root: int, *, timeout: float = 2.0) -> Iterator[None]:
     try:
         file = _acquire(Path(INDEX_LOCK), Sharing.EXCLUSIVE, time.monotonic() + timeout, root)
     except _HeldError:
-        raise MalformedError(Kind.BUSY, "is being rewritten by another build") from None
+        raise MalformedError(FindingKind.BUSY, "is being rewritten by another build") from None
     except OSError as error:
-        kind = Kind.NOT_A_FILE if isinstance(error, _UnusableLockError) else Kind.UNREADABLE
+        kind = FindingKind.NOT_A_FILE if isinstance(error, _UnusableLockError) else FindingKind.UNREADABLE
         raise MalformedError(kind, f"cannot be locked: {error.strerror}") from None
     try:
         yield

@@ -131,7 +131,7 @@ class Severity(StrEnum):
     """An import or an export may fail, or no later export repairs the fault."""
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """The kind of a fault."""
 
     ABSENT = "absent"
@@ -158,21 +158,32 @@ class Kind(StrEnum):
         return Severity.NOTICE if self in _NOTICES else Severity.DAMAGE
 
 
-_NOTICES = frozenset({Kind.ABSENT, Kind.MEDIA_TYPE, Kind.TOO_LARGE, Kind.DUPLICATE_TAG, Kind.FOREIGN, Kind.BUSY})
+_NOTICES = frozenset(
+    {
+        FindingKind.ABSENT,
+        FindingKind.MEDIA_TYPE,
+        FindingKind.TOO_LARGE,
+        FindingKind.DUPLICATE_TAG,
+        FindingKind.FOREIGN,
+        FindingKind.BUSY,
+    }
+)
 
 _REBUILD = "build again: the next build sets it aside, keeps what is sound and writes the rest"
 
-_REMEDIES: Mapping[Kind, str] = {
-    Kind.ABSENT: "none needed: the next build writes it",
-    Kind.INDEX: _REBUILD,
-    Kind.LAYOUT: "check the path; if it is the cache, set the folder aside",
-    Kind.MEDIA_TYPE: "check what wrote it; nothing is deleted from a folder that is not understood",
-    Kind.UNREADABLE: "check the permissions and the disk",
-    Kind.TOO_LARGE: "build fewer steps into one cache (mode=min, or a tag per target): BuildKit does not import it",
-    Kind.DUPLICATE_TAG: "none needed: the next export of the tag replaces all of them",
-    Kind.FOREIGN: "move it away; until then nothing is deleted from the folder",
-    Kind.BUSY: "try again when the other build is done",
-    Kind.MORE: _REBUILD,
+_REMEDIES: Mapping[FindingKind, str] = {
+    FindingKind.ABSENT: "none needed: the next build writes it",
+    FindingKind.INDEX: _REBUILD,
+    FindingKind.LAYOUT: "check the path; if it is the cache, set the folder aside",
+    FindingKind.MEDIA_TYPE: "check what wrote it; nothing is deleted from a folder that is not understood",
+    FindingKind.UNREADABLE: "check the permissions and the disk",
+    FindingKind.TOO_LARGE: (
+        "build fewer steps into one cache (mode=min, or a tag per target): BuildKit does not import it"
+    ),
+    FindingKind.DUPLICATE_TAG: "none needed: the next export of the tag replaces all of them",
+    FindingKind.FOREIGN: "move it away; until then nothing is deleted from the folder",
+    FindingKind.BUSY: "try again when the other build is done",
+    FindingKind.MORE: _REBUILD,
 }
 
 
@@ -180,7 +191,7 @@ _REMEDIES: Mapping[Kind, str] = {
 class Finding:
     """One fault of a blob: ``blob`` is its digest, or a name in the folder; ``referrer`` names the blob."""
 
-    kind: Kind
+    kind: FindingKind
     blob: str
     referrer: str
     problem: str

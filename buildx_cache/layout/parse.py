@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from buildx_cache.layout.model import ROLES, Descriptor, Finding, Kind
+from buildx_cache.layout.model import ROLES, Descriptor, Finding, FindingKind
 
 INDEX_TAG = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"
@@ -23,12 +23,12 @@ _MOST_VALUES = 1_000_000
 class MalformedError(Exception):
     """A document, or a part of a document, is malformed."""
 
-    def __init__(self, kind: Kind, problem: str) -> None:
+    def __init__(self, kind: FindingKind, problem: str) -> None:
         super().__init__(problem)
         self.kind = kind
         self.problem = problem
 
-    def at(self, blob: str, referrer: str = "", *, kind: Kind | None = None) -> Finding:
+    def at(self, blob: str, referrer: str = "", *, kind: FindingKind | None = None) -> Finding:
         """Return the finding for a blob, or for an entry of a folder with that name."""
         return Finding(kind=kind or self.kind, blob=blob, referrer=referrer, problem=self.problem)
 
@@ -59,15 +59,15 @@ def parse_object(content: bytes) -> Mapping[str, object]:
         MalformedError: the content is not UTF-8, not JSON, not an object, too deep, or has too many values or digits.
     """
     if count_values(content) > _MOST_VALUES:
-        raise MalformedError(Kind.DOCUMENT, f"has more than {_MOST_VALUES} values")
+        raise MalformedError(FindingKind.DOCUMENT, f"has more than {_MOST_VALUES} values")
     try:
         value = json.loads(content.decode("utf-8"))
     except RecursionError:
-        raise MalformedError(Kind.DOCUMENT, "is nested too deeply") from None
+        raise MalformedError(FindingKind.DOCUMENT, "is nested too deeply") from None
     except ValueError as error:
-        raise MalformedError(Kind.DOCUMENT, f"is not JSON: {str(error)[:_SHOWN]}") from None
+        raise MalformedError(FindingKind.DOCUMENT, f"is not JSON: {str(error)[:_SHOWN]}") from None
     if not isinstance(value, dict):
-        raise MalformedError(Kind.DOCUMENT, "is not a JSON object")
+        raise MalformedError(FindingKind.DOCUMENT, "is not a JSON object")
     return value
 
 
@@ -78,7 +78,7 @@ def mapping(value: object, what: str) -> Mapping[str, object]:
         MalformedError: ``value`` is not an object.
     """
     if not isinstance(value, dict):
-        raise MalformedError(Kind.DOCUMENT, f"{what} is not an object: {shown(value)}")
+        raise MalformedError(FindingKind.DOCUMENT, f"{what} is not an object: {shown(value)}")
     return value
 
 
@@ -92,7 +92,7 @@ def items(parent: Mapping[str, object], key: str) -> list[object]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise MalformedError(Kind.DOCUMENT, f"{key!r} is not a list: {shown(value)}")
+        raise MalformedError(FindingKind.DOCUMENT, f"{key!r} is not a list: {shown(value)}")
     return value
 
 
@@ -104,7 +104,7 @@ def integer(parent: Mapping[str, object], key: str) -> int:
     """
     value = parent.get(key, 0)
     if not isinstance(value, int) or isinstance(value, bool) or not -_MAX_INT <= value <= _MAX_INT:
-        raise MalformedError(Kind.DOCUMENT, f"{key!r} is not a whole number: {shown(value)}")
+        raise MalformedError(FindingKind.DOCUMENT, f"{key!r} is not a whole number: {shown(value)}")
     return value
 
 
@@ -133,7 +133,7 @@ def annotations_of(parent: Mapping[str, object]) -> Mapping[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise MalformedError(Kind.DESCRIPTOR, f"annotations are not texts: {shown(value)}")
+        raise MalformedError(FindingKind.DESCRIPTOR, f"annotations are not texts: {shown(value)}")
     return value
 
 
@@ -154,14 +154,14 @@ def descriptor(value: object) -> Descriptor:
         MalformedError: ``value`` is not such a descriptor.
     """
     if not isinstance(value, dict):
-        raise MalformedError(Kind.DESCRIPTOR, f"is not a descriptor: {shown(value)}")
+        raise MalformedError(FindingKind.DESCRIPTOR, f"is not a descriptor: {shown(value)}")
     digest, media_type, size = value.get("digest"), value.get("mediaType"), value.get("size")
     if not isinstance(digest, str) or not is_digest(digest):
-        raise MalformedError(Kind.DESCRIPTOR, f"has no sha256 digest but {shown(digest)}")
+        raise MalformedError(FindingKind.DESCRIPTOR, f"has no sha256 digest but {shown(digest)}")
     if not isinstance(media_type, str) or media_type not in ROLES:
-        raise MalformedError(Kind.MEDIA_TYPE, f"has an unknown media type: {shown(media_type)}")
+        raise MalformedError(FindingKind.MEDIA_TYPE, f"has an unknown media type: {shown(media_type)}")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_INT:
-        raise MalformedError(Kind.DESCRIPTOR, f"has no size in bytes but {shown(size)}")
+        raise MalformedError(FindingKind.DESCRIPTOR, f"has no size in bytes but {shown(size)}")
     annotations = annotations_of(value)
     return Descriptor(
         media_type=media_type,

@@ -19,7 +19,7 @@ from typing import Any
 
 from buildx_cache.layout.graph import DocumentSource, Graph, Root, WalkLimits, walk
 from buildx_cache.layout.index import index_entries, replace_entries, tag_entry
-from buildx_cache.layout.model import DOCUMENT_LIMIT, OCI_MANIFEST, Descriptor, Kind, Role
+from buildx_cache.layout.model import DOCUMENT_LIMIT, OCI_MANIFEST, Descriptor, FindingKind, Role
 from buildx_cache.layout.parse import (
     MalformedError,
     count_values,
@@ -116,7 +116,7 @@ class _ConfigReader:
         self._bytes -= size
         self._values -= values
         if min(self._documents, self._bytes, self._values) < 0:
-            raise MalformedError(Kind.MORE, "comes after more configs than are read")
+            raise MalformedError(FindingKind.MORE, "comes after more configs than are read")
 
     def _inline_records(self, config: Mapping[str, object], layers: Sequence[str]) -> Mapping[str, object] | None:
         """Return the inline cache of an image's config as a cacheconfig over the image's layers; None if it has none.
@@ -134,7 +134,7 @@ class _ConfigReader:
             self._spend(values=count_values(content) + len(layers))  # one manifest may name thousands of configs
             records = json.loads(content)
         except (binascii.Error, ValueError, RecursionError):
-            raise MalformedError(Kind.RECORDS, "holds an inline cache that cannot be read") from None
+            raise MalformedError(FindingKind.RECORDS, "holds an inline cache that cannot be read") from None
         chain = [{"blob": digest, "parent": place - 1} for place, digest in enumerate(layers)]
         return {"layers": chain, "records": records}
 
@@ -261,7 +261,7 @@ def _in_range(number: int, count: int, what: str) -> int:
 
 
 def _fault(problem: str) -> MalformedError:
-    return MalformedError(Kind.RECORDS, problem)
+    return MalformedError(FindingKind.RECORDS, problem)
 
 
 _SOURCE = "containerd.io/distribution.source."

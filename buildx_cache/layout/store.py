@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Finding, Kind
+from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Finding, FindingKind
 from buildx_cache.layout.parse import MalformedError, digest_of, parse_object, shown
 
 LOCK = ".buildx-cache.lock"
@@ -72,7 +72,7 @@ class Store:
             MalformedError: the blob is absent, not an ordinary file, or cannot be opened.
         """
         if self.blobs is None:
-            raise MalformedError(Kind.MISSING, "is not in the folder")
+            raise MalformedError(FindingKind.MISSING, "is not in the folder")
         return open_file_in(self.blobs, digest.removeprefix("sha256:"))
 
     def read_document(self, digest: str) -> bytes:
@@ -83,7 +83,7 @@ class Store:
         """
         content = _read(self.open_blob(digest), DOCUMENT_LIMIT)
         if digest_of(content) != digest:
-            raise MalformedError(Kind.CONTENT, "has other content than its digest says")
+            raise MalformedError(FindingKind.CONTENT, "has other content than its digest says")
         return content
 
     def fetch(self, of: Descriptor) -> bytes:
@@ -127,7 +127,9 @@ class Store:
         except MalformedError as error:
             return error
         if version != LAYOUT_VERSION:
-            return MalformedError(Kind.LAYOUT, f"has imageLayoutVersion {shown(version)}, not {LAYOUT_VERSION!r}")
+            return MalformedError(
+                FindingKind.LAYOUT, f"has imageLayoutVersion {shown(version)}, not {LAYOUT_VERSION!r}"
+            )
         return None
 
 
@@ -165,11 +167,11 @@ def open_root(folder: Path) -> int:
     try:
         return os.open(os.path.realpath(folder), FOLDER_FLAGS)
     except (FileNotFoundError, NotADirectoryError):
-        kind = Kind.LAYOUT if os.path.lexists(folder) else Kind.ABSENT
-        problem = "is not a folder" if kind is Kind.LAYOUT else "does not exist"
+        kind = FindingKind.LAYOUT if os.path.lexists(folder) else FindingKind.ABSENT
+        problem = "is not a folder" if kind is FindingKind.LAYOUT else "does not exist"
         raise MalformedError(kind, problem) from None
     except (OSError, ValueError) as error:
-        raise MalformedError(Kind.UNREADABLE, f"cannot be read: {_reason(error)}") from None
+        raise MalformedError(FindingKind.UNREADABLE, f"cannot be read: {_reason(error)}") from None
 
 
 def _export_blockers(root: int) -> Iterator[Finding]:
@@ -180,7 +182,7 @@ def _export_blockers(root: int) -> Iterator[Finding]:
     ):
         with contextlib.suppress(FileNotFoundError):
             if not is_right(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
-                yield Finding(kind=Kind.NOT_A_FILE, blob=name, referrer="", problem=problem)
+                yield Finding(kind=FindingKind.NOT_A_FILE, blob=name, referrer="", problem=problem)
     with contextlib.suppress(OSError):
         yield from _odd_ingests(root)
 
@@ -195,7 +197,7 @@ def _odd_ingests(root: int) -> Iterator[Finding]:
         for name in filter(is_blob_name, names_in(ingest)):
             if not _is_partial_write(ingest, name):
                 problem = "is not a folder of ordinary files"
-                yield Finding(kind=Kind.NOT_A_FILE, blob=f"{INGEST}/{name}", referrer="", problem=problem)
+                yield Finding(kind=FindingKind.NOT_A_FILE, blob=f"{INGEST}/{name}", referrer="", problem=problem)
                 return
 
 
@@ -242,7 +244,9 @@ def _open_folder(parent: int, name: str, path: str, stack: contextlib.ExitStack,
         return None
     except OSError as error:
         foreign.append(
-            Finding(kind=Kind.NOT_A_FILE, blob=path, referrer="", problem=f"is no usable folder: {_reason(error)}")
+            Finding(
+                kind=FindingKind.NOT_A_FILE, blob=path, referrer="", problem=f"is no usable folder: {_reason(error)}"
+            )
         )
         return None
     stack.callback(os.close, found)
@@ -317,14 +321,14 @@ def open_file_in(folder: int, name: str) -> int:
     try:
         found = os.open(name, _FILE, dir_fd=folder)
     except FileNotFoundError:
-        raise MalformedError(Kind.MISSING, "is not in the folder") from None
+        raise MalformedError(FindingKind.MISSING, "is not in the folder") from None
     except OSError as error:
-        kind = Kind.NOT_A_FILE if _is_special(folder, name) else Kind.UNREADABLE
-        problem = "is not an ordinary file" if kind is Kind.NOT_A_FILE else f"cannot be read: {_reason(error)}"
+        kind = FindingKind.NOT_A_FILE if _is_special(folder, name) else FindingKind.UNREADABLE
+        problem = "is not an ordinary file" if kind is FindingKind.NOT_A_FILE else f"cannot be read: {_reason(error)}"
         raise MalformedError(kind, problem) from None
     if not stat.S_ISREG(os.fstat(found).st_mode):
         os.close(found)
-        raise MalformedError(Kind.NOT_A_FILE, "is not an ordinary file")
+        raise MalformedError(FindingKind.NOT_A_FILE, "is not an ordinary file")
     return found
 
 
@@ -356,9 +360,9 @@ def _read(descriptor: int, limit: int) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             content = file.read(limit + 1)
     except OSError as error:
-        raise MalformedError(Kind.UNREADABLE, f"cannot be read: {_reason(error)}") from None
+        raise MalformedError(FindingKind.UNREADABLE, f"cannot be read: {_reason(error)}") from None
     if len(content) > limit:
-        raise MalformedError(Kind.DOCUMENT, f"is larger than {limit} bytes")
+        raise MalformedError(FindingKind.DOCUMENT, f"is larger than {limit} bytes")
     return content
 
 
@@ -368,11 +372,13 @@ def _foreign(path: str, problem: str, *, is_opened: bool) -> Finding:
     Buildx could wait on a FIFO or follow a link. An entry may be reachable for Buildx even if the walk did not reach
     it: Go also reads ``Manifests`` and takes layers of any media type.
     """
-    return Finding(kind=Kind.NOT_A_FILE if is_opened else Kind.FOREIGN, blob=path, referrer="", problem=problem)
+    return Finding(
+        kind=FindingKind.NOT_A_FILE if is_opened else FindingKind.FOREIGN, blob=path, referrer="", problem=problem
+    )
 
 
 def _unreadable(path: str, error: OSError) -> Finding:
-    return Finding(kind=Kind.UNREADABLE, blob=path, referrer="", problem=f"cannot be read: {_reason(error)}")
+    return Finding(kind=FindingKind.UNREADABLE, blob=path, referrer="", problem=f"cannot be read: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from buildx_cache.layout.graph import FOLDER_LIMITS, FindingList, Graph, walk
-from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, Kind, Role
+from buildx_cache.layout.model import IMPORT_LIMIT, Descriptor, Finding, FindingKind, Role
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.records import Records, read_configs
 from buildx_cache.layout.store import HOLLOW, LAYOUT, Store, is_hollow, open_store
@@ -54,19 +54,19 @@ def _layout_faults(store: Store) -> Iterator[Finding]:
     error = store.layout_fault()
     if error is None:
         return
-    kind = Kind.ABSENT if error.kind is Kind.MISSING else Kind.LAYOUT
+    kind = FindingKind.ABSENT if error.kind is FindingKind.MISSING else FindingKind.LAYOUT
     yield error.at(LAYOUT, kind=kind)
 
 
 def _file_faults(store: Store, of: Descriptor, referrer: str) -> Iterator[Finding]:
     file = store.file(of.digest)
     if file is None:
-        yield Finding(kind=Kind.MISSING, blob=of.digest, referrer=referrer, problem="is not in the folder")
+        yield Finding(kind=FindingKind.MISSING, blob=of.digest, referrer=referrer, problem="is not in the folder")
     elif not file.regular:
-        yield Finding(kind=Kind.NOT_A_FILE, blob=of.digest, referrer=referrer, problem="is not an ordinary file")
+        yield Finding(kind=FindingKind.NOT_A_FILE, blob=of.digest, referrer=referrer, problem="is not an ordinary file")
     elif file.size != of.size:
         problem = f"has {file.size} bytes, not {of.size}"
-        yield Finding(kind=Kind.SIZE, blob=of.digest, referrer=referrer, problem=problem)
+        yield Finding(kind=FindingKind.SIZE, blob=of.digest, referrer=referrer, problem=problem)
 
 
 def limit_faults(graph: Graph) -> Iterator[Finding]:
@@ -76,7 +76,7 @@ def limit_faults(graph: Graph) -> Iterator[Finding]:
         limited = of.digest in roots or of.role is Role.CACHE_CONFIG
         if limited and of.size > IMPORT_LIMIT:
             problem = f"has {of.size} bytes, and an import takes at most {IMPORT_LIMIT}"
-            yield Finding(kind=Kind.TOO_LARGE, blob=of.digest, referrer=referrers[0], problem=problem)
+            yield Finding(kind=FindingKind.TOO_LARGE, blob=of.digest, referrer=referrers[0], problem=problem)
 
 
 def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
@@ -84,7 +84,7 @@ def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
     for config, parent, found in read_configs(graph, store, FOLDER_LIMITS):
         if isinstance(found, Records):
             for fault in found.faults:
-                yield Finding(kind=Kind.RECORDS, blob=config.digest, referrer=parent, problem=fault)
+                yield Finding(kind=FindingKind.RECORDS, blob=config.digest, referrer=parent, problem=fault)
         elif found and _present(store, config.digest) is not None:
             yield found.at(config.digest, parent)
 
@@ -136,7 +136,7 @@ def _content_fault(store: Store, digest: str, stop: threading.Event, hashed: Has
         with os.fdopen(file, "rb", buffering=0) as content:
             found = os.fstat(file)
             if is_hollow(file, found.st_size):
-                return MalformedError(Kind.CONTENT, HOLLOW)
+                return MalformedError(FindingKind.CONTENT, HOLLOW)
             identity = (found.st_dev, found.st_ino)
             known = hashed.get(identity) or _hash(_pieces(content, stop))
             if found.st_nlink > 1:
@@ -144,9 +144,9 @@ def _content_fault(store: Store, digest: str, stop: threading.Event, hashed: Has
     except MalformedError as error:
         return error
     except OSError as error:
-        return MalformedError(Kind.UNREADABLE, f"cannot be read: {error.strerror}")
+        return MalformedError(FindingKind.UNREADABLE, f"cannot be read: {error.strerror}")
     if "sha256:" + known != digest:
-        return MalformedError(Kind.CONTENT, "has other content than its digest says")
+        return MalformedError(FindingKind.CONTENT, "has other content than its digest says")
     return None
 
 

@@ -22,7 +22,7 @@ from typing import BinaryIO, Self
 
 from buildx_cache.layout.graph import FOLDER_LIMITS, Graph, Root, follow, walk
 from buildx_cache.layout.index import BLOB_MODE, index_entries, point_tag, replace_file
-from buildx_cache.layout.model import ROLES, Descriptor, Kind, Role, damage_of
+from buildx_cache.layout.model import ROLES, Descriptor, FindingKind, Role, damage_of
 from buildx_cache.layout.parse import MalformedError, descriptor, digest_of, tag_of
 from buildx_cache.layout.records import without_origin
 from buildx_cache.layout.store import (
@@ -185,7 +185,7 @@ class Writer:
         """
         with self._lock:
             if len(self._uploads) >= self.limits.uploads:
-                raise MalformedError(Kind.MORE, "has more uploads than may be under way at once")
+                raise MalformedError(FindingKind.MORE, "has more uploads than may be under way at once")
             upload = Upload(self._root)
             self._uploads[upload.name] = upload
         return upload
@@ -201,11 +201,11 @@ class Writer:
             MalformedError: the blob, or all that no tag leads to, would be too large.
         """
         if upload.size + length > self.limits.blob_bytes:
-            raise MalformedError(Kind.TOO_LARGE, f"has more than {self.limits.blob_bytes} bytes")
+            raise MalformedError(FindingKind.TOO_LARGE, f"has more than {self.limits.blob_bytes} bytes")
         with self._lock:
             waiting = sum(self._pending.values()) + sum(each.size for each in self._uploads.values())
         if waiting + length > self.limits.pending_bytes:
-            raise MalformedError(Kind.TOO_LARGE, "comes with more bytes than may wait for a manifest")
+            raise MalformedError(FindingKind.TOO_LARGE, "comes with more bytes than may wait for a manifest")
 
     def finish(self, upload: Upload, digest: str) -> None:
         """Put a blob in place; the upload is over, whatever comes of it.
@@ -216,7 +216,7 @@ class Writer:
         """
         try:
             if upload.digest != digest:
-                raise MalformedError(Kind.CONTENT, f"has the digest {upload.digest}")
+                raise MalformedError(FindingKind.CONTENT, f"has the digest {upload.digest}")
             upload.finish()
             with self._lock, _blobs(self._root) as blobs:
                 self._known[digest] = _identity(os.stat(_name(digest), dir_fd=blobs, follow_symlinks=False))
@@ -261,14 +261,14 @@ class Writer:
         Return its digest.
 
         Raises:
-            MalformedError: it is no cache's manifest, or a blob is absent (:attr:`Kind.MISSING`).
+            MalformedError: it is no cache's manifest, or a blob is absent (:attr:`FindingKind.MISSING`).
             OSError: it cannot be written.
         """
         digest = digest_of(content)
         try:
             content = without_origin(content, self._repository) or content
         except RecursionError:
-            raise MalformedError(Kind.DOCUMENT, "is nested too deeply") from None
+            raise MalformedError(FindingKind.DOCUMENT, "is nested too deeply") from None
         manifest = Descriptor(media_type=media_type, digest=digest_of(content), size=len(content))
         with self._lock:
             graph = self._put_checked(content, manifest)
@@ -285,7 +285,7 @@ class Writer:
             OSError: it cannot be written.
         """
         if digest_of(content) != digest:
-            raise MalformedError(Kind.CONTENT, f"has the digest {digest_of(content)}")
+            raise MalformedError(FindingKind.CONTENT, f"has the digest {digest_of(content)}")
         with self._lock:
             self._put_checked(content, Descriptor(media_type=media_type, digest=digest, size=len(content)))
         return digest
@@ -293,7 +293,7 @@ class Writer:
     def _put_checked(self, content: bytes, manifest: Descriptor) -> Graph:
         """Write a manifest; it goes again where it is none of a cache that is all there."""
         if manifest.media_type not in ROLES or not manifest.role.refers:
-            raise MalformedError(Kind.MEDIA_TYPE, "is of a media type that no cache manifest has")
+            raise MalformedError(FindingKind.MEDIA_TYPE, "is of a media type that no cache manifest has")
         is_new = not self.has(manifest.digest)
         if is_new:
             self._put(content, manifest.digest)
@@ -322,10 +322,10 @@ class Writer:
             children = graph.children.get(manifest.digest, ())
             configs = [child for child in children if child.role is Role.CACHE_CONFIG]
             if len(configs) != 1 or any(child.role not in _CACHE_ROLES for child in children):
-                raise MalformedError(Kind.DOCUMENT, "is no cache's manifest")
+                raise MalformedError(FindingKind.DOCUMENT, "is no cache's manifest")
             for child in children:
                 if not self.has(child.digest):
-                    raise MalformedError(Kind.MISSING, f"names {child.digest}, which is not here")
+                    raise MalformedError(FindingKind.MISSING, f"names {child.digest}, which is not here")
             for fault in damage_of(faults_of(store, graph)):
                 raise MalformedError(fault.kind, f"would damage the folder: {fault}")
         return graph

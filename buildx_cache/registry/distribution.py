@@ -21,7 +21,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from buildx_cache.errors import BuildxCacheError, DeniedError, UnreachableError, UsageError
-from buildx_cache.layout.model import ROLES, Kind
+from buildx_cache.layout.model import ROLES, FindingKind
 from buildx_cache.layout.parse import MalformedError, digest_of, is_digest, parse_object
 from buildx_cache.registry import deletion_advice
 from buildx_cache.registry.authorization import REFUSED, Login
@@ -170,12 +170,12 @@ class Distribution:
             return None
         self._expect(answer, f"the manifest {reference}")
         if len(answer.content) > ANSWER_LIMIT:
-            raise MalformedError(Kind.TOO_LARGE, f"has more than {ANSWER_LIMIT} bytes")
+            raise MalformedError(FindingKind.TOO_LARGE, f"has more than {ANSWER_LIMIT} bytes")
         digest = digest_of(answer.content)
         told = answer.headers.get("Docker-Content-Digest", digest)
         for said in (reference if is_digest(reference) else digest, told if is_digest(told) else digest):
             if said != digest:
-                raise MalformedError(Kind.CONTENT, f"has the digest {digest}, and the registry says {said}")
+                raise MalformedError(FindingKind.CONTENT, f"has the digest {digest}, and the registry says {said}")
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         return Manifest(digest=digest, media_type=media_type, content=answer.content)
 

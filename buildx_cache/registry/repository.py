@@ -10,7 +10,7 @@ from enum import StrEnum
 from buildx_cache.cache_tags import REF_PREFIX
 from buildx_cache.errors import CacheError, UsageError
 from buildx_cache.layout.graph import Graph, Root, WalkLimits, follow
-from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Finding, Kind, Role, Shape
+from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Finding, FindingKind, Role, Shape
 from buildx_cache.layout.parse import MalformedError, descriptor, parse_object
 from buildx_cache.layout.reachability import shape_of
 from buildx_cache.layout.records import Records, read_configs
@@ -25,10 +25,12 @@ from buildx_cache.registry.transport import Pace, Send, sender
 TAG_LIMITS = WalkLimits(roots=1, documents=128, document_bytes=32 << 20, blobs=50_000)
 """The limits for one tag; several tags are read concurrently. BuildKit imports manifests of at most 1 MiB."""
 
-_REMEDIES: Mapping[Kind, str] = {
-    Kind.TOO_LARGE: "build fewer steps into it (mode=min, or a reference per target): BuildKit does not import it",
-    Kind.MEDIA_TYPE: "check what wrote it: BuildKit writes no such cache",
-    Kind.MORE: "check what wrote it: it is larger than a cache should be",
+_REMEDIES: Mapping[FindingKind, str] = {
+    FindingKind.TOO_LARGE: (
+        "build fewer steps into it (mode=min, or a reference per target): BuildKit does not import it"
+    ),
+    FindingKind.MEDIA_TYPE: "check what wrote it: BuildKit writes no such cache",
+    FindingKind.MORE: "check what wrote it: it is larger than a cache should be",
 }
 _REBUILD = "delete the tag, and the next build writes the cache again"
 
@@ -84,7 +86,7 @@ def read_contents(registry: Distribution, tag: str) -> Contents:
     media_type = parse_object(manifest.content).get("mediaType", manifest.media_type)
     root = descriptor({"mediaType": media_type, "digest": manifest.digest, "size": len(manifest.content)})
     if not root.role.refers:
-        raise MalformedError(Kind.MEDIA_TYPE, f"is no manifest but {root.media_type}")
+        raise MalformedError(FindingKind.MEDIA_TYPE, f"is no manifest but {root.media_type}")
     source = _Source(registry=registry, root=root, content=manifest.content)
     graph = follow(Root(position=0, descriptor=root, referrer=tag), source, TAG_LIMITS)
     records: dict[str, Records] = {}
@@ -93,7 +95,7 @@ def read_contents(registry: Distribution, tag: str) -> Contents:
         faults = [found] if isinstance(found, MalformedError) else []
         if isinstance(found, Records):
             records[config.digest] = found
-            faults = [MalformedError(Kind.RECORDS, fault) for fault in found.faults]
+            faults = [MalformedError(FindingKind.RECORDS, fault) for fault in found.faults]
         for fault in faults:
             findings[fault.at(config.digest, parent)] = None
     return Contents(
@@ -124,9 +126,9 @@ class _Source:
             return read_blob(self.registry, of)
         manifest = self.registry.manifest(of.digest)
         if manifest is None:
-            raise MalformedError(Kind.MISSING, "is not in the registry")
+            raise MalformedError(FindingKind.MISSING, "is not in the registry")
         if len(manifest.content) != of.size:
-            raise MalformedError(Kind.SIZE, f"has {len(manifest.content)} bytes, not {of.size}")
+            raise MalformedError(FindingKind.SIZE, f"has {len(manifest.content)} bytes, not {of.size}")
         return manifest.content
 
 
@@ -137,7 +139,7 @@ def read_blob(registry: Distribution, of: Descriptor) -> bytes:
         MalformedError: the document is absent, too large, or does not match its descriptor.
     """
     if of.size > DOCUMENT_LIMIT:
-        raise MalformedError(Kind.TOO_LARGE, f"has {of.size} bytes, and at most {DOCUMENT_LIMIT} are read")
+        raise MalformedError(FindingKind.TOO_LARGE, f"has {of.size} bytes, and at most {DOCUMENT_LIMIT} are read")
     content = bytearray()
     check_blob(registry, of, content.extend)
     return bytes(content)
@@ -153,17 +155,17 @@ def check_blob(registry: Distribution, of: Descriptor, take: Callable[[bytes], o
     size = 0
     with registry.blob(of.digest, of.size) as pieces:
         if pieces is None:
-            raise MalformedError(Kind.MISSING, "is not in the registry")
+            raise MalformedError(FindingKind.MISSING, "is not in the registry")
         for piece in pieces:
             size += len(piece)
             if size > of.size:
-                raise MalformedError(Kind.SIZE, f"has more than its {of.size} bytes")
+                raise MalformedError(FindingKind.SIZE, f"has more than its {of.size} bytes")
             hashed.update(piece)
             take(piece)
     if size != of.size:
-        raise MalformedError(Kind.SIZE, f"has {size} bytes, not {of.size}")
+        raise MalformedError(FindingKind.SIZE, f"has {size} bytes, not {of.size}")
     if "sha256:" + hashed.hexdigest() != of.digest:
-        raise MalformedError(Kind.CONTENT, "has other content than its digest says")
+        raise MalformedError(FindingKind.CONTENT, "has other content than its digest says")
 
 
 class TagKind(StrEnum):
@@ -267,9 +269,9 @@ class Repository:
     def _ask_for_layer(self, layer: Descriptor) -> MalformedError | None:
         size = self.registry.blob_size(layer.digest)
         if size is None:
-            return MalformedError(Kind.MISSING, "is not in the registry")
+            return MalformedError(FindingKind.MISSING, "is not in the registry")
         if size not in (-1, layer.size):
-            return MalformedError(Kind.SIZE, f"has {size} bytes, not {layer.size}")
+            return MalformedError(FindingKind.SIZE, f"has {size} bytes, not {layer.size}")
         return None
 
     def _read_layer(self, layer: Descriptor) -> MalformedError | None:

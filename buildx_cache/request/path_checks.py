@@ -10,7 +10,7 @@ from pathlib import Path
 
 from buildx_cache.caches.backend import closest
 from buildx_cache.errors import UsageError
-from buildx_cache.layout.model import Kind
+from buildx_cache.layout.model import FindingKind
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import INGEST, open_store
 from buildx_cache.request.build_request import BuildRequest, option_key, parse_endpoint
@@ -264,7 +264,7 @@ def _strange_in(layout: Path) -> str:
     if strange := next((name for name in _LAYOUT if not is_ordinary(layout / name)), ""):
         return strange
     with contextlib.suppress(MalformedError), open_store(layout) as store:
-        found = (finding.blob for finding in store.foreign if finding.kind is Kind.NOT_A_FILE)
+        found = (finding.blob for finding in store.foreign if finding.kind is FindingKind.NOT_A_FILE)
         return next((name for name in found if name.startswith(f"{INGEST}/") or not is_ordinary(layout / name)), "")
     return ""
 

@@ -18,7 +18,7 @@ from buildx_cache import layout
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
 from buildx_cache.formatting import size
-from buildx_cache.layout import BuildNote, EvictionResult, Kind, SweepResult
+from buildx_cache.layout import BuildNote, EvictionResult, FindingKind, SweepResult
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
 from buildx_cache.run.held_folder import Damage, HeldFolder, write_key
@@ -313,7 +313,9 @@ def _verdict(entry: CacheEntry, folder: HeldFolder) -> Verdict | None:
         return Verdict(entry=entry, status="absent", detail=f"the folder {lacks}")
     if folder.damaged:
         return Verdict(entry=entry, status="corrupt", detail=folder.damaged)
-    large = [found for found in folder.findings if found.kind is Kind.TOO_LARGE and tag and found.blob in tag.closure]
+    large = [
+        found for found in folder.findings if found.kind is FindingKind.TOO_LARGE and tag and found.blob in tag.closure
+    ]
     if large:
         return Verdict(entry=entry, status="skipped", detail=f"{large[0]}; {large[0].remedy}")
     return None

@@ -16,7 +16,7 @@ from pathlib import Path
 from buildx_cache import layout
 from buildx_cache.atomic import read_regular, write_text
 from buildx_cache.errors import ExhaustedError, LockedError
-from buildx_cache.layout import Finding, Kind, Sharing, Tag
+from buildx_cache.layout import Finding, FindingKind, Sharing, Tag
 from buildx_cache.layout.store import INDEX
 from buildx_cache.run.interfaces import Tell
 from buildx_cache.working_copy import prepared_root
@@ -129,7 +129,7 @@ class HeldFolder:
     def damage(self) -> Damage:
         """Return the findings that can fail a build and that show without reading the layers."""
         if self.written and self.blobs and not self.key:
-            return (Finding(kind=Kind.MISSING, blob=INDEX, referrer="", problem="is not in the folder"),)
+            return (Finding(kind=FindingKind.MISSING, blob=INDEX, referrer="", problem="is not in the folder"),)
         return layout.damage_of(self.findings)
 
 

@@ -91,7 +91,7 @@ Span = tuple[int, int]
 """Where a part of a blob begins, and how many bytes it has."""
 
 
-class Kind(Enum):
+class AnswerKind(Enum):
     """What an answer carries."""
 
     OTHER = "other"
@@ -128,7 +128,7 @@ class Answer:
     content: bytes = b""
     file: BinaryIO | None = None
     span: Span = (0, 0)
-    kind: Kind = Kind.OTHER
+    kind: AnswerKind = AnswerKind.OTHER
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -186,7 +186,7 @@ def answer_manifest(content: bytes | None, digest: str, media_type: str) -> Answ
     if content is None:
         return answer_error(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "there is no such manifest")
     fields = {"Content-Type": media_type, "Docker-Content-Digest": digest}
-    return Answer(status=HTTPStatus.OK, fields=fields, content=content, kind=Kind.MANIFEST)
+    return Answer(status=HTTPStatus.OK, fields=fields, content=content, kind=AnswerKind.MANIFEST)
 
 
 def answer_blob(file: BinaryIO | None, digest: str, request: Request) -> Answer:
@@ -204,7 +204,7 @@ def answer_blob(file: BinaryIO | None, digest: str, request: Request) -> Answer:
     if span:
         fields["Content-Range"] = f"bytes {span[0]}-{sum(span) - 1}/{size}"
     status = HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK
-    return Answer(status=status, fields=fields, file=file, span=span or (0, size), kind=Kind.BLOB)
+    return Answer(status=status, fields=fields, file=file, span=span or (0, size), kind=AnswerKind.BLOB)
 
 
 def wanted(span: str, size: int) -> Span | None:

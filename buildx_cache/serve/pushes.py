@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import parse_qs
 
-from buildx_cache.layout.model import DOCUMENT_LIMIT, Kind
+from buildx_cache.layout.model import DOCUMENT_LIMIT, FindingKind
 from buildx_cache.layout.parse import MalformedError, is_digest
 from buildx_cache.layout.writer import Upload, Writer
 from buildx_cache.serve.answers import (
@@ -29,12 +29,12 @@ TAG = "cache"
 _SECRET_BYTES = 16
 _EXTENT = re.compile(r"(?:bytes )?([0-9]{1,18})-([0-9]{1,18})(?:/(?:[0-9]{1,18}|\*))?")
 _NO_DIGEST = "there is no such digest"
-_CODES: Mapping[Kind, tuple[HTTPStatus, str]] = {
-    Kind.CONTENT: (HTTPStatus.BAD_REQUEST, "DIGEST_INVALID"),
-    Kind.MISSING: (HTTPStatus.BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN"),
-    Kind.TOO_LARGE: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "SIZE_INVALID"),
-    Kind.MORE: (HTTPStatus.TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
-    Kind.BUSY: (HTTPStatus.CONFLICT, "DENIED"),
+_CODES: Mapping[FindingKind, tuple[HTTPStatus, str]] = {
+    FindingKind.CONTENT: (HTTPStatus.BAD_REQUEST, "DIGEST_INVALID"),
+    FindingKind.MISSING: (HTTPStatus.BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN"),
+    FindingKind.TOO_LARGE: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "SIZE_INVALID"),
+    FindingKind.MORE: (HTTPStatus.TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+    FindingKind.BUSY: (HTTPStatus.CONFLICT, "DENIED"),
 }
 
 
@@ -222,7 +222,7 @@ class Pushes:
         if reference != TAG and not is_digest(reference):
             raise _RefusedError(HTTPStatus.NOT_FOUND, "NAME_UNKNOWN", "there is no such tag")
         if _length_of(request) > DOCUMENT_LIMIT:
-            raise MalformedError(Kind.TOO_LARGE, f"has more than {DOCUMENT_LIMIT} bytes")
+            raise MalformedError(FindingKind.TOO_LARGE, f"has more than {DOCUMENT_LIMIT} bytes")
         content = b"".join(map(bytes, request.body))
         if reference == TAG:
             digest = self._writer.tag_manifest(content, request.media_type)

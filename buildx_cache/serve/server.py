@@ -18,7 +18,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Self
 
-from buildx_cache.serve.answers import Answer, Kind, Request, answer_method, refusal
+from buildx_cache.serve.answers import Answer, AnswerKind, Request, answer_method, refusal
 from buildx_cache.serve.peers import End
 
 if TYPE_CHECKING:
@@ -213,7 +213,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer) -> None:
         # Who does not even take an error, asks without reading: strangers hold no place that way.
-        self.connection.settimeout(_SHORT_SECONDS if answer.kind is Kind.OTHER else self.server.limits.stall_seconds)
+        self.connection.settimeout(
+            _SHORT_SECONDS if answer.kind is AnswerKind.OTHER else self.server.limits.stall_seconds
+        )
         self.send_response_only(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)
@@ -387,13 +389,13 @@ class Server(socketserver.ThreadingTCPServer):
         known = self._clients[client]
         known.since, known.is_answered = time.monotonic(), is_answered
 
-    def count(self, kind: Kind, sent: int) -> None:
+    def count(self, kind: AnswerKind, sent: int) -> None:
         """Count an answer with a body of ``sent`` bytes."""
         with self._changed:
             old = self.requests
-            if kind is Kind.MANIFEST:
+            if kind is AnswerKind.MANIFEST:
                 self.requests = replace(old, manifests=old.manifests + 1, bytes=old.bytes + sent)
-            if kind is Kind.BLOB:
+            if kind is AnswerKind.BLOB:
                 self.requests = replace(old, blobs=old.blobs + 1, bytes=old.bytes + sent)
 
 

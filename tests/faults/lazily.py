@@ -24,7 +24,7 @@ from unittest import mock
 from buildx_cache.cli import main
 from buildx_cache.layout.writer import Upload
 from buildx_cache.serve import Pushed, Received, Served
-from buildx_cache.serve.answers import Answer, Kind, Request
+from buildx_cache.serve.answers import Answer, AnswerKind, Request
 from buildx_cache.serve.pushes import Pushes
 
 _SLOW_SECONDS = 0.3
@@ -37,7 +37,7 @@ Serve = Callable[..., Any]
 class _Fuse:
     """Ends a server when it is about to send its n-th manifest or blob."""
 
-    def __init__(self, kind: Kind, number: int) -> None:
+    def __init__(self, kind: AnswerKind, number: int) -> None:
         self._kind = kind
         self._left = number
         self._blown = threading.Event()
@@ -94,7 +94,7 @@ def _replace(place: str, by: Callable[..., Any]) -> None:
     mock.patch(place, partial(by, real)).start()
 
 
-def _blow(kind: Kind, number: int) -> None:
+def _blow(kind: AnswerKind, number: int) -> None:
     fuse = _Fuse(kind, number)
     _replace(_ANSWER, fuse.answer)
     _replace(_SERVE, fuse.serve)
@@ -104,7 +104,7 @@ def _slow() -> None:
     _replace(_ANSWER, _slowly)
 
 
-def _cut(kind: Kind, number: int) -> None:
+def _cut(kind: AnswerKind, number: int) -> None:
     """Kill the tunnel as the n-th manifest or blob is about to be sent."""
     left = number
 
@@ -126,17 +126,17 @@ def _cut(kind: Kind, number: int) -> None:
 FAILURES: dict[str, Callable[[], None]] = {
     "gone before it begins": partial(_replace, _SERVE, _gone),
     "deaf": partial(_replace, _SERVE, _deaf),
-    "killed at the manifest": partial(_blow, Kind.MANIFEST, 1),
-    "killed at the config": partial(_blow, Kind.BLOB, 1),
-    "killed at the first layer": partial(_blow, Kind.BLOB, 2),
-    "killed at a later layer": partial(_blow, Kind.BLOB, 4),
+    "killed at the manifest": partial(_blow, AnswerKind.MANIFEST, 1),
+    "killed at the config": partial(_blow, AnswerKind.BLOB, 1),
+    "killed at the first layer": partial(_blow, AnswerKind.BLOB, 2),
+    "killed at a later layer": partial(_blow, AnswerKind.BLOB, 4),
     "slow": _slow,
 }
 
 CUTS: dict[str, Callable[[], None]] = {
-    "tunnel killed at the manifest": partial(_cut, Kind.MANIFEST, 1),
-    "tunnel killed at the config": partial(_cut, Kind.BLOB, 1),
-    "tunnel killed at the first layer": partial(_cut, Kind.BLOB, 2),
+    "tunnel killed at the manifest": partial(_cut, AnswerKind.MANIFEST, 1),
+    "tunnel killed at the config": partial(_cut, AnswerKind.BLOB, 1),
+    "tunnel killed at the first layer": partial(_cut, AnswerKind.BLOB, 2),
 }
 """Those of a builder that a tunnel leads to."""
 

@@ -66,7 +66,7 @@ class Place:
         assert tags["old"] == layout_of_old()
         for path in (self.folder / "blobs/sha256").iterdir():
             assert path.is_symlink() or digest_of(path.read_bytes()) == f"sha256:{path.name}"
-        foreign = (layout.Kind.NOT_A_FILE,)  # the link that was there before
+        foreign = (layout.FindingKind.NOT_A_FILE,)  # the link that was there before
         assert [each for each in layout.verify(self.folder, deep=True) if each.kind not in foreign] == []
 
 

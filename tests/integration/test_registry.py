@@ -19,7 +19,7 @@ import urllib3
 from buildx_cache.engine import credentials
 from buildx_cache.engine.credentials import credential_for
 from buildx_cache.errors import DeniedError, UnreachableError
-from buildx_cache.layout.model import Kind, Shape
+from buildx_cache.layout.model import FindingKind, Shape
 from buildx_cache.reference import parse_reference
 from buildx_cache.registry import transport
 from buildx_cache.registry.pruning import choose, delete, survey
@@ -113,7 +113,7 @@ def test_a_lost_layer_is_found(target: str) -> None:
     assert urllib3.request("DELETE", url).status == 202
     for deep in (False, True):
         (finding,) = repository.verify("buildcache-main", deep=deep)
-        assert (finding.kind, finding.blob) == (Kind.MISSING, lost.digest)
+        assert (finding.kind, finding.blob) == (FindingKind.MISSING, lost.digest)
 
 
 def test_a_lost_manifest_is_no_tag_any_more(target: str) -> None:

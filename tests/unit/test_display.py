@@ -20,7 +20,7 @@ from buildx_cache.display.cache_tables import RegistryTables, Results, Unreadabl
 from buildx_cache.doctor import Check, CheckStatus
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.formatting import age, counted, duration, printable, short_digest, size
-from buildx_cache.layout import Finding, Kind, Shape
+from buildx_cache.layout import Finding, FindingKind, Shape
 from buildx_cache.layout.model import Descriptor
 from buildx_cache.registry.pruning import CacheTag, Decision, Deletion
 from buildx_cache.registry.repository import RemoteCache, TagKind
@@ -446,7 +446,9 @@ def test_a_repositorys_longest_tags_fit_80_columns() -> None:
         records=None,
         size=2**50,
         created=None,
-        findings=(Finding(kind=Kind.MISSING, blob="sha256:" + "c" * 64, referrer=LONG_TAG, problem="is not there"),),
+        findings=(
+            Finding(kind=FindingKind.MISSING, blob="sha256:" + "c" * 64, referrer=LONG_TAG, problem="is not there"),
+        ),
     )
     unreadable = UnreadableCache(tag=LONG_TAG, problem=f"{LONG_TAG} \x1b[31mis not JSON")
     judged = Decision(tag=CacheTag(name=LONG_TAG), reason="its branch does not exist, " * 9)

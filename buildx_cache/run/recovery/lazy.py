@@ -24,7 +24,7 @@ from buildx_cache.plan.cache_choice import HOST
 from buildx_cache.report import LazyReport
 from buildx_cache.run.interfaces import Engine, Tell
 from buildx_cache.run.recovery import AbandonedBuildError, Attempt, Strategy
-from buildx_cache.run.recovery.lazy_export import LOOPBACK, SCHEMES, SILENCE_SECONDS, LazyExports, Target
+from buildx_cache.run.recovery.lazy_export import LOOPBACK, SCHEMES, SILENCE_SECONDS, LazyExports, ServedExport
 from buildx_cache.run.retry import Retrying
 from buildx_cache.serve import Served, serve
 
@@ -120,13 +120,13 @@ class LazyImports(Strategy):
 
     def connect(self) -> None:
         """Show which folders are served, to a builder that runs now; make the tunnel to it, if the plan says so."""
-        servers: list[_Source | Target] = [*self._sources.values(), *self.exports.targets.values()]
+        servers: list[_Source | ServedExport] = [*self._sources.values(), *self.exports.targets.values()]
         if self._plan.tunnels and servers:
             self._make_tunnel(servers)
         for place in dict.fromkeys(source.planned.place for source in self._sources.values()):
             self._tell.say(f"lazy: BuildKit reads {place} through a registry in this program: {self._why}")
 
-    def _make_tunnel(self, servers: Sequence[_Source | Target]) -> None:
+    def _make_tunnel(self, servers: Sequence[_Source | ServedExport]) -> None:
         try:
             there = self._stack.enter_context(self._engine.tunnel(self._plan.tunnels, [each.port for each in servers]))
             for each in servers:

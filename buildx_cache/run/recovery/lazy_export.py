@@ -33,7 +33,7 @@ _SHOWN_REFUSALS = 3
 
 
 @dataclass(kw_only=True)
-class Target:
+class ServedExport:
     """A folder that takes pushes: the planned export and the one in its place."""
 
     planned: CacheEntry
@@ -99,7 +99,7 @@ class LazyExports:
     """The folder that takes pushes in one call, if any. ``close`` ends it."""
 
     tell: Tell
-    targets: dict[CacheEntry, Target] = field(default_factory=dict)
+    targets: dict[CacheEntry, ServedExport] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _refusals: list[str] = field(default_factory=list)
     _received: list[Received] = field(default_factory=list)
@@ -129,7 +129,7 @@ class LazyExports:
         # Forgiving in any case: what fails here is written as planned.
         attributes = (("ref", received.reference), *insecure, *kept, _FORGIVING)
         instead = CacheEntry(type=_REGISTRY, attributes=attributes)
-        self.targets[entry] = Target(planned=entry, instead=instead, received=received, end=server.close)
+        self.targets[entry] = ServedExport(planned=entry, instead=instead, received=received, end=server.close)
         self._received.append(received)
 
     def _note(self, line: str) -> None:

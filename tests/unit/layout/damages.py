@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from buildx_cache.layout import Kind
+from buildx_cache.layout import FindingKind
 
 Damage = Callable[[Path], None]
 
@@ -53,14 +53,14 @@ def rewrite(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-SEEN_IN_A_LISTING: dict[Damage, Kind] = {
-    Path.unlink: Kind.MISSING,
-    truncate: Kind.SIZE,
-    extend: Kind.SIZE,
-    empty: Kind.SIZE,
-    link_outside: Kind.NOT_A_FILE,
-    make_folder: Kind.NOT_A_FILE,
-    make_fifo: Kind.NOT_A_FILE,
+SEEN_IN_A_LISTING: dict[Damage, FindingKind] = {
+    Path.unlink: FindingKind.MISSING,
+    truncate: FindingKind.SIZE,
+    extend: FindingKind.SIZE,
+    empty: FindingKind.SIZE,
+    link_outside: FindingKind.NOT_A_FILE,
+    make_folder: FindingKind.NOT_A_FILE,
+    make_fifo: FindingKind.NOT_A_FILE,
 }
 NO_FILE = (link_outside, make_folder, make_fifo)
 EVERY: tuple[Damage, ...] = (*SEEN_IN_A_LISTING, flip_bit)

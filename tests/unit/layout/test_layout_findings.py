@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import Finding, Kind, Severity, Shape, verification
+from buildx_cache.layout import Finding, FindingKind, Severity, Shape, verification
 from buildx_cache.layout import model as limits
 from tests.unit.layout.damages import flip_bit, make_folder, rewrite, truncate
 from tests.unit.layout.layouts import (
@@ -111,20 +111,20 @@ def test_a_folder_may_be_reached_through_a_symbolic_link(made: Layout, tmp_path:
 
 def test_an_absent_folder_is_a_notice(tmp_path: Path) -> None:
     finding = only(tmp_path / "none")
-    assert (finding.kind, finding.severity, finding.problem) == (Kind.ABSENT, Severity.NOTICE, "does not exist")
+    assert (finding.kind, finding.severity, finding.problem) == (FindingKind.ABSENT, Severity.NOTICE, "does not exist")
     assert finding.remedy == "none needed: the next build writes it"
 
 
 def test_an_absent_index_is_a_notice(made: Layout) -> None:
     finding = only(made.folder)
     assert str(finding) == "index.json: is not in the folder"
-    assert (finding.kind, finding.severity) == (Kind.ABSENT, Severity.NOTICE)
+    assert (finding.kind, finding.severity) == (FindingKind.ABSENT, Severity.NOTICE)
 
 
 def test_a_file_in_the_folders_place_is_no_layout(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     finding = only(tmp_path / "file")
-    assert (finding.kind, finding.problem) == (Kind.LAYOUT, "is not a folder")
+    assert (finding.kind, finding.problem) == (FindingKind.LAYOUT, "is not a folder")
     assert finding.remedy.startswith("check the path")
 
 
@@ -133,13 +133,13 @@ def test_a_layout_of_another_version_is_damage(made: Layout) -> None:
     (made.folder / "oci-layout").write_text('{"imageLayoutVersion":"2.0.0"}')
     finding = only(made.folder)
     assert str(finding) == "oci-layout: has imageLayoutVersion '2.0.0', not '1.0.0'"
-    assert (finding.kind, finding.severity) == (Kind.LAYOUT, Severity.DAMAGE)
+    assert (finding.kind, finding.severity) == (FindingKind.LAYOUT, Severity.DAMAGE)
 
 
 def test_an_absent_layout_file_is_a_notice_for_an_import_does_without(made: Layout) -> None:
     tagged(made, made.cache([b"one"]))
     (made.folder / "oci-layout").unlink()
-    assert only(made.folder).kind is Kind.ABSENT
+    assert only(made.folder).kind is FindingKind.ABSENT
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_an_absent_layout_file_is_a_notice_for_an_import_does_without(made: Layo
 def test_an_unreadable_index_is_damage(made: Layout, index: bytes, problem: str) -> None:
     (made.folder / "index.json").write_bytes(index)
     finding = only(made.folder)
-    assert (finding.kind, finding.severity) == (Kind.INDEX, Severity.DAMAGE)
+    assert (finding.kind, finding.severity) == (FindingKind.INDEX, Severity.DAMAGE)
     assert finding.problem.startswith(problem)
     assert finding.remedy.startswith("build again")
 
@@ -180,7 +180,7 @@ def test_a_malformed_entry_of_the_index_is_damage(made: Layout, change: Json, pr
     made.entries.append({**made.cache([b"one"]), **change})
     made.write_index()
     finding = only(made.folder)
-    assert (finding.kind, finding.blob, finding.referrer) == (Kind.DESCRIPTOR, "manifests[0]", "index.json")
+    assert (finding.kind, finding.blob, finding.referrer) == (FindingKind.DESCRIPTOR, "manifests[0]", "index.json")
     assert finding.problem.startswith(problem)
     assert layout.damaged((finding,))
 
@@ -190,7 +190,7 @@ def test_a_tag_that_leads_nowhere(made: Layout) -> None:
     tagged(made, root)
     made.path(str(root["digest"])).unlink()
     finding = only(made.folder, deep=True)
-    assert finding.kind is Kind.MISSING
+    assert finding.kind is FindingKind.MISSING
     assert str(finding) == f"{root['digest']} (named by index.json, tag latest): is not in the folder"
 
 
@@ -204,7 +204,11 @@ def test_a_blob_missing_from_several_tags_is_told_once(made: Layout) -> None:
     made.write_index()
     made.path(str(layer["digest"])).unlink()
     finding = only(made.folder, deep=True)
-    assert (finding.kind, finding.blob, finding.problem) == (Kind.MISSING, layer["digest"], "is not in the folder")
+    assert (finding.kind, finding.blob, finding.problem) == (
+        FindingKind.MISSING,
+        layer["digest"],
+        "is not in the folder",
+    )
 
 
 def test_a_truncated_layer_is_told_with_both_sizes_and_what_names_it(made: Layout) -> None:
@@ -213,7 +217,7 @@ def test_a_truncated_layer_is_told_with_both_sizes_and_what_names_it(made: Layou
     layer = digest_of(b"layer")
     truncate(made.path(layer))
     finding = only(made.folder, deep=True)
-    assert finding.kind is Kind.SIZE
+    assert finding.kind is FindingKind.SIZE
     assert str(finding) == f"{layer} (named by {root['digest']}): has 4 bytes, not 5"
 
 
@@ -222,7 +226,7 @@ def test_a_flipped_bit_in_a_layer_shows_in_its_content(made: Layout) -> None:
     flip_bit(made.path(digest_of(b"layer")))
     assert layout.verify(made.folder) == ()
     finding = only(made.folder, deep=True)
-    assert (finding.kind, finding.problem) == (Kind.CONTENT, "has other content than its digest says")
+    assert (finding.kind, finding.problem) == (FindingKind.CONTENT, "has other content than its digest says")
     assert finding.remedy.startswith("build again")
 
 
@@ -232,13 +236,13 @@ def test_a_folder_in_a_blobs_place(made: Layout) -> None:
     make_folder(made.path(layer))
     kinds = {finding.blob: finding.kind for finding in layout.verify(made.folder, deep=True)}
     name = layer.removeprefix("sha256:")
-    assert kinds == {layer: Kind.NOT_A_FILE, f"blobs/sha256/{name}": Kind.FOREIGN}
+    assert kinds == {layer: FindingKind.NOT_A_FILE, f"blobs/sha256/{name}": FindingKind.FOREIGN}
 
 
 def test_a_manifest_that_is_no_json_though_its_digest_is_right(made: Layout) -> None:
     tagged(made, made.put(b"{]", OCI_MANIFEST))
     finding = only(made.folder)
-    assert finding.kind is Kind.DOCUMENT
+    assert finding.kind is FindingKind.DOCUMENT
     assert finding.problem.startswith("is not JSON")
 
 
@@ -253,7 +257,7 @@ def test_a_manifest_that_is_no_json_though_its_digest_is_right(made: Layout) -> 
 def test_a_manifest_of_another_form(made: Layout, document: Json, problem: str) -> None:
     tagged(made, made.put_json(document, OCI_MANIFEST))
     finding = only(made.folder)
-    assert finding.kind is Kind.DOCUMENT
+    assert finding.kind is FindingKind.DOCUMENT
     assert finding.problem.startswith(problem)
 
 
@@ -262,7 +266,7 @@ def test_an_unknown_media_type_below_the_index_is_not_understood_rather_than_dam
     root = made.nest([made.put(b"chart", "application/vnd.cncf.helm.chart")])
     tagged(made, root)
     finding = only(made.folder)
-    assert (finding.kind, finding.severity) == (Kind.MEDIA_TYPE, Severity.NOTICE)
+    assert (finding.kind, finding.severity) == (FindingKind.MEDIA_TYPE, Severity.NOTICE)
     assert (finding.blob, finding.referrer) == ("manifests[0]", root["digest"])
     assert finding.remedy == "check what wrote it; nothing is deleted from a folder that is not understood"
 
@@ -289,7 +293,7 @@ def test_an_unknown_media_type_below_the_index_is_not_understood_rather_than_dam
 def test_records_that_buildkit_would_refuse(made: Layout, config: Json, problem: str) -> None:
     tagged(made, made.cache([b"layer"], config=config))
     finding = only(made.folder)
-    assert (finding.kind, finding.problem) == (Kind.RECORDS, problem)
+    assert (finding.kind, finding.problem) == (FindingKind.RECORDS, problem)
     assert layout.damaged((finding,))
 
 
@@ -304,8 +308,10 @@ def test_many_faults_of_one_config_are_not_all_told(made: Layout) -> None:
     assert len(layout.verify(made.folder)) == 20
 
 
-@pytest.mark.parametrize(("spare", "found"), [(0, []), (-1, [Kind.TOO_LARGE])], ids=["at the limit", "a byte over"])
-def test_a_cacheconfig_over_the_import_limit_is_told(made: Layout, spare: int, found: list[Kind]) -> None:
+@pytest.mark.parametrize(
+    ("spare", "found"), [(0, []), (-1, [FindingKind.TOO_LARGE])], ids=["at the limit", "a byte over"]
+)
+def test_a_cacheconfig_over_the_import_limit_is_told(made: Layout, spare: int, found: list[FindingKind]) -> None:
     config = {**config_of([digest_of(b"layer")]), "pad": ""}
     config["pad"] = "x" * (limits.IMPORT_LIMIT - spare - len(encoded(config)))
     tagged(made, made.cache([b"layer"], config=config))
@@ -323,7 +329,7 @@ def test_a_cache_manifest_over_the_import_limit_is_told(made: Layout) -> None:
     config = made.put_json(config_of([layer["digest"]]), CACHE_CONFIG)
     root = made.put_json({"schemaVersion": 2, "config": config, "layers": annotated}, OCI_MANIFEST)
     tagged(made, root)
-    assert (only(made.folder).kind, only(made.folder).blob) == (Kind.TOO_LARGE, root["digest"])
+    assert (only(made.folder).kind, only(made.folder).blob) == (FindingKind.TOO_LARGE, root["digest"])
 
 
 def test_a_tag_that_is_given_twice_is_a_notice(made: Layout) -> None:
@@ -331,7 +337,11 @@ def test_a_tag_that_is_given_twice_is_a_notice(made: Layout) -> None:
     second = made.cache([b"two"])
     tagged(made, second)
     finding = only(made.folder)
-    assert (finding.kind, finding.severity, finding.blob) == (Kind.DUPLICATE_TAG, Severity.NOTICE, second["digest"])
+    assert (finding.kind, finding.severity, finding.blob) == (
+        FindingKind.DUPLICATE_TAG,
+        Severity.NOTICE,
+        second["digest"],
+    )
     assert finding.problem == "the tag 'latest' is given more than once; the first is used"
 
 
@@ -344,14 +354,14 @@ def test_what_buildx_could_wait_for_is_damage_though_nothing_leads_there(
     tagged(made, made.cache([b"one"]))
     plant(made.folder / "blobs" / place)
     finding = only(made.folder)
-    assert (finding.kind, finding.severity, finding.blob) == (Kind.NOT_A_FILE, Severity.DAMAGE, f"blobs/{place}")
+    assert (finding.kind, finding.severity, finding.blob) == (FindingKind.NOT_A_FILE, Severity.DAMAGE, f"blobs/{place}")
 
 
 def test_a_name_that_is_no_blob_is_a_notice(made: Layout) -> None:
     tagged(made, made.cache([b"one"]))
     (made.blobs / "not a blob").touch()
     finding = only(made.folder)
-    assert (finding.kind, finding.severity) == (Kind.FOREIGN, Severity.NOTICE)
+    assert (finding.kind, finding.severity) == (FindingKind.FOREIGN, Severity.NOTICE)
     assert str(finding) == "blobs/sha256/not a blob: is not a blob"
     assert finding.remedy == "move it away; until then nothing is deleted from the folder"
 
@@ -406,7 +416,7 @@ def test_what_would_fail_or_stall_every_export_is_damage_that_setting_aside_mend
         place.rename(made.folder.parent / "moved")
     plant(place)
     found = {finding.blob: finding for finding in layout.verify(made.folder)}
-    assert (found[name].kind, found[name].severity) == (Kind.NOT_A_FILE, Severity.DAMAGE)
+    assert (found[name].kind, found[name].severity) == (FindingKind.NOT_A_FILE, Severity.DAMAGE)
     assert found[name].problem.startswith(problem)
     assert found[name] in layout.sweep(made.folder).obstacles
     with layout.lock(made.folder, timeout=0):
@@ -451,7 +461,7 @@ def test_findings_are_not_listed_without_end(made: Layout) -> None:
     tagged(made, made.nest(layers))
     findings = layout.verify(made.folder)
     assert len(findings) == limits.FINDINGS_LIMIT + 1
-    assert findings[-1].kind is Kind.MORE
+    assert findings[-1].kind is FindingKind.MORE
     assert findings[-1].problem == "there are more findings than are listed"
 
 
@@ -466,7 +476,7 @@ def test_an_index_that_leads_to_itself_ends(made: Layout, monkeypatch: pytest.Mo
 
 
 def test_every_kind_has_a_remedy() -> None:
-    remedies = [Finding(kind=kind, blob="", referrer="", problem="").remedy for kind in Kind]
+    remedies = [Finding(kind=kind, blob="", referrer="", problem="").remedy for kind in FindingKind]
     assert all(remedies)
     assert not any(remedy.endswith(".") for remedy in remedies)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import Kind, graph, model, parse, reachability, verification
+from buildx_cache.layout import FindingKind, graph, model, parse, reachability, verification
 from buildx_cache.layout.model import Numbering
 from tests.unit.layout.layouts import (
     CACHE_CONFIG,
@@ -141,14 +141,14 @@ def _obstacle(folder: Path) -> layout.Finding:
 @pytest.mark.parametrize(
     ("limit", "kind", "problem"),
     [
-        ("roots", Kind.INDEX, "has more than 5 entries"),
-        ("documents", Kind.MORE, "comes after 5 other manifests"),
-        ("blobs", Kind.MORE, "leads to more than 5 blobs, with others"),
-        ("values", Kind.MORE, "has more than 5 values, with other manifests"),
+        ("roots", FindingKind.INDEX, "has more than 5 entries"),
+        ("documents", FindingKind.MORE, "comes after 5 other manifests"),
+        ("blobs", FindingKind.MORE, "leads to more than 5 blobs, with others"),
+        ("values", FindingKind.MORE, "has more than 5 values, with other manifests"),
     ],
 )
 def test_a_folder_beyond_a_limit_is_damaged_and_nothing_goes_from_it(
-    limit: str, kind: Kind, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit: str, kind: FindingKind, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Layout(tmp_path / "cache")
     indexes_of_one_manifest(made, 6)
@@ -172,7 +172,7 @@ def test_configs_beyond_their_limit_are_not_read(
     _limit_configs(monkeypatch, **limits)
     (tag,) = layout.reach(made.folder).tags
     assert tag.records is None
-    assert [finding.kind for finding in layout.damage_of(layout.verify(made.folder))] == [Kind.MORE]
+    assert [finding.kind for finding in layout.damage_of(layout.verify(made.folder))] == [FindingKind.MORE]
 
 
 def _limit_configs(monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
@@ -192,7 +192,7 @@ def test_what_an_inline_cache_holds_counts(tmp_path: Path, monkeypatch: pytest.M
     made.write_index()
     assert layout.verify(made.folder) == ()
     _limit_configs(monkeypatch, values=40)
-    assert [finding.kind for finding in layout.verify(made.folder)] == [Kind.MORE]
+    assert [finding.kind for finding in layout.verify(made.folder)] == [FindingKind.MORE]
 
 
 def test_the_layers_of_a_manifest_count_with_each_inline_cache_over_them(
@@ -205,7 +205,7 @@ def test_the_layers_of_a_manifest_count_with_each_inline_cache_over_them(
     made.write_index()
     assert layout.verify(made.folder) == ()
     _limit_configs(monkeypatch, values=5 * 60)
-    assert {finding.kind for finding in layout.verify(made.folder)} == {Kind.MORE}
+    assert {finding.kind for finding in layout.verify(made.folder)} == {FindingKind.MORE}
 
 
 def test_a_manifest_of_entries_that_mean_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError, ExitCode
-from buildx_cache.layout import Kind, Sharing, locking
+from buildx_cache.layout import FindingKind, Sharing, locking
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import INDEX_LOCK, LOCK
 
@@ -149,7 +149,7 @@ def test_what_is_no_ordinary_file_in_the_place_of_buildx_lock_is_told_and_left(
     finally:
         os.close(root)
     assert caught.value.problem == "cannot be locked: index.json.lock is not an ordinary file"
-    assert caught.value.kind is Kind.NOT_A_FILE
+    assert caught.value.kind is FindingKind.NOT_A_FILE
     assert os.path.samestat((tmp_path / INDEX_LOCK).lstat(), before)
     assert not (tmp_path / "elsewhere").exists()
 

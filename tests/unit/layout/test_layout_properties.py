@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError
-from buildx_cache.layout import Kind, store
+from buildx_cache.layout import FindingKind, store
 from tests.unit.layout.damages import EVERY, NO_FILE, SEEN_IN_A_LISTING, Damage, flip_bit, rewrite
 from tests.unit.layout.layouts import (
     CACHE_CONFIG,
@@ -81,7 +81,7 @@ def test_deep_verify_finds_a_flipped_bit_anywhere(spec: Spec, data: st.DataObjec
     with made(spec) as found:
         victim = data.draw(st.sampled_from(sorted(found.live)))
         flip_bit(found.layout.path(victim))
-        assert Kind.CONTENT in {one.kind for one in layout.verify(found.folder, deep=True) if one.blob == victim}
+        assert FindingKind.CONTENT in {one.kind for one in layout.verify(found.folder, deep=True) if one.blob == victim}
         assert layout.damaged(layout.verify(found.folder)) == (victim in found.documents)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import Kind, locking
+from buildx_cache.layout import FindingKind, locking
 from tests.unit.layout.damages import flip_bit, rewrite, truncate
 from tests.unit.layout.layouts import LONG_AGO, OCI_MANIFEST, Json, Layout, config_of, digest_of
 
@@ -54,22 +54,22 @@ def _link_for_blobs(made: Layout) -> None:
     made.blobs.symlink_to(elsewhere)
 
 
-OBSTACLES: list[tuple[Callable[[Layout], object], Kind, str]] = [
-    (lambda made: root_of(made).unlink(), Kind.MISSING, "is not in the folder"),
-    (lambda made: flip_bit(root_of(made)), Kind.CONTENT, "has other content than its digest says"),
-    (lambda made: truncate(root_of(made)), Kind.CONTENT, "has other content than its digest says"),
-    (_unknown_type_below, Kind.MEDIA_TYPE, "has an unknown media type: 'application/vnd.cncf.helm.chart'"),
-    (_unknown_type_in_index, Kind.DESCRIPTOR, "has an unknown media type: 'application/vnd.cncf.helm.chart'"),
-    (_no_digest_below, Kind.DESCRIPTOR, "has no sha256 digest but 'sha512:00'"),
-    (lambda made: (made.blobs / "tmp-1").touch(), Kind.FOREIGN, "is not a blob"),
-    (lambda made: (made.blobs / ("a" * 64)).mkdir(), Kind.FOREIGN, "is not a blob"),
-    (lambda made: (made.folder / "blobs" / "sha512").mkdir(), Kind.NOT_A_FILE, "is not blobs/sha256"),
-    (lambda made: os.mkfifo(made.blobs / ("a" * 64)), Kind.NOT_A_FILE, "is not a blob"),
-    (_link_for_blobs, Kind.MISSING, "is not in the folder"),
-    (lambda made: (made.folder / "index.json").unlink(), Kind.ABSENT, "is not in the folder"),
-    (lambda made: (made.folder / "index.json").write_bytes(b"{}"), Kind.INDEX, "is not an image index"),
-    (lambda made: (made.folder / "oci-layout").unlink(), Kind.LAYOUT, "is not in the folder"),
-    (lambda made: (made.folder / "oci-layout").write_text("{}"), Kind.LAYOUT, "has imageLayoutVersion None"),
+OBSTACLES: list[tuple[Callable[[Layout], object], FindingKind, str]] = [
+    (lambda made: root_of(made).unlink(), FindingKind.MISSING, "is not in the folder"),
+    (lambda made: flip_bit(root_of(made)), FindingKind.CONTENT, "has other content than its digest says"),
+    (lambda made: truncate(root_of(made)), FindingKind.CONTENT, "has other content than its digest says"),
+    (_unknown_type_below, FindingKind.MEDIA_TYPE, "has an unknown media type: 'application/vnd.cncf.helm.chart'"),
+    (_unknown_type_in_index, FindingKind.DESCRIPTOR, "has an unknown media type: 'application/vnd.cncf.helm.chart'"),
+    (_no_digest_below, FindingKind.DESCRIPTOR, "has no sha256 digest but 'sha512:00'"),
+    (lambda made: (made.blobs / "tmp-1").touch(), FindingKind.FOREIGN, "is not a blob"),
+    (lambda made: (made.blobs / ("a" * 64)).mkdir(), FindingKind.FOREIGN, "is not a blob"),
+    (lambda made: (made.folder / "blobs" / "sha512").mkdir(), FindingKind.NOT_A_FILE, "is not blobs/sha256"),
+    (lambda made: os.mkfifo(made.blobs / ("a" * 64)), FindingKind.NOT_A_FILE, "is not a blob"),
+    (_link_for_blobs, FindingKind.MISSING, "is not in the folder"),
+    (lambda made: (made.folder / "index.json").unlink(), FindingKind.ABSENT, "is not in the folder"),
+    (lambda made: (made.folder / "index.json").write_bytes(b"{}"), FindingKind.INDEX, "is not an image index"),
+    (lambda made: (made.folder / "oci-layout").unlink(), FindingKind.LAYOUT, "is not in the folder"),
+    (lambda made: (made.folder / "oci-layout").write_text("{}"), FindingKind.LAYOUT, "has imageLayoutVersion None"),
 ]
 
 
@@ -95,7 +95,7 @@ OBSTACLES: list[tuple[Callable[[Layout], object], Kind, str]] = [
     ],
 )
 def test_nothing_at_all_is_deleted_where_anything_is_not_understood(
-    made: Layout, obstruct: Callable[[Layout], object], kind: Kind, problem: str
+    made: Layout, obstruct: Callable[[Layout], object], kind: FindingKind, problem: str
 ) -> None:
     obstruct(made)
     before = made.present()
@@ -121,9 +121,9 @@ def test_a_folder_in_which_there_is_no_cache_yet_is_told_as_absent(tmp_path: Pat
     """As a first export leaves it that failed."""
     (tmp_path / "blobs" / "sha256").mkdir(parents=True)
     (tmp_path / "ingest").mkdir()
-    assert [found.kind for found in layout.sweep(tmp_path).obstacles] == [Kind.ABSENT, Kind.ABSENT]
+    assert [found.kind for found in layout.sweep(tmp_path).obstacles] == [FindingKind.ABSENT, FindingKind.ABSENT]
     (tmp_path / "index.json").write_bytes(b"")
-    assert layout.sweep(tmp_path).obstacles[0].kind is Kind.LAYOUT
+    assert layout.sweep(tmp_path).obstacles[0].kind is FindingKind.LAYOUT
 
 
 def test_an_index_that_another_build_is_rewriting_stops_the_sweep(
@@ -135,7 +135,7 @@ def test_an_index_that_another_build_is_rewriting_stops_the_sweep(
         fcntl.flock(held, fcntl.LOCK_EX)
         swept = layout.sweep(made.folder)
     (obstacle,) = swept.obstacles
-    assert (obstacle.kind, str(obstacle)) == (Kind.BUSY, "index.json: is being rewritten by another build")
+    assert (obstacle.kind, str(obstacle)) == (FindingKind.BUSY, "index.json: is being rewritten by another build")
     assert digest_of(b"dead") in made.present()
 
 

@@ -14,7 +14,7 @@ from urllib3.exceptions import IncompleteRead
 from buildx_cache.cli import cache_registries
 from buildx_cache.display.cache_tables import UnreadableCache
 from buildx_cache.errors import CacheError, UnreachableError, UsageError
-from buildx_cache.layout.model import Finding, Kind, Shape
+from buildx_cache.layout.model import Finding, FindingKind, Shape
 from buildx_cache.registry import repository
 from buildx_cache.registry.repository import TagKind
 from buildx_cache.registry.transport import RegistryRequest
@@ -125,27 +125,33 @@ def config_digest(registry: FakeRegistry) -> str:
 
 
 QUICK = [
-    ("a lost layer", lose(THREE), Kind.MISSING),
-    ("a layer cut short", replace(ONE, b"o"), Kind.SIZE),
-    ("a layer too long", replace(ONE, b"ones"), Kind.SIZE),
-    ("a lost config", lambda registry: lose(config_digest(registry))(registry), Kind.MISSING),
-    ("a config cut short", lambda registry: replace(config_digest(registry), b"{")(registry), Kind.SIZE),
+    ("a lost layer", lose(THREE), FindingKind.MISSING),
+    ("a layer cut short", replace(ONE, b"o"), FindingKind.SIZE),
+    ("a layer too long", replace(ONE, b"ones"), FindingKind.SIZE),
+    ("a lost config", lambda registry: lose(config_digest(registry))(registry), FindingKind.MISSING),
+    ("a config cut short", lambda registry: replace(config_digest(registry), b"{")(registry), FindingKind.SIZE),
     (
         "a config of other content",
         lambda registry: replace(config_digest(registry), b" " * len(registry.blobs[config_digest(registry)]))(
             registry
         ),
-        Kind.CONTENT,
+        FindingKind.CONTENT,
     ),
 ]
-DEEP = [("a layer of other content", replace(ONE, b"two"), Kind.CONTENT)]
+DEEP = [("a layer of other content", replace(ONE, b"two"), FindingKind.CONTENT)]
 
 
 @pytest.mark.parametrize(("what", "damage", "kind"), QUICK)
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("listed", [False, True])
 def test_damage_is_found(
-    registry: FakeRegistry, what: str, damage: Callable[[FakeRegistry], None], kind: Kind, *, deep: bool, listed: bool
+    registry: FakeRegistry,
+    what: str,
+    damage: Callable[[FakeRegistry], None],
+    kind: FindingKind,
+    *,
+    deep: bool,
+    listed: bool,
 ) -> None:
     pushed = registry.cache("t", listed=listed)
     assert registry.repository().verify("t", deep=deep) == ()
@@ -159,7 +165,7 @@ def test_damage_is_found(
 
 @pytest.mark.parametrize(("what", "damage", "kind"), DEEP)
 def test_damage_that_only_reading_finds(
-    registry: FakeRegistry, what: str, damage: Callable[[FakeRegistry], None], kind: Kind
+    registry: FakeRegistry, what: str, damage: Callable[[FakeRegistry], None], kind: FindingKind
 ) -> None:
     registry.cache("t")
     damage(registry)
@@ -176,21 +182,21 @@ def test_records_that_lead_nowhere_are_found(registry: FakeRegistry) -> None:
     cacheconfig = registry.put(json.dumps(config).encode(), CACHE_CONFIG)
     manifest = {"mediaType": MANIFEST, "config": cacheconfig, "layers": [registry.put(b"one", LAYER)]}
     registry.put_manifest(manifest, MANIFEST, "t")
-    assert [one.kind for one in faults_of(registry)] == [Kind.RECORDS, Kind.RECORDS]
+    assert [one.kind for one in faults_of(registry)] == [FindingKind.RECORDS, FindingKind.RECORDS]
 
 
 def test_a_broken_inline_cache_is_found(registry: FakeRegistry) -> None:
     for value in ("###", "aGVsbG8=", 7):
         config = registry.put(json.dumps({"moby.buildkit.cache.v0": value}).encode(), CONFIG)
         registry.put_manifest({"mediaType": MANIFEST, "config": config, "layers": []}, MANIFEST, "t")
-        assert [one.kind for one in faults_of(registry)] == [Kind.RECORDS]
+        assert [one.kind for one in faults_of(registry)] == [FindingKind.RECORDS]
 
 
 def test_what_buildkit_would_not_import_for_its_size_is_a_notice(registry: FakeRegistry) -> None:
     config = registry.put(b'{"layers":[],"records":[]}' + b" " * (1 << 20), CACHE_CONFIG)
     registry.put_manifest({"mediaType": MANIFEST, "config": config, "layers": []}, MANIFEST, "t")
     (found,) = faults_of(registry)
-    assert found.kind is Kind.TOO_LARGE
+    assert found.kind is FindingKind.TOO_LARGE
     assert found.blob == config["digest"]
 
 
@@ -217,7 +223,7 @@ def test_a_malformed_manifest_is_found_and_crashes_nothing(registry: FakeRegistr
 def test_an_index_of_too_many_images_is_not_read_to_its_end(registry: FakeRegistry) -> None:
     others = [registry.image(layers=(str(place).encode(),)) for place in range(200)]
     registry.put_manifest({"mediaType": INDEX, "manifests": others}, INDEX, "t")
-    assert Kind.MORE in {one.kind for one in faults_of(registry)}
+    assert FindingKind.MORE in {one.kind for one in faults_of(registry)}
     assert len(registry.requests) < 600
 
 
@@ -229,7 +235,7 @@ def test_a_manifest_of_too_many_layers_is_not_followed_to_its_end(
     registry.put_manifest({"mediaType": MANIFEST, "layers": layers}, MANIFEST, "t")
     found = registry.repository().inspect("t")
     assert len(found.layers) < 10
-    assert Kind.MORE in {finding.kind for finding in found.findings}
+    assert FindingKind.MORE in {finding.kind for finding in found.findings}
 
 
 def test_a_list_of_caches_takes_so_many_layers_and_no_more(
@@ -247,7 +253,7 @@ def test_a_lost_image_of_an_index_is_found(registry: FakeRegistry) -> None:
     registry.put_manifest({"mediaType": INDEX, "manifests": [image, {**image, "size": 5}]}, INDEX, "t")
     assert [one.kind for one in faults_of(registry)] == []
     del registry.manifests[str(image["digest"])]
-    assert faults_of(registry)[0].kind is Kind.MISSING
+    assert faults_of(registry)[0].kind is FindingKind.MISSING
 
 
 def test_layers_that_registries_do_not_keep_are_not_asked_for(registry: FakeRegistry) -> None:
@@ -293,7 +299,7 @@ def test_a_layer_without_end_is_not_read_to_its_end(registry: FakeRegistry) -> N
 
     registry.cache("t")
     registry.guard = endless
-    assert [one.kind for one in registry.repository().verify("t", deep=True)] == [Kind.SIZE]
+    assert [one.kind for one in registry.repository().verify("t", deep=True)] == [FindingKind.SIZE]
     assert len(read) < 5
 
 
