@@ -12,7 +12,7 @@ from pathlib import Path
 
 from buildx_cache.layout.locking import index_lock
 from buildx_cache.layout.model import Descriptor, FindingKind
-from buildx_cache.layout.parse import INDEX_TAG, MalformedError, parse_object, tag_of
+from buildx_cache.layout.parse import INDEX_TAG, MalformedError, descriptor, parse_object, tag_of
 from buildx_cache.layout.store import INDEX, LAYOUT, LAYOUT_DOCUMENT, Store, open_store
 
 _TEMPORARY = ".index.json.buildx-cache"
@@ -106,6 +106,16 @@ def tag_entry(tag: str, manifest: Descriptor) -> Mapping[str, object]:
         "size": manifest.size,
         "annotations": {INDEX_TAG: tag},
     }
+
+
+def tagged_manifest(store: Store, tag: str) -> Descriptor | None:
+    """Return the manifest that the first entry of a tag leads to; None if the index has no such tag.
+
+    Raises:
+        MalformedError: index.json, or the entry, cannot be read.
+    """
+    entry = next((each for each in index_entries(store.read_index()) if tag_of(each) == tag), None)
+    return None if entry is None else descriptor(entry)
 
 
 def point_tag(store: Store, tag: str, manifest: Descriptor) -> None:

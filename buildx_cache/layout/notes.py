@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from buildx_cache.formatting import printable
-from buildx_cache.layout.index import index_entries, replace_entries, with_entries
+from buildx_cache.layout.index import index_entries, replace_entries, tagged_manifest, with_entries
 from buildx_cache.layout.model import BuildNote
-from buildx_cache.layout.parse import MalformedError, annotations_of, descriptor, parse_object, tag_of
+from buildx_cache.layout.parse import MalformedError, annotations_of, parse_object, tag_of
 from buildx_cache.layout.store import open_store
 
 NOTE = "buildx-cache/build"
@@ -81,8 +81,8 @@ def tagged_digest(folder: Path, *, tag: str) -> str:
     """Return the digest that a tag leads to; empty if the folder has no such tag, or cannot be read."""
     try:
         with open_store(folder) as store:
-            entry = next((each for each in index_entries(store.read_index()) if tag_of(each) == tag), None)
-            return descriptor(entry).digest if entry else ""
+            found = tagged_manifest(store, tag)
+            return found.digest if found else ""
     except MalformedError:
         return ""
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from buildx_cache.layout.graph import FOLDER_LIMITS, Graph, Root, follow, walk
-from buildx_cache.layout.index import BLOB_MODE, index_entries, point_tag, replace_file
+from buildx_cache.layout.index import BLOB_MODE, point_tag, replace_file, tagged_manifest
 from buildx_cache.layout.model import ROLES, Descriptor, FindingKind, Role, damage_of
-from buildx_cache.layout.parse import MalformedError, descriptor, digest_of, tag_of
+from buildx_cache.layout.parse import MalformedError, digest_of
 from buildx_cache.layout.records import without_origin
 from buildx_cache.layout.store import (
     ALGORITHM,
@@ -236,8 +236,7 @@ class Writer:
         """Return the digest of the manifest that the tag leads to now; empty where there is none."""
         try:
             with open_store(self._folder) as store:
-                entries = index_entries(store.read_index())
-                found = next((descriptor(each) for each in entries if tag_of(each) == self._tag), None)
+                found = tagged_manifest(store, self._tag)
         except MalformedError:
             return ""
         if found is None:
