@@ -72,6 +72,7 @@ class FakeReceiver:
     tags: list[tuple[Path, str]] = field(default_factory=list)
     open: int = 0
     pushed: Pushed = PUSHED
+    holds: bool = True
 
     @contextmanager
     def __call__(self, folder: Path, *, tag: str, address: str, log: Callable[[str], None]) -> Iterator[Received]:
@@ -79,7 +80,9 @@ class FakeReceiver:
         self.open += 1
         log("PUT manifests/cache: no")
         reference = WRITTEN.replace("127.0.0.1", address)
-        yield Received(reference=reference, port=4712, count=lambda: self.pushed)
+        yield Received(
+            reference=reference, port=4712, count=lambda: self.pushed, holds=lambda told: self.holds and ROOT in told
+        )
         self.open -= 1
 
 
@@ -454,7 +457,7 @@ def test_refusals_without_end_are_not_kept(folder: Layout, monkeypatch: pytest.M
     @contextmanager
     def receive(_: Path, *, log: Callable[[str], None], **__: object) -> Iterator[Received]:
         logs.append(log)
-        yield Received(reference=WRITTEN, port=4712, count=lambda: PUSHED)
+        yield Received(reference=WRITTEN, port=4712, count=lambda: PUSHED, holds=lambda _: True)
 
     monkeypatch.setattr(lazy_export, "receive", receive)
     display = RecordingDisplay()
@@ -496,6 +499,28 @@ def test_what_cannot_be_sent_is_written_as_planned(receiver: FakeReceiver, folde
     assert report.cache.lazy
     assert (report.cache.lazy.used, report.cache.lazy.exported) == (True, False)
     assert "is written by BuildKit's session" in display.warned[0]
+    assert "4712" not in json.dumps([report.to_json(), display.warned])
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("holds", [True, False])
+def test_what_is_not_what_buildkit_says_it_wrote_is_written_as_planned(
+    receiver: FakeReceiver, folder: Layout, *, holds: bool
+) -> None:
+    """BuildKit tells by Docker's API what it wrote; another client may have learnt the name, and written, too."""
+    receiver.holds = holds
+    opened: list[int] = []
+    told = {"statuses": [{"id": f"writing cache image manifest {ROOT}", "vertex": "sha256:export"}]}
+    written = {**vertex("exporting cache to client directory"), "digest": "sha256:again"}
+    stream = said(IMPORTED, exporting()) + json.dumps(told).encode() + b"\n" + MADE
+    again = () if holds else ((said(written), 0),)
+    plan = plan_of(folder)
+    report, engine, display = run(plan, (stream, 0), *again, deeds=[lambda: None, lambda: opened.append(receiver.open)])
+    assert exports(engine) == [[SENT], *([str(entry) for entry in plan.cache.exports] for _ in again)]
+    assert opened == [0 for _ in again]
+    assert report.cache.lazy
+    assert report.cache.lazy.exported is holds
+    assert bool(display.warned) is not holds
     assert "4712" not in json.dumps([report.to_json(), display.warned])
 
 
