@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from buildx_cache.caches.entry import CacheEntry
+from buildx_cache.ci import CIContext
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import BuildReport, LazyReport, report_schema
@@ -21,7 +22,7 @@ from buildx_cache.run.recovery import lazy, lazy_export
 from buildx_cache.serve import Pushed, Received, Requests, Served, peers
 from tests.unit.layout.damages import flip_bit
 from tests.unit.layout.layouts import Layout
-from tests.unit.run.calls import APP, CI, MADE, FakeEngine, RecordingDisplay, planned, said, vertex
+from tests.unit.run.calls import APP, CI, FACTS, MADE, FakeEngine, RecordingDisplay, planned, planned_for, said, vertex
 
 SECRET = "5ec7e7" * 5 + "ab"
 REPOSITORY = "127.0.0.1:4711/buildx-cache"
@@ -108,9 +109,9 @@ def folder(tmp_path: Path) -> Layout:
     return layout
 
 
-def plan_of(folder: Layout, **asked: object) -> BuildPlan:
+def plan_of(folder: Layout, ci: CIContext = CI, **asked: object) -> BuildPlan:
     fixed = {"tag": [APP], "push": True, "cache": "local", "driver_opt": ["network=host"]}
-    return planned(**{**fixed, "cache_dir": str(folder.folder), **asked})
+    return planned_for(ci, FACTS, **{**fixed, "cache_dir": str(folder.folder), **asked})
 
 
 Ran = tuple[BuildReport, FakeEngine, RecordingDisplay]
@@ -156,6 +157,36 @@ def test_on_a_network_of_its_own_a_builder_finds_the_server_at_the_gateway(serve
     assert imports(engine) == [[f"type=registry,ref={reference},registry.insecure=true"]]
     assert report.cache.lazy
     assert report.cache.lazy.used
+
+
+@pytest.mark.parametrize("provider", ["circleci", "none"])
+@pytest.mark.parametrize("neighbours", [(), ("buildx_buildkit_other0",)])
+def test_in_a_ci_a_network_that_others_share_is_not_used(
+    server: FakeServer, folder: Layout, provider: str, neighbours: tuple[str, ...]
+) -> None:
+    """A step of a fork's builder could stand between a builder and the server, which speaks plain HTTP."""
+    ci = replace(CI, provider=provider)
+    plan = plan_of(folder, driver_opt=["network=builds"], ci=ci)
+    own = f"buildx_buildkit_{plan.builder.name}0"
+    gateways = {"builds": "172.20.0.1"}
+    report, engine, _ = run(plan, (MADE, 0), gateways=gateways, neighbours=(own, *neighbours), tunnels=815)
+    is_detour = bool(neighbours) and ci.is_ci
+    assert server.address == ("127.0.0.1" if is_detour else "172.20.0.1")
+    assert (("tunnel", f"{own} 4711 4712") in engine.acts) is is_detour
+    assert report.cache.lazy
+    assert ("others are on" in report.cache.lazy.why) is is_detour
+    there = REFERENCE.replace("4711", "815")
+    assert (imports(engine) == [[f"type=registry,ref={there}"]]) is is_detour
+
+
+def test_without_a_tunnel_a_network_that_others_share_is_not_used_either(server: FakeServer, folder: Layout) -> None:
+    plan = plan_of(folder, driver_opt=["network=builds"])
+    report, engine, _ = run(plan, (MADE, 0), gateways={"builds": "172.20.0.1"}, neighbours=("other",))
+    assert imports(engine) == [[str(entry) for entry in plan.cache.imports]]
+    assert exports(engine) == [[str(entry) for entry in plan.cache.exports]]
+    assert server.open == 0
+    assert report.cache.lazy
+    assert not report.cache.lazy.used
 
 
 def test_a_builder_elsewhere_finds_the_server_at_the_end_of_a_tunnel(server: FakeServer, folder: Layout) -> None:
