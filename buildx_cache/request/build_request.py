@@ -81,7 +81,7 @@ class Progress(StrEnum):
     QUIET = "quiet"
 
 
-NO_OPTIONS = ("ambient", "loopback_of_file")
+NO_OPTIONS = ("ambient", "unheard_hosts")
 """The fields of a request that are no options: this program sets them."""
 
 
@@ -137,8 +137,11 @@ class BuildRequest(BuildxOptions):
     password_stdin: bool = False
     password_env: str = ""
     ambient: AmbientLogin | None = None
-    loopback_of_file: bool = False
-    """Whether only a found configuration file names a registry on loopback; then the builder gets no host network."""
+    unheard_hosts: tuple[str, ...] = ()
+    """Registries that only a found file names, and that have no say in how a builder is made.
+
+    They are those on loopback, which would give steps the host's network, and in a fork's build all.
+    """
     # Prune
     prune: bool | None = None
     prune_keep: str = ""

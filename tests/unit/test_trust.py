@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ import pytest
 
 from buildx_cache.cli.reading import Asked, read_request
 from buildx_cache.errors import UsageError
+from buildx_cache.plan.builder_choice import own_builder_name
+from buildx_cache.plan.facts import Registries
 from buildx_cache.request.build_request import option_key
 from buildx_cache.request.options import CONFIG_FIELDS
 from buildx_cache.request.trust import PERMISSIONS
+from tests.unit.test_plan import CLASSIC, LAPTOP
 
 NOT_A_FORK = {"CIRCLECI": "true", "CIRCLE_BRANCH": "topic", "CIRCLE_SHA1": "f" * 40}
 FORK = {**NOT_A_FORK, "CIRCLE_PR_NUMBER": "7"}
@@ -809,6 +812,17 @@ def test_a_found_file_does_not_have_steps_share_the_hosts_network(
     copy: Path, words: dict[str, object], *, shares: bool
 ) -> None:
     (copy / "buildx-cache.toml").write_text('tag = ["localhost:5000/app"]\n')
-    assert (
-        read_request({"push": True, "context": str(copy), **words}, NOT_A_FORK).request.loopback_of_file is not shares
-    )
+    request = read_request({"push": True, "context": str(copy), **words}, NOT_A_FORK).request
+    assert request.unheard_hosts == (() if shares else ("localhost:5000",))
+
+
+@pytest.mark.parametrize("is_fork", [True, False])
+def test_a_forks_file_has_no_say_in_how_a_builder_is_made(copy: Path, *, is_fork: bool) -> None:
+    """Each other configuration is another builder, which is kept, and its name tells one configuration from another."""
+    facts = replace(CLASSIC, registries=Registries(insecure_networks=("10.0.0.0/8",)))
+    names = set()
+    for number in range(3):
+        (copy / "buildx-cache.toml").write_text(f'output = ["type=oci,dest=out.tar,name=10.0.0.{number}/x"]\n')
+        request = read_request({"context": str(copy)}, FORK if is_fork else NOT_A_FORK).request
+        names.add(own_builder_name(request, replace(LAPTOP, provider="github", is_fork=is_fork), facts))
+    assert len(names) == (1 if is_fork else 3)
