@@ -282,6 +282,12 @@ class CachePlan:
         return tuple(entry for entry in entries if entry not in dict(self.left_out))
 
     @property
+    def folders(self) -> tuple[str, ...]:
+        """Return the local folders that the build reads or writes, and the folder around those of several platforms."""
+        found = (entry.folder for entry in (*self.imports, *self.written))
+        return tuple(dict.fromkeys(filter(None, (self.directory, *found))))
+
+    @property
     def written_folders(self) -> tuple[str, ...]:
         """Return the folder of each local export."""
         return tuple(entry.folder for entry in self.written if entry.folder)
