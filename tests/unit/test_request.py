@@ -1323,3 +1323,52 @@ def test_a_home_is_filled_in_where_no_shell_does(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", "/home/me")
     assert requested(cache_dir="~/cache").cache_dir == "/home/me/cache"
     assert requested(cache_dir="").cache_dir == ""
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_only_a_line_feed_ends_an_item_of_a_variable(sign: str) -> None:
+    """A branch's name may hold the others, and would be two items: another tag, or another build argument."""
+    one = f"BRANCH=x{sign}BUILDKIT_SYNTAX=evil/x"
+    layer = environment_layer({"BUILDX_CACHE_BUILD_ARG": f"{one}\r\nA=b\n\n"})
+    assert converted((layer,)) == {"build_arg": (one, "A=b")}
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("LD_PRELOAD=a://u:p@h /w/evil.so", "DOCKER_HOST=tcp://u:p@evil.example:2375", "PATH=/w:http://u:p@h"),
+        *("docker_host=tcp://u:p@h", 'DOCKER_AUTH_CONFIG={"auths": {}}', "GIT_CONFIG_KEY_0=core.pager"),
+        *("GIT_SSH_COMMAND=/w/x http://u:p@h", "BASH_ENV=/w/x://u:p@h", "PYTHONPATH=/w:x://u:p@h"),
+    ],
+)
+def test_no_secret_argument_controls_docker(argument: str) -> None:
+    """Its value is in docker's environment; a list of arguments may hold a text of the repository."""
+    with pytest.raises(UsageError) as refused:
+        requested(build_arg=["A=b", argument])
+    assert refused.value.code == "build-arg-controlling"
+    assert argument.partition("=")[2] not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *(
+            "PIP_INDEX_URL=https://u:p@h/",
+            "HTTP_PROXY=http://u:p@h",
+            "GIT_TOKEN=x",
+            "DOCKER_PASSWORD=x",
+            "GIT_SSH_KEY=x",
+        ),
+        *(
+            "LD_PRELOAD=/w/evil.so",
+            "DOCKER_HOST=tcp://h:1",
+            "PATH=/bin",
+            "NODE_AUTH_TOKEN=x",
+            "LD_PRELOAD",
+            "KUBE_TOKEN=x",
+        ),
+    ],
+)
+def test_other_arguments_are_taken(argument: str) -> None:
+    """What is no secret is on the command line, where it controls nothing."""
+    assert requested(build_arg=[argument]).build_arg == (argument,)
