@@ -73,6 +73,8 @@ class BuildInvocation(BuildxOptions):
 
     progress: str = ""
     """The value of ``--progress``; empty: Buildx chooses."""
+    resets_policy: bool = False
+    """Whether Buildx is to pass over the policy that the build context has."""
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -80,6 +82,7 @@ class BuildInvocation(BuildxOptions):
         words = ["buildx", "build"]
         words += ["--progress", self.progress] if self.progress else []
         words += ["--builder", self.builder]
+        words += ["--policy", "reset=true"] if self.resets_policy else []
         words += [word for tag in self.tags for word in ("--tag", tag)]
         words += _option("--platform", ",".join(self.platforms)) if self.platforms else ()
         for name, value in self.passed_on.items():

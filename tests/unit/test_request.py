@@ -1372,3 +1372,44 @@ def test_no_secret_argument_controls_docker(argument: str) -> None:
 def test_other_arguments_are_taken(argument: str) -> None:
     """What is no secret is on the command line, where it controls nothing."""
     assert requested(build_arg=[argument]).build_arg == (argument,)
+
+
+# --- the policy beside a Dockerfile ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_refused"),
+    [
+        ('x := load_json("cwd://.docker/config.json")', True),
+        ('x := load_json(concat("", ["cw", "d://x.json"]))', True),
+        ("x := load_json(`cwd://x.json`)", True),
+        ('x := count("cwd://x") with count as load_json', True),
+        ("x := data.docker.helpers.read", True),
+        ('x := data["docker"]', True),
+        ("import data as d", True),
+        ("x := `\n# `, load_json(`cwd://x.json`)", True),
+        ('# metadata\nx := load_json("versions.json")', False),
+        ('x := load_json( "a/b-c.json" )\ny := input.image.repo == "alpine"', False),
+    ],
+)
+def test_no_policy_reads_files_of_the_working_directory(policy: str, is_refused: bool, project: Path) -> None:  # noqa: FBT001 -- a table
+    """Buildx gives it those, it prints what it likes, and sends any digest to the registry of an image."""
+    (project / "folder" / "Dockerfile").write_text("FROM scratch\n")
+    (project / "folder" / "Dockerfile.rego").write_text(f"package docker\n{policy}\n")
+    (project / "folder" / "below").mkdir()
+    with pytest.raises(UsageError) if is_refused else contextlib.nullcontext() as refused:
+        check_paths(BuildRequest(context="folder"))
+    if refused:
+        assert refused.value.code == "policy-reads-elsewhere"
+    for here in (project / "folder", project / "folder" / "below"):
+        os.chdir(here)
+        check_paths(BuildRequest(context=str(project / "folder")))
+    os.chdir(project)
+
+
+def test_a_policy_beside_a_dockerfile_of_an_archive_reads_nothing_either(project: Path) -> None:
+    (project / "Dockerfile.rego").write_text('package docker\nx := load_json("cwd://x.json")\n')
+    with pytest.raises(UsageError) as refused:
+        check_paths(BuildRequest(context="-", file="Dockerfile"))
+    assert refused.value.code == "policy-reads-elsewhere"
+    check_paths(BuildRequest())
