@@ -78,19 +78,23 @@ _ORDINARY = """
 """Values of eight letters or more that are not secret under any name; shorter values are never secret."""
 
 _CONTROLLING = """
-    path, home, shell, env, bash_env, ifs, tmpdir, hostaliases, localdomain, res_options, nlspath, locpath, gconv_path
-    docker_host, docker_context, docker_config, docker_auth_config, docker_cert_path, docker_api_version
-    docker_custom_headers, docker_content_trust_server, kubeconfig, kuberc, ssh_askpass, ssh_auth_sock
-    git_askpass, git_ssh, git_ssh_command, git_ssh_variant, git_exec_path, git_dir, git_work_tree, git_proxy_command
-    git_external_diff, godebug, ssl_cert_file, ssl_cert_dir, sslkeylogfile
-    pythonpath, pythonhome, pythonstartup, pythonuserbase, perl5lib, perl5opt, rubyopt, rubylib
+    path, home, shell, env, bash_env, ifs, ps4, shellopts, bashopts, tmpdir, hostaliases, localdomain, res_options
+    nlspath, locpath, gconv_path, docker_host, docker_context, docker_config, docker_auth_config, docker_cert_path
+    docker_api_version, docker_custom_headers, docker_content_trust_server, kubeconfig, kuberc
+    ssh_askpass, ssh_auth_sock, ssh_pkcs11_helper, git_askpass, git_ssh, git_ssh_command, git_ssh_variant
+    git_exec_path, git_dir, git_work_tree, git_proxy_command, git_external_diff
+    godebug, ssl_cert_file, ssl_cert_dir, sslkeylogfile, gnupghome, gss_mech_config
+    aws_config_file, aws_shared_credentials_file, aws_endpoint_url, aws_ca_bundle, aws_web_identity_token_file
+    aws_container_credentials_full_uri, google_application_credentials
+    pythonpath, pythonhome, pythonstartup, pythonuserbase, pythonwarnings, perl5lib, perl5opt, rubyopt, rubylib
     node_options, node_path, node_extra_ca_certs, java_tool_options, jdk_java_options
 """
-"""Variables by which docker, its plug-ins, ssh, git, the loader or an interpreter find programs, engines and logins."""
+"""Variables by which docker, its plug-ins and helpers, ssh, git or an interpreter find programs, engines and logins."""
 
 _CONTROLLING_START = (
-    *("ld_", "dyld_", "glibc_", "malloc_", "buildx_", "buildkit_", "docker_cli_", "docker_tls"),
-    *("git_config", "git_trace", "otel_", "xdg_"),
+    *("ld_", "dyld_", "glibc_", "malloc_", "bash_func_", "buildx_", "buildkit_", "docker_cli_", "docker_tls"),
+    *("git_config", "git_trace", "otel_", "xdg_", "ssh_sk_", "openssl_", "krb5_", "password_store_"),
+    *("cloudsdk_config", "cloudsdk_python"),
 )
 """The beginnings of such names."""
 

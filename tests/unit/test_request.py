@@ -1339,6 +1339,12 @@ def test_only_a_line_feed_ends_an_item_of_a_variable(sign: str) -> None:
         *("LD_PRELOAD=a://u:p@h /w/evil.so", "DOCKER_HOST=tcp://u:p@evil.example:2375", "PATH=/w:http://u:p@h"),
         *("docker_host=tcp://u:p@h", 'DOCKER_AUTH_CONFIG={"auths": {}}', "GIT_CONFIG_KEY_0=core.pager"),
         *("GIT_SSH_COMMAND=/w/x http://u:p@h", "BASH_ENV=/w/x://u:p@h", "PYTHONPATH=/w:x://u:p@h"),
+        *(
+            "AWS_CONFIG_FILE=/w/x://u:p@h",
+            "SSH_SK_PROVIDER=/w/x://u:p@h",
+            "OPENSSL_CONF=/w/x://u:p@h",
+            "PS4=$(x) a://u:p@h",
+        ),
     ],
 )
 def test_no_secret_argument_controls_docker(argument: str) -> None:
