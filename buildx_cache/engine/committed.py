@@ -377,7 +377,7 @@ def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
 def _in_index(top: Path, name: str) -> Iterator[str]:
     """Yield the tracked paths at a path relative to the top, without git; if that fails, the folder of plug-ins."""
     try:
-        yield from (each for each in tracked_names(top) if name in (".", each) or each.startswith(f"{name}/"))
+        yield from tracked_names(top, name)
     except ValueError:
         if os.path.lexists(plugins := top / name / "cli-plugins"):
             yield os.path.relpath(plugins, top)

@@ -5,7 +5,9 @@ The format is in git's documentation, ``gitformat-index``; versions 2 to 4 exist
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -15,26 +17,39 @@ from buildx_cache.atomic import read_regular
 
 _SIGNATURE = b"DIRC"
 _HEADER = 12
+_VERSION = 7
+"""The place of the version's last byte."""
 _STAT = 40
 _FLAGS = 2
 _EXTENDED = 0x4000
 _PREFIXES = 4
 """The version from which on a name leaves out what it shares with the one before."""
 _GITDIR = re.compile(rb"gitdir: ([^\n\0]+)\n*")
-_LARGEST = 1 << 28
+_LARGEST = 1 << 26
 _LONGEST = 4096  # PATH_MAX
 
 
-def tracked_names(top: Path) -> Iterator[str]:
-    """Yield the paths that git tracks in the working copy at ``top``.
+def tracked_names(top: Path, below: str) -> Iterator[str]:
+    """Yield the paths that git tracks at ``below``, which is relative to the working copy at ``top``.
+
+    Yield ``.`` if the index is too large: a commit may have any number of files.
 
     Raises:
         ValueError: the index cannot be read.
     """
     try:
         content = read_regular(_git_folder(top) / "index", _LARGEST)
-        yield from _names(content, _STAT + _hash_length(content) + _FLAGS)
-    except (OSError, IndexError, struct.error) as error:
+        is_whole = content[_VERSION] < _PREFIXES  # there is each name whole
+        if is_whole and content.startswith(_SIGNATURE) and below != "." and os.fsencode(below) not in content:
+            return
+        for name in _names(content, _STAT + _hash_length(content) + _FLAGS):
+            if below in (".", name) or name.startswith(f"{below}/"):
+                yield name
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise ValueError(str(error)) from None
+        yield "."
+    except (IndexError, struct.error) as error:
         raise ValueError(str(error)) from None
 
 

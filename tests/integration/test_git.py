@@ -279,10 +279,13 @@ def test_the_index_tells_what_git_tracks(version: str, hashes: str, tmp_path: Pa
         git(top, "update-index", f"--index-version={version}")
     names = ask(top, {"PATH": os.environ["PATH"]}, "ls-files", "-z").strip("\0").split("\0")
     assert (top / ".git" / "index").read_bytes()[7] == int(version)
-    assert [*tracked_names(top)] == names
+    assert [*tracked_names(top, ".")] == names
+    for below in ("a", "a/b c", "long/x", f"long/{'x' * 99}", "absent", "later"):
+        told = ask(top, {"PATH": os.environ["PATH"]}, "ls-files", "-z", "--", below).strip("\0").split("\0")
+        assert [*tracked_names(top, below)] == [*filter(None, told)]
     git(top, "commit", "--quiet", "--message", "first")
     git(top, "worktree", "add", "--quiet", "-b", "other", str(tmp_path / "other"))
-    assert [*tracked_names(tmp_path / "other")] == [name for name in names if name != "later"]
+    assert [*tracked_names(tmp_path / "other", ".")] == [name for name in names if name != "later"]
 
 
 def test_what_is_no_index_is_not_read(tmp_path: Path) -> None:
@@ -290,6 +293,9 @@ def test_what_is_no_index_is_not_read(tmp_path: Path) -> None:
     top = honest(tmp_path / "top")
     index = top / ".git" / "index"
     content = index.read_bytes()
+    with index.open("r+b") as opened:
+        opened.truncate(1 << 27)
+    assert [*tracked_names(top, ".docker")] == ["."]
     endless = content[:12] + (bytes(62) + b"\0" + b"x" * 100 + b"\0") * 10000
     for changed in (
         b"",
@@ -301,11 +307,11 @@ def test_what_is_no_index_is_not_read(tmp_path: Path) -> None:
     ):
         index.write_bytes(changed)
         with pytest.raises(ValueError, match=r"\S"):
-            list(tracked_names(top))
+            list(tracked_names(top, "."))
     index.unlink()
     os.mkfifo(index)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".git").write_text("gitdir: /nonexistent\n")
     for folder in (top, tmp_path / "other", tmp_path):
         with pytest.raises(ValueError, match=r"\S"):
-            list(tracked_names(folder))
+            list(tracked_names(folder, "."))
