@@ -77,6 +77,27 @@ _ORDINARY = """
 """
 """Values of eight letters or more that are not secret under any name; shorter values are never secret."""
 
+_CONTROLLING = """
+    path, home, shell, env, bash_env, ifs, ps4, shellopts, bashopts, tmpdir, hostaliases, localdomain, res_options
+    nlspath, locpath, gconv_path, docker_host, docker_context, docker_config, docker_auth_config, docker_cert_path
+    docker_api_version, docker_custom_headers, docker_content_trust_server, kubeconfig, kuberc
+    ssh_askpass, ssh_auth_sock, ssh_pkcs11_helper, git_askpass, git_ssh, git_ssh_command, git_ssh_variant
+    git_exec_path, git_dir, git_work_tree, git_proxy_command, git_external_diff
+    godebug, ssl_cert_file, ssl_cert_dir, sslkeylogfile, gnupghome, gss_mech_config
+    aws_config_file, aws_shared_credentials_file, aws_endpoint_url, aws_ca_bundle, aws_web_identity_token_file
+    aws_container_credentials_full_uri, google_application_credentials
+    pythonpath, pythonhome, pythonstartup, pythonuserbase, pythonwarnings, perl5lib, perl5opt, rubyopt, rubylib
+    node_options, node_path, node_extra_ca_certs, java_tool_options, jdk_java_options
+"""
+"""Variables by which docker, its plug-ins and helpers, ssh, git or an interpreter find programs, engines and logins."""
+
+_CONTROLLING_START = (
+    *("ld_", "dyld_", "glibc_", "malloc_", "bash_func_", "buildx_", "buildkit_", "docker_cli_", "docker_tls"),
+    *("git_config", "git_trace", "otel_", "xdg_", "ssh_sk_", "openssl_", "krb5_", "password_store_"),
+    *("cloudsdk_config", "cloudsdk_python"),
+)
+"""The beginnings of such names."""
+
 _SHORTEST = 8
 # A number, a version, an address or a time; a longer number can be a key.
 _NUMBER = re.compile(r"[+-]?\d[\d.,:_]{0,15}")
@@ -96,7 +117,7 @@ _SECRET_PHRASES = _phrases(_SECRETS)
 _PUBLISHED_PHRASES = _phrases(_PUBLISHED)
 _LAST_PHRASES = _SECRET_PHRASES | _phrases(_LAST_ONLY)
 _PLAIN_KEY_WORDS, _ABOUT_WORDS, _SWITCH_WORDS = map(_words, (_PLAIN_KEYS, _ABOUT, _SWITCHES))
-_QUALIFIER_WORDS, _ORDINARY_WORDS = map(_words, (_QUALIFIERS, _ORDINARY))
+_QUALIFIER_WORDS, _ORDINARY_WORDS, _CONTROLLING_WORDS = map(_words, (_QUALIFIERS, _ORDINARY, _CONTROLLING))
 _LONGEST = 3  # words in the longest phrase
 # The endings of NPMTOKEN and SECRETKEY; shorter phrases end too many other words.
 _GLUED = tuple(glued for phrase in _SECRET_PHRASES if len(glued := "".join(phrase)) >= 5)  # noqa: PLR2004 -- see there
@@ -116,6 +137,12 @@ def is_secret_name(name: str) -> bool:
     if tuple(words[:2]) in _PUBLISHED_PHRASES:
         return False
     return _is_secret(words) or _is_secret(camel) or _BUNDLER.fullmatch(name) is not None
+
+
+def is_controlling(name: str) -> bool:
+    """Return whether a variable of this name controls docker, or the programs that docker starts."""
+    low = name.lower()
+    return low in _CONTROLLING_WORDS or low.startswith(_CONTROLLING_START)
 
 
 def is_ordinary(value: str) -> bool:

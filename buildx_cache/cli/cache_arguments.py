@@ -235,7 +235,8 @@ def _branches_in(line: str) -> tuple[str, ...]:
 
 def _lines(source: str) -> list[str]:
     try:
-        return (sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig")).splitlines()
+        read = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig")
+        return read.split("\n")  # not splitlines: a name may hold other breaks
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise UsageError(

@@ -5,6 +5,7 @@ Woodpecker, Drone and Harness hand them over as ``PLUGIN_<NAME>`` variables, Bui
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, MutableMapping
@@ -28,9 +29,10 @@ def plugin_variables(env: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     A password stays where it is: the option names its variable.
 
     Raises:
-        UsageError: a setting that is no option.
+        UsageError: a setting that is no option, or an item with several lines.
     """
-    env = {**env, **_of_buildkite(env)}
+    whole = _of_buildkite(env)
+    env = {**env, **whole}
     context = env.get(PREFIX + CONTEXT.upper()) or "."
     if context.startswith("-") and context != "-":
         context = f"./{context}"  # a path, never an option
@@ -43,7 +45,9 @@ def plugin_variables(env: Mapping[str, str]) -> tuple[str, dict[str, str]]:
             found[ENV_PREFIX + "PASSWORD_ENV"] = variable
         else:
             option = _option(name)
-            found[ENV_PREFIX + option.upper()] = "\n".join(_items(option, value)) if KINDS[option] is tuple else value
+            is_list = KINDS[option] is tuple
+            items = _items(option, value, is_joined=variable not in whole) if is_list else [value]
+            found[ENV_PREFIX + option.upper()] = "\n".join(items)
     return context, found
 
 
@@ -80,18 +84,30 @@ def _option(setting: str) -> str:
     )
 
 
-def _items(option: str, value: str) -> list[str]:
-    """Split a list: JSON, one item a line, or joined with commas."""
+def _items(option: str, value: str, *, is_joined: bool) -> list[str]:
+    """Split a list: JSON, one item a line, or, if the CI joins lists (``is_joined``), with commas.
+
+    Raises:
+        UsageError: an item has several lines, which would be several items: a commit's message may be a part of it.
+    """
     if value[0] in "[{":
-        try:
-            return _from_json(json.loads(value))
-        except (ValueError, RecursionError):
-            pass
+        with contextlib.suppress(ValueError, RecursionError):
+            return _whole(option, _from_json(json.loads(value)))
+    if not is_joined:
+        return _whole(option, [value])
     if "\n" in value:
-        return [line for line in value.splitlines() if line]
+        return [line for line in value.split("\n") if line.strip()]
     if option in _PLAIN:
         return [item.strip() for item in value.split(",") if item.strip()]
     return _BEFORE_PAIR.split(value) if option in _PAIRS else [value]
+
+
+def _whole(option: str, items: list[str]) -> list[str]:
+    if any("\n" in item.rstrip("\n") for item in items):
+        raise UsageError(
+            f"{option}: an item has several lines", code="plugin-settings-malformed", hint="write each item for itself"
+        )
+    return items
 
 
 def _from_json(value: object) -> list[str]:

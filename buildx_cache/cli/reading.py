@@ -6,13 +6,14 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from buildx_cache.ci import GitFacts, detect, provider_of
 from buildx_cache.ci.step_outputs import handed_on
+from buildx_cache.engine.committed import logins_of_user
 from buildx_cache.errors import BuildxCacheError, UsageError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.plan.registry_choice import named_hosts
@@ -95,7 +96,7 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     default_branch = str(asked.get("default_branch") or _trusted(found).get("default_branch") or "")
     is_fork = detect(env, git=GitFacts, read_text=read_text, default_branch=default_branch).is_fork
     if found.layer and found.ground:
-        ground = replace(found.ground, programs=_programs(env))
+        ground = replace(found.ground, programs=_programs(env), settings=_existing(logins_of_user(env)))
         check_found(found.layer, ground, is_fork=is_fork)
     layers = with_push_decided((*callers, *((found.layer,) if found.layer else ())), is_fork=is_fork)
     file = layers[-1] if found.layer else None
@@ -163,6 +164,10 @@ def _configuration(asked: Mapping[str, Any]) -> Configuration:
 def _programs(env: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the folders of ``PATH``, without links."""
     return tuple(Path(os.path.realpath(folder)) for folder in env.get("PATH", os.defpath).split(os.pathsep))
+
+
+def _existing(places: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(Path(os.path.realpath(place)) for place in places if os.path.lexists(place))
 
 
 def _trusted(found: Configuration) -> Mapping[str, object]:

@@ -78,7 +78,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
     plan = _noted(make_plan(request, ci, facts), request, ci)
     plan = replace(plan, notes=(*plan.notes, *notes, *filter(None, (provenance.note,))))
     check_exported_folders(
-        request, plan.cache.written_folders, settings=settings_of_user(request, env), programs=own_files(env)
+        request, plan.cache.folders, settings=settings_of_user(request, env), programs=own_files(env)
     )
     check_cache_directories(plan.cache.written_folders)
     return Session(engine=engine, ci=ci, plan=plan, place=place, retries=retries)

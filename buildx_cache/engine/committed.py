@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +17,10 @@ from urllib.parse import parse_qs
 
 import buildx_cache
 from buildx_cache.atomic import read_regular
-from buildx_cache.engine.credentials import buildx_folder, configuration_folder, home_folder, is_helper_name
+from buildx_cache.engine.credentials import buildx_folder, configuration_folder, home_folder
 from buildx_cache.engine.docker import cache_home
 from buildx_cache.engine.git import query
+from buildx_cache.engine.git_index import tracked_names
 from buildx_cache.errors import UsageError
 from buildx_cache.permissions import way_to
 from buildx_cache.request.build_request import BuildRequest, Driver
@@ -32,9 +34,21 @@ _HARMLESS = frozenset(
     {"auths", "credsStore", "credHelpers", "proxies", "HttpHeaders", "detachKeys", "imagesFormat", "psFormat"}
 )
 """Keys of a configuration file that choose no program and no engine: logins, helpers on ``PATH``, formats."""
+_ANY_HOST = ".*"
+_HOSTS_OF_HELPERS = {
+    # They keep a login for each host, or check the host.
+    **dict.fromkeys(("desktop", "osxkeychain", "pass", "secretservice", "wincred", "ecr-login", "gcloud"), _ANY_HOST),
+    # It gives Google's token to every host (docker-credential-gcr's ``credhelper/helper.go``).
+    "gcr": r"(?:[a-z0-9-]+\.)*gcr\.io|[a-z0-9-]+-docker\.pkg\.dev",
+    **dict.fromkeys(("acr-env", "acr-linux"), r"[a-z0-9-]+\.azurecr\.(?:io|cn|us|de)"),
+}
+"""Credential helpers that a committed configuration file may name, and for which hosts: others may answer for any."""
 _LIMIT = 1 << 20
 _AWS = (("AWS_CONFIG_FILE", ".aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"))
-_GCLOUD = (("CLOUDSDK_CONFIG", ".config/gcloud"),)
+_GCLOUD = (
+    ("CLOUDSDK_CONFIG", ".config/gcloud"),
+    ("GOOGLE_APPLICATION_CREDENTIALS", ".config/gcloud/application_default_credentials.json"),
+)
 _HELPERS = {
     "ecr-login": _AWS,
     "gcloud": _GCLOUD,
@@ -44,6 +58,8 @@ _HELPERS = {
 """Files that credential helpers read: the variable that names another place, and the place below the home folder."""
 _INSTALLERS = ("UV_CACHE_DIR", "UV_TOOL_DIR", "UV_PYTHON_INSTALL_DIR", "PIPX_HOME", "PIPX_SHARED_LIBS", "PIP_CACHE_DIR")
 """Variables that name folders of uv, pipx and pip; CIs keep such folders of a checkout between jobs."""
+_LOGINS = ("KUBECONFIG", "DOCKER_CERT_PATH", "AWS_WEB_IDENTITY_TOKEN_FILE", "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE")
+"""Variables that name files with logins, beside those of settings."""
 _SITES = ("site-packages", "dist-packages")
 _HOMES = ("HOME", "XDG_CONFIG_HOME")
 """Variables that name a folder in which any program may look for its settings, plug-ins and packages."""
@@ -128,7 +144,9 @@ def _is_harmless(file: Path) -> bool:
     """Return whether a configuration file chooses no program and no engine, however Docker reads it."""
     pairs = _pairs(file)
     return bool(
-        pairs is not None and all(key in _HARMLESS for key, _ in pairs) and all(map(is_helper_name, _helpers(pairs)))
+        pairs is not None
+        and all(key in _HARMLESS for key, _ in pairs)
+        and all(_is_for(helper, host) for host, helper in _helpers_by_host(pairs))
     )
 
 
@@ -146,9 +164,16 @@ def _pairs(file: Path) -> tuple[tuple[str, object], ...] | None:
     return pairs if isinstance(pairs, tuple) else None
 
 
-def _helpers(pairs: Iterable[tuple[str, object]]) -> Iterator[object]:
+def _helpers_by_host(pairs: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    """Yield each credential helper after its host; the host of the helper for all hosts is empty."""
     for value in (value for key, value in pairs if key in ("credsStore", "credHelpers")):
-        yield from (name for _, name in value) if isinstance(value, tuple) else (value,)
+        yield from ((str(host), name) for host, name in value) if isinstance(value, tuple) else (("", value),)
+
+
+def _is_for(helper: object, host: str) -> bool:
+    """Return whether a helper sends no host the login of another one, if a stranger names it for ``host``."""
+    pattern = _HOSTS_OF_HELPERS.get(helper) if isinstance(helper, str) else None
+    return pattern is not None and re.fullmatch(pattern, host.rpartition("://")[2], re.IGNORECASE) is not None
 
 
 def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
@@ -172,6 +197,15 @@ def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Pat
     clouds = (place for _, place in _clouds(request, env))
     dockers = (configuration_folder(env), buildx_folder(env), _settings_home(env) / "docker")
     return (*dockers, cache_home(env), *_git_settings(env), *clouds)
+
+
+def logins_of_user(env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the files and folders in which docker, git, clusters and cloud clients may keep logins of the user."""
+    dockers = (Path(env.get("DOCKER_CONFIG") or _home(env) / ".docker"), _settings_home(env) / "docker")
+    named = (Path(text) for name in _LOGINS for text in env.get(name, "").split(os.pathsep) if text)
+    clouds = (place for _, place in _below_home((*_AWS, *_GCLOUD, *_HELPERS["pass"]), env))
+    kept = (_home(env) / name for name in (".git-credentials", ".netrc", ".ssh", ".kube"))
+    return (*dockers, *_git_settings(env), *named, *clouds, *kept)
 
 
 def own_files(env: Mapping[str, str]) -> tuple[Path, ...]:
@@ -274,7 +308,7 @@ def _of_helpers(env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
         pairs = _pairs(configuration_folder(env) / _CONFIG)
     except UsageError:  # the user has no home folder
         return
-    for helper in dict.fromkeys(map(str, _helpers(pairs or ()))):
+    for helper in dict.fromkeys(str(helper) for _, helper in _helpers_by_host(pairs or ())):
         yield from _below_home(_HELPERS.get(helper, ()), env)
 
 
@@ -293,7 +327,7 @@ def _home(env: Mapping[str, str]) -> Path:
 def _tracked(place: Path, request: BuildRequest, env: Mapping[str, str]) -> Iterator[str]:
     """Yield what git tracks of a file or folder: the paths in it, or a link on the way to it.
 
-    Yield ``.`` if git does not answer in time or there are too many paths; without git, if the folder has plug-ins.
+    Yield ``.`` if git does not answer in time or there are too many paths. Without git, its index is read.
     Only the working copies of this build count: users may keep their settings in a repository.
     """
     spelled = Path(os.path.abspath(place))  # noqa: PTH100 -- Path.absolute keeps `..`
@@ -333,8 +367,17 @@ def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
     own["GIT_CONFIG_GLOBAL"] = os.devnull
     name = str(place.relative_to(top))
     done = query(top, own, "-c", "safe.directory=*", "--literal-pathspecs", "ls-files", "-z", "--", name)
-    has_git = shutil.which("git", path=env.get("PATH")) is not None
-    if done.code < 0 and os.path.lexists(place if has_git else place / "cli-plugins"):
+    if done.code < 0 and shutil.which("git", path=env.get("PATH")):
         yield "."
-    for path in filter(None, done.stdout.split("\0")):
+        return
+    for path in filter(None, done.stdout.split("\0")) if done.code == 0 else _in_index(top, name):
         yield os.path.relpath(path, name)
+
+
+def _in_index(top: Path, name: str) -> Iterator[str]:
+    """Yield the tracked paths at a path relative to the top, without git; if that fails, the folder of plug-ins."""
+    try:
+        yield from tracked_names(top, name)
+    except ValueError:
+        if os.path.lexists(plugins := top / name / "cli-plugins"):
+            yield os.path.relpath(plugins, top)

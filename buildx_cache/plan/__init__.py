@@ -38,6 +38,7 @@ from buildx_cache.reference import Reference, is_loopback
 from buildx_cache.request.build_request import BuildRequest, Driver
 from buildx_cache.request.local_paths import flag_values, secret_sources
 from buildx_cache.request.outputs import Output, attests, loads, pushes, pushes_by_digest
+from buildx_cache.request.remote_context import is_remote_context
 from buildx_cache.request.trust import may_push_image
 
 __all__ = [
@@ -70,6 +71,11 @@ __all__ = [
 
 # `prune --keep-storage` became --max-used-space in Buildx 0.18 (docker/buildx#2724).
 _MAX_USED_SPACE = (0, 18, 0)
+# The flag --policy, and policies beside a Dockerfile, came with Buildx 0.31 (docker/buildx#3593).
+_POLICIES = (0, 31, 0)
+_POLICY_NOTE = (
+    "a policy at the build context's address is not evaluated: it could read files here; name your own with -- --policy"
+)
 # Keys of Buildx' metadata file.
 DIGEST = "containerimage.digest"
 CONFIG_DIGEST = "containerimage.config.digest"
@@ -120,10 +126,12 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     _check_inline(request, cache)
     _check_left_out(request, cache)
     _check_folders(request, cache)
+    target = _target(request, builder, cache, image)
+    resets_policy = _resets_policy(request, facts)
     return BuildPlan(
         builder=builder,
         cache=cache,
-        targets=(_target(request, builder, cache, image),),
+        targets=(_resetting(target) if resets_policy else target,),
         docker_context=request.docker_context,
         store=facts.store,
         login=plan_login(request, named),
@@ -132,6 +140,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         notes=(
             *case_notes(request),
             *login_notes(request, named),
+            *((_POLICY_NOTE,) if resets_policy else ()),
             *_notes(request, ci, builder, cache),
             *_unset_secrets(request, facts),
         ),
@@ -241,6 +250,27 @@ def _target(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image
             _cache_build(request, builder, cache, (name,), (entry,)) for name, entry in cache.node_exports
         ),
         cache_build=_cache_build(request, builder, cache, image.platforms, apart) if apart else None,
+    )
+
+
+def _resets_policy(request: BuildRequest, facts: Facts) -> bool:
+    """Return whether Buildx would evaluate the policy of whoever wrote the build context at an address.
+
+    Such a policy may read JSON files below the working directory, and send them away as an image's digest
+    (``cwd://`` in Buildx' ``build/policy_loader.go``, ``pin_image``).
+    """
+    is_fetched = request.context != "-" and is_remote_context(request.context)
+    is_asked = any(flag.partition("=")[0] == "--policy" for flag in request.buildx_flags)
+    return facts.buildx >= _POLICIES and is_fetched and not is_asked and not request.file.startswith(("/", "-"))
+
+
+def _resetting(target: Target) -> Target:
+    """Return the target with builds that pass over the build context's own policy."""
+    return replace(
+        target,
+        build=replace(target.build, resets_policy=True),
+        node_exports=tuple(replace(each, resets_policy=True) for each in target.node_exports),
+        cache_build=replace(target.cache_build, resets_policy=True) if target.cache_build else None,
     )
 
 

@@ -73,6 +73,8 @@ class BuildInvocation(BuildxOptions):
 
     progress: str = ""
     """The value of ``--progress``; empty: Buildx chooses."""
+    resets_policy: bool = False
+    """Whether Buildx is to pass over the policy that the build context has."""
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -80,6 +82,7 @@ class BuildInvocation(BuildxOptions):
         words = ["buildx", "build"]
         words += ["--progress", self.progress] if self.progress else []
         words += ["--builder", self.builder]
+        words += ["--policy", "reset=true"] if self.resets_policy else []
         words += [word for tag in self.tags for word in ("--tag", tag)]
         words += _option("--platform", ",".join(self.platforms)) if self.platforms else ()
         for name, value in self.passed_on.items():
@@ -282,6 +285,12 @@ class CachePlan:
     def active(self, entries: tuple[CacheEntry, ...]) -> tuple[CacheEntry, ...]:
         """Return the entries that are not left out."""
         return tuple(entry for entry in entries if entry not in dict(self.left_out))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Return the local folders that the build reads or writes, and the folder around those of several platforms."""
+        found = (entry.folder for entry in (*self.imports, *self.written))
+        return tuple(dict.fromkeys(filter(None, (self.directory, *found))))
 
     @property
     def written_folders(self) -> tuple[str, ...]:

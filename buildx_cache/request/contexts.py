@@ -204,6 +204,8 @@ def check_exported_folders(
 ) -> None:
     """Refuse an export of the image's files into a folder that the same call uses for something else.
 
+    ``caches`` are the folders of the caches that the call reads or writes.
+
     Folders of a cache, a layout or another export are refused: Buildx writes the image's files first and then follows
     their links, so the image would choose which files of the host are written. Folders with the user's ``settings`` are
     refused, and results over these settings, too: a Docker plug-in of the image would run on the host at the next

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from buildx_cache.atomic import read_regular
 from buildx_cache.caches.backend import closest
 from buildx_cache.errors import UsageError
 from buildx_cache.layout.model import FindingKind
@@ -36,6 +38,7 @@ from buildx_cache.request.probe import (
     is_unending,
     look,
     refuse_foreign_links,
+    working_directory,
 )
 from buildx_cache.request.remote_context import is_remote_context, is_url
 from buildx_cache.working_copy import led_outside
@@ -47,6 +50,8 @@ _OWN_FRONTEND = re.compile(rb"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:
 _COMMENTS = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r\f\v]*(?:(?:#|//)[^\n]*)?(?:\n|\Z))*")
 _DIRECTIVE = re.compile(rb"(?:#|//)\s*syntax\s*=\s*(\S*)", re.IGNORECASE)
 _HEAD = 1 << 20
+_REGO_MODULE = re.compile(rb"\bdata\b")
+_PLAIN_LOAD = re.compile(rb'\bload_json\s*\(\s*"[\w./-]+"\s*\)')
 _MOST_SHOWN = 20
 
 
@@ -222,7 +227,11 @@ def _has_own_frontend(dockerfile: str) -> bool:
 
 
 def _check_policy(request: BuildRequest) -> None:
-    """Refuse a policy unless it is a regular file: Buildx follows links (``build/opt.go``) and prints what it reads."""
+    """Refuse a policy unless it is a regular file that reads nothing of the host.
+
+    Buildx follows links (``build/opt.go``) and prints what it reads. A policy may read JSON files below the working
+    directory, too (``cwd://`` in ``build/policy_loader.go``), print them, and send them away as an image's digest.
+    """
     for policy in (f"{dockerfile}.rego" for dockerfile in _dockerfiles(request)):
         if not is_ordinary(Path(policy)):
             raise UsageError(
@@ -230,6 +239,31 @@ def _check_policy(request: BuildRequest) -> None:
                 code="policy-not-a-file",
                 hint="make it an ordinary file",
             )
+        if not _is_below_context(request) and _may_read_elsewhere(Path(policy)):
+            raise UsageError(
+                f"the policy {policy} may read files of the working directory, which is not in the build context",
+                code="policy-reads-elsewhere",
+                hint='change to the folder of the build context, or name files plainly: load_json("FILE")',
+            )
+
+
+def _is_below_context(request: BuildRequest) -> bool:
+    """Return whether the working directory is in the build context, whose files the build has anyway."""
+    if is_remote_context(request.context):
+        return False
+    return Path(os.path.realpath(working_directory())).is_relative_to(os.path.realpath(request.context))
+
+
+def _may_read_elsewhere(policy: Path) -> bool:
+    """Return whether a policy calls ``load_json`` with anything but a plain path, or calls other modules.
+
+    Comments count, too: what is one depends on the strings before it.
+    """
+    try:
+        text = read_regular(policy, _HEAD)
+    except OSError as error:
+        return error.errno == errno.EFBIG
+    return text.count(b"load_json") != len(_PLAIN_LOAD.findall(text)) or _REGO_MODULE.search(text) is not None
 
 
 def _check_secrets(request: BuildRequest) -> None:

@@ -37,12 +37,14 @@ _MOST_ENTRIES = 20_000
 class Ground:
     """The place of a found file: the ``root`` of its working copy, and the build ``context`` if that is a folder.
 
-    ``programs`` are the folders in which this call looks for programs, without links.
+    ``programs`` are the folders in which this call looks for programs, ``settings`` the user's settings and logins that
+    exist; both without links.
     """
 
     root: Path
     context: Path | None = None
     programs: tuple[Path, ...] = ()
+    settings: tuple[Path, ...] = ()
 
 
 def ground_of(folder: Path, context: Path | None) -> Ground:
@@ -104,11 +106,18 @@ def _exported(text: str, ground: Ground) -> str:
 
 
 def _sent(text: str, ground: Ground) -> str:
-    """Check a folder that the builder may read as a whole: ``.git/config`` often has the CI's token."""
+    """Check a folder that the builder may read as a whole: ``.git/config`` often has the CI's token.
+
+    A CI may keep the user's logins in the checkout, too.
+    """
     if found := _path(text, ground):
         return found
-    is_sent_already = ground.context is not None and Path(os.path.abspath(text)).is_relative_to(ground.context)  # noqa: PTH100 -- normalises `..`
-    return "" if is_sent_already else _finding(text, _is_git, ".git")
+    if ground.context is not None and Path(os.path.abspath(text)).is_relative_to(ground.context):  # noqa: PTH100 -- normalises `..`
+        return ""  # it is sent already
+    folder = Path(os.path.realpath(text))
+    if any(place.is_relative_to(folder) or folder.is_relative_to(place) for place in ground.settings):
+        return "the folder holds settings or logins of the user"
+    return _finding(text, _is_git, ".git")
 
 
 def _is_git(entry: os.DirEntry[str]) -> bool:

@@ -176,7 +176,8 @@ def _without_nul(name: str, value: Any, layer: OptionLayer) -> Any:  # noqa: ANN
 
 def _to_list(name: str, value: object, layer: OptionLayer) -> tuple[str, ...]:
     if isinstance(value, str):
-        return tuple(line.strip() for line in value.splitlines() if line.strip())
+        # Not splitlines: a branch's name may hold other breaks, such as U+2028, and would be two items.
+        return tuple(line.strip() for line in value.split("\n") if line.strip())
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise _wrong_type(name, value, layer, "a list of strings")

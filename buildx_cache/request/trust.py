@@ -14,7 +14,16 @@ from pathlib import Path
 from buildx_cache.errors import UsageError
 from buildx_cache.request.ambient import GIVEN_LOGIN
 from buildx_cache.request.build_request import BuildRequest
-from buildx_cache.request.local_paths import SYNTAX, LocalPath, output_pairs, outputs_of, used_paths, values_of
+from buildx_cache.request.local_paths import (
+    RESULT_FILES,
+    SYNTAX,
+    LocalPath,
+    is_path,
+    output_pairs,
+    outputs_of,
+    used_paths,
+    values_of,
+)
 from buildx_cache.request.options import OPTIONS
 from buildx_cache.request.rules import NAME_ANNOTATIONS, Ground, Permission, allow, frontend_name, may_name, may_push
 from buildx_cache.request.sources import OptionLayer, converted, setting
@@ -26,6 +35,7 @@ PERMISSIONS: Mapping[str, Permission] = {name: each.rule for name, each in OPTIO
 
 _HINT = "name the file with --config FILE or BUILDX_CACHE_CONFIG, or trust it with --trust-config"
 _PUSHES = ("push", "push_auto")
+_CACHES = ("cache_dir", "cache_from", "cache_to")
 _NAMES = ("tag", "cache_ref")
 
 _FORK = "this is a pull request from a fork"
@@ -76,6 +86,8 @@ def check_use(request: BuildRequest, layers: Sequence[OptionLayer], layer: Optio
         raise _refused(layer, taken, "it names the image of the builder, or the frontend", _HINT)
     if "build_context" in own and _replaces_frontend(mine, request):
         raise _refused(layer, "build_context", "it replaces the program that is to read the Dockerfile", _HINT)
+    if within := _in_caches(mine, request):
+        raise _refused(layer, within, "it would be written to a cache's folder", _HINT)
     exports = tuple(_exported_folders(request))
     for used in used_paths(request):
         meeting = any(_meet(used, export.path) for export in exports if export.text != used.text)
@@ -149,6 +161,16 @@ def may_push_image(request: BuildRequest) -> bool:
 
 def _exported_folders(request: BuildRequest) -> Iterator[LocalPath]:
     return (each for each in used_paths(request) if each.name == "output" and _is_local(each.text))
+
+
+def _in_caches(mine: BuildRequest, request: BuildRequest) -> str:
+    """Return the file's option with a result in the folder of a cache, whose content later builds trust; else ""."""
+    caches = [os.path.realpath(each.path) for each in used_paths(request) if each.name in _CACHES and each.path]
+    results = (each for each in used_paths(mine) if each.name in (*RESULT_FILES, "output") and is_path(each.path))
+    return next(
+        (each.name for each in results if any(Path(os.path.realpath(each.path)).is_relative_to(at) for at in caches)),
+        "",
+    )
 
 
 def _is_local(output: str) -> bool:

@@ -8,7 +8,7 @@ from buildx_cache.caches.backend import closest
 from buildx_cache.caches.entry import SCOPED
 from buildx_cache.caches.parsing import parse_export, parse_import
 from buildx_cache.errors import UsageError
-from buildx_cache.redaction import has_login
+from buildx_cache.redaction import has_login, is_secret_argument
 from buildx_cache.reference import registry_key
 from buildx_cache.request.build_request import BuildRequest, Driver, Progress, option_key, parse_endpoint
 from buildx_cache.request.local_paths import (
@@ -19,6 +19,7 @@ from buildx_cache.request.local_paths import (
 )
 from buildx_cache.request.options import parse_duration, parse_size
 from buildx_cache.request.outputs import Output, printing_flags, pushing_outputs
+from buildx_cache.secret_names import is_controlling
 
 # `_` is allowed in x86_64 only: BuildKit exports the files of `linux/arm/v7` and `linux/arm_v7` to the same folder.
 _PLATFORM = re.compile(r"(?:x86_64|[a-z0-9-]+)(?:/(?:x86_64|[a-z0-9.-]+)){0,2}", re.IGNORECASE | re.ASCII)
@@ -57,6 +58,7 @@ def check(request: BuildRequest) -> None:
         _check_builder,
         _check_login,
         _check_formats,
+        _check_arguments,
         _check_progress,
     ):
         rule(request)
@@ -227,12 +229,26 @@ def _check_formats(request: BuildRequest) -> None:
             code="prefix-malformed",
             hint="write a word of letters, digits and dashes, such as api",
         )
+
+
+def _check_arguments(request: BuildRequest) -> None:
+    """Refuse a build argument without a name, and one that docker would take for its own setting.
+
+    A secret value is set in docker's environment: a list of arguments may hold a text of the repository.
+    """
     for text in request.build_arg:
-        if not text.partition("=")[0]:
+        name, _, value = text.partition("=")
+        if not name:
             raise UsageError(
                 f"--build-arg {text!r} has no name",
                 code="build-arg-malformed",
                 hint="write NAME=VALUE, or NAME to take it from the environment",
+            )
+        if is_secret_argument(name, value) and is_controlling(name):
+            raise UsageError(
+                f"--build-arg {name} looks like a secret, and would be set in docker's environment, which it controls",
+                code="build-arg-controlling",
+                hint="give it another name, or hand it over with --secret",
             )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,22 @@ def a_helper_of_one_registry(config: Path, mark: Path) -> None:
     _program(config.parent / "docker-credential-x" / "y", mark)
     config.mkdir()
     (config / "config.json").write_text('{"credHelpers": {"r.example.com": "x/y"}, "credHelpers": {}}')
+
+
+def a_helper_that_answers_for_every_host(config: Path, _: Path) -> None:
+    """The attack: ``FROM evil.example/x`` gets the token of the job's cloud."""
+    config.mkdir()
+    (config / "config.json").write_text('{"credHelpers": {"gcr.io": "gcr", "evil.example": "gcr"}}')
+
+
+def a_helper_for_all_hosts(config: Path, _: Path) -> None:
+    config.mkdir()
+    (config / "config.json").write_text('{"credsStore": "gcr"}')
+
+
+def an_unknown_helper(config: Path, _: Path) -> None:
+    config.mkdir()
+    (config / "config.json").write_text('{"credHelpers": {"evil.example": "vault-login"}}')
 
 
 def a_link_without_an_end(config: Path, _: Path) -> None:
@@ -121,6 +138,9 @@ COMMITS: tuple[Commit, ...] = (
     a_plugin_before_junk,
     a_helper_in_the_checkout,
     a_helper_of_one_registry,
+    a_helper_that_answers_for_every_host,
+    a_helper_for_all_hosts,
+    an_unknown_helper,
     a_link_without_an_end,
     a_link,
     a_link_to_what_is_not_committed,
@@ -191,6 +211,33 @@ def test_nothing_that_is_committed_there_takes_effect(
     assert "\n::" not in ran.stderr
     assert "\x1b" not in ran.stderr
     assert docker.tool("doctor", cwd=top, env=env).code == 2
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("how", ["absent", "failing"])
+@pytest.mark.parametrize("name", ["HOME", "DOCKER_CONFIG"])
+@pytest.mark.parametrize("commit", [a_plugin, a_plugin_elsewhere, a_context, a_builder], ids=lambda each: each.__name__)
+def test_nothing_takes_effect_where_git_tells_nothing(
+    commit: Commit, name: str, how: str, tmp_path: Path, docker: Docker
+) -> None:
+    """Many images have no git; and git fails in a worktree, or in the checkout of another user if it is old."""
+    top, mark, tools = honest(tmp_path / "top"), tmp_path / "mark", tmp_path / "tools"
+    commit(top / ".docker", mark)
+    git(top, "add", "--all", "--force")
+    git(top, "commit", "--quiet", "--message", "second")
+    tools.mkdir()
+    (tools / "docker").symlink_to(str(shutil.which("docker", path=docker.child_env()["PATH"])))
+    if how == "failing":
+        (tools / "git").write_text("#!/bin/sh\nexit 128\n")
+        (tools / "git").chmod(0o755)
+    env = {**_variables(top, name), "PATH": str(tools)}
+    if name == "HOME":
+        env["XDG_CONFIG_HOME"] = ""
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
+    assert (ran.code, ran.report["error"]["code"]) == (
+        2,
+        "home-committed" if name == "HOME" else "docker-config-committed",
+    )
     assert not mark.exists()
 
 
@@ -465,7 +512,31 @@ def test_no_certificates_that_are_committed_are_taken_over(tmp_path: Path, docke
     assert (ran.code, "certs.d" in ran.stderr) == (2, True), ran.stderr
 
 
-@pytest.mark.parametrize("committed", [{}, {"credHelpers": {"r.example.com": "absent"}}], ids=["nothing", "a helper"])
+@pytest.mark.parametrize("helper", ["gcr", "gcloud"])
+def test_no_credentials_of_google_that_are_committed_are_used(helper: str, tmp_path: Path, docker: Docker) -> None:
+    """Those of a workload hold no secret, so that people commit them; they say where the job's token is sent."""
+    top, config = honest(tmp_path / "top"), tmp_path / "config"
+    (top / "wif.json").write_text('{"type": "external_account"}')
+    own = Path(docker.env.get("DOCKER_CONFIG") or Path(os.environ["HOME"]) / ".docker") / "config.json"
+    given = json.loads(own.read_text()) if own.exists() else {}
+    config.mkdir()
+    (config / "config.json").write_text(json.dumps({**given, "credHelpers": {"r.example.com": helper}}))
+    env = {"DOCKER_CONFIG": str(config), "GOOGLE_APPLICATION_CREDENTIALS": str(top / "wif.json")}
+    assert docker.tool("build", "--cache", "none", ".", cwd=top, env=env).code == 0  # so far it is the job's own
+    git(top, "add", "--all", "--force")
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top, env=env)
+    assert ran.report["error"]["code"] == "cloud-config-committed", ran.stderr
+
+
+HELPERS = {
+    "r.example.com": "pass",
+    "https://eu.gcr.io": "gcr",
+    "europe-docker.pkg.dev": "gcr",
+    "x.azurecr.io": "acr-env",
+}
+
+
+@pytest.mark.parametrize("committed", [{}, {"credHelpers": HELPERS}], ids=["nothing", "helpers"])
 def test_what_the_job_puts_there_is_its_own(committed: dict[str, object], tmp_path: Path, docker: Docker) -> None:
     top = honest(tmp_path / "top")
     config = top / ".docker"

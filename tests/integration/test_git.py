@@ -18,6 +18,7 @@ import trustme
 
 from buildx_cache.ci import GitFacts
 from buildx_cache.engine.git import ask, git_provenance, read_git
+from buildx_cache.engine.git_index import tracked_names
 from buildx_cache.engine.git_origin import branches
 from buildx_cache.engine.process import capture_within
 from buildx_cache.errors import UnreachableError
@@ -253,3 +254,64 @@ def test_the_module_imports_nothing_from_the_working_folder(tmp_path: Path, dock
         (tmp_path / name / "__init__.py").write_text(f"open({str(marks)!r}, 'a').write('{name}\\n')\n")
     ran = docker.tool("--version", cwd=tmp_path, env={"PYTHONPATH": ":"})
     assert (ran.code, ran.stderr, marks.exists()) == (0, "", False)
+
+
+@pytest.mark.parametrize("version", ["2", "3", "4"])
+@pytest.mark.parametrize("hashes", ["sha1", "sha256"])
+def test_the_index_tells_what_git_tracks(version: str, hashes: str, tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    git(top, "init", "--quiet", f"--object-format={hashes}")
+    for name in (
+        ".docker/config.json",
+        "a/b",
+        "a/b c",
+        "a/\u00e9",
+        *(f"long/{'x' * length}" for length in range(1, 130)),
+    ):
+        (top / name).parent.mkdir(exist_ok=True)
+        (top / name).write_text(name)
+    git(top, "add", "--all")
+    if version == "3":
+        (top / "later").touch()
+        git(top, "add", "--intent-to-add", "later")
+    else:
+        git(top, "update-index", f"--index-version={version}")
+    names = ask(top, {"PATH": os.environ["PATH"]}, "ls-files", "-z").strip("\0").split("\0")
+    assert (top / ".git" / "index").read_bytes()[7] == int(version)
+    assert [*tracked_names(top, ".")] == names
+    for below in ("a", "a/b c", "long/x", f"long/{'x' * 99}", "absent", "later"):
+        told = ask(top, {"PATH": os.environ["PATH"]}, "ls-files", "-z", "--", below).strip("\0").split("\0")
+        assert [*tracked_names(top, below)] == [*filter(None, told)]
+    git(top, "commit", "--quiet", "--message", "first")
+    git(top, "worktree", "add", "--quiet", "-b", "other", str(tmp_path / "other"))
+    assert [*tracked_names(tmp_path / "other", ".")] == [name for name in names if name != "later"]
+
+
+def test_what_is_no_index_is_not_read(tmp_path: Path) -> None:
+    """One without an end in memory neither: from version 4 on, a name repeats the one before."""
+    top = honest(tmp_path / "top")
+    index = top / ".git" / "index"
+    content = index.read_bytes()
+    with index.open("r+b") as opened:
+        opened.truncate(1 << 27)
+    assert [*tracked_names(top, ".docker")] == ["."]
+    endless = content[:12] + (bytes(62) + b"\0" + b"x" * 100 + b"\0") * 10000
+    for changed in (
+        b"",
+        b"DIRC",
+        content[:20],
+        content[:70],
+        b"DIRC\0\0\0\4\xff\xff\xff\xff" + endless[12:],
+        b"X" * 99,
+    ):
+        index.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"\S"):
+            list(tracked_names(top, "."))
+    index.unlink()
+    os.mkfifo(index)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".git").write_text("gitdir: /nonexistent\n")
+    for folder in (top, tmp_path / "other", tmp_path):
+        with pytest.raises(ValueError, match=r"\S"):
+            list(tracked_names(folder, "."))

@@ -136,8 +136,10 @@ def test_no_layer_that_go_alone_finds_is_waited_for(docker: Docker, tmp_path: Pa
         (("--cache-dir", "out/cache"), {}),
         (("--cache-to", "type=local,dest=out/cache"), {}),
         ((), {"XDG_CACHE_HOME": "out"}),
+        (("--cache-dir", "out/cache", "--cache-read-only"), {}),
+        (("--cache-from", "type=local,src=out/cache"), {}),
     ],
-    ids=["cache-dir", "cache-to", "default"],
+    ids=["cache-dir", "cache-to", "default", "read only", "cache-from"],
 )
 def test_no_exported_image_has_links_where_the_cache_is_written(
     docker: Docker, tmp_path: Path, words: tuple[str, ...], env: dict[str, str]
@@ -145,6 +147,6 @@ def test_no_exported_image_has_links_where_the_cache_is_written(
     """The attack: the image holds partial writes that are links, which Buildx finds once the image is exported."""
     project = write_project(tmp_path / "hostile")
     env = {name: str(project / folder) for name, folder in env.items()}
-    kind = ("--cache", "none") if "--cache-to" in words else ("--cache", "local")
+    kind = ("--cache", "none") if {"--cache-to", "--cache-from"} & {*words} else ("--cache", "local")
     ran = docker.tool("build", "--driver", "docker", *kind, *words, "-o", "out", ".", cwd=project, env=env)
     assert (ran.code, (project / "out").exists()) == (2, False), ran.stderr

@@ -906,3 +906,33 @@ def test_compression_is_the_same_in_image_and_cache() -> None:
     assert plan.cache.exports[0].get("compression") == Compression.ZSTD
     assert plan.cache.exports[0].get("mode") == CacheMode.MIN
     assert "type=image,push=true,compression=zstd,oci-mediatypes=true" in plan.target.build.argv
+
+
+ADDRESS = "https://github.com/org/app.git"
+
+
+@pytest.mark.parametrize(
+    ("buildx", "asked", "is_reset"),
+    [
+        ((0, 33, 0), {"context": ADDRESS}, True),
+        ((0, 31, 0), {"context": "git@github.com:org/app.git", "file": "sub/Dockerfile"}, True),
+        ((0, 29, 1), {"context": ADDRESS}, False),  # has neither policies nor the option
+        ((0, 33, 0), {"context": ADDRESS, "buildx_flags": ("--policy", "filename=own.rego")}, False),
+        ((0, 33, 0), {"context": ADDRESS, "file": "/own/Dockerfile"}, False),
+        ((0, 33, 0), {"context": ADDRESS, "file": "-"}, False),
+        ((0, 33, 0), {"context": "."}, False),
+        ((0, 33, 0), {"context": "-"}, False),
+    ],
+)
+def test_the_policy_at_an_address_is_not_evaluated(
+    buildx: tuple[int, int, int],
+    asked: dict[str, Any],
+    is_reset: bool,  # noqa: FBT001 -- a table
+) -> None:
+    """Whoever wrote it could read JSON files below the working directory, and send them to a registry of theirs."""
+    request = make_request([OptionLayer(values={"cache": "local", **asked})])
+    plan = make_plan(request, CI_MAIN, replace(CONTAINERD, buildx=buildx))
+    builds = (plan.target.build, *filter(None, (plan.target.cache_build,)))
+    for build in builds:
+        assert ("--policy reset=true" in " ".join(build.argv)) is is_reset
+    assert any("policy" in note for note in plan.notes) is is_reset

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from buildx_cache.cli.plugin_settings import forget_settings, plugin_variables
@@ -37,6 +39,31 @@ def test_buildkite_hands_over_json() -> None:
     context, found = plugin_variables({"BUILDKITE_PLUGIN_CONFIGURATION": settings})
     assert context == "app"
     assert found == {"BUILDX_CACHE_TAG": "a\nb", "BUILDX_CACHE_PUSH": "true", "BUILDX_CACHE_BUILD_ARG": "A=1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tag", "app:x,app:latest"), ("build-arg", "BRANCH=x,BUILDKIT_SYNTAX=evil/x"), ("label", "a=b,c=d")],
+)
+def test_buildkite_joins_nothing_with_commas(name: str, value: str) -> None:
+    """A comma in a branch's name would add a tag or an argument."""
+    for given in (value, [value]):
+        _, found = plugin_variables({"BUILDKITE_PLUGIN_CONFIGURATION": json.dumps({name: given})})
+        assert found == {f"BUILDX_CACHE_{name.upper().replace('-', '_')}": value}
+
+
+@pytest.mark.parametrize(
+    "value", [["MESSAGE=x\nLD_PRELOAD=y"], {"MESSAGE": "x\nLD_PRELOAD=y"}, "MESSAGE=x\nLD_PRELOAD=y"]
+)
+def test_no_item_of_several_lines_is_several_items(value: object) -> None:
+    """A commit's message may be a part of it."""
+    for env in (
+        {"BUILDKITE_PLUGIN_CONFIGURATION": json.dumps({"build-arg": value})},
+        *([] if isinstance(value, str) else [{"PLUGIN_BUILD_ARG": json.dumps(value)}]),
+    ):
+        with pytest.raises(UsageError) as refused:
+            plugin_variables(env)
+        assert refused.value.code == "plugin-settings-malformed"
 
 
 @pytest.mark.parametrize("settings", ["[1]", "{", '"x"'])

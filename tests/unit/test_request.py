@@ -1323,3 +1323,99 @@ def test_a_home_is_filled_in_where_no_shell_does(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", "/home/me")
     assert requested(cache_dir="~/cache").cache_dir == "/home/me/cache"
     assert requested(cache_dir="").cache_dir == ""
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_only_a_line_feed_ends_an_item_of_a_variable(sign: str) -> None:
+    """A branch's name may hold the others, and would be two items: another tag, or another build argument."""
+    one = f"BRANCH=x{sign}BUILDKIT_SYNTAX=evil/x"
+    layer = environment_layer({"BUILDX_CACHE_BUILD_ARG": f"{one}\r\nA=b\n\n"})
+    assert converted((layer,)) == {"build_arg": (one, "A=b")}
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("LD_PRELOAD=a://u:p@h /w/evil.so", "DOCKER_HOST=tcp://u:p@evil.example:2375", "PATH=/w:http://u:p@h"),
+        *("docker_host=tcp://u:p@h", 'DOCKER_AUTH_CONFIG={"auths": {}}', "GIT_CONFIG_KEY_0=core.pager"),
+        *("GIT_SSH_COMMAND=/w/x http://u:p@h", "BASH_ENV=/w/x://u:p@h", "PYTHONPATH=/w:x://u:p@h"),
+        *(
+            "AWS_CONFIG_FILE=/w/x://u:p@h",
+            "SSH_SK_PROVIDER=/w/x://u:p@h",
+            "OPENSSL_CONF=/w/x://u:p@h",
+            "PS4=$(x) a://u:p@h",
+        ),
+    ],
+)
+def test_no_secret_argument_controls_docker(argument: str) -> None:
+    """Its value is in docker's environment; a list of arguments may hold a text of the repository."""
+    with pytest.raises(UsageError) as refused:
+        requested(build_arg=["A=b", argument])
+    assert refused.value.code == "build-arg-controlling"
+    assert argument.partition("=")[2] not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *(
+            "PIP_INDEX_URL=https://u:p@h/",
+            "HTTP_PROXY=http://u:p@h",
+            "GIT_TOKEN=x",
+            "DOCKER_PASSWORD=x",
+            "GIT_SSH_KEY=x",
+        ),
+        *(
+            "LD_PRELOAD=/w/evil.so",
+            "DOCKER_HOST=tcp://h:1",
+            "PATH=/bin",
+            "NODE_AUTH_TOKEN=x",
+            "LD_PRELOAD",
+            "KUBE_TOKEN=x",
+        ),
+    ],
+)
+def test_other_arguments_are_taken(argument: str) -> None:
+    """What is no secret is on the command line, where it controls nothing."""
+    assert requested(build_arg=[argument]).build_arg == (argument,)
+
+
+# --- the policy beside a Dockerfile ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_refused"),
+    [
+        ('x := load_json("cwd://.docker/config.json")', True),
+        ('x := load_json(concat("", ["cw", "d://x.json"]))', True),
+        ("x := load_json(`cwd://x.json`)", True),
+        ('x := count("cwd://x") with count as load_json', True),
+        ("x := data.docker.helpers.read", True),
+        ('x := data["docker"]', True),
+        ("import data as d", True),
+        ("x := `\n# `, load_json(`cwd://x.json`)", True),
+        ('# metadata\nx := load_json("versions.json")', False),
+        ('x := load_json( "a/b-c.json" )\ny := input.image.repo == "alpine"', False),
+    ],
+)
+def test_no_policy_reads_files_of_the_working_directory(policy: str, is_refused: bool, project: Path) -> None:  # noqa: FBT001 -- a table
+    """Buildx gives it those, it prints what it likes, and sends any digest to the registry of an image."""
+    (project / "folder" / "Dockerfile").write_text("FROM scratch\n")
+    (project / "folder" / "Dockerfile.rego").write_text(f"package docker\n{policy}\n")
+    (project / "folder" / "below").mkdir()
+    with pytest.raises(UsageError) if is_refused else contextlib.nullcontext() as refused:
+        check_paths(BuildRequest(context="folder"))
+    if refused:
+        assert refused.value.code == "policy-reads-elsewhere"
+    for here in (project / "folder", project / "folder" / "below"):
+        os.chdir(here)
+        check_paths(BuildRequest(context=str(project / "folder")))
+    os.chdir(project)
+
+
+def test_a_policy_beside_a_dockerfile_of_an_archive_reads_nothing_either(project: Path) -> None:
+    (project / "Dockerfile.rego").write_text('package docker\nx := load_json("cwd://x.json")\n')
+    with pytest.raises(UsageError) as refused:
+        check_paths(BuildRequest(context="-", file="Dockerfile"))
+    assert refused.value.code == "policy-reads-elsewhere"
+    check_paths(BuildRequest())

@@ -381,6 +381,33 @@ def test_a_found_file_writes_no_program_that_runs_here(output: str, is_refused: 
             read_request({}, {**FORK, "PATH": path})
 
 
+@pytest.mark.parametrize("place", [".docker", ".netrc", ".git-credentials", "own", "key.json"])
+@pytest.mark.parametrize("key", ["build-context", "file"])
+def test_a_found_file_sends_no_login_of_the_user(copy: Path, place: str, key: str) -> None:
+    """A CI may keep its home, or its settings of Docker, in the checkout, outside of the build context."""
+    app = copy / "apps" / "one"
+    app.mkdir(parents=True, exist_ok=True)
+    for name in ("other/kept", "apps/one"):
+        (copy / name).mkdir(parents=True, exist_ok=True)
+        (copy / name / "Dockerfile").write_text("FROM scratch\n")
+    login = copy / "other" / "kept" / place
+    login.write_text("{}")
+    variables = {"own": "DOCKER_CONFIG", "key.json": "GOOGLE_APPLICATION_CREDENTIALS"}
+    env = {variables[place]: str(login)} if place in variables else {"HOME": str(login.parent)}
+    try:
+        for folder in ("other", "other/kept"):
+            value = f"{folder}/Dockerfile" if key == "file" else [f"x={folder}"]
+            (copy / folder / "Dockerfile").write_text("FROM scratch\n")
+            (copy / "buildx-cache.toml").write_text(f"\n{key} = {json.dumps(value)}\n")
+            for ci in (NOT_A_FORK, FORK):
+                with pytest.raises(UsageError, match="logins"):
+                    read_request({"context": "apps/one"}, {**ci, **env})
+            read_request({"context": "apps/one"}, NOT_A_FORK)
+            read_request({"context": "other"}, {**FORK, **env})  # it is sent already
+    finally:
+        login.unlink()
+
+
 # --- what the merged request would make of it --------------------------------------------------------------
 
 
@@ -421,6 +448,34 @@ def test_a_forks_file_does_not_name_what_the_engine_may_keep(output: str, is_fla
     with pytest.raises(UsageError):
         read_request({"load": True, "output": (output,)}, FORK)
     read_request({"load": True}, NOT_A_FORK)
+
+
+@pytest.mark.parametrize("ci", [NOT_A_FORK, FORK], ids=["own", "fork"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *('output = ["type=oci,tar=false,dest=kept"]', 'output = ["type=oci,tar=false,dest=kept/linux-amd64"]'),
+        *('output = ["type=tar,dest=kept/index.json"]', 'output = ["type=local,dest=kept/x"]'),
+        *(f'{name} = "kept/index.json"' for name in ("report", "report-md", "metadata-file", "iidfile", "dotenv")),
+    ],
+)
+@pytest.mark.usefixtures("copy")
+def test_a_found_file_writes_nothing_into_a_cache(line: str, ci: dict[str, str]) -> None:
+    """A CI keeps the folder for later builds, also of other branches; a fork only reads it."""
+    Path("buildx-cache.toml").write_text(line)
+    for options in (
+        {"cache_dir": "kept"},
+        {"cache_dir": "./sub/../kept", "cache_read_only": True},
+        {"cache_from": ["type=local,src=kept"]},
+        {"buildx_flags": ("--cache-from", "type=local,src=kept")},
+    ):
+        with pytest.raises(UsageError, match="cache"):
+            read_request(options, ci)
+    Path("kept").mkdir()
+    try:
+        read_request({"cache_dir": "other"}, ci)
+    finally:
+        Path("kept").rmdir()
 
 
 @pytest.mark.parametrize(
