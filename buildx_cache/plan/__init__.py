@@ -74,7 +74,8 @@ _MAX_USED_SPACE = (0, 18, 0)
 # Policies of contexts at an address are evaluated from Buildx 0.32 on (docker/buildx#3661).
 _POLICIES = (0, 32, 0)
 _POLICY_NOTE = (
-    "a policy at the build context's address is not evaluated: it could read files here; name your own with -- --policy"
+    "a policy at the build context's address is not evaluated: it could read files here; your own: "
+    "-- --policy filename=cwd://FILE"
 )
 # Keys of Buildx' metadata file.
 DIGEST = "containerimage.digest"
