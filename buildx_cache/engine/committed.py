@@ -173,7 +173,7 @@ def _helpers_by_host(pairs: Iterable[tuple[str, object]]) -> Iterator[tuple[str,
 def _is_for(helper: object, host: str) -> bool:
     """Return whether a helper sends no host the login of another one, if a stranger names it for ``host``."""
     pattern = _HOSTS_OF_HELPERS.get(helper) if isinstance(helper, str) else None
-    return pattern is not None and re.fullmatch(pattern, host.rpartition("://")[2], re.IGNORECASE) is not None
+    return pattern is not None and re.fullmatch(f"(?:https?://)?(?:{pattern})", host, re.IGNORECASE) is not None
 
 
 def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
