@@ -34,6 +34,7 @@ from buildx_cache.retry_policy import RetryPolicy
 from buildx_cache.working_copy import enclosing_top
 
 POLICY = RetryPolicy(tries=60, first=0.3, longest=1.0, total=30.0)
+_OF_ADDRESS = 16  # a stranger may choose an address, and finds another one with the same 32 bits in minutes
 _NOT_YET = frozenset({"docker-down", "docker-tls-absent"})
 
 
@@ -175,7 +176,7 @@ def surroundings(request: BuildRequest, env: Mapping[str, str]) -> tuple[Place, 
     project = f"{_slug(root.name)}-{_digest(str(root))}"
     remote = git_context(request.context) if context is None else None
     address = remote.address if remote else request.context.partition("?")[0]
-    apart = "" if context or request.context == "-" else f"-{_digest(address)}"
+    apart = "" if context or request.context == "-" else f"-{_digest(address, digits=_OF_ADDRESS)}"
     parts = ((remote.folder or ".") if remote else str(folder.relative_to(root)), _dockerfile(request, folder))
     cache_dir = str(cache_home(env) / f"{project}{apart}")
     here = top if context or request.context == "-" else None  # BuildKit builds another repository than this one
@@ -252,5 +253,5 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32] or "project"
 
 
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+def _digest(*parts: str, digits: int = 8) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:digits]

@@ -55,7 +55,7 @@ from buildx_cache.plan import (
     show_version,
 )
 from buildx_cache.plan.effects import CreateNode, LoadImage
-from buildx_cache.plan.facts import Version
+from buildx_cache.plan.facts import Bridge, Version
 from buildx_cache.redaction import redact
 from buildx_cache.reference import Reference
 from buildx_cache.scratch import making, scratch_folder
@@ -237,18 +237,18 @@ class DockerEngine:
             return ""
         return str(path) if path.is_file() else ""
 
-    def gateway(self, network: str) -> str:
-        """Return the numerical address by which containers of a Docker network reach this host.
-
-        Empty if there is none.
-        """
+    def bridge(self, network: str) -> Bridge:
+        """Return how containers of a Docker network reach this host, and which there are."""
         try:
             with self._reading():
                 found = self._docker.inspect_one(NetworkInspectResult, "network", network)
-                is_bridge = found.driver == "bridge"  # another driver's gateway is not this host
-                return gateway_of(found.ipam.config or []) if is_bridge and found.ipam else ""
         except DockerException:
-            return ""
+            return Bridge()
+        is_bridge = found.driver == "bridge"  # another driver's gateway is not this host
+        return Bridge(
+            gateway=gateway_of(found.ipam.config or []) if is_bridge and found.ipam else "",
+            containers=frozenset(each.name or "" for each in (found.containers or {}).values()),
+        )
 
     @contextlib.contextmanager
     def tunnel(self, ends: Sequence[Container | Pods], ports: Sequence[int]) -> Iterator[Mapping[int, int]]:

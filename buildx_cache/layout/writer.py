@@ -14,7 +14,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +128,7 @@ class Writer:
         self._known: dict[str, tuple[int, int, int]] = {}
         self._pending: dict[str, int] = {}
         self.manifests: dict[str, str] = {}
+        self._tagged: dict[str, str] = {}
         with open_store(folder) as store:
             self._sizes: Mapping[str, int] = {found.digest: found.size for found in walk(store).links}
         self._root = open_root(folder)
@@ -244,6 +245,10 @@ class Writer:
         self.manifests[found.digest] = found.media_type
         return found.digest
 
+    def holds(self, digests: Collection[str]) -> bool:
+        """Tell whether the tag leads to one of these manifests, as it is or as it came."""
+        return self.tagged() in {*digests, *(self._tagged[each] for each in digests if each in self._tagged)}
+
     def read_manifest(self, digest: str) -> bytes | None:
         """Return a manifest that the tag leads to, or that was put here; None where it is not there and sound."""
         if digest not in self.manifests:
@@ -272,6 +277,7 @@ class Writer:
         with self._lock:
             graph = self._put_checked(content, manifest)
             self._point(manifest)
+            self._tagged[digest] = manifest.digest
             for each in graph.links:
                 self._pending.pop(each.digest, None)
         return digest

@@ -34,6 +34,10 @@ BUILDER_VARIABLE = "BUILDX_BUILDER"
 # `create --config` was renamed in Buildx 0.15 (docker/buildx#2496); the old name still works, but warns.
 _BUILDKITD_CONFIG = (0, 15, 0)
 _OTHER_MACHINES = ("tcp://", "ssh://")
+_DIGITS = 8
+# No hexadecimal digit: a fork's file may name registries, which are a part of the configuration that is hashed, and 32
+# bits are found in minutes.
+_SEPARATE = "r"
 # A plan names this file beside the caches, where no other user can make one; a run uses one in a private folder.
 _CONFIG_FILE = "{}.toml"
 
@@ -48,8 +52,12 @@ def needs_separate_builder(request: BuildRequest, ci: CIContext) -> bool:
 
 
 def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
-    """Return a stable name for this project, engine and builder configuration; another configuration changes it."""
+    """Return a stable name for this project, engine and builder configuration; another configuration changes it.
+
+    No name of a separate builder is one of another builder, whatever the configuration.
+    """
     host = facts.tls.host if facts.tls else ""
+    mark = _SEPARATE if needs_separate_builder(request, ci) else ""
     identity = (
         facts.place.project,
         request.docker_context or facts.context,
@@ -60,10 +68,10 @@ def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
         request.buildkitd_config,
         request.buildkitd_flags,
         request.endpoint,
-        *(("reads caches only",) if needs_separate_builder(request, ci) else ()),
         *buildkitd_config(plan_registries(request, facts)),
     )
-    return f"{OWN_PREFIX}{facts.place.project}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:8]}"
+    digits = hashlib.sha256(repr(identity).encode()).hexdigest()[: _DIGITS - len(mark)]
+    return f"{OWN_PREFIX}{facts.place.project}-{mark}{digits}"
 
 
 def is_read_only(request: BuildRequest, ci: CIContext) -> bool:

@@ -31,11 +31,13 @@ _TUNNELS = {
 
 
 def plan_serving(
-    request: BuildRequest, facts: Facts, builder: BuilderPlan, entries: Sequence[CacheEntry]
+    request: BuildRequest, facts: Facts, builder: BuilderPlan, entries: Sequence[CacheEntry], *, is_ci: bool
 ) -> ServingPlan:
     """Decide whether and how to serve local folders; ``--lazy on`` serves them even if the builder may not reach them.
 
-    If no network leads from the builder to this process, tunnels through Docker's API do, into any containers.
+    If no network leads from the builder to this process, tunnels through Docker's API do, into any containers. So they
+    do in a CI where others share the network, on which plain HTTP is spoken: BuildKit gives steps the network of its
+    container and raw sockets, and compares no digest of a cache's manifest.
     """
     if not any(entry.folder for entry in entries):
         return ServingPlan()
@@ -46,12 +48,12 @@ def plan_serving(
     tunnels = _tunnels(request, facts, builder) if obstacle else ()
     if request.lazy is Lazy.ON:
         return ServingPlan(network="" if tunnels else network or HOST, tunnels=tunnels, why="--lazy on")
-    if tunnels:
-        return ServingPlan(tunnels=tunnels, why=f"{obstacle}; {_TUNNELS[Driver(builder.driver)]}")
     if obstacle:
-        return ServingPlan(why=obstacle)
+        way = f"; {_TUNNELS[Driver(builder.driver)]}" if tunnels else ""
+        return ServingPlan(tunnels=tunnels, why=f"{obstacle}{way}")
+    detours = _tunnels(request, facts, builder) if is_ci and network != HOST else ()
     where = "shares this host's network" if network == HOST else f"reaches this host by Docker's network {network!r}"
-    return ServingPlan(network=network, why=f"the builder {where}")
+    return ServingPlan(network=network, detours=detours, why=f"the builder {where}")
 
 
 def shares_loopback(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> bool:
@@ -247,7 +249,7 @@ def plan_cache(
         exports=exported,
         node_exports=tuple(zip(apart, exports, strict=True)) if apart and exports else (),
         tags=tuple(cache.image for cache in caches if cache.image and exports),
-        serving=plan_serving(request, facts, builder, (*imports, *exported)),
+        serving=plan_serving(request, facts, builder, (*imports, *exported), is_ci=ci.is_ci),
         fallbacks=fallbacks,
         asked=tuple(entry for group in fallbacks for entry in group if _is_asked(request, facts, builder, entry)),
         left_out=_left_out(facts, _unique(*imports, *exported)),

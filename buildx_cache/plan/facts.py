@@ -32,6 +32,18 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bridge:
+    """A Docker network of this host's.
+
+    ``gateway`` is the numerical address by which containers on it reach this host, empty if there is none.
+    ``containers`` are their names.
+    """
+
+    gateway: str = ""
+    containers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Builder:
     """A Buildx builder that exists."""
 

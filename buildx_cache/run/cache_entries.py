@@ -73,9 +73,9 @@ class Caches:
         """Note that a build goes around what failed."""
         self._retrying.note(phase, reason)
 
-    def give_up_sending(self) -> tuple[CacheEntry, ...]:
-        """Have the exports that could not be sent to this process be written as planned; return them."""
-        failed = self._lazy.exports.give_up()
+    def finish_sending(self) -> tuple[CacheEntry, ...]:
+        """Take no more; return the exports that could not be sent to this process, to be written as planned."""
+        failed = self._lazy.exports.finish()
         for error in failed.values():
             self.note_retry("export", error)
         return tuple(failed)
@@ -304,7 +304,7 @@ class CacheExports:
 
     def _write_unsent(self, build: BuildInvocation) -> Collection[CacheEntry]:
         """Write as planned what could not be sent to this process; return those exports."""
-        failed = self._caches.give_up_sending()
+        failed = self._caches.finish_sending()
         self._write_only(build, failed)
         return failed
 

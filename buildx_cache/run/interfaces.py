@@ -9,6 +9,7 @@ from typing import IO, Protocol
 
 from buildx_cache.plan import BuildInvocation, Container, Effect, Pods
 from buildx_cache.plan.effects import LoadImage
+from buildx_cache.plan.facts import Bridge
 from buildx_cache.reference import Reference
 
 NO_REASON = "no reason given"
@@ -67,11 +68,8 @@ class Engine(Protocol):
             on_interrupt: called when a signal arrives, before the build is cancelled.
         """
 
-    def gateway(self, network: str) -> str:
-        """Return the numerical address by which containers of a Docker network reach this host.
-
-        Empty if there is none.
-        """
+    def bridge(self, network: str) -> Bridge:
+        """Return how containers of a Docker network reach this host, and which there are."""
 
     def tunnel(
         self, ends: Sequence[Container | Pods], ports: Sequence[int]

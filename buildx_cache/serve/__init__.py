@@ -6,14 +6,14 @@ a writing one gets, ``server`` the connections.
 Who may read is who knows the way: a manifest has a name of 128 random bits, new in every run, and everything else its
 digest, which only the manifest tells. The repository's name is always the same, and no secret: BuildKit notes it with
 every blob that it fetches, and writes it into the caches that it exports (``containerd.io/distribution.source.…``).
-Who may write is who knows the name of the repository, which is as long, and new for each export; but no other user of
-this host, who can read it in Buildx' arguments.
+Who may write is who knows the name of the repository, which is as long, and new for each export. Neither is another
+user of this host, who can read the names in Buildx' arguments, nor a client on another network than the builder's.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +23,9 @@ from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.writer import WriteLimits, Writer
 from buildx_cache.serve.answers import REPOSITORY, Answer, Request, answer, open_catalogue
-from buildx_cache.serve.peers import End, knows_users, may_write
+from buildx_cache.serve.peers import End, knows_users, may_read, may_write
 from buildx_cache.serve.pushes import TAG, Pushed, Pushes
-from buildx_cache.serve.server import Limits, Requests, Server, everybody
+from buildx_cache.serve.server import Limits, Requests, Server
 
 __all__ = [
     "REPOSITORY",
@@ -96,7 +96,7 @@ def serve(
             raise _not_servable(folder, error) from None
         names = {tag: secrets.token_hex(_SECRET_BYTES) for tag in catalogue.tags}
         respond = partial(answer, catalogue=catalogue, tags={names[tag]: root for tag, root in catalogue.tags.items()})
-        server = stack.enter_context(_listening(address, respond, limits, on_error))
+        server = stack.enter_context(_listening(address, respond, limits, on_error, may_read))
         yield Served(
             repository=f"{_host(address, server)}/{REPOSITORY}",
             port=_port(server),
@@ -114,6 +114,8 @@ class Received:
     """``HOST:PORT/buildx-cache/SECRET:cache``"""
     port: int
     count: Callable[[], Pushed]
+    holds: Callable[[Collection[str]], bool]
+    """Tells whether the tag leads to one of these manifests now; it can be asked after the end, too."""
 
     @property
     def pushed(self) -> Pushed:
@@ -164,6 +166,7 @@ def receive(
             reference=f"{_host(address, server)}/{pushes.name}:{TAG}",
             port=_port(server),
             count=lambda: pushes.pushed,
+            holds=pushes.holds,
         )
 
 
@@ -177,7 +180,7 @@ def _listening(
     respond: Callable[[Request], Answer],
     limits: Limits | None,
     on_error: Callable[[Exception], None],
-    admits: Callable[[End, End], bool] = everybody,
+    admits: Callable[[End, End], bool],
 ) -> Server:
     try:
         return Server(address, respond, limits=limits or Limits(), on_error=on_error, admits=admits)

@@ -1,6 +1,7 @@
-"""Who is at the other end of a connection on this host: the name of what may be written stands in Buildx' arguments.
+"""Who is at the other end of a connection: the names of what is read and written stand in Buildx' arguments.
 
-Every user of a host can read the arguments of its processes. The kernel tells whose a socket is.
+Every user of a host can read the arguments of its processes. The kernel tells whose a socket is, and from which
+networks a client can come: another user may have a machine, or a virtual one, on another of the host's networks.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import errno
 import socket
 import sys
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from buildx_cache.permissions import trusted_users
@@ -18,6 +19,10 @@ _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _NO_INODE = "0"
 _LOCAL, _REMOTE, _USER, _INODE = 1, 2, 7, 9
 _WORD = 4
+_ROUTES, _ADDRESSES = Path("/proc/net/route"), Path("/proc/net/if_inet6")
+_NETWORK, _GATEWAY, _MASK = 1, 2, 7
+_PREFIX = 2
+_NO_GATEWAY = "00000000"
 
 End = tuple[str, int]
 """An end of a connection: its numerical address and its port."""
@@ -29,17 +34,27 @@ def knows_users() -> bool:
 
 
 def may_write(client: End, server: End) -> bool:
-    """Tell whether a client is not another user of this host's.
+    """Tell whether a client is this user, or on the network that the server's address belongs to, as a builder is.
 
-    A container on another network is not in the kernel's table. Neither is a client on this host that has gone already,
-    and what it sent is not read. Addresses are compared, too: from another one of loopback's, a client that has gone
-    would count as whoever has its port.
+    A container is not in the kernel's table. Neither is a client on this host that has gone already, and what it sent
+    is not read. Addresses are compared, too: from another one of loopback's, a client that has gone would count as
+    whoever has its port.
 
     Raises:
         OSError: the kernel does not tell, as no descriptor is left.
     """
-    users = [*_users(client, server)]
-    return all(user in trusted_users() for user in users) if users else not _is_here(client[0])
+    if users := [*_users(client, server)]:
+        return all(user in trusted_users() for user in users)
+    return not _is_here(client[0]) and _is_beside(client[0], server[0])
+
+
+def may_read(client: End, server: End) -> bool:
+    """Tell whether a client may write; where no kernel tells whose it is, any client may read.
+
+    Raises:
+        OSError: the kernel does not tell, as no descriptor is left.
+    """
+    return not knows_users() or may_write(client, server)
 
 
 def _users(client: End, server: End) -> Iterator[int]:
@@ -52,20 +67,41 @@ def _users(client: End, server: End) -> Iterator[int]:
             yield int(words[_USER]) if words[_INODE] != _NO_INODE else -1
 
 
-def _lines(table: Path) -> list[str]:
+def _lines(table: Path, head: int = 1) -> list[str]:
     try:
-        return table.read_text(encoding="ascii").splitlines()[1:]
+        return table.read_text(encoding="ascii").splitlines()[head:]
     except FileNotFoundError:  # no IPv6, or no Linux
         return []
 
 
+def _is_beside(client: str, server: str) -> bool:
+    """Tell whether a client is on the smallest network of this host's that the server's address belongs to."""
+    here, there = _plain(server), _plain(client)
+    own = [network for network in _networks() if network.prefixlen and here in network]
+    return bool(own) and there in max(own, key=lambda network: network.prefixlen)
+
+
+def _networks() -> Iterator[IPv4Network | IPv6Network]:
+    """Yield the networks that this host is on."""
+    for words in map(str.split, _lines(_ROUTES)):
+        if words[_GATEWAY] == _NO_GATEWAY:
+            network, mask = (_plain(_words(words[field])) for field in (_NETWORK, _MASK))
+            yield ip_network(f"{network}/{mask}")
+    for words in map(str.split, _lines(_ADDRESSES, head=0)):
+        yield ip_network((bytes.fromhex(words[0]), int(words[_PREFIX], 16)), strict=False)
+
+
 def _end(text: str) -> tuple[IPv4Address | IPv6Address, int]:
-    """Parse an end as the kernel writes it: words of the machine's byte order, in hexadecimal digits."""
+    """Parse an end as the kernel writes it."""
     address, _, port = text.rpartition(":")
-    raw = bytes.fromhex(address)
+    return _plain(_words(address)), int(port, 16)
+
+
+def _words(text: str) -> bytes:
+    """Return the bytes of words of the machine's byte order, in hexadecimal digits."""
+    raw = bytes.fromhex(text)
     words = (raw[at : at + _WORD] for at in range(0, len(raw), _WORD))
-    ordered = (word[::-1] if sys.byteorder == "little" else word for word in words)
-    return _plain(b"".join(ordered)), int(port, 16)
+    return b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
 
 
 def _plain(address: str | bytes) -> IPv4Address | IPv6Address:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -74,6 +74,10 @@ class Pushes:
         self._writer = writer
         self._log = log
         self._counting = threading.Lock()
+
+    def holds(self, digests: Collection[str]) -> bool:
+        """Tell whether the folder's tag leads to one of these manifests, as it is or as it came."""
+        return self._writer.holds(digests)
 
     def answer(self, request: Request) -> Answer:
         """Answer any request; paths are compared as they were sent, and nothing in them is decoded."""

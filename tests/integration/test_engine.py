@@ -14,6 +14,7 @@ import pytest
 
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.plan import Place
+from buildx_cache.plan.facts import Bridge
 from tests.integration.conftest import PROJECT, Docker
 from tests.integration.fronts import tls_front
 from tests.integration.test_plan import record
@@ -110,17 +111,23 @@ def test_driver_options_are_read_as_buildx_prints_them(
     assert [node.options for node in found.nodes] == [OPTIONS]
 
 
+END = ("sleep", "60")
+
+
 def test_a_network_has_a_gateway_or_none(docker: Docker, engine: Engines) -> None:
     asked = engine(docker)
     docker.docker("network", "create", "--subnet", "10.254.17.0/24", "engine-test")
     try:
-        assert asked.gateway("engine-test") == "10.254.17.1"
+        assert asked.bridge("engine-test") == Bridge(gateway="10.254.17.1")
+        docker.docker("run", "--rm", "--detach", "--name", "engine-test", "--network", "engine-test", docker.base, *END)
+        assert asked.bridge("engine-test").containers == {"engine-test"}
     finally:
+        docker.docker("rm", "--force", "engine-test")
         docker.docker("network", "rm", "engine-test")
     found = json.loads(docker.docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"]
-    assert asked.gateway("bridge") == found[0].get("Gateway", "")
-    assert [asked.gateway(name) for name in ("host", "none", "engine-test")] == ["", "", ""]
-    assert asked.calls == 5
+    assert asked.bridge("bridge").gateway == found[0].get("Gateway", "")
+    assert [asked.bridge(name).gateway for name in ("host", "none", "engine-test")] == ["", "", ""]
+    assert asked.calls == 6
 
 
 @pytest.mark.parametrize("load", [pytest.param(False, marks=pytest.mark.soak), True], ids=["push", "load"])

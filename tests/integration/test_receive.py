@@ -11,9 +11,9 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,9 @@ import pytest
 from buildx_cache import layout
 from buildx_cache.layout import writer
 from buildx_cache.serve import Limits, Pushed, WriteLimits, peers
-from buildx_cache.serve.peers import may_write
+from buildx_cache.serve.peers import may_read, may_write
 from tests.integration.pushing import Client, Pushable, described, index_of, pushable, receiving, tree
-from tests.integration.test_serve import rest, wait_until
+from tests.integration.test_serve import OTHER_USER, rest, said_to, wait_until
 from tests.unit.layout.damages import flip_bit
 from tests.unit.layout.layouts import (
     CACHE_CONFIG,
@@ -250,6 +250,24 @@ def test_notes_of_where_a_layer_was_read_do_not_get_into_the_folder(folder: Path
         reply = client.put_manifest(again)
         assert (reply.status, reply.headers["docker-content-digest"]) == (201, again.digest)
     assert tree(folder) == before
+
+
+def test_it_is_told_whether_the_folder_has_what_was_written(folder: Path) -> None:
+    """Who learns the name on the way could write another cache."""
+    noted = json.loads(CACHE.manifest)
+    for each in noted["layers"]:
+        each["annotations"] = {"containerd.io/distribution.source.127.0.0.1:4711": "buildx-cache"}
+    came = Pushable(parts=CACHE.parts, manifest=encoded(noted))
+    with receiving(folder) as client:
+        assert not client.received.holds({CACHE.digest})
+        assert client.push(came).status == 201
+        assert client.received.holds({came.digest})
+        assert client.received.holds({CACHE.digest})
+        assert client.push(OTHER).status == 201
+    assert not client.received.holds({came.digest})
+    with receiving(folder) as client:
+        assert client.received.holds({OTHER.digest, ABSENT})
+        assert not client.received.holds(())
 
 
 # --- what is there, and what is not ---
@@ -512,20 +530,6 @@ def test_every_export_has_another_name(folder: Path) -> None:
         assert one.ask("POST", f"{other.base}/blobs/uploads/").status == 404
 
 
-OTHER_USER = 4242
-_ASK = """
-import os, socket, struct, sys
-os.setuid(int(sys.argv[3]))
-client = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=20)
-client.sendall(sys.stdin.buffer.read())
-if sys.argv[4] == "leaves":
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
-else:
-    sys.stdout.buffer.write(client.recv(4096))
-"""
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be another user")
 @pytest.mark.parametrize(
     ("user", "manner", "is_heard"), [(0, "waits", True), (OTHER_USER, "waits", False), (OTHER_USER, "leaves", False)]
@@ -533,9 +537,8 @@ else:
 def test_another_user_of_this_host_writes_nothing(client: Client, user: int, manner: str, *, is_heard: bool) -> None:
     """Who can read the name in the arguments of Buildx."""
     head = f"POST {client.base}/blobs/uploads/?digest={digest_of(BLOB)} HTTP/1.1\nContent-Length: {len(BLOB)}\n\n"
-    asked = (sys.executable, "-c", _ASK, "127.0.0.1", str(client.received.port), str(user), manner)
-    done = subprocess.run(asked, input=head.replace("\n", "\r\n").encode() + BLOB, capture_output=True, check=False)
-    assert (b" 201 " in done.stdout) is is_heard
+    answer = said_to(user, client.received.port, head, BLOB, manner=manner)
+    assert (b" 201 " in answer) is is_heard
     assert (client.ask("HEAD", f"blobs/{digest_of(BLOB)}").status == 200) is is_heard
 
 
@@ -557,6 +560,45 @@ def test_a_client_that_has_gone_does_not_count_as_who_has_its_port(family: int, 
         end, here = (listening, client.getsockname()[1]), server.getsockname()[:2]
         assert may_write(end, here)
         assert not may_write(("127.0.0.2", end[1]), here)
+
+
+def words(address: str) -> str:
+    """An address as the kernel's tables have it."""
+    return f"{int.from_bytes(ip_address(address).packed, sys.byteorder):08X}"
+
+
+ROUTES = (
+    ("docker0", "172.17.0.0", "255.255.0.0"),
+    ("eth0", "172.16.0.0", "255.240.0.0"),
+    ("ppp0", "0.0.0.0", "0.0.0.0"),  # noqa: S104 -- a route to everywhere
+)
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "is_heard"),
+    [
+        ("172.17.0.2", "172.17.0.1", True),
+        ("172.18.0.2", "172.17.0.1", False),
+        ("192.0.2.7", "172.17.0.1", False),
+        ("192.0.2.7", "127.0.0.1", False),
+        ("192.0.2.7", "198.51.100.1", False),
+        ("2001:db8:1::2", "2001:db8:1::1", True),
+        ("2001:db8:2::2", "2001:db8:1::1", False),
+        ("172.17.0.2", "2001:db8:1::1", False),
+    ],
+)
+def test_only_who_is_on_the_network_of_the_server_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: str, server: str, *, is_heard: bool
+) -> None:
+    """Another user of the host can have a machine, or a virtual one, on another network of the host's."""
+    lines = (f"{name}\t{words(network)}\t00000000\t0001\t0\t0\t0\t{words(mask)}" for name, network, mask in ROUTES)
+    gateway = f"eth1\t{words('192.0.2.0')}\t{words('172.16.0.1')}\t0003\t0\t0\t0\t{words('255.255.255.0')}"
+    (tmp_path / "route").write_text("\n".join(("Iface\tDestination", *lines, gateway)))
+    (tmp_path / "if_inet6").write_text(f"{ip_address('2001:db8:1::1').packed.hex()} 02 40 00 80 docker0\n")
+    monkeypatch.setattr(peers, "_ROUTES", tmp_path / "route")
+    monkeypatch.setattr(peers, "_ADDRESSES", tmp_path / "if_inet6")
+    for admits in (may_read, may_write):
+        assert admits((client, 4711), (server, 4712)) is is_heard
 
 
 def test_who_cannot_be_told_writes_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache.errors import ExhaustedError
-from buildx_cache.serve import Limits, Requests, Served, serve, server
+from buildx_cache.serve import Limits, Requests, Served, peers, serve, server
 from tests.unit.layout.layouts import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, Layout, digest_of
 
 LAYER = b"".join(b"line %d of the layer\n" % number for number in range(500))
@@ -354,6 +354,51 @@ def test_a_tag_has_a_secret_name_and_no_other(served: Served) -> None:
     assert all(reply == replies[0] for reply in replies)
     assert (replies[0].status, replies[0].error) == (404, "MANIFEST_UNKNOWN")
     assert get(served, f"{base}/{latest}").status == 200
+
+
+OTHER_USER = 4242
+_ASK = """
+import os, socket, struct, sys
+os.setuid(int(sys.argv[2]))
+client = socket.socket()
+client.settimeout(20)
+client.connect(("127.0.0.1", int(sys.argv[1])))
+print("connected", flush=True)
+client.sendall(sys.stdin.buffer.read())
+if sys.argv[3] == "leaves":
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+else:
+    try:
+        sys.stdout.buffer.write(client.recv(4096))
+    except ConnectionResetError:
+        pass
+"""
+
+
+def said_to(user: int, port: int, head: str, body: bytes = b"", *, manner: str = "waits") -> bytes:
+    """What a user of this host gets for a request; Python has to be loaded before, as it may be in a closed folder."""
+    asked = (sys.executable, "-c", _ASK, str(port), str(user), manner)
+    done = subprocess.run(asked, input=head.replace("\n", "\r\n").encode() + body, capture_output=True, check=False)
+    connected, _, answer = done.stdout.partition(b"\n")
+    assert connected == b"connected", done.stderr
+    return answer
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be another user")
+@pytest.mark.parametrize(("user", "is_heard"), [(0, True), (OTHER_USER, False)])
+def test_another_user_of_this_host_reads_nothing(served: Served, user: int, *, is_heard: bool) -> None:
+    """Who can read the names in the arguments of Buildx."""
+    head = f"GET /v2/{repository(served)}/{secret(served, 'manifests/latest')} HTTP/1.1\nHost: x\n\n"
+    answer = said_to(user, served.port, head)
+    assert answer.startswith(b"HTTP/1.1 200") is is_heard
+    assert bool(answer) is is_heard
+
+
+def test_where_no_kernel_tells_users_apart_everybody_reads(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    monkeypatch.setattr(peers, "_TABLES", (Path("/no-table"),))
+    assert get(served, "manifests/latest").status == 200
 
 
 def test_every_run_and_every_tag_has_another_name(sample: Sample) -> None:

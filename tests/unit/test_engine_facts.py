@@ -302,7 +302,7 @@ def test_an_answer_about_a_context_that_is_not_understood_is_kept_nowhere(
     with pytest.raises(EngineError):
         facts(DockerEngine({"DOCKER_HOST": SOCKET}, "far"))
     said.answers |= {f"{kind} inspect": Completed(code=0, stdout=text) for kind in ("network", "image")}
-    for ask in (DockerEngine({}).gateway, DockerEngine({}).image_id):
+    for ask in (DockerEngine({}).bridge, DockerEngine({}).image_id):
         with pytest.raises(EngineError):
             ask("x")
     assert [*tmp_path.iterdir()] == []
@@ -421,11 +421,11 @@ def network(driver: str) -> Completed:
 def test_a_network_without_a_gateway_has_none(said: Docker) -> None:
     engine = DockerEngine({"DOCKER_HOST": SOCKET}, "mine")
     said.answers["network inspect"] = network("bridge")
-    assert engine.gateway("bridge") == "10.1.0.1"
+    assert engine.bridge("bridge").gateway == "10.1.0.1"
     said.answers["network inspect"] = network("macvlan")
-    assert engine.gateway("lan") == ""
+    assert engine.bridge("lan").gateway == ""
     said.answers["network inspect"] = Completed(code=1, stderr="Error response from daemon: network x not found")
-    assert engine.gateway("x") == ""
+    assert engine.bridge("x").gateway == ""
     assert said.asked[0] == "--context mine network inspect bridge"
     assert engine.calls == 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -136,6 +137,19 @@ def test_builders_of_other_registries_are_other_builders() -> None:
     others = (Registries(insecure=("other.test",)), Registries(mirrors=("https://registry.test:5000",)), Registries())
     names = {own_builder_name(request, LAPTOP, replace(CLASSIC, registries=each)) for each in (INSECURE, *others)}
     assert len(names) == len(others) + 1
+
+
+def test_no_name_of_a_strangers_builder_is_another_builds() -> None:
+    """A fork's file names registries in outputs, as many as it takes to hit another builder's 32 bits."""
+    facts = replace(CLASSIC, registries=Registries(insecure_networks=("10.0.0.0/8",)))
+    outputs = [{"output": [f"type=oci,dest=x,name=10.0.0.{number}/x"]} for number in range(9)]
+    fork, branch = (replace(LAPTOP, provider="github", is_fork=is_fork) for is_fork in (True, False))
+    names = [
+        [own_builder_name(request_of({**LOCAL, **asked}), ci, facts) for asked in outputs] for ci in (fork, branch)
+    ]
+    assert [len(set(each)) for each in names] == [len(outputs)] * 2
+    assert all(re.fullmatch(r".*-r[0-9a-f]{7}", name) for name in names[0])
+    assert all(re.fullmatch(r".*-[0-9a-f]{8}", name) for name in names[1])
 
 
 def test_a_builder_of_an_older_certificate_is_another_one() -> None:

@@ -10,7 +10,7 @@ import pytest
 from buildx_cache.plan import Builder, BuildPlan, Container, Facts, ImageStore, Node, Pods, ServingPlan, make_plan
 from buildx_cache.plan.render import plan_json, shell_lines
 from buildx_cache.request.sources import OptionLayer, make_request
-from tests.unit.run.calls import CI, FACTS, planned
+from tests.unit.run.calls import CI, FACTS, planned, planned_for
 
 ELSEWHERE = "the engine is at ssh://builds.example.com"
 SHARED = "the builder shares this host's network"
@@ -240,7 +240,26 @@ def plan_of(case: Case) -> BuildPlan:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_where_a_folder_is_served(case: Case) -> None:
-    assert plan_of(case).cache.serving == case.serving
+    assert replace(plan_of(case).cache.serving, detours=()) == case.serving
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_ci", "is_one"),
+    [
+        ({}, True, True),
+        ({"driver_opt": ["network=builds"]}, True, True),
+        ({"driver_opt": ["network=host"]}, True, False),
+        ({"lazy": "on"}, True, False),
+        ({"lazy": "off"}, True, False),
+        ({}, False, False),
+    ],
+)
+def test_in_a_ci_there_is_a_way_around_a_network_that_others_share(
+    asked: Mapping[str, object], *, is_ci: bool, is_one: bool
+) -> None:
+    plan = planned_for(CI if is_ci else replace(CI, provider="none"), FACTS, cache="local", **asked)
+    own = Container(name=f"buildx_buildkit_{plan.builder.name}0")
+    assert plan.cache.serving.detours == ((own,) if is_one else ())
 
 
 def test_a_plan_names_the_folder_wherever_it_is_served() -> None:

@@ -19,7 +19,7 @@ from buildx_cache.buildkit.events import Event, VertexEvent, rewritten
 from buildx_cache.buildkit.vertex_names import folder_source, import_source
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.errors import ExhaustedError
-from buildx_cache.plan import BuildInvocation, ServingPlan
+from buildx_cache.plan import BuildInvocation, Container, ServingPlan
 from buildx_cache.plan.cache_choice import HOST
 from buildx_cache.report import LazyReport
 from buildx_cache.run.interfaces import Engine, Tell
@@ -88,6 +88,7 @@ class LazyImports(Strategy):
         self._sources: dict[CacheEntry, _Source] = {}
         self._sent: list[Served] = []
         self._why = plan.why
+        self._tunnels = plan.tunnels
 
     def close(self) -> None:
         """End the servers."""
@@ -121,14 +122,14 @@ class LazyImports(Strategy):
     def connect(self) -> None:
         """Show which folders are served, to a builder that runs now; make the tunnel to it, if the plan says so."""
         servers: list[_Source | ServedExport] = [*self._sources.values(), *self.exports.targets.values()]
-        if self._plan.tunnels and servers:
+        if self._tunnels and servers:
             self._make_tunnel(servers)
         for place in dict.fromkeys(source.planned.place for source in self._sources.values()):
             self._tell.say(f"lazy: BuildKit reads {place} through a registry in this program: {self._why}")
 
     def _make_tunnel(self, servers: Sequence[_Source | ServedExport]) -> None:
         try:
-            there = self._stack.enter_context(self._engine.tunnel(self._plan.tunnels, [each.port for each in servers]))
+            there = self._stack.enter_context(self._engine.tunnel(self._tunnels, [each.port for each in servers]))
             for each in servers:
                 each.move(there[each.port])
         except ExhaustedError as error:
@@ -137,12 +138,19 @@ class LazyImports(Strategy):
 
     def _address(self) -> str:
         network = self._plan.network
-        address = LOOPBACK if network in (HOST, "") else self._engine.gateway(network)
-        if not address:
+        if network in (HOST, ""):
+            return LOOPBACK
+        bridge = self._engine.bridge(network)
+        if not bridge.gateway:
             raise ExhaustedError(
                 f"Docker's network {network!r} has no gateway", code="gateway-absent", hint="import the folder itself"
             )
-        return address
+        own = {end.name for end in self._plan.detours if isinstance(end, Container)}
+        if self._plan.detours and bridge.containers - own:
+            self._tunnels = self._plan.detours
+            self._why = f"others are on Docker's network {network!r}; a tunnel through Docker's API leads here"
+            return LOOPBACK
+        return bridge.gateway
 
     def _serve(self, entry: CacheEntry, folder: Path, address: str) -> None:
         server = self._stack.enter_context(ExitStack())

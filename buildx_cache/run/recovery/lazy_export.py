@@ -14,7 +14,7 @@ from pathlib import Path
 
 from buildx_cache.buildkit.classify import is_cancelled
 from buildx_cache.buildkit.events import Event, StatusEvent, VertexEvent, rewritten
-from buildx_cache.buildkit.vertex_names import bare_name
+from buildx_cache.buildkit.vertex_names import bare_name, exported_manifest
 from buildx_cache.caches.entry import BACKENDS, CacheEntry
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.run.interfaces import Tell
@@ -43,6 +43,8 @@ class ServedExport:
     vertex: str = ""
     began: float | None = None
     error: str = ""
+    told: set[str] = field(default_factory=set)
+    """The digests of the manifests that BuildKit says it writes."""
 
     @property
     def is_unasked(self) -> bool:
@@ -82,7 +84,17 @@ class ServedExport:
                 event = replace(event, name=name, error=self._noted(event.error))
             case StatusEvent() if event.vertex == self.vertex and event.id.startswith("writing "):
                 self.began = self.began or time.monotonic()
+                self.told |= set(filter(None, exported_manifest(event.id)[:1]))
         return rewritten(event, self.rename)
+
+    def finish(self) -> None:
+        """End the server; it counts as an error if the tag leads to another cache than BuildKit says it wrote.
+
+        BuildKit tells it by Docker's API. Who reads along on a network that others share learns the name here.
+        """
+        self.end()
+        is_sound = self.error or self.received.pushed.failure or not self.told or self.received.holds(self.told)
+        self.error = self.error if is_sound else "what came is not what BuildKit wrote"
 
     def _noted(self, error: str) -> str:
         """Return the error of the export in words; one that names this server is the server's."""
@@ -103,6 +115,7 @@ class LazyExports:
     _stack: ExitStack = field(default_factory=ExitStack)
     _refusals: list[str] = field(default_factory=list)
     _received: list[Received] = field(default_factory=list)
+    _is_finished: bool = False
 
     def start(
         self, folders: Mapping[CacheEntry, Path], exports: Sequence[CacheEntry], address: str, plain: str
@@ -166,6 +179,18 @@ class LazyExports:
                 target.error = "nothing reaches this server"
                 raise AbandonedBuildError
 
+    def finish(self) -> dict[CacheEntry, str]:
+        """End the server after a build; return the exports that were not sent whole, each with its error.
+
+        A later build of the call writes the folder as planned.
+        """
+        for target in self.targets.values():
+            target.finish()
+        failed = self.give_up()
+        self._is_finished = self.is_used
+        self.targets.clear()
+        return failed
+
     def give_up(self, error: str = "") -> dict[CacheEntry, str]:
         """Have the exports that failed be written as planned from now on, or all where there is an error of another.
 
@@ -183,4 +208,5 @@ class LazyExports:
     @property
     def is_used(self) -> bool:
         """Whether a cache came this way, to the end."""
-        return bool(self.targets) and any(received.pushed.requests for received in self._received)
+        is_sent = bool(self.targets) and any(received.pushed.requests for received in self._received)
+        return self._is_finished or is_sent

@@ -7,7 +7,7 @@ import io
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, cast
@@ -35,6 +35,7 @@ from buildx_cache.plan import (
     make_plan,
 )
 from buildx_cache.plan.effects import LoadImage
+from buildx_cache.plan.facts import Bridge
 from buildx_cache.plan.render import command_line
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference
@@ -125,6 +126,7 @@ class FakeEngine:
     interrupt: str = ""
     acts: list[Act] = field(default_factory=list)
     gateways: Mapping[str, str] = field(default_factory=dict)
+    neighbours: Collection[str] = ()
     tunnels: int | None = None
     fed: list[bytes] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
@@ -138,9 +140,9 @@ class FakeEngine:
     def calls(self) -> int:
         return len(self.acts)
 
-    def gateway(self, network: str) -> str:
-        self.acts.append(("gateway", network))
-        return self.gateways.get(network, "")
+    def bridge(self, network: str) -> Bridge:
+        self.acts.append(("bridge", network))
+        return Bridge(gateway=self.gateways.get(network, ""), containers=frozenset(self.neighbours))
 
     @contextlib.contextmanager
     def tunnel(self, ends: Sequence[Container | Pods], ports: Sequence[int]) -> Iterator[Mapping[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from buildx_cache.caches.entry import CacheEntry
+from buildx_cache.ci import CIContext
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import BuildReport, LazyReport, report_schema
@@ -21,7 +22,7 @@ from buildx_cache.run.recovery import lazy, lazy_export
 from buildx_cache.serve import Pushed, Received, Requests, Served, peers
 from tests.unit.layout.damages import flip_bit
 from tests.unit.layout.layouts import Layout
-from tests.unit.run.calls import APP, CI, MADE, FakeEngine, RecordingDisplay, planned, said, vertex
+from tests.unit.run.calls import APP, CI, FACTS, MADE, FakeEngine, RecordingDisplay, planned, planned_for, said, vertex
 
 SECRET = "5ec7e7" * 5 + "ab"
 REPOSITORY = "127.0.0.1:4711/buildx-cache"
@@ -72,6 +73,7 @@ class FakeReceiver:
     tags: list[tuple[Path, str]] = field(default_factory=list)
     open: int = 0
     pushed: Pushed = PUSHED
+    holds: bool = True
 
     @contextmanager
     def __call__(self, folder: Path, *, tag: str, address: str, log: Callable[[str], None]) -> Iterator[Received]:
@@ -79,7 +81,9 @@ class FakeReceiver:
         self.open += 1
         log("PUT manifests/cache: no")
         reference = WRITTEN.replace("127.0.0.1", address)
-        yield Received(reference=reference, port=4712, count=lambda: self.pushed)
+        yield Received(
+            reference=reference, port=4712, count=lambda: self.pushed, holds=lambda told: self.holds and ROOT in told
+        )
         self.open -= 1
 
 
@@ -105,9 +109,9 @@ def folder(tmp_path: Path) -> Layout:
     return layout
 
 
-def plan_of(folder: Layout, **asked: object) -> BuildPlan:
+def plan_of(folder: Layout, ci: CIContext = CI, **asked: object) -> BuildPlan:
     fixed = {"tag": [APP], "push": True, "cache": "local", "driver_opt": ["network=host"]}
-    return planned(**{**fixed, "cache_dir": str(folder.folder), **asked})
+    return planned_for(ci, FACTS, **{**fixed, "cache_dir": str(folder.folder), **asked})
 
 
 Ran = tuple[BuildReport, FakeEngine, RecordingDisplay]
@@ -153,6 +157,36 @@ def test_on_a_network_of_its_own_a_builder_finds_the_server_at_the_gateway(serve
     assert imports(engine) == [[f"type=registry,ref={reference},registry.insecure=true"]]
     assert report.cache.lazy
     assert report.cache.lazy.used
+
+
+@pytest.mark.parametrize("provider", ["circleci", "none"])
+@pytest.mark.parametrize("neighbours", [(), ("buildx_buildkit_other0",)])
+def test_in_a_ci_a_network_that_others_share_is_not_used(
+    server: FakeServer, folder: Layout, provider: str, neighbours: tuple[str, ...]
+) -> None:
+    """A step of a fork's builder could stand between a builder and the server, which speaks plain HTTP."""
+    ci = replace(CI, provider=provider)
+    plan = plan_of(folder, driver_opt=["network=builds"], ci=ci)
+    own = f"buildx_buildkit_{plan.builder.name}0"
+    gateways = {"builds": "172.20.0.1"}
+    report, engine, _ = run(plan, (MADE, 0), gateways=gateways, neighbours=(own, *neighbours), tunnels=815)
+    is_detour = bool(neighbours) and ci.is_ci
+    assert server.address == ("127.0.0.1" if is_detour else "172.20.0.1")
+    assert (("tunnel", f"{own} 4711 4712") in engine.acts) is is_detour
+    assert report.cache.lazy
+    assert ("others are on" in report.cache.lazy.why) is is_detour
+    there = REFERENCE.replace("4711", "815")
+    assert (imports(engine) == [[f"type=registry,ref={there}"]]) is is_detour
+
+
+def test_without_a_tunnel_a_network_that_others_share_is_not_used_either(server: FakeServer, folder: Layout) -> None:
+    plan = plan_of(folder, driver_opt=["network=builds"])
+    report, engine, _ = run(plan, (MADE, 0), gateways={"builds": "172.20.0.1"}, neighbours=("other",))
+    assert imports(engine) == [[str(entry) for entry in plan.cache.imports]]
+    assert exports(engine) == [[str(entry) for entry in plan.cache.exports]]
+    assert server.open == 0
+    assert report.cache.lazy
+    assert not report.cache.lazy.used
 
 
 def test_a_builder_elsewhere_finds_the_server_at_the_end_of_a_tunnel(server: FakeServer, folder: Layout) -> None:
@@ -454,7 +488,7 @@ def test_refusals_without_end_are_not_kept(folder: Layout, monkeypatch: pytest.M
     @contextmanager
     def receive(_: Path, *, log: Callable[[str], None], **__: object) -> Iterator[Received]:
         logs.append(log)
-        yield Received(reference=WRITTEN, port=4712, count=lambda: PUSHED)
+        yield Received(reference=WRITTEN, port=4712, count=lambda: PUSHED, holds=lambda _: True)
 
     monkeypatch.setattr(lazy_export, "receive", receive)
     display = RecordingDisplay()
@@ -496,6 +530,28 @@ def test_what_cannot_be_sent_is_written_as_planned(receiver: FakeReceiver, folde
     assert report.cache.lazy
     assert (report.cache.lazy.used, report.cache.lazy.exported) == (True, False)
     assert "is written by BuildKit's session" in display.warned[0]
+    assert "4712" not in json.dumps([report.to_json(), display.warned])
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("holds", [True, False])
+def test_what_is_not_what_buildkit_says_it_wrote_is_written_as_planned(
+    receiver: FakeReceiver, folder: Layout, *, holds: bool
+) -> None:
+    """BuildKit tells by Docker's API what it wrote; another client may have learnt the name, and written, too."""
+    receiver.holds = holds
+    opened: list[int] = []
+    told = {"statuses": [{"id": f"writing cache image manifest {ROOT}", "vertex": "sha256:export"}]}
+    written = {**vertex("exporting cache to client directory"), "digest": "sha256:again"}
+    stream = said(IMPORTED, exporting()) + json.dumps(told).encode() + b"\n" + MADE
+    again = () if holds else ((said(written), 0),)
+    plan = plan_of(folder)
+    report, engine, display = run(plan, (stream, 0), *again, deeds=[lambda: None, lambda: opened.append(receiver.open)])
+    assert exports(engine) == [[SENT], *([str(entry) for entry in plan.cache.exports] for _ in again)]
+    assert opened == [0 for _ in again]
+    assert report.cache.lazy
+    assert report.cache.lazy.exported is holds
+    assert bool(display.warned) is not holds
     assert "4712" not in json.dumps([report.to_json(), display.warned])
 
 
