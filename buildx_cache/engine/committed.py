@@ -173,7 +173,7 @@ def _helpers_by_host(pairs: Iterable[tuple[str, object]]) -> Iterator[tuple[str,
 def _is_for(helper: object, host: str) -> bool:
     """Return whether a helper sends no host the login of another one, if a stranger names it for ``host``."""
     pattern = _HOSTS_OF_HELPERS.get(helper) if isinstance(helper, str) else None
-    return pattern is not None and re.fullmatch(pattern, host.rpartition("://")[2], re.IGNORECASE) is not None
+    return pattern is not None and re.fullmatch(f"(?:https?://)?(?:{pattern})", host, re.IGNORECASE) is not None
 
 
 def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
@@ -366,12 +366,23 @@ def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
     own = {variable: text for variable, text in env.items() if variable not in _SETTINGS}
     own["GIT_CONFIG_GLOBAL"] = os.devnull
     name = str(place.relative_to(top))
-    done = query(top, own, "-c", "safe.directory=*", "--literal-pathspecs", "ls-files", "-z", "--", name)
+    done = query(top, own, "-c", "safe.directory=*", "ls-files", "-z", "--", f":(literal,icase){name}")
     if done.code < 0 and shutil.which("git", path=env.get("PATH")):
         yield "."
         return
     for path in filter(None, done.stdout.split("\0")) if done.code == 0 else _in_index(top, name):
-        yield os.path.relpath(path, name)
+        if name == ".":
+            yield path
+        elif _is_same(top, path[: len(name)], name):
+            yield path[len(name) + 1 :] or "."
+
+
+def _is_same(top: Path, path: str, name: str) -> bool:
+    """Return whether two names are one place: on a Mac, small and capital letters are alike."""
+    try:
+        return path == name or (top / path).samefile(top / name)
+    except OSError:
+        return False
 
 
 def _in_index(top: Path, name: str) -> Iterator[str]:

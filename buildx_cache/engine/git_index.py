@@ -30,7 +30,7 @@ _LONGEST = 4096  # PATH_MAX
 
 
 def tracked_names(top: Path, below: str) -> Iterator[str]:
-    """Yield the paths that git tracks at ``below``, which is relative to the working copy at ``top``.
+    """Yield the paths that git tracks at ``below``, relative to the working copy at ``top``, in any letter case.
 
     Yield ``.`` if the index is too large: a commit may have any number of files.
 
@@ -40,10 +40,11 @@ def tracked_names(top: Path, below: str) -> Iterator[str]:
     try:
         content = read_regular(_git_folder(top) / "index", _LARGEST)
         is_whole = content[_VERSION] < _PREFIXES  # there is each name whole
-        if is_whole and content.startswith(_SIGNATURE) and below != "." and os.fsencode(below) not in content:
+        sought = below.lower()
+        if is_whole and content.startswith(_SIGNATURE) and below != "." and os.fsencode(sought) not in content.lower():
             return
         for name in _names(content, _STAT + _hash_length(content) + _FLAGS):
-            if below in (".", name) or name.startswith(f"{below}/"):
+            if sought in (".", name.lower()) or name.lower().startswith(f"{sought}/"):
                 yield name
     except OSError as error:
         if error.errno != errno.EFBIG:

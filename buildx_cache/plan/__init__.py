@@ -71,10 +71,11 @@ __all__ = [
 
 # `prune --keep-storage` became --max-used-space in Buildx 0.18 (docker/buildx#2724).
 _MAX_USED_SPACE = (0, 18, 0)
-# The flag --policy, and policies beside a Dockerfile, came with Buildx 0.31 (docker/buildx#3593).
-_POLICIES = (0, 31, 0)
+# Policies of contexts at an address are evaluated from Buildx 0.32 on (docker/buildx#3661).
+_POLICIES = (0, 32, 0)
 _POLICY_NOTE = (
-    "a policy at the build context's address is not evaluated: it could read files here; name your own with -- --policy"
+    "a policy at the build context's address is not evaluated: it could read files here; your own: "
+    "-- --policy filename=cwd://FILE"
 )
 # Keys of Buildx' metadata file.
 DIGEST = "containerimage.digest"
@@ -257,11 +258,12 @@ def _resets_policy(request: BuildRequest, facts: Facts) -> bool:
     """Return whether Buildx would evaluate the policy of whoever wrote the build context at an address.
 
     Such a policy may read JSON files below the working directory, and send them away as an image's digest
-    (``cwd://`` in Buildx' ``build/policy_loader.go``, ``pin_image``).
+    (``cwd://`` in Buildx' ``build/policy_loader.go``, ``pin_image``). It is looked for there also where the Dockerfile
+    is a file of this machine. The caller's own policies stay; who gives other settings of policies says what happens.
     """
     is_fetched = request.context != "-" and is_remote_context(request.context)
-    is_asked = any(flag.partition("=")[0] == "--policy" for flag in request.buildx_flags)
-    return facts.buildx >= _POLICIES and is_fetched and not is_asked and not request.file.startswith(("/", "-"))
+    given = flag_values(request.buildx_flags, "--policy")
+    return facts.buildx >= _POLICIES and is_fetched and request.file != "-" and all("filename=" in one for one in given)
 
 
 def _resetting(target: Target) -> Target:

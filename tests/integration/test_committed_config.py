@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache.engine.committed import refuse_committed_git
+from buildx_cache.errors import UsageError
+from buildx_cache.request.build_request import BuildRequest
 from tests.faults.hostile_repositories import honest
 from tests.integration.conftest import Docker
 from tests.integration.test_git import git
@@ -239,6 +242,26 @@ def test_nothing_takes_effect_where_git_tells_nothing(
         "home-committed" if name == "HOME" else "docker-config-committed",
     )
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("tools", ["git", "nothing"])
+def test_a_name_in_other_letters_may_be_the_same_place(
+    tools: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a Mac it is: a hard link is one here."""
+    top = honest(tmp_path / "top")
+    monkeypatch.chdir(top)
+    (top / "Own [1].conf").touch()
+    git(top, "add", "--all")
+    env = {"PATH": os.environ["PATH"] if tools == "git" else "/nonexistent", "HOME": str(tmp_path)}
+    env["GIT_CONFIG_GLOBAL"] = str(top / "own [1].conf")
+    refuse_committed_git(BuildRequest(), env)
+    (top / "own [1].conf").touch()  # another file, of the job
+    refuse_committed_git(BuildRequest(), env)
+    (top / "own [1].conf").unlink()
+    (top / "own [1].conf").hardlink_to(top / "Own [1].conf")
+    with pytest.raises(UsageError):
+        refuse_committed_git(BuildRequest(), env)
 
 
 def test_it_is_refused_in_a_checkout_of_another_user(tmp_path: Path, docker: Docker) -> None:

@@ -915,10 +915,13 @@ ADDRESS = "https://github.com/org/app.git"
     ("buildx", "asked", "is_reset"),
     [
         ((0, 33, 0), {"context": ADDRESS}, True),
-        ((0, 31, 0), {"context": "git@github.com:org/app.git", "file": "sub/Dockerfile"}, True),
+        ((0, 32, 0), {"context": "git@github.com:org/app.git", "file": "sub/Dockerfile"}, True),
         ((0, 29, 1), {"context": ADDRESS}, False),  # has neither policies nor the option
-        ((0, 33, 0), {"context": ADDRESS, "buildx_flags": ("--policy", "filename=own.rego")}, False),
-        ((0, 33, 0), {"context": ADDRESS, "file": "/own/Dockerfile"}, False),
+        ((0, 31, 1), {"context": ADDRESS, "file": "/own/Dockerfile"}, False),  # evaluates the policy beside that file
+        ((0, 33, 0), {"context": ADDRESS, "file": "/own/Dockerfile"}, True),
+        ((0, 33, 0), {"context": ADDRESS, "buildx_flags": ("--policy", "filename=own.rego")}, True),
+        ((0, 33, 0), {"context": ADDRESS, "buildx_flags": ("--policy=strict=true",)}, False),
+        ((0, 33, 0), {"context": ADDRESS, "buildx_flags": ("--policy=disabled=true",)}, False),
         ((0, 33, 0), {"context": ADDRESS, "file": "-"}, False),
         ((0, 33, 0), {"context": "."}, False),
         ((0, 33, 0), {"context": "-"}, False),
