@@ -240,8 +240,11 @@ class ServingPlan:
     """Where the registry listens: on loopback (``host``), or on the gateway of this Docker network; empty: nowhere."""
     tunnels: tuple[Container | Pods, ...] = ()
     """The containers into whose loopback tunnels lead, if the builder cannot reach the registry by a network."""
-    detours: tuple[Container | Pods, ...] = ()
-    """The same if other containers are on the network: a step of a stranger's build could stand in between there."""
+    tunnels_if_shared: tuple[Container | Pods, ...] = ()
+    """The tunnels that are used in place of the network if other containers are on it.
+
+    A step of a stranger's build could stand in between there.
+    """
 
     @property
     def is_on(self) -> bool:

@@ -51,9 +51,9 @@ def plan_serving(
     if obstacle:
         way = f"; {_TUNNELS[Driver(builder.driver)]}" if tunnels else ""
         return ServingPlan(tunnels=tunnels, why=f"{obstacle}{way}")
-    detours = _tunnels(request, facts, builder) if is_ci and network != HOST else ()
+    tunnels_if_shared = _tunnels(request, facts, builder) if is_ci and network != HOST else ()
     where = "shares this host's network" if network == HOST else f"reaches this host by Docker's network {network!r}"
-    return ServingPlan(network=network, detours=detours, why=f"the builder {where}")
+    return ServingPlan(network=network, tunnels_if_shared=tunnels_if_shared, why=f"the builder {where}")
 
 
 def shares_loopback(request: BuildRequest, facts: Facts, builder: BuilderPlan) -> bool:

@@ -37,7 +37,7 @@ def loopback_registries(request: BuildRequest, facts: Facts) -> tuple[str, ...]:
     is_container = (request.driver or Driver.DOCKER_CONTAINER) is Driver.DOCKER_CONTAINER
     if not is_container or request.endpoint or "network" in _options(request) or not is_here(facts.endpoint):
         return ()
-    return tuple(filter(is_loopback, _heard_hosts(request)))
+    return tuple(filter(is_loopback, _trusted_hosts(request)))
 
 
 def has_host_network(request: BuildRequest, facts: Facts) -> bool:
@@ -51,11 +51,12 @@ def _options(request: BuildRequest) -> dict[str, str]:
 
 def registry_hosts(request: BuildRequest, facts: Facts) -> tuple[str, ...]:
     """Return the registries that are known to be used by a build of this request."""
-    return tuple(dict.fromkeys((*_heard_hosts(request), *filter(None, map(_host, facts.place.images)))))
+    return tuple(dict.fromkeys((*_trusted_hosts(request), *filter(None, map(_host, facts.place.images)))))
 
 
-def _heard_hosts(request: BuildRequest) -> tuple[str, ...]:
-    return tuple(host for host in named_hosts(request) if host not in request.unheard_hosts)
+def _trusted_hosts(request: BuildRequest) -> tuple[str, ...]:
+    """Return the registries that the options name and that may shape a builder."""
+    return tuple(host for host in named_hosts(request) if host not in request.untrusted_hosts)
 
 
 def named_hosts(request: BuildRequest) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ class Progress(StrEnum):
     QUIET = "quiet"
 
 
-NO_OPTIONS = ("ambient", "unheard_hosts")
+NO_OPTIONS = ("ambient", "untrusted_hosts")
 """The fields of a request that are no options: this program sets them."""
 
 
@@ -137,7 +137,7 @@ class BuildRequest(BuildxOptions):
     password_stdin: bool = False
     password_env: str = ""
     ambient: AmbientLogin | None = None
-    unheard_hosts: tuple[str, ...] = ()
+    untrusted_hosts: tuple[str, ...] = ()
     """Registries that only a found file names, and that have no say in how a builder is made.
 
     They are those on loopback, which would give steps the host's network, and in a fork's build all.

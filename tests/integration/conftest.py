@@ -111,6 +111,12 @@ class Docker:
         own |= {name: str(folder) for name, folder in self.scratch.items()}
         return {**passed_on, **self.env, **own, **more}
 
+    def copy_configuration(self, folder: Path) -> None:
+        """Copy the client's configuration without its builders, which other tests make and remove meanwhile."""
+        if own := self.env.get("DOCKER_CONFIG"):
+            shutil.copytree(own, folder, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
+        folder.mkdir(exist_ok=True)
+
     def docker(self, *words: str, check: bool = True, **more: str) -> str:
         done = subprocess.run(
             ("docker", *words), env=self.child_env(**more), capture_output=True, text=True, check=False

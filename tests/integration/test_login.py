@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -77,9 +76,7 @@ def test_stored_credentials_of_the_user_are_used_beside_the_login(
 ) -> None:
     """The user is logged in to the registry of the image; the call logs in to another one."""
     config = tmp_path / "docker-config"
-    own = docker.env.get("DOCKER_CONFIG")
-    if own:
-        shutil.copytree(own, config, symlinks=True)
+    docker.copy_configuration(config)
     user, password = docker.env["ENGINE_AUTH_USER"], docker.env["ENGINE_AUTH_PASSWORD"]
     docker.docker("login", "--username", user, "--password", password, docker.auth_registry, DOCKER_CONFIG=str(config))
     stored = (config / "config.json").read_bytes()
@@ -139,11 +136,9 @@ def test_steps_get_the_proxies_of_the_docker_configuration_alone(
     context, config, out = (tmp_path / name for name in ("context", "config", "out"))
     context.mkdir()
     (context / "Dockerfile").write_text(STEP.format(base=docker.base))
-    if own := docker.env.get("DOCKER_CONFIG"):
-        shutil.copytree(own, config, symlinks=True)
+    docker.copy_configuration(config)
     file = config / "config.json"
     given = json.loads(file.read_text()) if file.exists() else {}
-    config.mkdir(exist_ok=True)
     file.write_text(json.dumps({**given, "proxies": {"default": PROXIES}}))
     others = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:10")
     ran = docker.tool(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import ssl
 import threading
 import time
@@ -178,8 +177,7 @@ def test_both_tags_of_a_manifest_are_pruned_together(target: str) -> None:
 def logged_in(docker: Docker, tmp_path: Path) -> dict[str, str]:
     """An environment whose Docker configuration is logged in to the registry that asks for it."""
     config = tmp_path / "docker-config"
-    if own := docker.env.get("DOCKER_CONFIG"):
-        shutil.copytree(own, config, symlinks=True)
+    docker.copy_configuration(config)
     user, secret = docker.env["ENGINE_AUTH_USER"], docker.env["ENGINE_AUTH_PASSWORD"]
     docker.docker("login", "--username", user, "--password", secret, docker.auth_registry, DOCKER_CONFIG=str(config))
     return docker.child_env(DOCKER_CONFIG=str(config))

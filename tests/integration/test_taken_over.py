@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -232,8 +231,7 @@ def test_a_registrys_certificates_are_copied_into_the_builder(
 ) -> None:
     docker: Docker = request.getfixturevalue(kind)
     config, authority, own = tmp_path / "config", trustme.CA(), docker.env.get("DOCKER_CONFIG")
-    if own:
-        shutil.copytree(own, config, symlinks=True)
+    docker.copy_configuration(config)
     (folder := config / "certs.d/registry.test:5000").mkdir(parents=True)
     authority.cert_pem.write_to_path(str(folder / "ca.crt"))
     env = {"DOCKER_CONFIG": str(config), "BUILDX_CONFIG": str(Path(own or Path.home() / ".docker") / "buildx")}

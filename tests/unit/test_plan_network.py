@@ -43,7 +43,7 @@ def test_a_registry_on_loopback_takes_the_hosts_network(asked: Mapping[str, obje
 
 def test_a_dockerfile_and_a_file_of_the_repository_do_not_choose_the_network() -> None:
     assert options({}, images=("127.0.0.2:5000/base",)) == []
-    found = replace(request_of(PUSHED), unheard_hosts=("localhost:5000",))
+    found = replace(request_of(PUSHED), untrusted_hosts=("localhost:5000",))
     assert make_plan(found, LAPTOP, HERE).builder.create[0].driver_options == ()
 
 

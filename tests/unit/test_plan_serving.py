@@ -240,7 +240,7 @@ def plan_of(case: Case) -> BuildPlan:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_where_a_folder_is_served(case: Case) -> None:
-    assert replace(plan_of(case).cache.serving, detours=()) == case.serving
+    assert replace(plan_of(case).cache.serving, tunnels_if_shared=()) == case.serving
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_in_a_ci_there_is_a_way_around_a_network_that_others_share(
 ) -> None:
     plan = planned_for(CI if is_ci else replace(CI, provider="none"), FACTS, cache="local", **asked)
     own = Container(name=f"buildx_buildkit_{plan.builder.name}0")
-    assert plan.cache.serving.detours == ((own,) if is_one else ())
+    assert plan.cache.serving.tunnels_if_shared == ((own,) if is_one else ())
 
 
 def test_a_plan_names_the_folder_wherever_it_is_served() -> None:

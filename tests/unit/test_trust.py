@@ -868,7 +868,7 @@ def test_a_found_file_does_not_have_steps_share_the_hosts_network(
 ) -> None:
     (copy / "buildx-cache.toml").write_text('tag = ["localhost:5000/app"]\n')
     request = read_request({"push": True, "context": str(copy), **words}, NOT_A_FORK).request
-    assert request.unheard_hosts == (() if shares else ("localhost:5000",))
+    assert request.untrusted_hosts == (() if shares else ("localhost:5000",))
 
 
 @pytest.mark.parametrize("is_fork", [True, False])

@@ -145,9 +145,9 @@ class LazyImports(Strategy):
             raise ExhaustedError(
                 f"Docker's network {network!r} has no gateway", code="gateway-absent", hint="import the folder itself"
             )
-        own = {end.name for end in self._plan.detours if isinstance(end, Container)}
-        if self._plan.detours and bridge.containers - own:
-            self._tunnels = self._plan.detours
+        own = {end.name for end in self._plan.tunnels_if_shared if isinstance(end, Container)}
+        if self._plan.tunnels_if_shared and bridge.containers - own:
+            self._tunnels = self._plan.tunnels_if_shared
             self._why = f"others are on Docker's network {network!r}; a tunnel through Docker's API leads here"
             return LOOPBACK
         return bridge.gateway
