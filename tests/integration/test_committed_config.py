@@ -19,6 +19,7 @@ from buildx_cache.request.build_request import BuildRequest
 from tests.faults.hostile_repositories import honest
 from tests.integration.conftest import Docker
 from tests.integration.test_git import git
+from tests.selection import quick
 
 Commit = Callable[[Path, Path], None]
 
@@ -172,7 +173,7 @@ def _home_of(top: Path, *names: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["HOME", "XDG_CONFIG_HOME"])
-@pytest.mark.parametrize("place", [".", "made/home"])
+@pytest.mark.parametrize("place", quick([".", "made/home"], "made/home"))
 def test_a_home_in_which_anything_is_committed_is_refused(
     name: str, place: str, tmp_path: Path, docker: Docker
 ) -> None:
@@ -199,7 +200,7 @@ def test_a_home_in_which_anything_is_committed_is_refused(
         assert (ran.code, "[home-committed]" in ran.stderr) == (2, True), (words, ran.stderr)
 
 
-@pytest.mark.parametrize("name", ["HOME", "DOCKER_CONFIG"])
+@pytest.mark.parametrize("name", quick(["HOME", "DOCKER_CONFIG"], "DOCKER_CONFIG"))
 @pytest.mark.parametrize("commit", COMMITS, ids=lambda commit: commit.__name__)
 def test_nothing_that_is_committed_there_takes_effect(
     commit: Commit, name: str, tmp_path: Path, docker: Docker
