@@ -17,7 +17,6 @@ import pytest
 from buildx_cache.cache_tags import scope_text
 from tests.integration.conftest import Docker, Ran, write_project
 from tests.integration.engines import Engines
-from tests.selection import quick
 
 LONG_AGO = 1_600_000_000
 FEATURE = scope_text("feature/x")
@@ -83,7 +82,8 @@ def test_a_built_folder_is_inspected(docker: Docker, folder: Path) -> None:
     assert listing(folder) == before
 
 
-@pytest.mark.parametrize("lazy", quick(["auto", "off"], "auto"))
+@pytest.mark.soak  # the notes themselves: tests/unit/run/test_run_notes.py
+@pytest.mark.parametrize("lazy", ["auto", "off"])
 def test_the_steps_in_a_folder_pass_plain_buildx_and_go_when_it_writes_the_tag(
     docker: Docker, project: Path, tmp_path: Path, lazy: str
 ) -> None:

@@ -219,7 +219,7 @@ def test_nothing_that_is_committed_there_takes_effect(
 
 
 @pytest.mark.parametrize("how", ["absent", "failing"])
-@pytest.mark.parametrize("name", ["HOME", "DOCKER_CONFIG"])
+@pytest.mark.parametrize("name", quick(["HOME", "DOCKER_CONFIG"], "DOCKER_CONFIG"))
 @pytest.mark.parametrize("commit", [a_plugin, a_plugin_elsewhere, a_context, a_builder], ids=lambda each: each.__name__)
 def test_nothing_takes_effect_where_git_tells_nothing(
     commit: Commit, name: str, how: str, tmp_path: Path, docker: Docker

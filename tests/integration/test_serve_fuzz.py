@@ -28,7 +28,7 @@ from tests.unit.layout.layouts import digest_of
 REPEATABLE = settings(
     derandomize=True,
     deadline=None,
-    max_examples=examples(push=80, long=1000),
+    max_examples=examples(push=50, long=1000),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 STATUSES = {200, 206, 400, 404, 405, 416, 431}

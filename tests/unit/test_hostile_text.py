@@ -89,7 +89,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "is_cancelled": lambda text: is_cancelled(f"context canceled {text}"),
     "absent_folder": absent_folder,
     "failed": failed,
-    "is_secret_name": lambda text: is_secret_name(f"{text * 4}!"),
+    "is_secret_name": lambda text: is_secret_name(f"{text}!"),
 }
 # What begins a text, and what it goes on with.
 TEXTS = (
