@@ -29,10 +29,10 @@ def plugin_variables(env: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     A password stays where it is: the option names its variable.
 
     Raises:
-        UsageError: a setting that is no option, or an item with several lines.
+        UsageError: a setting is not an option, or a list item has several lines.
     """
-    whole = _of_buildkite(env)
-    env = {**env, **whole}
+    of_buildkite = _of_buildkite(env)
+    env = {**env, **of_buildkite}
     context = env.get(PREFIX + CONTEXT.upper()) or "."
     if context.startswith("-") and context != "-":
         context = f"./{context}"  # a path, never an option
@@ -46,7 +46,7 @@ def plugin_variables(env: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         else:
             option = _option(name)
             is_list = KINDS[option] is tuple
-            items = _items(option, value, is_joined=variable not in whole) if is_list else [value]
+            items = _items(option, value, is_joined=variable not in of_buildkite) if is_list else [value]
             found[ENV_PREFIX + option.upper()] = "\n".join(items)
     return context, found
 
@@ -92,9 +92,9 @@ def _items(option: str, value: str, *, is_joined: bool) -> list[str]:
     """
     if value[0] in "[{":
         with contextlib.suppress(ValueError, RecursionError):
-            return _whole(option, _from_json(json.loads(value)))
+            return _checked(option, _from_json(json.loads(value)))
     if not is_joined:
-        return _whole(option, [value])
+        return _checked(option, [value])
     if "\n" in value:
         return [line for line in value.split("\n") if line.strip()]
     if option in _PLAIN:
@@ -102,7 +102,8 @@ def _items(option: str, value: str, *, is_joined: bool) -> list[str]:
     return _BEFORE_PAIR.split(value) if option in _PAIRS else [value]
 
 
-def _whole(option: str, items: list[str]) -> list[str]:
+def _checked(option: str, items: list[str]) -> list[str]:
+    """Return the items; refuse one of several lines."""
     if any("\n" in item.rstrip("\n") for item in items):
         raise UsageError(
             f"{option}: an item has several lines", code="plugin-settings-malformed", hint="write each item for itself"

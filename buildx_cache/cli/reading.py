@@ -108,8 +108,9 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     if file and found.ground:
         check_use(request, layers, file, is_fork=is_fork)
         own = BuildRequest(**converted(layers[: len(callers)]))
-        files = (host for host in named_hosts(request) if host not in named_hosts(own))
-        request = replace(request, untrusted_hosts=tuple(host for host in files if is_fork or is_loopback(host)))
+        named = named_hosts(own)
+        of_file = (host for host in named_hosts(request) if host not in named)
+        request = replace(request, untrusted_hosts=tuple(host for host in of_file if is_fork or is_loopback(host)))
     checked(request, layers, check_paths)
     is_quiet = asked.get("quiet") or asked.get("progress") is Progress.QUIET
     from_file = frozenset(name for name in (file.values if file else ()) if file in setting(name, layers))

@@ -83,17 +83,21 @@ def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
                     code="docker-config-committed",
                     hint="set DOCKER_CONFIG, or HOME, to a folder outside of the working copy",
                 )
-    refuse_committed_caches(env, request)
+    _refuse_cache_home(request, env)
     _refuse_settings(_clouds(request, env), request, env)
 
 
-def refuse_committed_caches(env: Mapping[str, str], request: BuildRequest = BuildRequest()) -> None:  # noqa: B008 -- frozen
+def refuse_committed_caches(env: Mapping[str, str]) -> None:
     """Refuse this program's cache folder if the repository has committed it, or a link to it.
 
     Raises:
         UsageError: git tracks such a file, or does not answer in time.
     """
-    _refuse_homes(request, env)
+    _refuse_homes(BuildRequest(), env)
+    _refuse_cache_home(BuildRequest(), env)
+
+
+def _refuse_cache_home(request: BuildRequest, env: Mapping[str, str]) -> None:
     home = cache_home(env)
     if found := next(_tracked(home, request, env), None):
         raise UsageError(

@@ -75,7 +75,7 @@ def _names(content: bytes, fixed: int) -> Iterator[str]:
     """Yield the names in an index whose entries have ``fixed`` bytes before the name.
 
     Raises:
-        ValueError: that is no index, or a name is too long.
+        ValueError: the format is unknown, or a name is too long.
         IndexError: the index ends early.
     """
     signature, version, count = struct.unpack_from(">4sII", content)

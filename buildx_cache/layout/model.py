@@ -265,7 +265,7 @@ class Blob:
 class BuildNote:
     """The build that wrote a tag: its steps, how many ``more`` it had, the scope and the commit; empty if unknown.
 
-    ``replaces`` is the key of the damaged folder that the tag was written anew for, empty if there was none.
+    ``replaces`` is the key of the damaged folder that the build replaced; empty if it replaced none.
     """
 
     steps: tuple[str, ...]

@@ -127,12 +127,11 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
     _check_inline(request, cache)
     _check_left_out(request, cache)
     _check_folders(request, cache)
-    target = _target(request, builder, cache, image)
-    resets_policy = _resets_policy(request, facts)
+    target = _target(request, facts, builder, cache, image)
     return BuildPlan(
         builder=builder,
         cache=cache,
-        targets=(_resetting(target) if resets_policy else target,),
+        targets=(target,),
         docker_context=request.docker_context,
         store=facts.store,
         login=plan_login(request, named),
@@ -141,7 +140,7 @@ def make_plan(request: BuildRequest, ci: CIContext, facts: Facts) -> BuildPlan:
         notes=(
             *case_notes(request),
             *login_notes(request, named),
-            *((_POLICY_NOTE,) if resets_policy else ()),
+            *((_POLICY_NOTE,) if target.build.resets_policy else ()),
             *_notes(request, ci, builder, cache),
             *_unset_secrets(request, facts),
         ),
@@ -239,18 +238,17 @@ def _unusable(cache: CachePlan) -> str:
 # --- the build -------------------------------------------------------------------------------------------
 
 
-def _target(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image: ImagePlan) -> Target:
+def _target(request: BuildRequest, facts: Facts, builder: BuilderPlan, cache: CachePlan, image: ImagePlan) -> Target:
+    base = _base(request, facts, builder, cache)
     apart = tuple(
         entry for entry in cache.active(cache.exports) if not (entry.backend.is_in_image or request.buildx_flags)
     )
     return Target(
         name=request.target or "default",
         image=image,
-        build=_build(request, builder, cache, image),
-        node_exports=tuple(
-            _cache_build(request, builder, cache, (name,), (entry,)) for name, entry in cache.node_exports
-        ),
-        cache_build=_cache_build(request, builder, cache, image.platforms, apart) if apart else None,
+        build=_build(base, request, builder, cache, image),
+        node_exports=tuple(_cache_build(base, request, (name,), (entry,)) for name, entry in cache.node_exports),
+        cache_build=_cache_build(base, request, image.platforms, apart) if apart else None,
     )
 
 
@@ -266,24 +264,24 @@ def _resets_policy(request: BuildRequest, facts: Facts) -> bool:
     return facts.buildx >= _POLICIES and is_fetched and request.file != "-" and all("filename=" in one for one in given)
 
 
-def _resetting(target: Target) -> Target:
-    """Return the target with builds that pass over the build context's own policy."""
-    return replace(
-        target,
-        build=replace(target.build, resets_policy=True),
-        node_exports=tuple(replace(each, resets_policy=True) for each in target.node_exports),
-        cache_build=replace(target.cache_build, resets_policy=True) if target.cache_build else None,
+def _base(request: BuildRequest, facts: Facts, builder: BuilderPlan, cache: CachePlan) -> BuildInvocation:
+    """Return what every build of a plan has: the builder, the build context, its arguments and the imports."""
+    return BuildInvocation(
+        builder=builder.name,
+        resets_policy=_resets_policy(request, facts),
+        context=request.context,
+        build_args=_build_args(request),
+        imports=cache.active(cache.imports),
     )
 
 
-def _build(request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image: ImagePlan) -> BuildInvocation:
-    build = BuildInvocation(
-        builder=builder.name,
-        context=request.context,
+def _build(
+    base: BuildInvocation, request: BuildRequest, builder: BuilderPlan, cache: CachePlan, image: ImagePlan
+) -> BuildInvocation:
+    build = replace(
+        base,
         tags=tuple(dict.fromkeys((*image.tags, *cache.tags))),
         platforms=image.platforms,
-        build_args=_build_args(request),
-        imports=cache.active(cache.imports),
         exports=cache.active(cache.exports),
         flags=request.buildx_flags,
         **request.passed_on,
@@ -331,19 +329,15 @@ def _image_style(compression: Compression | None) -> tuple[str, ...]:
 
 
 def _cache_build(
+    base: BuildInvocation,
     request: BuildRequest,
-    builder: BuilderPlan,
-    cache: CachePlan,
     platforms: tuple[str, ...],
     exports: tuple[CacheEntry, ...],
 ) -> BuildInvocation:
     """Return a build that only writes caches; it follows the image's build, so its steps are in the builder's cache."""
-    return BuildInvocation(
-        builder=builder.name,
-        context=request.context,
+    return replace(
+        base,
         platforms=platforms,
-        build_args=_build_args(request),
-        imports=cache.active(cache.imports),
         exports=exports,
         outputs=(Output(spec="type=cacheonly"),),
         **request.of_steps,

@@ -74,7 +74,7 @@ class BuildInvocation(BuildxOptions):
     progress: str = ""
     """The value of ``--progress``; empty: Buildx chooses."""
     resets_policy: bool = False
-    """Whether Buildx is to pass over the policy that the build context has."""
+    """Whether Buildx ignores the policy in the build context."""
 
     @property
     def argv(self) -> tuple[str, ...]:

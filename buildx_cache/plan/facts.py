@@ -35,8 +35,8 @@ class Node:
 class Bridge:
     """A Docker network of this host's.
 
-    ``gateway`` is the numerical address by which containers on it reach this host, empty if there is none.
-    ``containers`` are their names.
+    Containers reach this host at ``gateway``, a numerical address; empty if the network has no gateway.
+    ``containers`` are the names of the containers on the network.
     """
 
     gateway: str = ""

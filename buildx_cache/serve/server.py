@@ -259,11 +259,6 @@ class _Client:
     is_answered: bool = False
 
 
-def everybody(_client: End, _server: End) -> bool:
-    """Admit any client."""
-    return True
-
-
 class Server(socketserver.ThreadingTCPServer):
     """Answers requests while its context lasts. Its threads end with the process.
 
@@ -279,7 +274,7 @@ class Server(socketserver.ThreadingTCPServer):
         *,
         limits: Limits,
         on_error: Callable[[Exception], None],
-        admits: Callable[[End, End], bool] = everybody,
+        admits: Callable[[End, End], bool],
     ) -> None:
         self.respond = respond
         self.limits = limits

@@ -108,15 +108,21 @@ REMOTE_GOALS = (
 )
 
 
+def goals(*, remote: bool) -> tuple[Goal, ...]:
+    """The goals on this machine's engine, or on one of another machine."""
+    return REMOTE_GOALS if remote else GOALS
+
+
 def compared(*, remote: bool) -> frozenset[tuple[Workload, Contender]]:
     """Who is to build at which workload, for a verdict on every goal."""
-    goals = REMOTE_GOALS if remote else GOALS
-    return frozenset((goal.workload, side.contender) for goal in goals for side in (goal.ours, goal.theirs))
+    return frozenset(
+        (goal.workload, side.contender) for goal in goals(remote=remote) for side in (goal.ours, goal.theirs)
+    )
 
 
 def verdicts(results: Results, size: int) -> Iterator[Verdict]:
     """The goals of which both sides were measured."""
-    for goal in REMOTE_GOALS if results.remote else GOALS:
+    for goal in goals(remote=results.remote):
         ours = results.spread(size, goal.workload, goal.ours.contender, goal.ours.seconds)
         theirs = results.spread(size, goal.workload, goal.theirs.contender, goal.theirs.seconds)
         if ours and theirs:
