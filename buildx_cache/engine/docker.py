@@ -55,6 +55,8 @@ from buildx_cache.scratch import making, scratch_folder
 
 _LOCAL = "unix://"
 _SOCKET = f"{_LOCAL}/var/run/docker.sock"
+_PODMAN = "podman"
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY"})
 # Errors of python-on-whales for an output that it cannot parse.
 _UNREADABLE = (
     pydantic.ValidationError,
@@ -430,10 +432,6 @@ def _with_config(effect: Effect) -> Iterator[Effect]:
         with making("file"):
             path.write_text("".join(f"{line}\n" for line in effect.config_lines))
         yield replace(effect, config=str(path))
-
-
-_PODMAN = "podman"
-_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY"})
 
 
 def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
