@@ -7,6 +7,7 @@ fork's build, from which CIs withhold secrets.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ _HINT = "name the file with --config FILE or BUILDX_CACHE_CONFIG, or trust it wi
 _PUSHES = ("push", "push_auto")
 _CACHES = ("cache_dir", "cache_from", "cache_to")
 _NAMES = ("tag", "cache_ref")
+_SCANNER = re.compile(r'generator=([^,"]+)')
 
 _FORK = "this is a pull request from a fork"
 _FORK_HINT = f"set it in the job's command or environment, which a fork cannot change; or {_HINT}"
@@ -81,7 +83,8 @@ def check_use(request: BuildRequest, layers: Sequence[OptionLayer], layer: Optio
     says_where = request.registry or (request.ambient and request.ambient.registry)
     if request.username and not says_where and named in own:
         raise _refused(layer, named, "it would say where the login goes", "give --registry HOST with the login")
-    programs = tuple(filter(None, map(frontend_name, (request.buildkit_image, *_chosen_frontends(request)))))
+    chosen = (request.buildkit_image, *_chosen_frontends(request), *_chosen_scanners(request))
+    programs = tuple(filter(None, map(frontend_name, chosen)))
     if taken := next((option for option, name in _image_names(mine) if may_name(name, programs)), ""):
         raise _refused(layer, taken, "it names the image of the builder, or the frontend", _HINT)
     if "build_context" in own and _replaces_frontend(mine, request):
@@ -113,6 +116,12 @@ def _chosen_frontends(request: BuildRequest) -> tuple[str, ...]:
     """Return the caller's images for a frontend; an image that comes from a variable is empty."""
     pairs = (text.partition("=")[::2] for text in values_of(request, "build_arg"))
     return tuple(value.partition(" ")[0] for name, value in pairs if name == SYNTAX)
+
+
+def _chosen_scanners(request: BuildRequest) -> tuple[str, ...]:
+    """Return the images for SBOM scanners, the file's own among them."""
+    texts = (text for name in ("sbom", "attest") for text in values_of(request, name))
+    return tuple(image for text in texts for image in _SCANNER.findall(text))
 
 
 def _image_names(mine: BuildRequest) -> Iterator[tuple[str, str]]:

@@ -261,6 +261,8 @@ def test_a_found_file_does_not_name_the_image_of_the_callers_builder(image: str)
     for tag in (f"{name}:local", f"{name}:{{branch}}"):
         assert "tag" in refusal("tag", [tag], buildkit_image=image).message
         assert "tag" in refusal("tag", [tag], build_arg=[f"BUILDKIT_SYNTAX={image}"]).message
+        assert "tag" in refusal("tag", [tag], sbom=f"generator={image}").message
+        assert "tag" in refusal("tag", [tag], attest=[f"type=sbom,generator={image},mode=max"]).message
     assert "output" in refusal("output", [f"type=docker,name={name}:local"], buildkit_image=image).message
     annotation = [f"io.containerd.image.name={name}:local"]
     assert "annotation" in refusal("annotation", annotation, buildkit_image=image, tag=["app:1"]).message
