@@ -26,6 +26,7 @@ from buildx_cache.request.local_paths import (
     values_of,
 )
 from buildx_cache.request.options import OPTIONS
+from buildx_cache.request.outputs import loads
 from buildx_cache.request.rules import NAME_ANNOTATIONS, Ground, Permission, allow, frontend_name, may_name, may_push
 from buildx_cache.request.sources import OptionLayer, converted, setting
 from buildx_cache.working_copy import places
@@ -79,6 +80,8 @@ def check_use(request: BuildRequest, layers: Sequence[OptionLayer], layer: Optio
     naming = own & set(_naming(mine))
     if is_fork and naming and (_writes_to_registries(request) or _may_be_kept(request)):
         raise _refused(layer, min(naming), f"{_FORK}, which names no image that is kept or pushed", _FORK_HINT)
+    if is_fork and (loading := _loading(mine, request, [each for each in layers if each is not layer])):
+        raise _refused(layer, loading, f"{_FORK}, whose image would take your tags in the engine", _FORK_HINT)
     named = "tag" if request.tag else "cache_ref"
     says_where = request.registry or (request.ambient and request.ambient.registry)
     if request.username and not says_where and named in own:
@@ -166,6 +169,13 @@ def may_push_image(request: BuildRequest) -> bool:
     """Return whether the image is or may be pushed, also by flags for Buildx or an output of an unknown type."""
     flags = any("push" in flag or "type=registry" in flag for flag in request.buildx_flags)
     return request.push or flags or any(map(may_push, request.output))
+
+
+def _loading(mine: BuildRequest, request: BuildRequest, others: Sequence[OptionLayer]) -> str:
+    """Return the file's option, or "", by which alone the engine keeps the image under the caller's tags."""
+    if not (loads(mine) and any(values_of(request, "tag"))) or loads(BuildRequest(**converted(others))):
+        return ""
+    return "load" if mine.load else "output"
 
 
 def _exported_folders(request: BuildRequest) -> Iterator[LocalPath]:
