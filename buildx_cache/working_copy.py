@@ -51,12 +51,26 @@ def prepared_top(folder: Path) -> Path | None:
 
     Ignore ``HOME``: CI jobs often set it to their checkout, whose links the repository controls all the same.
     """
-    top = nearest_top(folder)
+    return _unless_home(nearest_top(folder))
+
+
+def _unless_home(top: Path | None) -> Path | None:
     try:
         home = Path(os.path.realpath(pwd.getpwuid(os.geteuid()).pw_dir))
     except KeyError:  # a container's user may have no entry
         return top
     return None if top is None or home.is_relative_to(top) else top
+
+
+def _source_top(folder: Path) -> Path | None:
+    """Return the nearest top; if there is no ``.git``, the working directory: an archive of sources can hold links."""
+    if (top := nearest_top(folder)) is not None:
+        return _unless_home(top)
+    try:
+        here = Path(os.path.realpath(os.getcwd()))  # noqa: PTH109 -- as abspath does it
+    except OSError:  # the working directory was deleted
+        return None
+    return _unless_home(here) if folder.is_relative_to(here) else None
 
 
 def first_link(path: Path, root: Path) -> Path | None:
@@ -75,9 +89,10 @@ def prepared_root(path: Path) -> Path | None:
     """Return the folder below which a repository can prepare files on the way to ``path``; None if there is none.
 
     Return the outermost folder on the way, links followed, that lies in a working copy. Links above it are the user's.
+    If there is no ``.git``, the working directory counts as a working copy.
     """
     above = reversed(_absolute(path).parents)
-    return next((each for each in above if prepared_top(Path(os.path.realpath(each))) is not None), None)
+    return next((each for each in above if _source_top(Path(os.path.realpath(each))) is not None), None)
 
 
 def leaves(path: Path, root: Path) -> str:
@@ -93,14 +108,20 @@ def leaves(path: Path, root: Path) -> str:
         return f"{link} is a symbolic link, and `..` follows"
     if not target.is_relative_to(root):
         return f"it is outside of {root}"
-    if _GIT in (part.casefold() for part in target.relative_to(root).parts):
+    if _enters_git(target, root):
         return f"it is inside of {_GIT}"
     link = first_link(target, root)
     return f"{link} is a symbolic link" if link is not None else ""
 
 
+def _enters_git(path: Path, root: Path) -> bool:
+    return _GIT in (part.casefold() for part in path.relative_to(root).parts)
+
+
 def led_outside(path: Path) -> Path | None:
     """Return the link in a working copy through which ``path`` leaves the working copy; None if no link does.
+
+    A ``.git`` is no part of the working copy: its files configure git and can run programs.
 
     The user can name any path, and may not know that the repository made a part of it a link to another place. A link
     that stays in the working copy is harmless, except before a ``..``: the link then chooses the parent folder.
@@ -110,10 +131,12 @@ def led_outside(path: Path) -> Path | None:
     if left is not None and above is not None and (link := first_link(left, above)):
         return link
     root = prepared_root(path)
-    top = prepared_top(Path(os.path.realpath(root))) if root else None
-    if root is None or top is None or Path(os.path.realpath(path)).is_relative_to(top):
+    top = _source_top(Path(os.path.realpath(root))) if root else None
+    if root is None or top is None:
         return None
-    return first_link(path, root)
+    real = Path(os.path.realpath(path))
+    stays = real.is_relative_to(top) and not _enters_git(real, top)
+    return None if stays else first_link(path, root)
 
 
 def places(path: Path) -> Iterator[Path]:

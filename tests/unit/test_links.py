@@ -8,6 +8,7 @@ import io
 import itertools
 import os
 import pwd
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -195,6 +196,20 @@ def test_a_home_of_the_user_database_is_no_working_copy(home: Home, monkeypatch:
     assert prepared_root(home.copy / "out" / "new") is None
 
 
+def test_without_git_the_working_directory_is_the_working_copy(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container without git gets an archive of the sources, and so do jobs to which another one hands them on."""
+    (home.copy / ".git").rmdir()
+    (home.copy / "out").symlink_to(home.folder)
+    (home.copy / "id").symlink_to(home.folder / "id")
+    assert prepared_root(home.copy / "out/new") is None
+    monkeypatch.chdir(home.copy)
+    assert prepared_root(Path("out/new")) == home.copy
+    assert prepared_root(home.folder / "new") is None
+    for values in ({"report": "out/new"}, {"cache_dir": "out"}, {"output": ("out",)}, {"iidfile": "id"}):
+        with pytest.raises(UsageError):
+            check_paths(asking(**values))
+
+
 @pytest.mark.parametrize(
     ("link", "path", "root"),
     [("mine", "mine/out/x", "mine"), ("sub-of-mine", "sub-of-mine/x", "sub-of-mine"), ("", "copy/out/x", "copy")],
@@ -339,7 +354,14 @@ def test_no_committed_link_says_which_folder_of_the_host_is_meant(
     monkeypatch.chdir(tmp_path / "repo")
     link.symlink_to("inside")
     check_paths(BuildRequest(**option))
-    link.unlink()
-    link.symlink_to(tmp_path / "host")
-    with pytest.raises(UsageError):
-        check_paths(BuildRequest(**option))
+    for has_git, target in ((True, tmp_path / "host"), (True, Path(".git")), (False, tmp_path / "host")):
+        link.unlink()
+        link.symlink_to(target)
+        for place in (tmp_path / "repo/.git/app", tmp_path / "repo/.git") if has_git else ():
+            place.mkdir(exist_ok=True)
+            (place / "Dockerfile").write_text("FROM scratch\n")
+        if not has_git:  # an archive of the sources has none
+            shutil.rmtree(tmp_path / "repo/.git")
+        with pytest.raises(UsageError) as refused:
+            check_paths(BuildRequest(**option))
+        assert refused.value.code == "path-behind-a-link"

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import inspect
 import os
+import pwd
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -412,7 +413,7 @@ DRIVER_MAKES = "use --driver docker-container"
         ({"prune_older_than": "7"}, "--prune-older-than '7' is not a duration", DURATIONS),
         (
             {"build_arg": ["=x"]},
-            "--build-arg '=x' has no name",
+            "--build-arg has no name before its =",
             "write NAME=VALUE, or NAME to take it from the environment",
         ),
     ],
@@ -1107,12 +1108,20 @@ IN_EXPORT: tuple[tuple[BuildRequest, bool], ...] = (
 
 
 @pytest.mark.parametrize(("request_", "is_refused"), IN_EXPORT, ids=repr)
-def test_no_image_leads_a_result_elsewhere(project: Path, request_: BuildRequest, is_refused: bool) -> None:  # noqa: FBT001
+def test_no_image_leads_a_result_elsewhere(
+    project: Path,
+    request_: BuildRequest,
+    is_refused: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     (project / "out").mkdir()
     (project / "link").symlink_to("out")
     asked = dataclasses.replace(request_, output=("out",))
-    with pytest.raises(UsageError) if is_refused else contextlib.nullcontext():
-        check_exported_folders(asked, ())
+    with monkeypatch.context() as home:
+        user = pwd.struct_passwd(("me", "x", os.geteuid(), 0, "", str(project), "/bin/sh"))
+        home.setattr(pwd, "getpwuid", lambda _: user)
+        with pytest.raises(UsageError) if is_refused else contextlib.nullcontext():
+            check_exported_folders(asked, ())
     (project / ".git").mkdir()
     if not asked.dotenv:
         check_exported_folders(asked, ())
@@ -1344,6 +1353,14 @@ def test_only_a_line_feed_ends_an_item_of_a_variable(sign: str) -> None:
             "SSH_SK_PROVIDER=/w/x://u:p@h",
             "OPENSSL_CONF=/w/x://u:p@h",
             "PS4=$(x) a://u:p@h",
+            "AWS_ENDPOINT_URL_STS=https://u:p@evil.example",
+            "CLOUDSDK_AUTH_TOKEN_HOST=https://u:p@evil.example",
+            "ACTIONS_RESULTS_URL=https://u:p@evil.example",
+            "AZURE_AUTHORITY_HOST=https://u:p@evil.example",
+            "PYTHONPYCACHEPREFIX=/w/x://u:p@h",
+            "GIT_COMMON_DIR=/w/x://u:p@h",
+            "GIT_ALLOW_PROTOCOL=ext:a://u:p@h",
+            "NO_PROXY=a://u:p@h",
         ),
     ],
 )
