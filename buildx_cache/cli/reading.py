@@ -13,7 +13,7 @@ from typing import Any
 
 from buildx_cache.ci import GitFacts, detect, provider_of
 from buildx_cache.ci.step_outputs import handed_on
-from buildx_cache.engine.committed import logins_of_user
+from buildx_cache.engine.committed import homes_below, logins_of_user
 from buildx_cache.errors import BuildxCacheError, UsageError
 from buildx_cache.plan import BuildPlan
 from buildx_cache.plan.registry_choice import named_hosts
@@ -96,7 +96,12 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
     default_branch = str(asked.get("default_branch") or _trusted(found).get("default_branch") or "")
     is_fork = detect(env, git=GitFacts, read_text=read_text, default_branch=default_branch).is_fork
     if found.layer and found.ground:
-        ground = replace(found.ground, programs=_programs(env), settings=_existing(logins_of_user(env)))
+        ground = replace(
+            found.ground,
+            programs=_programs(env),
+            settings=_existing(logins_of_user(env)),
+            homes=homes_below(found.ground.root, env),
+        )
         check_found(found.layer, ground, is_fork=is_fork)
     layers = with_push_decided((*callers, *((found.layer,) if found.layer else ())), is_fork=is_fork)
     file = layers[-1] if found.layer else None
@@ -213,7 +218,9 @@ def read_password(request: BuildRequest, env: Mapping[str, str]) -> Secret | Non
     if request.username and request.password_stdin:
         return _checked(_stdin(), "stdin")
     if request.username:
-        return _checked(os.fsencode(env.get(request.password_env, "")), f"the variable {request.password_env}")
+        name = request.password_env  # by mistake it may be the password itself
+        source = f"the variable {name}" if name in env else "the variable that --password-env names"
+        return _checked(os.fsencode(env.get(name, "")), source)
     if request.ambient and request.ambient.username:
         name = request.ambient.password_env
         return _checked(os.fsencode(env.get(name, "")), f"the variable {name}")

@@ -61,8 +61,11 @@ _INSTALLERS = ("UV_CACHE_DIR", "UV_TOOL_DIR", "UV_PYTHON_INSTALL_DIR", "PIPX_HOM
 _LOGINS = ("KUBECONFIG", "DOCKER_CERT_PATH", "AWS_WEB_IDENTITY_TOKEN_FILE", "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE")
 """Variables that name files with logins, beside those of settings."""
 _SITES = ("site-packages", "dist-packages")
+_KUBE = ".kube"
 _HOMES = ("HOME", "XDG_CONFIG_HOME")
 """Variables that name a folder in which any program may look for its settings, plug-ins and packages."""
+_DATA = ("XDG_DATA_HOME", "XDG_CACHE_HOME")
+"""Variables that name a folder from which programs start what they have installed or cached."""
 _SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM")
 """Variables by which git finds a user's settings."""
 
@@ -197,10 +200,16 @@ def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
 
 
 def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return the files and folders that a build reads as the user's settings; they need not exist."""
-    clouds = (place for _, place in _clouds(request, env))
+    """Return the files and folders that a build, or a later step, reads as the user's settings; they need not exist."""
+    clouds = (place for _, place in (*_clouds(request, env), *_below_home((*_AWS, *_GCLOUD), env)))
     dockers = (configuration_folder(env), buildx_folder(env), _settings_home(env) / "docker")
-    return (*dockers, cache_home(env), *_git_settings(env), *clouds)
+    return (*dockers, cache_home(env), *_git_settings(env), *clouds, _home(env) / _KUBE)
+
+
+def homes_below(root: Path, env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the folders below ``root`` in which any program may look for settings, without links."""
+    named = (Path(os.path.realpath(env[name])) for name in (*_HOMES, *_DATA) if env.get(name))
+    return tuple(home for home in named if root in home.parents)
 
 
 def logins_of_user(env: Mapping[str, str]) -> tuple[Path, ...]:
@@ -208,7 +217,7 @@ def logins_of_user(env: Mapping[str, str]) -> tuple[Path, ...]:
     dockers = (Path(env.get("DOCKER_CONFIG") or _home(env) / ".docker"), _settings_home(env) / "docker")
     named = (Path(text) for name in _LOGINS for text in env.get(name, "").split(os.pathsep) if text)
     clouds = (place for _, place in _below_home((*_AWS, *_GCLOUD, *_HELPERS["pass"]), env))
-    kept = (_home(env) / name for name in (".git-credentials", ".netrc", ".ssh", ".kube"))
+    kept = (_home(env) / name for name in (".git-credentials", ".netrc", ".ssh", _KUBE))
     return (*dockers, *_git_settings(env), *named, *clouds, *kept)
 
 
@@ -277,7 +286,7 @@ def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str
         yield from (("KUBECONFIG", place) for place in (*given, *map(Path, filter(None, stored))))
         # The whole folder: kubectl's library copies `.kubeconfig` to `config` if the latter is absent, even where
         # KUBECONFIG names another file (client-go's ``currentMigrationRules``); kubectl takes options from `kuberc`.
-        yield "HOME", _home(env) / ".kube"
+        yield "HOME", _home(env) / _KUBE
         if preferences := env.get("KUBERC"):
             yield "KUBERC", Path(preferences)
         # Clouds' own commands give the logins to their clusters: `aws eks get-token`, `gke-gcloud-auth-plugin`.

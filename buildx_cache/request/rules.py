@@ -38,13 +38,14 @@ class Ground:
     """The place of a found file: the ``root`` of its working copy, and the build ``context`` if that is a folder.
 
     ``programs`` are the folders in which this call looks for programs, ``settings`` the user's settings and logins that
-    exist; both without links.
+    exist, ``homes`` the folders below the root in which programs look for settings of the user; all without links.
     """
 
     root: Path
     context: Path | None = None
     programs: tuple[Path, ...] = ()
     settings: tuple[Path, ...] = ()
+    homes: tuple[Path, ...] = ()
 
 
 def ground_of(folder: Path, context: Path | None) -> Ground:
@@ -91,6 +92,14 @@ def _path(text: str, ground: Ground) -> str:
     if text.startswith("~"):
         return "the path is in a home folder"
     return leaves(Path(text), ground.root)
+
+
+def _written(text: str, ground: Ground) -> str:
+    """Check a file or folder that the call writes: any program may look for its settings in a home folder."""
+    target = Path(os.path.realpath(text))
+    if any(target.is_relative_to(home) or home.is_relative_to(target) for home in ground.homes):
+        return "it is in a home folder, where programs look for settings, or holds one"
+    return _path(text, ground)
 
 
 def _layout(text: str, ground: Ground) -> str:
@@ -254,7 +263,8 @@ def _result(kind: str, place: str, ground: Ground, *, is_layout: bool) -> str:
     """Check the place of an output."""
     if _is_over_programs(place, ground, is_folder=kind == "local"):
         return "it is in a folder of PATH, whose programs run here"
-    return (_exported if kind == "local" else _layout if is_layout else _path)(place, ground)
+    check = _exported if kind == "local" else _layout if is_layout else _path
+    return _written(place, ground) or check(place, ground)
 
 
 def _is_over_programs(place: str, ground: Ground, *, is_folder: bool) -> bool:
@@ -324,7 +334,7 @@ DOCKERFILE = Permission(why=_OUTSIDE, check=_dockerfile)
 BUILD_CONTEXT = Permission(why=_OUTSIDE, check=_build_context)
 BUILD_ARG = Permission(why="a build argument is a value, not a variable of the job's", check=_build_arg)
 NETWORK = Permission(why="the host's network reaches what only the host may", check=_network)
-WRITTEN = Permission(why="it is a file that the call writes", check=_path)
+WRITTEN = Permission(why="it is a file that the call writes", check=_written)
 SECRET = Permission(why="it says which secrets of the host the build reads", check=None)
 PRIVILEGE = Permission(why="it says which privileges the build has on the host", check=None)
 BUILDER = Permission(

@@ -383,6 +383,18 @@ def test_a_found_file_writes_no_program_that_runs_here(output: str, is_refused: 
             read_request({}, {**FORK, "PATH": path})
 
 
+@pytest.mark.parametrize("variable", ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"])
+@pytest.mark.parametrize("place", ["", "/.aws", "/.local/lib/python3.11/site-packages", "/new"])
+def test_a_found_file_writes_nothing_into_a_home(copy: Path, variable: str, place: str) -> None:
+    """Any program of a later step may look there: Python for packages, cloud clients for commands."""
+    env = {**FORK, variable: str(copy / "apps" / "kept")}
+    for output in (f"type=local,dest=apps/kept{place}", f"type=tar,dest=apps/kept{place}/x", "type=local,dest=apps"):
+        assert "home" in refusal("output", [output], env).message
+    assert "home" in refusal("report", f"apps/kept{place}/x.json", env).message
+    assert read("output", ["type=local,dest=apps/other"], env).request.output
+    assert read("output", [f"type=local,dest=apps/kept{place}"], {**env, variable: str(copy.parent)}).request.output
+
+
 @pytest.mark.parametrize("place", [".docker", ".netrc", ".git-credentials", "own", "key.json"])
 @pytest.mark.parametrize("key", ["build-context", "file"])
 def test_a_found_file_sends_no_login_of_the_user(copy: Path, place: str, key: str) -> None:
