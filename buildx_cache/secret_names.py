@@ -82,11 +82,14 @@ _CONTROLLING = """
     nlspath, locpath, gconv_path, docker_host, docker_context, docker_config, docker_auth_config, docker_cert_path
     docker_api_version, docker_custom_headers, docker_content_trust_server, kubeconfig, kuberc
     ssh_askpass, ssh_auth_sock, ssh_pkcs11_helper, git_askpass, git_ssh, git_ssh_command, git_ssh_variant
-    git_exec_path, git_dir, git_work_tree, git_proxy_command, git_external_diff
+    git_exec_path, git_dir, git_work_tree, git_proxy_command, git_external_diff, git_common_dir, git_allow_protocol
+    git_no_lazy_fetch, git_object_directory, git_alternate_object_directories, git_index_file
     godebug, ssl_cert_file, ssl_cert_dir, sslkeylogfile, gnupghome, gss_mech_config
-    aws_config_file, aws_shared_credentials_file, aws_endpoint_url, aws_ca_bundle, aws_web_identity_token_file
-    aws_container_credentials_full_uri, google_application_credentials
-    pythonpath, pythonhome, pythonstartup, pythonuserbase, pythonwarnings, perl5lib, perl5opt, rubyopt, rubylib
+    aws_config_file, aws_shared_credentials_file, aws_ca_bundle, aws_web_identity_token_file
+    actions_results_url, actions_cache_url, google_application_credentials, azure_authority_host
+    identity_endpoint, msi_endpoint, imds_endpoint, no_proxy
+    pythonpath, pythonhome, pythonstartup, pythonuserbase, pythonwarnings, pythonpycacheprefix, pythonplatlibdir
+    pythonbreakpoint, pythonexecutable, perl5lib, perl5opt, rubyopt, rubylib, curl_ca_bundle, requests_ca_bundle
     node_options, node_path, node_extra_ca_certs, java_tool_options, jdk_java_options
 """
 """Variables by which docker, its plug-ins and helpers, ssh, git or an interpreter find programs, engines and logins."""
@@ -94,7 +97,15 @@ _CONTROLLING = """
 _CONTROLLING_START = (
     *("ld_", "dyld_", "glibc_", "malloc_", "bash_func_", "buildx_", "buildkit_", "docker_cli_", "docker_tls"),
     *("git_config", "git_trace", "otel_", "xdg_", "ssh_sk_", "openssl_", "krb5_", "password_store_"),
-    *("cloudsdk_config", "cloudsdk_python"),
+    *(
+        "cloudsdk_api",
+        "cloudsdk_auth_token_host",
+        "cloudsdk_config",
+        "cloudsdk_core",
+        "cloudsdk_proxy",
+        "cloudsdk_python",
+    ),
+    *("gce_metadata_", "aws_endpoint_url", "aws_container_", "aws_ec2_metadata_", "dbus_"),
 )
 """The beginnings of such names."""
 
