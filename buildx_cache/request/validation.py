@@ -24,6 +24,7 @@ from buildx_cache.secret_names import is_controlling
 # `_` is allowed in x86_64 only: BuildKit exports the files of `linux/arm/v7` and `linux/arm_v7` to the same folder.
 _PLATFORM = re.compile(r"(?:x86_64|[a-z0-9-]+)(?:/(?:x86_64|[a-z0-9.-]+)){0,2}", re.IGNORECASE | re.ASCII)
 _SEPARATOR = "/"
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PREFIX = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", re.ASCII)
 # The words that are a platform alone: BuildKit's systems and architectures, as ``containerd/platforms`` spells them,
 # and Buildx' own word for the builder's platform.
@@ -194,6 +195,12 @@ def _check_login(request: BuildRequest) -> None:
         )
     if (request.password_stdin or request.password_env) and not request.username:
         raise UsageError("a password without a --username", code="login-incomplete", hint="add --username NAME")
+    if request.password_env and not _VARIABLE.fullmatch(request.password_env):
+        raise UsageError(
+            "--password-env is not the name of a variable",
+            code="value-invalid",
+            hint="write the name of the variable that holds the password, not the password: --password-env NAME",
+        )
     if request.username and not (request.password_stdin or request.password_env):
         raise UsageError(
             "--username without a password",
@@ -240,7 +247,7 @@ def _check_arguments(request: BuildRequest) -> None:
         name, _, value = text.partition("=")
         if not name:
             raise UsageError(
-                f"--build-arg {text!r} has no name",
+                "--build-arg has no name before its =",
                 code="build-arg-malformed",
                 hint="write NAME=VALUE, or NAME to take it from the environment",
             )

@@ -319,6 +319,12 @@ def test_what_the_command_line_does_not_take_is_told_in_two_lines(
         ("build", ".", "--", SECRET),
         ("build", "--", f"--x={SECRET}"),
         ("build", f"-x{SECRET}"),
+        ("build", ".", "--build-arg", f"={SECRET}"),
+        *(
+            (command, "-t", "r.example/x", "--push", "--username", "me", "--password-env", password)
+            for command in ("build", "plan")
+            for password in (f"{SECRET}-.", f"{SECRET}_x")
+        ),
     ],
     ids=" ".join,
 )
@@ -761,7 +767,10 @@ def test_a_builder_that_the_engines_registries_name_anew_is_looked_for(call: Com
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--username", "me", "--password-env", "ABSENT"), "there is no password in the variable ABSENT"),
+        (
+            ("--username", "me", "--password-env", "ABSENT"),
+            "there is no password in the variable that --password-env names",
+        ),
         (("--username", "me", "--password-stdin"), "there is no password in stdin"),
     ],
 )
