@@ -105,7 +105,7 @@ def counted(count: int, noun: str) -> str:
 
 _UNIT = re.compile(r"(?P<slashes>\\*)(?P<sign>[^\\]?)", re.DOTALL)
 _PLAIN = re.compile("[A-Za-z0-9]+")
-_ESCAPES = {"\b": "b", "\t": "t", "\n": "n", "\f": "f", "\r": "r"}
+_ESCAPES = {"\b": "b", "\t": "t", "\n": "n", "\f": "f", "\r": "r", "\x1b": "E"}
 _ENTITIES = {'"': "quot", "'": "apos", **{sign: html.escape(sign)[1:-1] for sign in "&<>"}}
 
 WIDEST = 16
@@ -149,6 +149,8 @@ def _ways(sign: str) -> str:
     if sign:
         name = f"{_ENTITIES[sign]}|" if sign in _ENTITIES else ""
         ways.append(f"&(?:{name}#0?{ord(sign)}|#x0?{_hex(f'{ord(sign):x}')});")
+    if not (sign.isascii() and sign.isprintable()):  # bash's spelling, of any character in the C locale
+        ways.append(r"\\{1,4}".join(f"{byte:03o}" for byte in data))
     if sign in _ESCAPES:
         ways.append(_ESCAPES[sign])
     if sign == " ":

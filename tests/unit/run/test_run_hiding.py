@@ -119,6 +119,7 @@ QUOTED = {
     "XML": "p/w+d=&#xFC;&amp;&lt;a&gt;&apos;b&apos;&#34;c\\d $x`y%z",
     "a shell's trace": shlex.quote(ODD)[1:-1],
     "the trace of bash": ODD.replace("'", "'\\''"),
+    "bash in the C locale": ODD.replace("\\", "\\\\").replace("'", "\\'").replace("\u00fc", "\\303\\274"),
     "export -p of bash": re.sub(r'(["$`\\])', r"\\\1", ODD),
 }
 
