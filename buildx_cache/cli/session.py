@@ -12,7 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from buildx_cache.ci import CIContext, GitFacts, detect, provider_of
-from buildx_cache.engine.committed import own_files, refuse_committed, refuse_committed_git, settings_of_user
+from buildx_cache.engine.committed import (
+    own_files,
+    refuse_committed,
+    refuse_committed_git,
+    refuse_submodules,
+    settings_of_user,
+)
 from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import Provenance, git_provenance, read_git
 from buildx_cache.engine.git_origin import at_commit
@@ -57,6 +63,7 @@ def open_session(request: BuildRequest, env: Mapping[str, str], say: Callable[[s
         BuildxCacheError: Docker is not usable, or the request cannot be carried out.
     """
     refuse_committed(request, env)
+    refuse_submodules(request, env)
     place, request, ci, notes = _known_before_docker(request, env)
     provenance = git_provenance(*_places(request), env)
     own_env, another = {**env, **provenance.env}, _unchanged(request, env, provenance)

@@ -24,7 +24,7 @@ from buildx_cache.engine.own_files import cache_home
 from buildx_cache.errors import UsageError
 from buildx_cache.permissions import way_to
 from buildx_cache.request.build_request import BuildRequest, Driver
-from buildx_cache.request.local_paths import values_of
+from buildx_cache.request.local_paths import output_pairs, outputs_of, values_of
 from buildx_cache.request.probe import working_directory
 from buildx_cache.request.remote_context import is_remote_context
 from buildx_cache.working_copy import led_outside, prepared_top
@@ -68,6 +68,9 @@ _DATA = ("XDG_DATA_HOME", "XDG_CACHE_HOME")
 """Variables that name a folder from which programs start what they have installed or cached."""
 _SETTINGS = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM")
 """Variables by which git finds a user's settings."""
+_ANY_OWNER = ("-c", "safe.directory=*")
+_SUBMODULE = "160000 "
+"""The mode of a submodule in git's index."""
 
 
 def refuse_committed(request: BuildRequest, env: Mapping[str, str]) -> None:
@@ -259,6 +262,31 @@ def refuse_committed_dotenv(request: BuildRequest, env: Mapping[str, str]) -> No
         )
 
 
+def refuse_submodules(request: BuildRequest, env: Mapping[str, str]) -> None:
+    """Refuse to export an image where git expects a submodule: git obeys the settings of a ``.git`` that is there.
+
+    ``git status`` and ``git describe --dirty`` at the top of the working copy run git in each folder that is committed
+    as a submodule, also if there is no such submodule.
+
+    Raises:
+        UsageError: the repository has committed a submodule there or below, or git does not answer in time.
+    """
+    for output in map(dict, map(output_pairs, outputs_of(request))):
+        place = Path(os.path.realpath(output.get("dest", ""))) if output.get("type") == "local" else None
+        top = prepared_top(place.parent) if place else None
+        if place is None or top is None:
+            continue
+        name = f":(literal,icase){place.relative_to(top)}"
+        done = query(top, _safe(env), *_ANY_OWNER, "ls-files", "--stage", "-z", "--", name)
+        is_late = done.code < 0 and shutil.which("git", path=env.get("PATH"))
+        if is_late or any(entry.startswith(_SUBMODULE) for entry in done.stdout.split("\0")):
+            raise UsageError(
+                f"--output writes to {place}, where a submodule is committed: git would obey an image's .git there",
+                code="output-unsafe",
+                hint="export to another folder, or an archive: type=tar",
+            )
+
+
 def _git_settings(env: Mapping[str, str]) -> tuple[Path, ...]:
     system = tuple(map(Path, filter(None, (env.get("GIT_CONFIG_SYSTEM"),))))
     if given := env.get("GIT_CONFIG_GLOBAL"):
@@ -376,10 +404,8 @@ def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
     top = prepared_top(place)
     if top is None or not os.path.lexists(place):
         return
-    own = {variable: text for variable, text in env.items() if variable not in _SETTINGS}
-    own["GIT_CONFIG_GLOBAL"] = os.devnull
     name = str(place.relative_to(top))
-    done = query(top, own, "-c", "safe.directory=*", "ls-files", "-z", "--", f":(literal,icase){name}")
+    done = query(top, _safe(env), *_ANY_OWNER, "ls-files", "-z", "--", f":(literal,icase){name}")
     if done.code < 0 and shutil.which("git", path=env.get("PATH")):
         yield "."
         return
@@ -388,6 +414,12 @@ def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
             yield path
         elif _is_same(top, path[: len(name)], name):
             yield path[len(name) + 1 :] or "."
+
+
+def _safe(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what leads git to settings of the user."""
+    own = {variable: text for variable, text in env.items() if variable not in _SETTINGS}
+    return {**own, "GIT_CONFIG_GLOBAL": os.devnull}
 
 
 def _is_same(top: Path, path: str, name: str) -> bool:

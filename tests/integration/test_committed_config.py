@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.engine.committed import refuse_committed_git
+from buildx_cache.engine.committed import refuse_committed_git, refuse_submodules
 from buildx_cache.errors import UsageError
 from buildx_cache.request.build_request import BuildRequest
 from tests.faults.hostile_repositories import honest
@@ -494,6 +494,21 @@ def test_no_committed_file_gives_later_steps_variables(tmp_path: Path, docker: D
     ran = docker.tool("build", "--cache", "none", "--dotenv", "job.env", ".", cwd=top)
     assert ran.code == 0, ran.stderr
     assert "LD_PRELOAD" not in (top / "job.env").read_text()
+
+
+def test_no_image_is_exported_where_git_expects_a_submodule(tmp_path: Path, docker: Docker) -> None:
+    """The attack: a fork commits a submodule's place and has its image with a `.git` exported there."""
+    top = honest(tmp_path / "top")
+    git(top, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},deep/dist")
+    (top / "buildx-cache.toml").write_text('output = ["type=local,dest=deep/dist"]\n')
+    ran = docker.tool("build", "--cache", "none", ".", cwd=top)
+    assert (ran.code, "output-unsafe" in ran.stderr) == (2, True), ran.stderr
+    (top / "buildx-cache.toml").unlink()
+    for output in (f"{top}/deep", f"{top}/deep/dist", f"type=local,dest={top}/sub/../deep/dist"):
+        with pytest.raises(UsageError, match="submodule"):
+            refuse_submodules(BuildRequest(output=(output,)), os.environ)
+    for output in (f"{top}/deep/dist/below", f"{top}/deep/other", str(top), f"type=tar,dest={top}/deep/dist/x.tar"):
+        refuse_submodules(BuildRequest(output=(output,)), os.environ)
 
 
 @pytest.mark.parametrize(
