@@ -184,9 +184,13 @@ def _export_blockers(root: int) -> Iterator[Finding]:
         (INDEX_NEW, stat.S_ISREG, "is not an ordinary file"),
         (INGEST, stat.S_ISDIR, "is not a folder"),
     ):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             if not is_right(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
                 yield Finding(kind=FindingKind.NOT_A_FILE, blob=name, referrer="", problem=problem)
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # a folder that may be read and not searched
+            yield _unreadable(name, error)
     try:
         yield from _odd_ingests(root)
     except OSError as error:

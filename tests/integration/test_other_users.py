@@ -564,3 +564,9 @@ def test_partial_writes_that_cannot_be_listed_are_damage(shared: Path) -> None:
     assert as_user(ONE, lambda: layout.damaged(layout.verify(shared / "cache")))
     as_user(ONE, partial(layout.set_aside, shared / "cache"))
     assert as_user(ONE, partial(strange_entry, shared / "cache")) == ""
+
+
+def test_a_folder_that_may_be_read_and_not_searched_is_damage(shared: Path) -> None:
+    """The call ended with an internal error."""
+    as_user(ONE, partial(make_cache, shared / "cache", 0o444))
+    assert as_user(ONE, lambda: layout.damaged(layout.verify(shared / "cache")))
