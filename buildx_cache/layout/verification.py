@@ -19,8 +19,8 @@ from buildx_cache.layout.store import HOLLOW, LAYOUT, Store, is_hollow, open_sto
 _CHUNK = 1 << 20
 _THREADS = min(8, os.cpu_count() or 1)
 
-Hashed = dict[tuple[int, int], str]
-"""SHA-256 in hexadecimal, or :data:`HOLLOW`, by a file's device and inode."""
+Hashed = dict[tuple[int, ...], str]
+"""SHA-256 in hexadecimal, or :data:`HOLLOW`, by a file's device, inode, size and time of change."""
 
 
 def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
@@ -144,7 +144,7 @@ def content_fault(
     """Hash a blob, unless ``hashed`` has it by another name; return the fault of its content, or None."""
     try:
         found = os.fstat(content.fileno())
-        identity = (found.st_dev, found.st_ino)
+        identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
         known = hashed.get(identity) or _hash_unless_hollow(content, found.st_size, stop or threading.Event())
         if found.st_nlink > 1:
             hashed[identity] = known

@@ -328,10 +328,15 @@ def test_a_file_with_several_names_is_hashed_once_a_call(folder: Path, monkeypat
     assert len(read) == 1
 
 
-def test_a_blob_that_changes_while_it_is_written_to_is_sent_again(folder: Path) -> None:
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_blob_that_changes_while_it_is_written_to_is_sent_again(folder: Path, *, is_linked: bool) -> None:
     with receiving(folder) as client:
         client.push(CACHE)
-        path = folder / "blobs/sha256" / digest_of(b"one")[7:]
+    path = folder / "blobs/sha256" / digest_of(b"one")[7:]
+    if is_linked:  # as --load makes them
+        (folder.parent / "second").hardlink_to(path)
+    with receiving(folder) as client:
+        client.push(CACHE)
         path.chmod(0o644)
         flip_bit(path)
         assert client.push(CACHE).status == 201
