@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from buildx_cache.buildkit.causes import CAUSES, Kind
-from buildx_cache.buildkit.classify import Operation, Problem, classify, classify_command, command_ending
+from buildx_cache.buildkit.classify import Problem, classify, classify_command, command_ending
+from buildx_cache.buildkit.error_texts import Operation
 from buildx_cache.buildkit.trace import BuildTrace, Step, Transfer
 from buildx_cache.buildkit.vertex_names import TransferKind, image_name, transfer_kind
 from buildx_cache.errors import (

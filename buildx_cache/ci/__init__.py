@@ -12,7 +12,8 @@ character counts as absent.
 Forks fail closed. If a CI can show that a pull request is no fork's, the pull request counts as a fork's until the CI
 shows that. If a CI shows nothing, it counts as a fork's if its source branch is the target or the default branch. A
 pull request without a known source branch, and a build with an invalid branch name, count as a fork's, too. In each of
-these cases the build could write another branch's cache.
+these cases the build could write another branch's cache. A branch with the name of a pull request's reference
+(``pull/5/head``) is a pull request, since many jobs build these references like branches.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from buildx_cache.ci.variables import (
     parse_reference,
     read_branch,
     read_number,
+    read_pull_request,
     read_repository,
     read_sha,
     read_tag,
@@ -164,7 +166,11 @@ def _is_pull(row: Provider, variables: Variables) -> bool:
 
 
 def _pull_request(row: Provider, variables: Variables) -> str | None:
-    return variables.first(row.pull_request, read_number) or _referenced(row, variables, "pull_request")
+    return (
+        variables.first(row.pull_request, read_number)
+        or _referenced(row, variables, "pull_request")
+        or variables.first(row.branch, read_pull_request)
+    )
 
 
 def _referenced(row: Provider, variables: Variables, what: str) -> str | None:
@@ -182,13 +188,13 @@ def _read_pull(row: Provider, variables: Variables) -> CIContext:
 
 
 def _is_foreign(row: Provider, variables: Variables, pull: CIContext) -> bool:
-    if variables.any(row.fork_marks):
+    if variables.any(row.fork_marks + row.follow_marks):
         return True
     if row.own_marks:
         return not variables.any(row.own_marks)
     if row.same_repository:
         return not _is_same_repository(row, variables)
-    if pull.branch == pull.target_branch:
+    if pull.branch == pull.target_branch or read_pull_request(pull.branch or ""):
         return True  # no branch is merged into itself: it is a fork's, even if a Jenkins plugin does not say so
     # Without marks, guess: a pull request from a default branch is seldom the repository's own, and often a fork's.
     return not row.fork_marks and pull.branch in pull.default_branches

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-from buildx_cache.ci.variables import Variables, clean
+from buildx_cache.ci.variables import Variables, clean, read_pull_request
 
 ReadText = Callable[[str], str | None]
 """Returns the text of the file at a path, or ``None`` if the file cannot be read."""
@@ -142,6 +142,13 @@ Other events are pull requests, or have no such content.
 # --- TeamCity ----------------------------------------------------------------------------------------------
 
 
+PULLED_REFERENCE = "teamcity.pulled_reference"
+"""The variable of a pull request's whole reference, if that is built.
+
+``teamcity.build.branch`` may be its number alone: the branch specification ``+:refs/pull/*/head`` cuts the rest off.
+"""
+_TEAMCITY_REFERENCE = "teamcity.build.vcs.branch."
+"""The beginning of the name of a built reference; the ID of its VCS root follows."""
 _TEAMCITY_CONFIGURATION = "teamcity.configuration.properties.file"
 _TEAMCITY_PROPERTIES = (
     "teamcity.build.branch",
@@ -166,7 +173,9 @@ def teamcity_properties(variables: Variables, read_text: ReadText) -> Mapping[st
     build = _properties(read_text(first) if first else None)
     second = clean(build.get(_TEAMCITY_CONFIGURATION))
     found = {**build, **_properties(read_text(second) if second else None)}
-    return {name: found[name] for name in _TEAMCITY_PROPERTIES if name in found}
+    built = (text for name, text in found.items() if name.startswith(_TEAMCITY_REFERENCE))
+    pulled = next(filter(read_pull_request, built), "")
+    return {PULLED_REFERENCE: pulled, **{name: found[name] for name in _TEAMCITY_PROPERTIES if name in found}}
 
 
 def _properties(text: str | None) -> Mapping[str, str]:

@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from buildx_cache.ci import capabilities as can
-from buildx_cache.ci.files import FOLLOWS_FORK, QUEUE_BASE, ReadText, github_event, teamcity_properties
+from buildx_cache.ci.files import (
+    FOLLOWS_FORK,
+    PULLED_REFERENCE,
+    QUEUE_BASE,
+    ReadText,
+    github_event,
+    teamcity_properties,
+)
 from buildx_cache.ci.pitfalls import CIRCLECI, Pitfall
 from buildx_cache.ci.variables import Mark, Names, Variables
 
@@ -295,17 +302,19 @@ PROVIDERS: tuple[Provider, ...] = (
         build=("APPVEYOR_BUILD_NUMBER",),
     ),
     # "Predefined Build Parameters", "Pull Requests". The source branch is set only if both repositories are the same.
-    # `vcsroot.branch` is the default branch of the settings, which is built if no other branch is named.
+    # `vcsroot.branch` is the default branch of the settings, which is built if no other branch is named. A personal
+    # build has changes that are not in its branch.
     Provider(
         name="teamcity",
         marks=(("TEAMCITY_VERSION", _SET),),
         documents=teamcity_properties,
-        ref=("teamcity.build.branch",),
+        ref=(PULLED_REFERENCE, "teamcity.build.branch"),
         sha=("BUILD_VCS_NUMBER",),
         branch=("teamcity.build.branch", "vcsroot.branch"),
         source_branch=("teamcity.pullRequest.source.branch",),
         target_branch=("teamcity.pullRequest.target.branch",),
         pull_request=("teamcity.pullRequest.number",),
+        follow_marks=(("BUILD_IS_PERSONAL", _TRUE),),
         same_repository=(("teamcity.pullRequest.source.branch", "teamcity.pullRequest.source.branch"),),
         default_branch=("vcsroot.branch",),
         build=("BUILD_NUMBER",),

@@ -52,7 +52,12 @@ _REWRITES: Mapping[str, tuple[tuple[str, str], ...]] = {
         _FULL,
     ),
     # Jenkins' git plugin names the remote-tracking branch, or "detached" for a commit without a branch.
-    "GIT_BRANCH": (("^detached$", ""), ("^(refs/remotes/)?origin/|^refs/heads/", "")),
+    "GIT_BRANCH": (
+        ("^detached$", ""),
+        ("^(refs/remotes/)?origin/|^refs/heads/", ""),
+        # Where refspecs usually put pull requests, such as `+refs/pull/*:refs/remotes/origin/pr/*`.
+        (r"^([^/]+/)?(pr|pull|pull-requests|merge-requests)/(?=[0-9]+/(head|merge|from)$)|^pr/(?=[0-9]+$)", "pull/"),
+    ),
 }
 """Rewrites of a variable's value before use: regular expressions and replacements."""
 
@@ -61,6 +66,7 @@ _REFERENCES = (
     re.compile(r"refs/tags/(?P<tag>.+)"),
     # CircleCI (for forks) and TeamCity leave `refs/` out.
     re.compile(r"(?:refs/)?(?:pull|pull-requests|merge-requests)/(?P<pull_request>[0-9]+)(?:/.*)?"),
+    re.compile(r"(?:refs/)?changes/[0-9]{2}/(?P<pull_request>[0-9]+)/[0-9]+"),  # Gerrit's
 )
 _SHA = re.compile(r"[0-9a-fA-F]{7,64}")
 _NUMBER = re.compile(r"(?:.*/)?([0-9]+)")
@@ -140,6 +146,11 @@ def parse_reference(value: str | None) -> Mapping[str, str]:
     """Return the ``branch``, ``tag`` or ``pull_request`` in a git reference; empty for any other text."""
     matches = (pattern.fullmatch(value or "") for pattern in _REFERENCES)
     return next((match.groupdict() for match in matches if match), {})
+
+
+def read_pull_request(value: str) -> str | None:
+    """Return the number of a pull request whose reference, with or without ``refs/``, is given as a branch, or None."""
+    return parse_reference(value).get("pull_request")
 
 
 def read_repository(value: str) -> str:

@@ -14,7 +14,7 @@ from buildx_cache.cli.cache_arguments import Folder, FolderLimits, parse_target
 from buildx_cache.cli.displays import CommandOutput
 from buildx_cache.display.cache_tables import FolderTables, OwnCache, own_caches_table
 from buildx_cache.engine.committed import refuse_committed_caches
-from buildx_cache.engine.docker import cache_home
+from buildx_cache.engine.own_files import cache_home
 from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError, UsageError
 from buildx_cache.formatting import counted, size
 from buildx_cache.layout import EvictionResult, Finding, FindingKind, Reachability, Sharing

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from buildx_cache.ci import CIContext, GitFacts, detect, provider_of
 from buildx_cache.engine.committed import own_files, refuse_committed, refuse_committed_git, settings_of_user
-from buildx_cache.engine.docker import DockerEngine, cache_home
+from buildx_cache.engine.docker import DockerEngine
 from buildx_cache.engine.git import Provenance, git_provenance, read_git
 from buildx_cache.engine.git_origin import at_commit
+from buildx_cache.engine.own_files import cache_home
 from buildx_cache.errors import EngineError, UsageError
 from buildx_cache.plan import Builder, BuildPlan, Facts, ImageStore, Node, Place, TlsEndpoint, make_plan, needed_builder
 from buildx_cache.report import RetryReport

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from buildx_cache.buildkit.classify import is_cancelled
 from buildx_cache.buildkit.events import Event, LogEvent, StatusEvent, VertexEvent
-from buildx_cache.buildkit.trace import Step, TraceBuilder, Transfer
+from buildx_cache.buildkit.trace import Step, Transfer
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.buildkit.vertex_names import Label, step_label
 from buildx_cache.caches.entry import BACKENDS
 from buildx_cache.formatting import duration, printable, short_digest, size

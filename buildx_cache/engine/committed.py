@@ -18,9 +18,9 @@ from urllib.parse import parse_qs
 import buildx_cache
 from buildx_cache.atomic import read_regular
 from buildx_cache.engine.credentials import buildx_folder, configuration_folder, home_folder
-from buildx_cache.engine.docker import cache_home
 from buildx_cache.engine.git import query
 from buildx_cache.engine.git_index import tracked_names
+from buildx_cache.engine.own_files import cache_home
 from buildx_cache.errors import UsageError
 from buildx_cache.permissions import way_to
 from buildx_cache.request.build_request import BuildRequest, Driver

@@ -1,12 +1,10 @@
-"""Ask the Docker engine for facts, carry out a plan's effects, and record which images this program loaded."""
+"""Ask the Docker engine for facts, and carry out a plan's effects."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -16,16 +14,12 @@ from pathlib import Path
 from typing import IO
 
 import pydantic
-from python_on_whales.client_config import ClientNotFoundError
 from python_on_whales.components.context.models import ContextInspectResult
 from python_on_whales.components.image.models import ImageInspectResult
 from python_on_whales.components.network.models import NetworkInspectResult
 from python_on_whales.components.system.models import SystemInfo
 from python_on_whales.exceptions import DockerException
 
-from buildx_cache.atomic import read_regular, write_text
-from buildx_cache.buildkit.causes import CAUSES, Kind
-from buildx_cache.buildkit.classify import classify
 from buildx_cache.engine.certificates import registry_certificates
 from buildx_cache.engine.client import Docker, gateway_of, registries_of, store_of, tls_from_environment
 from buildx_cache.engine.credentials import (
@@ -33,11 +27,12 @@ from buildx_cache.engine.credentials import (
     buildx_folder,
     credential_for,
     current_context,
-    home_folder,
     private_configuration,
 )
+from buildx_cache.engine.failures import docker_starting, engine_error, usable_buildx
 from buildx_cache.engine.git import guarded
 from buildx_cache.engine.locality import Whereabouts, elsewhere
+from buildx_cache.engine.own_files import remember, remembered
 from buildx_cache.engine.pods import pod_entrances
 from buildx_cache.engine.process import Completed
 from buildx_cache.engine.tunnel import tunnel
@@ -51,49 +46,17 @@ from buildx_cache.plan import (
     Node,
     Place,
     Pods,
-    parse_version,
-    show_version,
 )
 from buildx_cache.plan.effects import CreateNode, LoadImage
-from buildx_cache.plan.facts import Bridge, Version
+from buildx_cache.plan.facts import Bridge
 from buildx_cache.redaction import redact
 from buildx_cache.reference import Reference
 from buildx_cache.scratch import making, scratch_folder
 
-# Enough for all projects of a machine. Older images are dropped from the record, and so are never removed.
-_REMEMBERED = 1000
-_RECORD_LIMIT = 1 << 20
-
-
-def remembered(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the recorded IDs of loaded images, the newest last; none if the record cannot be read."""
-    try:
-        found = json.loads(read_regular(_record(env), _RECORD_LIMIT))
-    except (OSError, ValueError, RecursionError):
-        return ()
-    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
-
-
-def remember(env: Mapping[str, str], image_id: str) -> None:
-    """Add an image to the record; ignore a record that cannot be written."""
-    known = [*(item for item in remembered(env) if item != image_id), image_id]
-    with contextlib.suppress(OSError):
-        write_text(_record(env), json.dumps(known[-_REMEMBERED:]))
-
-
-def _record(env: Mapping[str, str]) -> Path:
-    return cache_home(env) / "loaded.json"
-
-
-def cache_home(env: Mapping[str, str]) -> Path:
-    """Return this program's folder in the user's cache directory."""
-    return Path(env.get("XDG_CACHE_HOME") or home_folder(env) / ".cache") / "buildx-cache"
-
-
-# rawjson progress and --metadata-file for every driver (docker/buildx#2218).
-OLDEST_BUILDX = (0, 13, 0)
 _LOCAL = "unix://"
 _SOCKET = f"{_LOCAL}/var/run/docker.sock"
+_PODMAN = "podman"
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY"})
 # Errors of python-on-whales for an output that it cannot parse.
 _UNREADABLE = (
     pydantic.ValidationError,
@@ -147,7 +110,7 @@ class DockerEngine:
         )
         return Facts(
             docker=info.server_version or "",
-            buildx=_usable(next((plugin.version or "" for plugin in plugins if plugin.name == "buildx"), None)),
+            buildx=usable_buildx(next((plugin.version or "" for plugin in plugins if plugin.name == "buildx"), None)),
             store=store_of(info.driver_status or []),
             context=self.context,
             place=place,
@@ -195,7 +158,7 @@ class DockerEngine:
         if not info.server_version:  # older command lines end well although no engine answered (docker/cli#5900)
             with self._asking():
                 self._docker.version()
-            raise _engine_error("`docker info` tells no version of the engine")
+            raise engine_error("`docker info` tells no version of the engine")
         return info
 
     def _endpoint(self) -> str:
@@ -278,7 +241,7 @@ class DockerEngine:
             with self._reading():
                 yield
         except DockerException as error:
-            raise _engine_error(error.stderr or "") from None
+            raise engine_error(error.stderr or "") from None
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -291,7 +254,7 @@ class DockerEngine:
             try:
                 yield
             except _UNREADABLE:
-                raise _engine_error("its answer is not understood") from None
+                raise engine_error("its answer is not understood") from None
 
     @contextlib.contextmanager
     def _calling(self) -> Iterator[None]:
@@ -302,28 +265,8 @@ class DockerEngine:
             UsageError: the command line is longer than the system allows.
         """
         self.calls += 1
-        try:
+        with docker_starting():
             yield
-        except ClientNotFoundError:
-            raise EngineError(
-                "the docker command is not on PATH",
-                code="docker-absent",
-                hint="install Docker's command line (docker-ce-cli or docker-cli)",
-            ) from None
-        except OSError as error:
-            if not str(error.filename).endswith("docker"):
-                raise
-            if error.errno == errno.E2BIG:
-                raise UsageError(
-                    "the docker command line is too long for this system: at most 128 KiB a word, about 2 MB in all",
-                    code="command-line-too-long",
-                    hint="give large values in files: --secret id=NAME,src=FILE, or files of the build context",
-                ) from None
-            raise EngineError(
-                f"{error.filename} cannot be started: {error.strerror}",
-                code="docker-not-startable",
-                hint="install Docker again",
-            ) from None
 
     # --- effects -----------------------------------------------------------------------------------------
 
@@ -491,26 +434,6 @@ def _with_config(effect: Effect) -> Iterator[Effect]:
         yield replace(effect, config=str(path))
 
 
-def _usable(version: str | None) -> Version:
-    if version is None:
-        raise EngineError(
-            "Docker's Buildx plugin is not installed",
-            code="buildx-absent",
-            hint="install the package docker-buildx-plugin (Docker's own) or docker-buildx (Debian, Ubuntu)",
-        )
-    buildx = parse_version(version)
-    if buildx < OLDEST_BUILDX:
-        raise EngineError(
-            f"Buildx {show_version(buildx)} is too old: {show_version(OLDEST_BUILDX)} is needed",
-            code="buildx-too-old",
-            hint="upgrade Docker or its Buildx plugin",
-        )
-    return buildx
-
-
-_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY"})
-
-
 def _unproxied(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
     """Return variables that keep Buildx' own connections away from a proxy that is only a build argument.
 
@@ -528,29 +451,3 @@ def _at(endpoint: str) -> tuple[str, str]:
     if not is_address:
         return "--context", endpoint
     return "--host", f"tcp://{address.rpartition('@')[2]}" if scheme == "tcp" else endpoint
-
-
-_PODMAN = "podman"
-_NO_ACCESS = ("this user may not talk to Docker", "add the user to the group docker, or use sudo")
-_NO_CONTEXT = ("there is no such Docker context", "`docker context ls` lists the Docker contexts")
-_VERSIONS = ("the docker command and the engine do not fit", CAUSES[Kind.API_VERSION].advice)
-_START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
-_NO_FILES = re.compile(r"unable to resolve docker endpoint: open (?P<file>[^:]+): no such file")
-
-
-def _engine_error(stderr: str) -> EngineError:
-    """Return an error with the last line of the docker command's stderr and a hint."""
-    said = redact(stderr.strip().splitlines()[-1] if stderr.strip() else "")
-    kind = classify(stderr).kind
-    if kind is Kind.DOCKER_DOWN:
-        return EngineError("Docker is not running, or cannot be reached", code="docker-down", hint=_START)
-    if absent := _NO_FILES.search(said):
-        return EngineError(
-            f"the TLS file {absent['file']} does not exist",
-            code="docker-tls-absent",
-            hint="check DOCKER_CERT_PATH; a service that makes the files may have to start first",
-        )
-    kinds = {Kind.DOCKER_DENIED: _NO_ACCESS, Kind.NO_CONTEXT: _NO_CONTEXT, Kind.API_VERSION: _VERSIONS}
-    known = kinds.get(kind)
-    message, hint = known or ("Docker does not answer", _START)
-    return EngineError(f"{message}: {said or 'it said nothing'}", code="docker-failed", hint=hint)

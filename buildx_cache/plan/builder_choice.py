@@ -24,6 +24,7 @@ from buildx_cache.plan.effects import (
 )
 from buildx_cache.plan.facts import UNKNOWN_VERSION, Facts, ImageStore
 from buildx_cache.plan.registry_choice import buildkitd_config, driver_options, loopback_registries, plan_registries
+from buildx_cache.plan.scopes import is_of_unknown_branch
 from buildx_cache.reference import Reference
 from buildx_cache.request.build_request import BuildRequest, Driver, Endpoint, Lazy, parse_endpoint
 from buildx_cache.request.local_paths import output_pairs, values_of
@@ -46,9 +47,11 @@ def needs_separate_builder(request: BuildRequest, ci: CIContext) -> bool:
     """Return whether a build needs a builder that builds with the right to write caches never use.
 
     Cache mounts stay in the builder, and a step's cache key does not cover their content. So a fork's step could change
-    the result of a later step of another branch, and with it that branch's cache.
+    the result of a later step of another branch, and with it that branch's cache. A build of an unknown branch may be a
+    fork's.
     """
-    return is_read_only(request, ci) and (ci.is_ci or ci.is_fork)
+    may_be_forks = is_read_only(request, ci) or is_of_unknown_branch(request, ci)
+    return may_be_forks and (ci.is_ci or ci.is_fork)
 
 
 def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:

@@ -63,7 +63,12 @@ def own_branch(ci: CIContext) -> str:
 
 
 def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
-    """Return whether the built branch is unknown: then the build writes no branch's cache, since it may be a fork's.
+    """Return whether the build writes no branch's cache, since its branch is unknown."""
+    return kind in SCOPED and SCOPED[kind].is_shared and is_of_unknown_branch(request, ci)
+
+
+def is_of_unknown_branch(request: BuildRequest, ci: CIContext) -> bool:
+    """Return whether the built branch is unknown, and the caller chooses no scope: the build may be a fork's.
 
     Outside of a CI and of a working copy there are no branches, so nothing is unknown.
     """
@@ -71,7 +76,7 @@ def is_unplaced(request: BuildRequest, ci: CIContext, kind: CacheKind) -> bool:
     is_chosen = is_named or request.cache_read_only is not None
     is_known = ci.branch or (ci.tag and ci.default_branch)
     is_somewhere = ci.is_ci or ci.is_remote or ci.sha
-    return bool(is_somewhere and not (is_known or is_chosen) and kind in SCOPED and SCOPED[kind].is_shared)
+    return bool(is_somewhere and not (is_known or is_chosen))
 
 
 def folder_tags(request: BuildRequest, scopes: Scopes) -> tuple[str, ...]:

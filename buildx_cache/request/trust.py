@@ -7,6 +7,7 @@ fork's build, from which CIs withhold secrets.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from buildx_cache.request.local_paths import (
     values_of,
 )
 from buildx_cache.request.options import OPTIONS
+from buildx_cache.request.outputs import loads
 from buildx_cache.request.rules import NAME_ANNOTATIONS, Ground, Permission, allow, frontend_name, may_name, may_push
 from buildx_cache.request.sources import OptionLayer, converted, setting
 from buildx_cache.working_copy import places
@@ -37,6 +39,7 @@ _HINT = "name the file with --config FILE or BUILDX_CACHE_CONFIG, or trust it wi
 _PUSHES = ("push", "push_auto")
 _CACHES = ("cache_dir", "cache_from", "cache_to")
 _NAMES = ("tag", "cache_ref")
+_SCANNER = re.compile(r'generator=([^,"]+)')
 
 _FORK = "this is a pull request from a fork"
 _FORK_HINT = f"set it in the job's command or environment, which a fork cannot change; or {_HINT}"
@@ -77,11 +80,14 @@ def check_use(request: BuildRequest, layers: Sequence[OptionLayer], layer: Optio
     naming = own & set(_naming(mine))
     if is_fork and naming and (_writes_to_registries(request) or _may_be_kept(request)):
         raise _refused(layer, min(naming), f"{_FORK}, which names no image that is kept or pushed", _FORK_HINT)
+    if is_fork and (loading := _loading(mine, request, [each for each in layers if each is not layer])):
+        raise _refused(layer, loading, f"{_FORK}, whose image would take your tags in the engine", _FORK_HINT)
     named = "tag" if request.tag else "cache_ref"
     says_where = request.registry or (request.ambient and request.ambient.registry)
     if request.username and not says_where and named in own:
         raise _refused(layer, named, "it would say where the login goes", "give --registry HOST with the login")
-    programs = tuple(filter(None, map(frontend_name, (request.buildkit_image, *_chosen_frontends(request)))))
+    chosen = (request.buildkit_image, *_chosen_frontends(request), *_chosen_scanners(request))
+    programs = tuple(filter(None, map(frontend_name, chosen)))
     if taken := next((option for option, name in _image_names(mine) if may_name(name, programs)), ""):
         raise _refused(layer, taken, "it names the image of the builder, or the frontend", _HINT)
     if "build_context" in own and _replaces_frontend(mine, request):
@@ -113,6 +119,12 @@ def _chosen_frontends(request: BuildRequest) -> tuple[str, ...]:
     """Return the caller's images for a frontend; an image that comes from a variable is empty."""
     pairs = (text.partition("=")[::2] for text in values_of(request, "build_arg"))
     return tuple(value.partition(" ")[0] for name, value in pairs if name == SYNTAX)
+
+
+def _chosen_scanners(request: BuildRequest) -> tuple[str, ...]:
+    """Return the images for SBOM scanners, the file's own among them."""
+    texts = (text for name in ("sbom", "attest") for text in values_of(request, name))
+    return tuple(image for text in texts for image in _SCANNER.findall(text))
 
 
 def _image_names(mine: BuildRequest) -> Iterator[tuple[str, str]]:
@@ -157,6 +169,13 @@ def may_push_image(request: BuildRequest) -> bool:
     """Return whether the image is or may be pushed, also by flags for Buildx or an output of an unknown type."""
     flags = any("push" in flag or "type=registry" in flag for flag in request.buildx_flags)
     return request.push or flags or any(map(may_push, request.output))
+
+
+def _loading(mine: BuildRequest, request: BuildRequest, others: Sequence[OptionLayer]) -> str:
+    """Return the file's option, or "", by which alone the engine keeps the image under the caller's tags."""
+    if not (loads(mine) and any(values_of(request, "tag"))) or loads(BuildRequest(**converted(others))):
+        return ""
+    return "load" if mine.load else "output"
 
 
 def _exported_folders(request: BuildRequest) -> Iterator[LocalPath]:

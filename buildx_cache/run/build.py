@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from buildx_cache.buildkit.events import Event
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import BuildTrace, TraceBuilder
+from buildx_cache.buildkit.trace import BuildTrace
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.errors import InterruptedBuildError
 from buildx_cache.plan import BuildInvocation
 from buildx_cache.redaction import Redactor

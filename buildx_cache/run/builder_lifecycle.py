@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 
 from buildx_cache.buildkit.causes import Kind
-from buildx_cache.buildkit.classify import Operation, Problem, classify
+from buildx_cache.buildkit.classify import Problem, classify
+from buildx_cache.buildkit.error_texts import Operation
 from buildx_cache.errors import BuildxCacheError, DeniedError, EngineError, InterruptedBuildError
 from buildx_cache.plan import BuilderPlan, Effect
 from buildx_cache.plan.effects import CreateNode

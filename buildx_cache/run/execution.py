@@ -21,7 +21,8 @@ from buildx_cache.reference import Reference, parse_reference
 from buildx_cache.report import BuildReport, rewritten_report
 from buildx_cache.run.build import Builds
 from buildx_cache.run.builder_lifecycle import CallsBuilder
-from buildx_cache.run.cache_entries import CacheExports, Caches
+from buildx_cache.run.cache_entries import Caches
+from buildx_cache.run.cache_exports import CacheExports
 from buildx_cache.run.call import Call, Outcome
 from buildx_cache.run.interfaces import Engine, last_line
 from buildx_cache.run.recovery import Attempt, Strategy

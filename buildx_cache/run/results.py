@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from buildx_cache.buildkit.causes import Kind
-from buildx_cache.buildkit.classify import Operation, Problem, absent_folder, classify
+from buildx_cache.buildkit.classify import Problem, absent_folder, classify
+from buildx_cache.buildkit.error_texts import Operation
 from buildx_cache.buildkit.trace import BuildTrace, Transfer
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.caches.vertices import export_transfers, import_transfers

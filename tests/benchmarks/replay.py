@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import TraceBuilder
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.redaction import Redactor
 from buildx_cache.run.redactor import EventRedactor
 from tests.benchmarks.measuring import measure

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import TraceBuilder
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 
 BOOT = "docker buildx create"
 LISTING = "docker image ls"

@@ -10,7 +10,7 @@ from typing import Self
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """The median of seconds, the lowest and the highest."""
+    """The median of seconds, the lowest and the highest, which are shown where they differ."""
 
     median: float
     low: float
@@ -21,4 +21,5 @@ class Spread:
         return cls(median=statistics.median(seconds), low=min(seconds), high=max(seconds))
 
     def __str__(self) -> str:
-        return f"{self.median:.2f}s ({self.low:.2f} to {self.high:.2f})"
+        low, high = f"{self.low:.2f}", f"{self.high:.2f}"
+        return f"{self.median:.2f}s ({low} to {high})" if low != high else f"{self.median:.2f}s"

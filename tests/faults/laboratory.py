@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import TraceBuilder
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from tests.faults.damage import Part, copy_cache, parts_of
 from tests.faults.example import write_project
 from tests.integration.conftest import PROGRAM, Docker, Ran

@@ -12,7 +12,7 @@ import pytest
 
 from buildx_cache import layout
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import TraceBuilder
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from tests.integration.conftest import Docker, Ran
 from tests.integration.test_plan import record
 

@@ -277,14 +277,20 @@ def test_the_plugin_shows_no_file_that_a_repository_links(tmp_path: Path) -> Non
     assert "token" not in done.stdout
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
 def test_the_component_hands_on_nothing_that_a_repository_has_committed(
-    component: tuple[dict[str, Any], str], tmp_path: Path
+    component: tuple[dict[str, Any], str],
+    tmp_path: Path,
+    is_folder: bool,  # noqa: FBT001 -- a table
 ) -> None:
     """The program appends to a file of variables, and GitLab takes the file of a job that failed, too."""
     details = job_of(component, image="unused")["build-image"]
     files = (*details["artifacts"]["reports"].values(), *details["artifacts"]["paths"])
     for name in files:
-        (tmp_path / name).write_text("LD_PRELOAD=./evil.so\n")
+        place = tmp_path / name
+        if is_folder:
+            place.mkdir()
+        (place / name if is_folder else place).write_text("LD_PRELOAD=./evil.so\n")
     env = stand_ins(tmp_path / "bin", {"buildx-cache": "exit 0"})
     run("\n".join(details["script"]), tmp_path, {**env, "BUILD_CONTEXT": "."})
     assert [name for name in files if (tmp_path / name).exists()] == []

@@ -9,7 +9,8 @@ import pytest
 
 from buildx_cache.buildkit.classify import classify
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import BuildTrace, TraceBuilder
+from buildx_cache.buildkit.trace import BuildTrace
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.caches.parsing import parse_import
 from buildx_cache.run.results import blamed as blamed_for_problem

@@ -14,7 +14,8 @@ import pytest
 from buildx_cache.buildkit.causes import CAUSES, Kind
 from buildx_cache.buildkit.events import LogEvent, TextLine, VertexEvent
 from buildx_cache.buildkit.failure import diagnose, failure
-from buildx_cache.buildkit.trace import BuildTrace, TraceBuilder
+from buildx_cache.buildkit.trace import BuildTrace
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 
 IMAGE = "exporting to image"
 PUSH = "pushing r.example/team/app:1 with docker"

@@ -1385,6 +1385,47 @@ def test_what_a_fork_brings_is_told_apart(env: Mapping[str, str], *, is_fork: bo
     assert context.is_fork is is_fork
 
 
+@pytest.mark.parametrize(
+    ("branch", "reference", "number"),
+    [
+        # By the branch specification: `refs/pull/*/head`, `refs/pull/(*/merge)`, `refs/(pull/*)/merge`, other forges'.
+        ("6", "refs/pull/6/head", "6"),
+        ("6/merge", "refs/pull/6/merge", "6"),
+        ("pull/6", "refs/pull/6/merge", "6"),
+        ("6", "refs/merge-requests/6/head", "6"),
+        ("6", "refs/pull-requests/6/from", "6"),
+        ("56/3456/2", "refs/changes/56/3456/2", "3456"),
+        ("6", "refs/heads/6", None),
+        ("release/6", "refs/heads/release/6", None),
+    ],
+)
+def test_a_pull_request_is_one_on_teamcity_without_the_feature_too(
+    branch: str, reference: str, number: str | None
+) -> None:
+    other = "teamcity.build.vcs.branch.Acme_Tools=refs/heads/main"
+    built_reference = f"teamcity.build.vcs.branch.Acme_App={reference}"
+    found = detect(TEAMCITY, files=teamcity_files(other, f"teamcity.build.branch={branch}", built_reference))
+    assert (found.pull_request, found.is_fork, found.branch) == (number, bool(number), None if number else branch)
+
+
+def test_a_pull_request_of_the_own_repository_stays_one_on_teamcity() -> None:
+    files = teamcity_files(
+        "teamcity.build.branch=pull/6",
+        "teamcity.build.vcs.branch.Acme_App=refs/pull/6/head",
+        "teamcity.pullRequest.number=6",
+        "teamcity.pullRequest.source.branch=feature/x",
+    )
+    found = detect(TEAMCITY, files=files)
+    assert (found.pull_request, found.is_fork, found.branch) == ("6", False, "feature/x")
+
+
+@pytest.mark.parametrize(("mark", "is_fork"), [("true", True), ("", False)])
+def test_a_personal_build_has_more_than_its_branch(mark: str, *, is_fork: bool) -> None:
+    pull = ("teamcity.pullRequest.number=6", "teamcity.pullRequest.source.branch=feature/x")
+    for built_branch in (("teamcity.build.branch=main",), ("teamcity.build.branch=pull/6", *pull)):
+        assert detect({**TEAMCITY, "BUILD_IS_PERSONAL": mark}, files=teamcity_files(*built_branch)).is_fork is is_fork
+
+
 @pytest.mark.parametrize(("source", "is_fork"), [("trunk", True), ("main", False), ("feature", False)])
 def test_a_pull_request_of_the_default_branch_that_is_given_may_be_a_forks(source: str, *, is_fork: bool) -> None:
     """Where the CI does not tell forks apart, as CodeBuild does not."""
@@ -1412,6 +1453,31 @@ PUSHES = (
     (JENKINS, "BRANCH_NAME", "{}"),
     (JENKINS, "GIT_BRANCH", "origin/{}"),
 )
+
+
+@pytest.mark.parametrize("name", ["pull/5/head", "pull/5", "pull-requests/5/from", "merge-requests/5/head"])
+@pytest.mark.parametrize(("env", "variable", "form"), PUSHES, ids=[variable for _, variable, _ in PUSHES])
+def test_a_branch_that_is_named_like_a_pull_request_is_one(
+    env: Mapping[str, str], variable: str, form: str, name: str
+) -> None:
+    """Where the CI gives a name alone: a job may build such references as if they were branches."""
+    context = detect({**env, variable: form.format(name)})
+    is_branch = form.startswith(("refs/heads/", "branch/"))
+    assert (context.pull_request, context.is_fork) == ((None, False) if is_branch else ("5", True))
+
+
+@pytest.mark.parametrize(
+    ("branch", "number"),
+    [
+        *((f"origin/{name}", "28") for name in ("pr/28/head", "pr/28/merge", "pr/28", "pull-requests/28/from")),
+        *((name, "28") for name in ("upstream/pr/28/head", "origin-pull/pull/28/merge", "refs/remotes/origin/pr/28")),
+        *((f"origin/{name}", None) for name in ("fix/pr/28", "pr/28/fix", "pr/fix", "pr28", "release/28")),
+    ],
+)
+def test_jenkins_without_a_plugin_builds_pull_requests_too(branch: str, number: str | None) -> None:
+    found = detect({**JENKINS, "GIT_BRANCH": branch})
+    assert (found.pull_request, found.is_fork) == (number, bool(number))
+    assert found.branch == (None if number else branch.removeprefix("origin/"))
 
 
 # Names that git takes for a branch's.

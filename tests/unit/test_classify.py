@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from buildx_cache.buildkit.causes import CAUSES, Kind
 from buildx_cache.buildkit.classify import (
-    Operation,
     absent_folder,
     classify,
     classify_command,
     is_cancelled,
     without_names,
 )
+from buildx_cache.buildkit.error_texts import Operation
 
 A = "a1" * 32
 

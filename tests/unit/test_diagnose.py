@@ -8,7 +8,8 @@ from buildx_cache.buildkit.causes import CAUSES
 from buildx_cache.buildkit.classify import classify
 from buildx_cache.buildkit.failure import diagnose, source_excerpt
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import BuildTrace, Step, TraceBuilder, Transfer
+from buildx_cache.buildkit.trace import BuildTrace, Step, Transfer
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.buildkit.vertex_names import TransferKind
 from buildx_cache.errors import (
     BuildFailedError,

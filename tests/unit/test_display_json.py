@@ -14,7 +14,7 @@ import pytest
 import buildx_cache
 from buildx_cache.buildkit.events import LogEvent, TextLine, VertexEvent
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import TraceBuilder
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.display.jsonl import VERSION, JsonDisplay
 from buildx_cache.errors import BuildFailedError
 from buildx_cache.report import report_schema

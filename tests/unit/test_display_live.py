@@ -18,7 +18,7 @@ from rich.text import Text
 
 from buildx_cache.buildkit.events import LogEvent, StatusEvent, VertexEvent
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import TraceBuilder
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.display import live
 from buildx_cache.display import live_state as boards
 from buildx_cache.display.live import LiveDisplay, Region, can_draw

@@ -13,7 +13,7 @@ import pytest
 
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.ci import GitFacts
-from buildx_cache.engine import client, docker, git
+from buildx_cache.engine import client, git, own_files
 from buildx_cache.engine.client import parse_builder, tls_from_environment
 from buildx_cache.engine.credentials import (
     buildx_folder,
@@ -21,7 +21,8 @@ from buildx_cache.engine.credentials import (
     private_configuration,
     stored_credentials,
 )
-from buildx_cache.engine.docker import DockerEngine, _engine_error
+from buildx_cache.engine.docker import DockerEngine
+from buildx_cache.engine.failures import engine_error
 from buildx_cache.engine.git import git_provenance, guarded
 from buildx_cache.engine.process import Completed
 from buildx_cache.plan import BuildArg, Builder, BuildInvocation, Node, Output, TlsEndpoint
@@ -313,7 +314,7 @@ START = "start Docker, or name the engine with DOCKER_HOST or --docker-context"
     ],
 )
 def test_what_the_docker_command_says_becomes_one_line(said: str, message: str, hint: str) -> None:
-    error = _engine_error(said)
+    error = engine_error(said)
     assert (error.message, error.hint) == (message, hint)
 
 
@@ -613,10 +614,10 @@ def test_buildx_does_not_ask_git_about_a_remote_context(tmp_path: Path) -> None:
 
 def test_loaded_images_are_remembered_once_and_in_order(tmp_path: Path) -> None:
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    assert docker.remembered(env) == ()
+    assert own_files.remembered(env) == ()
     for image in ("a", "b", "a", "c"):
-        docker.remember(env, image)
-    assert docker.remembered(env) == ("b", "a", "c")
+        own_files.remember(env, image)
+    assert own_files.remembered(env) == ("b", "a", "c")
     assert [file.name for file in (tmp_path / "cache" / "buildx-cache").iterdir()] == ["loaded.json"]
 
 
@@ -629,17 +630,17 @@ def test_a_record_from_elsewhere_ends_no_call_and_keeps_none_waiting(tmp_path: P
         os.mkfifo(record)
     else:
         record.write_text("[" * 100_000)
-    assert docker.remembered(env) == ()
-    docker.remember(env, "a")
-    assert docker.remembered(env) == ("a",)
+    assert own_files.remembered(env) == ()
+    own_files.remember(env, "a")
+    assert own_files.remembered(env) == ("a",)
 
 
 def test_only_the_newest_loaded_images_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker, "_REMEMBERED", 2)
+    monkeypatch.setattr(own_files, "_REMEMBERED", 2)
     env = {"XDG_CACHE_HOME": str(tmp_path)}
     for image in ("a", "b", "c"):
-        docker.remember(env, image)
-    assert docker.remembered(env) == ("b", "c")
+        own_files.remember(env, image)
+    assert own_files.remembered(env) == ("b", "c")
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '"a"'])
@@ -647,16 +648,16 @@ def test_a_broken_record_of_loaded_images_holds_none(tmp_path: Path, text: str) 
     env = {"XDG_CACHE_HOME": str(tmp_path)}
     (tmp_path / "buildx-cache").mkdir()
     (tmp_path / "buildx-cache" / "loaded.json").write_text(text)
-    assert docker.remembered(env) == ()
-    docker.remember(env, "a")
-    assert docker.remembered(env) == ("a",)
+    assert own_files.remembered(env) == ()
+    own_files.remember(env, "a")
+    assert own_files.remembered(env) == ("a",)
 
 
 def test_a_record_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "buildx-cache").write_text("a file")
     env = {"XDG_CACHE_HOME": str(tmp_path)}
-    docker.remember(env, "a")
-    assert docker.remembered(env) == ()
+    own_files.remember(env, "a")
+    assert own_files.remembered(env) == ()
 
 
 @pytest.mark.parametrize(
@@ -667,7 +668,7 @@ def test_a_record_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
     ],
 )
 def test_where_caches_are_kept(env: Mapping[str, str], folder: str) -> None:
-    assert str(docker.cache_home(env)) == folder
+    assert str(own_files.cache_home(env)) == folder
 
 
 # --- a build that reads this program's stdin ---------------------------------------------------------------

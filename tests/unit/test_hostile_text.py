@@ -14,7 +14,8 @@ from buildx_cache.buildkit.classify import absent_folder, classify, classify_com
 from buildx_cache.buildkit.events import TextLine, VertexEvent
 from buildx_cache.buildkit.failure import diagnose
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import TraceBuilder, Transfer
+from buildx_cache.buildkit.trace import Transfer
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.buildkit.vertex_names import step_label, transfer_kind
 from buildx_cache.cache_tags import cache_tag
 from buildx_cache.caches.parsing import parse_export

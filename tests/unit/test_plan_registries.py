@@ -152,6 +152,29 @@ def test_no_name_of_a_strangers_builder_is_another_builds() -> None:
     assert all(re.fullmatch(r".*-[0-9a-f]{8}", name) for name in names[1])
 
 
+@pytest.mark.parametrize(
+    ("known", "asked", "is_separate"),
+    [
+        ({"branch": None}, {}, True),
+        ({"branch": None, "tag": "v1", "default_branch": None}, {}, True),
+        ({"branch": None, "tag": "v1", "default_branch": "main"}, {}, False),
+        ({"branch": None}, {"cache_scope": "nightly"}, False),
+        ({"branch": None}, {"cache_read_only": False}, False),
+        ({"branch": "main"}, {}, False),
+        ({"branch": None, "provider": "none"}, {}, False),
+    ],
+)
+def test_a_build_of_an_unknown_branch_shares_no_builder_with_branches(
+    known: dict[str, str | None],
+    asked: dict[str, object],
+    is_separate: bool,  # noqa: FBT001 -- a table
+) -> None:
+    """Such as Jenkins' of a bare commit, which a pull request from a fork may have brought."""
+    ci = replace(replace(LAPTOP, provider="jenkins", sha="1" * 40), **known)  # type: ignore[arg-type]
+    name = own_builder_name(request_of({**LOCAL, **asked}), ci, CLASSIC)
+    assert bool(re.fullmatch(r".*-r[0-9a-f]{7}", name)) is is_separate
+
+
 def test_a_builder_of_an_older_certificate_is_another_one() -> None:
     request = request_of(LOCAL)
     both = (CERTIFICATES, replace(CERTIFICATES, digest="02"))

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from buildx_cache.buildkit.events import Event, LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
 from buildx_cache.buildkit.log_tail import LINE_LIMIT, TAIL_BYTES, TAIL_LINES, LogTail
 from buildx_cache.buildkit.stream import TEXT_LIMIT, VALUE_LIMIT, StreamParser
-from buildx_cache.buildkit.trace import ERRORS as ERROR_LIMIT
-from buildx_cache.buildkit.trace import BuildTrace, Step, TraceBuilder
+from buildx_cache.buildkit.trace import BuildTrace, Step
+from buildx_cache.buildkit.trace_builder import ERRORS as ERROR_LIMIT
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.buildkit.vertex_names import TransferKind, step_label, transfer_kind
 from tests.selection import quick
 from tests.unit.streams import Layout, generated_stream, printed

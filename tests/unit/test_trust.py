@@ -43,7 +43,7 @@ class Case:
 TAGGED = {"tag": ["app:1"]}
 FILES = Case(left=BELOW, never=(*OUTSIDE, "-"))
 PLAIN_OUTPUTS = (
-    *("out", "type=local,dest=out", "type=tar,dest=out.tar", "type=oci,dest=o,tar=false", "type=docker"),
+    *("out", "type=local,dest=out", "type=tar,dest=out.tar", "type=oci,dest=o,tar=false"),
     *("type=image", "type=oci,dest=o.tar,name=app:2", "type=cacheonly", '"type=local","dest=a,b"'),
 )
 NAMED_OUTPUTS = ("type=image,name=app:2", "type=image,push=false,name=a", "type=docker,name=a")
@@ -99,10 +99,10 @@ KEYS: Mapping[str, Case] = {
     "no_wait": Case(left=(True, False)),
     "no_push_check": Case(left=(True, False)),
     "push_auto": Case(left=(True, False), beside=TAGGED),
-    "load": Case(left=(True, False)),
+    "load": Case(left=(False,), own=(True,), beside=TAGGED),
     "output": Case(
         left=tuple([each] for each in PLAIN_OUTPUTS),
-        own=tuple([each] for each in (*PUSHED, *NAMED_OUTPUTS)),
+        own=tuple([each] for each in ("type=docker", *PUSHED, *NAMED_OUTPUTS)),
         never=(
             *([each] for each in BAD_OUTPUTS),
             ["type=cacheonly"] * 101,
@@ -261,6 +261,8 @@ def test_a_found_file_does_not_name_the_image_of_the_callers_builder(image: str)
     for tag in (f"{name}:local", f"{name}:{{branch}}"):
         assert "tag" in refusal("tag", [tag], buildkit_image=image).message
         assert "tag" in refusal("tag", [tag], build_arg=[f"BUILDKIT_SYNTAX={image}"]).message
+        assert "tag" in refusal("tag", [tag], sbom=f"generator={image}").message
+        assert "tag" in refusal("tag", [tag], attest=[f"type=sbom,generator={image},mode=max"]).message
     assert "output" in refusal("output", [f"type=docker,name={name}:local"], buildkit_image=image).message
     annotation = [f"io.containerd.image.name={name}:local"]
     assert "annotation" in refusal("annotation", annotation, buildkit_image=image, tag=["app:1"]).message
@@ -448,6 +450,22 @@ def test_a_forks_file_does_not_name_what_the_engine_may_keep(output: str, is_fla
     with pytest.raises(UsageError):
         read_request({"load": True, "output": (output,)}, FORK)
     read_request({"load": True}, NOT_A_FORK)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [("load = true", "load"), ('output = ["type=docker"]', "output"), ("load = false", "")]
+)
+@pytest.mark.usefixtures("copy")
+def test_a_forks_file_does_not_have_the_engine_keep_the_image_under_a_tag_of_the_caller(line: str, name: str) -> None:
+    """Such as one that later jobs on the engine run: `--push auto` of a fork only builds."""
+    Path("buildx-cache.toml").write_text(line)
+    for options in ({"tag": ["app:latest"], "push_auto": True}, {"buildx_flags": ("-t", "app:latest")}):
+        with pytest.raises(UsageError, match=f": {name}:") if name else contextlib.nullcontext():
+            read_request(options, FORK)
+        read_request(options, NOT_A_FORK)
+    read_request({"tag": ["app:latest"], "load": True}, FORK)
+    read_request({"tag": ["app:latest"], "output": ("type=docker",)}, FORK)
+    read_request({"cache": "none"}, FORK)  # nothing has a name
 
 
 @pytest.mark.parametrize("ci", [NOT_A_FORK, FORK], ids=["own", "fork"])

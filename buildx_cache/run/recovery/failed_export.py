@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from buildx_cache.buildkit.causes import Kind
-from buildx_cache.buildkit.classify import Operation, Problem, classify
+from buildx_cache.buildkit.classify import Problem, classify
+from buildx_cache.buildkit.error_texts import Operation
 from buildx_cache.buildkit.failure import failure
 from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.caches.vertices import refused_exports

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from buildx_cache.buildkit.stream import StreamParser
-from buildx_cache.buildkit.trace import BuildTrace, Step, TraceBuilder, Transfer
+from buildx_cache.buildkit.trace import BuildTrace, Step, Transfer
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.buildkit.vertex_names import TransferKind
 from buildx_cache.report import (
     BuilderReport,

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildx_cache.buildkit.events import Event, LogEvent, StatusEvent, TextLine, VertexEvent, WarningEvent
-from buildx_cache.buildkit.trace import TraceBuilder
+from buildx_cache.buildkit.trace_builder import TraceBuilder
 from buildx_cache.formatting import MESSAGE_LIMIT
 from buildx_cache.plan import BuildArg, BuildInvocation
 from buildx_cache.redaction import Redactor, Secret
