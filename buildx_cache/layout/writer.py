@@ -132,6 +132,7 @@ class Writer:
         self._tagged: dict[str, str] = {}
         with open_store(folder) as store:
             self._sizes: Mapping[str, int] = {found.digest: found.size for found in walk(store).links}
+            self._before = self._tagged_in(store)
         self._root = open_root(folder)
 
     def __enter__(self) -> Self:
@@ -239,7 +240,7 @@ class Writer:
         """Return the digest of the manifest that the tag leads to now; empty where there is none."""
         try:
             with open_store(self._folder) as store:
-                found = tagged_manifest(store, self._tag)
+                found = self._tagged_in(store)
         except MalformedError:
             return ""
         if found is None:
@@ -251,10 +252,18 @@ class Writer:
         """Tell whether the tag leads to one of these manifests, as it is or as it came."""
         return self.tagged() in {*digests, *(self._tagged[each] for each in digests if each in self._tagged)}
 
-    def untag(self) -> None:
-        """Have the tag lead nowhere, if the index can be written: nobody vouches for what came."""
+    def take_back(self) -> None:
+        """Have the tag lead to what it led to before, if it leads to what came here and nobody vouches for."""
         with self._lock, contextlib.suppress(MalformedError), open_store(self._folder) as store:
-            point_tag(store, self._tag, None)
+            if self.tagged() in self._tagged.values():
+                point_tag(store, self._tag, self._before)
+
+    def _tagged_in(self, store: Store) -> Descriptor | None:
+        """Return the manifest that the tag leads to; None where there is none that can be read."""
+        try:
+            return tagged_manifest(store, self._tag)
+        except MalformedError:
+            return None
 
     def read_manifest(self, digest: str) -> bytes | None:
         """Return a manifest that the tag leads to, or that was put here; None where it is not there and sound."""

@@ -348,11 +348,30 @@ def test_what_nobody_vouches_for_goes_from_its_tag_and_leaves_the_others(folder:
         client.push(OTHER)
     with receiving(folder) as client:
         client.push(CACHE)
-    client.received.untag()
+    client.received.take_back()
     assert index_of(folder) == {"other": OTHER.digest}
     assert layout.verify(folder, deep=True) == ()
-    client.received.untag()
+    client.received.take_back()
     assert not client.received.holds([CACHE.digest])
+
+
+def test_what_nobody_vouches_for_gives_its_tag_back_to_the_cache_before(folder: Path) -> None:
+    with receiving(folder) as client:
+        client.push(OTHER)
+    with receiving(folder) as client:
+        client.push(CACHE)
+    client.received.take_back()
+    assert index_of(folder) == {"latest": OTHER.digest}
+    assert layout.verify(folder, deep=True) == ()
+
+
+def test_what_another_call_wrote_meanwhile_keeps_the_tag(folder: Path) -> None:
+    with receiving(folder) as client:
+        client.push(CACHE)
+    with receiving(folder) as another:
+        another.push(OTHER)
+    client.received.take_back()
+    assert index_of(folder) == {"latest": OTHER.digest}
 
 
 def test_a_changed_blob_that_no_tag_vouches_for_is_sent_again(folder: Path) -> None:

@@ -104,7 +104,7 @@ class ServedExport:
         """End the server of a build that did not end, or whose cache came otherwise; what came may be anybody's."""
         self.end()
         if self.received.pushed.manifests and not self.received.holds(self.told):
-            self.received.untag()
+            self.received.take_back()
 
     def _noted(self, error: str) -> str:
         """Return the error of the export in words; one that names this server is the server's."""

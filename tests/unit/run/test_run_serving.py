@@ -74,10 +74,10 @@ class FakeReceiver:
     open: int = 0
     pushed: Pushed = PUSHED
     holds: bool = True
-    untagged: int = 0
+    taken_back: int = 0
 
-    def untag(self) -> None:
-        self.untagged += 1
+    def take_back(self) -> None:
+        self.taken_back += 1
 
     @contextmanager
     def __call__(self, folder: Path, *, tag: str, address: str, log: Callable[[str], None]) -> Iterator[Received]:
@@ -90,7 +90,7 @@ class FakeReceiver:
             port=4712,
             count=lambda: self.pushed,
             holds=lambda told: self.holds and ROOT in told,
-            untag=self.untag,
+            take_back=self.take_back,
         )
         self.open -= 1
 
@@ -496,7 +496,7 @@ def test_refusals_without_end_are_not_kept(folder: Layout, monkeypatch: pytest.M
     @contextmanager
     def receive(_: Path, *, log: Callable[[str], None], **__: object) -> Iterator[Received]:
         logs.append(log)
-        yield Received(reference=WRITTEN, port=4712, count=lambda: PUSHED, holds=lambda _: True, untag=lambda: None)
+        yield Received(reference=WRITTEN, port=4712, count=lambda: PUSHED, holds=lambda _: True, take_back=lambda: None)
 
     monkeypatch.setattr(lazy_export, "receive", receive)
     display = RecordingDisplay()
@@ -560,7 +560,7 @@ def test_what_is_not_what_buildkit_says_it_wrote_is_written_as_planned(
     assert report.cache.lazy
     assert report.cache.lazy.exported is holds
     assert bool(display.warned) is not holds
-    assert receiver.untagged == (0 if holds else 1)
+    assert receiver.taken_back == (0 if holds else 1)
     assert "4712" not in json.dumps([report.to_json(), display.warned])
 
 
@@ -577,7 +577,7 @@ def test_what_came_in_a_build_that_failed_stays_only_if_buildkit_wrote_it(
     stream = said(IMPORTED) + json.dumps(began).encode() + b"\n"
     report, _, _ = run(plan_of(folder), (stream, 1))
     assert report.status == "failed"
-    assert receiver.untagged == (came if not told else 0)
+    assert receiver.taken_back == (came if not told else 0)
 
 
 @pytest.mark.usefixtures("server")
@@ -588,7 +588,7 @@ def test_a_full_folder_is_no_reason_to_trust_what_came(receiver: FakeReceiver, f
     written = {**vertex("exporting cache to client directory"), "digest": "sha256:again"}
     _, engine, _ = run(plan_of(folder), (stream, 0), (said(written), 0))
     assert len(exports(engine)) == 2
-    assert receiver.untagged == 1
+    assert receiver.taken_back == 1
 
 
 @pytest.mark.usefixtures("server")
