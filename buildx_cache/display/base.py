@@ -131,10 +131,11 @@ class Phase:
 def working(text: str, stderr: TextIO, *, color: bool) -> Iterator[None]:
     """Show ``text`` while the block runs: on a terminal until the block ends; else as one line after one second."""
     from rich.console import Console  # same
+    from rich.text import Text
 
     console = Console(file=stderr, highlight=False, markup=False, no_color=not color)
     if console.is_terminal and not console.is_dumb_terminal:
-        with console.status(f"{printable(text)} …"):
+        with console.status(Text(f"{printable(text)} …")):  # a string would be taken for markup
             yield
         return
     timer = threading.Timer(_PATIENCE, lambda: print(f"{printable(text)} ...", file=stderr, flush=True))

@@ -31,6 +31,8 @@ from buildx_cache.layout.parse import (
     is_digest,
     items,
     parse_object,
+    shown,
+    shown_tag,
 )
 from buildx_cache.layout.store import INDEX, Store
 
@@ -164,12 +166,12 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
             # No digest covers index.json: an unknown entry there is damage, and restore_tag may repair the tag.
             walk.obstacle(error, f"manifests[{position}]", INDEX, kind=FindingKind.DESCRIPTOR)
             continue
-        referrer = f"{INDEX}, tag {ascii(found.tag)[1:-1]}" if found.tag else INDEX
+        referrer = f"{INDEX}, tag {shown_tag(found.tag)}" if found.tag else INDEX
         roots.append(Root(position=position, descriptor=found, referrer=referrer))
         annotations = annotations_of(entry) if isinstance(entry, dict) else {}
         name = (annotations.get(INDEX_TAG, ""), annotations.get(IMAGE_NAME, ""))
         if any(name) and name in names:
-            problem = f"the tag {found.tag!a} is given more than once; the first is used"
+            problem = f"the tag {shown(found.tag)} is given more than once; the first is used"
             walk.findings.add(MalformedError(FindingKind.DUPLICATE_TAG, problem).at(found.digest, INDEX))
         names.add(name)
     return roots

@@ -13,9 +13,8 @@ from pathlib import Path
 from buildx_cache.layout.locking import index_lock
 from buildx_cache.layout.model import Descriptor, FindingKind
 from buildx_cache.layout.parse import INDEX_TAG, MalformedError, descriptor, parse_object, tag_of
-from buildx_cache.layout.store import INDEX, LAYOUT, LAYOUT_DOCUMENT, Store, open_store
+from buildx_cache.layout.store import INDEX, INDEX_NEW, LAYOUT, LAYOUT_DOCUMENT, Store, open_store
 
-_TEMPORARY = ".index.json.buildx-cache"
 BLOB_MODE = 0o444
 """As containerd writes them (``plugins/content/local``)."""
 _VERSION = 2
@@ -118,8 +117,8 @@ def tagged_manifest(store: Store, tag: str) -> Descriptor | None:
     return None if entry is None else descriptor(entry)
 
 
-def point_tag(store: Store, tag: str, manifest: Descriptor) -> None:
-    """Have a tag lead to a manifest that is in the folder; nothing is written where it does already.
+def point_tag(store: Store, tag: str, manifest: Descriptor | None) -> None:
+    """Have a tag lead to a manifest that is in the folder, or nowhere; nothing is written where it does already.
 
     Raises:
         MalformedError: index.json is locked for too long, is none, or cannot be written.
@@ -128,10 +127,11 @@ def point_tag(store: Store, tag: str, manifest: Descriptor) -> None:
         index = _content(store)
         entries = index_entries(index) if index else []
         of_tag = [entry for entry in entries if tag_of(entry) == tag]
-        if [entry.get("digest") for entry in of_tag if isinstance(entry, dict)] == [manifest.digest]:
+        new = [tag_entry(tag, manifest)] if manifest else []
+        if [entry.get("digest") for entry in of_tag if isinstance(entry, dict)] == [each["digest"] for each in new]:
             return
         others = [entry for entry in entries if tag_of(entry) != tag]
-        replace_file(store.root, INDEX, with_entries(index, [*others, tag_entry(tag, manifest)]))
+        replace_file(store.root, INDEX, with_entries(index, [*others, *new]))
 
 
 @contextmanager
@@ -175,14 +175,14 @@ def replace_file(root: int, name: str, content: bytes) -> None:
 def _put(root: int, content: bytes, mode: int, parent: int, name: str) -> None:
     """Write a temporary file beside index.json, then rename it to ``name`` in ``parent``."""
     try:
-        _remove(root, _TEMPORARY)
+        _remove(root, INDEX_NEW)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(_TEMPORARY, flags, 0o644, dir_fd=root), "wb") as out:
+        with os.fdopen(os.open(INDEX_NEW, flags, 0o644, dir_fd=root), "wb") as out:
             out.write(content)
             out.flush()
             os.fchmod(out.fileno(), mode)
             os.fsync(out.fileno())
-        os.rename(_TEMPORARY, name, src_dir_fd=root, dst_dir_fd=parent)
+        os.rename(INDEX_NEW, name, src_dir_fd=root, dst_dir_fd=parent)
         os.fsync(parent)
     except OSError as error:
         raise MalformedError(FindingKind.UNREADABLE, f"cannot be written: {error.strerror}") from None

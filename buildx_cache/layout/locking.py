@@ -158,7 +158,7 @@ def _move_unusable(path: Path) -> None:
     odd = next(name for name in free if not os.path.lexists(name))
     try:
         path.rename(odd)
-        if is_own(odd) and odd.is_file():  # another build was quicker, and this is its lock
+        if is_own(odd) and odd.is_file() and os.access(odd, os.R_OK | os.W_OK):  # another build's, which was quicker
             odd.rename(path)
     except FileNotFoundError:
         return
@@ -192,7 +192,8 @@ def _open(path: Path, root: int | None) -> int:
     try:
         file = os.open(path, _OPEN, _MODE, dir_fd=root)
     except PermissionError as error:
-        raise _UnusableLockError(path, _OTHER_OWNER) if _has_other_owner(path, root) else error from None
+        problem = _problem_of(path, root)
+        raise _UnusableLockError(path, problem) if problem else error from None
     except OSError as error:
         raise _UnusableLockError(path) if error.errno in _UNUSABLE else error from None
     try:
@@ -214,11 +215,13 @@ def _secure(file: int, path: Path) -> None:
         os.fchmod(file, _MODE)
 
 
-def _has_other_owner(path: Path, root: int | None) -> bool:
+def _problem_of(path: Path, root: int | None) -> str:
+    """Return why a lock file that is there cannot be opened; empty if it is the folder that lets nothing be made."""
     try:
-        return os.stat(path, dir_fd=root, follow_symlinks=False).st_uid != os.geteuid()
+        owner = os.stat(path, dir_fd=root, follow_symlinks=False).st_uid
     except OSError:
-        return False
+        return ""
+    return "cannot be opened" if owner == os.geteuid() else _OTHER_OWNER
 
 
 def _try_lock(file: int, sharing: Sharing) -> bool:

@@ -8,18 +8,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from itertools import count
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout.gc import delete_folder
 from buildx_cache.layout.ownership import is_file, is_own, refuse_foreign
-from buildx_cache.layout.store import BLOBS, INDEX, INDEX_LOCK, INGEST, LAYOUT
+from buildx_cache.layout.store import BLOBS, INDEX, INDEX_LOCK, INDEX_NEW, INGEST, LAYOUT
 from buildx_cache.permissions import exposure_of
 
 _MARK = ".buildx-cache-aside"
 _MOVED = (BLOBS, INDEX, INGEST, LAYOUT)
-_TRIES = 10_000
-_ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM)
+_MOVED_UNLESS_FILES = (INDEX_LOCK, INDEX_NEW)  # an export, or another call, may hold an ordinary file
+_ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 def set_aside(folder: Path) -> Path:
@@ -36,12 +37,13 @@ def set_aside(folder: Path) -> Path:
     real = _real_folder(folder)
     try:
         for old in _asides(real):
-            _discard(old)
+            with contextlib.suppress(OSError):  # what came from elsewhere may have modes that keep it
+                _discard(old)
         aside = _make_aside(real)
         for name in _MOVED:
             _move(real / name, aside / name)
-        if not is_file(real / INDEX_LOCK):  # an export may hold an ordinary file
-            _move(real / INDEX_LOCK, aside / INDEX_LOCK)
+        for name in (each for each in _MOVED_UNLESS_FILES if not is_file(real / each)):
+            _move(real / name, aside / name)
     except OSError as error:
         raise ExhaustedError(
             f"the damaged cache folder {folder} cannot be set aside: {error.strerror}",
@@ -78,7 +80,7 @@ def _discard(aside: Path) -> None:
     The mark is deleted last: after a kill, the next call finds the rest.
     """
     parts = [part for part in aside.iterdir() if part.name != _MARK]
-    if any(part.name not in (*_MOVED, INDEX_LOCK) for part in parts):
+    if any(part.name not in (*_MOVED, *_MOVED_UNLESS_FILES) for part in parts):
         return
     for part in (*parts, aside / _MARK):
         if part.is_dir() and not part.is_symlink():
@@ -129,15 +131,12 @@ def _places(folder: Path, number: int) -> tuple[Path, Path]:
 
 
 def _make_aside(folder: Path) -> Path:
-    for number in range(1, _TRIES):
-        beside, inside = _places(folder, number)
-        if os.path.lexists(beside) or os.path.lexists(inside):
-            continue
-        aside = _make_beside(folder, beside) or inside
-        aside.mkdir(mode=0o700, exist_ok=True)
-        _put_mark(aside / _MARK)
-        return aside
-    raise OSError(errno.EEXIST, "too many folders were set aside before")
+    every = (_places(folder, number) for number in count(1))  # a hostile folder may hold thousands of the names
+    beside, inside = next(places for places in every if not any(map(os.path.lexists, places)))
+    aside = _make_beside(folder, beside) or inside
+    aside.mkdir(mode=0o700, exist_ok=True)
+    _put_mark(aside / _MARK)
+    return aside
 
 
 def _make_beside(folder: Path, beside: Path) -> Path | None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, Finding, FindingKind
+from buildx_cache.layout.model import DOCUMENT_LIMIT, FINDINGS_LIMIT, Descriptor, Finding, FindingKind
 from buildx_cache.layout.parse import MalformedError, digest_of, parse_object, shown
 
 LOCK = ".buildx-cache.lock"
@@ -21,6 +21,8 @@ LOADING = ".buildx-cache-load-"
 """Name prefix of the folders that hold an image to load."""
 INDEX = "index.json"
 INDEX_LOCK = INDEX + ".lock"
+INDEX_NEW = f".{INDEX}.buildx-cache"
+"""The file that takes the place of another one."""
 LAYOUT = "oci-layout"
 INGEST = "ingest"
 BLOBS = "blobs"
@@ -38,6 +40,7 @@ _HOLLOW_RATIO = 10
 _LARGE_BYTES = 1 << 20
 """Blobs of more bytes are checked for holes before an import: BuildKit would read the holes."""
 _BLOCK = 512  # bytes, of ``st_blocks``
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _RETRIES = 3
 _RETRY_SECONDS = 0.02
 
@@ -178,13 +181,22 @@ def _export_blockers(root: int) -> Iterator[Finding]:
     """Yield the entries at an export's lock and partial writes that would make every export fail or stall."""
     for name, is_right, problem in (
         (INDEX_LOCK, stat.S_ISREG, "is not an ordinary file"),
+        (INDEX_NEW, stat.S_ISREG, "is not an ordinary file"),
         (INGEST, stat.S_ISDIR, "is not a folder"),
     ):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             if not is_right(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
                 yield Finding(kind=FindingKind.NOT_A_FILE, blob=name, referrer="", problem=problem)
-    with contextlib.suppress(OSError):
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # a folder that may be read and not searched
+            yield _unreadable(name, error)
+    try:
         yield from _odd_ingests(root)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER:  # Buildx opens what is in it by name
+            problem = f"cannot be read: {_reason(error)}"
+            yield Finding(kind=FindingKind.NOT_A_FILE, blob=INGEST, referrer="", problem=problem)
 
 
 def _odd_ingests(root: int) -> Iterator[Finding]:
@@ -194,8 +206,9 @@ def _odd_ingests(root: int) -> Iterator[Finding]:
     links: the export would write to any file, or wait for the reader of a FIFO. The names are predictable.
     """
     with _opened(INGEST, root) as ingest:
-        for name in filter(is_blob_name, names_in(ingest)):
-            if not _is_partial_write(ingest, name):
+        for name in names_in(ingest):
+            # a file system may ignore case
+            if is_blob_name(name.lower()) and not _is_partial_write(ingest, name):
                 problem = "is not a folder of ordinary files"
                 yield Finding(kind=FindingKind.NOT_A_FILE, blob=f"{INGEST}/{name}", referrer="", problem=problem)
                 return
@@ -228,7 +241,7 @@ def _open_blobs(
     parent = _open_folder(root, BLOBS, BLOBS, stack, foreign)
     if parent is None:
         return None, {}
-    others = [name for name in _names(parent, BLOBS, foreign) if name != ALGORITHM]
+    others = [name for name in _names(parent, BLOBS, foreign) if name != ALGORITHM][: FINDINGS_LIMIT + 1]
     foreign += [
         _foreign(f"{BLOBS}/{shown(name)[1:-1]}", "is not blobs/sha256", is_opened=_is_special(parent, name))
         for name in others
@@ -278,30 +291,43 @@ def _names(folder: int, path: str, foreign: list[Finding]) -> list[str]:
 
 def _list_blobs(blobs: int, foreign: list[Finding]) -> Mapping[str, BlobFile]:
     files: dict[str, BlobFile] = {}
+    hollow: dict[tuple[int, int], bool] = {}  # by device and inode: a file may have thousands of names
     try:
         with os.scandir(blobs) as entries:
             for entry in entries:
                 found = _entry(entry)
                 if is_blob_name(entry.name) and found:
                     files[entry.name] = found
-                foreign += _odd_blob(blobs, entry, found)
+                if len(foreign) <= FINDINGS_LIMIT:
+                    foreign += _odd_blob(blobs, entry, found, hollow)
     except OSError as error:
         foreign.append(_unreadable(f"{BLOBS}/{ALGORITHM}", error))
     return files
 
 
-def _odd_blob(blobs: int, entry: os.DirEntry[str], found: BlobFile | None) -> Iterator[Finding]:
+def _odd_blob(
+    blobs: int, entry: os.DirEntry[str], found: BlobFile | None, hollow: dict[tuple[int, int], bool]
+) -> Iterator[Finding]:
     path = f"{BLOBS}/{ALGORITHM}/{shown(entry.name)[1:-1]}"
     if not is_blob_name(entry.name) or (found and not found.regular):
         is_opened = is_blob_name(entry.name) and not entry.is_dir(follow_symlinks=False)
         yield _foreign(path, "is not a blob", is_opened=is_opened)
-    elif found and found.size > _LARGE_BYTES and entry.stat(follow_symlinks=False).st_blocks * _BLOCK < found.size // 2:
-        with (
-            contextlib.suppress(MalformedError),
-            os.fdopen(open_file_in(blobs, entry.name), "rb", buffering=0) as content,
-        ):
-            if is_hollow(content.fileno(), found.size):
-                yield _foreign(path, HOLLOW, is_opened=True)
+    elif found and found.size > _LARGE_BYTES:
+        state = entry.stat(follow_symlinks=False)
+        identity = state.st_dev, state.st_ino
+        if state.st_blocks * _BLOCK < found.size // 2 and identity not in hollow:
+            hollow[identity] = _is_hollow_blob(blobs, entry.name, found.size)
+        if hollow.get(identity):
+            yield _foreign(path, HOLLOW, is_opened=True)
+
+
+def _is_hollow_blob(blobs: int, name: str, size: int) -> bool:
+    with (
+        contextlib.suppress(MalformedError),
+        os.fdopen(open_file_in(blobs, name), "rb", buffering=0) as content,
+    ):
+        return is_hollow(content.fileno(), size)
+    return False
 
 
 def _entry(entry: os.DirEntry[str]) -> BlobFile | None:

@@ -19,8 +19,8 @@ from buildx_cache.layout.store import HOLLOW, LAYOUT, Store, is_hollow, open_sto
 _CHUNK = 1 << 20
 _THREADS = min(8, os.cpu_count() or 1)
 
-Hashed = dict[tuple[int, int], str]
-"""SHA-256 in hexadecimal by a file's device and inode."""
+Hashed = dict[tuple[int, ...], str]
+"""SHA-256 in hexadecimal, or :data:`HOLLOW`, by a file's device, inode, size and time of change."""
 
 
 def verify(folder: Path, *, deep: bool = False) -> tuple[Finding, ...]:
@@ -123,31 +123,42 @@ def _contents(store: Store, digests: Collection[str]) -> list[tuple[str, Malform
     hashed: Hashed = {}
     pool = ThreadPoolExecutor(_THREADS)
     try:
-        faults = pool.map(lambda digest: _content_fault(store, digest, stop, hashed), digests)
+        faults = pool.map(lambda digest: _content_fault(store, digest, hashed, stop), digests)
         return list(zip(digests, faults, strict=True))
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _content_fault(store: Store, digest: str, stop: threading.Event, hashed: Hashed) -> MalformedError | None:
+def _content_fault(store: Store, digest: str, hashed: Hashed, stop: threading.Event) -> MalformedError | None:
     try:
-        file = store.open_blob(digest)
-        with os.fdopen(file, "rb", buffering=0) as content:
-            found = os.fstat(file)
-            if is_hollow(file, found.st_size):
-                return MalformedError(FindingKind.CONTENT, HOLLOW)
-            identity = (found.st_dev, found.st_ino)
-            known = hashed.get(identity) or _hash(_pieces(content, stop))
-            if found.st_nlink > 1:
-                hashed[identity] = known
+        with os.fdopen(store.open_blob(digest), "rb", buffering=0) as content:
+            return content_fault(content, digest, hashed, stop)
     except MalformedError as error:
         return error
+
+
+def content_fault(
+    content: io.FileIO, digest: str, hashed: Hashed, stop: threading.Event | None = None
+) -> MalformedError | None:
+    """Hash a blob, unless ``hashed`` has it by another name; return the fault of its content, or None."""
+    try:
+        found = os.fstat(content.fileno())
+        identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        known = hashed.get(identity) or _hash_unless_hollow(content, found.st_size, stop or threading.Event())
+        if found.st_nlink > 1:
+            hashed[identity] = known
     except OSError as error:
         return MalformedError(FindingKind.UNREADABLE, f"cannot be read: {error.strerror}")
+    if known == HOLLOW:
+        return MalformedError(FindingKind.CONTENT, HOLLOW)
     if "sha256:" + known != digest:
         return MalformedError(FindingKind.CONTENT, "has other content than its digest says")
     return None
+
+
+def _hash_unless_hollow(content: io.FileIO, size: int, stop: threading.Event) -> str:
+    return HOLLOW if is_hollow(content.fileno(), size) else _hash(_pieces(content, stop))
 
 
 def _pieces(content: io.RawIOBase, stop: threading.Event) -> Iterator[bytes]:

@@ -37,7 +37,7 @@ from buildx_cache.layout.store import (
     open_root,
     open_store,
 )
-from buildx_cache.layout.verification import faults_of, unsound
+from buildx_cache.layout.verification import Hashed, content_fault, faults_of
 from buildx_cache.permissions import PARENT_MODE
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -126,11 +126,13 @@ class Writer:
         self._lock = threading.RLock()
         self._uploads: dict[str, Upload] = {}
         self._known: dict[str, tuple[int, int, int]] = {}
+        self._hashed: Hashed = {}
         self._pending: dict[str, int] = {}
         self.manifests: dict[str, str] = {}
         self._tagged: dict[str, str] = {}
         with open_store(folder) as store:
             self._sizes: Mapping[str, int] = {found.digest: found.size for found in walk(store).links}
+            self._before = self._tagged_in(store)
         self._root = open_root(folder)
 
     def __enter__(self) -> Self:
@@ -164,8 +166,9 @@ class Writer:
         found = os.fstat(file.fileno())
         if self._known.get(digest) == _identity(found):
             return file
-        if self._sizes.get(digest, found.st_size) == found.st_size and not unsound(self._folder, [digest]):
+        if self._sizes.get(digest, found.st_size) == found.st_size and not content_fault(file, digest, self._hashed):
             self._known[digest] = _identity(found)
+            file.seek(0)
             return file
         file.close()
         return None
@@ -237,7 +240,7 @@ class Writer:
         """Return the digest of the manifest that the tag leads to now; empty where there is none."""
         try:
             with open_store(self._folder) as store:
-                found = tagged_manifest(store, self._tag)
+                found = self._tagged_in(store)
         except MalformedError:
             return ""
         if found is None:
@@ -248,6 +251,19 @@ class Writer:
     def holds(self, digests: Collection[str]) -> bool:
         """Tell whether the tag leads to one of these manifests, as it is or as it came."""
         return self.tagged() in {*digests, *(self._tagged[each] for each in digests if each in self._tagged)}
+
+    def take_back(self) -> None:
+        """Have the tag lead to what it led to before, if it leads to what came here and nobody vouches for."""
+        with self._lock, contextlib.suppress(MalformedError), open_store(self._folder) as store:
+            if self.tagged() in self._tagged.values():
+                point_tag(store, self._tag, self._before)
+
+    def _tagged_in(self, store: Store) -> Descriptor | None:
+        """Return the manifest that the tag leads to; None where there is none that can be read."""
+        try:
+            return tagged_manifest(store, self._tag)
+        except MalformedError:
+            return None
 
     def read_manifest(self, digest: str) -> bytes | None:
         """Return a manifest that the tag leads to, or that was put here; None where it is not there and sound."""

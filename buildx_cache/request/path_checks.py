@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -285,7 +284,7 @@ def _check_layouts(request: BuildRequest) -> None:
     """
     read = (folder for text in values_of(request, "build_context") for folder in layout_folders(text))
     for folder in filter(None, (*read, *written_layouts(request))):
-        if strange := _strange_in(Path(folder)):
+        if strange := strange_entry(Path(folder)):
             raise UsageError(
                 f"the layout {folder} holds a link, a pipe or a device: {strange}",
                 code="layout-has-links",
@@ -293,14 +292,16 @@ def _check_layouts(request: BuildRequest) -> None:
             )
 
 
-def _strange_in(layout: Path) -> str:
+def strange_entry(layout: Path) -> str:
     """Return a link, pipe or device in a layout that Buildx would open; exports also open partial writes."""
     if strange := next((name for name in _LAYOUT if not is_ordinary(layout / name)), ""):
         return strange
-    with contextlib.suppress(MalformedError), open_store(layout) as store:
-        found = (finding.blob for finding in store.foreign if finding.kind is FindingKind.NOT_A_FILE)
-        return next((name for name in found if name.startswith(f"{INGEST}/") or not is_ordinary(layout / name)), "")
-    return ""
+    try:
+        with open_store(layout) as store:
+            found = (finding.blob for finding in store.foreign if finding.kind is FindingKind.NOT_A_FILE)
+            return next((name for name in found if name.startswith(INGEST) or not is_ordinary(layout / name)), "")
+    except MalformedError as error:
+        return str(layout) if error.kind is FindingKind.UNREADABLE else ""
 
 
 def _check_waits(*files: Path) -> None:

@@ -21,11 +21,15 @@ from buildx_cache.formatting import size
 from buildx_cache.layout import BuildNote, EvictionResult, FindingKind, SweepResult
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
+from buildx_cache.request.path_checks import strange_entry
 from buildx_cache.run.held_folder import Damage, HeldFolder, write_key
 from buildx_cache.run.interfaces import Tell
 from buildx_cache.run.results import Verdict
 from buildx_cache.serve import REPOSITORY
 from buildx_cache.working_copy import first_link
+
+_NAMED = 20
+"""The most tags that are named in a message."""
 
 
 class Folders:
@@ -102,6 +106,7 @@ class Folders:
             damage = _summary(folder.damage)
             came_of_it = self._set_aside(folder, damage, lambda: bool(_looked(folder).damage))
             self._tell.warn(f"the cache folder {folder.path} is damaged: {damage}; {came_of_it}")
+            self._refuse_strange(folder)
 
     def _refuse_link(self, folder: HeldFolder) -> None:
         """Refuse a folder below the cache directory that is a symbolic link, since it may lead anywhere."""
@@ -109,6 +114,15 @@ class Folders:
         for link in filter(None, (first_link(Path(name), root) for name in folder.names)):
             raise ExposedError(
                 f"the cache folder {link} is a symbolic link",
+                code="cache-dir-exposed",
+                hint="delete it, or choose another folder with --cache-dir",
+            )
+
+    def _refuse_strange(self, folder: HeldFolder) -> None:
+        """Refuse to write a folder that was not set aside: Buildx would follow its links, or wait for its pipes."""
+        if folder.written and (strange := strange_entry(folder.path)):
+            raise ExposedError(
+                f"the cache folder {folder.path} holds a link, a pipe or a device: {strange}",
                 code="cache-dir-exposed",
                 hint="delete it, or choose another folder with --cache-dir",
             )
@@ -170,6 +184,7 @@ class Folders:
         if not folder.damaged:
             with self._avoiding(folder):
                 came_of_it = self._set_aside(folder, damage, lambda: bool(layout.unsound(folder.path, blobs)))
+                self._refuse_strange(folder)
         return came_of_it
 
     def newest(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, float]:
@@ -322,7 +337,8 @@ def _verdict(entry: CacheEntry, folder: HeldFolder) -> Verdict | None:
 
 
 def _names(tags: tuple[str, ...]) -> str:
-    return ", ".join(map(layout.shown_tag, tags))
+    more = f" and {len(tags) - _NAMED} more" if len(tags) > _NAMED else ""
+    return ", ".join(map(layout.shown_tag, tags[:_NAMED])) + more
 
 
 def _summary(damage: Damage) -> str:

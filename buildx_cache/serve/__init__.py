@@ -116,6 +116,8 @@ class Received:
     count: Callable[[], Pushed]
     holds: Callable[[Collection[str]], bool]
     """Tells whether the tag leads to one of these manifests now; it can be asked after the end, too."""
+    take_back: Callable[[], None]
+    """Has the tag lead to what it led to before; it can be called after the end, too."""
 
     @property
     def pushed(self) -> Pushed:
@@ -167,6 +169,7 @@ def receive(
             port=_port(server),
             count=lambda: pushes.pushed,
             holds=pushes.holds,
+            take_back=writer.take_back,
         )
 
 

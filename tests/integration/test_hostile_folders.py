@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache import layout
 from tests.integration.conftest import Docker, Ran, write_project
 
 
@@ -72,6 +73,19 @@ def test_an_export_goes_on_with_no_partial_write_that_leads_outside(docker: Dock
         assert listing(outside) == before, plant
         assert ran.report["cache"]["exports"][0]["status"] == "written"
         assert ran.report["cache"]["local"]["sound"] is True
+
+
+def test_an_export_goes_to_no_folder_whose_links_stay(docker: Docker, tmp_path: Path) -> None:
+    """The attack: another call holds the folder, so that it cannot be set aside."""
+    project, folder, outside = write_project(tmp_path / "hostile"), tmp_path / "cache", tmp_path / "outside"
+    assert build(docker, project, tmp_path / "known").code == 0
+    digests = [blob.name for blob in (tmp_path / "known" / "blobs" / "sha256").iterdir()]
+    plant_all(folder / "ingest", outside, digests, as_link)
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    with layout.lock(folder, timeout=0, sharing=layout.Sharing.SHARED):
+        ran = build(docker, project, folder, "--lazy", "off")
+    assert (ran.code, listing(outside)) == (0, {}), ran.stderr
+    assert ran.report["cache"]["exports"][0]["status"] == "skipped"
 
 
 def test_an_export_writes_to_no_file_that_has_another_name(docker: Docker, tmp_path: Path) -> None:

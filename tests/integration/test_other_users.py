@@ -23,6 +23,7 @@ from buildx_cache.errors import BuildxCacheError, CacheError, ExhaustedError, Ex
 from buildx_cache.layout import Sharing, quarantine
 from buildx_cache.layout.store import INDEX_LOCK, LOCK
 from buildx_cache.permissions import make_folder
+from buildx_cache.request.path_checks import strange_entry
 from buildx_cache.run.held_folder import write_key
 from tests.integration.conftest import Docker, Ran, write_project
 from tests.integration.other_users import as_user
@@ -532,3 +533,40 @@ def test_a_user_without_an_entry_is_told_what_ssh_lacks() -> None:
     code, hint = as_user(54321, opened)
     assert code == "tunnel-failed"
     assert "/etc/passwd" in hint
+
+
+def with_mode(folder: Path, name: str, mode: int) -> None:
+    make_cache(folder)
+    if name == LOCK:
+        (folder / LOCK).touch()
+    else:
+        (folder / name / ("a" * 64)).mkdir()
+        (folder / name / ("a" * 64) / "data").symlink_to(folder.parent / "outside")
+    (folder / name).chmod(mode)
+
+
+def locked_alone(folder: Path) -> bool:
+    with layout.lock(folder, timeout=0):
+        return layout.is_own(folder / LOCK)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o400])
+def test_a_lock_file_that_cannot_be_opened_keeps_nobody_from_setting_a_folder_aside(shared: Path, mode: int) -> None:
+    """The attack: without the lock nothing goes from the folder, its links neither. An archive has modes."""
+    as_user(ONE, partial(with_mode, shared / "cache", LOCK, mode))
+    assert as_user(ONE, partial(locked_alone, shared / "cache"))
+
+
+def test_partial_writes_that_cannot_be_listed_are_damage(shared: Path) -> None:
+    """The attack: Buildx opens them by name."""
+    as_user(ONE, partial(with_mode, shared / "cache", "ingest", 0o311))
+    assert as_user(ONE, partial(strange_entry, shared / "cache")) == "ingest"
+    assert as_user(ONE, lambda: layout.damaged(layout.verify(shared / "cache")))
+    as_user(ONE, partial(layout.set_aside, shared / "cache"))
+    assert as_user(ONE, partial(strange_entry, shared / "cache")) == ""
+
+
+def test_a_folder_that_may_be_read_and_not_searched_is_damage(shared: Path) -> None:
+    """The call ended with an internal error."""
+    as_user(ONE, partial(make_cache, shared / "cache", 0o444))
+    assert as_user(ONE, lambda: layout.damaged(layout.verify(shared / "cache")))

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import writer
+from buildx_cache.layout import verification, writer
+from buildx_cache.layout.parse import MalformedError
 from buildx_cache.serve import Limits, Pushed, WriteLimits, peers
 from buildx_cache.serve.peers import may_read, may_write
 from tests.integration.pushing import Client, Pushable, described, index_of, pushable, receiving, tree
@@ -300,25 +302,76 @@ def test_a_blob_is_hashed_once_a_call(folder: Path, monkeypatch: pytest.MonkeyPa
         client.push(CACHE)
     hashed: list[str] = []
 
-    def unsound(folder: Path, digests: Collection[str]) -> tuple[layout.Finding, ...]:
-        hashed.extend(digests)
-        return layout.unsound(folder, digests)
+    def content_fault(content: io.FileIO, digest: str, known: verification.Hashed) -> MalformedError | None:
+        hashed.append(digest)
+        return verification.content_fault(content, digest, known)
 
-    monkeypatch.setattr(writer, "unsound", unsound)
+    monkeypatch.setattr(writer, "content_fault", content_fault)
     with receiving(folder) as client:
         for _ in range(2):
             assert client.push(CACHE).status == 201
     assert sorted(hashed) == sorted({*CACHE.parts, CACHE.digest})
 
 
-def test_a_blob_that_changes_while_it_is_written_to_is_sent_again(folder: Path) -> None:
+def test_a_file_with_several_names_is_hashed_once_a_call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attack: one large file under the digests of all layers that a build is going to write."""
+    large = folder.parent / "large"
+    large.write_bytes(b"large")
+    for digest in CACHE.parts:
+        (Layout(folder).blobs / digest[7:]).hardlink_to(large)
+    read: list[object] = []
+    real = verification._hash
+    monkeypatch.setattr(verification, "_hash", lambda pieces: read.append(pieces) or real(pieces))  # type: ignore[func-returns-value]
+    with receiving(folder) as client:
+        for digest in CACHE.parts:
+            assert client.ask("HEAD", f"blobs/{digest}").status == 404
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_blob_that_changes_while_it_is_written_to_is_sent_again(folder: Path, *, is_linked: bool) -> None:
     with receiving(folder) as client:
         client.push(CACHE)
-        path = folder / "blobs/sha256" / digest_of(b"one")[7:]
+    path = folder / "blobs/sha256" / digest_of(b"one")[7:]
+    if is_linked:  # as --load makes them
+        (folder.parent / "second").hardlink_to(path)
+    with receiving(folder) as client:
+        client.push(CACHE)
         path.chmod(0o644)
         flip_bit(path)
         assert client.push(CACHE).status == 201
     assert layout.verify(folder, deep=True) == ()
+
+
+def test_what_nobody_vouches_for_goes_from_its_tag_and_leaves_the_others(folder: Path) -> None:
+    with receiving(folder, tag="other") as client:
+        client.push(OTHER)
+    with receiving(folder) as client:
+        client.push(CACHE)
+    client.received.take_back()
+    assert index_of(folder) == {"other": OTHER.digest}
+    assert layout.verify(folder, deep=True) == ()
+    client.received.take_back()
+    assert not client.received.holds([CACHE.digest])
+
+
+def test_what_nobody_vouches_for_gives_its_tag_back_to_the_cache_before(folder: Path) -> None:
+    with receiving(folder) as client:
+        client.push(OTHER)
+    with receiving(folder) as client:
+        client.push(CACHE)
+    client.received.take_back()
+    assert index_of(folder) == {"latest": OTHER.digest}
+    assert layout.verify(folder, deep=True) == ()
+
+
+def test_what_another_call_wrote_meanwhile_keeps_the_tag(folder: Path) -> None:
+    with receiving(folder) as client:
+        client.push(CACHE)
+    with receiving(folder) as another:
+        another.push(OTHER)
+    client.received.take_back()
+    assert index_of(folder) == {"latest": OTHER.digest}
 
 
 def test_a_changed_blob_that_no_tag_vouches_for_is_sent_again(folder: Path) -> None:

@@ -528,3 +528,13 @@ def test_a_steps_line_comes_before_the_log_of_a_later_one() -> None:
 
     lines = shown(play).splitlines()
     assert ["RUN a" in lines[0], "working" in lines[1]] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["a[/b]", "[link=https://evil.example]click[/link]", "[red]x"])
+def test_a_name_is_no_markup_on_a_terminal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = _Terminal()
+    with base.working(f"reading {name}", out, color=True):
+        pass
+    assert f"reading {name} …" in out.getvalue()
+    assert "\x1b]8" not in out.getvalue()

@@ -43,6 +43,8 @@ class ServedExport:
     vertex: str = ""
     began: float | None = None
     error: str = ""
+    is_full: bool = False
+    """Whether BuildKit's export failed because the folder could not be written."""
     told: set[str] = field(default_factory=set)
     """The digests of the manifests that BuildKit says it writes."""
 
@@ -93,14 +95,23 @@ class ServedExport:
         BuildKit tells it by Docker's API. Who reads along on a network that others share learns the name here.
         """
         self.end()
-        is_sound = self.error or self.received.pushed.failure or not self.told or self.received.holds(self.told)
+        is_sound = self.error or self.is_full or not self.told or self.received.holds(self.told)
         self.error = self.error if is_sound else "what came is not what BuildKit wrote"
+        if self.is_full:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End the server of a build that did not end, or whose cache came otherwise; what came may be anybody's."""
+        self.end()
+        if self.received.pushed.manifests and not self.received.holds(self.told):
+            self.received.take_back()
 
     def _noted(self, error: str) -> str:
         """Return the error of the export in words; one that names this server is the server's."""
         if not error or is_cancelled(error) or self.host not in error:
             return error
         if failure := self.received.pushed.failure:
+            self.is_full = True
             return f"{self.planned.place}: {failure.lower()}"
         self.error = self.rename(error).replace(self.host, "this server")
         return self.error
@@ -152,6 +163,8 @@ class LazyExports:
 
     def close(self) -> None:
         """End the server, and say what it refused."""
+        for target in self.targets.values():
+            target.abandon()
         self._stack.close()
         for line in self._refusals:
             self.tell.say(f"the cache folder refused {line}")
@@ -198,7 +211,7 @@ class LazyExports:
         """
         failed = {entry: error or target.error for entry, target in self.targets.items() if error or target.error}
         for entry, reason in failed.items():
-            self.targets.pop(entry).end()
+            self.targets.pop(entry).abandon()
             if not error:
                 self.tell.warn(
                     f"the cache {entry.place} is written by BuildKit's session, as it could not be sent here: {reason}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import FindingKind, graph, model, parse, reachability, verification
+from buildx_cache.layout import FindingKind, graph, model, parse, reachability, store, verification
 from buildx_cache.layout.model import Numbering
 from tests.unit.layout.layouts import (
     CACHE_CONFIG,
@@ -258,6 +258,44 @@ def test_content_that_takes_no_space_takes_no_time(make: Callable[[Path, str], N
     assert len(layout.unsound(made.folder, ["sha256:" + path.name for path in made.blobs.iterdir()])) >= 2999
     layout.set_aside(made.folder)
     assert time.process_time() - started < 30
+
+
+def test_a_file_of_many_extents_is_looked_at_once_for_all_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attack: thousands of names of a file of thousands of extents."""
+    made = Layout(tmp_path / "cache")
+    first = made.path(str(made.put(b"1")["digest"]))
+    _hollow(first, f"{1:064x}")
+    for number in range(2, 50):
+        _shares(first, f"{number:064x}")
+    looked_at: list[int] = []
+    real = store.is_hollow
+    monkeypatch.setattr(store, "is_hollow", lambda file, size: looked_at.append(file) or real(file, size))  # type: ignore[func-returns-value]
+    found = layout.verify(made.folder)
+    assert len([finding for finding in found if finding.problem == store.HOLLOW]) == 50
+    assert len(looked_at) == 2
+
+
+def test_odd_names_without_end_are_not_kept(tmp_path: Path) -> None:
+    made = Layout(tmp_path / "cache")
+    for number in range(3000):
+        (made.blobs / f"odd-{number}").touch()
+    with store.open_store(made.folder) as opened:
+        assert len(opened.foreign) <= model.FINDINGS_LIMIT + 1
+    assert layout.damaged(layout.verify(made.folder))
+
+
+def test_a_name_without_end_is_shown_in_short(tmp_path: Path) -> None:
+    """The attack: CIs keep only the first few MB of a log."""
+    made = Layout(tmp_path / "cache")
+    root = made.cache([b"one"])
+    for name in ("a" * (1 << 20), "\U0001f600" * (1 << 16)):
+        made.tag(name, root)
+        made.tag(name, root)
+    made.write_index()
+    made.path(str(root["digest"])).unlink()
+    assert max(len(str(finding)) for finding in layout.verify(made.folder)) < 500
 
 
 def test_a_hole_of_a_sound_blob_is_no_damage(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError
+from buildx_cache.layout import quarantine
 from tests.unit.layout.layouts import OCI_MANIFEST, Json, Layout, encoded
 
 NOWHERE = "sha256:" + "0" * 64
@@ -231,3 +232,32 @@ def test_deep_folders_are_deleted_without_end_of_the_stack(made: Layout) -> None
     nested(aside / "ingest" / "deep", 1500)
     layout.set_aside(made.folder)
     assert not (aside / "ingest" / "deep").exists()
+
+
+def test_however_many_were_set_aside_before_another_one_is(made: Layout) -> None:
+    """The attack: a folder with all the names keeps its links, which Buildx follows."""
+    for number in range(1, 10_001):
+        (made.folder / f".damaged-{number}").touch()
+    latest(made, made.cache([b"one"]))
+    assert layout.set_aside(made.folder).name.endswith(".damaged-10001")
+
+
+def test_a_folder_with_a_long_name_is_set_aside_within(tmp_path: Path) -> None:
+    made = Layout(tmp_path / ("x" * 250))
+    latest(made, made.cache([b"one"]))
+    assert layout.set_aside(made.folder) == made.folder / ".damaged-1"
+    assert made.present() == frozenset()
+
+
+def test_what_cannot_be_deleted_keeps_no_other_folder_from_being_set_aside(
+    made: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive has modes that keep folders from being emptied."""
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(quarantine, "delete_folder", refuse)
+    for number in (1, 2):
+        latest(again := Layout(made.folder), again.cache([b"one"]))
+        assert layout.set_aside(made.folder).name == f"cache.damaged-{number}"

@@ -781,3 +781,58 @@ def test_a_link_in_the_place_of_a_platforms_folder_is_not_used(tmp_path: Path) -
     report = done(replace(plan, cache=cache, targets=targets), working())[0].report
     assert statuses(report) == (["skipped"], ["skipped"])
     assert contents(precious.folder) == before
+
+
+# --- what cannot be set aside ------------------------------------------------------------------------------
+
+
+def _begun(folder: Path) -> Path:
+    place = folder / "ingest" / ("a" * 64)
+    place.mkdir()
+    return place / "data"
+
+
+def linked_partial_write(folder: Path) -> None:
+    _begun(folder).symlink_to(folder.parent / "outside")
+
+
+def linked_in_capitals(folder: Path) -> None:
+    """As a file system that ignores case would find it."""
+    linked_partial_write(folder)
+    (folder / "ingest" / ("a" * 64)).rename(folder / "ingest" / ("A" * 64))
+
+
+def piped_partial_write(folder: Path) -> None:
+    os.mkfifo(_begun(folder))
+
+
+def linked_blobs(folder: Path) -> None:
+    (folder / "blobs").rename(folder.parent / "outside")
+    (folder / "blobs").symlink_to(folder.parent / "outside")
+
+
+def linked_index(folder: Path) -> None:
+    (folder / "index.json").rename(folder.parent / "outside")
+    (folder / "index.json").symlink_to(folder.parent / "outside")
+
+
+STRANGE = (linked_partial_write, linked_in_capitals, piped_partial_write, linked_blobs, linked_index)
+
+
+@pytest.mark.parametrize("plant", STRANGE, ids=lambda plant: plant.__name__)
+def test_a_folder_whose_links_cannot_be_set_aside_is_neither_read_nor_written(
+    plant: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attack: Buildx follows the links of a folder that something keeps from being set aside."""
+    monkeypatch.setattr(HeldFolder, "ASIDE_SECONDS", 0.0)
+    monkeypatch.setattr(HeldFolder, "TIDY_SECONDS", 0.0)
+    cache_in(tmp_path / "cache")
+    plant(tmp_path / "cache")
+    with layouts.lock(tmp_path / "cache", timeout=0.0, sharing=Sharing.SHARED):
+        outcome, display = done(local_plan(tmp_path / "cache"), engine := working(stream=MADE))
+    assert outcome.error is None
+    assert not {"--cache-from", "--cache-to"} & {*engine.built[0].argv}
+    assert statuses(outcome.report) == (["skipped"], ["skipped"])
+    assert "neither reads nor writes it" in display.warned[-1]
+    strict = local_plan(tmp_path / "cache", strict_cache=True)
+    assert told(done(strict, FakeEngine())[0].error)[0] is CacheError

@@ -74,6 +74,10 @@ class FakeReceiver:
     open: int = 0
     pushed: Pushed = PUSHED
     holds: bool = True
+    taken_back: int = 0
+
+    def take_back(self) -> None:
+        self.taken_back += 1
 
     @contextmanager
     def __call__(self, folder: Path, *, tag: str, address: str, log: Callable[[str], None]) -> Iterator[Received]:
@@ -82,7 +86,11 @@ class FakeReceiver:
         log("PUT manifests/cache: no")
         reference = WRITTEN.replace("127.0.0.1", address)
         yield Received(
-            reference=reference, port=4712, count=lambda: self.pushed, holds=lambda told: self.holds and ROOT in told
+            reference=reference,
+            port=4712,
+            count=lambda: self.pushed,
+            holds=lambda told: self.holds and ROOT in told,
+            take_back=self.take_back,
         )
         self.open -= 1
 
@@ -488,7 +496,7 @@ def test_refusals_without_end_are_not_kept(folder: Layout, monkeypatch: pytest.M
     @contextmanager
     def receive(_: Path, *, log: Callable[[str], None], **__: object) -> Iterator[Received]:
         logs.append(log)
-        yield Received(reference=WRITTEN, port=4712, count=lambda: PUSHED, holds=lambda _: True)
+        yield Received(reference=WRITTEN, port=4712, count=lambda: PUSHED, holds=lambda _: True, take_back=lambda: None)
 
     monkeypatch.setattr(lazy_export, "receive", receive)
     display = RecordingDisplay()
@@ -552,7 +560,35 @@ def test_what_is_not_what_buildkit_says_it_wrote_is_written_as_planned(
     assert report.cache.lazy
     assert report.cache.lazy.exported is holds
     assert bool(display.warned) is not holds
+    assert receiver.taken_back == (0 if holds else 1)
     assert "4712" not in json.dumps([report.to_json(), display.warned])
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("came", [0, 1])
+@pytest.mark.parametrize("told", [True, False])
+def test_what_came_in_a_build_that_failed_stays_only_if_buildkit_wrote_it(
+    receiver: FakeReceiver, folder: Layout, *, came: int, told: bool
+) -> None:
+    """The attack: another client pushes, and holds up BuildKit until the call is stopped."""
+    receiver.pushed = replace(PUSHED, manifests=came)
+    status = f"writing cache image manifest {ROOT}" if told else "preparing build cache for export"
+    began = {"vertexes": [{**exporting(), "completed": None}], "statuses": [{"id": status, "vertex": "sha256:export"}]}
+    stream = said(IMPORTED) + json.dumps(began).encode() + b"\n"
+    report, _, _ = run(plan_of(folder), (stream, 1))
+    assert report.status == "failed"
+    assert receiver.taken_back == (came if not told else 0)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_full_folder_is_no_reason_to_trust_what_came(receiver: FakeReceiver, folder: Layout) -> None:
+    receiver.pushed, receiver.holds = replace(PUSHED, failure="No space left on device"), False
+    told = {"statuses": [{"id": f"writing cache image manifest {ROOT}", "vertex": "sha256:export"}]}
+    stream = said(IMPORTED, exporting()) + json.dumps(told).encode() + b"\n" + MADE
+    written = {**vertex("exporting cache to client directory"), "digest": "sha256:again"}
+    _, engine, _ = run(plan_of(folder), (stream, 0), (said(written), 0))
+    assert len(exports(engine)) == 2
+    assert receiver.taken_back == 1
 
 
 @pytest.mark.usefixtures("server")
