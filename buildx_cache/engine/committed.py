@@ -204,9 +204,10 @@ def refuse_committed_git(request: BuildRequest, env: Mapping[str, str]) -> None:
 
 def settings_of_user(request: BuildRequest, env: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the files and folders that a build, or a later step, reads as the user's settings; they need not exist."""
-    clouds = (place for _, place in (*_clouds(request, env), *_below_home((*_AWS, *_GCLOUD), env)))
+    clouds = (place for _, place in _clouds(request, env))
+    usual = (_home(env) / name for name in (".aws", ".config/gcloud", _KUBE))
     dockers = (configuration_folder(env), buildx_folder(env), _settings_home(env) / "docker")
-    return (*dockers, cache_home(env), *_git_settings(env), *clouds, _home(env) / _KUBE)
+    return (*dockers, cache_home(env), *_git_settings(env), *clouds, *usual)
 
 
 def homes_below(root: Path, env: Mapping[str, str]) -> tuple[Path, ...]:

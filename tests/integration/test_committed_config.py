@@ -369,12 +369,12 @@ def test_no_image_is_exported_over_the_settings_of_the_user(tmp_path: Path, dock
     if own.exists():
         (config / "config.json").write_bytes(own.read_bytes())
     env = {
-        **_variables(_home_of(top, ".docker", ".config"), "HOME"),
+        **_variables(_home_of(top, ".docker", ".config", ".aws", ".kube"), "HOME"),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "BUILDX_CONFIG": "",
         "XDG_CONFIG_HOME": "",
     }
-    for folder in (".", ".docker", ".docker/buildx/x", ".config"):
+    for folder in (".", ".docker", ".docker/buildx/x", ".config", ".aws", ".kube/cache"):
         ran = docker.tool("build", "--cache", "none", "--prune", "-o", folder, ".", cwd=top, env=env)
         assert (ran.code, ran.report["error"]["code"]) == (2, "output-over-settings"), folder
     ran = docker.tool("build", "--cache", "none", "--prune", "-o", "out", ".", cwd=top, env=env)

@@ -304,10 +304,11 @@ def test_no_image_is_exported_to_where_this_program_is_started_from_next(
     top.mkdir()
     (top / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
     build = ("build", "--cache", "none", "--driver", "docker", "--report", str(tmp_path / "report.json"), ".")
+    code = "config-not-allowed" if name == "XDG_DATA_HOME" else "output-over-program"
     for place in ("kept/uv", "kept/uv/below"):
         (top / "buildx-cache.toml").write_text(f'output = ["type=local,dest={place}"]\n')
         ran = docker.tool(*build, cwd=top, env={**FORK, **kept})
-        assert (ran.code, "output-over-program" in ran.stderr) == (2, True), ran.stderr
+        assert (ran.code, code in ran.stderr) == (2, True), ran.stderr
         assert not (top / "kept").exists()
     (top / "buildx-cache.toml").write_text('output = ["type=local,dest=out"]\n')
     assert docker.tool(*build, cwd=top, env={**FORK, **kept}).code == 0
