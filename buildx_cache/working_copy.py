@@ -89,10 +89,11 @@ def prepared_root(path: Path) -> Path | None:
     """Return the folder below which a repository can prepare files on the way to ``path``; None if there is none.
 
     Return the outermost folder on the way, links followed, that lies in a working copy. Links above it are the user's.
-    If there is no ``.git``, the working directory counts as a working copy.
+    If there is no ``.git`` on the way, the working directory counts as a working copy.
     """
-    above = reversed(_absolute(path).parents)
-    return next((each for each in above if _source_top(Path(os.path.realpath(each))) is not None), None)
+    above = (*reversed(_absolute(path).parents),)
+    tried = ((each, top_of) for top_of in (prepared_top, _source_top) for each in above)
+    return next((each for each, top_of in tried if top_of(Path(os.path.realpath(each))) is not None), None)
 
 
 def leaves(path: Path, root: Path) -> str:

@@ -205,6 +205,8 @@ def test_without_git_the_working_directory_is_the_working_copy(home: Home, monke
     monkeypatch.chdir(home.copy)
     assert prepared_root(Path("out/new")) == home.copy
     assert prepared_root(home.folder / "new") is None
+    (home.copy / "inner/.git").mkdir(parents=True)  # it counts by itself
+    assert prepared_root(home.copy / "inner/new") == home.copy / "inner"
     for values in ({"report": "out/new"}, {"cache_dir": "out"}, {"output": ("out",)}, {"iidfile": "id"}):
         with pytest.raises(UsageError):
             check_paths(asking(**values))
