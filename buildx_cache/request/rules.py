@@ -3,8 +3,8 @@
 A file that is found in the build context or in the working directory belongs to the repository, and anybody can change
 it in a pull request. The file may decide how the image is built and shown. It may not decide where credentials are
 sent, which builder is used, which files of the host are read, or what is written outside of the working copy. In a
-fork's pull request it may not decide about caches and pushes. A file that the caller names or trusts may set every
-option.
+fork's pull request it may not decide about caches, pushes and exports. A file that the caller names or trusts may set
+every option.
 """
 
 from __future__ import annotations
@@ -313,8 +313,11 @@ def _cache(check: Check = allow, left: object = None) -> Permission:
     return Permission(why=why, check=check, in_fork=lambda value: value == left)
 
 
-def _pushes_nothing(outputs: object) -> bool:
-    return isinstance(outputs, tuple) and not any(map(may_push, outputs))
+def _stays_in_builder(outputs: object) -> bool:
+    """Return whether outputs push nothing and write no files: a fork's image may bring a `.git` that runs commands."""
+    return isinstance(outputs, tuple) and not any(
+        may_push(each) or dict(output_pairs(each)).get("dest") for each in outputs
+    )
 
 
 _SHOWS = "it says how the build is shown"
@@ -329,7 +332,7 @@ PUSHED = Permission(
     why="the image goes to its own registry, with a login stored for that", in_fork=lambda value: value is False
 )
 PUSHED_AUTO = Permission(why="in a fork's pull request it pushes nothing")
-OUTPUT = Permission(why="a result stays in the working copy, or is pushed", check=_output, in_fork=_pushes_nothing)
+OUTPUT = Permission(why="a result stays in the working copy, or is pushed", check=_output, in_fork=_stays_in_builder)
 DOCKERFILE = Permission(why=_OUTSIDE, check=_dockerfile)
 BUILD_CONTEXT = Permission(why=_OUTSIDE, check=_build_context)
 BUILD_ARG = Permission(why="a build argument is a value, not a variable of the job's", check=_build_arg)

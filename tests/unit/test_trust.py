@@ -42,9 +42,10 @@ class Case:
 
 TAGGED = {"tag": ["app:1"]}
 FILES = Case(left=BELOW, never=(*OUTSIDE, "-"))
-PLAIN_OUTPUTS = (
+KEPT_OUTPUTS = ("type=image", "type=cacheonly")
+EXPORTS = (
     *("out", "type=local,dest=out", "type=tar,dest=out.tar", "type=oci,dest=o,tar=false"),
-    *("type=image", "type=oci,dest=o.tar,name=app:2", "type=cacheonly", '"type=local","dest=a,b"'),
+    *("type=oci,dest=o.tar,name=app:2", '"type=local","dest=a,b"', "TYPE=local,DEST=out"),
 )
 NAMED_OUTPUTS = ("type=image,name=app:2", "type=image,push=false,name=a", "type=docker,name=a")
 PUSHED = (
@@ -101,8 +102,8 @@ KEYS: Mapping[str, Case] = {
     "push_auto": Case(left=(True, False), beside=TAGGED),
     "load": Case(left=(False,), own=(True,), beside=TAGGED),
     "output": Case(
-        left=tuple([each] for each in PLAIN_OUTPUTS),
-        own=tuple([each] for each in ("type=docker", *PUSHED, *NAMED_OUTPUTS)),
+        left=tuple([each] for each in KEPT_OUTPUTS),
+        own=tuple([each] for each in ("type=docker", *EXPORTS, *PUSHED, *NAMED_OUTPUTS)),
         never=(
             *([each] for each in BAD_OUTPUTS),
             ["type=cacheonly"] * 101,
@@ -380,14 +381,14 @@ def test_a_found_file_writes_no_program_that_runs_here(output: str, is_refused: 
     Path("buildx-cache.toml").write_text(f'output = ["{output}"]')
     for path in (f"/bin:{Path.cwd()}/sub/bin", "tools:/bin"):
         with pytest.raises(UsageError, match="PATH") if is_refused else contextlib.nullcontext():
-            read_request({}, {**FORK, "PATH": path})
+            read_request({}, {**NOT_A_FORK, "PATH": path})
 
 
 @pytest.mark.parametrize("variable", ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"])
 @pytest.mark.parametrize("place", ["", "/.aws", "/.local/lib/python3.11/site-packages", "/new"])
 def test_a_found_file_writes_nothing_into_a_home(copy: Path, variable: str, place: str) -> None:
     """Any program of a later step may look there: Python for packages, cloud clients for commands."""
-    env = {**FORK, variable: str(copy / "apps" / "kept")}
+    env = {**NOT_A_FORK, variable: str(copy / "apps" / "kept")}
     for output in (f"type=local,dest=apps/kept{place}", f"type=tar,dest=apps/kept{place}/x", "type=local,dest=apps"):
         assert "home" in refusal("output", [output], env).message
     assert "home" in refusal("report", f"apps/kept{place}/x.json", env).message
@@ -499,11 +500,11 @@ def test_a_found_file_writes_nothing_into_a_cache(line: str, ci: dict[str, str])
         {"cache_from": ["type=local,src=kept"]},
         {"buildx_flags": ("--cache-from", "type=local,src=kept")},
     ):
-        with pytest.raises(UsageError, match="cache"):
+        with pytest.raises(UsageError, match="cache" if ci is NOT_A_FORK or "output" not in line else "fork"):
             read_request(options, ci)
     Path("kept").mkdir()
     try:
-        read_request({"cache_dir": "other"}, ci)
+        read_request({"cache_dir": "other"}, NOT_A_FORK)
     finally:
         Path("kept").rmdir()
 
@@ -901,13 +902,17 @@ def test_a_found_file_does_not_have_steps_share_the_hosts_network(
     assert request.untrusted_hosts == (() if shares else ("localhost:5000",))
 
 
-@pytest.mark.parametrize("is_fork", [True, False])
-def test_a_forks_file_has_no_say_in_how_a_builder_is_made(copy: Path, *, is_fork: bool) -> None:
+def test_a_forks_file_has_no_say_in_how_a_builder_is_made(copy: Path) -> None:
     """Each other configuration is another builder, which is kept, and its name tells one configuration from another."""
     facts = replace(CLASSIC, registries=Registries(insecure_networks=("10.0.0.0/8",)))
     names = set()
     for number in range(3):
         (copy / "buildx-cache.toml").write_text(f'output = ["type=oci,dest=out.tar,name=10.0.0.{number}/x"]\n')
-        request = read_request({"context": str(copy)}, FORK if is_fork else NOT_A_FORK).request
-        names.add(own_builder_name(request, replace(LAPTOP, provider="github", is_fork=is_fork), facts))
-    assert len(names) == (1 if is_fork else 3)
+        request = read_request({"context": str(copy)}, NOT_A_FORK).request
+        names.add(own_builder_name(request, replace(LAPTOP, provider="github"), facts))
+        with pytest.raises(UsageError, match="fork"):
+            read_request({"context": str(copy)}, FORK)
+        (copy / "buildx-cache.toml").write_text(f'build-context = ["base=docker-image://10.0.0.{number}/x"]\n')
+        of_fork = read_request({"context": str(copy)}, FORK).request
+        names.add(own_builder_name(of_fork, replace(LAPTOP, provider="github", is_fork=True), facts))
+    assert len(names) == 3 + 1
