@@ -86,7 +86,7 @@ def test_a_folder_is_read_through_a_tunnel_of_which_nothing_is_left(elsewhere: E
     elsewhere.forget()
     again = elsewhere.build()
 
-    assert first.steps == (3, 0, 3)
+    assert first.steps in ((3, 0, 3), (3, 1, 2))  # BuildKit does not always tell that it pulled a small base image
     lazy = again.report["cache"]["lazy"]
     assert (lazy["used"], lazy["why"].endswith(TUNNEL)) == (True, True)
     assert 0 < lazy["bytes"] < 10_000
