@@ -75,7 +75,7 @@ def test_an_empty_variable_is_named_and_an_absent_one_is_not() -> None:
     with pytest.raises(UsageError, match=r"\bP\b"):
         read_password(IN_A_VARIABLE, {"P": ""})
     with pytest.raises(UsageError) as refused:
-        read_password(replace(IN_A_VARIABLE, password_env="hunter2"), {})
+        read_password(replace(IN_A_VARIABLE, password_env="hunter2"), {})  # noqa: S106 -- a mistake
     assert (refused.value.code, "hunter2" in refused.value.message) == ("password-empty", False)
 
 
