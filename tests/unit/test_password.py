@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -69,10 +70,13 @@ def test_a_stdin_that_is_closed_holds_no_password(monkeypatch: pytest.MonkeyPatc
         read_password(ON_STDIN, {})
 
 
-@pytest.mark.parametrize("env", [{}, {"P": ""}])
-def test_an_empty_variable_is_named(env: dict[str, str]) -> None:
+def test_an_empty_variable_is_named_and_an_absent_one_is_not() -> None:
+    """The name of what is absent may be the password itself, given in place of a variable's name."""
     with pytest.raises(UsageError, match=r"\bP\b"):
-        read_password(IN_A_VARIABLE, env)
+        read_password(IN_A_VARIABLE, {"P": ""})
+    with pytest.raises(UsageError) as refused:
+        read_password(replace(IN_A_VARIABLE, password_env="hunter2"), {})  # noqa: S106 -- a mistake
+    assert (refused.value.code, "hunter2" in refused.value.message) == ("password-empty", False)
 
 
 def test_an_environment_without_a_whole_pair_has_no_password() -> None:
