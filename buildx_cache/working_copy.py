@@ -63,7 +63,7 @@ def _unless_home(top: Path | None) -> Path | None:
 
 
 def _source_top(folder: Path) -> Path | None:
-    """Return the nearest top; if there is no ``.git``, the working directory: an archive of sources can hold links."""
+    """Return the nearest top; without a ``.git``, return the working directory, where an archive may have put links."""
     if (top := nearest_top(folder)) is not None:
         return _unless_home(top)
     try:
@@ -89,7 +89,7 @@ def prepared_root(path: Path) -> Path | None:
     """Return the folder below which a repository can prepare files on the way to ``path``; None if there is none.
 
     Return the outermost folder on the way, links followed, that lies in a working copy. Links above it are the user's.
-    If there is no ``.git`` on the way, the working directory counts as a working copy.
+    Without a ``.git`` on the way, treat the working directory as the working copy.
     """
     above = (*reversed(_absolute(path).parents),)
     tried = ((each, top_of) for top_of in (prepared_top, _source_top) for each in above)
@@ -122,7 +122,7 @@ def _enters_git(path: Path, root: Path) -> bool:
 def led_outside(path: Path) -> Path | None:
     """Return the link in a working copy through which ``path`` leaves the working copy; None if no link does.
 
-    A ``.git`` is no part of the working copy: its files configure git and can run programs.
+    A link into ``.git`` leaves the working copy, too: git runs programs that the files there name.
 
     The user can name any path, and may not know that the repository made a part of it a link to another place. A link
     that stays in the working copy is harmless, except before a ``..``: the link then chooses the parent folder.

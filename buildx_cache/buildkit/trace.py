@@ -1,4 +1,4 @@
-"""What a build did so far: the steps of the Dockerfile, the transfers, and the failure."""
+"""Describe what a build did so far: the steps of the Dockerfile, the transfers, and the failure."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from buildx_cache.engine.credentials import buildx_folder, configuration_folder,
 from buildx_cache.engine.git import query
 from buildx_cache.engine.git_index import tracked_names
 from buildx_cache.engine.own_files import cache_home
+from buildx_cache.engine.process import Completed
 from buildx_cache.errors import UsageError
 from buildx_cache.permissions import way_to
 from buildx_cache.request.build_request import BuildRequest, Driver
@@ -266,8 +267,8 @@ def refuse_committed_dotenv(request: BuildRequest, env: Mapping[str, str]) -> No
 def refuse_submodules(request: BuildRequest, env: Mapping[str, str]) -> None:
     """Refuse to export an image where git expects a submodule: git obeys the settings of a ``.git`` that is there.
 
-    ``git status`` and ``git describe --dirty`` at the top of the working copy run git in each folder that is committed
-    as a submodule, also if there is no such submodule.
+    ``git status`` and ``git describe --dirty`` at the top of the working copy run git in each folder that git's index
+    calls a submodule. The index may call a folder one that ``.gitmodules`` does not name.
 
     Raises:
         UsageError: the repository has committed a submodule there or below, or git does not answer in time.
@@ -277,9 +278,7 @@ def refuse_submodules(request: BuildRequest, env: Mapping[str, str]) -> None:
         top = prepared_top(place.parent) if place else None
         if place is None or top is None:
             continue
-        name = f":(literal,icase){place.relative_to(top)}"
-        done = query(top, _safe(env), *_ANY_OWNER, "ls-files", "--stage", "-z", "--", name)
-        is_late = done.code < 0 and shutil.which("git", path=env.get("PATH"))
+        done, is_late = _ls_files(top, str(place.relative_to(top)), env, "--stage")
         if is_late or any(entry.startswith(_SUBMODULE) for entry in done.stdout.split("\0")):
             raise UsageError(
                 f"--output writes to {place}, where a submodule is committed: git would obey an image's .git there",
@@ -397,17 +396,13 @@ def _checkouts(request: BuildRequest) -> Iterator[Path]:
 
 
 def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
-    """Yield the paths that git tracks at a path without links, relative to that path.
-
-    Git runs without the user's settings: they may be the repository's, and git answers nothing if it cannot read them.
-    Therefore this call itself marks the folder as safe. The call runs no command that a repository names.
-    """
+    """Yield the paths that git tracks at a path without links, relative to that path."""
     top = prepared_top(place)
     if top is None or not os.path.lexists(place):
         return
     name = str(place.relative_to(top))
-    done = query(top, _safe(env), *_ANY_OWNER, "ls-files", "-z", "--", f":(literal,icase){name}")
-    if done.code < 0 and shutil.which("git", path=env.get("PATH")):
+    done, is_late = _ls_files(top, name, env)
+    if is_late:
         yield "."
         return
     for path in filter(None, done.stdout.split("\0")) if done.code == 0 else _in_index(top, name):
@@ -415,6 +410,16 @@ def _listed(place: Path, env: Mapping[str, str]) -> Iterator[str]:
             yield path
         elif _is_same(top, path[: len(name)], name):
             yield path[len(name) + 1 :] or "."
+
+
+def _ls_files(top: Path, name: str, env: Mapping[str, str], *options: str) -> tuple[Completed, bool]:
+    """Ask git's index about a path below ``top``; return the answer, and whether git is there and late.
+
+    Git runs without the user's settings: they may be the repository's, and git answers nothing if it cannot read them.
+    Therefore this call itself marks the folder as safe. The call runs no command that a repository names.
+    """
+    done = query(top, _safe(env), *_ANY_OWNER, "ls-files", *options, "-z", "--", f":(literal,icase){name}")
+    return done, done.code < 0 and shutil.which("git", path=env.get("PATH")) is not None
 
 
 def _safe(env: Mapping[str, str]) -> dict[str, str]:

@@ -141,7 +141,7 @@ def _content_fault(store: Store, digest: str, hashed: Hashed, stop: threading.Ev
 def content_fault(
     content: io.FileIO, digest: str, hashed: Hashed, stop: threading.Event | None = None
 ) -> MalformedError | None:
-    """Hash a blob, unless ``hashed`` has it by another name; return the fault of its content, or None."""
+    """Return the fault of a blob's content, or None. ``hashed`` keeps the hashes of files with several names."""
     try:
         found = os.fstat(content.fileno())
         identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -253,13 +253,14 @@ class Writer:
         return self.tagged() in {*digests, *(self._tagged[each] for each in digests if each in self._tagged)}
 
     def take_back(self) -> None:
-        """Have the tag lead to what it led to before, if it leads to what came here and nobody vouches for."""
+        """Undo this writer's change of the tag; leave a tag that another build has changed since."""
         with self._lock, contextlib.suppress(MalformedError), open_store(self._folder) as store:
-            if self.tagged() in self._tagged.values():
+            found = self._tagged_in(store)
+            if found and found.digest in self._tagged.values():
                 point_tag(store, self._tag, self._before)
 
     def _tagged_in(self, store: Store) -> Descriptor | None:
-        """Return the manifest that the tag leads to; None where there is none that can be read."""
+        """Return the manifest that the tag leads to; None if the index has no such tag, or cannot be read."""
         try:
             return tagged_manifest(store, self._tag)
         except MalformedError:

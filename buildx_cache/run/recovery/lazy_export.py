@@ -43,8 +43,8 @@ class ServedExport:
     vertex: str = ""
     began: float | None = None
     error: str = ""
-    is_full: bool = False
-    """Whether BuildKit's export failed because the folder could not be written."""
+    is_unwritable: bool = False
+    """Whether BuildKit's export failed because the system did not let this server write the folder."""
     told: set[str] = field(default_factory=set)
     """The digests of the manifests that BuildKit says it writes."""
 
@@ -95,9 +95,9 @@ class ServedExport:
         BuildKit tells it by Docker's API. Who reads along on a network that others share learns the name here.
         """
         self.end()
-        is_sound = self.error or self.is_full or not self.told or self.received.holds(self.told)
+        is_sound = self.error or self.is_unwritable or not self.told or self.received.holds(self.told)
         self.error = self.error if is_sound else "what came is not what BuildKit wrote"
-        if self.is_full:
+        if self.is_unwritable:
             self.abandon()
 
     def abandon(self) -> None:
@@ -111,7 +111,7 @@ class ServedExport:
         if not error or is_cancelled(error) or self.host not in error:
             return error
         if failure := self.received.pushed.failure:
-            self.is_full = True
+            self.is_unwritable = True
             return f"{self.planned.place}: {failure.lower()}"
         self.error = self.rename(error).replace(self.host, "this server")
         return self.error
