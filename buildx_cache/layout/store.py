@@ -17,8 +17,8 @@ from buildx_cache.layout.model import DOCUMENT_LIMIT, FINDINGS_LIMIT, Descriptor
 from buildx_cache.layout.parse import MalformedError, digest_of, parse_object, shown
 
 LOCK = ".buildx-cache.lock"
-LOADING = ".buildx-cache-load-"
-"""Name prefix of the folders that hold an image to load."""
+LINKED = ".buildx-cache-load-"
+"""Name prefix of the folders to which BuildKit's session exports."""
 INDEX = "index.json"
 INDEX_LOCK = INDEX + ".lock"
 INDEX_NEW = f".{INDEX}.buildx-cache"

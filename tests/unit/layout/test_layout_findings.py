@@ -578,20 +578,6 @@ def test_the_names_of_blobs(made: Layout, tmp_path: Path) -> None:
     assert layout.blob_names(tmp_path / "none") == frozenset()
 
 
-def test_an_index_that_has_another_name_is_parted_from_it(tmp_path: Path, made: Layout) -> None:
-    made.tag("latest", made.cache([b"one"]))
-    index, marker = made.folder / "index.json", made.folder / "oci-layout"
-    made.write_index()
-    before = index.read_bytes(), marker.read_bytes()
-    for name, file in (("a", index), ("b", marker)):
-        (tmp_path / name).hardlink_to(file)
-    layout.part_from_other_names(made.folder)
-    assert (index.read_bytes(), marker.read_bytes()) == before
-    assert (index.stat().st_nlink, marker.stat().st_nlink) == (1, 1)
-    assert not layout.damaged(layout.verify(made.folder))
-    layout.part_from_other_names(tmp_path / "absent")
-
-
 def test_a_document_of_very_many_values_is_not_decoded(made: Layout) -> None:
     made.tag("latest", made.cache([b"one"]))
     (made.folder / "index.json").write_bytes(b'{"schemaVersion":2,"manifests":[' + b"0," * 1_000_001 + b"0]}")
