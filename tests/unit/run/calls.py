@@ -119,7 +119,7 @@ class FakeEngine:
     """Does nothing and remembers it; ``ends`` are the ends of short commands, by a word in them.
 
     ``deeds`` are what builds do beside talking, one each; the cache that is in a folder then is what Buildx exports to
-    the linked folder in it. With ``stays``, the last of ``builds`` is how all others end.
+    the linked folder in it, with the blobs ``unled`` (digests). With ``stays``, the last of ``builds`` is how all others end.
     """
 
     ends: Mapping[str, Ended] = field(default_factory=dict)
@@ -140,6 +140,7 @@ class FakeEngine:
     refusals: Mapping[str, str] = field(default_factory=dict)
     newest: Mapping[str, float] = field(default_factory=dict)
     archive: bytes = b""
+    unled: Collection[str] = ()
 
     @property
     def calls(self) -> int:
@@ -179,7 +180,7 @@ class FakeEngine:
             deed()
         self.acts.append(("build", build))
         for linked in filter(None, map(linked_folder, build.exports)):
-            _export(linked)
+            _export(linked, self.unled)
         stream, code = self.builds.pop(0) if len(self.builds) > 1 or not self.stays else self.builds[0]
         for start in range(0, len(stream), 50):
             on_stderr(stream[start : start + 50])
@@ -320,14 +321,15 @@ def linked_folder(entry: CacheEntry) -> Path | None:
     return folder if folder.name.startswith(LINKED) else None
 
 
-def _export(linked: Path) -> None:
-    """What is in the cache folder, as if Buildx had just written it."""
+def _export(linked: Path, unled: Collection[str]) -> None:
+    """Write the cache that is in the cache folder, as Buildx would."""
     index, blobs = linked.parent / "index.json", linked.parent / "blobs" / "sha256"
-    if index.is_file() and blobs.is_dir():
+    if index.is_file():
         shutil.copy(index, linked)
-        for blob in (blob for blob in blobs.iterdir() if blob.is_file()):
-            if not (linked / "blobs" / "sha256" / blob.name).exists():
-                os.link(blob, linked / "blobs" / "sha256" / blob.name)
+        for digest in (*layout.reach(linked.parent).digests, *unled):
+            there = linked / "blobs" / "sha256" / digest.removeprefix("sha256:")
+            if (blobs / there.name).is_file() and not there.exists():
+                shutil.copy2(blobs / there.name, there)
 
 
 def planned_build(build: BuildInvocation, metadata_file: str = "") -> BuildInvocation:

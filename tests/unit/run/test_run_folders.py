@@ -461,7 +461,8 @@ def test_damage_that_the_build_leaves_is_told(tmp_path: Path) -> None:
 
 def test_a_tag_that_another_export_of_the_build_has_bent_is_put_right(tmp_path: Path) -> None:
     layout = cache_in(tmp_path / "cache")
-    written = cache_in(tmp_path / "other", b"one", b"four").entries[0]["digest"]
+    other = cache_in(tmp_path / "other", b"one", b"four")
+    written = other.entries[0]["digest"]
 
     def export() -> None:
         layout.entries.clear()
@@ -471,7 +472,8 @@ def test_a_tag_that_another_export_of_the_build_has_bent_is_put_right(tmp_path: 
     name = "exporting cache to client directory"
     status = {"id": f"writing cache image manifest {written}", "vertex": f"sha256:{name}", "current": 1}
     stream = IMPORTED + EXPORTED + json.dumps({"statuses": [status]}).encode() + b"\n"
-    outcome, display = done(local_plan(tmp_path / "cache"), working(export, stream=stream))
+    engine = replace(working(export, stream=stream), unled=other.present())
+    outcome, display = done(local_plan(tmp_path / "cache"), engine)
     assert local_of(outcome.report).sound
     (tag,) = layouts.reach(tmp_path / "cache").tags
     assert (tag.name, digest_of(b"four") in tag.blobs) == ("latest", True)
