@@ -119,8 +119,8 @@ class FakeEngine:
     """Does nothing and remembers it; ``ends`` are the ends of short commands, by a word in them.
 
     ``deeds`` are what builds do beside talking, one each; the cache that is in a folder then is what Buildx exports to
-    the linked folder in it, with the blobs ``unled`` (digests). With ``stays``, the last of ``builds`` is how all others
-    end.
+    the linked folder in it, with the blobs ``unled`` (digests). With ``stays``, the last of ``builds`` is how all
+    others end.
     """
 
     ends: Mapping[str, Ended] = field(default_factory=dict)
