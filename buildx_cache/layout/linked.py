@@ -31,13 +31,12 @@ def new_linked_folder(cache: Path, *, may_lack_blobs: bool = False) -> Path:
     """
     folder = Path(tempfile.mkdtemp(prefix=LINKED, dir=cache))
     try:
-        with open_store(cache) as store:
-            blobs = folder / BLOBS / ALGORITHM
-            make_folder(blobs)
-            with contextlib.suppress(*[OSError] * may_lack_blobs):
-                for name, file in store.files.items():
-                    if file.regular:
-                        os.link(name, blobs / name, src_dir_fd=store.blobs, follow_symlinks=False)
+        blobs = folder / BLOBS / ALGORITHM
+        make_folder(blobs)
+        with open_store(cache) as store, contextlib.suppress(OSError) if may_lack_blobs else contextlib.nullcontext():
+            for name, file in store.files.items():
+                if file.regular:
+                    os.link(name, blobs / name, src_dir_fd=store.blobs, follow_symlinks=False)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -115,14 +115,6 @@ class Store:
                 break
         return content
 
-    def has_other_name(self, name: str) -> bool:
-        """Return whether ``name`` in the folder is an ordinary file with a second hard link."""
-        try:
-            found = os.stat(name, dir_fd=self.root, follow_symlinks=False)
-        except OSError:
-            return False
-        return stat.S_ISREG(found.st_mode) and found.st_nlink > 1
-
     def layout_fault(self) -> MalformedError | None:
         """Return the fault of the ``oci-layout`` file, which marks a folder as an OCI layout; None if it has none."""
         try:

@@ -38,11 +38,11 @@ class LinkedExports(Strategy):
         self._linked: dict[CacheEntry, Path] = {}
 
     def prepare(self, build: BuildInvocation) -> BuildInvocation:
-        """Have Buildx write to private folders; leave out an export that has none."""
+        """Have Buildx write to private folders; leave out a local export that has none."""
         for entry, folder in self._folders(build.exports).items():
             if entry not in self._linked:
                 self._link(entry, folder)
-        exports = (entry for entry in build.exports if entry not in self.problems)
+        exports = (entry for entry in build.exports if entry in self._linked or not entry.folder)
         return replace(build, exports=tuple(map(self._instead, exports)))
 
     def _link(self, entry: CacheEntry, folder: Path) -> None:
