@@ -146,7 +146,7 @@ class Docker:
     def _ran(
         program: tuple[str, ...], words: tuple[str, ...], *, env: Mapping[str, str], cwd: Path, stdin: str | None
     ) -> subprocess.CompletedProcess[str]:
-        if program == PROGRAM and can_run(env):
+        if program == PROGRAM and can_run(words, env):
             return forks().run(words, env=env, cwd=cwd, stdin=stdin)
         return subprocess.run(
             (sys.executable, *program, *words),
