@@ -20,7 +20,7 @@ from buildx_cache.plan.registry_choice import named_hosts
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import FORKS, is_loopback
 from buildx_cache.request.ambient import GIVEN_LOGIN, AmbientLogin, ambient_login, without_newline
-from buildx_cache.request.build_request import BuildRequest, Progress
+from buildx_cache.request.build_request import BuildRequest, Progress, parse_endpoint
 from buildx_cache.request.config import Configuration, found_config, named_config
 from buildx_cache.request.local_paths import flag_values, read_paths
 from buildx_cache.request.path_checks import check_paths
@@ -173,7 +173,10 @@ def _programs(env: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _keys(request: BuildRequest) -> Iterator[Path]:
-    return (Path(each.path) for each in read_paths(request) if each.name == "ssh" and each.path)
+    """Yield the keys for the build's steps, and those for its builder."""
+    yield from (Path(each.path) for each in read_paths(request) if each.name == "ssh" and each.path)
+    for endpoint in map(parse_endpoint, request.endpoint):
+        yield from (Path(value) for name, value in endpoint.options if name != "servername")
 
 
 def _existing(places: Iterable[Path]) -> tuple[Path, ...]:

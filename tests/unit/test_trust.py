@@ -439,9 +439,16 @@ def test_a_found_file_sends_nothing_of_a_home(copy: Path, variable: str, folder:
         assert read_request({"context": "apps/one"}, {**ci, variable: str(copy / "elsewhere")})
 
 
-@pytest.mark.parametrize("words", [{"ssh": ["default=apps/kept/id"]}, {"buildx_flags": ("--ssh", "k=apps/kept/id")}])
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"ssh": ["default=apps/kept/id"]},
+        {"buildx_flags": ("--ssh", "k=apps/kept/id")},
+        {"driver": "remote", "endpoint": ["tcp://b:1,key=apps/kept/id,servername=x"]},
+    ],
+)
 def test_a_found_file_sends_no_key_of_the_caller(copy: Path, words: dict[str, object]) -> None:
-    """A step may sign with a key of ``--ssh``, and does not get the key itself."""
+    """A step may sign with a key of ``--ssh``, and does not get the key itself, nor that of the builder."""
     (copy / "apps" / "kept").mkdir(parents=True, exist_ok=True)
     (copy / "apps" / "one").mkdir(parents=True, exist_ok=True)
     (copy / "apps" / "one" / "Dockerfile").write_text("FROM scratch\n")
