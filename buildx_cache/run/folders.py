@@ -17,7 +17,7 @@ from pathlib import Path
 from buildx_cache import layout
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
-from buildx_cache.formatting import size
+from buildx_cache.formatting import shell_word, size
 from buildx_cache.layout import BuildNote, EvictionResult, FindingKind, SweepResult
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
@@ -96,7 +96,8 @@ class Folders:
             raise CacheError(
                 f"the cache folder {folder.path} is damaged: {_summary(folder.damage)}",
                 code="cache-damaged",
-                hint=f"`buildx-cache cache verify {folder.path}` shows all; delete the folder, or drop --strict-cache",
+                hint=f"`buildx-cache cache verify {shell_word(str(folder.path))}` shows all; "
+                "delete the folder, or drop --strict-cache",
             )
         if folder.damage:
             damage = _summary(folder.damage)

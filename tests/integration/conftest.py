@@ -242,6 +242,11 @@ def project(tmp_path: Path) -> Path:
     return write_project(tmp_path / "project")
 
 
+def have_shell(name: str) -> None:
+    if not shutil.which(name):
+        subprocess.run(("apt-get", "install", "-y", "-qq", "--no-install-recommends", name), check=True)
+
+
 def write_project(folder: Path) -> Path:
     """A build context of one quick step, made in ``folder``."""
     folder.mkdir()
