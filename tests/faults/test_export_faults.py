@@ -133,6 +133,7 @@ def test_a_cache_on_a_read_only_disk_is_read_where_that_is_all_that_is_asked(
     assert ran.steps == (STEPS, STEPS, 0)
 
 
+@pytest.mark.soak  # the lock itself: tests/unit/run/test_run_caches.py
 def test_an_index_that_another_process_keeps_locked_fails_no_build(laboratory: Laboratory) -> None:
     image = f"faults-{uuid.uuid4().hex[:8]}:1"
     folder = laboratory.local_copy()

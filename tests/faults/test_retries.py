@@ -161,6 +161,7 @@ def test_a_cache_import_comes_through(laboratory: Laboratory, proxy: Proxy, case
     assert (ran.steps[1] == ran.steps[0]) is (case.status == "hit")
 
 
+@pytest.mark.soak  # the same retries as a push's
 def test_a_cache_export_comes_through(laboratory: Laboratory, proxy: Proxy, builder: str) -> None:
     reference = f"{proxy.address}/{uuid.uuid4().hex[:12]}/cache:main"
     image = f"{laboratory.docker.registry}/{uuid.uuid4().hex[:12]}/image:1"

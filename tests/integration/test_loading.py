@@ -93,6 +93,7 @@ def test_an_image_without_a_name_is_told_by_its_id(request: pytest.FixtureReques
     docker.docker("image", "rm", told)
 
 
+@pytest.mark.soak  # that the loaded image is the one that BuildKit sends: above
 def test_what_is_attested_of_an_image_is_loaded_too(docker: Docker, source: Path) -> None:
     repository = docker.repository()
     load(docker, source)
