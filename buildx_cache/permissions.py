@@ -51,7 +51,7 @@ def exposure_of(path: Path, found: os.stat_result) -> Exposure | None:
 
 def exposure_to_untrusted(path: Path, found: os.stat_result) -> Exposure | None:
     """Return why an untrusted user can change a file or folder; a trusted user may own it."""
-    if found.st_uid not in trusted_users():
+    if found.st_uid != os.geteuid() and found.st_uid not in trusted_users():
         return _owned(path, found)
     return _writable(path, found)
 
