@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 
 # ECMA-48's sequences, which begin with ESC or a C1 control: CSI; OSC, DCS, SOS, PM and APC with their text, up to the
 # terminator or the end of the line; all others.
@@ -49,6 +50,45 @@ def printable(text: str) -> str:
 def is_printable(text: str) -> bool:
     """Return whether a text is one line without invisible characters."""
     return text.isprintable() and printable(text) == text
+
+
+# What fish takes for an escape inside of single quotes, where a POSIX shell knows none.
+_FISH_ESCAPE = re.compile(r"\\(?:[\\']|\Z)")
+
+
+def shell_word(word: str) -> str:
+    """Quote a word for a shell, fish included: on one line, and without sequences that a terminal would obey."""
+    if is_printable(word) and not _FISH_ESCAPE.search(word):
+        quoted = shlex.quote(word)
+        return f"'{quoted}'" if quoted.startswith("=") else quoted  # zsh takes =ls for /bin/ls
+    kept = word.rstrip("\n")  # `$(...)` drops line breaks at the end
+    return f"\"$(printf '{''.join(map(_octal, kept))}')\"" + "'\n'" * (len(word) - len(kept))
+
+
+def _octal(character: str) -> str:
+    """Return a character, escaped for ``printf``'s first argument in single quotes."""
+    if character == "%":
+        return "%%"
+    if is_printable(character) and character not in "\\'#-":  # a leading `-` would be an option
+        return character
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+_COMMENT_WORDS = re.compile(r"[\w@%+,.:/ -]*", re.ASCII)
+# What means something inside of double quotes.
+_DOUBLE_QUOTED = re.compile(r'[$`\\!"]')
+
+
+def shell_comment(text: str) -> str:
+    """Return a text of several words, quoted as a comment of a shell, on one line.
+
+    Where people type or paste, zsh knows no comments by default: there ``#`` is a command that does not
+    exist, and the words after it mean what they mean after any command.
+    """
+    shown = "".join(character if is_printable(character) else " " for character in text)
+    if _COMMENT_WORDS.fullmatch(shown):
+        return shown
+    return shlex.quote(shown) if _DOUBLE_QUOTED.search(shown) else f'"{shown}"'
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.interrupts import held
 from buildx_cache.permissions import exposure_of, exposure_on_the_way
+from buildx_cache.working_copy import prepared_root
 
 _PREFIX = "buildx-cache-call-"
 _LOCK = ".lock"
@@ -63,9 +64,13 @@ def making(what: str) -> Iterator[None]:
 
 
 def _safe_place(wanted: Path) -> Path:
-    """Return the first folder in which no other user can replace a new folder; ``wanted`` if there is none."""
+    """Return the first folder in which no other user can replace a new folder; ``wanted`` if there is none.
+
+    A folder outside of the working copy comes first: a build context may be sent with all that is in it.
+    """
     places = (wanted, *(other for other in _OTHERS if os.access(other, os.W_OK | os.X_OK)))
-    return next((place for place in places if not exposure_on_the_way(place / _PREFIX)), wanted)
+    safe = [place for place in places if not exposure_on_the_way(place / _PREFIX)]
+    return next((place for place in safe if prepared_root(place / _PREFIX) is None), (*safe, wanted)[0])
 
 
 def _delete(folder: Path) -> None:

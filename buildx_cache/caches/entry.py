@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildx_cache.caches.azblob import AZBLOB
 from buildx_cache.caches.backend import (
@@ -44,6 +44,10 @@ class CacheEntry:
     def get(self, key: str) -> str:
         """Return the attribute's value, or the empty string."""
         return dict(self.attributes).get(key, "")
+
+    def having(self, key: str, value: str) -> CacheEntry:
+        """Return the entry with another value of an attribute."""
+        return replace(self, attributes=tuple({**dict(self.attributes), key: value}.items()))
 
     @property
     def backend(self) -> CacheBackend:

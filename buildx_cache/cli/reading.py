@@ -20,9 +20,9 @@ from buildx_cache.plan.registry_choice import named_hosts
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import FORKS, is_loopback
 from buildx_cache.request.ambient import GIVEN_LOGIN, AmbientLogin, ambient_login, without_newline
-from buildx_cache.request.build_request import BuildRequest, Progress
+from buildx_cache.request.build_request import BuildRequest, Progress, parse_endpoint
 from buildx_cache.request.config import Configuration, found_config, named_config
-from buildx_cache.request.local_paths import flag_values
+from buildx_cache.request.local_paths import flag_values, read_paths
 from buildx_cache.request.path_checks import check_paths
 from buildx_cache.request.probe import read_text, working_directory
 from buildx_cache.request.sources import (
@@ -99,7 +99,7 @@ def read_request(given: Mapping[str, object], env: Mapping[str, str]) -> Asked:
         ground = replace(
             found.ground,
             programs=_programs(env),
-            settings=_existing(logins_of_user(env)),
+            settings=_existing((*logins_of_user(env), *_keys(BuildRequest(**asked)))),
             homes=homes_below(found.ground.root, env),
         )
         check_found(found.layer, ground, is_fork=is_fork)
@@ -170,6 +170,13 @@ def _configuration(asked: Mapping[str, Any]) -> Configuration:
 def _programs(env: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the folders of ``PATH``, without links."""
     return tuple(Path(os.path.realpath(folder)) for folder in env.get("PATH", os.defpath).split(os.pathsep))
+
+
+def _keys(request: BuildRequest) -> Iterator[Path]:
+    """Yield the keys for the build's steps, and those for its builder."""
+    yield from (Path(each.path) for each in read_paths(request) if each.name == "ssh" and each.path)
+    for endpoint in map(parse_endpoint, request.endpoint):
+        yield from (Path(value) for name, value in endpoint.options if name != "servername")
 
 
 def _existing(places: Iterable[Path]) -> tuple[Path, ...]:

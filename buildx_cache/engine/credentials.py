@@ -7,7 +7,6 @@ import binascii
 import contextlib
 import json
 import os
-import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from buildx_cache.engine.git import guarded
 from buildx_cache.engine.process import Completed, capture_within
 from buildx_cache.errors import DeniedError, UsageError
+from buildx_cache.formatting import shell_word
 from buildx_cache.plan.facts import Credentials
 from buildx_cache.redaction import Secret, redact
 from buildx_cache.reference import HUB_KEY, auth_key
@@ -275,7 +275,7 @@ def _helper_failed(program: str, server: str, reason: str) -> DeniedError:
     return DeniedError(
         f"the credential helper {program} gives no login to {server}: {reason}",
         code="credential-helper-failed",
-        hint=f"try it: echo {server} | {shlex.quote(program)} get; or log in: {_login(server)}",
+        hint=f"try it: echo {server} | {shell_word(program)} get; or log in: {_login(server)}",
     )
 
 

@@ -6,8 +6,9 @@ No function raises an error for a fault in the folder: faults are :class:`Findin
 
 from buildx_cache.layout.eviction import bound
 from buildx_cache.layout.gc import delete_stale_writes, has_stale_writes, sweep
-from buildx_cache.layout.image import Archive, delete_image_folders, new_image_folder, read_archive
-from buildx_cache.layout.index import cache_key, part_from_other_names
+from buildx_cache.layout.image import Archive, read_archive
+from buildx_cache.layout.index import cache_key
+from buildx_cache.layout.linked import delete_linked_folders, new_linked_folder
 from buildx_cache.layout.locking import Sharing, lock
 from buildx_cache.layout.model import (
     LISTED_TAGS,
@@ -28,7 +29,6 @@ from buildx_cache.layout.ownership import exposure, is_foreign, is_layout, is_ow
 from buildx_cache.layout.parse import shown_tag
 from buildx_cache.layout.quarantine import delete_inner_asides, is_aside, set_aside
 from buildx_cache.layout.reachability import Layer, as_json, finding_json, layers_by_size, reach, rfc3339
-from buildx_cache.layout.records import forget_origin, restore_tag
 from buildx_cache.layout.store import blob_names
 from buildx_cache.layout.verification import unsound, verify
 
@@ -54,12 +54,11 @@ __all__ = [
     "cache_key",
     "damage_of",
     "damaged",
-    "delete_image_folders",
     "delete_inner_asides",
+    "delete_linked_folders",
     "delete_stale_writes",
     "exposure",
     "finding_json",
-    "forget_origin",
     "has_stale_writes",
     "is_aside",
     "is_foreign",
@@ -67,12 +66,10 @@ __all__ = [
     "is_own",
     "layers_by_size",
     "lock",
-    "new_image_folder",
-    "part_from_other_names",
+    "new_linked_folder",
     "reach",
     "read_archive",
     "refuse_exposed",
-    "restore_tag",
     "rfc3339",
     "set_aside",
     "shown_tag",

@@ -127,8 +127,8 @@ def has_stale_writes(folder: Path) -> bool:
 def delete_stale_writes(folder: Path) -> None:
     """Delete the partial writes of dead exports. Hold the folder exclusively.
 
-    An export resumes the partial write of a blob. If its content is wrong, the export fails and leaves the partial
-    write, so that every later export fails too.
+    An export of plain Buildx resumes the partial write of a blob. If its content is wrong, the export fails and leaves
+    the partial write, so that every later export fails too.
     """
     with contextlib.suppress(MalformedError, OSError), open_store(folder) as store:
         for name, _ in [*_stale_ingests(store, time.time() - GRACE_SECONDS)]:

@@ -163,7 +163,7 @@ def _index_roots(content: bytes, walk: _Walk) -> list[Root]:
         try:
             found = descriptor(entry)
         except MalformedError as error:
-            # No digest covers index.json: an unknown entry there is damage, and restore_tag may repair the tag.
+            # No digest covers index.json: an unknown entry there is damage.
             walk.obstacle(error, f"manifests[{position}]", INDEX, kind=FindingKind.DESCRIPTOR)
             continue
         referrer = f"{INDEX}, tag {shown_tag(found.tag)}" if found.tag else INDEX

@@ -1,7 +1,4 @@
-"""A layout folder inside the cache folder, to which BuildKit exports an image; the archive for ``docker image load``.
-
-BuildKit sends no blob that the folder already has (``util/contentutil``). So the folder starts with hard links to all
-blobs of the cache; what BuildKit writes into the folder does not change the cache.
+"""Read the image that BuildKit exported to a folder, and write it as an archive for ``docker image load``.
 
 The containerd image store reads ``index.json`` of an archive. The classic store reads only ``manifest.json`` (moby's
 ``image/tarexport``). The archive has both, like one that ``docker image save`` writes.
@@ -9,55 +6,21 @@ The containerd image store reads ``index.json`` of an archive. The classic store
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from buildx_cache.layout.gc import delete_folder
 from buildx_cache.layout.graph import Graph, walk
 from buildx_cache.layout.model import OCI_INDEX, Descriptor, FindingKind, Role
-from buildx_cache.layout.ownership import is_own
 from buildx_cache.layout.parse import IMAGE_NAME, INDEX_TAG, MalformedError
-from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, LAYOUT, LAYOUT_DOCUMENT, LOADING, open_store
-from buildx_cache.permissions import make_folder
+from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, LAYOUT, LAYOUT_DOCUMENT, open_store
 
 _MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
-
-
-def new_image_folder(cache: Path) -> Path:
-    """Create a folder for one image, with hard links to every blob of the cache, and return its path.
-
-    Raises:
-        MalformedError: the cache folder cannot be read.
-        OSError: the cache folder cannot be written, or its file system has no hard links.
-    """
-    folder = Path(tempfile.mkdtemp(prefix=LOADING, dir=cache))
-    try:
-        with open_store(cache) as store:
-            blobs = folder / BLOBS / ALGORITHM
-            make_folder(blobs)
-            for name, file in store.files.items():
-                if file.regular:
-                    os.link(name, blobs / name, src_dir_fd=store.blobs, follow_symlinks=False)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return folder
-
-
-def delete_image_folders(cache: Path) -> None:
-    """Delete the image folders that killed calls left in a cache folder. Hold the folder exclusively."""
-    for left in filter(is_own, cache.glob(f"{LOADING}*")):
-        with contextlib.suppress(OSError):
-            delete_folder(left)
 
 
 class Archive:

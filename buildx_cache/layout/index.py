@@ -7,16 +7,14 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from buildx_cache.layout.locking import index_lock
 from buildx_cache.layout.model import Descriptor, FindingKind
 from buildx_cache.layout.parse import INDEX_TAG, MalformedError, descriptor, parse_object, tag_of
-from buildx_cache.layout.store import INDEX, INDEX_NEW, LAYOUT, LAYOUT_DOCUMENT, Store, open_store
+from buildx_cache.layout.store import INDEX, INDEX_NEW, Store, open_store
 
-BLOB_MODE = 0o444
-"""As containerd writes them (``plugins/content/local``)."""
 _VERSION = 2
 _INDEX_SECONDS = 10.0
 _NEW: Mapping[str, object] = {"schemaVersion": _VERSION, "mediaType": "application/vnd.oci.image.index.v1+json"}
@@ -64,36 +62,14 @@ def with_entries(index: bytes, entries: Sequence[object]) -> bytes:
     return text.encode("ascii")
 
 
-def part_from_other_names(folder: Path) -> None:
-    """Replace ``index.json`` and ``oci-layout`` by copies if they have a second hard link.
-
-    Buildx writes both files in place (``client/ociindex``), and so would change the file under its second name: in a
-    folder of unknown origin, or one copied with hard links. The verification reports a file that cannot be replaced.
-    """
-    with suppress(MalformedError), open_store(folder) as store:
-        linked = tuple(name for name in (INDEX, LAYOUT) if store.has_other_name(name))
-        if linked:
-            with index_lock(store.root):
-                for name in linked:
-                    content = store.read_index() if name == INDEX else LAYOUT_DOCUMENT
-                    replace_file(store.root, name, content)
-
-
-_NO_BLOBS: Mapping[str, bytes] = {}
-
-
-def replace_entries(
-    store: Store, index: bytes, entries: Sequence[object], *, blobs: Mapping[str, bytes] = _NO_BLOBS
-) -> None:
-    """Write ``blobs``, then replace the entries of index.json, whose current bytes are ``index``.
+def replace_entries(store: Store, index: bytes, entries: Sequence[object]) -> None:
+    """Replace the entries of index.json, whose current bytes are ``index``.
 
     Raises:
         MalformedError: index.json has changed, is locked, or cannot be written.
     """
     content = with_entries(index, entries)
     with unchanged_index(store, index):
-        for digest, blob in blobs.items():
-            _put_blob(store, digest, blob)
         replace_file(store.root, INDEX, content)
 
 
@@ -156,11 +132,6 @@ def _content(store: Store) -> bytes:
         raise
 
 
-def _put_blob(store: Store, digest: str, content: bytes) -> None:
-    if store.blobs is not None:
-        _put(store.root, content, BLOB_MODE, store.blobs, digest.removeprefix("sha256:"))
-
-
 def replace_file(root: int, name: str, content: bytes) -> None:
     """Replace a file atomically: readers get the old bytes or the new ones, also after a crash.
 
@@ -169,11 +140,7 @@ def replace_file(root: int, name: str, content: bytes) -> None:
     Raises:
         MalformedError: the file cannot be written.
     """
-    _put(root, content, _mode(root, name), root, name)
-
-
-def _put(root: int, content: bytes, mode: int, parent: int, name: str) -> None:
-    """Write a temporary file beside index.json, then rename it to ``name`` in ``parent``."""
+    mode = _mode(root, name)
     try:
         _remove(root, INDEX_NEW)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -182,8 +149,8 @@ def _put(root: int, content: bytes, mode: int, parent: int, name: str) -> None:
             out.flush()
             os.fchmod(out.fileno(), mode)
             os.fsync(out.fileno())
-        os.rename(INDEX_NEW, name, src_dir_fd=root, dst_dir_fd=parent)
-        os.fsync(parent)
+        os.rename(INDEX_NEW, name, src_dir_fd=root, dst_dir_fd=root)
+        os.fsync(root)
     except OSError as error:
         raise MalformedError(FindingKind.UNREADABLE, f"cannot be written: {error.strerror}") from None
 

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError, ExposedError
+from buildx_cache.formatting import shell_word
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import (
     ALGORITHM,
@@ -128,7 +129,7 @@ def refuse_exposed(folder: Path) -> None:
     """
     if found := exposure(folder):
         is_inside = found.path.is_relative_to(folder)
-        cure = f"run `{found.cure} {folder}` if no other user has changed it, or " if is_inside else ""
+        cure = f"run `{found.cure} {shell_word(str(folder))}` if no other user has changed it, or " if is_inside else ""
         raise ExposedError(
             f"other users can change the cache folder {folder}: {found}",
             code="cache-dir-exposed",

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import json
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
-from buildx_cache.layout.graph import DocumentSource, Graph, Root, WalkLimits, walk
-from buildx_cache.layout.index import index_entries, replace_entries, tag_entry
-from buildx_cache.layout.model import DOCUMENT_LIMIT, OCI_MANIFEST, Descriptor, FindingKind, Role
+from buildx_cache.layout.graph import DocumentSource, Graph, WalkLimits
+from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, FindingKind, Role
 from buildx_cache.layout.parse import (
     MalformedError,
     count_values,
-    digest_of,
     integer,
     is_digest,
     items,
@@ -31,9 +26,7 @@ from buildx_cache.layout.parse import (
     parse_object,
     seconds,
     shown,
-    tag_of,
 )
-from buildx_cache.layout.store import Store, open_store
 
 _FAULTS = 20
 _NO_PARENT = -1
@@ -270,60 +263,6 @@ _STYLES: tuple[Callable[[object], str], ...] = (
     lambda document: json.dumps(document, separators=(",", ":"), ensure_ascii=False),
     lambda document: json.dumps(document, indent=2, ensure_ascii=False),
 )
-
-
-def restore_tag(folder: Path, *, tag: str, written: Collection[str]) -> bool:
-    """Point a tag without a manifest at the manifest that the export wrote; return whether the tag changed.
-
-    Change nothing unless the folder holds exactly one of the manifests ``written`` (digests). Hold the folder, shared
-    or exclusively.
-    """
-    try:
-        with open_store(folder) as store:
-            present = [digest for digest in dict.fromkeys(written) if store.file(digest)]
-            graph = walk(store)
-            led = [root for root in graph.roots if root.descriptor.tag == tag and store.file(root.descriptor.digest)]
-            if led or len(present) != 1:
-                return False
-            content = store.read_document(present[0])
-            media_type = str(parse_object(content).get("mediaType", OCI_MANIFEST))
-            entry = tag_entry(tag, Descriptor(media_type=media_type, digest=present[0], size=len(content)))
-            others = [each for each in index_entries(graph.index) if tag_of(each) != tag]
-            replace_entries(store, graph.index, [*others, entry])
-            return True
-    except MalformedError:
-        return False
-
-
-def forget_origin(folder: Path, *, tag: str, repository: str) -> bool:
-    """Remove every annotation that names ``repository`` from a tag's cache manifest; return whether there was one.
-
-    The tag then leads to a new manifest, byte for byte as BuildKit writes it without the annotations. The next sweep
-    deletes the old manifest, which another build may be reading. A manifest that cannot be read, or whose JSON Go would
-    format differently, stays as it is. Hold the folder, shared or exclusively.
-    """
-    try:
-        with open_store(folder) as store:
-            graph = walk(store)
-            root = next((root for root in graph.roots if root.descriptor.tag == tag), None)
-            return root is not None and _forget(store, graph, root, repository)
-    except (MalformedError, RecursionError):  # json.dumps with an indent allows less depth than json.loads
-        return False
-
-
-def _forget(store: Store, graph: Graph, root: Root, repository: str) -> bool:
-    before = root.descriptor.digest
-    content = without_origin(store.read_document(before), repository)
-    if content is None:
-        return False
-    after = digest_of(content)
-    entries = index_entries(graph.index)
-    entry = entries[root.position]
-    entries[root.position] = {**(entry if isinstance(entry, dict) else {}), "digest": after, "size": len(content)}
-    replace_entries(store, graph.index, entries, blobs={after: content})
-    with contextlib.suppress(OSError):  # an old time: the sweep keeps blobs that are younger than the build
-        os.utime(before.removeprefix("sha256:"), (0, 0), dir_fd=store.blobs)
-    return True
 
 
 def without_origin(content: bytes, repository: str) -> bytes | None:

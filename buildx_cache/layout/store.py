@@ -17,8 +17,8 @@ from buildx_cache.layout.model import DOCUMENT_LIMIT, FINDINGS_LIMIT, Descriptor
 from buildx_cache.layout.parse import MalformedError, digest_of, parse_object, shown
 
 LOCK = ".buildx-cache.lock"
-LOADING = ".buildx-cache-load-"
-"""Name prefix of the folders that hold an image to load."""
+LINKED = ".buildx-cache-load-"
+"""Name prefix of the folders to which BuildKit's session exports."""
 INDEX = "index.json"
 INDEX_LOCK = INDEX + ".lock"
 INDEX_NEW = f".{INDEX}.buildx-cache"
@@ -116,14 +116,6 @@ class Store:
                 parse_object(content)
                 break
         return content
-
-    def has_other_name(self, name: str) -> bool:
-        """Return whether ``name`` in the folder is an ordinary file with a second hard link."""
-        try:
-            found = os.stat(name, dir_fd=self.root, follow_symlinks=False)
-        except OSError:
-            return False
-        return stat.S_ISREG(found.st_mode) and found.st_nlink > 1
 
     def layout_fault(self) -> MalformedError | None:
         """Return the fault of the ``oci-layout`` file, which marks a folder as an OCI layout; None if it has none."""

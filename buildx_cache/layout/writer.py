@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from buildx_cache.layout.graph import FOLDER_LIMITS, Graph, Root, follow, walk
-from buildx_cache.layout.index import BLOB_MODE, point_tag, replace_file, tagged_manifest
-from buildx_cache.layout.model import ROLES, Descriptor, FindingKind, Role, damage_of
-from buildx_cache.layout.parse import MalformedError, digest_of
+from buildx_cache.layout.index import point_tag, replace_file, tagged_manifest
+from buildx_cache.layout.model import OCI_MANIFEST, ROLES, Descriptor, FindingKind, Role, damage_of
+from buildx_cache.layout.parse import MalformedError, digest_of, parse_object
 from buildx_cache.layout.records import without_origin
 from buildx_cache.layout.store import (
     ALGORITHM,
@@ -40,6 +40,7 @@ from buildx_cache.layout.store import (
 from buildx_cache.layout.verification import Hashed, content_fault, faults_of
 from buildx_cache.permissions import PARENT_MODE
 
+_BLOB_MODE = 0o444  # as containerd writes them (``plugins/content/local``)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DATA = "data"
 _NAME_BYTES = 32
@@ -92,7 +93,7 @@ class Upload:
         Raises:
             OSError: it cannot be.
         """
-        os.fchmod(self._file.fileno(), BLOB_MODE)
+        os.fchmod(self._file.fileno(), _BLOB_MODE)
         os.fsync(self._file.fileno())
         with _made(self._root, INGEST) as ingest, _made(ingest, self.name) as own, _blobs(self._root) as blobs:
             os.rename(_DATA, _name(self.digest), src_dir_fd=own, dst_dir_fd=blobs)
@@ -233,6 +234,42 @@ class Writer:
         with self._lock:
             if self._uploads.pop(upload.name, None):
                 upload.close()
+
+    # --- what Buildx exported to a linked folder (``layout.linked``) -------------------------------------
+
+    def adopt(self, linked: Path, written: Collection[str]) -> str:
+        """Take over the cache that Buildx exported to a linked folder; return its manifest's digest.
+
+        The new blobs move here. Nothing is hashed: Buildx compares each new blob with its digest, and the others are of
+        this folder.
+
+        Args:
+            linked: the linked folder.
+            written: the digests of the manifests that BuildKit says it wrote. Of two exports of one build, Buildx
+                writes the manifest of only one into both folders' index.
+
+        Raises:
+            MalformedError: there is no whole cache, or this folder's index is locked for too long.
+            OSError: this folder cannot be written.
+        """
+        with open_store(linked) as store:
+            led = self._tagged_in(store)
+            present = [digest for digest in dict.fromkeys(written) if store.has(digest)]
+            digest = led.digest if led and store.has(led.digest) else ""
+            digest = digest or (present[0] if len(present) == 1 else "")
+            content = store.read_document(digest)
+            self._move_blobs(store)
+        return self.tag_manifest(content, str(parse_object(content).get("mediaType", OCI_MANIFEST)))
+
+    def _move_blobs(self, store: Store) -> None:
+        with self._lock, _blobs(self._root) as blobs:
+            for name, file in store.files.items():
+                found = os.stat(name, dir_fd=store.blobs, follow_symlinks=False)
+                if not _is_same(found, name, blobs):
+                    os.rename(name, name, src_dir_fd=store.blobs, dst_dir_fd=blobs)
+                    self._pending[_PREFIX + name] = file.size
+                self._known[_PREFIX + name] = _identity(found)
+            os.fsync(blobs)
 
     # --- manifests ---------------------------------------------------------------------------------------
 
@@ -381,6 +418,15 @@ def _make_old(store: Store, digest: str) -> None:
 
 def _name(digest: str) -> str:
     return digest.removeprefix(_PREFIX)
+
+
+def _is_same(found: os.stat_result, name: str, blobs: int) -> bool:
+    """Tell whether a blob of a linked folder is the one that is here."""
+    try:
+        here = os.stat(name, dir_fd=blobs, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (here.st_dev, here.st_ino) == (found.st_dev, found.st_ino)
 
 
 def _identity(found: os.stat_result) -> tuple[int, int, int]:

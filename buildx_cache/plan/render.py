@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from buildx_cache.caches.entry import redacted_entry
 from buildx_cache.ci.capabilities import MARK, json_without_commands
-from buildx_cache.formatting import is_printable
+from buildx_cache.formatting import is_printable, shell_comment, shell_word
 from buildx_cache.plan.build_plan import BuildInvocation, BuildPlan, CachePlan, Container, ImagePlan, LoginPlan, Pods
 from buildx_cache.plan.effects import CreateNode, Effect
 from buildx_cache.plan.facts import show_version
@@ -23,15 +22,15 @@ SCHEMA = 1
 def shell_lines(plan: BuildPlan) -> str:
     """Return the plan's commands as lines of a POSIX shell, with comments that give the reasons."""
     lines = [
-        _comment(f"builder: {plan.builder.name} ({plan.builder.driver}): {plan.builder.why}"),
-        *(_comment(f"registries: {line}") for line in plan.builder.registries.lines),
-        _comment(f"cache: {plan.cache.kind}: {plan.cache.why}"),
+        _comment("builder", f"{plan.builder.name} ({plan.builder.driver}): {plan.builder.why}"),
+        *(_comment("registries", line) for line in plan.builder.registries.lines),
+        _comment("cache", f"{plan.cache.kind}: {plan.cache.why}"),
         *_served(plan.cache),
-        *map(_comment, _superseding(plan.cache)),
-        *(_comment(f"note: {note}") for note in plan.notes),
+        *(_comment("fallbacks", line) for line in _superseding(plan.cache)),
+        *(_comment("note", note) for note in plan.notes),
     ]
     for phase, effect in plan.phases():
-        lines += [f"# {name} is taken from the environment" for name in _environment(effect)]
+        lines += [f"# {shell_comment(f'{name} is taken from the environment')}" for name in _environment(effect)]
         lines += _config_file(effect)
         source = _password(plan.login) if phase == "login" and plan.login else ""
         lines.append(source + shell_line(command_line(plan, effect)))
@@ -40,16 +39,16 @@ def shell_lines(plan: BuildPlan) -> str:
 
 def _served(cache: CachePlan) -> list[str]:
     """Return a comment if ``build`` serves a local folder to BuildKit, which the commands do not show."""
-    said = f"lazy: BuildKit reads the folder through a registry in this program: {cache.serving.why}"
-    return [_comment(said)] if cache.serving.is_on else []
+    said = f"BuildKit reads the folder through a registry in this program: {cache.serving.why}"
+    return [_comment("lazy", said)] if cache.serving.is_on else []
 
 
 def _superseding(cache: CachePlan) -> Iterator[str]:
-    """Yield a comment for each group of imports of which ``build`` may leave some out, which the commands show all."""
+    """Yield a comment's text for each group of imports: ``build`` may leave some out, the commands show all."""
     for own, *others in cache.fallbacks:
         what = f"{own.place}:{own.tag}" if own.folder else own.place
         names = ", ".join(other.tag if other.folder else other.place.rpartition(":")[2] for other in others)
-        yield f"fallbacks: `build` imports {names} only if a step there is newer than those of {what}"
+        yield f"`build` imports {names} only if a step there is newer than those of {what}"
 
 
 def _config_file(effect: Effect | BuildInvocation) -> list[str]:
@@ -77,26 +76,13 @@ def shell_line(words: Iterable[str]) -> str:
     return " ".join(map(_quoted, words))
 
 
-def _comment(text: str) -> str:
-    shown = "".join(character if is_printable(character) else " " for character in text)
-    return f"# {MARK.sub('# ', shown)}"
+def _comment(about: str, text: str) -> str:
+    return f"# {about}: {shell_comment(MARK.sub('# ', text))}"
 
 
 def _quoted(word: str) -> str:
-    """Quote a word for a POSIX shell: on one line, and without sequences that a terminal or a CI would obey."""
-    if is_printable(word):
-        return MARK.sub("#''", shlex.quote(word))
-    kept = word.rstrip("\n")  # `$(...)` drops line breaks at the end
-    return f'"$(printf {shlex.quote("".join(map(_octal, kept)))})"' + "'\n'" * (len(word) - len(kept))
-
-
-def _octal(character: str) -> str:
-    """Return a character, escaped for ``printf``'s first argument."""
-    if character in "\\%":
-        return character * 2
-    if is_printable(character) and character not in "#-":  # a leading `-` would be an option
-        return character
-    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
+    """Quote a word for a shell, also without sequences that a CI would obey."""
+    return MARK.sub("#''", shell_word(word))
 
 
 def redacted(words: Sequence[str]) -> tuple[str, ...]:

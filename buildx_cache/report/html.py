@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from itertools import chain
@@ -17,7 +16,7 @@ from xml.etree.ElementTree import Element, tostring
 
 from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.errors import BuildxCacheError
-from buildx_cache.formatting import counted, duration, short_digest, size
+from buildx_cache.formatting import counted, duration, shell_word, short_digest, size
 from buildx_cache.report import BuildReport, CacheReport
 from buildx_cache.report.formats import cache_rows
 from buildx_cache.report.html_elements import breakable, clipped, element, one_line, tail
@@ -281,4 +280,4 @@ def _commands(report: BuildReport) -> Iterator[Element]:
 
 def _shell(command: tuple[str, ...]) -> str:
     """Return a command quoted for a shell, one option a line."""
-    return " ".join(f"\\\n    {word}" if word.startswith("-") else word for word in map(shlex.quote, command))
+    return " ".join(f"\\\n    {word}" if word.startswith("-") else word for word in map(shell_word, command))

@@ -37,8 +37,8 @@ _MOST_ENTRIES = 20_000
 class Ground:
     """The place of a found file: the ``root`` of its working copy, and the build ``context`` if that is a folder.
 
-    ``programs`` are the folders in which this call looks for programs, ``settings`` the user's settings and logins that
-    exist, ``homes`` the folders below the root in which programs look for settings of the user; all without links.
+    ``programs`` are the folders in which this call looks for programs, ``settings`` the user's settings, logins and
+    keys that exist, ``homes`` the folders below the root where programs look for them; all without links.
     """
 
     root: Path
@@ -97,9 +97,13 @@ def _path(text: str, ground: Ground) -> str:
 def _written(text: str, ground: Ground) -> str:
     """Check a file or folder that the call writes: any program may look for its settings in a home folder."""
     target = Path(os.path.realpath(text))
-    if any(target.is_relative_to(home) or home.is_relative_to(target) for home in ground.homes):
-        return "it is in a home folder, where programs look for settings, or holds one"
-    return _path(text, ground)
+    return _home(target, ground) or _path(text, ground)
+
+
+def _home(place: Path, ground: Ground) -> str:
+    if any(place.is_relative_to(home) or home.is_relative_to(place) for home in ground.homes):
+        return "it is in a home folder, where programs look for settings and logins, or holds one"
+    return ""
 
 
 def _layout(text: str, ground: Ground) -> str:
@@ -126,7 +130,7 @@ def _sent(text: str, ground: Ground) -> str:
     folder = Path(os.path.realpath(text))
     if any(place.is_relative_to(folder) or folder.is_relative_to(place) for place in ground.settings):
         return "the folder holds settings or logins of the user"
-    return _finding(text, _is_git, ".git")
+    return _home(folder, ground) or _finding(text, _is_git, ".git")
 
 
 def _is_git(entry: os.DirEntry[str]) -> bool:

@@ -15,6 +15,7 @@ from buildx_cache.report import ExportStatus
 from buildx_cache.run.cache_entries import Caches, corrupt, troubles
 from buildx_cache.run.interfaces import NO_REASON
 from buildx_cache.run.recovery import Attempt
+from buildx_cache.run.recovery.linked_export import LinkedExports
 from buildx_cache.run.results import ExportResult, export_result, failed_export, skipped_export
 from buildx_cache.run.retry import Fault, Retrying, fault
 
@@ -29,12 +30,14 @@ class CacheExports:
         self,
         plan: BuildPlan,
         caches: Caches,
+        linked: LinkedExports,
         write: Callable[[BuildInvocation], Attempt],
         retrying: Retrying,
         commit: str = "",
     ) -> None:
         self._plan = plan
         self._caches = caches
+        self._linked = linked
         self._write = write
         self._retrying = retrying
         self._results = caches.exports
@@ -148,10 +151,14 @@ class CacheExports:
         result = export_result(entry, trace, tuple(written))
         if attempt.code != 0 and result.problem is None:
             return failed_export(entry, classify(trace.error or NO_REASON))
+        if problem := self._linked.problems.get(entry):
+            return failed_export(entry, problem)
         if not entry.folder or result.status != "written":
             return result
         manifests = [digest for transfer in trace.transfers for digest in transfer.manifests]
-        folders.correct(entry, manifests, self._note_on(trace))
+        if problem := self._linked.take_over(entry, manifests):
+            return failed_export(entry, problem)
+        folders.annotate(entry, self._note_on(trace))
         status: ExportStatus = "unchanged" if folders.unchanged(entry) else "written"
         return replace(result, status=status, bytes=folders.added(entry))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ from buildx_cache.caches.backend import CacheKind
 from buildx_cache.ci import CIContext
 from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, ExitCode, InterruptedBuildError
+from buildx_cache.formatting import shell_word
 from buildx_cache.plan import BuildInvocation, BuildPlan, Effect, show_version
 from buildx_cache.plan.render import command_line
 from buildx_cache.redaction import Redactor
@@ -95,7 +95,7 @@ class Call:
         """Show and record a command that runs."""
         argv = tuple(map(self._redactor.text, command_line(self._plan, effect)))
         self._commands.append(argv)
-        self.display.command(shlex.join(argv))
+        self.display.command(" ".join(map(shell_word, argv)))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -31,6 +31,7 @@ from buildx_cache.run.recovery.failed_export import FailedExport, WriteRetry
 from buildx_cache.run.recovery.failed_import import FailedImport, ImportRetry
 from buildx_cache.run.recovery.image_load import ImageLoad
 from buildx_cache.run.recovery.lazy import LazyImports
+from buildx_cache.run.recovery.linked_export import LinkedExports
 from buildx_cache.run.recovery.stall import Stall
 from buildx_cache.run.redactor import Secrets
 from buildx_cache.run.registry_answers import RegistryAnswers
@@ -91,6 +92,7 @@ class _Execution:
         self._builder = CallsBuilder(plan.builder, call.do, call.phase, call.retrying)
         self._lazy = LazyImports(plan.cache.serving, engine, call, call.retrying)
         self._caches = Caches(plan, call, self._lazy, call.retrying)
+        self._linked = LinkedExports(self._caches.folders.targets)
         self._loading = ImageLoad(plan.target.image.loading, engine, self._caches.folder)
         is_for_stranger = ci.is_remote or (ci.may_be_strangers and plan.cache.read_only)
         is_classic = plan.store is ImageStore.CLASSIC
@@ -98,7 +100,7 @@ class _Execution:
             plan.builder, engine, call, call.retrying, is_for_stranger=is_for_stranger, is_classic=is_classic
         )
         self._builds = Builds(call, self._redactor)
-        self._exports = CacheExports(plan, self._caches, self._write_caches, call.retrying, ci.sha or "")
+        self._exports = CacheExports(plan, self._caches, self._linked, self._write_caches, call.retrying, ci.sha or "")
         self._image_id = ""
         self._is_built = False
 
@@ -115,6 +117,7 @@ class _Execution:
             error = raised
         finally:
             self._loading.close()
+            self._linked.close()
             self._images.close()
             self._caches.close()
         report = self._report(error)
@@ -168,8 +171,7 @@ class _Execution:
         Recovery ends: each strategy either removes a part of the build or of the served folders, or has a limit.
         """
         return (
-            self._lazy,
-            self._images,
+            *self._handing(),
             ImportRetry(self._call.retrying),
             Stall(self._caches, self._builder),
             self._loading,
@@ -177,6 +179,10 @@ class _Execution:
             FailedExport(self._caches),
             WriteRetry(self._plan.target.build, self._call.retrying),
         )
+
+    def _handing(self) -> tuple[Strategy, ...]:
+        """Return the strategies by which every build of the call hands its caches and images to Buildx."""
+        return self._linked, self._lazy, self._images
 
     def _newest_step(self, entry: CacheEntry) -> float | None:
         return self._engine.newest_step(parse_reference(entry.place))
@@ -196,7 +202,7 @@ class _Execution:
         return attempt
 
     def _write_caches(self, build: BuildInvocation) -> Attempt:
-        return self._builds.caches(build, (self._lazy, self._images))
+        return self._builds.caches(build, self._handing())
 
     def _load(self, attempt: Attempt) -> Attempt:
         """Load the image from the folder that the build wrote; if that fails, have BuildKit send the image."""
@@ -211,7 +217,7 @@ class _Execution:
         self._call.warn(f"the image could not be loaded from a folder; BuildKit sends it: {reason}")
         build = self._caches.leave_out_changed(attempt.build)
         self._loading.stop()
-        sent = self._builds.send(build, (self._lazy, self._images))
+        sent = self._builds.send(build, self._handing())
         if sent.code != 0:
             raise diagnose(sent.trace, sent.code)
         return replace(attempt, build=self._exports.take(sent))

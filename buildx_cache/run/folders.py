@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +17,13 @@ from pathlib import Path
 from buildx_cache import layout
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.errors import CacheError, ExhaustedError, ExposedError, LockedError
-from buildx_cache.formatting import size
+from buildx_cache.formatting import shell_word, size
 from buildx_cache.layout import BuildNote, EvictionResult, FindingKind, SweepResult
 from buildx_cache.plan import BuildPlan
 from buildx_cache.report import LocalReport
-from buildx_cache.request.path_checks import strange_entry
 from buildx_cache.run.held_folder import Damage, HeldFolder, write_key
 from buildx_cache.run.interfaces import Tell
 from buildx_cache.run.results import Verdict
-from buildx_cache.serve import REPOSITORY
 from buildx_cache.working_copy import first_link
 
 _NAMED = 20
@@ -93,20 +91,18 @@ class Folders:
         folder.hold(self._tell)
         if folder.written and layout.has_stale_writes(folder.path):
             self._delete_stale_writes(folder)
-        if folder.written:
-            layout.part_from_other_names(folder.path)
         folder.look()
         if folder.damage and self._plan.strict_cache:
             raise CacheError(
                 f"the cache folder {folder.path} is damaged: {_summary(folder.damage)}",
                 code="cache-damaged",
-                hint=f"`buildx-cache cache verify {folder.path}` shows all; delete the folder, or drop --strict-cache",
+                hint=f"`buildx-cache cache verify {shell_word(str(folder.path))}` shows all; "
+                "delete the folder, or drop --strict-cache",
             )
         if folder.damage:
             damage = _summary(folder.damage)
             came_of_it = self._set_aside(folder, damage, lambda: bool(_looked(folder).damage))
             self._tell.warn(f"the cache folder {folder.path} is damaged: {damage}; {came_of_it}")
-            self._refuse_strange(folder)
 
     def _refuse_link(self, folder: HeldFolder) -> None:
         """Refuse a folder below the cache directory that is a symbolic link, since it may lead anywhere."""
@@ -114,15 +110,6 @@ class Folders:
         for link in filter(None, (first_link(Path(name), root) for name in folder.names)):
             raise ExposedError(
                 f"the cache folder {link} is a symbolic link",
-                code="cache-dir-exposed",
-                hint="delete it, or choose another folder with --cache-dir",
-            )
-
-    def _refuse_strange(self, folder: HeldFolder) -> None:
-        """Refuse to write a folder that was not set aside: Buildx would follow its links, or wait for its pipes."""
-        if folder.written and (strange := strange_entry(folder.path)):
-            raise ExposedError(
-                f"the cache folder {folder.path} holds a link, a pipe or a device: {strange}",
                 code="cache-dir-exposed",
                 hint="delete it, or choose another folder with --cache-dir",
             )
@@ -184,7 +171,6 @@ class Folders:
         if not folder.damaged:
             with self._avoiding(folder):
                 came_of_it = self._set_aside(folder, damage, lambda: bool(layout.unsound(folder.path, blobs)))
-                self._refuse_strange(folder)
         return came_of_it
 
     def newest(self, imports: Iterable[CacheEntry]) -> Mapping[CacheEntry, float]:
@@ -207,16 +193,14 @@ class Folders:
 
     # --- after the build -----------------------------------------------------------------------------------
 
-    def correct(self, entry: CacheEntry, written: Collection[str], note: BuildNote) -> None:
-        """Restore an export's tag, given the digests of its ``written`` manifests; drop the layers' served address.
+    def annotate(self, entry: CacheEntry, note: BuildNote) -> None:
+        """Note which build wrote a changed cache.
 
-        Note which build wrote a changed cache. An unchanged one keeps its note, which Buildx drops as it writes the
-        tag: its index has to stay as it was. The note of a cache that replaces a damaged folder says so: the index
-        differs, and with it the key of a CI that saves nothing under a key that it has (CircleCI, GitHub).
+        An unchanged one keeps its note: its index has to stay as it was. The note of a cache that replaces a damaged
+        folder says so: the index differs, and with it the key of a CI that saves nothing under a key that it has
+        (CircleCI, GitHub).
         """
         folder = self._of(entry)
-        layout.restore_tag(folder.path, tag=entry.tag, written=written)
-        layout.forget_origin(folder.path, tag=entry.tag, repository=REPOSITORY)
         before = folder.tags.get(entry.tag)
         is_same = before and before.digest == layout.tagged_digest(folder.path, tag=entry.tag)
         kept = before.note if before and is_same else replace(note, replaces=folder.replaced)
@@ -265,7 +249,7 @@ class Folders:
         return LocalReport(dir=str(folder.path), live_bytes=live_bytes, swept_bytes=swept_bytes, sound=not damage)
 
     def _sweep(self, folder: HeldFolder, limit: int | None) -> SweepResult:
-        layout.delete_image_folders(folder.path)
+        layout.delete_linked_folders(folder.path)
         layout.delete_inner_asides(folder.path)
         if limit is None:
             swept = layout.sweep(folder.path, keep_since=folder.since)

@@ -7,16 +7,21 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
 import pytest
 
+from buildx_cache.ci import GitFacts, detect
 from buildx_cache.formatting import printable
-from buildx_cache.plan.render import shell_line
+from buildx_cache.plan import Builder, Facts, ImageStore, Node, Place, make_plan
+from buildx_cache.plan.render import shell_line, shell_lines
+from buildx_cache.request.sources import OptionLayer, make_request
 from tests.faults.frontend import push_frontend
 from tests.faults.hostile import CANARY, NAME, ONE_LINE, TEXTS, Page, commands
-from tests.integration.conftest import Docker, Ran
+from tests.integration.conftest import Docker, Ran, have_shell
 from tests.selection import quick
 
 BRANCH = f"../../evil/$(touch {CANARY})`x`::set-output##vso[task.x]##teamcity[x]<b>|"
@@ -172,9 +177,48 @@ def outputs_of(text: str) -> Iterator[str]:
             pass
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash"])
+# How a shell is started that reads what people type or paste: zsh takes no `#` for a comment then.
+SHELLS = {
+    "sh": ("sh", "-i"),
+    "bash": ("bash", "--norc", "-i"),
+    "zsh": ("zsh", "-fi"),
+    "fish": ("fish", "--no-config"),
+}
+# What a POSIX shell and zsh or fish take for different things.
+ODD = (
+    *("x\\", f"y; touch {CANARY}; #", f"$(touch {CANARY})\\", "a\\\\b"),
+    *("it's", "!!", "'!x", "=ls", "~", "x(e:touch:)", "*"),
+)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_others_wrote_is_no_command_where_a_plan_is_pasted(shell: str, tmp_path: Path) -> None:
+    have_shell(shell)
+    (docker := tmp_path / "docker").write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" >> {tmp_path}/taken\n")
+    docker.chmod(0o755)
+    texts = (*TEXTS, *ODD)
+    facts = Facts(
+        docker="", buildx=(99, 0, 0), store=ImageStore.CONTAINERD, context="default",
+        place=Place(project="p", cache_dir="/c", today="2026-01-01"),
+        builder=Builder(name="default", driver="docker", nodes=(Node(name="a", status="running"),)),
+    )  # fmt: skip
+    asked = OptionLayer(where="--{name}", values={"label": [f"a{n}={text}" for n, text in enumerate(texts)]})
+    plan = make_plan(make_request([asked]), detect({}, git=GitFacts, read_text=lambda _: None), facts)
+    pasted = shell_lines(replace(plan, notes=(*plan.notes, *texts)))
+
+    ran = subprocess.run(
+        SHELLS[shell], input=pasted.encode(), env={"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)},
+        cwd=tmp_path, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert not Path(CANARY).exists(), ran.stderr
+    taken = (tmp_path / "taken").read_bytes().decode("utf-8", "surrogateescape").split("\0")
+    assert [text.partition("=")[2] for option, text in pairwise(taken) if option == "--label"] == list(texts)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 def test_a_real_shell_takes_each_word_of_a_plan_as_it_was(shell: str) -> None:
-    words = [*TEXTS, "x\n\n", "-n\n", "%s\n\\n", "###", "\udcff\n", ""]
+    have_shell(shell)
+    words = [*TEXTS, *ODD, "x\n\n", "-n\n", "%s\n\\n", "###", "\udcff\n", ""]
     line = shell_line(("buildx", *words))
     assert "\x1b" not in line
     ran = subprocess.run(

@@ -146,7 +146,7 @@ class Docker:
     def _ran(
         program: tuple[str, ...], words: tuple[str, ...], *, env: Mapping[str, str], cwd: Path, stdin: str | None
     ) -> subprocess.CompletedProcess[str]:
-        if program == PROGRAM and can_run(env):
+        if program == PROGRAM and can_run(words, env):
             return forks().run(words, env=env, cwd=cwd, stdin=stdin)
         return subprocess.run(
             (sys.executable, *program, *words),
@@ -240,6 +240,11 @@ def remote_docker(engines: Engines, home: Path) -> Docker:
 def project(tmp_path: Path) -> Path:
     """A build context of a test's own, of one quick step."""
     return write_project(tmp_path / "project")
+
+
+def have_shell(name: str) -> None:
+    if not shutil.which(name):
+        subprocess.run(("apt-get", "install", "-y", "-qq", "--no-install-recommends", name), check=True)
 
 
 def write_project(folder: Path) -> Path:

@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypedDict
@@ -81,9 +81,9 @@ def own_locale() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", *_ANY_LOCALE) if name in os.environ}
 
 
-def can_run(env: Mapping[str, str]) -> bool:
-    """Whether a call with these variables is no other where Python has started before it."""
-    return not any(
+def can_run(words: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Whether a request with these words is short enough, and the variables are none that Python reads at its start."""
+    return sum(map(len, words)) < _LARGEST // 2 and not any(
         name.startswith(_READ_AT_START) and not (name in _ANY_LOCALE and env[name] == os.environ.get(name))
         for name in env
     )

@@ -430,17 +430,24 @@ def test_no_command_that_is_committed_gives_a_cache_its_login(tmp_path: Path, do
     assert ran.code == 0, ran.stderr
 
 
+CLUSTER = "kubernetes:///there?deployment=&kubeconfig="
+
+
 @pytest.mark.parametrize(
-    ("name", "is_stored"),
+    ("name", "address"),
     [
-        (".kube/config", False),
-        ("clusters", True),
-        *((each, False) for each in (".kube/.kubeconfig", ".kube/kuberc", ".aws/config", ".config/gcloud/properties")),
+        (".kube/config", CLUSTER),
+        (".kube/config", "kube-pod://there"),
+        ("clusters", f"{CLUSTER}{{place}}"),
+        *(
+            (each, CLUSTER)
+            for each in (".kube/.kubeconfig", ".kube/kuberc", ".aws/config", ".config/gcloud/properties")
+        ),
     ],
 )
 def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
     name: str,
-    is_stored: bool,  # noqa: FBT001 -- a table
+    address: str,
     tmp_path: Path,
     docker: Docker,
 ) -> None:
@@ -469,8 +476,9 @@ def test_no_builder_in_a_cluster_reads_settings_that_are_committed(
     own = Path(docker.env.get("DOCKER_CONFIG") or Path(os.environ["HOME"]) / ".docker") / "config.json"
     (config / "buildx" / "instances").mkdir(parents=True)
     (config / "config.json").write_text(own.read_text() if own.exists() else "{}")
-    address = f"kubernetes:///there?deployment=&kubeconfig={place if is_stored else ''}"
-    builder = {"Name": "there", "Driver": "kubernetes", "Nodes": [{"Name": "there0", "Endpoint": address}]}
+    driver = "remote" if address.startswith("kube-pod") else "kubernetes"
+    nodes = [{"Name": "there0", "Endpoint": address.format(place=place)}]
+    builder = {"Name": "there", "Driver": driver, "Nodes": nodes}
     (config / "buildx" / "instances" / "there").write_text(json.dumps(builder))
     names = ("BUILDX_CONFIG", "XDG_CONFIG_HOME", "KUBECONFIG")
     env = {"HOME": str(_home_of(top)), "DOCKER_CONFIG": str(config), **dict.fromkeys(names, "")}

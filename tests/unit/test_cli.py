@@ -623,7 +623,7 @@ def test_a_password_on_stdin_comes_before_that_of_the_ci(call: CommandLine) -> N
 def test_a_cache_inside_the_context_is_noted(call: CommandLine, words: tuple[str, ...], noted: str) -> None:
     called = call("plan", "--assume-driver", "docker", *words)
     notes = [line for line in called.out.splitlines() if line.startswith("# note: ")]
-    assert notes == ([f"# note: {in_context(noted)}"] if noted else [])
+    assert notes == ([f"# note: '{in_context(noted)}'"] if noted else [])
 
 
 def in_context(folder: str) -> str:

@@ -48,7 +48,7 @@ def document(**asked: object) -> dict[str, Any]:
 def test_lines_say_what_was_decided_and_can_be_pasted() -> None:
     plan = planned(tag=["registry.example.com/app:1"], push=True, cache="local", prune=True)
     assert shell_lines(plan) == (
-        "# builder: fleet (remote): the current builder can do all that is asked\n"
+        '# builder: "fleet (remote): the current builder can do all that is asked"\n'
         "# cache: local: --cache local\n"
         "docker buildx build --builder fleet --tag registry.example.com/app:1 --cache-from type=local,src=/cache/app"
         " --cache-to type=local,dest=/cache/app,mode=max,ignore-error=true --push .\n"
@@ -58,7 +58,7 @@ def test_lines_say_what_was_decided_and_can_be_pasted() -> None:
 
 def test_notes_are_comments() -> None:
     assert shell_lines(planned(cache="none")).splitlines()[2] == (
-        "# note: the image stays in the builder's cache: add --push or --load to keep it"
+        '# note: "the image stays in the builder\'s cache: add --push or --load to keep it"'
     )
 
 
@@ -97,7 +97,7 @@ def test_a_secret_is_named_above_the_command_that_takes_it() -> None:
         (("buildx", "ls"), "docker buildx ls"),
         (("a b", "c'd", "$HOME", "e;f", ""), """docker 'a b' 'c'"'"'d' '$HOME' 'e;f' ''"""),
         (("x\ny",), """docker "$(printf 'x\\012y')\""""),
-        (("-\x1b%\\\n",), """docker "$(printf '\\055\\033%%\\\\')"'\n'"""),
+        (("-\x1b%\\\n",), """docker "$(printf '\\055\\033%%\\134')"'\n'"""),
         (("x=##vso[y]###",), "docker 'x=#''#vso[y]#''#''#'"),
         (("https://me:abc@example.com/x",), "docker 'https://***@example.com/x'"),
         (("--build-arg", "API_KEY=abc"), "docker --build-arg 'API_KEY=***'"),

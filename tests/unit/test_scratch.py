@@ -30,6 +30,19 @@ def test_a_folder_is_private_and_gone_afterwards(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+def test_no_private_folder_lies_in_a_working_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job's XDG_RUNTIME_DIR or TMPDIR may be there: the login would be sent with the build context."""
+    wanted, other = tmp_path / "copy" / "run", tmp_path / "other"
+    for folder in (tmp_path / "copy" / ".git", wanted, other):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(scratch, "_OTHERS", (other,))
+    with scratch_folder(wanted) as folder:
+        assert folder.parent == other
+    monkeypatch.setattr(scratch, "_OTHERS", ())
+    with scratch_folder(wanted) as folder:
+        assert folder.parent == wanted
+
+
 def test_what_a_killed_call_left_goes_and_what_others_use_stays(tmp_path: Path) -> None:
     dead = tmp_path / "buildx-cache-call-dead"
     dead.mkdir()

@@ -423,6 +423,45 @@ def test_a_found_file_sends_no_login_of_the_user(copy: Path, place: str, key: st
         login.unlink()
 
 
+@pytest.mark.parametrize("variable", ["HOME", "XDG_CONFIG_HOME"])
+@pytest.mark.parametrize("folder", ["apps/kept", "apps/kept/.m2", "apps"])
+def test_a_found_file_sends_nothing_of_a_home(copy: Path, variable: str, folder: str) -> None:
+    """Any program may keep a login there, in more files than any list has."""
+    (copy / "apps" / "kept" / ".m2").mkdir(parents=True, exist_ok=True)
+    (copy / "apps" / "one").mkdir(parents=True, exist_ok=True)
+    (copy / "apps" / "one" / "Dockerfile").write_text("FROM scratch\n")
+    (copy / "buildx-cache.toml").write_text(f'build-context = ["x={folder}"]\n')
+    env = {variable: str(copy / "apps" / "kept")}
+    for ci in (NOT_A_FORK, FORK):
+        with pytest.raises(UsageError, match="home"):
+            read_request({"context": "apps/one"}, {**ci, **env})
+        assert read_request({"context": "apps", "file": "apps/one/Dockerfile"}, {**ci, **env})  # it is sent already
+        assert read_request({"context": "apps/one"}, {**ci, variable: str(copy / "elsewhere")})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"ssh": ["default=apps/kept/id"]},
+        {"buildx_flags": ("--ssh", "k=apps/kept/id")},
+        {"driver": "remote", "endpoint": ["tcp://b:1,key=apps/kept/id,servername=x"]},
+    ],
+)
+def test_a_found_file_sends_no_key_of_the_caller(copy: Path, words: dict[str, object]) -> None:
+    """A step may sign with a key of ``--ssh``, and does not get the key itself, nor that of the builder."""
+    (copy / "apps" / "kept").mkdir(parents=True, exist_ok=True)
+    (copy / "apps" / "one").mkdir(parents=True, exist_ok=True)
+    (copy / "apps" / "one" / "Dockerfile").write_text("FROM scratch\n")
+    (key := copy / "apps" / "kept" / "id").write_text("key")
+    (copy / "buildx-cache.toml").write_text('build-context = ["x=apps/kept"]\n')
+    try:
+        assert read_request({"context": "apps/one"}, FORK)
+        with pytest.raises(UsageError, match="logins"):
+            read_request({"context": "apps/one", **words}, FORK)
+    finally:
+        key.unlink()
+
+
 # --- what the merged request would make of it --------------------------------------------------------------
 
 

@@ -21,7 +21,6 @@ class FailedExport(Strategy):
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches
-        self._has_waited = False
 
     def recover(self, attempt: Attempt) -> BuildInvocation | None:
         """Leave out the export or import that the build's error names; a vertex' error is not handled here."""
@@ -45,10 +44,6 @@ class FailedExport(Strategy):
         local = [entry for entry in build.exports if entry.folder] if is_folders else []
         if not refused and not local:
             return None
-        if problem.kind is Kind.INDEX_LOCKED and not self._has_waited:
-            # Another build has locked the index, and releases it before this build tries again.
-            self._has_waited = True
-            return build
         if self._caches.is_strict:
             raise CacheError(f"the cache could not be written: {error}", code="cache-failed", hint=STRICT_HINT)
         failed = refused or [entry for entry in local if entry.is_named_by(error)] or local

@@ -47,7 +47,7 @@ class ImageLoad(Strategy):
         if cache is None:
             return build
         try:
-            self._folder = layout.new_image_folder(cache)
+            self._folder = layout.new_linked_folder(cache)
         except (MalformedError, OSError):
             return build
         output = to_csv(["type=oci", "tar=false", f"dest={self._folder}"])

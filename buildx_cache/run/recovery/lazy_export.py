@@ -67,8 +67,7 @@ class ServedExport:
     def move(self, port: int) -> None:
         """Have BuildKit find it at another port of its loopback."""
         reference = self.instead.get("ref").replace(self.host, f"{LOOPBACK}:{port}", 1)
-        attributes = {**dict(self.instead.attributes), "ref": reference}
-        self.instead = replace(self.instead, attributes=tuple(attributes.items()))
+        self.instead = self.instead.having("ref", reference)
 
     def rename(self, text: str) -> str:
         """Return a text of BuildKit's with the folder in it instead of the address."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
+from buildx_cache.errors import ExposedError
 from buildx_cache.layout import Finding, FindingKind, Severity, Shape, verification
 from buildx_cache.layout import model as limits
 from tests.unit.layout.damages import flip_bit, make_folder, rewrite, truncate
@@ -578,21 +579,15 @@ def test_the_names_of_blobs(made: Layout, tmp_path: Path) -> None:
     assert layout.blob_names(tmp_path / "none") == frozenset()
 
 
-def test_an_index_that_has_another_name_is_parted_from_it(tmp_path: Path, made: Layout) -> None:
-    made.tag("latest", made.cache([b"one"]))
-    index, marker = made.folder / "index.json", made.folder / "oci-layout"
-    made.write_index()
-    before = index.read_bytes(), marker.read_bytes()
-    for name, file in (("a", index), ("b", marker)):
-        (tmp_path / name).hardlink_to(file)
-    layout.part_from_other_names(made.folder)
-    assert (index.read_bytes(), marker.read_bytes()) == before
-    assert (index.stat().st_nlink, marker.stat().st_nlink) == (1, 1)
-    assert not layout.damaged(layout.verify(made.folder))
-    layout.part_from_other_names(tmp_path / "absent")
-
-
 def test_a_document_of_very_many_values_is_not_decoded(made: Layout) -> None:
     made.tag("latest", made.cache([b"one"]))
     (made.folder / "index.json").write_bytes(b'{"schemaVersion":2,"manifests":[' + b"0," * 1_000_001 + b"0]}")
     assert "more than 1000000 values" in str(layout.verify(made.folder)[0])
+
+
+def test_a_hint_is_pasted_without_harm(tmp_path: Path) -> None:
+    (folder := tmp_path / "x;touch y").mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(ExposedError) as caught:
+        layout.refuse_exposed(folder)
+    assert f"'{folder}'" in caught.value.hint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -124,34 +123,3 @@ def test_a_layer_that_is_not_there_ends_the_writing(made: Layout) -> None:
     made.path(str(layer["digest"])).unlink()
     with pytest.raises(FileNotFoundError):
         layout.read_archive(made.folder, NAMES).write(io.BytesIO())
-
-
-def test_a_new_folder_has_the_blobs_and_shares_nothing_that_changes(made: Layout) -> None:
-    made.tag("latest", made.image([b"one"]))
-    made.write_index()
-    (made.blobs / "link").symlink_to(made.folder / "index.json")
-    folder = layout.new_image_folder(made.folder)
-
-    linked = {path.name: path.stat().st_ino for path in (folder / "blobs" / "sha256").iterdir()}
-    assert linked == {path.name: path.stat().st_ino for path in made.blobs.iterdir() if not path.is_symlink()}
-    assert [path.name for path in folder.iterdir()] == ["blobs"]
-    assert folder.parent == made.folder
-    assert layout.verify(made.folder) == layout.verify(made.folder, deep=True)
-    layout.delete_image_folders(made.folder)
-    assert not folder.exists()
-    assert layout.reach(made.folder).live_bytes > 0
-
-
-def test_where_there_are_no_links_nothing_is_left(made: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    made.put(b"one")
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EPERM, "no")
-
-    monkeypatch.setattr(os, "link", refuse)
-    before = set(made.folder.iterdir())
-    with pytest.raises(OSError, match="no"):
-        layout.new_image_folder(made.folder)
-    assert set(made.folder.iterdir()) == before
-    with pytest.raises(OSError, match="No such file"):
-        layout.new_image_folder(made.folder / "absent")

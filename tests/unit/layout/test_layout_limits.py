@@ -85,7 +85,6 @@ def use(folder: Path) -> None:
     layout.as_json(found, findings)
     layout.bound(folder, max_size=found.live_bytes // 2, keep_tag="tag-0", dry_run=True)
     layout.sweep(folder)
-    layout.restore_tag(folder, tag="lost", written=[tag.digest for tag in found.tags][:1])
     layout.set_aside(folder)
 
 

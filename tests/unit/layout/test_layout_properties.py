@@ -202,7 +202,6 @@ def _survived(found: Made) -> None:
     swept = layout.sweep(found.folder)
     assert not swept.obstacles or found.layout.present() == before
     assert swept.obstacles or not reach.obstacles
-    layout.restore_tag(found.folder, tag="lost", written=sorted(found.layout.present()))
     layout.bound(found.folder, max_size=0, keep_tag="odd")
     with suppress(ExhaustedError):
         layout.set_aside(found.folder)

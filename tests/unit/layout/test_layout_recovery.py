@@ -1,4 +1,4 @@
-"""A tag that an export left dangling is put right, and a damaged folder is set aside."""
+"""A damaged folder is set aside."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 from buildx_cache import layout
 from buildx_cache.errors import ExhaustedError
 from buildx_cache.layout import quarantine
-from tests.unit.layout.layouts import OCI_MANIFEST, Json, Layout, encoded
-
-NOWHERE = "sha256:" + "0" * 64
+from tests.unit.layout.layouts import Json, Layout, encoded
 
 
 @pytest.fixture
@@ -24,68 +22,6 @@ def latest(made: Layout, root: Json) -> Json:
     made.tag("latest", root)
     made.write_index()
     return root
-
-
-def dangling(made: Layout) -> None:
-    """What two exports of one build can leave."""
-    made.tag("latest", {"mediaType": OCI_MANIFEST, "digest": NOWHERE, "size": 7})
-    made.write_index()
-
-
-def tags(made: Layout) -> dict[str, str]:
-    return {tag.name: tag.digest for tag in layout.reach(made.folder).tags}
-
-
-# --- restore_tag ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("listed", [False, True])
-@pytest.mark.parametrize("docker", [False, True])
-def test_a_dangling_tag_is_pointed_at_the_manifest_that_was_written(
-    made: Layout, *, listed: bool, docker: bool
-) -> None:
-    made.cache([b"old"])
-    root = made.cache([b"one", b"two"], listed=listed, docker=docker)
-    dangling(made)
-    assert layout.restore_tag(made.folder, tag="latest", written=[NOWHERE, str(root["digest"])])
-    assert layout.verify(made.folder, deep=True) == ()
-    assert tags(made) == {"latest": root["digest"]}
-
-
-def test_the_index_is_then_the_one_that_buildx_writes(made: Layout) -> None:
-    """Byte for byte as Buildx 0.29 does: the keys in this order, no blank, no newline."""
-    root = made.cache([b"one"])
-    dangling(made)
-    layout.restore_tag(made.folder, tag="latest", written=[str(root["digest"])])
-    entry = (
-        f'{{"mediaType":"{OCI_MANIFEST}","digest":"{root["digest"]}","size":{root["size"]},'
-        '"annotations":{"org.opencontainers.image.ref.name":"latest"}}'
-    )
-    head = '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":['
-    assert (made.folder / "index.json").read_text() == head + entry + "]}"
-
-
-def test_a_tag_that_leads_somewhere_and_one_that_nothing_was_written_for_are_left_alone(made: Layout) -> None:
-    latest(made, made.cache([b"old"]))
-    new = made.cache([b"new"])
-    other = made.cache([b"other"])
-    index = (made.folder / "index.json").read_bytes()
-    assert not layout.restore_tag(made.folder, tag="latest", written=[str(new["digest"])])
-    for written in ([], [NOWHERE], [str(new["digest"]), str(other["digest"])]):
-        assert not layout.restore_tag(made.folder, tag="none", written=written)
-    assert (made.folder / "index.json").read_bytes() == index
-
-
-@pytest.mark.parametrize("content", [None, b"", b'{"schemaVersion":2,"manif', b"[]"])
-def test_an_index_that_cannot_be_read_is_left_alone(made: Layout, content: bytes | None) -> None:
-    root = made.cache([b"one"])
-    if content is not None:
-        (made.folder / "index.json").write_bytes(content)
-    assert not layout.restore_tag(made.folder, tag="latest", written=[str(root["digest"])])
-    assert not layout.restore_tag(made.folder / "none", tag="latest", written=[str(root["digest"])])
-
-
-# --- set_aside --------------------------------------------------------------------------------------------------
 
 
 def test_one_folder_set_aside_remains_and_none_that_is_not_ours_is_deleted(made: Layout) -> None:
@@ -121,7 +57,7 @@ def test_where_nothing_can_be_made_beside_the_folder_it_is_set_aside_within(
     assert aside.exists()
     layout.delete_inner_asides(made.folder)
     assert not aside.exists()
-    assert tags(made).keys() == {"latest"}
+    assert [tag.name for tag in layout.reach(made.folder).tags] == ["latest"]
 
 
 def test_links_in_a_damaged_folder_are_moved_and_not_followed(made: Layout) -> None:
@@ -224,7 +160,7 @@ def test_deep_folders_are_deleted_without_end_of_the_stack(made: Layout) -> None
     outside.mkdir()
     (outside / "mine").touch()
     (made.folder / ".buildx-cache-load-x" / "0" / "link").symlink_to(outside)
-    layout.delete_image_folders(made.folder)
+    layout.delete_linked_folders(made.folder)
     assert not list(made.folder.glob(".buildx-cache-load-*"))
     assert (outside / "mine").exists()
     (made.folder / "index.json").write_bytes(b"{}")

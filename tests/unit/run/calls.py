@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,8 +19,10 @@ import jsonschema
 from buildx_cache import layout
 from buildx_cache.buildkit.events import Event
 from buildx_cache.buildkit.trace import BuildTrace
+from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, InterruptedBuildError
+from buildx_cache.layout.store import LINKED
 from buildx_cache.plan import (
     Builder,
     BuildInvocation,
@@ -114,7 +118,9 @@ CACHE_ONLY = (Output(spec="type=cacheonly"),)
 class FakeEngine:
     """Does nothing and remembers it; ``ends`` are the ends of short commands, by a word in them.
 
-    ``deeds`` are what builds do beside talking, one each. With ``stays``, the last of ``builds`` is how all others end.
+    ``deeds`` are what builds do beside talking, one each; the cache that is in a folder then is what Buildx exports to
+    the linked folder in it, with the blobs ``unled`` (digests). With ``stays``, the last of ``builds`` is how all
+    others end.
     """
 
     ends: Mapping[str, Ended] = field(default_factory=dict)
@@ -135,6 +141,7 @@ class FakeEngine:
     refusals: Mapping[str, str] = field(default_factory=dict)
     newest: Mapping[str, float] = field(default_factory=dict)
     archive: bytes = b""
+    unled: Collection[str] = ()
 
     @property
     def calls(self) -> int:
@@ -173,6 +180,8 @@ class FakeEngine:
         for deed in self.deeds[len(self.built) :][:1]:
             deed()
         self.acts.append(("build", build))
+        for linked in filter(None, map(linked_folder, build.exports)):
+            _export(linked, self.unled)
         stream, code = self.builds.pop(0) if len(self.builds) > 1 or not self.stays else self.builds[0]
         for start in range(0, len(stream), 50):
             on_stderr(stream[start : start + 50])
@@ -300,14 +309,45 @@ def _ran(engine: FakeEngine, plan: BuildPlan) -> Iterator[tuple[str, ...]]:
     for _, what in engine.acts:
         if isinstance(what, BuildInvocation):
             named = plan.target.build.metadata_file if what.metadata_file and what.outputs != CACHE_ONLY else ""
-            yield command_line(plan, planned_build(what, named))
+            build = planned_build(what, named)
+            exports = tuple(_as_named(entry, plan) for entry in build.exports)
+            yield command_line(plan, replace(build, exports=exports))
         elif not isinstance(what, str):
             yield command_line(plan, cast("Effect", what))
 
 
+def linked_folder(entry: CacheEntry) -> Path | None:
+    """The folder that Buildx gets in place of the planned one."""
+    folder = Path(entry.folder)
+    return folder if folder.name.startswith(LINKED) else None
+
+
+def _export(linked: Path, unled: Collection[str]) -> None:
+    """Write the cache that is in the cache folder, as Buildx would."""
+    index, blobs = linked.parent / "index.json", linked.parent / "blobs" / "sha256"
+    if index.is_file():
+        shutil.copy(index, linked)
+        for digest in (*layout.reach(linked.parent).digests, *unled):
+            there = linked / "blobs" / "sha256" / digest.removeprefix("sha256:")
+            if (blobs / there.name).is_file() and not there.exists():
+                shutil.copy2(blobs / there.name, there)
+
+
 def planned_build(build: BuildInvocation, metadata_file: str = "") -> BuildInvocation:
     assert build.progress == "rawjson"
-    return replace(build, progress="", metadata_file=metadata_file)
+    linked = {entry: linked_folder(entry) for entry in build.exports}
+    exports = tuple(entry.having("dest", str(there.parent)) if there else entry for entry, there in linked.items())
+    return replace(build, progress="", metadata_file=metadata_file, exports=exports)
+
+
+def _as_named(entry: CacheEntry, plan: BuildPlan) -> CacheEntry:
+    """The export with its folder's name as it was given."""
+    return next((each for each in plan.cache.written if each.folder and _is_same(each, entry)), entry)
+
+
+def _is_same(one: CacheEntry, other: CacheEntry) -> bool:
+    names = (os.path.realpath(one.folder), os.path.realpath(other.folder))
+    return one.having("dest", names[0]) == other.having("dest", names[1])
 
 
 def told(error: BuildxCacheError | None) -> tuple[type[BuildxCacheError], str, str]:

@@ -18,7 +18,7 @@ from buildx_cache.caches.backend import CacheKind, ExportStyle, Location
 from buildx_cache.caches.entry import SCOPED, ScopedCache
 from buildx_cache.errors import BuildFailedError, CacheError, LockedError
 from buildx_cache.layout import Sharing
-from buildx_cache.plan import BuildPlan
+from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import BuildReport, LocalReport
 from buildx_cache.run.held_folder import HeldFolder
 from tests.unit.layout.damages import flip_bit, truncate
@@ -32,6 +32,7 @@ from tests.unit.run.calls import (
     FakeEngine,
     done,
     is_free,
+    linked_folder,
     planned,
     said,
     told,
@@ -116,7 +117,12 @@ def test_a_damaged_folder_is_set_aside_whole(
     damage(broken)
     before = layout.present()
     seen: list[frozenset[str]] = []
-    engine = working(lambda: seen.append(layout.present()), stream=MADE + EXPORTED)
+
+    def export() -> None:
+        seen.append(layout.present())
+        cache_in(tmp_path / "cache")
+
+    engine = working(export, stream=MADE + EXPORTED)
     outcome, display = done(local_plan(tmp_path / "cache"), engine)
     assert outcome.error is None
     assert seen == [frozenset()]
@@ -282,7 +288,8 @@ def test_a_manifest_that_nothing_names_is_not_taken_for_the_cache_of_a_folder_wi
 def test_blobs_without_an_index_are_set_aside(tmp_path: Path) -> None:
     cache_in(tmp_path / "cache")
     (tmp_path / "cache" / "index.json").unlink()
-    outcome, display = done(local_plan(tmp_path / "cache"), engine := working(stream=MADE + EXPORTED))
+    engine = working(lambda: cache_in(tmp_path / "cache"), stream=MADE + EXPORTED)
+    outcome, display = done(local_plan(tmp_path / "cache"), engine)
     assert "--cache-from" not in engine.built[0].argv
     assert imports_of(outcome.report) == ["corrupt"]
     assert (len(display.warned), len(asides(tmp_path / "cache"))) == (1, 1)
@@ -445,7 +452,8 @@ def test_a_folder_that_nothing_was_written_to_is_no_trouble(tmp_path: Path) -> N
 
 def test_damage_that_the_build_leaves_is_told(tmp_path: Path) -> None:
     layout = cache_in(tmp_path / "cache")
-    outcome, display = done(local_plan(tmp_path / "cache"), working(lambda: truncate(layer_of(layout))))
+    working_on = working(lambda: truncate(layer_of(layout)), stream=IMPORTED)
+    outcome, display = done(local_plan(tmp_path / "cache"), working_on)
     assert outcome.error is None
     assert not local_of(outcome.report).sound
     assert display.warned[-1].endswith("the next build sets it aside")
@@ -453,7 +461,8 @@ def test_damage_that_the_build_leaves_is_told(tmp_path: Path) -> None:
 
 def test_a_tag_that_another_export_of_the_build_has_bent_is_put_right(tmp_path: Path) -> None:
     layout = cache_in(tmp_path / "cache")
-    written = cache_in(tmp_path / "other", b"one", b"four").entries[0]["digest"]
+    other = cache_in(tmp_path / "other", b"one", b"four")
+    written = other.entries[0]["digest"]
 
     def export() -> None:
         layout.entries.clear()
@@ -463,7 +472,8 @@ def test_a_tag_that_another_export_of_the_build_has_bent_is_put_right(tmp_path: 
     name = "exporting cache to client directory"
     status = {"id": f"writing cache image manifest {written}", "vertex": f"sha256:{name}", "current": 1}
     stream = IMPORTED + EXPORTED + json.dumps({"statuses": [status]}).encode() + b"\n"
-    outcome, display = done(local_plan(tmp_path / "cache"), working(export, stream=stream))
+    engine = replace(working(export, stream=stream), unled=other.present())
+    outcome, display = done(local_plan(tmp_path / "cache"), engine)
     assert local_of(outcome.report).sound
     (tag,) = layouts.reach(tmp_path / "cache").tags
     assert (tag.name, digest_of(b"four") in tag.blobs) == ("latest", True)
@@ -820,7 +830,7 @@ STRANGE = (linked_partial_write, linked_in_capitals, piped_partial_write, linked
 
 
 @pytest.mark.parametrize("plant", STRANGE, ids=lambda plant: plant.__name__)
-def test_a_folder_whose_links_cannot_be_set_aside_is_neither_read_nor_written(
+def test_a_folder_whose_links_cannot_be_set_aside_is_not_read_and_no_link_is_written_through(
     plant: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The attack: Buildx follows the links of a folder that something keeps from being set aside."""
@@ -828,11 +838,15 @@ def test_a_folder_whose_links_cannot_be_set_aside_is_neither_read_nor_written(
     monkeypatch.setattr(HeldFolder, "TIDY_SECONDS", 0.0)
     cache_in(tmp_path / "cache")
     plant(tmp_path / "cache")
+    outside = tmp_path / "outside"
+    before = {path: path.stat().st_mtime_ns for path in (outside, *outside.rglob("*")) if path.exists()}
     with layouts.lock(tmp_path / "cache", timeout=0.0, sharing=Sharing.SHARED):
-        outcome, display = done(local_plan(tmp_path / "cache"), engine := working(stream=MADE))
+        outcome, _ = done(local_plan(tmp_path / "cache"), engine := working(stream=MADE + EXPORTED))
     assert outcome.error is None
-    assert not {"--cache-from", "--cache-to"} & {*engine.built[0].argv}
-    assert statuses(outcome.report) == (["skipped"], ["skipped"])
-    assert "neither reads nor writes it" in display.warned[-1]
+    assert "--cache-from" not in engine.built[0].argv
+    assert imports_of(outcome.report) == ["corrupt"]
+    (build,) = (what for act, what in engine.acts if isinstance(what, BuildInvocation))
+    assert all(linked_folder(entry) for entry in build.exports)
+    assert {path: path.stat().st_mtime_ns for path in (outside, *outside.rglob("*")) if path.exists()} == before
     strict = local_plan(tmp_path / "cache", strict_cache=True)
     assert told(done(strict, FakeEngine())[0].error)[0] is CacheError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -191,13 +192,13 @@ def test_without_a_cache_the_build_is_the_planned_one(cache: Layout) -> None:
     assert (engine.outputs, engine.fed) == ([PLANNED], [])
 
 
-def test_where_no_folder_can_be_made_the_build_is_the_planned_one(
+def test_where_no_blob_can_be_linked_the_build_is_the_planned_one(
     cache: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: Path) -> Path:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(layout, "new_image_folder", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     engine = Exporting()
     outcome, display = run(plan_of(cache), engine, cache)
     assert outcome.error is None
@@ -205,6 +206,6 @@ def test_where_no_folder_can_be_made_the_build_is_the_planned_one(
 
 
 def test_what_a_killed_call_left_goes_with_the_next_one(cache: Layout) -> None:
-    left = layout.new_image_folder(cache.folder)
+    left = layout.new_linked_folder(cache.folder)
     run(plan_of(cache, load=False, push=True), FakeEngine(), cache)
     assert not left.exists()

@@ -408,9 +408,8 @@ def test_another_failure_is_none_of_the_server(folder: Layout) -> None:
 
 
 def exports(engine: FakeEngine) -> list[list[str]]:
-    """The targets of each build as the engine was given it."""
-    lines = [what.argv for act, what in engine.acts if act == "build" and isinstance(what, BuildInvocation)]
-    return [[word for before, word in pairwise(line) if before == "--cache-to"] for line in lines]
+    """The targets of each build as the engine was given it, a linked folder by the name of its cache folder."""
+    return [[str(entry) for entry in build.exports] for build in engine.built]
 
 
 def exporting(error: str = "") -> dict[str, object]:

@@ -1,0 +1,50 @@
+"""Folders inside a cache folder, to which BuildKit's session exports; each begins with hard links to the cache's blobs.
+
+BuildKit sends no blob that the folder already has (``util/contentutil``). What it writes there does not change the
+cache, and nothing there came from elsewhere: Buildx follows links, and a restored cache folder may hold some.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from buildx_cache.layout.gc import delete_folder
+from buildx_cache.layout.ownership import is_own
+from buildx_cache.layout.store import ALGORITHM, BLOBS, LINKED, open_store
+from buildx_cache.permissions import make_folder
+
+
+def new_linked_folder(cache: Path, *, may_lack_blobs: bool = False) -> Path:
+    """Create a folder with hard links to every blob of the cache, and return its path.
+
+    Args:
+        cache: the cache folder.
+        may_lack_blobs: go on where a blob cannot be linked: BuildKit sends it again.
+
+    Raises:
+        MalformedError: the cache folder cannot be read.
+        OSError: the cache folder cannot be written, or a blob cannot be linked.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=LINKED, dir=cache))
+    try:
+        blobs = folder / BLOBS / ALGORITHM
+        make_folder(blobs)
+        with open_store(cache) as store, contextlib.suppress(OSError) if may_lack_blobs else contextlib.nullcontext():
+            for name, file in store.files.items():
+                if file.regular:
+                    os.link(name, blobs / name, src_dir_fd=store.blobs, follow_symlinks=False)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def delete_linked_folders(cache: Path) -> None:
+    """Delete the linked folders that killed calls left in a cache folder. Hold the folder exclusively."""
+    for left in filter(is_own, cache.glob(f"{LINKED}*")):
+        with contextlib.suppress(OSError):
+            delete_folder(left)
