@@ -51,7 +51,7 @@ def exposure_of(path: Path, found: os.stat_result) -> Exposure | None:
 
 def exposure_to_untrusted(path: Path, found: os.stat_result) -> Exposure | None:
     """Return why an untrusted user can change a file or folder; a trusted user may own it."""
-    if found.st_uid not in trusted_users():
+    if found.st_uid != os.geteuid() and found.st_uid not in trusted_users():
         return _owned(path, found)
     return _writable(path, found)
 
@@ -60,8 +60,8 @@ def exposure_on_the_way(path: Path) -> Exposure | None:
     """Find a folder above ``path`` in which another user may put something else in the place of ``path``.
 
     Follow the symbolic links on the way, and check the folders that hold them too. Skip the working directory and the
-    folders above it: a user who can replace these can replace the sources. Stop at an absent folder: check again once
-    it exists.
+    folders above it: a user who can replace these can replace the sources. But check a link there of another user, who
+    can make one in a sticky folder and replaces nothing. Stop at an absent folder: check again once it exists.
     """
     above_work = _above_work()
     for folder, name in way_to(path):
@@ -69,11 +69,19 @@ def exposure_on_the_way(path: Path) -> Exposure | None:
             found = folder.stat()
         except OSError:
             return None
-        if _identity(found) in above_work:
+        if _identity(found) in above_work and not _is_link_of_another(folder / name):
             continue
         if exposure := _exchangeable(folder, name, found):
             return exposure
     return None
+
+
+def _is_link_of_another(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISLNK(found.st_mode) and found.st_uid not in trusted_users()
 
 
 def _above_work() -> list[tuple[int, int]]:

@@ -94,7 +94,8 @@ def _clear(place: Path) -> None:
     for entry in found:
         with contextlib.suppress(OSError):
             folder, state = Path(entry.path), entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(state.st_mode) and not exposure_of(folder, state) and _is_left(folder):
+            is_own = state.st_uid == os.geteuid()  # another user may make thousands
+            if is_own and stat.S_ISDIR(state.st_mode) and not exposure_of(folder, state) and _is_left(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from buildx_cache import layout
@@ -26,6 +27,8 @@ from buildx_cache.working_copy import led_outside, nearest_top
 
 # Git's text before a branch's name: a commit, the mark of a checked-out branch, `refs/heads/`.
 _GIT_LINE = re.compile(r"^(?:[0-9a-f]{40,64}\s+)?(?:[*+]\s+)?(?:refs/heads/)?")
+# One for each platform; a small archive can hold thousands, by second names of the same files.
+_MOST_CACHES = 64
 _REMOTE = re.compile(r"^(?:(?:refs/)?remotes/[^/]+/|origin/)")
 
 
@@ -80,7 +83,7 @@ def _folder(path: Path, text: str) -> Folder:
         )
     try:
         inner = sorted(each for each in path.iterdir() if not each.is_symlink())  # a link may lead to another cache
-        caches = tuple(each for each in (path, *inner) if _is_cache(each))
+        caches = tuple(islice(filter(_is_cache, (path, *inner)), _MOST_CACHES + 1))
     except OSError as error:
         raise UsageError(
             f"the cache folder cannot be read: {text}: {error.strerror}",
@@ -92,6 +95,12 @@ def _folder(path: Path, text: str) -> Folder:
             f"there is no cache in the folder {text}: it is no OCI layout",
             code="not-a-cache",
             hint="give the --cache-dir of your builds; a build with --cache local makes it",
+        )
+    if len(caches) > _MOST_CACHES:
+        raise UsageError(
+            f"the folder {text} holds more than {_MOST_CACHES} caches",
+            code="not-a-cache",
+            hint="give the folder of one: a build writes one for each platform at most",
         )
     return Folder(path=path, caches=caches)
 

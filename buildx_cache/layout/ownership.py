@@ -5,12 +5,23 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError, ExposedError
 from buildx_cache.formatting import shell_word
 from buildx_cache.layout.parse import MalformedError
-from buildx_cache.layout.store import ALGORITHM, BLOBS, INDEX, INGEST, LAYOUT, LOCK, is_blob_name, open_store
+from buildx_cache.layout.store import (
+    ALGORITHM,
+    BLOBS,
+    INDEX,
+    INGEST,
+    INGESTS_LIMIT,
+    LAYOUT,
+    LOCK,
+    is_blob_name,
+    open_store,
+)
 from buildx_cache.permissions import Exposure, exposure_of, exposure_on_the_way, exposure_to_untrusted
 
 _INNER = (INDEX, LAYOUT, BLOBS, f"{BLOBS}/{ALGORITHM}", INGEST)
@@ -103,9 +114,9 @@ def _inner_exposure(folder: Path, *, is_closed: bool) -> Exposure | None:
 
 
 def _partial_writes(folder: Path) -> list[str]:
-    """List the folders in which an export opens files by name and follows links."""
+    """List the folders in which an export opens files by name and follows links; beyond the limit, they are damage."""
     try:
-        return [f"{INGEST}/{path.name}" for path in (folder / INGEST).iterdir()]
+        return [f"{INGEST}/{path.name}" for path in islice((folder / INGEST).iterdir(), INGESTS_LIMIT)]
     except OSError:
         return []
 

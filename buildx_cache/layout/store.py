@@ -25,6 +25,8 @@ INDEX_NEW = f".{INDEX}.buildx-cache"
 """The file that takes the place of another one."""
 LAYOUT = "oci-layout"
 INGEST = "ingest"
+INGESTS_LIMIT = 10_000
+"""The most partial writes: killed exports leave one a layer, until the next call."""
 BLOBS = "blobs"
 ALGORITHM = "sha256"
 LAYOUT_VERSION = "1.0.0"
@@ -192,13 +194,18 @@ def _export_blockers(root: int) -> Iterator[Finding]:
 
 
 def _odd_ingests(root: int) -> Iterator[Finding]:
-    """Yield the first partial write with an entry that is not an ordinary file.
+    """Yield the first partial write with an entry that is not an ordinary file, or a finding that there are too many.
 
     Containerd opens the files of a partial write by name (``plugins/content/local``, ``resumeStatus``) and follows
     links: the export would write to any file, or wait for the reader of a FIFO. The names are predictable.
     """
     with _opened(INGEST, root) as ingest:
-        for name in names_in(ingest):
+        names = names_in(ingest)
+        if len(names) > INGESTS_LIMIT:
+            problem = f"holds more than {INGESTS_LIMIT} partial writes"
+            yield Finding(kind=FindingKind.NOT_A_FILE, blob=INGEST, referrer="", problem=problem)
+            return
+        for name in names:
             # a file system may ignore case
             if is_blob_name(name.lower()) and not _is_partial_write(ingest, name):
                 problem = "is not a folder of ordinary files"

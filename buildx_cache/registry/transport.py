@@ -404,7 +404,11 @@ def join(base: str, location: str) -> str | None:
 
 
 def _is_web(parts: SplitResult) -> bool:
-    return parts.scheme in _PORTS and bool(parts.hostname) and "@" not in parts.netloc
+    r"""Return whether this is an HTTP address without a login, of a host that urllib3 reads as this module does.
+
+    urllib3 ends a host at a backslash and decodes ``%2e``: ``127.0.0.1\.example.com`` would lead to this machine.
+    """
+    return parts.scheme in _PORTS and bool(parts.hostname) and not set("@\\%") & set(parts.netloc)
 
 
 def printable(text: str, limit: int = 200) -> str:

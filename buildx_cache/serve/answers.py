@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from buildx_cache.layout.graph import Graph, walk
+from buildx_cache.layout.model import FindingKind
 from buildx_cache.layout.parse import MalformedError
 from buildx_cache.layout.store import Store, open_store
 
@@ -63,11 +64,28 @@ class Catalogue:
 def open_catalogue(folder: Path) -> Iterator[Catalogue]:
     """Read the index and the manifests of a folder, no cacheconfig and no layer.
 
+    A manifest may name addresses for a layer. Of a registry's, BuildKit asks them first (containerd's
+    ``remotes/docker/fetcher.go``), on the network of its host; of a folder's, it does not.
+
     Raises:
-        MalformedError: there is no such folder, or it cannot be read.
+        MalformedError: there is no such folder, it cannot be read, or a manifest names addresses.
     """
     with open_store(folder) as store:
-        yield _catalogue(store, walk(store))
+        catalogue = _catalogue(store, walk(store))
+        if any(map(_has_addresses, filter(None, map(catalogue.read_manifest, catalogue.manifests)))):
+            raise MalformedError(FindingKind.DOCUMENT, "names addresses of layers, which BuildKit would ask")
+        yield catalogue
+
+
+def _has_addresses(manifest: bytes) -> bool:
+    """Return whether an object in a manifest has ``urls``, in any letters, as Go reads it; or whether it is no JSON."""
+    keys: set[str] = set()
+    try:
+        text = manifest.decode("utf-8", "replace")
+        json.loads(text, object_pairs_hook=lambda pairs: keys.update(key.casefold() for key, _ in pairs))
+    except (ValueError, RecursionError):
+        return True
+    return "urls" in keys
 
 
 def _catalogue(store: Store, graph: Graph) -> Catalogue:

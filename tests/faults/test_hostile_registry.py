@@ -8,8 +8,11 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -242,6 +245,37 @@ def test_a_challenge_after_a_redirect_on_the_same_host_is_answered() -> None:
 
     with listening(talk) as server:
         assert repository(server, PASSWORD).tags() == ("a",)
+
+
+def test_a_call_that_is_stopped_waits_for_no_blob(tmp_path: Path) -> None:
+    """Only a kill ended it: the threads that read went on as long as bytes came."""
+    config = b'{"layers":[],"records":[]}'
+    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": DIGEST, "size": 1 << 40}
+    described = {"mediaType": "application/vnd.buildkit.cacheconfig.v0", "size": len(config)}
+    described["digest"] = "sha256:" + hashlib.sha256(config).hexdigest()
+    oci = "application/vnd.oci.image.manifest.v1+json"
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": oci, "config": described, "layers": [layer]}).encode()
+    is_sending = threading.Event()
+
+    def talk(client: socket.socket, head: bytes) -> None:
+        if b"/manifests/" in head:
+            answer(200, manifest, f"Content-Type: {oci}")(client, head)
+        elif DIGEST.encode() in head:
+            is_sending.set()
+            drips(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 << 40), b"x" * (64 << 10))(client, head)
+        else:
+            answer(200, config)(client, head)
+
+    with listening(talk) as server:
+        words = (sys.executable, "-P", "-m", "buildx_cache", "cache", "verify", "--deep", f"{server.host}/x:y")
+        call = subprocess.Popen(words, env={**os.environ, "HOME": str(tmp_path)}, stderr=subprocess.DEVNULL)
+        try:
+            assert is_sending.wait(AT_MOST)
+            call.send_signal(signal.SIGTERM)
+            assert call.wait(AT_MOST) == 128 + signal.SIGTERM
+        finally:
+            call.kill()
+            call.wait()
 
 
 # --- the login of the environment --------------------------------------------------------------------------------

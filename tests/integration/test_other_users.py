@@ -307,6 +307,22 @@ def test_who_started_the_container_is_trusted(
         assert hold(restored, Sharing.EXCLUSIVE)
 
 
+@pytest.mark.parametrize("user", [ROOT, ONE])
+def test_a_link_of_another_user_beside_the_working_directory_leads_to_no_cache(
+    user: int, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link is followed twice, here and by Buildx, and its owner can have it lead elsewhere between the two."""
+    for name in ("checkout", "cache"):
+        as_user(user, partial(make_cache, shared / name))
+    as_user(OTHER, partial((shared / "link").symlink_to, shared / "cache"))
+    as_user(user, partial((shared / "own").symlink_to, shared / "cache"))
+    for here in (shared / "checkout", shared):
+        monkeypatch.chdir(here)
+        assert as_user(user, lambda: layout.exposure(shared / "link") is not None)
+        assert as_user(user, lambda: layout.exposure(shared / "own") is None)
+        assert as_user(user, lambda: layout.exposure(shared / "cache") is None)
+
+
 def test_modes_do_not_count_in_a_pod(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A volume of Kubernetes is open to all, and belongs to root."""
     volume, hosts = shared / "volume", shared / "hosts"

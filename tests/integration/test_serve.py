@@ -461,6 +461,19 @@ def test_a_damaged_index_serves_nothing(tmp_path: Path) -> None:
         assert get(served, f"blobs/{digest_of(LAYER)}").error == "BLOB_UNKNOWN"
 
 
+@pytest.mark.parametrize("key", ["urls", "URLs", "url\u017f"])
+@pytest.mark.parametrize("place", ["layers", "Layers", "manifests"])
+def test_a_folder_that_names_addresses_of_layers_is_not_served(tmp_path: Path, place: str, key: str) -> None:
+    """BuildKit asks such an address on the network of its host, if the manifest comes from a registry."""
+    layout = Layout(tmp_path)
+    document = json.loads(layout.path(str(layout.cache([LAYER], listed=place == "manifests")["digest"])).read_bytes())
+    document[place] = [{**layer, key: ["http://127.0.0.1/"]} for layer in document[place.lower()]]
+    layout.tag("latest", layout.put_json(document, str(document["mediaType"])))
+    layout.write_index()
+    with pytest.raises(ExhaustedError, match="names addresses"), serve(tmp_path):
+        pass
+
+
 def test_of_a_tag_that_is_given_twice_the_first_counts(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "cache")
     first, second = layout.cache([LAYER]), layout.cache([OTHER_LAYER])

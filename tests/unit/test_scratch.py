@@ -63,6 +63,18 @@ def test_what_a_killed_call_left_goes_and_what_others_use_stays(tmp_path: Path) 
     assert len(left(tmp_path)) == 6
 
 
+def test_folders_of_another_user_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user may make hundreds of thousands, and each call makes several folders."""
+    theirs = tmp_path / "buildx-cache-call-theirs"
+    theirs.mkdir()
+    asked: list[Path] = []
+    monkeypatch.setattr(scratch, "exposure_of", lambda path, _: asked.append(path))
+    monkeypatch.setattr(scratch, "exposure_on_the_way", lambda _: None)
+    monkeypatch.setattr("os.geteuid", lambda: theirs.stat().st_uid + 1)
+    with scratch_folder(tmp_path):
+        assert not asked
+
+
 def test_a_lock_that_is_no_file_of_ours_is_not_followed(tmp_path: Path) -> None:
     odd = tmp_path / "buildx-cache-call-odd"
     odd.mkdir()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildx_cache import layout
-from buildx_cache.layout import FindingKind, graph, model, parse, reachability, store, verification
+from buildx_cache.layout import FindingKind, graph, model, ownership, parse, reachability, store, verification
 from buildx_cache.layout.model import Numbering
 from tests.unit.layout.layouts import (
     CACHE_CONFIG,
@@ -319,3 +319,20 @@ def test_a_layer_that_takes_no_space_is_damage_before_buildkit_reads_it(tmp_path
     os.truncate(made.path(str(layer["digest"])), 1 << 40)
     assert [finding.problem for finding in layout.verify(made.folder)] == ["is hardly more than a hole"]
     assert layout.damaged(layout.verify(made.folder))
+
+
+def test_partial_writes_beyond_the_limit_are_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Layout(tmp_path / "cache")
+    tags_of_one_manifest(made, 1)
+    made.write_index()
+    for number in range(6):
+        (made.folder / "ingest" / f"{number:064x}").mkdir(parents=True)
+    assert not layout.damaged(layout.verify(made.folder))
+    asked: list[Path] = []
+    monkeypatch.setattr(store, "INGESTS_LIMIT", 5)
+    monkeypatch.setattr(ownership, "INGESTS_LIMIT", 5)
+    monkeypatch.setattr(ownership, "exposure_to_untrusted", lambda path, _: asked.append(path))
+    found = layout.damage_of(layout.verify(made.folder))
+    assert [(finding.kind, finding.blob) for finding in found] == [(FindingKind.NOT_A_FILE, "ingest")]
+    layout.exposure(made.folder)
+    assert len([path for path in asked if path.parent.name == "ingest"]) == 5

@@ -240,6 +240,8 @@ def test_a_blob_is_read_where_the_registry_keeps_it_without_the_login_going_ther
         "https://me@x/",
         "https://[",
         "gopher:x",
+        "https://169.254.169.254\\.example.com/x",
+        "https://localhost%2e/x",
     ],
 )
 def test_a_redirect_to_no_safe_place_is_refused(location: str) -> None:
