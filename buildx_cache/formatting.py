@@ -1,4 +1,4 @@
-"""Format sizes, times and digests for people; make patterns for values as URLs, JSON, HTML and shells quote them."""
+"""Format sizes, times and digests for people; quote words for shells; make patterns for values as others quote them."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ _FISH_ESCAPE = re.compile(r"\\(?:[\\']|\Z)")
 
 
 def shell_word(word: str) -> str:
-    """Quote a word for a shell, fish included: on one line, and without sequences that a terminal would obey."""
+    """Quote a word for POSIX shells, zsh and fish: on one line, and without sequences that a terminal would obey."""
     if is_printable(word) and not _FISH_ESCAPE.search(word):
-        quoted = shlex.quote(word)
-        return f"'{quoted}'" if quoted.startswith("=") else quoted  # zsh takes =ls for /bin/ls
+        plain = shlex.quote(word)
+        return f"'{plain}'" if plain.startswith("=") else plain  # zsh takes =ls for /bin/ls
     kept = word.rstrip("\n")  # `$(...)` drops line breaks at the end
     return f"\"$(printf '{''.join(map(_octal, kept))}')\"" + "'\n'" * (len(word) - len(kept))
 
@@ -69,26 +69,26 @@ def _octal(character: str) -> str:
     """Return a character, escaped for ``printf``'s first argument in single quotes."""
     if character == "%":
         return "%%"
-    if is_printable(character) and character not in "\\'#-":  # a leading `-` would be an option
+    # Escaped are what fish reads inside of quotes, a CI's mark of a command (`##`), and `-`, which may begin an option.
+    if is_printable(character) and character not in "\\'#-":
         return character
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
-_COMMENT_WORDS = re.compile(r"[\w@%+,.:/ -]*", re.ASCII)
-# What means something inside of double quotes.
-_DOUBLE_QUOTED = re.compile(r'[$`\\!"]')
+_PLAIN_COMMENT = re.compile(r"[\w@%+,.:/ -]*", re.ASCII)
+_SPECIAL_IN_DOUBLE_QUOTES = re.compile(r'[$`\\!"]')
 
 
 def shell_comment(text: str) -> str:
-    """Return a text of several words, quoted as a comment of a shell, on one line.
+    """Quote a text to stand after ``#`` on a shell's line; in double quotes where they suffice: prose has apostrophes.
 
     Where people type or paste, zsh knows no comments by default: there ``#`` is a command that does not
     exist, and the words after it mean what they mean after any command.
     """
     shown = "".join(character if is_printable(character) else " " for character in text)
-    if _COMMENT_WORDS.fullmatch(shown):
+    if _PLAIN_COMMENT.fullmatch(shown):
         return shown
-    return shlex.quote(shown) if _DOUBLE_QUOTED.search(shown) else f'"{shown}"'
+    return shlex.quote(shown) if _SPECIAL_IN_DOUBLE_QUOTES.search(shown) else f'"{shown}"'
 
 
 def duration(seconds: float) -> str:

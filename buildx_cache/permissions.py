@@ -51,6 +51,7 @@ def exposure_of(path: Path, found: os.stat_result) -> Exposure | None:
 
 def exposure_to_untrusted(path: Path, found: os.stat_result) -> Exposure | None:
     """Return why an untrusted user can change a file or folder; a trusted user may own it."""
+    # The first comparison saves reading /etc/hosts and the like for each of up to 10,000 partial writes.
     if found.st_uid != os.geteuid() and found.st_uid not in trusted_users():
         return _owned(path, found)
     return _writable(path, found)
@@ -60,8 +61,8 @@ def exposure_on_the_way(path: Path) -> Exposure | None:
     """Find a folder above ``path`` in which another user may put something else in the place of ``path``.
 
     Follow the symbolic links on the way, and check the folders that hold them too. Skip the working directory and the
-    folders above it: a user who can replace these can replace the sources. But check a link there of another user, who
-    can make one in a sticky folder and replaces nothing. Stop at an absent folder: check again once it exists.
+    folders above it: a user who can replace these can replace the sources. A symbolic link of another user there is
+    still checked: in a sticky folder anyone can create one. Stop at an absent folder: check again once it exists.
     """
     above_work = _above_work()
     for folder, name in way_to(path):

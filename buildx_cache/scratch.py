@@ -64,9 +64,9 @@ def making(what: str) -> Iterator[None]:
 
 
 def _safe_place(wanted: Path) -> Path:
-    """Return the first folder in which no other user can replace a new folder; ``wanted`` if there is none.
+    """Return the first safe folder outside of the working copy, else the first safe one, else ``wanted``.
 
-    A folder outside of the working copy comes first: a build context may be sent with all that is in it.
+    In a safe folder no other user can replace a new folder. A build context may be sent with all that is in it.
     """
     places = (wanted, *(other for other in _OTHERS if os.access(other, os.W_OK | os.X_OK)))
     safe = [place for place in places if not exposure_on_the_way(place / _PREFIX)]
@@ -94,7 +94,7 @@ def _clear(place: Path) -> None:
     for entry in found:
         with contextlib.suppress(OSError):
             folder, state = Path(entry.path), entry.stat(follow_symlinks=False)
-            is_own = state.st_uid == os.geteuid()  # another user may make thousands
+            is_own = state.st_uid == os.geteuid()  # first, as it costs least: another user may make thousands
             if is_own and stat.S_ISDIR(state.st_mode) and not exposure_of(folder, state) and _is_left(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -27,7 +27,7 @@ from buildx_cache.working_copy import led_outside, nearest_top
 
 # Git's text before a branch's name: a commit, the mark of a checked-out branch, `refs/heads/`.
 _GIT_LINE = re.compile(r"^(?:[0-9a-f]{40,64}\s+)?(?:[*+]\s+)?(?:refs/heads/)?")
-# One for each platform; a small archive can hold thousands, by second names of the same files.
+# A build writes one cache for each platform; a restored archive may hold thousands, by hard links.
 _MOST_CACHES = 64
 _REMOTE = re.compile(r"^(?:(?:refs/)?remotes/[^/]+/|origin/)")
 
@@ -99,8 +99,8 @@ def _folder(path: Path, text: str) -> Folder:
     if len(caches) > _MOST_CACHES:
         raise UsageError(
             f"the folder {text} holds more than {_MOST_CACHES} caches",
-            code="not-a-cache",
-            hint="give the folder of one: a build writes one for each platform at most",
+            code="too-many-caches",
+            hint="give the folder of one cache; a build writes one for each platform",
         )
     return Folder(path=path, caches=caches)
 

@@ -173,10 +173,9 @@ def _programs(env: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _keys(request: BuildRequest) -> Iterator[Path]:
-    """Yield the keys for the build's steps, and those for its builder."""
+    """Yield the files of ``--ssh``, and the certificates and keys of ``--endpoint``."""
     yield from (Path(each.path) for each in read_paths(request) if each.name == "ssh" and each.path)
-    for endpoint in map(parse_endpoint, request.endpoint):
-        yield from (Path(value) for name, value in endpoint.options if name != "servername")
+    yield from (Path(path) for endpoint in map(parse_endpoint, request.endpoint) for _, path in endpoint.files)
 
 
 def _existing(places: Iterable[Path]) -> tuple[Path, ...]:

@@ -309,7 +309,7 @@ def _clouds(request: BuildRequest, env: Mapping[str, str]) -> Iterator[tuple[str
     if any("type=s3" in text.lower() for text in entries):
         yield from _below_home(_AWS, env)
     stored = tuple(_clusters(env))
-    if request.driver is Driver.KUBERNETES or stored or any(map(_is_pod, request.endpoint)):
+    if request.driver is Driver.KUBERNETES or stored or any(map(_leads_to_pod, request.endpoint)):
         given = tuple(map(Path, filter(None, env.get("KUBECONFIG", "").split(os.pathsep))))
         yield from (("KUBECONFIG", place) for place in (*given, *map(Path, filter(None, stored))))
         # The whole folder: kubectl's library copies `.kubeconfig` to `config` if the latter is absent, even where
@@ -325,8 +325,8 @@ def _clusters(env: Mapping[str, str]) -> Iterator[str]:
     """Yield kubectl's settings for each node of Buildx' builders in a cluster; empty: those of the environment.
 
     Buildx reads the settings when it asks for such a builder, also for the current one, whatever the request names.
-    The settings are a part of the node's address (buildx' ``driver/kubernetes/context/load.go``). A builder of the
-    driver ``remote`` may be in a pod, too, which kubectl enters.
+    The settings are a part of the node's address (buildx' ``driver/kubernetes/context/load.go``). kubectl also enters
+    the pod of a ``remote`` builder at ``kube-pod://``.
     """
     try:
         files = sorted((buildx_folder(env) / "instances").iterdir())
@@ -335,12 +335,11 @@ def _clusters(env: Mapping[str, str]) -> Iterator[str]:
     for pairs in map(_pairs, files):
         is_in_cluster = dict(pairs or ()).get("Driver") == Driver.KUBERNETES
         for address in _addresses(dict(pairs or ()).get("Nodes")):
-            if not is_in_cluster and not _is_pod(address):
-                continue
-            yield from parse_qs(address.partition("?")[2]).get("kubeconfig", [""])[0].split(os.pathsep)
+            if is_in_cluster or _leads_to_pod(address):
+                yield from parse_qs(address.partition("?")[2]).get("kubeconfig", [""])[0].split(os.pathsep)
 
 
-def _is_pod(address: str) -> bool:
+def _leads_to_pod(address: str) -> bool:
     return address.lower().startswith("kube-pod:")
 
 

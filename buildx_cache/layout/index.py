@@ -73,7 +73,7 @@ def replace_entries(store: Store, index: bytes, entries: Sequence[object]) -> No
         replace_file(store.root, INDEX, content)
 
 
-def tag_entry(tag: str, manifest: Descriptor) -> Mapping[str, object]:
+def _tag_entry(tag: str, manifest: Descriptor) -> Mapping[str, object]:
     """Return an entry as Buildx writes it."""
     return {
         "mediaType": manifest.media_type,
@@ -103,7 +103,7 @@ def point_tag(store: Store, tag: str, manifest: Descriptor | None) -> None:
         index = _content(store)
         entries = index_entries(index) if index else []
         of_tag = [entry for entry in entries if tag_of(entry) == tag]
-        new = [tag_entry(tag, manifest)] if manifest else []
+        new = [_tag_entry(tag, manifest)] if manifest else []
         if [entry.get("digest") for entry in of_tag if isinstance(entry, dict)] == [each["digest"] for each in new]:
             return
         others = [entry for entry in entries if tag_of(entry) != tag]

@@ -1,7 +1,7 @@
-"""Folders inside a cache folder, to which BuildKit's session exports; each begins with hard links to the cache's blobs.
+"""Folders inside a cache folder to which BuildKit's session exports.
 
-BuildKit sends no blob that the folder already has (``util/contentutil``). What it writes there does not change the
-cache, and nothing there came from elsewhere: Buildx follows links, and a restored cache folder may hold some.
+A linked folder starts with hard links to the cache's blobs: BuildKit does not send those again (``util/contentutil``).
+It holds nothing else, so that Buildx, which follows symbolic links, cannot be led out of it as of a restored folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def new_linked_folder(cache: Path, *, may_lack_blobs: bool = False) -> Path:
 
     Args:
         cache: the cache folder.
-        may_lack_blobs: go on where a blob cannot be linked: BuildKit sends it again.
+        may_lack_blobs: skip each blob that cannot be linked; BuildKit sends it again.
 
     Raises:
         MalformedError: the cache folder cannot be read.
@@ -33,9 +33,10 @@ def new_linked_folder(cache: Path, *, may_lack_blobs: bool = False) -> Path:
     try:
         blobs = folder / BLOBS / ALGORITHM
         make_folder(blobs)
-        with open_store(cache) as store, contextlib.suppress(OSError) if may_lack_blobs else contextlib.nullcontext():
-            for name, file in store.files.items():
-                if file.regular:
+        tolerated = (OSError,) if may_lack_blobs else ()
+        with open_store(cache) as store:
+            for name in (name for name, file in store.files.items() if file.regular):
+                with contextlib.suppress(*tolerated):
                     os.link(name, blobs / name, src_dir_fd=store.blobs, follow_symlinks=False)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -114,7 +114,7 @@ def _inner_exposure(folder: Path, *, is_closed: bool) -> Exposure | None:
 
 
 def _partial_writes(folder: Path) -> list[str]:
-    """List the folders in which an export opens files by name and follows links; beyond the limit, they are damage."""
+    """List partial writes, whose files plain Buildx opens by name; more than the limit are damage anyway."""
     try:
         return [f"{INGEST}/{path.name}" for path in islice((folder / INGEST).iterdir(), INGESTS_LIMIT)]
     except OSError:

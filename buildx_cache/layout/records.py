@@ -9,10 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any
 
 from buildx_cache.layout.graph import DocumentSource, Graph, WalkLimits
 from buildx_cache.layout.model import DOCUMENT_LIMIT, Descriptor, FindingKind, Role
@@ -255,49 +254,3 @@ def _in_range(number: int, count: int, what: str) -> int:
 
 def _fault(problem: str) -> MalformedError:
     return MalformedError(FindingKind.RECORDS, problem)
-
-
-_SOURCE = "containerd.io/distribution.source."
-# How Go writes JSON: in one line, or indented.
-_STYLES: tuple[Callable[[object], str], ...] = (
-    lambda document: json.dumps(document, separators=(",", ":"), ensure_ascii=False),
-    lambda document: json.dumps(document, indent=2, ensure_ascii=False),
-)
-
-
-def without_origin(content: bytes, repository: str) -> bytes | None:
-    """Return a manifest without the notes of ``repository``, laid out as it was.
-
-    None where it has none, or is laid out in a way that Go does not.
-
-    Raises:
-        MalformedError: it is no JSON object.
-    """
-    document = parse_object(content)
-    style = next((style for style in _STYLES if style(document).encode("utf-8", "replace") == content), None)
-    changed = {name: _cleaned(value, repository) for name, value in document.items()}
-    return None if style is None or changed == document else style(changed).encode()
-
-
-def _cleaned(value: Any, repository: str) -> Any:  # noqa: ANN401 -- any JSON value
-    """Return a list of descriptors without the annotations; return any other value unchanged."""
-    if not isinstance(value, list):
-        return value
-    return [_descriptor(each, repository) if isinstance(each, dict) else each for each in value]
-
-
-def _descriptor(descriptor: Mapping[str, Any], repository: str) -> Mapping[str, Any]:
-    notes = descriptor.get("annotations")
-    if not isinstance(notes, dict):
-        return descriptor
-    left = {name: _others(name, value, repository) for name, value in notes.items()}
-    left = {name: value for name, value in left.items() if value or not notes[name]}
-    changed = {**descriptor, "annotations": left}
-    return {name: value for name, value in changed.items() if name != "annotations" or left}
-
-
-def _others(name: str, value: Any, repository: str) -> Any:  # noqa: ANN401 -- any JSON value
-    """Return an annotation's value without ``repository``: a list separated by commas."""
-    if not name.startswith(_SOURCE) or not isinstance(value, str):
-        return value
-    return ",".join(each for each in value.split(",") if each != repository)

@@ -17,7 +17,7 @@ from buildx_cache.layout.model import DOCUMENT_LIMIT, FINDINGS_LIMIT, Descriptor
 from buildx_cache.layout.parse import MalformedError, digest_of, parse_object, shown
 
 LOCK = ".buildx-cache.lock"
-LINKED = ".buildx-cache-load-"
+LINKED = ".buildx-cache-linked-"
 """Name prefix of the folders to which BuildKit's session exports."""
 INDEX = "index.json"
 INDEX_LOCK = INDEX + ".lock"
@@ -26,7 +26,7 @@ INDEX_NEW = f".{INDEX}.buildx-cache"
 LAYOUT = "oci-layout"
 INGEST = "ingest"
 INGESTS_LIMIT = 10_000
-"""The most partial writes: killed exports leave one a layer, until the next call."""
+"""The most partial writes in a sound folder. A killed export leaves one a layer; the next sweep deletes them."""
 BLOBS = "blobs"
 ALGORITHM = "sha256"
 LAYOUT_VERSION = "1.0.0"

@@ -1,8 +1,9 @@
-"""Write a folder blob by blob, and point a tag at the cache that they make: the folder is sound at every moment.
+"""Write a cache into a folder and point a tag at it: the folder is sound at every moment.
 
-A blob appears under its digest in one step, hashed as it came, and takes the place of a changed one. index.json is
-written last, and only where every blob of the manifest is there. Until then a blob waits in a folder of ``ingest`` like
-a partial write of containerd's, so that what a kill leaves behind is deleted like theirs.
+A pushed blob is hashed as it arrives. Until it is whole it waits in a folder of ``ingest`` like a partial write of
+containerd's; then it appears under its digest in one step, and replaces a changed one. A blob that Buildx exported to a
+linked folder (``layout.linked``) is moved here. index.json is written last, and only if every blob of the manifest is
+present. The next sweep deletes what a kill leaves behind.
 
 Call it while holding the folder, shared or not.
 """
@@ -23,8 +24,8 @@ from typing import BinaryIO, Self
 from buildx_cache.layout.graph import FOLDER_LIMITS, Graph, Root, follow, walk
 from buildx_cache.layout.index import point_tag, replace_file, tagged_manifest
 from buildx_cache.layout.model import OCI_MANIFEST, ROLES, Descriptor, FindingKind, Role, damage_of
+from buildx_cache.layout.origins import without_origin
 from buildx_cache.layout.parse import MalformedError, digest_of, parse_object
-from buildx_cache.layout.records import without_origin
 from buildx_cache.layout.store import (
     ALGORITHM,
     BLOBS,
@@ -114,7 +115,7 @@ class Writer:
     Args:
         folder: the layout folder.
         tag: the only tag that is written.
-        repository: whose notes of origin are left out of the manifest: see :func:`records.forget_origin`.
+        repository: the manifest is written without the annotations that name it as the layers' origin.
         limits: on what is written.
 
     Raises:
@@ -235,13 +236,13 @@ class Writer:
             if self._uploads.pop(upload.name, None):
                 upload.close()
 
-    # --- what Buildx exported to a linked folder (``layout.linked``) -------------------------------------
+    # --- linked folders ----------------------------------------------------------------------------------
 
     def adopt(self, linked: Path, written: Collection[str]) -> str:
         """Take over the cache that Buildx exported to a linked folder; return its manifest's digest.
 
-        The new blobs move here. Nothing is hashed: Buildx compares each new blob with its digest, and the others are of
-        this folder.
+        The new blobs move here. Nothing is hashed: Buildx has hashed the new blobs, and the linked ones count as sound,
+        as for any export of Buildx.
 
         Args:
             linked: the linked folder.
@@ -253,13 +254,18 @@ class Writer:
             OSError: this folder cannot be written.
         """
         with open_store(linked) as store:
-            led = self._tagged_in(store)
-            present = [digest for digest in dict.fromkeys(written) if store.has(digest)]
-            digest = led.digest if led and store.has(led.digest) else ""
-            digest = digest or (present[0] if len(present) == 1 else "")
-            content = store.read_document(digest)
+            content = store.read_document(self._exported_manifest(store, written))
             self._move_blobs(store)
         return self.tag_manifest(content, str(parse_object(content).get("mediaType", OCI_MANIFEST)))
+
+    def _exported_manifest(self, linked: Store, written: Collection[str]) -> str:
+        led = self._tagged_in(linked)
+        if led and linked.has(led.digest):
+            return led.digest
+        present = [digest for digest in dict.fromkeys(written) if linked.has(digest)]
+        if len(present) != 1:
+            raise MalformedError(FindingKind.MISSING, "lacks the manifest that BuildKit wrote")
+        return present[0]
 
     def _move_blobs(self, store: Store) -> None:
         with self._lock, _blobs(self._root) as blobs:

@@ -20,7 +20,7 @@ SCHEMA = 1
 
 
 def shell_lines(plan: BuildPlan) -> str:
-    """Return the plan's commands as lines of a POSIX shell, with comments that give the reasons."""
+    """Return the plan's commands as lines for POSIX shells, zsh and fish, with the reasons as comments."""
     lines = [
         _comment("builder", f"{plan.builder.name} ({plan.builder.driver}): {plan.builder.why}"),
         *(_comment("registries", line) for line in plan.builder.registries.lines),

@@ -62,7 +62,8 @@ _Out = TypeVar("_Out")
 def in_parallel(call: Callable[[_In], _Out], values: Sequence[_In]) -> list[_Out]:
     """Call ``call`` with each value, in :data:`CONNECTIONS` threads; return the results in order.
 
-    An error or a signal waits for no thread: a registry can send a blob for as long as it likes.
+    An error or a signal waits for no thread: a registry can send without end. The process ends all the same, by
+    ``os._exit``.
     """
     pool = ThreadPoolExecutor(CONNECTIONS)
     try:

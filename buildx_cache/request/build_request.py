@@ -178,6 +178,11 @@ class Endpoint:
     platforms: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Return the TLS options that name a file: ``cacert``, ``cert`` and ``key``."""
+        return tuple((name, path) for name, path in self.options if name != "servername")
+
 
 _TLS_OPTIONS = ("cacert", "cert", "key", "servername")
 

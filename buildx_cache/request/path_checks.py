@@ -96,9 +96,8 @@ def check_paths(request: BuildRequest) -> None:
     if request.buildkitd_config:
         check_readable(Path(request.buildkitd_config), "--buildkitd-config", "give the path of a buildkitd.toml")
     for endpoint in map(parse_endpoint, request.endpoint):
-        for key, path in endpoint.options:
-            if key != "servername":
-                check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
+        for key, path in endpoint.files:
+            check_readable(Path(path), f"the {key} of --endpoint {endpoint.address}", "give a PEM file")
 
 
 def unmoved(request: BuildRequest) -> Callable[[], None]:

@@ -129,7 +129,7 @@ def _sent(text: str, ground: Ground) -> str:
         return ""  # it is sent already
     folder = Path(os.path.realpath(text))
     if any(place.is_relative_to(folder) or folder.is_relative_to(place) for place in ground.settings):
-        return "the folder holds settings or logins of the user"
+        return "the folder holds settings, logins or keys of the user"
     return _home(folder, ground) or _finding(text, _is_git, ".git")
 
 

@@ -15,9 +15,8 @@ from buildx_cache.caches.backend import CacheKind
 from buildx_cache.ci import CIContext
 from buildx_cache.display import Display
 from buildx_cache.errors import BuildxCacheError, ExitCode, InterruptedBuildError
-from buildx_cache.formatting import shell_word
 from buildx_cache.plan import BuildInvocation, BuildPlan, Effect, show_version
-from buildx_cache.plan.render import command_line
+from buildx_cache.plan.render import command_line, shell_line
 from buildx_cache.redaction import Redactor
 from buildx_cache.report import (
     PHASES,
@@ -95,7 +94,7 @@ class Call:
         """Show and record a command that runs."""
         argv = tuple(map(self._redactor.text, command_line(self._plan, effect)))
         self._commands.append(argv)
-        self.display.command(" ".join(map(shell_word, argv)))
+        self.display.command(shell_line(argv))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -171,7 +171,7 @@ class _Execution:
         Recovery ends: each strategy either removes a part of the build or of the served folders, or has a limit.
         """
         return (
-            *self._handing(),
+            *self._substitutions(),
             ImportRetry(self._call.retrying),
             Stall(self._caches, self._builder),
             self._loading,
@@ -180,8 +180,8 @@ class _Execution:
             WriteRetry(self._plan.target.build, self._call.retrying),
         )
 
-    def _handing(self) -> tuple[Strategy, ...]:
-        """Return the strategies by which every build of the call hands its caches and images to Buildx."""
+    def _substitutions(self) -> tuple[Strategy, ...]:
+        """Return the strategies that every build of the call has: they replace planned caches and images."""
         return self._linked, self._lazy, self._images
 
     def _newest_step(self, entry: CacheEntry) -> float | None:
@@ -202,7 +202,7 @@ class _Execution:
         return attempt
 
     def _write_caches(self, build: BuildInvocation) -> Attempt:
-        return self._builds.caches(build, self._handing())
+        return self._builds.caches(build, self._substitutions())
 
     def _load(self, attempt: Attempt) -> Attempt:
         """Load the image from the folder that the build wrote; if that fails, have BuildKit send the image."""
@@ -217,7 +217,7 @@ class _Execution:
         self._call.warn(f"the image could not be loaded from a folder; BuildKit sends it: {reason}")
         build = self._caches.leave_out_changed(attempt.build)
         self._loading.stop()
-        sent = self._builds.send(build, self._handing())
+        sent = self._builds.send(build, self._substitutions())
         if sent.code != 0:
             raise diagnose(sent.trace, sent.code)
         return replace(attempt, build=self._exports.take(sent))

@@ -115,6 +115,7 @@ class Folders:
             )
 
     def _delete_stale_writes(self, folder: HeldFolder) -> None:
+        """Delete partial writes that the verification would count as damage, so that the cache stays of use."""
         with folder.alone(folder.TIDY_SECONDS) as alone:
             if alone:
                 layout.delete_stale_writes(folder.path)
@@ -194,18 +195,16 @@ class Folders:
     # --- after the build -----------------------------------------------------------------------------------
 
     def annotate(self, entry: CacheEntry, note: BuildNote) -> None:
-        """Note which build wrote a changed cache.
+        """Note in a changed cache which build wrote it; an unchanged one keeps its note.
 
-        An unchanged one keeps its note: its index has to stay as it was. The note of a cache that replaces a damaged
-        folder says so: the index differs, and with it the key of a CI that saves nothing under a key that it has
-        (CircleCI, GitHub).
+        After a damaged folder was replaced, the note holds the old key, so that the index differs: CIs with immutable
+        keys (CircleCI, GitHub) save nothing under a key that they have.
         """
         folder = self._of(entry)
         before = folder.tags.get(entry.tag)
         is_same = before and before.digest == layout.tagged_digest(folder.path, tag=entry.tag)
-        kept = before.note if before and is_same else replace(note, replaces=folder.replaced)
-        if kept and kept.steps:
-            layout.annotate(folder.path, tag=entry.tag, note=kept)
+        if note.steps and not is_same:
+            layout.annotate(folder.path, tag=entry.tag, note=replace(note, replaces=folder.replaced))
 
     def unchanged(self, entry: CacheEntry) -> bool:
         """Whether the export left the folder's index as the build found it."""

@@ -64,8 +64,8 @@ class Catalogue:
 def open_catalogue(folder: Path) -> Iterator[Catalogue]:
     """Read the index and the manifests of a folder, no cacheconfig and no layer.
 
-    A manifest may name addresses for a layer. Of a registry's, BuildKit asks them first (containerd's
-    ``remotes/docker/fetcher.go``), on the network of its host; of a folder's, it does not.
+    A folder whose manifests name addresses of layers (``urls``) is refused: if a manifest comes from a registry,
+    BuildKit asks these first, on its host's network (containerd's ``remotes/docker/fetcher.go``).
 
     Raises:
         MalformedError: there is no such folder, it cannot be read, or a manifest names addresses.

@@ -21,7 +21,7 @@ from buildx_cache.plan.render import shell_line, shell_lines
 from buildx_cache.request.sources import OptionLayer, make_request
 from tests.faults.frontend import push_frontend
 from tests.faults.hostile import CANARY, NAME, ONE_LINE, TEXTS, Page, commands
-from tests.integration.conftest import Docker, Ran, have_shell
+from tests.integration.conftest import Docker, Ran, install_shell
 from tests.selection import quick
 
 BRANCH = f"../../evil/$(touch {CANARY})`x`::set-output##vso[task.x]##teamcity[x]<b>|"
@@ -193,7 +193,7 @@ ODD = (
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_others_wrote_is_no_command_where_a_plan_is_pasted(shell: str, tmp_path: Path) -> None:
-    have_shell(shell)
+    install_shell(shell)
     (docker := tmp_path / "docker").write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" >> {tmp_path}/taken\n")
     docker.chmod(0o755)
     texts = (*TEXTS, *ODD)
@@ -217,7 +217,7 @@ def test_what_others_wrote_is_no_command_where_a_plan_is_pasted(shell: str, tmp_
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_real_shell_takes_each_word_of_a_plan_as_it_was(shell: str) -> None:
-    have_shell(shell)
+    install_shell(shell)
     words = [*TEXTS, *ODD, "x\n\n", "-n\n", "%s\n\\n", "###", "\udcff\n", ""]
     line = shell_line(("buildx", *words))
     assert "\x1b" not in line

@@ -189,7 +189,7 @@ class Scene:
 
     def folders(self) -> list[str]:
         """Temporary folders, logins, images on their way to the engine."""
-        return [*self.docker.left_in_scratch(), *map(str, self.cache.glob(".buildx-cache-load-*"))]
+        return [*self.docker.left_in_scratch(), *map(str, self.cache.glob(".buildx-cache-linked-*"))]
 
     def left(self) -> list[str]:
         builder = () if "PRUNE" in self.phase.words else self.docker.left_of(self.builder).split()

@@ -242,7 +242,8 @@ def project(tmp_path: Path) -> Path:
     return write_project(tmp_path / "project")
 
 
-def have_shell(name: str) -> None:
+def install_shell(name: str) -> None:
+    """Install a shell from Debian's packages if it is absent."""
     if not shutil.which(name):
         subprocess.run(("apt-get", "install", "-y", "-qq", "--no-install-recommends", name), check=True)
 

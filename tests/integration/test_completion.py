@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import PROJECT, Docker, have_shell
+from tests.integration.conftest import PROJECT, Docker, install_shell
 
 # As its console script: Typer names the variable of the protocol after that.
 PROGRAM = ("-c", "import sys; sys.argv[0] = 'buildx-cache'; from buildx_cache.__main__ import main; main()")
@@ -49,7 +49,7 @@ for each in (complete -C "buildx-cache $argv"); printf '"%s"\\n' $each; end""",
 def asked(request: pytest.FixtureRequest, docker: Docker, tmp_path: Path) -> Callable[..., list[str]]:
     """What a real shell offers in a folder after these words."""
     shell, folder = str(request.param), tmp_path / "bin"
-    have_shell(shell)
+    install_shell(shell)
     folder.mkdir()
     (folder / "buildx-cache").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{PROGRAM[1]}" "$@"\n')
     (folder / "buildx-cache").chmod(0o755)

@@ -52,7 +52,7 @@ _TYPE = "vnd.docker.reference.type"
 
 
 def is_clean(cache: Path) -> bool:
-    return not list(cache.glob(".buildx-cache-load-*")) and not layout.verify(cache, deep=True)
+    return not list(cache.glob(".buildx-cache-linked-*")) and not layout.verify(cache, deep=True)
 
 
 # The others load an image without a name.

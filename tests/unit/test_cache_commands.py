@@ -114,12 +114,12 @@ def test_a_folder_with_a_cache_for_each_platform_is_those(call: CommandLine) -> 
 
 
 @pytest.mark.parametrize("words", [("inspect",), ("verify", "--deep"), ("prune", "--max-size", "1MB")])
-def test_a_folder_of_thousands_of_caches_is_refused(call: CommandLine, words: tuple[str, ...]) -> None:
+def test_a_folder_of_more_than_64_caches_is_refused(call: CommandLine, words: tuple[str, ...]) -> None:
     first = make(call.folder / "fleet" / "0")
     for number in range(1, 65):
         shutil.copytree(first.folder, call.folder / "fleet" / str(number), copy_function=os.link)
     ran = call("cache", *words, "fleet")
-    assert (ran.code, "more than 64 caches" in ran.err) == (2, True)
+    assert (ran.code, "[too-many-caches]" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify", "prune"])

@@ -1,12 +1,12 @@
-"""Local folders that BuildKit's session writes: Buildx gets a private folder, and this program takes the cache over.
+"""Local caches that BuildKit's session exports: Buildx writes to a linked folder, and this program moves the cache.
 
-Buildx follows links, and writes index.json in place: in a folder that was restored, it would write to wherever a link
-leads. So it only writes to a folder that this call made (``layout.linked``). To everybody else the export stays that to
-the folder which was planned.
+Buildx follows links and writes index.json in place: in a restored folder it would write wherever a link leads. So it
+only writes to a folder that this call made (``layout.linked``). Events and the report name the planned folder.
 """
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -26,10 +26,10 @@ from buildx_cache.serve import REPOSITORY
 
 
 class LinkedExports(Strategy):
-    """The private folders of one call. ``problems`` are the exports that have none, each with why.
+    """The linked folders of one call. ``problems`` maps each local export without one to the reason.
 
     Args:
-        folders: returns the cache folder of each of these exports that is a local one.
+        folders: maps those of the given exports that go to a local folder to that folder.
     """
 
     def __init__(self, folders: Callable[[Collection[CacheEntry]], Mapping[CacheEntry, Path]]) -> None:
@@ -38,7 +38,7 @@ class LinkedExports(Strategy):
         self._linked: dict[CacheEntry, Path] = {}
 
     def prepare(self, build: BuildInvocation) -> BuildInvocation:
-        """Have Buildx write to private folders; leave out a local export that has none."""
+        """Have Buildx write to linked folders; leave out a local export that has none."""
         for entry, folder in self._folders(build.exports).items():
             if entry not in self._linked:
                 self._link(entry, folder)
@@ -68,7 +68,7 @@ class LinkedExports(Strategy):
         """Move what an export wrote to the cache folder; return why it cannot be, None if it is there.
 
         Args:
-            entry: the planned export; one that did not go to a private folder is where it belongs.
+            entry: the planned export; nothing is done for one without a linked folder.
             written: the digests of the manifests that BuildKit says it wrote.
         """
         linked = self._linked.pop(entry, None)
@@ -93,6 +93,9 @@ class LinkedExports(Strategy):
 def _problem(entry: CacheEntry, error: MalformedError | OSError) -> Problem:
     """Return why the cache folder cannot be written."""
     if isinstance(error, OSError):
-        return classify(f"{entry.folder}: {(error.strerror or str(error)).lower()}")
-    words = f"the cache folder {entry.folder} {error.problem}"
-    return Problem(kind=Kind.INDEX_LOCKED, words=words) if error.kind is FindingKind.BUSY else classify(words)
+        words = f"{entry.folder}: {(error.strerror or str(error)).lower()}"
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return Problem(kind=Kind.CLIENT_DISK_FULL, words=words) if is_full else classify(words)
+    is_busy = error.kind is FindingKind.BUSY
+    words = f"{entry.folder}: {'index.json' if is_busy else 'the new cache'} {error.problem}"
+    return Problem(kind=Kind.INDEX_LOCKED, words=words) if is_busy else classify(words)

@@ -144,10 +144,11 @@ def test_an_export_without_a_cache_leaves_the_folder_as_it_was(made: Layout) -> 
     made.tag("latest", made.cache([b"one"]))
     index = made.write_index()
     blobs = made.present()
-    for written in ([], [NOWHERE], [digest_of(b"one"), NOWHERE]):
+    for written in ([], [NOWHERE]):
         linked = Layout(layout.new_linked_folder(made.folder))
-        with pytest.raises(MalformedError):
+        with pytest.raises(MalformedError) as caught:
             adopt(made, linked, written)
+        assert caught.value.kind is layout.FindingKind.MISSING
     assert ((made.folder / "index.json").read_bytes(), made.present()) == (index, blobs)
 
 
@@ -156,8 +157,9 @@ def test_a_cache_with_a_blob_that_is_nowhere_leaves_the_tag_as_it_was(made: Layo
     index = made.write_index()
     linked, _ = exported(made, b"one", b"two")
     linked.path(digest_of(b"two")).unlink()
-    with pytest.raises(MalformedError):
+    with pytest.raises(MalformedError) as caught:
         adopt(made, linked)
+    assert caught.value.kind is layout.FindingKind.MISSING
     assert (made.folder / "index.json").read_bytes() == index
 
 
@@ -167,9 +169,10 @@ def test_an_index_that_another_process_keeps_locked_stays(made: Layout, monkeypa
     index = made.write_index()
     linked, _ = exported(made, b"two")
     root = os.open(made.folder, os.O_RDONLY)
-    with index_lock(root), pytest.raises(MalformedError):
+    with index_lock(root), pytest.raises(MalformedError) as caught:
         adopt(made, linked)
     os.close(root)
+    assert caught.value.kind is layout.FindingKind.BUSY
     assert (made.folder / "index.json").read_bytes() == index
 
 

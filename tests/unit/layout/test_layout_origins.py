@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from buildx_cache.layout.records import without_origin
+from buildx_cache.layout.origins import without_origin
 from tests.unit.layout.layouts import OCI_MANIFEST, Layout, digest_of
 
 NOTE = "containerd.io/distribution.source."

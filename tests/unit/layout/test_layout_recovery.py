@@ -155,13 +155,13 @@ def nested(folder: Path, depth: int) -> None:
 
 def test_deep_folders_are_deleted_without_end_of_the_stack(made: Layout) -> None:
     outside = made.folder.parent / "outside"
-    nested(made.folder / ".buildx-cache-load-x", 1500)
-    (made.folder / ".buildx-cache-load-x" / "0").mkdir()
+    nested(made.folder / ".buildx-cache-linked-x", 1500)
+    (made.folder / ".buildx-cache-linked-x" / "0").mkdir()
     outside.mkdir()
     (outside / "mine").touch()
-    (made.folder / ".buildx-cache-load-x" / "0" / "link").symlink_to(outside)
+    (made.folder / ".buildx-cache-linked-x" / "0" / "link").symlink_to(outside)
     layout.delete_linked_folders(made.folder)
-    assert not list(made.folder.glob(".buildx-cache-load-*"))
+    assert not list(made.folder.glob(".buildx-cache-linked-*"))
     assert (outside / "mine").exists()
     (made.folder / "index.json").write_bytes(b"{}")
     aside = layout.set_aside(made.folder)

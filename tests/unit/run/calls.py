@@ -118,9 +118,9 @@ CACHE_ONLY = (Output(spec="type=cacheonly"),)
 class FakeEngine:
     """Does nothing and remembers it; ``ends`` are the ends of short commands, by a word in them.
 
-    ``deeds`` are what builds do beside talking, one each; the cache that is in a folder then is what Buildx exports to
-    the linked folder in it, with the blobs ``unled`` (digests). With ``stays``, the last of ``builds`` is how all
-    others end.
+    ``deeds`` are what builds do beside talking, one each. Then each build copies the cache of a cache folder into its
+    linked folder, as Buildx would export it, with the blobs ``unindexed`` (digests). With ``stays``, the last of
+    ``builds`` is how all others end.
     """
 
     ends: Mapping[str, Ended] = field(default_factory=dict)
@@ -141,7 +141,7 @@ class FakeEngine:
     refusals: Mapping[str, str] = field(default_factory=dict)
     newest: Mapping[str, float] = field(default_factory=dict)
     archive: bytes = b""
-    unled: Collection[str] = ()
+    unindexed: Collection[str] = ()
 
     @property
     def calls(self) -> int:
@@ -181,7 +181,7 @@ class FakeEngine:
             deed()
         self.acts.append(("build", build))
         for linked in filter(None, map(linked_folder, build.exports)):
-            _export(linked, self.unled)
+            _export(linked, self.unindexed)
         stream, code = self.builds.pop(0) if len(self.builds) > 1 or not self.stays else self.builds[0]
         for start in range(0, len(stream), 50):
             on_stderr(stream[start : start + 50])
@@ -322,12 +322,12 @@ def linked_folder(entry: CacheEntry) -> Path | None:
     return folder if folder.name.startswith(LINKED) else None
 
 
-def _export(linked: Path, unled: Collection[str]) -> None:
+def _export(linked: Path, unindexed: Collection[str]) -> None:
     """Write the cache that is in the cache folder, as Buildx would."""
     index, blobs = linked.parent / "index.json", linked.parent / "blobs" / "sha256"
     if index.is_file():
         shutil.copy(index, linked)
-        for digest in (*layout.reach(linked.parent).digests, *unled):
+        for digest in (*layout.reach(linked.parent).digests, *unindexed):
             there = linked / "blobs" / "sha256" / digest.removeprefix("sha256:")
             if (blobs / there.name).is_file() and not there.exists():
                 shutil.copy2(blobs / there.name, there)

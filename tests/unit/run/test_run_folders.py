@@ -472,7 +472,7 @@ def test_a_tag_that_another_export_of_the_build_has_bent_is_put_right(tmp_path: 
     name = "exporting cache to client directory"
     status = {"id": f"writing cache image manifest {written}", "vertex": f"sha256:{name}", "current": 1}
     stream = IMPORTED + EXPORTED + json.dumps({"statuses": [status]}).encode() + b"\n"
-    engine = replace(working(export, stream=stream), unled=other.present())
+    engine = replace(working(export, stream=stream), unindexed=other.present())
     outcome, display = done(local_plan(tmp_path / "cache"), engine)
     assert local_of(outcome.report).sound
     (tag,) = layouts.reach(tmp_path / "cache").tags
@@ -846,7 +846,7 @@ def test_a_folder_whose_links_cannot_be_set_aside_is_not_read_and_no_link_is_wri
     assert "--cache-from" not in engine.built[0].argv
     assert imports_of(outcome.report) == ["corrupt"]
     (build,) = (what for act, what in engine.acts if isinstance(what, BuildInvocation))
-    assert all(linked_folder(entry) for entry in build.exports)
+    assert [bool(linked_folder(entry)) for entry in build.exports] == [True]
     assert {path: path.stat().st_mtime_ns for path in (outside, *outside.rglob("*")) if path.exists()} == before
     strict = local_plan(tmp_path / "cache", strict_cache=True)
     assert told(done(strict, FakeEngine())[0].error)[0] is CacheError

@@ -81,7 +81,7 @@ def run(plan: BuildPlan, engine: FakeEngine, cache: Layout) -> tuple[Outcome, Re
     display = RecordingDisplay()
     outcome = execute(plan, engine, display, CI)
     jsonschema.validate(json.loads(outcome.report.to_json()), report_schema())
-    assert list(cache.folder.glob(".buildx-cache-load-*")) == []
+    assert list(cache.folder.glob(".buildx-cache-linked-*")) == []
     assert is_free(cache.folder)
     assert layout.verify(cache.folder) == ()
     return outcome, display
