@@ -69,8 +69,9 @@ def _octal(character: str) -> str:
     """Return a character, escaped for ``printf``'s first argument in single quotes."""
     if character == "%":
         return "%%"
-    # Escaped are what fish reads inside of quotes, a CI's mark of a command (`##`), and `-`, which may begin an option.
-    if is_printable(character) and character not in "\\'#-":
+    # Escaped are what fish reads inside of quotes, a CI's mark of a command (`##`), `-`, which may begin an option, and
+    # `!`: in double quotes bash 3.2 replaces it by an earlier line.
+    if is_printable(character) and character not in "\\'#-!":
         return character
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 

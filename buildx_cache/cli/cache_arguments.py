@@ -19,6 +19,7 @@ from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.engine.committed import refuse_committed_git
 from buildx_cache.engine.git_origin import branches
 from buildx_cache.errors import UsageError
+from buildx_cache.layout.store import LINKED
 from buildx_cache.reference import Reference, parse_reference, without_login
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.options import parse_duration, parse_size
@@ -121,8 +122,11 @@ def _exists(path: Path) -> bool:
 
 
 def _is_cache(folder: Path) -> bool:
-    """Return whether a folder is a cache's layout, intact or damaged; quarantined and foreign folders are not."""
-    if layout.is_aside(folder) or layout.is_foreign(folder):
+    """Return whether a folder is a cache's layout, intact or damaged.
+
+    Quarantined and foreign folders are not, nor are those to which a build exports.
+    """
+    if folder.name.startswith(LINKED) or layout.is_aside(folder) or layout.is_foreign(folder):
         return False
     return (folder / "oci-layout").is_file() or ((folder / "index.json").is_file() and (folder / "blobs").is_dir())
 

@@ -1,7 +1,9 @@
 """Folders inside a cache folder to which BuildKit's session exports.
 
-A linked folder starts with hard links to the cache's blobs: BuildKit does not send those again (``util/contentutil``).
-It holds nothing else, so that Buildx, which follows symbolic links, cannot be led out of it as of a restored folder.
+A linked folder starts with hard links to the cache's blobs: BuildKit does not send those again (``util/contentutil``),
+whatever they hold. So a blob that no tag leads to, or whose size is wrong, is not linked: BuildKit's replaces it.
+A linked folder holds nothing else, so that Buildx, which follows symbolic links, cannot be led out of it as of a
+restored folder.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ import tempfile
 from pathlib import Path
 
 from buildx_cache.layout.gc import delete_folder
+from buildx_cache.layout.graph import walk
+from buildx_cache.layout.model import Descriptor
 from buildx_cache.layout.ownership import is_own
-from buildx_cache.layout.store import ALGORITHM, BLOBS, LINKED, open_store
+from buildx_cache.layout.store import ALGORITHM, BLOBS, LINKED, Store, open_store
 from buildx_cache.permissions import make_folder
 
 
 def new_linked_folder(cache: Path, *, may_lack_blobs: bool = False) -> Path:
-    """Create a folder with hard links to every blob of the cache, and return its path.
+    """Create a folder with hard links to every blob that the cache's tags lead to, and return its path.
 
     Args:
         cache: the cache folder.
@@ -35,13 +39,22 @@ def new_linked_folder(cache: Path, *, may_lack_blobs: bool = False) -> Path:
         make_folder(blobs)
         tolerated = (OSError,) if may_lack_blobs else ()
         with open_store(cache) as store:
-            for name in (name for name, file in store.files.items() if file.regular):
+            for name in {_name(found) for found in walk(store).links if _is_whole(store, found)}:
                 with contextlib.suppress(*tolerated):
                     os.link(name, blobs / name, src_dir_fd=store.blobs, follow_symlinks=False)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
+
+
+def _name(blob: Descriptor) -> str:
+    return blob.digest.removeprefix("sha256:")
+
+
+def _is_whole(store: Store, blob: Descriptor) -> bool:
+    file = store.file(blob.digest)
+    return file is not None and file.regular and file.size == blob.size
 
 
 def delete_linked_folders(cache: Path) -> None:

@@ -37,9 +37,11 @@ class Folders:
         self._plan = plan
         self._tell = tell
         self._folders: dict[Path, HeldFolder] = {}
+        self._named: dict[str, HeldFolder] = {}
         for entry in (each for each in (*plan.cache.imports, *plan.cache.written) if each.folder):
             folder = self._folders.setdefault(_real(entry.folder), HeldFolder(_real(entry.folder)))
             folder.names |= {entry.folder: None}
+            self._named[entry.folder] = folder
             folder.tag, folder.written = entry.tag, entry in plan.cache.written
 
     def close(self) -> None:
@@ -190,7 +192,8 @@ class Folders:
         return {entry: folder.path for entry, folder in local if folder.is_held and not folder.avoided}
 
     def _of(self, entry: CacheEntry) -> HeldFolder:
-        return self._folders[_real(entry.folder)]
+        """Return the folder that the entry's path led to when the call began: a link on the way may turn."""
+        return self._named[entry.folder]
 
     # --- after the build -----------------------------------------------------------------------------------
 

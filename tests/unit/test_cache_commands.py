@@ -23,6 +23,7 @@ from buildx_cache.engine import git
 from buildx_cache.engine.process import Completed
 from buildx_cache.errors import UnreachableError, UsageError
 from buildx_cache.layout.eviction import prune
+from buildx_cache.layout.linked import new_linked_folder
 from buildx_cache.layout.notes import annotate, build_note
 from buildx_cache.redaction import Secret
 from buildx_cache.reference import Reference, parse_reference
@@ -120,6 +121,18 @@ def test_a_folder_of_more_than_64_caches_is_refused(call: CommandLine, words: tu
         shutil.copytree(first.folder, call.folder / "fleet" / str(number), copy_function=os.link)
     ran = call("cache", *words, "fleet")
     assert (ran.code, "[too-many-caches]" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("words", [("inspect",), ("verify",), ("prune", "--max-age", "1s")])
+def test_what_a_build_exports_to_is_no_cache(call: CommandLine, words: tuple[str, ...]) -> None:
+    made = make(call.folder / "cache")
+    linked = new_linked_folder(made.folder)
+    for name in ("index.json", "oci-layout"):
+        shutil.copy(made.folder / name, linked)
+    before = sorted(linked.rglob("*"))
+    ran = call("cache", *words, "cache")
+    assert linked.name not in ran.out + ran.err
+    assert sorted(linked.rglob("*")) == before
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify", "prune"])

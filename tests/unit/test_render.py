@@ -97,6 +97,7 @@ def test_a_secret_is_named_above_the_command_that_takes_it() -> None:
         (("buildx", "ls"), "docker buildx ls"),
         (("a b", "c'd", "$HOME", "e;f", ""), """docker 'a b' 'c'"'"'d' '$HOME' 'e;f' ''"""),
         (("x\ny",), """docker "$(printf 'x\\012y')\""""),
+        (("\x01!!",), """docker "$(printf '\\001\\041\\041')\""""),
         (("-\x1b%\\\n",), """docker "$(printf '\\055\\033%%\\134')"'\n'"""),
         (("x=##vso[y]###",), "docker 'x=#''#vso[y]#''#''#'"),
         (("https://me:abc@example.com/x",), "docker 'https://***@example.com/x'"),

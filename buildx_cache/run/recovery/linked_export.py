@@ -38,10 +38,13 @@ class LinkedExports(Strategy):
         self._linked: dict[CacheEntry, Path] = {}
 
     def prepare(self, build: BuildInvocation) -> BuildInvocation:
-        """Have Buildx write to linked folders; leave out a local export that has none."""
+        """Have Buildx write to new linked folders; leave out a local export that has none.
+
+        A linked folder of the last attempt may hold changed blobs, for which the cache folder was set aside since.
+        """
+        self.close()
         for entry, folder in self._folders(build.exports).items():
-            if entry not in self._linked:
-                self._link(entry, folder)
+            self._link(entry, folder)
         exports = (entry for entry in build.exports if entry in self._linked or not entry.folder)
         return replace(build, exports=tuple(map(self._instead, exports)))
 

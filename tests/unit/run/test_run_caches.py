@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from buildx_cache import layout
 from buildx_cache.buildkit.causes import CAUSES, Kind
 from buildx_cache.errors import (
     BuildFailedError,
@@ -747,6 +748,31 @@ def test_a_layer_that_changed_in_the_folder_is_set_aside_before_the_second_build
     assert digest in outcome.report.cache.imports[0].detail
     assert "it is set aside as" in display.warned[0]
     assert is_free(tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        (failed(CUT, where="[build 2/2] RUN make", imported=FROM_LOCAL), 1),
+        (CACHED + said(FROM_LOCAL, vertex("exporting cache to client directory", error=CUT)), 0),
+    ],
+    ids=["the build fails", "the export fails"],
+)
+def test_a_changed_layer_does_not_come_back_by_the_folder_of_the_attempt_before(
+    first: tuple[bytes, int], tmp_path: Path
+) -> None:
+    """The folder that BuildKit's session gets begins with the blobs that the cache folder has at that moment."""
+    cache = folder_of(tmp_path / "cache")
+    digest = changed(cache, b"two")
+    engine = FakeEngine(
+        builds=[first, (MADE + TO_LOCAL, 0), (TO_LOCAL, 0)],
+        deeds=[lambda: None, lambda: folder_of(tmp_path / "cache")],
+    )
+    outcome, _ = done(local_plan(tmp_path / "cache"), engine)
+    assert outcome.error is None
+    assert [each.status for each in outcome.report.cache.imports] == ["corrupt"]
+    assert cache.path(digest).read_bytes() == b"two"
+    assert layout.verify(tmp_path / "cache", deep=True) == ()
 
 
 @pytest.mark.parametrize("ran", [CACHED, MADE], ids=["cached", "a step ran"])

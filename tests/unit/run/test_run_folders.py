@@ -20,16 +20,19 @@ from buildx_cache.errors import BuildFailedError, CacheError, LockedError
 from buildx_cache.layout import Sharing
 from buildx_cache.plan import BuildInvocation, BuildPlan
 from buildx_cache.report import BuildReport, LocalReport
+from buildx_cache.run import execute
 from buildx_cache.run.held_folder import HeldFolder
 from tests.unit.layout.damages import flip_bit, truncate
 from tests.unit.layout.layouts import Layout, config_of, digest_of
 from tests.unit.run.calls import (
     APP,
     BROKEN,
+    CI,
     CURRENT,
     FACTS,
     MADE,
     FakeEngine,
+    RecordingDisplay,
     done,
     is_free,
     linked_folder,
@@ -648,6 +651,22 @@ def test_a_folder_that_is_made_is_this_users_alone_whatever_the_umask(tmp_path: 
         0o755,
         0o700,
     ]
+
+
+def test_a_link_on_the_way_that_turns_while_the_build_runs_leads_to_no_other_folder(tmp_path: Path) -> None:
+    """A release's link (``current/cache``), which a deployment turns."""
+    cache_in(tmp_path / "one" / "cache")
+    (tmp_path / "two").mkdir()
+    way = tmp_path / "current"
+    way.symlink_to("one")
+
+    def turn() -> None:
+        way.unlink()
+        way.symlink_to("two")
+
+    outcome = execute(local_plan(way / "cache"), working(turn), RecordingDisplay(), CI)
+    assert (outcome.error, statuses(outcome.report)) == (None, (["hit"], ["unchanged"]))
+    assert not (tmp_path / "two" / "cache").exists()
 
 
 def test_a_folder_that_is_not_there_and_only_read_cannot_be_put_there_meanwhile(tmp_path: Path) -> None:
