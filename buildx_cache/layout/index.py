@@ -13,7 +13,7 @@ from pathlib import Path
 from buildx_cache.layout.locking import index_lock
 from buildx_cache.layout.model import Descriptor, FindingKind
 from buildx_cache.layout.parse import INDEX_TAG, MalformedError, descriptor, parse_object, tag_of
-from buildx_cache.layout.store import INDEX, INDEX_NEW, Store, open_store
+from buildx_cache.layout.store import INDEX, INDEX_NEW, Store, open_store, sync_names
 
 _VERSION = 2
 _INDEX_SECONDS = 10.0
@@ -150,7 +150,7 @@ def replace_file(root: int, name: str, content: bytes) -> None:
             os.fchmod(out.fileno(), mode)
             os.fsync(out.fileno())
         os.rename(INDEX_NEW, name, src_dir_fd=root, dst_dir_fd=root)
-        os.fsync(root)
+        sync_names(root)
     except OSError as error:
         raise MalformedError(FindingKind.UNREADABLE, f"cannot be written: {error.strerror}") from None
 

@@ -265,6 +265,19 @@ def _open_folder(parent: int, name: str, path: str, stack: contextlib.ExitStack,
     return found
 
 
+def sync_names(folder: int) -> None:
+    """Have the names in an open folder reach the disk, where the file system can be asked to (VirtualBox' cannot).
+
+    Raises:
+        OSError: the disk fails.
+    """
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
 def is_blob_name(name: str) -> bool:
     """Return whether ``name`` is one of a blob or a partial write: 64 hexadecimal digits (containerd's store)."""
     return _HEX.fullmatch(name) is not None

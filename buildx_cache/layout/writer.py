@@ -37,6 +37,7 @@ from buildx_cache.layout.store import (
     open_file_in,
     open_root,
     open_store,
+    sync_names,
 )
 from buildx_cache.layout.verification import Hashed, content_fault, faults_of
 from buildx_cache.permissions import PARENT_MODE
@@ -98,7 +99,7 @@ class Upload:
         os.fsync(self._file.fileno())
         with _made(self._root, INGEST) as ingest, _made(ingest, self.name) as own, _blobs(self._root) as blobs:
             os.rename(_DATA, _name(self.digest), src_dir_fd=own, dst_dir_fd=blobs)
-            os.fsync(blobs)
+            sync_names(blobs)
 
     def close(self) -> None:
         """Delete what is left in ``ingest``."""
@@ -275,7 +276,7 @@ class Writer:
                     os.rename(name, name, src_dir_fd=store.blobs, dst_dir_fd=blobs)
                     self._pending[_PREFIX + name] = file.size
                 self._known[_PREFIX + name] = _identity(found)
-            os.fsync(blobs)
+            sync_names(blobs)
 
     # --- manifests ---------------------------------------------------------------------------------------
 

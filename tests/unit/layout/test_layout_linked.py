@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,6 +89,23 @@ def test_where_there_are_no_links_nothing_is_left(made: Layout, monkeypatch: pyt
         layout.new_linked_folder(made.folder / "absent")
     folder = layout.new_linked_folder(made.folder, may_lack_blobs=True)
     assert list((folder / "blobs" / "sha256").iterdir()) == []
+
+
+def test_a_cache_is_taken_over_where_no_folder_can_be_synchronized(
+    made: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that VirtualBox shares: neither hard links nor ``fsync`` of a folder."""
+    sync = os.fsync
+
+    def refuse(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    linked, root = exported(made, b"one")
+    adopt(made, linked)
+    assert tags(made) == {"latest": root["digest"]}
 
 
 @pytest.mark.parametrize("listed", [False, True])
