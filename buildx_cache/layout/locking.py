@@ -205,13 +205,16 @@ def _open(path: Path, root: int | None) -> int:
 
 
 def _secure(file: int, path: Path) -> None:
-    """Check that a lock file is an ordinary file of this user, and close it to other users."""
+    """Check that a lock file is an ordinary file of this user, and close it to other users.
+
+    One that has a second name (a hard link) may be any file of the user's, and stays as it is.
+    """
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
         raise _UnusableLockError(path)
     if found.st_uid != os.geteuid():
         raise _UnusableLockError(path, _OTHER_OWNER)
-    if stat.S_IMODE(found.st_mode) != _MODE:
+    if stat.S_IMODE(found.st_mode) != _MODE and found.st_nlink == 1:
         os.fchmod(file, _MODE)
 
 

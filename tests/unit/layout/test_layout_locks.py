@@ -83,6 +83,19 @@ def test_a_lock_file_that_was_deleted_meanwhile_is_not_taken_for_the_lock(
         assert os.path.samestat(os.fstat(attempts[-1]), (tmp_path / LOCK).stat())
 
 
+def test_a_lock_file_with_a_second_name_keeps_its_mode(tmp_path: Path) -> None:
+    """In a restored folder it may be any file of the user's."""
+    others = tmp_path / "one", tmp_path / "two"
+    for other, name in zip(others, (LOCK, INDEX_LOCK), strict=True):
+        other.touch()
+        other.chmod(0o644)
+        (tmp_path / name).hardlink_to(other)
+    root = os.open(tmp_path, os.O_RDONLY)
+    with layout.lock(tmp_path, timeout=0), locking.index_lock(root):
+        assert [stat.S_IMODE(other.stat().st_mode) for other in others] == [0o644, 0o644]
+    os.close(root)
+
+
 def _full_folder(path: Path) -> None:
     path.mkdir()
     (path / "file").touch()
