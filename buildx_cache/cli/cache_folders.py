@@ -83,6 +83,8 @@ def prune_folder(folder: Folder, output: CommandOutput, limits: FolderLimits, *,
             output.working(f"waiting for the builds in {path}"),
             nullcontext() if dry_run else layout.lock(path, timeout=LOCK_SECONDS),
         ):
+            if not dry_run:
+                layout.delete_linked_folders(path)
             done = prune(path, max_size=share, since=limits.since, dry_run=dry_run)
         documents.append(_pruned(path, done))
         tables.pruned(path, done)

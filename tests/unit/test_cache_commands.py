@@ -123,16 +123,28 @@ def test_a_folder_of_more_than_64_caches_is_refused(call: CommandLine, words: tu
     assert (ran.code, ran.error) == (2, "too-many-caches")
 
 
-@pytest.mark.parametrize("words", [("inspect",), ("verify",), ("prune", "--max-age", "1s")])
-def test_what_a_build_exports_to_is_no_cache(call: CommandLine, words: tuple[str, ...]) -> None:
-    made = make(call.folder / "cache")
-    linked = new_linked_folder(made.folder)
+def linked_folder_in(cache: Layout) -> Path:
+    """A folder to which a build exports, or that a killed one left."""
+    linked = new_linked_folder(cache.folder)
     for name in ("index.json", "oci-layout"):
-        shutil.copy(made.folder / name, linked)
+        shutil.copy(cache.folder / name, linked)
+    return linked
+
+
+@pytest.mark.parametrize("words", [("inspect",), ("verify",), ("prune", "--dry-run", "--max-age", "1s")])
+def test_what_a_build_exports_to_is_no_cache(call: CommandLine, words: tuple[str, ...]) -> None:
+    linked = linked_folder_in(make(call.folder / "cache"))
     before = sorted(linked.rglob("*"))
     ran = call("cache", *words, "cache")
     assert linked.name not in ran.out + ran.err
     assert sorted(linked.rglob("*")) == before
+
+
+def test_a_prune_deletes_what_killed_builds_left(call: CommandLine) -> None:
+    """Else its hard links would keep the space of all blobs that go."""
+    linked = linked_folder_in(make(call.folder / "cache"))
+    ran = call("cache", "prune", "--max-size", "1", "cache")
+    assert (ran.code, linked.exists()) == (0, False)
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify", "prune"])
