@@ -23,12 +23,14 @@ STEPS = ("build: FROM scratch", "build: RUN make hunter22", "stage-1: COPY --fro
 
 
 def export(folder: Path, *layers: bytes) -> Callable[[], None]:
-    """What Buildx does to a folder: it writes the entry of the tag anew."""
+    """What comes of an export: a tag that leads to another cache has a new entry."""
 
     def write() -> None:
         layout = Layout(folder)
-        layout.tag("latest", layout.cache(layers))
-        layout.write_index()
+        root = layout.cache(layers)
+        if layouts.tagged_digest(folder, tag="latest") != root["digest"]:
+            layout.tag("latest", root)
+            layout.write_index()
 
     return write
 
