@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from buildx_cache.ci.files import ReadText
-from buildx_cache.ci.providers import NO_CI, PROVIDERS, Provider, named
+from buildx_cache.ci.providers import ANY_CI, NO_CI, PROVIDERS, Provider, named
 from buildx_cache.ci.variables import (
     Variables,
     clean,
@@ -35,7 +35,7 @@ from buildx_cache.ci.variables import (
     read_tag,
 )
 
-__all__ = ["PROVIDERS", "CIContext", "GitFacts", "Provider", "detect", "provider_of"]
+__all__ = ["ANY_CI", "PROVIDERS", "CIContext", "GitFacts", "Provider", "detect", "provider_of"]
 
 
 @dataclass(frozen=True, kw_only=True)

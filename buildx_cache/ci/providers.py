@@ -88,6 +88,9 @@ class Provider:
         return bool(self.fork_marks or self.own_marks or self.same_repository)
 
 
+ANY_CI = Provider(name="ci", marks=(("CI", _TRUE),))
+"""A CI that is not known: it tells neither branches nor pull requests."""
+
 PROVIDERS: tuple[Provider, ...] = (
     # "Project values and variables". Only pull requests from forks have CIRCLE_PR_ variables and a branch `pull/N`.
     Provider(
@@ -348,7 +351,7 @@ PROVIDERS: tuple[Provider, ...] = (
         ),
         build=("BUILD_NUMBER",),
     ),
-    Provider(name="ci", marks=(("CI", _TRUE),)),
+    ANY_CI,
 )
 """The known CIs, in the order in which they are tried: the first row that matches wins.
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from buildx_cache.caches.backend import CacheKind, to_csv
 from buildx_cache.caches.entry import SCOPED
-from buildx_cache.ci import CIContext
+from buildx_cache.ci import ANY_CI, CIContext
 from buildx_cache.errors import EngineError, UsageError
 from buildx_cache.plan.build_plan import BuilderPlan, CachePlan, LoadingPlan
 from buildx_cache.plan.effects import (
@@ -36,22 +36,33 @@ BUILDER_VARIABLE = "BUILDX_BUILDER"
 _BUILDKITD_CONFIG = (0, 15, 0)
 _OTHER_MACHINES = ("tcp://", "ssh://")
 _DIGITS = 8
-# No hexadecimal digit: a fork's file may name registries, which are a part of the configuration that is hashed, and 32
+# No hexadecimal digits: a fork's file may name registries, which are a part of the configuration that is hashed, and 32
 # bits are found in minutes.
-_SEPARATE = "r"
+_STRANGERS = "r"
+_READ_ONLY = "s"
 # A plan names this file beside the caches, where no other user can make one; a run uses one in a private folder.
 _CONFIG_FILE = "{}.toml"
 
 
-def needs_separate_builder(request: BuildRequest, ci: CIContext) -> bool:
-    """Return whether a build needs a builder that builds with the right to write caches never use.
+def _separation(request: BuildRequest, ci: CIContext) -> str:
+    """Return the mark of a builder that builds with the right to write caches never use; "" if the build has the right.
 
     Cache mounts stay in the builder, and a step's cache key does not cover their content. So a fork's step could change
     the result of a later step of another branch, and with it that branch's cache. A build of an unknown branch may be a
-    fork's.
+    fork's. A branch or tag that only reads, such as a release, could push what a fork's step left: it has a builder of
+    its own.
     """
-    may_be_forks = is_read_only(request, ci) or is_of_unknown_branch(request, ci)
-    return may_be_forks and (ci.is_ci or ci.is_fork)
+    if not (ci.is_ci or ci.is_fork):
+        return ""
+    if is_read_only(request, ci):
+        return _READ_ONLY if _is_branch_or_tag(ci) else _STRANGERS
+    return _STRANGERS if is_of_unknown_branch(request, ci) else ""
+
+
+def _is_branch_or_tag(ci: CIContext) -> bool:
+    """Return whether the CI says that a branch or tag of the repository is built, and no pull request."""
+    is_pull = ci.pull_request or ci.target_branch
+    return bool((ci.branch or ci.tag) and not (is_pull or ci.is_fork or ci.is_remote)) and ci.provider != ANY_CI.name
 
 
 def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
@@ -60,7 +71,7 @@ def own_builder_name(request: BuildRequest, ci: CIContext, facts: Facts) -> str:
     No name of a separate builder is one of another builder, whatever the configuration.
     """
     host = facts.tls.host if facts.tls else ""
-    mark = _SEPARATE if needs_separate_builder(request, ci) else ""
+    mark = _separation(request, ci)
     identity = (
         facts.place.project,
         request.docker_context or facts.context,

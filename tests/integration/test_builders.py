@@ -60,8 +60,14 @@ def test_two_calls_at_once_share_the_builder_that_one_of_them_makes(docker: Dock
     docker.docker("buildx", "rm", *names)
 
 
-def test_no_step_of_a_fork_leaves_anything_for_another_builds_step(docker: Docker, project: Path) -> None:
-    """A cache mount is in no step's key: what it holds comes into the image, and into the cache of the branch."""
+@pytest.mark.parametrize("given", [(), ("--cache-read-only",)], ids=["writes", "reads"])
+def test_no_step_of_a_fork_leaves_anything_for_another_builds_step(
+    docker: Docker, project: Path, given: tuple[str, ...]
+) -> None:
+    """A cache mount is in no step's key: what it holds comes into the image, and into the cache of the branch.
+
+    A release that only reads caches pushes its image all the same.
+    """
     mount = "ARG BASE\nFROM $BASE\nRUN --mount=type=cache,target=/kept "
     opt = ("--cache", "none", *docker.container_builder, "--build-arg", f"BASE={docker.base}")
     out = project.parent / "out"
@@ -71,7 +77,8 @@ def test_no_step_of_a_fork_leaves_anything_for_another_builds_step(docker: Docke
     try:
         for env, step in ((fork, "echo evil > /kept/word"), (branch, "cat /kept/word > /word || echo good > /word")):
             (project / "Dockerfile").write_text(mount + step)
-            ran = docker.build(*opt, "-o", f"type=tar,dest={out}", str(project), env=env)
+            asked = given if env is branch else ()
+            ran = docker.build(*opt, *asked, "-o", f"type=tar,dest={out}", str(project), env=env)
             names.add(ran.report["builder"]["name"])
         with tarfile.open(out) as made:
             word = made.extractfile("word")

@@ -175,6 +175,33 @@ def test_a_build_of_an_unknown_branch_shares_no_builder_with_branches(
     assert bool(re.fullmatch(r".*-r[0-9a-f]{7}", name)) is is_separate
 
 
+@pytest.mark.parametrize(
+    ("known", "is_apart"),
+    [
+        ({"branch": "main"}, True),
+        ({"branch": None, "tag": "v1"}, True),
+        ({"branch": "main", "provider": "drone"}, True),
+        ({"branch": "topic", "is_fork": True}, False),
+        ({"branch": "topic", "pull_request": "5"}, False),
+        ({"branch": "topic", "target_branch": "main", "provider": "woodpecker"}, False),
+        ({"branch": "topic", "is_remote": True}, False),
+        ({"branch": "main", "provider": "ci"}, False),
+        ({"branch": None}, False),
+    ],
+)
+def test_a_release_that_only_reads_caches_shares_no_builder_with_forks(
+    known: dict[str, str | bool | None],
+    is_apart: bool,  # noqa: FBT001 -- a table
+) -> None:
+    """A job of a tag is told to only read caches; what it builds is pushed all the same."""
+    ci = replace(replace(LAPTOP, provider="github", sha="1" * 40), **known)  # type: ignore[arg-type]
+    fork = replace(LAPTOP, provider="github", sha="1" * 40, is_fork=True)
+    request = request_of({**LOCAL, "cache_read_only": True})
+    name = own_builder_name(request, ci, CLASSIC)
+    assert (name != own_builder_name(request_of(LOCAL), fork, CLASSIC)) is is_apart
+    assert re.fullmatch(r".*-[rs][0-9a-f]{7}", name)
+
+
 def test_a_builder_of_an_older_certificate_is_another_one() -> None:
     request = request_of(LOCAL)
     both = (CERTIFICATES, replace(CERTIFICATES, digest="02"))

@@ -101,6 +101,13 @@ def test_no_step_starts_a_file_of_the_repository(recipe: Recipe, cache: StepCach
     assert all(re.match(r" *(?:- |script: )?buildx-cache build ", line) for line in calls), calls
 
 
+@pytest.mark.parametrize(("recipe", "cache"), STEPS)
+def test_no_step_runs_python_in_the_checkout(recipe: Recipe, cache: StepCache) -> None:
+    """A pipx before 1.9 runs ``python -m pip``, which takes a committed ``pip.py`` for pip."""
+    calls = [line.strip().removeprefix("- ") for line in rendered(recipe, cache).splitlines() if "pipx " in line]
+    assert all(re.fullmatch(r"\(cd / && pipx install [\w-]+\)", call) for call in calls), calls
+
+
 def test_the_schemas_find_a_mistake() -> None:
     for recipe in (row for row in RECIPES if row.name in SCHEMAS):
         found = schema(SCHEMAS[recipe.name])
