@@ -70,17 +70,18 @@ def exposure_on_the_way(path: Path) -> Exposure | None:
             found = folder.stat()
         except OSError:
             return None
-        if _identity(found) in above_work and not _is_link_of_another(folder / name):
+        if _identity(found) in above_work and not is_link_of_another(folder / name):
             continue
         if exposure := _exchangeable(folder, name, found):
             return exposure
     return None
 
 
-def _is_link_of_another(path: Path) -> bool:
+def is_link_of_another(path: Path) -> bool:
+    """Return whether ``path`` is a symbolic link of an untrusted user, who chooses where it leads."""
     try:
         found = path.lstat()
-    except OSError:
+    except (OSError, ValueError):
         return False
     return stat.S_ISLNK(found.st_mode) and found.st_uid not in trusted_users()
 

@@ -19,7 +19,6 @@ from buildx_cache.cli.secrets import forget_secrets
 from buildx_cache.engine.committed import refuse_committed_git
 from buildx_cache.engine.git_origin import branches
 from buildx_cache.errors import UsageError
-from buildx_cache.layout.store import LINKED
 from buildx_cache.reference import Reference, parse_reference, without_login
 from buildx_cache.request.build_request import BuildRequest
 from buildx_cache.request.options import parse_duration, parse_size
@@ -28,9 +27,9 @@ from buildx_cache.working_copy import led_outside, nearest_top
 
 # Git's text before a branch's name: a commit, the mark of a checked-out branch, `refs/heads/`.
 _GIT_LINE = re.compile(r"^(?:[0-9a-f]{40,64}\s+)?(?:[*+]\s+)?(?:refs/heads/)?")
+_REMOTE = re.compile(r"^(?:(?:refs/)?remotes/[^/]+/|origin/)")
 # A build writes one cache for each platform; a restored archive may hold thousands, by hard links.
 _MOST_CACHES = 64
-_REMOTE = re.compile(r"^(?:(?:refs/)?remotes/[^/]+/|origin/)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +125,7 @@ def _is_cache(folder: Path) -> bool:
 
     Quarantined and foreign folders are not, nor are those to which a build exports.
     """
-    if folder.name.startswith(LINKED) or layout.is_aside(folder) or layout.is_foreign(folder):
+    if layout.is_linked(folder) or layout.is_aside(folder) or layout.is_foreign(folder):
         return False
     return (folder / "oci-layout").is_file() or ((folder / "index.json").is_file() and (folder / "blobs").is_dir())
 

@@ -8,7 +8,7 @@ from buildx_cache.layout.eviction import bound
 from buildx_cache.layout.gc import delete_stale_writes, has_stale_writes, sweep
 from buildx_cache.layout.image import Archive, read_archive
 from buildx_cache.layout.index import cache_key
-from buildx_cache.layout.linked import delete_linked_folders, new_linked_folder
+from buildx_cache.layout.linked import delete_linked_folders, is_linked, new_linked_folder
 from buildx_cache.layout.locking import Sharing, lock
 from buildx_cache.layout.model import (
     LISTED_TAGS,
@@ -63,6 +63,7 @@ __all__ = [
     "is_aside",
     "is_foreign",
     "is_layout",
+    "is_linked",
     "is_own",
     "layers_by_size",
     "lock",

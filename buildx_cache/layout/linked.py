@@ -16,9 +16,9 @@ from pathlib import Path
 
 from buildx_cache.layout.gc import delete_folder
 from buildx_cache.layout.graph import walk
-from buildx_cache.layout.model import Descriptor
 from buildx_cache.layout.ownership import is_own
-from buildx_cache.layout.store import ALGORITHM, BLOBS, LINKED, Store, open_store
+from buildx_cache.layout.store import ALGORITHM, BLOBS, LINKED, open_store
+from buildx_cache.layout.verification import file_faults
 from buildx_cache.permissions import make_folder
 
 
@@ -39,7 +39,8 @@ def new_linked_folder(cache: Path, *, may_lack_blobs: bool = False) -> Path:
         make_folder(blobs)
         tolerated = (OSError,) if may_lack_blobs else ()
         with open_store(cache) as store:
-            for name in {_name(found) for found in walk(store).links if _is_whole(store, found)}:
+            whole = {blob.digest for blob in walk(store).links if not any(file_faults(store, blob, ""))}
+            for name in (digest.removeprefix("sha256:") for digest in whole):
                 with contextlib.suppress(*tolerated):
                     os.link(name, blobs / name, src_dir_fd=store.blobs, follow_symlinks=False)
     except BaseException:
@@ -48,13 +49,9 @@ def new_linked_folder(cache: Path, *, may_lack_blobs: bool = False) -> Path:
     return folder
 
 
-def _name(blob: Descriptor) -> str:
-    return blob.digest.removeprefix("sha256:")
-
-
-def _is_whole(store: Store, blob: Descriptor) -> bool:
-    file = store.file(blob.digest)
-    return file is not None and file.regular and file.size == blob.size
+def is_linked(folder: Path) -> bool:
+    """Return whether :func:`new_linked_folder` created the folder."""
+    return folder.name.startswith(LINKED)
 
 
 def delete_linked_folders(cache: Path) -> None:

@@ -22,7 +22,7 @@ def without_origin(content: bytes, repository: str) -> bytes | None:
     Return None if it has none, or Go would format it differently.
 
     Raises:
-        MalformedError: it is no JSON object.
+        MalformedError: ``content`` is not a JSON object.
     """
     document = parse_object(content)
     style = next((style for style in _STYLES if style(document).encode("utf-8", "replace") == content), None)

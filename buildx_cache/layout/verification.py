@@ -45,7 +45,7 @@ def faults_of(store: Store, graph: Graph) -> Iterator[Finding]:
     """Yield the faults of the blobs in the graph, except in the content of layers; may yield a fault twice."""
     yield from graph.findings
     for descriptor, referrers in graph.links.items():
-        yield from _file_faults(store, descriptor, referrers[0])
+        yield from file_faults(store, descriptor, referrers[0])
     yield from limit_faults(graph)
     yield from _config_faults(store, graph)
 
@@ -58,7 +58,8 @@ def _layout_faults(store: Store) -> Iterator[Finding]:
     yield error.at(LAYOUT, kind=kind)
 
 
-def _file_faults(store: Store, of: Descriptor, referrer: str) -> Iterator[Finding]:
+def file_faults(store: Store, of: Descriptor, referrer: str) -> Iterator[Finding]:
+    """Yield the fault of a blob's file that shows without reading it: absent, no ordinary file, or of another size."""
     file = store.file(of.digest)
     if file is None:
         yield Finding(kind=FindingKind.MISSING, blob=of.digest, referrer=referrer, problem="is not in the folder")
@@ -80,7 +81,7 @@ def limit_faults(graph: Graph) -> Iterator[Finding]:
 
 
 def _config_faults(store: Store, graph: Graph) -> Iterator[Finding]:
-    """Yield the faults of present configs: :func:`_file_faults` reports absent ones."""
+    """Yield the faults of present configs: :func:`file_faults` reports absent ones."""
     for config, parent, found in read_configs(graph, store, FOLDER_LIMITS):
         if isinstance(found, Records):
             for fault in found.faults:

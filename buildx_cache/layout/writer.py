@@ -251,7 +251,7 @@ class Writer:
                 writes the manifest of only one into both folders' index.
 
         Raises:
-            MalformedError: there is no whole cache, or this folder's index is locked for too long.
+            MalformedError: the linked folder lacks a part of the cache, or another process keeps index.json locked.
             OSError: this folder cannot be written.
         """
         with open_store(linked) as store:

@@ -49,8 +49,8 @@ def _separation(request: BuildRequest, ci: CIContext) -> str:
 
     Cache mounts stay in the builder, and a step's cache key does not cover their content. So a fork's step could change
     the result of a later step of another branch, and with it that branch's cache. A build of an unknown branch may be a
-    fork's. A branch or tag that only reads, such as a release, could push what a fork's step left: it has a builder of
-    its own.
+    fork's. A branch or tag that only reads, such as a release, could push what a fork's step left: it uses a third
+    builder.
     """
     if not (ci.is_ci or ci.is_fork):
         return ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildx_cache.errors import ExhaustedError, UsageError
-from buildx_cache.permissions import trusted_users, way_to
+from buildx_cache.permissions import is_link_of_another, way_to
 from buildx_cache.working_copy import first_link, prepared_root
 
 _LINKS = 40
@@ -220,9 +220,8 @@ def refuse_foreign_links(path: str, option: str) -> None:
     Raises:
         UsageError: with the link.
     """
-    trusted = trusted_users()
     for step in (folder / name for folder, name in way_to(Path(path))):
-        if os.path.islink(step) and os.lstat(step).st_uid not in trusted:  # noqa: PTH114 -- never raises
+        if is_link_of_another(step):
             raise UsageError(
                 f"{option} {path} leads over another user's symbolic link: {step}",
                 code="path-behind-a-link",

@@ -68,7 +68,7 @@ def open_catalogue(folder: Path) -> Iterator[Catalogue]:
     BuildKit asks these first, on its host's network (containerd's ``remotes/docker/fetcher.go``).
 
     Raises:
-        MalformedError: there is no such folder, it cannot be read, or a manifest names addresses.
+        MalformedError: the folder is absent or unreadable, or a manifest names addresses.
     """
     with open_store(folder) as store:
         catalogue = _catalogue(store, walk(store))
@@ -78,7 +78,10 @@ def open_catalogue(folder: Path) -> Iterator[Catalogue]:
 
 
 def _has_addresses(manifest: bytes) -> bool:
-    """Return whether an object in a manifest has ``urls``, in any letters, as Go reads it; or whether it is no JSON."""
+    """Return whether a manifest has the key ``urls`` in any object, in any case: Go ignores case.
+
+    Return True for a manifest that is not JSON.
+    """
     keys: set[str] = set()
     try:
         text = manifest.decode("utf-8", "replace")

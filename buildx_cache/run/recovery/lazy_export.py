@@ -44,7 +44,7 @@ class ServedExport:
     began: float | None = None
     error: str = ""
     is_unwritable: bool = False
-    """Whether BuildKit's export failed because the system did not let this server write the folder."""
+    """Whether this server could not write the folder, as on a full disk, so that BuildKit's export failed."""
     told: set[str] = field(default_factory=set)
     """The digests of the manifests that BuildKit says it writes."""
 

@@ -26,7 +26,7 @@ from buildx_cache.serve import REPOSITORY
 
 
 class LinkedExports(Strategy):
-    """The linked folders of one call. ``problems`` maps each local export without one to the reason.
+    """The linked folders of one call. ``problems`` maps each local export of the last build without one to the reason.
 
     Args:
         folders: maps those of the given exports that go to a local folder to that folder.
@@ -43,6 +43,7 @@ class LinkedExports(Strategy):
         A linked folder of the last attempt may hold changed blobs, for which the cache folder was set aside since.
         """
         self.close()
+        self.problems.clear()
         for entry, folder in self._folders(build.exports).items():
             self._link(entry, folder)
         exports = (entry for entry in build.exports if entry in self._linked or not entry.folder)
@@ -51,7 +52,6 @@ class LinkedExports(Strategy):
     def _link(self, entry: CacheEntry, folder: Path) -> None:
         try:
             self._linked[entry] = layout.new_linked_folder(folder, may_lack_blobs=True)
-            self.problems.pop(entry, None)
         except (MalformedError, OSError) as error:
             self.problems[entry] = _problem(entry, error)
 

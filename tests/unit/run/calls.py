@@ -22,7 +22,6 @@ from buildx_cache.buildkit.trace import BuildTrace
 from buildx_cache.caches.entry import CacheEntry
 from buildx_cache.ci import CIContext
 from buildx_cache.errors import BuildxCacheError, ExhaustedError, InterruptedBuildError
-from buildx_cache.layout.store import LINKED
 from buildx_cache.plan import (
     Builder,
     BuildInvocation,
@@ -319,7 +318,7 @@ def _ran(engine: FakeEngine, plan: BuildPlan) -> Iterator[tuple[str, ...]]:
 def linked_folder(entry: CacheEntry) -> Path | None:
     """The folder that Buildx gets in place of the planned one."""
     folder = Path(entry.folder)
-    return folder if folder.name.startswith(LINKED) else None
+    return folder if layout.is_linked(folder) else None
 
 
 def _export(linked: Path, unindexed: Collection[str]) -> None:
